@@ -1,0 +1,2 @@
+//! The jsp command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Cryptography of JetStreamProto: suites, key schedule, handshake, identities.

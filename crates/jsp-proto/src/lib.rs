@@ -1,0 +1,1 @@
+//! The JetStreamProto transport as a sans-I/O state machine.

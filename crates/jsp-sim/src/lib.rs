@@ -1,0 +1,1 @@
+//! Seeded simulator with checkers for JetStreamProto.

@@ -1,0 +1,1 @@
+//! Wire format of JetStreamProto: headers, frames, parameters, limits; no_std, no dependencies, total.

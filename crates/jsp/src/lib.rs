@@ -1,0 +1,1 @@
+//! JetStreamProto for tokio: secure connections with many streams, each with its own delivery mode.

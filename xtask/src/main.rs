@@ -1,0 +1,2 @@
+//! Checks and runners of the workspace.
+fn main() {}
