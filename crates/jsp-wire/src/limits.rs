@@ -1,0 +1,81 @@
+//! Limits of version 1. Each states its unit, its meaning and its source; the relations between
+//! them are checked when the crate is compiled.
+
+/// UDP payload bytes that every path must carry, and the size datagrams start with
+/// (RFC 9000, section 14; RFC 8899 BASE_PLPMTU).
+pub const MTU_BASE: usize = 1200;
+
+/// Largest UDP payload this version builds or accepts, in bytes: IPv4's limit of 65535 less IP and
+/// UDP headers.
+pub const MTU_MAX: usize = 65_507;
+
+/// Bytes of the AEAD tag at the end of each protected packet; all suites of version 1 have 16.
+pub const TAG_LEN: usize = 16;
+
+/// Bytes of ciphertext sampled for header protection (RFC 9001, section 5.4.2).
+pub const SAMPLE_LEN: usize = 16;
+
+/// Offset of the sample from the start of the packet number: as if the number had 4 bytes.
+pub const SAMPLE_OFFSET: usize = 4;
+
+/// Bytes of the longest packet number on the wire.
+pub const PN_LEN_MAX: usize = 4;
+
+/// Packet numbers stay below 2^62 (RFC 9000, section 12.3); the nonce is never repeated.
+pub const PN_MAX: u64 = (1 << 62) - 1;
+
+/// Longest connection id, in bytes (RFC 9000, section 17.2).
+pub const CONNECTION_ID_LEN_MAX: usize = 20;
+
+/// Bytes of the random destination id that a client makes for its first packets.
+pub const CONNECTION_ID_LEN_INITIAL: usize = 8;
+
+/// Bytes of the connection ids that a lone server, or a peer that both listens and connects, gives
+/// itself.
+pub const CONNECTION_ID_LEN_LOCAL: usize = 4;
+
+/// Bytes of a stateless reset token (RFC 9000, section 10.3).
+pub const RESET_TOKEN_LEN: usize = 16;
+
+/// Longest handshake message, in bytes.
+pub const HANDSHAKE_MESSAGE_LEN_MAX: usize = 4096;
+
+/// Most fragments a client hello may come in.
+pub const HELLO_FRAGMENTS_MAX: usize = 4;
+
+/// Longest token (cookie) in a long header, in bytes.
+pub const TOKEN_LEN_MAX: usize = 128;
+
+/// Most ranges in one ACK frame.
+pub const ACK_RANGES_MAX: usize = 256;
+
+/// Connection ids that a peer may have active at once.
+pub const CONNECTION_IDS_ACTIVE_MAX: u64 = 8;
+
+/// Longest label of a stream, in bytes.
+pub const LABEL_LEN_MAX: usize = 255;
+
+/// Longest reason in a CLOSE frame, in bytes.
+pub const CLOSE_REASON_LEN_MAX: usize = 255;
+
+/// How far the low 8 bits of a message number reach from the expected one, in messages: a sender
+/// may use the one-byte form only while the number lies within this distance.
+pub const MESSAGE_NUMBER_LOW8_REACH: u64 = 127;
+
+/// A client's datagram in answer to nothing may be answered with this many times its bytes until
+/// the address is validated (RFC 9000, section 8.1).
+pub const AMPLIFICATION_FACTOR: u64 = 3;
+
+/// Streams that may be open at once in each direction, as a ceiling for configurations.
+pub const STREAMS_OPEN_MAX: u64 = 1 << 20;
+
+const _: () = assert!(MTU_BASE < MTU_MAX);
+const _: () = assert!(PN_LEN_MAX == SAMPLE_OFFSET);
+const _: () = assert!(CONNECTION_ID_LEN_INITIAL <= CONNECTION_ID_LEN_MAX);
+const _: () = assert!(CONNECTION_ID_LEN_LOCAL <= CONNECTION_ID_LEN_INITIAL);
+const _: () = assert!(PN_MAX == crate::varint::MAX);
+// A hello of the largest size fits in its fragments at the base MTU, headers and tag counted.
+const _: () = assert!(
+    HELLO_FRAGMENTS_MAX * (MTU_BASE - 64 - TOKEN_LEN_MAX) >= HANDSHAKE_MESSAGE_LEN_MAX - 64
+);
+const _: () = assert!(MESSAGE_NUMBER_LOW8_REACH < 128);
