@@ -1,1 +1,88 @@
-//! Cryptography of JetStreamProto: suites, key schedule, handshake, identities.
+//! Handshake, keys and packet protection of JetStreamProto.
+//!
+//! This is the only crate of the project that names cryptographic primitives.
+//! It has no I/O of its own (key files and the known-hosts store excepted), no
+//! clock and no hidden randomness: time and random bytes are arguments.
+//!
+//! * [`Handshake`] is the JSH-1 key exchange as a machine: whole messages in,
+//!   [`Output`]s out. It is SIGMA-I in shape, with the TLS 1.3 key schedule, an
+//!   X25519 + ML-KEM-768 hybrid and raw Ed25519 identities.
+//! * [`PacketKey`] and [`HeaderKey`] protect packets; [`DataKeys`] steps them.
+//! * [`CookieKeys`], [`retry_integrity_tag`] and [`reset_token`] serve the
+//!   stateless parts of a server.
+//! * [`Identity`], [`Fingerprint`] and [`Delegation`] say who the peers are.
+//!
+//! The normative text is `docs/spec/02-handshake.md`; comments of the form
+//! `spec: HS-n` mark the lines that obey its sentences.
+//!
+//! # Backends
+//!
+//! With the feature `native` (the default) packets are protected by `ring` and
+//! the handshake runs on `aws-lc-rs`. With `portable` the RustCrypto and dalek
+//! crates do both, also where no C compiler reaches (WebAssembly). When both
+//! are on, [`Backend`] selects at run time, and the two are tested against
+//! each other.
+//!
+//! The native ML-KEM draws its randomness from the operating system, as its
+//! library offers no other way; every other random byte comes from [`Rng`].
+//! The portable backend takes all of it from [`Rng`], so that a seeded
+//! simulation repeats byte for byte.
+//!
+//! # What is not negotiated
+//!
+//! The ticket layout in [`ticket`] is fixed, sealed and tested, but this
+//! version issues no tickets: RESUME and 0-RTT will be negotiated by
+//! [`features::RESUME`], which no released version offers.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+extern crate alloc;
+
+#[cfg(not(any(feature = "native", feature = "portable")))]
+compile_error!("jsp-crypto needs the feature `native` or `portable`");
+
+pub mod cookie;
+pub mod handshake;
+pub mod hello;
+pub mod identity;
+mod packet;
+mod prf;
+mod primitives;
+mod retry;
+mod rng;
+mod schedule;
+mod secret;
+mod suite;
+
+pub use cookie::{COOKIE_LEN, CookieError, CookieKeys};
+pub use handshake::{
+    Backend, ClientAuth, ClientConfig, ClientVerifier, Handshake, HandshakeError, Kem, KemPolicy,
+    Level, Output, PeerIdentity, Role, Security, ServerConfig, ServerIdentity, ServerVerifier,
+    VERSION_1, VerifierRejection, close, features,
+};
+pub use hello::{hello_core_hash, hello_id};
+pub use identity::{
+    Credential, Delegation, DelegationError, Fingerprint, Floor, Identity, PublicIdentity, Signer,
+};
+pub use packet::{DirectionKeys, HeaderKey, Keys, OpenError, PacketKey, SealError, TAG_LEN};
+pub use prf::Prf;
+pub use retry::{RETRY_TAG_LEN, reset_token, retry_integrity_tag, verify_retry_integrity_tag};
+pub use rng::Rng;
+#[cfg(feature = "system-rng")]
+pub use rng::SystemRng;
+pub use schedule::{DataKeys, initial_keys, initial_keys_with};
+pub use suite::Suite;

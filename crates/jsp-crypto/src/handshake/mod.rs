@@ -1,0 +1,239 @@
+//! JSH-1: the handshake as a machine.
+//!
+//! Whole messages go in by [`Handshake::read`]; what follows from them comes
+//! out of [`Handshake::poll`], in the order in which it must be acted on. The
+//! machine neither fragments nor retransmits: that is the transport's part.
+//!
+//! ```text
+//! client                                   server
+//! CLIENT_HELLO          -- Initial -->
+//!                      <-- Initial --      SERVER_HELLO
+//!                      <-- Handshake --    EXTENSIONS IDENTITY SIGNATURE FINISHED
+//!                      <-- Data --         (may already send)
+//! [IDENTITY SIGNATURE]
+//! FINISHED              -- Handshake -->
+//! ```
+//!
+//! A client goes on after a message that it had to refuse (see
+//! [`Handshake::is_failed`]): anybody on the way can inject a server hello, and
+//! only the one whose flight verifies commits the client.
+
+mod client;
+pub(crate) mod codec;
+mod config;
+mod error;
+mod grease;
+pub(crate) mod messages;
+mod proof;
+mod secrets;
+mod security;
+mod server;
+
+pub use crate::primitives::Backend;
+pub use client::MAX_CANDIDATES;
+pub use config::{
+    ClientAuth, ClientConfig, ClientVerifier, Kem, KemPolicy, ServerConfig, ServerIdentity,
+    ServerVerifier, VerifierRejection, features,
+};
+pub use error::{HandshakeError, close};
+pub use security::{ExportTooLong, PeerIdentity, Security};
+
+use crate::packet::Keys;
+use crate::rng::Rng;
+use crate::schedule::DataKeys;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Version 1 of the protocol, `"JSP\x01"`.
+pub const VERSION_1: u32 = 0x4a53_5001;
+
+/// The two sides of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The side that sends the first hello.
+    Client,
+    /// The side that answers.
+    Server,
+}
+
+/// The encryption level that a message travels at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Level {
+    /// Keys from public values.
+    Initial,
+    /// Keys from the key exchange.
+    Handshake,
+    /// Keys from the authenticated exchange; no handshake message travels here.
+    Data,
+}
+
+/// What a handshake wants done, or has found out.
+pub enum Output {
+    /// Send this whole message at this level, reliably.
+    Send {
+        /// The level.
+        level: Level,
+        /// The message; the transport fragments it.
+        message: Vec<u8>,
+    },
+    /// The keys of the Handshake level. A client may get up to five sets, one
+    /// for each server hello it has seen, and tries each on what arrives.
+    HandshakeKeys {
+        /// Which server hello they belong to, from 0; always 0 on a server.
+        candidate: u8,
+        /// The keys.
+        keys: Keys,
+    },
+    /// Client only: this candidate's flight has verified. Drop the Handshake
+    /// keys of all others. Comes before everything else that the flight causes.
+    Committed {
+        /// The candidate of [`Output::HandshakeKeys`].
+        candidate: u8,
+    },
+    /// The keys of the Data level. A server gets them with its flight and may
+    /// send at once; it must not act on data received before [`Output::Complete`].
+    DataKeys(DataKeys),
+    /// The peer's transport parameters. Authenticated on a client; on a server
+    /// they come with the hello and are authenticated by [`Output::Complete`].
+    PeerParams(Vec<u8>),
+    /// The handshake is complete and the peer proved.
+    Complete(Security),
+}
+
+/// One side of one handshake.
+pub struct Handshake {
+    state: State,
+    outputs: VecDeque<Output>,
+    role: Role,
+}
+
+/// Each state is a value of its own type, consumed by the step that leaves it.
+enum State {
+    ClientWaiting(client::Waiting),
+    ServerListening(server::Listening),
+    ServerWaiting(server::Waiting),
+    Done,
+    Failed,
+}
+
+/// What a step gives: the next state, or the error with the state to stay in.
+type Step = Result<State, (State, HandshakeError)>;
+
+impl Handshake {
+    /// Starts a client: makes the hello, which [`Handshake::poll`] then gives.
+    /// `transport_params` are opaque here and reach the server authenticated.
+    pub fn client(
+        config: Arc<ClientConfig>,
+        transport_params: &[u8],
+        rng: &mut dyn Rng,
+    ) -> Result<Self, HandshakeError> {
+        Self::client_after_negotiation(config, transport_params, &[], rng)
+    }
+
+    /// [`Handshake::client`] after a version negotiation packet: `versions_seen`
+    /// are the versions it named, which the server checks.
+    pub fn client_after_negotiation(
+        config: Arc<ClientConfig>,
+        transport_params: &[u8],
+        versions_seen: &[u32],
+        rng: &mut dyn Rng,
+    ) -> Result<Self, HandshakeError> {
+        let mut outputs = VecDeque::new();
+        let waiting =
+            client::Waiting::start(config, transport_params, versions_seen, rng, &mut outputs)?;
+        Ok(Self { state: State::ClientWaiting(waiting), outputs, role: Role::Client })
+    }
+
+    /// Starts a server, which waits for a client hello.
+    pub fn server(config: Arc<ServerConfig>, transport_params: Vec<u8>) -> Self {
+        let listening = server::Listening::new(config, transport_params);
+        Self {
+            state: State::ServerListening(listening),
+            outputs: VecDeque::new(),
+            role: Role::Server,
+        }
+    }
+
+    /// Takes one whole handshake message (or flight) that arrived at `level`.
+    ///
+    /// `unix_seconds` (since 1970 UTC) is for the validity of delegations. On
+    /// an error the caller asks [`Handshake::is_failed`]: a failed handshake
+    /// must be closed; one that has not failed has ignored the message.
+    pub fn read(
+        &mut self,
+        level: Level,
+        message: &[u8],
+        unix_seconds: u64,
+        rng: &mut dyn Rng,
+    ) -> Result<(), HandshakeError> {
+        let out = &mut self.outputs;
+        let step = match core::mem::replace(&mut self.state, State::Failed) {
+            State::ClientWaiting(state) => match level {
+                Level::Initial => state.read_server_hello(message, out),
+                Level::Handshake => state.read_flight(message, unix_seconds, out),
+                Level::Data => Err((State::ClientWaiting(state), HandshakeError::Unexpected)),
+            },
+            State::ServerListening(state) => match level {
+                Level::Initial => state.read_client_hello(message, rng, out),
+                _ => Err((State::ServerListening(state), HandshakeError::Unexpected)),
+            },
+            State::ServerWaiting(state) => match level {
+                Level::Handshake => state.read_flight(message, unix_seconds, out),
+                _ => Err((State::ServerWaiting(state), HandshakeError::Unexpected)),
+            },
+            State::Done => Err((State::Done, HandshakeError::Unexpected)),
+            State::Failed => Err((State::Failed, HandshakeError::Failed)),
+        };
+        match step {
+            Ok(state) => {
+                self.state = state;
+                Ok(())
+            }
+            Err((state, error)) => {
+                self.state = state;
+                Err(error)
+            }
+        }
+    }
+
+    /// The next thing to do, in order; `None` until another message is read.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Which side this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether the peer is proved and nothing more will be read.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Whether the handshake has ended in failure. After an error, `false`
+    /// means that the message was dropped and the right one may still come.
+    pub fn is_failed(&self) -> bool {
+        matches!(self.state, State::Failed)
+    }
+
+    /// How many server hellos a waiting client still holds to be possible. 0
+    /// after a refused flight means that the only server heard of was refused;
+    /// a transport then waits a little for another and closes.
+    pub fn live_candidates(&self) -> usize {
+        match &self.state {
+            State::ClientWaiting(state) => state.live_candidates(),
+            _ => 0,
+        }
+    }
+
+    /// Why a waiting client last refused a server's whole flight: the error to
+    /// report when no right one comes.
+    pub fn last_rejection(&self) -> Option<&HandshakeError> {
+        match &self.state {
+            State::ClientWaiting(state) => state.last_rejection(),
+            _ => None,
+        }
+    }
+}

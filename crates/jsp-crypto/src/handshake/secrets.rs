@@ -1,0 +1,137 @@
+//! The secrets of one handshake, from key exchange to exporter.
+
+use super::Role;
+use super::security::Security;
+use crate::packet::Keys;
+use crate::schedule::{DataKeys, Pair, Schedule};
+use crate::secret::{Digest, constant_time_eq};
+use crate::suite::Suite;
+use alloc::vec::Vec;
+
+/// The messages so far, in wire form and order.
+#[derive(Clone)]
+pub(super) struct Transcript {
+    schedule: Schedule,
+    bytes: Vec<u8>,
+}
+
+impl Transcript {
+    pub(super) fn new(schedule: Schedule, client_hello: &[u8], server_hello: &[u8]) -> Self {
+        // spec: HS-29
+        let mut bytes = Vec::with_capacity(4096);
+        bytes.extend_from_slice(client_hello);
+        bytes.extend_from_slice(server_hello);
+        Self { schedule, bytes }
+    }
+
+    pub(super) fn push(&mut self, message: &[u8]) {
+        self.bytes.extend_from_slice(message);
+    }
+
+    pub(super) fn hash(&self) -> Digest {
+        self.schedule.hash(&[&self.bytes])
+    }
+}
+
+/// What follows from the key exchange and both hellos.
+pub(super) struct Secrets {
+    pub(super) schedule: Schedule,
+    pub(super) suite: Suite,
+    client: Digest,
+    server: Digest,
+    master: Digest,
+}
+
+impl Secrets {
+    /// `kem` is empty when X25519 is used alone. `transcript` is the hash over both hellos.
+    pub(super) fn new(
+        schedule: Schedule,
+        suite: Suite,
+        kem: &[u8],
+        x25519: &[u8; 32],
+        transcript: &Digest,
+    ) -> Self {
+        // spec: HS-32
+        let th = transcript.as_bytes();
+        let zero = Digest::zero(schedule.alg.len());
+        let early = schedule.extract(&zero, &[zero.as_bytes()]);
+        let salt = schedule.expand(&early, "jsp1 derived", th);
+        let handshake = schedule.extract(&salt, &[kem, x25519]);
+        let salt = schedule.expand(&handshake, "jsp1 derived", th);
+        Self {
+            schedule,
+            suite,
+            client: schedule.expand(&handshake, "jsp1 client handshake", th),
+            server: schedule.expand(&handshake, "jsp1 server handshake", th),
+            master: schedule.extract(&salt, &[zero.as_bytes()]),
+        }
+    }
+
+    pub(super) fn handshake_keys(&self, role: Role) -> Keys {
+        let pair = Pair::new(role, self.client.clone(), self.server.clone());
+        self.schedule.keys(self.suite, &pair)
+    }
+
+    /// The Finished value of `sender` over a transcript hash.
+    pub(super) fn finished(&self, sender: Role, transcript: &Digest) -> Digest {
+        // spec: HS-36
+        let (secret, label) = match sender {
+            Role::Client => (&self.client, "jsp1 client finished"),
+            Role::Server => (&self.server, "jsp1 server finished"),
+        };
+        let key = self.schedule.expand(secret, label, &[]);
+        self.schedule.primitives().hmac(self.schedule.alg, key.as_bytes(), &[transcript.as_bytes()])
+    }
+
+    pub(super) fn finished_matches(&self, sender: Role, transcript: &Digest, value: &[u8]) -> bool {
+        constant_time_eq(self.finished(sender, transcript).as_bytes(), value)
+    }
+
+    /// `transcript` is the hash up to and with the server's Finished.
+    pub(super) fn data_keys(&self, role: Role, transcript: &Digest) -> DataKeys {
+        // spec: HS-37
+        let th = transcript.as_bytes();
+        let client = self.schedule.expand(&self.master, "jsp1 client data", th);
+        let server = self.schedule.expand(&self.master, "jsp1 server data", th);
+        DataKeys::new(self.schedule, self.suite, Pair::new(role, client, server))
+    }
+
+    /// `transcript` is the hash up to and with the server's Finished.
+    pub(super) fn exporter(&self, transcript: &Digest) -> Digest {
+        self.schedule.expand(&self.master, "jsp1 exporter", transcript.as_bytes())
+    }
+
+    /// `transcript` is the hash up to and with the client's Finished.
+    pub(super) fn resumption(&self, transcript: &Digest) -> Digest {
+        self.schedule.expand(&self.master, "jsp1 resumption", transcript.as_bytes())
+    }
+
+    /// Joins the negotiated values with the last secrets.
+    pub(super) fn security(
+        &self,
+        outcome: Outcome,
+        exporter: Digest,
+        resumption: Digest,
+    ) -> Security {
+        Security {
+            version: outcome.version,
+            suite: self.suite,
+            kem: outcome.kem,
+            peer: outcome.peer,
+            application_protocol: outcome.application_protocol,
+            features: outcome.features,
+            schedule: self.schedule,
+            exporter,
+            resumption,
+        }
+    }
+}
+
+/// The public part of what a handshake has established.
+pub(super) struct Outcome {
+    pub(super) version: u32,
+    pub(super) kem: super::Kem,
+    pub(super) peer: Option<super::PeerIdentity>,
+    pub(super) application_protocol: Option<Vec<u8>>,
+    pub(super) features: u64,
+}

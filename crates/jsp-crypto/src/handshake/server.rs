@@ -1,0 +1,322 @@
+//! The server's side.
+
+use super::codec::Reader;
+use super::config::{ClientAuth, Kem, KemPolicy, ServerConfig};
+use super::error::HandshakeError;
+use super::messages::{
+    ClientHello, EXTENSIONS, IDENTITY, SIG_ED25519, ServerHello, ext, frame, peek_kind,
+    put_extension, put_protocols, read_protocols, read_versions, versions_bytes,
+};
+use super::proof::{self, Claim};
+use super::secrets::{Outcome, Secrets, Transcript};
+use super::{Level, Output, PeerIdentity, Role, State, Step, grease};
+use crate::primitives::HashAlg;
+use crate::rng::{self, Rng};
+use crate::schedule::Schedule;
+use crate::secret::{Digest, Secret32};
+use crate::suite::Suite;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use zeroize::Zeroizing;
+
+/// A server that has seen nothing yet.
+pub(super) struct Listening {
+    config: Arc<ServerConfig>,
+    params: Vec<u8>,
+}
+
+/// A server whose flight is out.
+pub(super) struct Waiting {
+    config: Arc<ServerConfig>,
+    secrets: Secrets,
+    transcript: Transcript,
+    exporter: Digest,
+    outcome: Outcome,
+}
+
+/// What the server takes from the client's offers.
+struct Choice {
+    version: u32,
+    suite: Suite,
+    kem: Kem,
+    protocol: Option<Vec<u8>>,
+}
+
+impl Listening {
+    pub(super) fn new(config: Arc<ServerConfig>, params: Vec<u8>) -> Self {
+        Self { config, params }
+    }
+
+    pub(super) fn read_client_hello(
+        self,
+        message: &[u8],
+        rng: &mut dyn Rng,
+        outputs: &mut VecDeque<Output>,
+    ) -> Step {
+        match self.answer(message, rng) {
+            Ok((waiting, answer)) => {
+                outputs.extend(answer);
+                Ok(State::ServerWaiting(waiting))
+            }
+            Err(error) => Err((State::Failed, error)),
+        }
+    }
+
+    fn answer(
+        self,
+        message: &[u8],
+        rng: &mut dyn Rng,
+    ) -> Result<(Waiting, [Output; 5]), HandshakeError> {
+        let hello = ClientHello::read(message)?;
+        // spec: HS-8
+        let peer_params = hello
+            .extensions
+            .get(ext::TRANSPORT_PARAMS)
+            .ok_or(HandshakeError::Malformed("client hello"))?
+            .to_vec();
+        let choice = self.choose(&hello)?;
+        let schedule = Schedule::new(self.config.backend, choice.suite, choice.version);
+        let (server_hello, kem_shared, shared) = self.exchange(&hello, &choice, rng)?;
+        let mut transcript = Transcript::new(schedule, message, &server_hello);
+        let kem_shared = kem_shared.as_ref().map_or(&[][..], |secret| secret.as_slice());
+        let secrets = Secrets::new(schedule, choice.suite, kem_shared, &shared, &transcript.hash());
+        let flight = self.flight(&choice, &secrets, &mut transcript, rng)?;
+        let th = transcript.hash();
+        let outputs = [
+            Output::PeerParams(peer_params),
+            Output::Send { level: Level::Initial, message: server_hello },
+            Output::HandshakeKeys { candidate: 0, keys: secrets.handshake_keys(Role::Server) },
+            Output::Send { level: Level::Handshake, message: flight },
+            Output::DataKeys(secrets.data_keys(Role::Server, &th)),
+        ];
+        let exporter = secrets.exporter(&th);
+        let outcome = Outcome {
+            version: choice.version,
+            kem: choice.kem,
+            peer: None,
+            application_protocol: choice.protocol,
+            features: self.config.features
+                & hello.core.features
+                & !super::config::features::GREASE_MASK,
+        };
+        Ok((Waiting { config: self.config, secrets, transcript, exporter, outcome }, outputs))
+    }
+
+    fn choose(&self, hello: &ClientHello<'_>) -> Result<Choice, HandshakeError> {
+        let core = &hello.core;
+        // spec: HS-9
+        let version = core
+            .versions
+            .iter()
+            .copied()
+            .find(|version| self.config.versions.contains(version))
+            .ok_or(HandshakeError::NoCommonVersion)?;
+        self.check_versions_seen(hello)?;
+        // spec: HS-10
+        let suite = core
+            .suites
+            .iter()
+            .filter_map(|id| Suite::from_id(*id))
+            .find(|suite| self.config.suites.contains(suite))
+            .ok_or(HandshakeError::NoCommonSuite)?;
+        let kem = self.choose_kem(core.kems)?;
+        if !core.signatures.contains(&SIG_ED25519) {
+            return Err(HandshakeError::NoCommonSignature);
+        }
+        let protocol = self.choose_protocol(hello.extensions.get(ext::APPLICATION_PROTOCOLS))?;
+        Ok(Choice { version, suite, kem, protocol })
+    }
+
+    /// A client that was told other versions must not have been told ours: had
+    /// the packet been ours, the client would never have seen it.
+    fn check_versions_seen(&self, hello: &ClientHello<'_>) -> Result<(), HandshakeError> {
+        let Some(seen) = hello.extensions.get(ext::VERSIONS_SEEN) else { return Ok(()) };
+        let seen = read_versions(seen).ok_or(HandshakeError::Malformed("client hello"))?;
+        if seen.is_empty() {
+            return Ok(());
+        }
+        // spec: HS-12
+        let known = |version: &u32| seen.contains(version);
+        if self.config.versions.iter().all(known) {
+            Ok(())
+        } else {
+            Err(HandshakeError::Downgrade("the version negotiation packet was not this server's"))
+        }
+    }
+
+    fn choose_kem(&self, offered: &[u8]) -> Result<Kem, HandshakeError> {
+        let both = |kem: Kem| self.config.kem.kems().contains(&kem) && offered.contains(&kem.id());
+        // spec: HS-11
+        if both(Kem::X25519MlKem768) {
+            Ok(Kem::X25519MlKem768)
+        } else if both(Kem::X25519) && self.config.kem != KemPolicy::Hybrid {
+            Ok(Kem::X25519)
+        } else {
+            Err(HandshakeError::NoCommonKem)
+        }
+    }
+
+    fn choose_protocol(&self, offered: Option<&[u8]>) -> Result<Option<Vec<u8>>, HandshakeError> {
+        let ours = &self.config.application_protocols;
+        let offered = read_protocols(offered.unwrap_or(&[]))
+            .ok_or(HandshakeError::Malformed("client hello"))?;
+        if ours.is_empty() {
+            return Ok(None);
+        }
+        // spec: HS-16
+        ours.iter()
+            .find(|name| offered.contains(&name.as_slice()))
+            .map(|name| Some(name.clone()))
+            .ok_or(HandshakeError::NoCommonProtocol)
+    }
+
+    /// The key exchange: `(server hello, ML-KEM secret, X25519 secret)`.
+    #[allow(clippy::type_complexity, reason = "three values of one step")]
+    fn exchange(
+        &self,
+        hello: &ClientHello<'_>,
+        choice: &Choice,
+        rng: &mut dyn Rng,
+    ) -> Result<(Vec<u8>, Option<Secret32>, Secret32), HandshakeError> {
+        let primitives = self.config.backend.primitives();
+        let private: Secret32 = Zeroizing::new(rng::array(rng));
+        let x25519 = primitives.x25519_public(&private).ok_or(HandshakeError::Backend)?;
+        let shared =
+            primitives.x25519(&private, &hello.core.x25519).ok_or(HandshakeError::KeyShare)?;
+        let (ciphertext, kem_shared) = match choice.kem {
+            Kem::X25519 => (Vec::new(), None),
+            Kem::X25519MlKem768 => {
+                // spec: HS-20
+                let hash: [u8; 32] = primitives.hash(HashAlg::Sha256, &[hello.ek]).prefix();
+                if hash != hello.core.ek_hash {
+                    return Err(HandshakeError::KeyShare);
+                }
+                // spec: HS-17
+                let (ciphertext, secret) =
+                    primitives.kem_encapsulate(hello.ek, rng).ok_or(HandshakeError::KeyShare)?;
+                (ciphertext, Some(secret))
+            }
+        };
+        let message = ServerHello {
+            random: rng::array(rng),
+            version: choice.version,
+            suite: choice.suite.id(),
+            kem: choice.kem.id(),
+            signature: SIG_ED25519,
+            x25519,
+            ciphertext: &ciphertext,
+        }
+        .to_message()
+        .ok_or(HandshakeError::Backend)?;
+        Ok((message, kem_shared, shared))
+    }
+
+    fn flight(
+        &self,
+        choice: &Choice,
+        secrets: &Secrets,
+        transcript: &mut Transcript,
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<u8>, HandshakeError> {
+        let too_long = || HandshakeError::Config("the flight is longer than 4096 bytes");
+        let extensions = self
+            .extensions(choice, rng)
+            .ok_or(HandshakeError::Config("application protocols or parameters"))?;
+        let mut flight = frame(EXTENSIONS, &extensions).ok_or_else(too_long)?;
+        transcript.push(&flight);
+        proof::write_identity(Role::Server, &self.config.credential, transcript, &mut flight)?;
+        proof::write_finished(Role::Server, secrets, transcript, &mut flight)?;
+        if flight.len() > super::messages::MAX_MESSAGE_LEN {
+            return Err(too_long());
+        }
+        Ok(flight)
+    }
+
+    fn extensions(&self, choice: &Choice, rng: &mut dyn Rng) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        put_extension(&mut out, ext::TRANSPORT_PARAMS, &self.params)?;
+        if let Some(name) = &choice.protocol {
+            let mut names = Vec::new();
+            put_protocols(&mut names, core::iter::once(name.as_slice()))?;
+            put_extension(&mut out, ext::APPLICATION_PROTOCOLS, &names)?;
+        }
+        let mut versions = self.config.versions.clone();
+        versions.push(grease::version(rng));
+        put_extension(&mut out, ext::VERSIONS, &versions_bytes(&versions))?;
+        match &self.config.client_auth {
+            ClientAuth::None => {}
+            ClientAuth::Optional(_) => put_extension(&mut out, ext::CLIENT_AUTH, &[1])?,
+            ClientAuth::Required(_) => put_extension(&mut out, ext::CLIENT_AUTH, &[2])?,
+        }
+        put_extension(&mut out, ext::FEATURES, &self.config.features.to_be_bytes())?;
+        put_extension(&mut out, grease::extension(rng), &[])?;
+        Some(out)
+    }
+}
+
+impl Waiting {
+    pub(super) fn read_flight(
+        mut self,
+        message: &[u8],
+        unix_seconds: u64,
+        outputs: &mut VecDeque<Output>,
+    ) -> Step {
+        match self.verify(message, unix_seconds) {
+            Ok(peer) => {
+                self.outcome.peer = peer;
+                let resumption = self.secrets.resumption(&self.transcript.hash());
+                let security = self.secrets.security(self.outcome, self.exporter, resumption);
+                outputs.push_back(Output::Complete(security));
+                Ok(State::Done)
+            }
+            // Only the client of this key exchange can have sent the flight:
+            // there is nothing to wait for.
+            Err(error) => Err((State::Failed, error)),
+        }
+    }
+
+    fn verify(
+        &mut self,
+        message: &[u8],
+        unix_seconds: u64,
+    ) -> Result<Option<PeerIdentity>, HandshakeError> {
+        let malformed = || HandshakeError::Malformed("client flight");
+        let mut reader = Reader::new(message);
+        let claim = if peek_kind(&reader) == Some(IDENTITY) {
+            Some(Claim::read(&mut reader).ok_or_else(malformed)?)
+        } else {
+            None
+        };
+        let (finished_message, finished) =
+            proof::read_finished(&mut reader).ok_or_else(malformed)?;
+        let signed = claim.as_ref().map(|claim| claim.add_to(&mut self.transcript));
+        // spec: HS-46
+        if !self.secrets.finished_matches(Role::Client, &self.transcript.hash(), finished) {
+            return Err(HandshakeError::Finished);
+        }
+        self.transcript.push(finished_message);
+        let peer = match (&claim, &signed) {
+            (Some(claim), Some(signed)) => {
+                Some(claim.verify(Role::Client, &self.secrets, signed, unix_seconds)?)
+            }
+            _ => None,
+        };
+        self.check_peer(peer.as_ref())?;
+        Ok(peer)
+    }
+
+    fn check_peer(&self, peer: Option<&PeerIdentity>) -> Result<(), HandshakeError> {
+        // spec: HS-48
+        match (&self.config.client_auth, peer) {
+            (ClientAuth::None | ClientAuth::Optional(_), None) => Ok(()),
+            (ClientAuth::None, Some(_)) => Err(HandshakeError::Unexpected),
+            (ClientAuth::Required(_), None) => Err(HandshakeError::ClientIdentityRequired),
+            (ClientAuth::Optional(verifier) | ClientAuth::Required(verifier), Some(peer)) => {
+                verifier
+                    .verify(&peer.identity, &peer.fingerprint)
+                    .map_err(|refusal| HandshakeError::IdentityRejected(refusal.0))
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Who a peer is: Ed25519 identities, fingerprints and delegations.
+
+mod base32;
+mod delegation;
+
+mod fingerprint;
+
+pub use delegation::{DELEGATION_LEN, Delegation, DelegationError, MAX_DELEGATION_SECONDS};
+
+pub use fingerprint::{Fingerprint, FingerprintError};
+
+use crate::primitives::{Backend, SigningKey};
+use crate::rng::{self, Rng};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use zeroize::Zeroizing;
+
+/// Length of a signature, in bytes.
+pub const SIGNATURE_LEN: usize = 64;
+
+/// A signature could not be made. Check the key store or the hardware token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignError;
+
+impl fmt::Display for SignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the signer gave no signature; check the key store")
+    }
+}
+
+impl core::error::Error for SignError {}
+
+/// Where an identity key lives: in memory ([`Identity`]) or in hardware.
+///
+/// The trait takes no public key to sign with: a signer signs for its own
+/// [`Signer::public`] only.
+pub trait Signer: Send + Sync {
+    /// The public half of the key that signs.
+    fn public(&self) -> PublicIdentity;
+
+    /// The Ed25519 signature (RFC 8032) of `message`. Callers pass messages
+    /// made by [`signed_message`], which say what they are for. May block on
+    /// hardware.
+    fn sign_message(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError>;
+}
+
+/// What is signed for `purpose`: 64 spaces, `"JSP1 "`, the purpose, a zero
+/// byte, and the content. No signature for one purpose serves another.
+pub fn signed_message(purpose: &str, content: &[u8]) -> Vec<u8> {
+    // spec: HS-19
+    let mut message = alloc::vec![0x20; 64];
+    message.extend_from_slice(b"JSP1 ");
+    message.extend_from_slice(purpose.as_bytes());
+    message.push(0);
+    message.extend_from_slice(content);
+    message
+}
+
+/// A long-term or online Ed25519 key pair. Wiped when dropped; has no `Debug`.
+pub struct Identity {
+    seed: Zeroizing<[u8; 32]>,
+    key: Box<dyn SigningKey>,
+    public: PublicIdentity,
+}
+
+impl Identity {
+    /// A new identity.
+    pub fn generate(rng: &mut dyn Rng) -> Self {
+        loop {
+            if let Some(identity) = Self::from_seed(&rng::array(rng)) {
+                return identity;
+            }
+        }
+    }
+
+    /// The identity of a 32-byte secret seed. `None` only when the backend
+    /// refuses the seed, which no known one does.
+    pub fn from_seed(seed: &[u8; 32]) -> Option<Self> {
+        let key = Backend::preferred().primitives().ed25519_key(seed)?;
+        let public = PublicIdentity(key.public());
+        Some(Self { seed: Zeroizing::new(*seed), key, public })
+    }
+
+    /// The secret seed, for storage in a safe place.
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicIdentity {
+        self.public
+    }
+
+    /// The fingerprint of the public half.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.public.fingerprint()
+    }
+
+    /// Signs `content` for `purpose`, a short fixed text such as `"device list"`.
+    /// The purposes of this crate are `server`, `client` and `delegation`.
+    pub fn sign(&self, purpose: &str, content: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError> {
+        self.sign_message(&signed_message(purpose, content))
+    }
+}
+
+impl Signer for Identity {
+    fn public(&self) -> PublicIdentity {
+        self.public
+    }
+
+    fn sign_message(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError> {
+        self.key.sign(message).ok_or(SignError)
+    }
+}
+
+/// The public half of an identity: an Ed25519 public key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PublicIdentity([u8; 32]);
+
+impl PublicIdentity {
+    /// A public key as its 32 bytes. Whether it is a usable key shows when a
+    /// signature is verified with it.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes of the key.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// SHA-256 of the key set.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_key_set(&self.0)
+    }
+
+    /// Whether `signature` is this key's over `content` for `purpose`. Strict:
+    /// small-order and non-canonical keys and points are refused.
+    pub fn verify(&self, purpose: &str, content: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
+        self.verify_with(Backend::preferred(), purpose, content, signature)
+    }
+
+    pub(crate) fn verify_with(
+        &self,
+        backend: Backend,
+        purpose: &str,
+        content: &[u8],
+        signature: &[u8; SIGNATURE_LEN],
+    ) -> bool {
+        let message = signed_message(purpose, content);
+        backend.primitives().ed25519_verify(&self.0, &message, signature)
+    }
+}
+
+impl fmt::Debug for PublicIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicIdentity({})", self.fingerprint().short())
+    }
+}
+
+/// What a server (or a client that authenticates) proves itself with: a signer
+/// of its identity, or an online key with the identity's delegation.
+#[derive(Clone)]
+pub struct Credential {
+    signer: Arc<dyn Signer>,
+    delegation: Option<Delegation>,
+}
+
+impl Credential {
+    /// Signs each handshake with the identity itself.
+    pub fn new(signer: Arc<dyn Signer>) -> Self {
+        Self { signer, delegation: None }
+    }
+
+    /// Signs handshakes with the online key `signer`, to which `delegation` was given.
+    pub fn delegated(
+        signer: Arc<dyn Signer>,
+        delegation: Delegation,
+    ) -> Result<Self, DelegationError> {
+        if signer.public() != delegation.online() {
+            return Err(DelegationError::OtherKey);
+        }
+        Ok(Self { signer, delegation: Some(delegation) })
+    }
+
+    /// The long-term identity this credential stands for.
+    pub fn identity(&self) -> PublicIdentity {
+        self.delegation.as_ref().map_or_else(|| self.signer.public(), Delegation::identity)
+    }
+
+    /// The fingerprint that the peer may have pinned.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.identity().fingerprint()
+    }
+
+    /// The delegation, where there is one.
+    pub fn delegation(&self) -> Option<&Delegation> {
+        self.delegation.as_ref()
+    }
+
+    pub(crate) fn sign(
+        &self,
+        purpose: &str,
+        content: &[u8],
+    ) -> Result<[u8; SIGNATURE_LEN], SignError> {
+        self.signer.sign_message(&signed_message(purpose, content))
+    }
+}
+
+impl From<Arc<Identity>> for Credential {
+    fn from(identity: Arc<Identity>) -> Self {
+        Self::new(identity)
+    }
+}
+
+/// The least a known server must offer: what it once offered, it must go on
+/// offering, or somebody is weakening the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Floor {
+    /// The highest protocol version ever negotiated; 0 when none was.
+    pub version: u32,
+    /// Whether a post-quantum hybrid was ever negotiated.
+    pub post_quantum: bool,
+}
+
+impl Floor {
+    /// The stricter of both, item by item: a floor only goes up.
+    #[must_use]
+    pub fn raised(self, other: Floor) -> Floor {
+        Floor {
+            version: self.version.max(other.version),
+            post_quantum: self.post_quantum || other.post_quantum,
+        }
+    }
+}

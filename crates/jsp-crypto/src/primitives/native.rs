@@ -1,0 +1,110 @@
+//! The handshake's primitives by `aws-lc-rs`.
+
+use super::{Decapsulate, HashAlg, Primitives, SigningKey, ed25519_strict, mlkem_check};
+use crate::rng::Rng;
+use crate::secret::{Digest, Secret32};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768, SharedSecret};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use aws_lc_rs::{agreement, digest, hmac};
+use zeroize::Zeroizing;
+
+pub(crate) struct Native;
+
+struct Kem(DecapsulationKey);
+
+impl Decapsulate for Kem {
+    fn decapsulate(&self, ciphertext: &[u8]) -> Option<Secret32> {
+        if ciphertext.len() != super::CT_LEN {
+            return None;
+        }
+        secret32(&self.0.decapsulate(Ciphertext::from(ciphertext)).ok()?)
+    }
+}
+
+struct Pair(Ed25519KeyPair);
+
+impl SigningKey for Pair {
+    fn public(&self) -> [u8; 32] {
+        // The library's public keys are 32 bytes; the slice only hides it.
+        self.0.public_key().as_ref().try_into().unwrap_or_default()
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
+        self.0.try_sign(message).ok()?.as_ref().try_into().ok()
+    }
+}
+
+fn secret32(shared: &SharedSecret) -> Option<Secret32> {
+    Some(Zeroizing::new(<[u8; 32]>::try_from(shared.as_ref()).ok()?))
+}
+
+impl Primitives for Native {
+    fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest {
+        let mut context = digest::Context::new(match alg {
+            HashAlg::Sha256 => &digest::SHA256,
+            HashAlg::Sha384 => &digest::SHA384,
+        });
+        for part in parts {
+            context.update(part);
+        }
+        Digest::from_slice(context.finish().as_ref())
+    }
+
+    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest {
+        let key = hmac::Key::new(
+            match alg {
+                HashAlg::Sha256 => hmac::HMAC_SHA256,
+                HashAlg::Sha384 => hmac::HMAC_SHA384,
+            },
+            key,
+        );
+        let mut context = hmac::Context::with_key(&key);
+        for part in parts {
+            context.update(part);
+        }
+        Digest::from_slice(context.sign().as_ref())
+    }
+
+    fn x25519_public(&self, private: &[u8; 32]) -> Option<[u8; 32]> {
+        let key = agreement::PrivateKey::from_private_key(&agreement::X25519, private).ok()?;
+        key.compute_public_key().ok()?.as_ref().try_into().ok()
+    }
+
+    fn x25519(&self, private: &[u8; 32], public: &[u8; 32]) -> Option<Secret32> {
+        let key = agreement::PrivateKey::from_private_key(&agreement::X25519, private).ok()?;
+        let peer = agreement::UnparsedPublicKey::new(&agreement::X25519, public);
+        let shared = agreement::agree(&key, peer, (), |secret| {
+            <[u8; 32]>::try_from(secret).map(Zeroizing::new).map_err(|_| ())
+        })
+        .ok()?;
+        super::non_zero(shared)
+    }
+
+    fn kem_generate(&self, _rng: &mut dyn Rng) -> Option<(Box<dyn Decapsulate>, Vec<u8>)> {
+        let key = DecapsulationKey::generate(&ML_KEM_768).ok()?;
+        let ek = key.encapsulation_key().ok()?.key_bytes().ok()?.as_ref().to_vec();
+        Some((Box::new(Kem(key)), ek))
+    }
+
+    fn kem_encapsulate(&self, ek: &[u8], _rng: &mut dyn Rng) -> Option<(Vec<u8>, Secret32)> {
+        if !mlkem_check::is_valid_ek(ek) {
+            return None;
+        }
+        let key = EncapsulationKey::new(&ML_KEM_768, ek).ok()?;
+        let (ciphertext, shared) = key.encapsulate().ok()?;
+        Some((ciphertext.as_ref().to_vec(), secret32(&shared)?))
+    }
+
+    fn ed25519_key(&self, seed: &[u8; 32]) -> Option<Box<dyn SigningKey>> {
+        Some(Box::new(Pair(Ed25519KeyPair::from_seed_unchecked(seed).ok()?)))
+    }
+
+    fn ed25519_verify(&self, public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        let Some(r) = signature.first_chunk::<32>() else { return false };
+        ed25519_strict::is_acceptable_point(public)
+            && ed25519_strict::is_acceptable_point(r)
+            && UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
+    }
+}

@@ -1,0 +1,106 @@
+//! The handshake's primitives by the RustCrypto and dalek crates.
+
+use super::{Decapsulate, HashAlg, Primitives, SigningKey, ed25519_strict, mlkem_check};
+use crate::rng::{self, Rng};
+use crate::secret::{Digest, Secret32};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
+use hmac::{Hmac, KeyInit, Mac};
+use ml_kem::{Decapsulate as _, KeyExport, ml_kem_768};
+use sha2::{Digest as _, Sha256, Sha384};
+use zeroize::Zeroizing;
+
+pub(crate) struct Portable;
+
+struct Kem(ml_kem_768::DecapsulationKey);
+
+impl Decapsulate for Kem {
+    fn decapsulate(&self, ciphertext: &[u8]) -> Option<Secret32> {
+        let ciphertext = ml_kem_768::Ciphertext::try_from(ciphertext).ok()?;
+        Some(Zeroizing::new(self.0.decapsulate(&ciphertext).into()))
+    }
+}
+
+struct Pair(ed25519_dalek::SigningKey);
+
+impl SigningKey for Pair {
+    fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
+        Some(self.0.try_sign(message).ok()?.to_bytes())
+    }
+}
+
+fn hash_parts<D: sha2::Digest>(parts: &[&[u8]]) -> Digest {
+    let mut hasher = D::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    Digest::from_slice(&hasher.finalize())
+}
+
+fn hmac_parts<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Digest {
+    // HMAC takes keys of any length; the fallible signature is the trait's.
+    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return Digest::zero(0) };
+    for part in parts {
+        mac.update(part);
+    }
+    Digest::from_slice(&mac.finalize().into_bytes())
+}
+
+impl Primitives for Portable {
+    fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest {
+        match alg {
+            HashAlg::Sha256 => hash_parts::<Sha256>(parts),
+            HashAlg::Sha384 => hash_parts::<Sha384>(parts),
+        }
+    }
+
+    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest {
+        match alg {
+            HashAlg::Sha256 => hmac_parts::<Hmac<Sha256>>(key, parts),
+            HashAlg::Sha384 => hmac_parts::<Hmac<Sha384>>(key, parts),
+        }
+    }
+
+    fn x25519_public(&self, private: &[u8; 32]) -> Option<[u8; 32]> {
+        Some(x25519_dalek::x25519(*private, x25519_dalek::X25519_BASEPOINT_BYTES))
+    }
+
+    fn x25519(&self, private: &[u8; 32], public: &[u8; 32]) -> Option<Secret32> {
+        super::non_zero(Zeroizing::new(x25519_dalek::x25519(*private, *public)))
+    }
+
+    fn kem_generate(&self, rng: &mut dyn Rng) -> Option<(Box<dyn Decapsulate>, Vec<u8>)> {
+        let seed = Zeroizing::new(rng::array::<64>(rng));
+        let key = ml_kem_768::DecapsulationKey::from_seed((*seed).into());
+        let ek = key.encapsulation_key().to_bytes().to_vec();
+        Some((Box::new(Kem(key)), ek))
+    }
+
+    fn kem_encapsulate(&self, ek: &[u8], rng: &mut dyn Rng) -> Option<(Vec<u8>, Secret32)> {
+        if !mlkem_check::is_valid_ek(ek) {
+            return None;
+        }
+        let key = ml_kem_768::EncapsulationKey::new(ek.try_into().ok()?).ok()?;
+        let message = Zeroizing::new(rng::array::<32>(rng));
+        let (ciphertext, shared) = key.encapsulate_deterministic(&(*message).into());
+        Some((ciphertext.to_vec(), Zeroizing::new(shared.into())))
+    }
+
+    fn ed25519_key(&self, seed: &[u8; 32]) -> Option<Box<dyn SigningKey>> {
+        Some(Box::new(Pair(ed25519_dalek::SigningKey::from_bytes(seed))))
+    }
+
+    fn ed25519_verify(&self, public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        let Some(r) = signature.first_chunk::<32>() else { return false };
+        if !ed25519_strict::is_acceptable_point(public) || !ed25519_strict::is_acceptable_point(r) {
+            return false;
+        }
+        let Ok(key) = VerifyingKey::from_bytes(public) else { return false };
+        key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+    }
+}

@@ -1,0 +1,177 @@
+//! The key schedule: HKDF with labels that carry the version.
+
+use crate::handshake::Role;
+use crate::identity::Fingerprint;
+use crate::packet::{DirectionKeys, HeaderKey, Keys, NONCE_LEN, PacketKey};
+use crate::primitives::{Backend, HashAlg, Primitives, hkdf};
+use crate::secret::Digest;
+use crate::suite::Suite;
+use zeroize::Zeroizing;
+
+/// Expands secrets of one connection: fixed backend, hash and version.
+#[derive(Clone, Copy)]
+pub(crate) struct Schedule {
+    pub(crate) backend: Backend,
+    pub(crate) alg: HashAlg,
+    pub(crate) version: u32,
+}
+
+impl Schedule {
+    pub(crate) fn new(backend: Backend, suite: Suite, version: u32) -> Self {
+        Self { backend, alg: suite.hash(), version }
+    }
+
+    pub(crate) fn primitives(&self) -> &'static dyn Primitives {
+        self.backend.primitives()
+    }
+
+    /// `HKDF-Expand(secret, length 2 | version 4 | label length 1 | label |
+    /// context length 1 | context)`.
+    pub(crate) fn expand_into(&self, secret: &[u8], label: &str, context: &[u8], out: &mut [u8]) {
+        // spec: HS-30
+        let length = u16::try_from(out.len()).unwrap_or(u16::MAX).to_be_bytes();
+        let label_len = [u8::try_from(label.len()).unwrap_or(u8::MAX)];
+        let context_len = [u8::try_from(context.len()).unwrap_or(u8::MAX)];
+        let version = self.version.to_be_bytes();
+        let info: [&[u8]; 6] =
+            [&length, &version, &label_len, label.as_bytes(), &context_len, context];
+        hkdf::expand(self.primitives(), self.alg, secret, &info, out);
+    }
+
+    /// A secret of hash length.
+    pub(crate) fn expand(&self, secret: &Digest, label: &str, context: &[u8]) -> Digest {
+        let mut out = Digest::zero(self.alg.len());
+        self.expand_into(secret.as_bytes(), label, context, out.as_mut_bytes());
+        out
+    }
+
+    pub(crate) fn extract(&self, salt: &Digest, ikm: &[&[u8]]) -> Digest {
+        hkdf::extract(self.primitives(), self.alg, salt.as_bytes(), ikm)
+    }
+
+    pub(crate) fn hash(&self, parts: &[&[u8]]) -> Digest {
+        self.primitives().hash(self.alg, parts)
+    }
+
+    pub(crate) fn packet_key(&self, suite: Suite, secret: &Digest) -> PacketKey {
+        let mut key = Zeroizing::new([0; 32]);
+        let key = key.get_mut(..suite.key_len()).unwrap_or(&mut []);
+        let mut iv = Zeroizing::new([0; NONCE_LEN]);
+        self.expand_into(secret.as_bytes(), "jsp1 key", &[], key);
+        self.expand_into(secret.as_bytes(), "jsp1 iv", &[], iv.as_mut_slice());
+        PacketKey::new(self.backend, suite, key, *iv)
+    }
+
+    pub(crate) fn header_key(&self, suite: Suite, secret: &Digest) -> HeaderKey {
+        let mut key = Zeroizing::new([0; 32]);
+        let key = key.get_mut(..suite.key_len()).unwrap_or(&mut []);
+        self.expand_into(secret.as_bytes(), "jsp1 hp", &[], key);
+        HeaderKey::new(self.backend, suite, key)
+    }
+
+    pub(crate) fn direction(&self, suite: Suite, secret: &Digest) -> DirectionKeys {
+        DirectionKeys {
+            packet: self.packet_key(suite, secret),
+            header: self.header_key(suite, secret),
+        }
+    }
+
+    pub(crate) fn keys(&self, suite: Suite, secrets: &Pair) -> Keys {
+        Keys {
+            local: self.direction(suite, &secrets.local),
+            remote: self.direction(suite, &secrets.remote),
+        }
+    }
+}
+
+/// The traffic secrets of both directions, seen from one side.
+#[derive(Clone)]
+pub(crate) struct Pair {
+    pub(crate) local: Digest,
+    pub(crate) remote: Digest,
+}
+
+impl Pair {
+    pub(crate) fn new(role: Role, client: Digest, server: Digest) -> Self {
+        match role {
+            Role::Client => Self { local: client, remote: server },
+            Role::Server => Self { local: server, remote: client },
+        }
+    }
+}
+
+/// The keys of Initial packets, by the preferred backend.
+///
+/// They are derived from what the client's first packet shows (`version`, and
+/// `dcid`, the destination connection id the client chose) and from the
+/// server's fingerprint where the client knows it. They keep strangers out who
+/// saw neither; they are no secret, and nothing that must be secret rests on them.
+pub fn initial_keys(role: Role, version: u32, dcid: &[u8], pin: Option<&Fingerprint>) -> Keys {
+    initial_keys_with(Backend::preferred(), role, version, dcid, pin)
+}
+
+/// [`initial_keys`] by a given backend.
+pub fn initial_keys_with(
+    backend: Backend,
+    role: Role,
+    version: u32,
+    dcid: &[u8],
+    pin: Option<&Fingerprint>,
+) -> Keys {
+    // spec: HS-31
+    let suite = Suite::ChaCha20Poly1305;
+    let schedule = Schedule::new(backend, suite, version);
+    let salt = schedule.hash(&[b"JetStreamProto initial", &version.to_be_bytes()]);
+    let zeros = [0; 32];
+    let pin = pin.map_or(&zeros, Fingerprint::as_bytes);
+    let secret = schedule.extract(&salt, &[dcid, pin]);
+    let client = schedule.expand(&secret, "jsp1 client initial", &[]);
+    let server = schedule.expand(&secret, "jsp1 server initial", &[]);
+    schedule.keys(suite, &Pair::new(role, client, server))
+}
+
+/// The 1-RTT keys of a connection, which step from one key phase to the next.
+///
+/// [`DataKeys::take_keys`] gives the keys of phase 0 once, header keys among
+/// them; each [`DataKeys::next`] then gives the packet keys of the following
+/// phase, and the header keys stay. The secrets of phases already given out
+/// are wiped.
+pub struct DataKeys {
+    schedule: Schedule,
+    suite: Suite,
+    /// The secrets of the newest phase given out.
+    secrets: Pair,
+    first: Option<Keys>,
+}
+
+impl DataKeys {
+    pub(crate) fn new(schedule: Schedule, suite: Suite, secrets: Pair) -> Self {
+        let first = Some(schedule.keys(suite, &secrets));
+        Self { schedule, suite, secrets, first }
+    }
+
+    /// The keys of phase 0; `None` when they have been taken before.
+    pub fn take_keys(&mut self) -> Option<Keys> {
+        self.first.take()
+    }
+
+    /// Steps to the next phase: `(local, remote)` packet keys. Both directions
+    /// step together; the caller decides when each is used.
+    #[allow(clippy::should_implement_trait, reason = "an endless step, not an iterator")]
+    pub fn next(&mut self) -> (PacketKey, PacketKey) {
+        // spec: HS-39
+        self.secrets = Pair {
+            local: self.schedule.expand(&self.secrets.local, "jsp1 ku", &[]),
+            remote: self.schedule.expand(&self.secrets.remote, "jsp1 ku", &[]),
+        };
+        (
+            self.schedule.packet_key(self.suite, &self.secrets.local),
+            self.schedule.packet_key(self.suite, &self.secrets.remote),
+        )
+    }
+
+    /// The suite of these keys.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+}
