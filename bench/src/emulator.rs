@@ -2,6 +2,7 @@
 //! counts each way. With nothing configured it only forwards and counts.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -245,17 +246,18 @@ fn forward_up(
     let mut buffer = vec![0; MAX_DATAGRAM];
     while !stop.load(Ordering::Relaxed) {
         let Ok((length, client)) = front.recv_from(&mut buffer) else { continue };
-        if !backs.contains_key(&client) {
-            let Ok(back) = socket() else { continue };
-            let back = Arc::new(back);
-            let (front, lane) = (Arc::clone(front), Arc::clone(down));
-            let (from, stop) = (Arc::clone(&back), Arc::clone(stop));
-            thread::spawn(move || forward_down(&from, &front, client, &lane, &stop));
-            backs.insert(client, back);
-        }
-        if let Some(back) = backs.get(&client) {
-            up.carry(&buffer[..length], back, server);
-        }
+        let back = match backs.entry(client) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let Ok(back) = socket() else { continue };
+                let back = Arc::new(back);
+                let (front, lane) = (Arc::clone(front), Arc::clone(down));
+                let (from, stop) = (Arc::clone(&back), Arc::clone(stop));
+                thread::spawn(move || forward_down(&from, &front, client, &lane, &stop));
+                new.insert(back)
+            }
+        };
+        up.carry(&buffer[..length], back, server);
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn client(profile: Profile, trust: &str) -> Result<ClientConfig> {
 }
 
 fn from_hex(text: &str) -> Result<Vec<u8>> {
-    if !text.is_ascii() || text.len() % 2 != 0 {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
         bail!("{text:?} is not hex");
     }
     let pairs = (0..text.len()).step_by(2);
