@@ -55,10 +55,14 @@ extern crate alloc;
 #[cfg(not(any(feature = "native", feature = "portable")))]
 compile_error!("jsp-crypto needs the feature `native` or `portable`");
 
+#[cfg(feature = "files")]
+mod atomic_file;
 pub mod cookie;
 pub mod handshake;
 pub mod hello;
 pub mod identity;
+#[cfg(feature = "files")]
+pub mod known_hosts;
 mod packet;
 mod prf;
 mod primitives;
@@ -67,6 +71,9 @@ mod rng;
 mod schedule;
 mod secret;
 mod suite;
+#[cfg(any(test, feature = "vectors"))]
+mod test_rng;
+pub mod ticket;
 
 pub use cookie::{COOKIE_LEN, CookieError, CookieKeys};
 pub use handshake::{
@@ -80,9 +87,12 @@ pub use identity::{
 };
 pub use packet::{DirectionKeys, HeaderKey, Keys, OpenError, PacketKey, SealError, TAG_LEN};
 pub use prf::Prf;
-pub use retry::{RETRY_TAG_LEN, reset_token, retry_integrity_tag, verify_retry_integrity_tag};
+pub use retry::{
+    RETRY_TAG_LEN, reset_token, reset_tokens_equal, retry_integrity_tag, verify_retry_integrity_tag,
+};
 pub use rng::Rng;
 #[cfg(feature = "system-rng")]
 pub use rng::SystemRng;
 pub use schedule::{DataKeys, initial_keys, initial_keys_with};
+pub use secret::tokens_equal;
 pub use suite::Suite;

@@ -351,7 +351,7 @@ fn aes_mask<C: aes::cipher::BlockCipherEncrypt>(key: &C, sample: &[u8; 16]) -> [
 /// which would refuse the last counter value.
 #[cfg(feature = "portable")]
 fn chacha_mask(key: &[u8; 32], sample: &[u8; 16]) -> [u8; 5] {
-    use chacha20::cipher::{KeyIvInit, StreamCipherCore, StreamCipherSeekCore};
+    use chacha20::cipher::{KeyIvInit, StreamCipherCore};
     let Some((counter, nonce)) = sample.split_first_chunk::<4>() else { return [0; 5] };
     let nonce = exact::<12>(nonce);
     let mut core = chacha20::ChaChaCore::<chacha20::R20, chacha20::variants::Ietf>::new(

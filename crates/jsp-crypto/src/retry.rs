@@ -34,6 +34,11 @@ pub fn reset_token(key: &[u8; 32], cid: &[u8]) -> [u8; 16] {
     Backend::preferred().primitives().hmac(HashAlg::Sha256, key, &[b"jsp1 reset", cid]).prefix()
 }
 
+/// Compares two reset tokens in constant time.
+pub fn reset_tokens_equal(a: &[u8; 16], b: &[u8; 16]) -> bool {
+    constant_time_eq(a, b)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

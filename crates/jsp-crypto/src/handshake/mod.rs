@@ -28,6 +28,8 @@ mod proof;
 mod secrets;
 mod security;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use crate::primitives::Backend;
 pub use client::MAX_CANDIDATES;

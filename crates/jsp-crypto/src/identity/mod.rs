@@ -2,11 +2,15 @@
 
 mod base32;
 mod delegation;
+#[cfg(feature = "files")]
+mod file;
 
 mod fingerprint;
 
 pub use delegation::{DELEGATION_LEN, Delegation, DelegationError, MAX_DELEGATION_SECONDS};
 
+#[cfg(feature = "files")]
+pub use file::IdentityFileError;
 pub use fingerprint::{Fingerprint, FingerprintError};
 
 use crate::primitives::{Backend, SigningKey};

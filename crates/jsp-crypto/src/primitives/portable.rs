@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
 use hmac::{Hmac, KeyInit, Mac};
 use ml_kem::{Decapsulate as _, KeyExport, ml_kem_768};
-use sha2::{Digest as _, Sha256, Sha384};
+use sha2::{Sha256, Sha384};
 use zeroize::Zeroizing;
 
 pub(crate) struct Portable;

@@ -1,0 +1,914 @@
+//! Whole handshakes: right, wrong, changed on the way, and downgraded.
+
+use super::*;
+use crate::identity::{Credential, Delegation, Fingerprint, Floor, Identity, PublicIdentity};
+use crate::suite::Suite;
+use crate::test_rng::SeededRng;
+use alloc::boxed::Box;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const NOW: u64 = 1_800_000_000;
+
+fn identity(byte: u8) -> Arc<Identity> {
+    Arc::new(Identity::from_seed(&[byte; 32]).unwrap())
+}
+
+fn server_config() -> ServerConfig {
+    ServerConfig::new(identity(1))
+}
+
+fn client_config() -> ClientConfig {
+    ClientConfig::new(ServerIdentity::Pinned(identity(1).fingerprint()))
+}
+
+struct AcceptOnly(Fingerprint, Arc<AtomicUsize>);
+
+impl AcceptOnly {
+    fn decide(&self, fingerprint: &Fingerprint) -> Result<(), VerifierRejection> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        if *fingerprint == self.0 { Ok(()) } else { Err(VerifierRejection("not the one known")) }
+    }
+}
+
+impl ServerVerifier for AcceptOnly {
+    fn verify(&self, _: &PublicIdentity, found: &Fingerprint) -> Result<(), VerifierRejection> {
+        self.decide(found)
+    }
+}
+
+impl ClientVerifier for AcceptOnly {
+    fn verify(&self, _: &PublicIdentity, found: &Fingerprint) -> Result<(), VerifierRejection> {
+        self.decide(found)
+    }
+}
+
+fn accept_only(byte: u8) -> Box<AcceptOnly> {
+    Box::new(AcceptOnly(identity(byte).fingerprint(), Arc::default()))
+}
+
+/// What one side has put out.
+#[derive(Default)]
+struct Collected {
+    sent: Vec<(Level, Vec<u8>)>,
+    handshake_keys: Vec<(u8, Keys)>,
+    committed: Option<u8>,
+    data_keys: Option<DataKeys>,
+    params: Option<Vec<u8>>,
+    security: Option<Security>,
+}
+
+impl Collected {
+    fn drain(&mut self, handshake: &mut Handshake) {
+        while let Some(output) = handshake.poll() {
+            match output {
+                Output::Send { level, message } => self.sent.push((level, message)),
+                Output::HandshakeKeys { candidate, keys } => {
+                    self.handshake_keys.push((candidate, keys));
+                }
+                Output::Committed { candidate } => self.committed = Some(candidate),
+                Output::DataKeys(keys) => self.data_keys = Some(keys),
+                Output::PeerParams(params) => self.params = Some(params),
+                Output::Complete(security) => self.security = Some(security),
+            }
+        }
+    }
+
+    fn take_message(&mut self, level: Level) -> Option<Vec<u8>> {
+        let at = self.sent.iter().position(|(sent, _)| *sent == level)?;
+        Some(self.sent.remove(at).1)
+    }
+}
+
+struct Ends {
+    client: Handshake,
+    server: Handshake,
+    from_client: Collected,
+    from_server: Collected,
+    rng: SeededRng,
+}
+
+/// Which message of a handshake: for tampering.
+const HELLO: usize = 0;
+const SERVER_HELLO: usize = 1;
+const SERVER_FLIGHT: usize = 2;
+const CLIENT_FLIGHT: usize = 3;
+
+impl Ends {
+    fn new(client: ClientConfig, server: ServerConfig, seed: u64) -> Self {
+        Self::shared(&Arc::new(client), &Arc::new(server), seed)
+    }
+
+    fn shared(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, seed: u64) -> Self {
+        let mut rng = SeededRng(seed);
+        let mut client = Handshake::client(client.clone(), b"client params", &mut rng).unwrap();
+        let server = Handshake::server(server.clone(), b"server params".to_vec());
+        let mut from_client = Collected::default();
+        from_client.drain(&mut client);
+        Self { client, server, from_client, from_server: Collected::default(), rng }
+    }
+
+    fn to_server(&mut self, level: Level, message: &[u8]) -> Result<(), HandshakeError> {
+        let result = self.server.read(level, message, NOW, &mut self.rng);
+        self.from_server.drain(&mut self.server);
+        result
+    }
+
+    fn to_client(&mut self, level: Level, message: &[u8]) -> Result<(), HandshakeError> {
+        let result = self.client.read(level, message, NOW, &mut self.rng);
+        self.from_client.drain(&mut self.client);
+        result
+    }
+
+    /// Runs to the end; `tamper` may change each message on the way.
+    fn run(
+        &mut self,
+        mut tamper: impl FnMut(usize, &mut Vec<u8>),
+    ) -> Result<(), (Role, HandshakeError)> {
+        let mut message = self.from_client.take_message(Level::Initial).unwrap();
+        tamper(HELLO, &mut message);
+        self.to_server(Level::Initial, &message).map_err(|e| (Role::Server, e))?;
+        let mut message = self.from_server.take_message(Level::Initial).unwrap();
+        tamper(SERVER_HELLO, &mut message);
+        self.to_client(Level::Initial, &message).map_err(|e| (Role::Client, e))?;
+        let mut message = self.from_server.take_message(Level::Handshake).unwrap();
+        tamper(SERVER_FLIGHT, &mut message);
+        self.to_client(Level::Handshake, &message).map_err(|e| (Role::Client, e))?;
+        let mut message = self.from_client.take_message(Level::Handshake).unwrap();
+        tamper(CLIENT_FLIGHT, &mut message);
+        self.to_server(Level::Handshake, &message).map_err(|e| (Role::Server, e))
+    }
+}
+
+fn run(client: ClientConfig, server: ServerConfig) -> Result<Ends, (Role, HandshakeError)> {
+    let mut ends = Ends::new(client, server, 1);
+    ends.run(|_, _| {})?;
+    Ok(ends)
+}
+
+/// Seals with one side's keys, opens with the other's.
+fn keys_agree(sender: &Keys, receiver: &Keys) -> bool {
+    one_way(&sender.local, &receiver.remote) && one_way(&receiver.local, &sender.remote)
+}
+
+fn one_way(seal: &crate::DirectionKeys, open: &crate::DirectionKeys) -> bool {
+    let mut packet = *b"some text and sixteen bytes.....";
+    seal.packet.seal_in_place(7, b"header", &mut packet).unwrap();
+    let same_mask = seal.header.mask(&[3; 16]) == open.header.mask(&[3; 16]);
+    let opened = open.packet.open_in_place(7, b"header", &mut packet);
+    same_mask && opened == Ok(16) && packet.starts_with(b"some text and si")
+}
+
+fn assert_established(ends: &mut Ends) {
+    assert!(ends.client.is_complete() && ends.server.is_complete());
+    let committed = ends.from_client.committed.unwrap();
+    let (_, client_keys) =
+        ends.from_client.handshake_keys.iter().find(|(index, _)| *index == committed).unwrap();
+    assert!(keys_agree(client_keys, &ends.from_server.handshake_keys[0].1));
+    let client = ends.from_client.data_keys.as_mut().unwrap();
+    let server = ends.from_server.data_keys.as_mut().unwrap();
+    let (client_phase_0, server_phase_0) =
+        (client.take_keys().unwrap(), server.take_keys().unwrap());
+    assert!(keys_agree(&client_phase_0, &server_phase_0));
+    assert!(client.take_keys().is_none());
+    assert_eq!(ends.from_client.params.as_deref(), Some(&b"server params"[..]));
+    assert_eq!(ends.from_server.params.as_deref(), Some(&b"client params"[..]));
+    let client = ends.from_client.security.as_ref().unwrap();
+    let server = ends.from_server.security.as_ref().unwrap();
+    assert_eq!((client.suite, client.kem), (server.suite, server.kem));
+    assert_eq!(client.application_protocol, server.application_protocol);
+    let mut exported = ([0; 100], [0; 100]);
+    client.export("label", b"context", &mut exported.0).unwrap();
+    server.export("label", b"context", &mut exported.1).unwrap();
+    assert_eq!(exported.0, exported.1);
+    assert_eq!(client.resumption_psk(b"n"), server.resumption_psk(b"n"));
+}
+
+fn all_backends() -> [(Backend, Backend); 4] {
+    let (n, p) = (Backend::Native, Backend::Portable);
+    [(n, n), (n, p), (p, n), (p, p)]
+}
+
+// spec-test: HS-29
+// spec-test: HS-32
+// spec-test: HS-36
+// spec-test: HS-37
+// spec-test: HS-30
+#[test]
+fn every_suite_between_every_pair_of_backends() {
+    for suite in Suite::ALL {
+        for (of_client, of_server) in all_backends() {
+            let mut client = client_config();
+            let mut server = server_config();
+            (client.backend, server.backend) = (of_client, of_server);
+            (client.suites, server.suites) = (alloc::vec![suite], alloc::vec![suite]);
+            let mut ends = run(client, server).unwrap_or_else(|e| panic!("{suite:?} {e:?}"));
+            assert_established(&mut ends);
+            let security = ends.from_client.security.unwrap();
+            assert_eq!(security.suite, suite);
+            assert!(security.kem.is_post_quantum());
+            assert_eq!(security.peer.unwrap().fingerprint, identity(1).fingerprint());
+        }
+    }
+}
+
+// spec-test: HS-39
+#[test]
+fn key_updates_stay_in_step_and_change_the_keys() {
+    let mut ends = run(client_config(), server_config()).unwrap();
+    let mut client = ends.from_client.data_keys.take().unwrap();
+    let mut server = ends.from_server.data_keys.take().unwrap();
+    let mut earlier: Vec<[u8; 20]> = Vec::new();
+    for _ in 0..5 {
+        let (client_local, client_remote) = client.next();
+        let (server_local, server_remote) = server.next();
+        for (seal, open) in [(client_local, server_remote), (server_local, client_remote)] {
+            let mut packet = [0; 20];
+            seal.seal_in_place(0, b"", &mut packet).unwrap();
+            assert!(!earlier.contains(&packet));
+            earlier.push(packet);
+            assert_eq!(open.open_in_place(0, b"", &mut packet), Ok(4));
+        }
+    }
+}
+
+// spec-test: HS-38
+#[test]
+fn exports_depend_on_label_context_and_connection() {
+    let first = run(client_config(), server_config()).unwrap().from_client.security.unwrap();
+    let mut other = Ends::new(client_config(), server_config(), 2);
+    other.run(|_, _| {}).unwrap();
+    let other = other.from_client.security.unwrap();
+    let export = |security: &Security, label, context| {
+        let mut out = [0; 32];
+        security.export(label, context, &mut out).unwrap();
+        out
+    };
+    let value = export(&first, "a", b"b");
+    assert_eq!(value, export(&first, "a", b"b"));
+    assert_ne!(value, export(&first, "b", b"b"));
+    assert_ne!(value, export(&first, "a", b"c"));
+    assert_ne!(value, export(&other, "a", b"b"));
+    assert_eq!(first.export("a", b"", &mut [0; 8161]), Err(ExportTooLong));
+}
+
+/// Every bit of every message, the two ML-KEM values by one bit of each byte
+/// (their other bits are alike, and the whole takes a minute).
+// spec-test: HS-33
+// spec-test: HS-20
+// spec-test: HS-46
+#[test]
+fn every_flipped_bit_is_rejected() {
+    let client = Arc::new(ClientConfig {
+        credential: Some(identity(3).into()),
+        application_protocols: alloc::vec![b"chat".to_vec()],
+        ..client_config()
+    });
+    let server = Arc::new(ServerConfig {
+        client_auth: ClientAuth::Required(accept_only(3)),
+        application_protocols: alloc::vec![b"chat".to_vec()],
+        ..server_config()
+    });
+    let mut lengths = [0; 4];
+    Ends::shared(&client, &server, 1).run(|which, bytes| lengths[which] = bytes.len()).unwrap();
+    for (which, length) in lengths.into_iter().enumerate() {
+        for bit in 0..length * 8 {
+            let ml_kem = match which {
+                HELLO => bit / 8 >= length - 1184,
+                SERVER_HELLO => bit / 8 >= length - 1088,
+                _ => false,
+            };
+            if ml_kem && bit % 8 != (bit / 8) % 8 {
+                continue;
+            }
+            let mut ends = Ends::shared(&client, &server, 1);
+            let result = ends.run(|index, bytes| {
+                if index == which {
+                    bytes[bit / 8] ^= 1 << (bit % 8);
+                }
+            });
+            let (_, error) = result.expect_err("a changed message passed");
+            assert_eq!(error.close_code(), close::HANDSHAKE_FAILED);
+            assert!(!ends.server.is_complete(), "message {which} bit {bit}");
+            assert!(ends.from_server.security.is_none());
+            assert_eq!(ends.client.is_complete(), which == CLIENT_FLIGHT);
+        }
+    }
+}
+
+// spec-test: HS-4
+#[test]
+fn truncated_and_lengthened_messages_are_rejected() {
+    for which in [HELLO, SERVER_HELLO, SERVER_FLIGHT, CLIENT_FLIGHT] {
+        let mut length = 0;
+        let mut ends = Ends::new(client_config(), server_config(), 1);
+        ends.run(|index, bytes| {
+            if index == which {
+                length = bytes.len();
+            }
+        })
+        .unwrap();
+        let step = if length > 400 { 7 } else { 1 };
+        for cut in (0..length).step_by(step).chain([length + 1, length + 300]) {
+            let mut ends = Ends::new(client_config(), server_config(), 1);
+            let result = ends.run(|index, bytes| {
+                if index == which {
+                    bytes.resize(cut, 0);
+                }
+            });
+            assert!(result.is_err(), "message {which} cut to {cut}");
+            assert!(!ends.server.is_complete());
+        }
+    }
+}
+
+// spec-test: HS-2
+#[test]
+fn a_hello_of_more_than_4096_bytes_is_refused() {
+    let mut ends = Ends::new(client_config(), server_config(), 1);
+    let mut hello = ends.from_client.take_message(Level::Initial).unwrap();
+    hello.resize(4097, 0);
+    let refused = Err(HandshakeError::Malformed("client hello"));
+    assert_eq!(ends.to_server(Level::Initial, &hello), refused);
+}
+
+// spec-test: HS-1
+#[test]
+fn a_configuration_that_does_not_fit_is_refused_at_once() {
+    let mut rng = SeededRng(1);
+    let config = Arc::new(client_config());
+    assert!(Handshake::client(config.clone(), &[0; 2700], &mut rng).is_ok());
+    assert!(Handshake::client(config.clone(), &[0; 2900], &mut rng).is_err());
+    assert!(Handshake::client(config, &[0; 70_000], &mut rng).is_err());
+    let empty = ClientConfig { suites: Vec::new(), ..client_config() };
+    assert!(Handshake::client(Arc::new(empty), &[], &mut rng).is_err());
+    for name in [Vec::new(), alloc::vec![b'x'; 256]] {
+        let config = ClientConfig { application_protocols: alloc::vec![name], ..client_config() };
+        assert!(Handshake::client(Arc::new(config), &[], &mut rng).is_err());
+    }
+}
+
+// spec-test: HS-57
+#[test]
+fn a_wrong_pin_is_refused_and_named() {
+    let wrong = ClientConfig {
+        expected: ServerIdentity::Pinned(identity(9).fingerprint()),
+        ..client_config()
+    };
+    let mut ends = Ends::new(wrong, server_config(), 1);
+    let (role, error) = ends.run(|_, _| {}).unwrap_err();
+    assert_eq!(role, Role::Client);
+    let expected = HandshakeError::PinMismatch {
+        expected: identity(9).fingerprint(),
+        found: identity(1).fingerprint(),
+    };
+    assert_eq!(error, expected);
+    assert_eq!(ends.client.last_rejection(), Some(&expected));
+    assert_eq!(ends.client.live_candidates(), 0);
+    assert!(!ends.client.is_failed(), "another server hello may still come");
+    assert!(ends.from_client.security.is_none() && ends.from_client.data_keys.is_none());
+}
+
+// spec-test: HS-58
+#[test]
+fn a_verifier_decides_about_a_server_met_before() {
+    let trusting = |byte| ClientConfig {
+        expected: ServerIdentity::TrustOnFirstUse(accept_only(byte)),
+        ..client_config()
+    };
+    assert_established(&mut run(trusting(1), server_config()).unwrap());
+    let (role, error) = run(trusting(2), server_config()).err().unwrap();
+    assert_eq!(role, Role::Client);
+    assert_eq!(error, HandshakeError::IdentityRejected("not the one known"));
+}
+
+#[test]
+fn a_verifier_is_asked_only_about_proved_identities() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let verifier = Box::new(AcceptOnly(identity(1).fingerprint(), asked.clone()));
+    let config =
+        ClientConfig { expected: ServerIdentity::TrustOnFirstUse(verifier), ..client_config() };
+    let mut ends = Ends::new(config, server_config(), 1);
+    let result = ends.run(|which, bytes| {
+        if which == SERVER_FLIGHT {
+            let last = bytes.len() - 60;
+            bytes[last] ^= 1;
+        }
+    });
+    assert!(result.is_err());
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+}
+
+// spec-test: HS-47
+// spec-test: HS-48
+#[test]
+fn client_authentication() {
+    let with = |byte| ClientConfig { credential: Some(identity(byte).into()), ..client_config() };
+    let required =
+        || ServerConfig { client_auth: ClientAuth::Required(accept_only(3)), ..server_config() };
+    let optional =
+        || ServerConfig { client_auth: ClientAuth::Optional(accept_only(3)), ..server_config() };
+    let peer = |ends: &Ends| ends.from_server.security.as_ref().unwrap().peer;
+
+    for server in [required(), optional()] {
+        let mut ends = run(with(3), server).unwrap();
+        assert_established(&mut ends);
+        assert_eq!(peer(&ends).unwrap().fingerprint, identity(3).fingerprint());
+    }
+    for server in [required(), optional()] {
+        let (role, error) = run(with(4), server).err().unwrap();
+        assert_eq!(role, Role::Server);
+        assert_eq!(error, HandshakeError::IdentityRejected("not the one known"));
+    }
+    let (role, error) = run(client_config(), required()).err().unwrap();
+    assert_eq!((role, error), (Role::Client, HandshakeError::ClientIdentityRequired));
+    assert_eq!(peer(&run(client_config(), optional()).unwrap()), None);
+    // A server that does not ask learns nothing.
+    let mut ends = run(with(3), server_config()).unwrap();
+    assert_established(&mut ends);
+    assert_eq!(peer(&ends), None);
+}
+
+fn delegated(online: u8, from: u64, to: u64) -> Credential {
+    let online = identity(online);
+    let delegation = Delegation::issue(&*identity(1), online.public(), from, to, 1).unwrap();
+    Credential::delegated(online, delegation).unwrap()
+}
+
+#[test]
+fn a_delegated_key_speaks_for_the_identity_while_it_may() {
+    let day = 24 * 3600;
+    let server = ServerConfig::new(delegated(7, NOW - day, NOW + day));
+    assert_eq!(server.fingerprint(), identity(1).fingerprint());
+    let mut ends = run(client_config(), server).unwrap();
+    assert_established(&mut ends);
+    let peer = ends.from_client.security.unwrap().peer.unwrap();
+    assert_eq!((peer.identity, peer.delegated), (identity(1).public(), true));
+
+    for (from, to) in [(NOW - day, NOW - 1), (NOW + 1, NOW + day)] {
+        let server = ServerConfig::new(delegated(7, from, to));
+        let (role, error) = run(client_config(), server).err().unwrap();
+        assert_eq!(role, Role::Client);
+        assert!(matches!(error, HandshakeError::Delegation(_)), "{error}");
+    }
+    let other = Delegation::issue(&*identity(1), identity(8).public(), 0, 10, 1).unwrap();
+    assert!(Credential::delegated(identity(7), other).is_err());
+}
+
+#[test]
+fn a_client_may_be_delegated_too() {
+    let client =
+        ClientConfig { credential: Some(delegated(7, NOW - 10, NOW + 10)), ..client_config() };
+    let server =
+        ServerConfig { client_auth: ClientAuth::Required(accept_only(1)), ..server_config() };
+    let ends = run(client, server).unwrap();
+    let peer = ends.from_server.security.unwrap().peer.unwrap();
+    assert_eq!(peer.fingerprint, identity(1).fingerprint());
+    assert!(peer.delegated);
+}
+
+// spec-test: HS-42
+// spec-test: HS-43
+// spec-test: HS-44
+#[test]
+fn four_false_servers_do_not_keep_the_true_one_out() {
+    let mut ends = Ends::new(client_config(), server_config(), 1);
+    let hello = ends.from_client.take_message(Level::Initial).unwrap();
+    for byte in 10..14 {
+        let mut fake =
+            Handshake::server(Arc::new(ServerConfig::new(identity(byte))), b"fake params".to_vec());
+        let mut out = Collected::default();
+        fake.read(Level::Initial, &hello, NOW, &mut ends.rng).unwrap();
+        out.drain(&mut fake);
+        let server_hello = out.take_message(Level::Initial).unwrap();
+        ends.to_client(Level::Initial, &server_hello).unwrap();
+        assert_eq!(ends.to_client(Level::Initial, &server_hello), Err(HandshakeError::Duplicate));
+        if byte % 2 == 0 {
+            let flight = out.take_message(Level::Handshake).unwrap();
+            let error = ends.to_client(Level::Handshake, &flight).unwrap_err();
+            assert!(matches!(error, HandshakeError::PinMismatch { .. }));
+            assert_eq!(
+                ends.to_client(Level::Initial, &server_hello),
+                Err(HandshakeError::Duplicate),
+                "a burnt candidate stays burnt"
+            );
+        }
+        assert!(!ends.client.is_failed());
+    }
+    // Junk of every kind is ignored as well.
+    for junk in [&b""[..], b"\x02\x00\x00", &[2; 1162], &[0xff; 4096]] {
+        assert!(ends.to_client(Level::Initial, junk).is_err());
+        assert!(ends.to_client(Level::Handshake, junk).is_err());
+        assert!(ends.to_client(Level::Data, junk).is_err());
+    }
+    ends.to_server(Level::Initial, &hello).unwrap();
+    let server_hello = ends.from_server.take_message(Level::Initial).unwrap();
+    ends.to_client(Level::Initial, &server_hello).unwrap();
+    let mut sixth = server_hello.clone();
+    sixth[5] ^= 1;
+    assert_eq!(ends.to_client(Level::Initial, &sixth), Err(HandshakeError::TooManyCandidates));
+    let flight = ends.from_server.take_message(Level::Handshake).unwrap();
+    ends.to_client(Level::Handshake, &flight).unwrap();
+    let finished = ends.from_client.take_message(Level::Handshake).unwrap();
+    ends.to_server(Level::Handshake, &finished).unwrap();
+    assert_eq!(ends.from_client.committed, Some(4));
+    assert_established(&mut ends);
+}
+
+// spec-test: HS-13
+#[test]
+fn choices_that_were_not_offered_are_refused() {
+    // Offset of each choice in a server hello, and a value not offered.
+    for (offset, value, what) in [
+        (35, 0x7f, "version"),
+        (39, 4, "cipher suite"),
+        (39, 0x0a, "cipher suite"),
+        (40, 2, "key exchange"),
+        (40, 9, "key exchange"),
+        (41, 2, "signature scheme"),
+    ] {
+        let mut ends = Ends::new(client_config(), server_config(), 1);
+        let result = ends.run(|which, bytes| {
+            if which == SERVER_HELLO {
+                bytes[offset] = value;
+            }
+        });
+        assert_eq!(result, Err((Role::Client, HandshakeError::NotOffered(what))));
+    }
+}
+
+// spec-test: HS-17
+// spec-test: HS-18
+#[test]
+fn bad_public_keys_are_refused() {
+    let small_order: [[u8; 32]; 3] = [
+        [0; 32],
+        one(),
+        [
+            0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f,
+            0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16,
+            0x5f, 0x49, 0xb8, 0x00,
+        ],
+    ];
+    for key in small_order {
+        for which in [HELLO, SERVER_HELLO] {
+            let mut ends = Ends::new(client_config(), server_config(), 1);
+            let result = ends.run(|index, bytes| {
+                if index == which {
+                    let at = if which == HELLO { x25519_offset(bytes) } else { 42 };
+                    bytes[at..at + 32].copy_from_slice(&key);
+                }
+            });
+            assert_eq!(result.unwrap_err().1, HandshakeError::KeyShare);
+        }
+    }
+    // An unreduced coefficient, with the hash made to fit.
+    for backend in [Backend::Native, Backend::Portable] {
+        let config = ServerConfig { backend, ..server_config() };
+        let mut ends = Ends::new(client_config(), config, 1);
+        let result = ends.run(|index, bytes| {
+            if index == HELLO {
+                let ek = bytes.len() - 1184;
+                bytes[ek] = 0xff;
+                bytes[ek + 1] |= 0x0f;
+                let alg = crate::primitives::HashAlg::Sha256;
+                let hash = backend.primitives().hash(alg, &[&bytes[ek..]]);
+                let at = x25519_offset(bytes) + 32;
+                bytes[at..at + 32].copy_from_slice(hash.as_bytes());
+            }
+        });
+        assert_eq!(result, Err((Role::Server, HandshakeError::KeyShare)));
+    }
+}
+
+fn one() -> [u8; 32] {
+    let mut key = [0; 32];
+    key[0] = 1;
+    key
+}
+
+/// Where the lists of a client hello lie: `(start of list, length)` of
+/// versions, suites, key exchanges and signatures, in this order.
+fn lists(hello: &[u8]) -> [(usize, usize); 4] {
+    let mut at = 3 + 32;
+    [(); 4].map(|()| {
+        let length = usize::from(hello[at]);
+        let list = (at + 1, length);
+        at += 1 + length;
+        list
+    })
+}
+
+fn x25519_offset(hello: &[u8]) -> usize {
+    let (start, length) = lists(hello)[3];
+    start + length
+}
+
+// spec-test: HS-11
+#[test]
+fn the_hybrid_is_taken_whenever_both_sides_know_it() {
+    use KemPolicy::{AllowClassical, ClassicalOnly, Hybrid};
+    let outcomes = [
+        (Hybrid, Hybrid, Some(Kem::X25519MlKem768)),
+        (Hybrid, AllowClassical, Some(Kem::X25519MlKem768)),
+        (AllowClassical, Hybrid, Some(Kem::X25519MlKem768)),
+        (AllowClassical, AllowClassical, Some(Kem::X25519MlKem768)),
+        (ClassicalOnly, AllowClassical, Some(Kem::X25519)),
+        (AllowClassical, ClassicalOnly, Some(Kem::X25519)),
+        (ClassicalOnly, ClassicalOnly, Some(Kem::X25519)),
+        (ClassicalOnly, Hybrid, None),
+        (Hybrid, ClassicalOnly, None),
+    ];
+    for (of_client, of_server, expected) in outcomes {
+        let client = ClientConfig { kem: of_client, ..client_config() };
+        let server = ServerConfig { kem: of_server, ..server_config() };
+        match (run(client, server), expected) {
+            (Ok(mut ends), Some(kem)) => {
+                assert_established(&mut ends);
+                assert_eq!(ends.from_client.security.unwrap().kem, kem);
+            }
+            (Err((_, error)), None) => assert_eq!(error, HandshakeError::NoCommonKem),
+            (result, _) => panic!("{of_client:?} {of_server:?}: {:?}", result.err()),
+        }
+    }
+}
+
+#[test]
+fn offers_stripped_on_the_way_are_noticed() {
+    // Replaces each entry of each list by noise, one at a time.
+    for list in 0..4 {
+        for entry in 0..4 {
+            let client = ClientConfig { kem: KemPolicy::AllowClassical, ..client_config() };
+            let server = ServerConfig { kem: KemPolicy::AllowClassical, ..server_config() };
+            let mut ends = Ends::new(client, server, 1);
+            let mut changed = false;
+            let result = ends.run(|which, bytes| {
+                if which == HELLO {
+                    let (start, length) = lists(bytes)[list];
+                    let size = if list == 0 { 4 } else { 1 };
+                    if (entry + 1) * size <= length {
+                        bytes[start + entry * size] = 0x5a;
+                        changed = true;
+                    }
+                }
+            });
+            if changed {
+                assert!(result.is_err(), "list {list} entry {entry}");
+                assert!(!ends.client.is_complete() && !ends.server.is_complete());
+            }
+        }
+    }
+}
+
+// spec-test: HS-14
+#[test]
+fn the_floor_is_held() {
+    let classical_server = || ServerConfig { kem: KemPolicy::ClassicalOnly, ..server_config() };
+    let client = |floor| ClientConfig { kem: KemPolicy::AllowClassical, floor, ..client_config() };
+    assert!(run(client(Floor::default()), classical_server()).is_ok());
+    let had_hybrid = Floor { version: VERSION_1, post_quantum: true };
+    let (_, error) = run(client(had_hybrid), classical_server()).err().unwrap();
+    assert!(matches!(error, HandshakeError::Downgrade(_)));
+    let had_newer = Floor { version: VERSION_1 + 1, post_quantum: false };
+    let (_, error) = run(client(had_newer), server_config()).err().unwrap();
+    assert!(matches!(error, HandshakeError::Downgrade(_)));
+    let mut ends = run(client(had_hybrid), server_config()).unwrap();
+    assert_established(&mut ends);
+    assert_eq!(ends.from_client.security.unwrap().floor(), had_hybrid);
+}
+
+// spec-test: HS-9
+// spec-test: HS-15
+#[test]
+fn versions_are_chosen_by_the_client_and_checked_by_both() {
+    let newer = VERSION_1 + 1;
+    let client = |versions| ClientConfig { versions, ..client_config() };
+    let server = |versions| ServerConfig { versions, ..server_config() };
+    for (ours, theirs, expected) in [
+        (alloc::vec![newer, VERSION_1], alloc::vec![VERSION_1], Some(VERSION_1)),
+        (alloc::vec![VERSION_1], alloc::vec![newer, VERSION_1], Some(VERSION_1)),
+        (alloc::vec![newer, VERSION_1], alloc::vec![VERSION_1, newer], Some(newer)),
+        (alloc::vec![newer], alloc::vec![VERSION_1], None),
+    ] {
+        match run(client(ours), server(theirs)) {
+            Ok(ends) => assert_eq!(ends.from_client.security.map(|s| s.version), expected),
+            Err((_, error)) => {
+                assert_eq!((error, expected), (HandshakeError::NoCommonVersion, None));
+            }
+        }
+    }
+    // A server that picks the older of two common versions is a bad server, or
+    // somebody's tool: it signs what it did, and the client sees it.
+    let mut ends = Ends::new(client(alloc::vec![VERSION_1]), server(alloc::vec![VERSION_1]), 1);
+    ends.run(|_, _| {}).unwrap();
+    let mut client = ClientConfig { versions: alloc::vec![newer, VERSION_1], ..client_config() };
+    client.floor.version = newer;
+    let (_, error) = run(client, server(alloc::vec![VERSION_1])).err().unwrap();
+    assert!(matches!(error, HandshakeError::Downgrade(_)));
+}
+
+// spec-test: HS-12
+#[test]
+fn a_forged_version_negotiation_is_noticed() {
+    let newer = VERSION_1 + 1;
+    let start = |seen: &[u32]| {
+        let mut rng = SeededRng(5);
+        let config = Arc::new(client_config());
+        let mut client = Handshake::client_after_negotiation(config, b"", seen, &mut rng).unwrap();
+        let mut out = Collected::default();
+        out.drain(&mut client);
+        let both = ServerConfig { versions: alloc::vec![VERSION_1, newer], ..server_config() };
+        let mut server = Handshake::server(Arc::new(both), Vec::new());
+        let hello = out.take_message(Level::Initial).unwrap();
+        server.read(Level::Initial, &hello, NOW, &mut rng)
+    };
+    assert_eq!(start(&[]), Ok(()));
+    assert_eq!(start(&[VERSION_1, newer, 0x1a2a_3a4a]), Ok(()));
+    // Forged to hide the newer version.
+    assert!(matches!(start(&[VERSION_1]), Err(HandshakeError::Downgrade(_))));
+}
+
+// spec-test: HS-10
+#[test]
+fn the_clients_order_of_suites_decides() {
+    use Suite::{Aes128Gcm, Aes256Gcm, ChaCha20Poly1305};
+    for order in [[Aes128Gcm, ChaCha20Poly1305], [ChaCha20Poly1305, Aes128Gcm]] {
+        let client = ClientConfig { suites: order.to_vec(), ..client_config() };
+        let ends = run(client, server_config()).unwrap();
+        assert_eq!(ends.from_server.security.unwrap().suite, order[0]);
+    }
+    let client = ClientConfig { suites: alloc::vec![Aes256Gcm], ..client_config() };
+    let server = ServerConfig { suites: alloc::vec![Aes128Gcm], ..server_config() };
+    assert_eq!(run(client, server).err(), Some((Role::Server, HandshakeError::NoCommonSuite)));
+}
+
+// spec-test: HS-16
+#[test]
+fn application_protocols() {
+    let names = |list: &[&str]| list.iter().map(|name| name.as_bytes().to_vec()).collect();
+    for (of_client, of_server, expected) in [
+        (&["a", "b"][..], &["b", "a"][..], Ok(Some(b"b".to_vec()))),
+        (&["a"], &[], Ok(None)),
+        (&[], &[], Ok(None)),
+        (&["a"], &["b"], Err(HandshakeError::NoCommonProtocol)),
+        (&[], &["b"], Err(HandshakeError::NoCommonProtocol)),
+    ] {
+        let client = ClientConfig { application_protocols: names(of_client), ..client_config() };
+        let server = ServerConfig { application_protocols: names(of_server), ..server_config() };
+        let result = run(client, server).map_err(|(_, error)| error).map(|mut ends| {
+            assert_established(&mut ends);
+            ends.from_client.security.unwrap().application_protocol
+        });
+        assert_eq!(result, expected);
+    }
+}
+
+// spec-test: HS-7
+#[test]
+fn noise_differs_from_hello_to_hello_and_never_counts() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..40 {
+        let client = ClientConfig { features: 0b110, ..client_config() };
+        let server = ServerConfig { features: 0b011 | features::GREASE_MASK, ..server_config() };
+        let mut ends = Ends::new(client, server, seed);
+        let hello = ends.from_client.sent[0].1.clone();
+        for (start, length) in lists(&hello) {
+            seen.insert((start, hello[start + length - 1]));
+            assert_eq!(hello[start + length - 1] & 0x0f, 0x0a);
+        }
+        ends.run(|_, _| {}).unwrap();
+        assert_eq!(ends.from_client.security.unwrap().features & 0xff, 0b010);
+        assert_eq!(ends.from_server.security.unwrap().features, 0b010);
+    }
+    assert!(seen.len() > 20, "{seen:?}");
+}
+
+// spec-test: HS-3
+// spec-test: HS-5
+// spec-test: HS-6
+// spec-test: HS-8
+#[test]
+fn malformed_lists_and_extensions_are_refused() {
+    use super::messages::{ClientHello, Extensions};
+    let read = |bytes: &[u8]| Extensions::read(bytes, &[2], "test").map(|_| ());
+    assert_eq!(read(&[0, 2, 0, 0, 0x0a, 0x0b, 0, 1, 7]), Ok(()));
+    assert_eq!(read(&[0, 4, 0, 0]), Err(HandshakeError::UnknownExtension(4)));
+    assert!(read(&[0, 2, 0, 0, 0, 2, 0, 0]).is_err(), "twice");
+    assert!(read(&[0, 2, 0, 1]).is_err(), "cut");
+    assert!(read(&[0]).is_err(), "cut");
+    let many: Vec<u8> = (0..33u8).flat_map(|n| [n, 1, 0, 0]).collect();
+    assert!(read(&many).is_err(), "33 extensions");
+    assert!(read(&many[4..]).is_ok(), "32 extensions");
+
+    let mut ends = Ends::new(client_config(), server_config(), 1);
+    let hello = ends.from_client.take_message(Level::Initial).unwrap();
+    assert!(ClientHello::read(&hello).is_ok());
+    for (start, length) in lists(&hello) {
+        let mut empty = hello.clone();
+        empty.drain(start..start + length);
+        empty[start - 1] = 0;
+        let body = u16::try_from(empty.len() - 3).unwrap();
+        empty[1..3].copy_from_slice(&body.to_be_bytes());
+        assert!(ClientHello::read(&empty).is_err());
+    }
+    // Without transport parameters: their identifier becomes an ignorable one.
+    let mut without = hello;
+    let at = x25519_offset(&without) + 32 + 32 + 8 + 2;
+    assert_eq!(without[at..at + 2], [0, 2]);
+    without[at + 1] = 3;
+    let refused = Err(HandshakeError::Malformed("client hello"));
+    assert_eq!(ends.to_server(Level::Initial, &without), refused);
+}
+
+#[test]
+fn messages_out_of_place_are_refused() {
+    let mut ends = Ends::new(client_config(), server_config(), 1);
+    let hello = ends.from_client.sent[0].1.clone();
+    assert_eq!(ends.to_server(Level::Handshake, &hello), Err(HandshakeError::Unexpected));
+    assert!(!ends.server.is_failed());
+    ends.run(|_, _| {}).unwrap();
+    for level in [Level::Initial, Level::Handshake, Level::Data] {
+        assert_eq!(ends.to_server(level, &hello), Err(HandshakeError::Unexpected));
+        assert_eq!(ends.to_client(level, &hello), Err(HandshakeError::Unexpected));
+    }
+    assert!(ends.client.is_complete() && ends.server.is_complete());
+    let mut failed = Ends::new(client_config(), server_config(), 1);
+    assert!(failed.to_server(Level::Initial, b"junk").is_err());
+    assert!(failed.server.is_failed());
+    let hello = failed.from_client.sent[0].1.clone();
+    assert_eq!(failed.to_server(Level::Initial, &hello), Err(HandshakeError::Failed));
+}
+
+// spec-test: HS-19
+// spec-test: HS-34
+// spec-test: HS-35
+#[test]
+fn a_signature_for_one_role_or_key_serves_no_other() {
+    let signature = identity(1).sign("server", b"hash").unwrap();
+    assert!(identity(1).public().verify("server", b"hash", &signature));
+    assert!(!identity(1).public().verify("client", b"hash", &signature));
+    assert!(!identity(1).public().verify("server", b"hash2", &signature));
+    assert!(!identity(2).public().verify("server", b"hash", &signature));
+    let message = crate::identity::signed_message("server", b"hash");
+    assert!(message.starts_with(&[b' '; 64]) && message[64..] == *b"JSP1 server\0hash");
+
+    // A server that shows a key it does not hold: the flight is made with
+    // another signer than the identity it names.
+    struct Thief(Arc<Identity>, PublicIdentity);
+    impl crate::identity::Signer for Thief {
+        fn public(&self) -> PublicIdentity {
+            self.1
+        }
+        fn sign_message(&self, message: &[u8]) -> Result<[u8; 64], crate::identity::SignError> {
+            crate::identity::Signer::sign_message(&*self.0, message)
+        }
+    }
+    let thief = Thief(identity(6), identity(1).public());
+    let server = ServerConfig::new(Credential::new(Arc::new(thief)));
+    assert_eq!(run(client_config(), server).err(), Some((Role::Client, HandshakeError::Signature)));
+}
+
+#[test]
+fn sizes_are_as_designed() {
+    let mut lengths = [0; 4];
+    let mut ends = Ends::new(client_config(), server_config(), 1);
+    // The test's parameters are 13 bytes; real ones are about 64.
+    ends.run(|which, bytes| lengths[which] = bytes.len()).unwrap();
+    assert!((1320..=1420).contains(&lengths[HELLO]), "{lengths:?}");
+    assert_eq!(lengths[SERVER_HELLO], 1162);
+    assert!((170..=368).contains(&lengths[SERVER_FLIGHT]), "{lengths:?}");
+    assert_eq!(lengths[CLIENT_FLIGHT], 35);
+}
+
+// spec-test: HS-45
+#[test]
+fn the_peer_learns_one_code_for_all_failures() {
+    for error in [
+        HandshakeError::Signature,
+        HandshakeError::Finished,
+        HandshakeError::NoCommonSuite,
+        HandshakeError::Malformed("x"),
+        HandshakeError::ClientIdentityRequired,
+    ] {
+        assert_eq!(error.close_code(), 0x100);
+    }
+}
+
+// spec-test: HS-21
+// spec-test: HS-22
+#[test]
+fn the_core_of_a_hello_is_found_in_its_first_fragment() {
+    let ends = Ends::new(client_config(), server_config(), 1);
+    let hello = &ends.from_client.sent[0].1;
+    let core_end = x25519_offset(hello) + 32 + 32 + 8;
+    let expected = crate::hello_core_hash(hello).unwrap();
+    for end in 0..hello.len() {
+        let hash = crate::hello_core_hash(&hello[..end]);
+        assert_eq!(hash, (end >= core_end).then_some(expected), "{end}");
+    }
+    for at in 3..hello.len() {
+        let mut changed = hello.clone();
+        changed[at] ^= 1;
+        assert_eq!(crate::hello_core_hash(&changed) == Some(expected), at >= core_end, "{at}");
+        assert_ne!(crate::hello_id(&changed), crate::hello_id(hello));
+    }
+}
