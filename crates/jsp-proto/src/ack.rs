@@ -1,0 +1,424 @@
+//! Acknowledgements of one packet number space: what has arrived, and when to say so.
+//!
+//! Three rules decide when: so many ack-eliciting packets, so much time, or something that the
+//! sender should know at once (a gap, a late packet, a congestion mark). For streams of many
+//! packets the first two widen by themselves to about eight acknowledgements in a round trip,
+//! unless the peer has asked for something else with ACK_FREQUENCY.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use jsp_wire::frame::{self, AckFrequency, EcnCounts, kind};
+use jsp_wire::{Instant, Shape};
+
+use crate::batch::Ecn;
+use crate::packet::PacketBuilder;
+use crate::token::Token;
+
+/// Ranges of received packets that are remembered; the lowest go first.
+pub(crate) const RANGES_MAX: usize = 256;
+
+/// Ranges that one ACK names, from the highest down: older gaps were named by many ACKs before.
+const RANGES_WRITTEN_MAX: usize = 64;
+
+/// Ack-eliciting packets that may go unacknowledged by default: every second one is acknowledged
+/// (RFC 9000, section 13.2.2).
+const THRESHOLD_DEFAULT: u64 = 1;
+
+/// The adaptive rule lets at most this many packets go by: about 64 KiB of common size.
+const THRESHOLD_ADAPTIVE_MAX: u64 = 44;
+
+/// Ack-eliciting packets before the adaptive rule takes hold: the sender's first rounds need every
+/// acknowledgement.
+const ADAPTIVE_AFTER: u64 = 100;
+
+/// Acknowledgements that the adaptive rule leaves in a round trip (HyStart++ needs eight samples).
+const ACKS_PER_RTT: u32 = 8;
+
+/// The adaptive rule waits at least this long: timers are no finer.
+const DELAY_MIN: Duration = Duration::from_millis(1);
+
+/// Over this time the rate of arrival is counted.
+const RATE_WINDOW: Duration = Duration::from_millis(10);
+
+/// ACKs sent since one of ours was known to have arrived, after which a PING goes along: the peer
+/// acknowledges it, and what it then knows can be forgotten here.
+const PING_AFTER_RANGES: u32 = 8;
+const PING_AFTER: u32 = 64;
+
+/// Packet numbers received, as ranges from the highest down, which neither overlap nor touch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReceivedRanges {
+    /// Each as (lowest, highest).
+    ranges: VecDeque<(u64, u64)>,
+}
+
+impl ReceivedRanges {
+    /// Adds a number. Answers true when it was not there. Of more than [`RANGES_MAX`] ranges the
+    /// lowest is forgotten.
+    // spec: ACK-5
+    pub(crate) fn insert(&mut self, pn: u64) -> bool {
+        // In order, which is nearly always, this ends at the first range.
+        let mut at = 0;
+        while let Some(&(low, high)) = self.ranges.get(at) {
+            if pn > high.saturating_add(1) {
+                break;
+            }
+            if pn >= low {
+                return pn > high && self.extend_up(at, pn);
+            }
+            if pn.saturating_add(1) == low {
+                return self.extend_down(at, pn);
+            }
+            at += 1;
+        }
+        if self.ranges.len() >= RANGES_MAX {
+            if at >= self.ranges.len() {
+                return false;
+            }
+            self.ranges.pop_back();
+        }
+        self.ranges.insert(at, (pn, pn));
+        true
+    }
+
+    /// `pn` is the number above range `at`; the range above that is known not to touch it.
+    fn extend_up(&mut self, at: usize, pn: u64) -> bool {
+        if let Some(range) = self.ranges.get_mut(at) {
+            range.1 = pn;
+        }
+        true
+    }
+
+    /// `pn` is the number below range `at`.
+    fn extend_down(&mut self, at: usize, pn: u64) -> bool {
+        let mut low = pn;
+        if let Some(&(below_low, below_high)) = self.ranges.get(at + 1)
+            && below_high.saturating_add(1) == pn
+        {
+            low = below_low;
+            self.ranges.remove(at + 1);
+        }
+        if let Some(range) = self.ranges.get_mut(at) {
+            range.0 = low;
+        }
+        true
+    }
+
+    /// Forgets everything up to and including `pn`.
+    pub(crate) fn forget_through(&mut self, pn: u64) {
+        while let Some(range) = self.ranges.back_mut() {
+            if range.0 > pn {
+                return;
+            }
+            if range.1 > pn {
+                range.0 = pn.saturating_add(1);
+                return;
+            }
+            self.ranges.pop_back();
+        }
+    }
+
+    /// The highest number.
+    pub(crate) fn largest(&self) -> Option<u64> {
+        self.ranges.front().map(|range| range.1)
+    }
+
+    /// Number of ranges.
+    pub(crate) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// True when nothing is remembered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// From the highest down, each as (lowest, highest).
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + Clone + '_ {
+        self.ranges.iter().copied()
+    }
+}
+
+/// How often to acknowledge.
+#[derive(Clone, Copy, Debug)]
+struct Frequency {
+    /// Ack-eliciting packets that may go unacknowledged.
+    threshold: u64,
+    /// How long one may.
+    delay: Duration,
+    /// Gap in packet numbers that is told at once; 0 for never.
+    reordering: u64,
+}
+
+/// What a space has received and when it says so.
+#[derive(Clone, Debug)]
+pub(crate) struct AckPolicy {
+    ranges: ReceivedRanges,
+    counts: EcnCounts,
+    frequency: Frequency,
+    /// The longest delay that we promised the peer.
+    delay_max: Duration,
+    /// Sequence number of the peer's request that holds, if there was one.
+    requested: Option<u64>,
+    arrivals: Arrivals,
+    /// The highest number received, and when: what the reported delay counts from.
+    largest: Option<(u64, Instant)>,
+    /// Ack-eliciting packets since the last ACK.
+    unacked: u64,
+    deadline: Option<Instant>,
+    at_once: bool,
+    /// The lowest missing number above what was reported as the largest.
+    missing: Option<u64>,
+    /// Something arrived that no ACK has named yet.
+    has_news: bool,
+    /// ACKs sent since one was known to have arrived.
+    unconfirmed: u32,
+}
+
+impl AckPolicy {
+    /// For application data: `delay_max` is what our parameters promise.
+    pub(crate) fn new(delay_max: Duration) -> Self {
+        let frequency = Frequency { threshold: THRESHOLD_DEFAULT, delay: delay_max, reordering: 1 };
+        Self::with(frequency, delay_max)
+    }
+
+    /// For handshake packets: each is acknowledged at once.
+    // spec: ACK-6
+    pub(crate) fn handshake() -> Self {
+        Self::with(Frequency { threshold: 0, delay: Duration::ZERO, reordering: 1 }, Duration::ZERO)
+    }
+
+    fn with(frequency: Frequency, delay_max: Duration) -> Self {
+        Self {
+            ranges: ReceivedRanges::default(),
+            counts: EcnCounts::default(),
+            frequency,
+            delay_max,
+            requested: None,
+            arrivals: Arrivals::new(),
+            largest: None,
+            unacked: 0,
+            deadline: None,
+            at_once: false,
+            missing: None,
+            has_news: false,
+            unconfirmed: 0,
+        }
+    }
+
+    /// Takes an authentic packet that is no duplicate. `immediate` says that it carried
+    /// IMMEDIATE_ACK, or that something else asks for an ACK at once.
+    // spec: ACK-1, ACK-7, ACK-8
+    pub(crate) fn on_packet(
+        &mut self,
+        now: Instant,
+        pn: u64,
+        ack_eliciting: bool,
+        ecn: Option<Ecn>,
+        immediate: bool,
+    ) {
+        self.ranges.insert(pn);
+        self.has_news = true;
+        self.count(ecn);
+        let before = self.largest.map(|(largest, _)| largest);
+        if before.is_none_or(|largest| pn > largest) {
+            self.largest = Some((pn, now));
+        }
+        let disorder = self.note_order(before, pn);
+        if !ack_eliciting {
+            return;
+        }
+        self.unacked = self.unacked.saturating_add(1);
+        self.arrivals.on_packet(now);
+        self.at_once |= immediate || disorder || ecn == Some(Ecn::Ce);
+        if self.deadline.is_none() {
+            self.deadline = Some(now + self.delay());
+        }
+    }
+
+    fn count(&mut self, ecn: Option<Ecn>) {
+        let counter = match ecn {
+            Some(Ecn::Ect0) => &mut self.counts.ect0,
+            Some(Ecn::Ect1) => &mut self.counts.ect1,
+            Some(Ecn::Ce) => &mut self.counts.ce,
+            None => return,
+        };
+        *counter = counter.saturating_add(1);
+    }
+
+    /// True when the place of `pn` is something that the sender should know at once.
+    fn note_order(&mut self, before: Option<u64>, pn: u64) -> bool {
+        let reordering = self.frequency.reordering;
+        let expected = before.map_or(pn, |largest| largest.saturating_add(1));
+        if pn < expected {
+            // Late: the sender may hold it lost already.
+            if self.missing == Some(pn) {
+                self.missing = None;
+            }
+            return reordering > 0;
+        }
+        if pn > expected && self.missing.is_none() {
+            self.missing = Some(expected);
+        }
+        let distance = self.missing.map_or(0, |missing| pn.saturating_sub(missing));
+        reordering > 0 && distance >= reordering
+    }
+
+    /// True when an ACK should go out even if nothing else does.
+    pub(crate) fn wants_ack_now(&self, now: Instant) -> bool {
+        self.unacked > 0
+            && (self.at_once
+                || self.unacked > self.threshold()
+                || self.deadline.is_some_and(|at| at <= now))
+    }
+
+    /// True when an ACK would say something new: it may ride along in a packet that leaves anyway.
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_news && self.unacked > 0
+    }
+
+    /// When [`AckPolicy::wants_ack_now`] becomes true by itself.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if self.unacked == 0 { None } else { self.deadline }
+    }
+
+    /// Writes an ACK if it would say something new, as shape ack when `alone` says that nothing
+    /// else will be in the packet. False when nothing was written.
+    // spec: ACK-9, ACK-10
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        packet: &mut PacketBuilder<'_>,
+        alone: bool,
+    ) -> bool {
+        let Some((largest, received_at)) = self.largest.filter(|_| self.has_news) else {
+            return false;
+        };
+        let delay = now.since(received_at).as_micros() / 8;
+        let delay = u64::try_from(delay).unwrap_or(u64::MAX);
+        let counts = (self.counts != EcnCounts::default()).then_some(self.counts);
+        let wants_ping = alone && self.wants_ping();
+        let as_shape = alone && !wants_ping && counts.is_none() && packet.may_shape();
+        let ranges = self.ranges.iter().take(RANGES_WRITTEN_MAX);
+        let writer = packet.writer();
+        if frame::write_ack(writer, !as_shape, delay, ranges, counts, &[], &[]).is_err() {
+            return false;
+        }
+        let has_ping = wants_ping && writer.varint(kind::PING).is_ok();
+        if as_shape {
+            packet.set_shape(Shape::Ack);
+        }
+        packet.push_quiet(Token::Ack { largest });
+        if has_ping {
+            packet.elicit_ack();
+        }
+        true
+    }
+
+    /// The peer should acknowledge one of our ACKs: it has had many, or they have grown long.
+    fn wants_ping(&self) -> bool {
+        let after = if self.ranges.len() > 1 { PING_AFTER_RANGES } else { PING_AFTER };
+        self.unconfirmed >= after && self.unconfirmed.is_multiple_of(PING_AFTER_RANGES)
+    }
+
+    /// The packet with the ACK left.
+    pub(crate) fn on_ack_sent(&mut self) {
+        self.unacked = 0;
+        self.deadline = None;
+        self.at_once = false;
+        self.missing = None;
+        self.has_news = false;
+        self.unconfirmed = self.unconfirmed.saturating_add(1);
+    }
+
+    /// The peer has an ACK that named everything up to `largest`: it need not be told again.
+    // spec: ACK-11
+    pub(crate) fn on_ack_confirmed(&mut self, largest: u64) {
+        self.unconfirmed = 0;
+        // The range at the top stays whole, so that the next ACK has something to stand on.
+        let top = self.ranges.iter().next().map_or(0, |(low, _)| low);
+        self.ranges.forget_through(largest.min(top.saturating_sub(1)));
+    }
+
+    /// Takes the peer's wish for other rules; false when a newer one holds already.
+    // spec: ACK-12
+    pub(crate) fn set_frequency(&mut self, wish: &AckFrequency) -> bool {
+        if self.requested.is_some_and(|sequence| wish.sequence <= sequence) {
+            return false;
+        }
+        self.requested = Some(wish.sequence);
+        self.frequency = Frequency {
+            threshold: wish.threshold,
+            delay: Duration::from_micros(wish.delay_max_us).clamp(DELAY_MIN, self.delay_cap()),
+            reordering: wish.reordering,
+        };
+        true
+    }
+
+    /// The round-trip time of the path, for the adaptive rule.
+    pub(crate) fn set_rtt(&mut self, rtt: Duration) {
+        self.arrivals.interval = (rtt / ACKS_PER_RTT).clamp(DELAY_MIN, self.delay_cap());
+    }
+
+    fn delay_cap(&self) -> Duration {
+        self.delay_max.max(DELAY_MIN)
+    }
+
+    // spec: ACK-13
+    fn threshold(&self) -> u64 {
+        if self.requested.is_some() || self.frequency.threshold == 0 {
+            return self.frequency.threshold;
+        }
+        self.arrivals.threshold().max(self.frequency.threshold)
+    }
+
+    fn delay(&self) -> Duration {
+        if self.threshold() > self.frequency.threshold {
+            return self.arrivals.interval.min(self.frequency.delay);
+        }
+        self.frequency.delay
+    }
+}
+
+/// How fast ack-eliciting packets come in.
+#[derive(Clone, Debug)]
+struct Arrivals {
+    total: u64,
+    counted: u64,
+    since: Option<Instant>,
+    /// Packets a second, in the last whole window.
+    rate: u64,
+    /// Time between two acknowledgements of a fast stream.
+    interval: Duration,
+}
+
+impl Arrivals {
+    fn new() -> Self {
+        Self { total: 0, counted: 0, since: None, rate: 0, interval: DELAY_MIN }
+    }
+
+    fn on_packet(&mut self, now: Instant) {
+        self.total = self.total.saturating_add(1);
+        let since = *self.since.get_or_insert(now);
+        let elapsed = now.since(since);
+        if elapsed >= RATE_WINDOW {
+            let nanos = elapsed.as_nanos().max(1);
+            let rate = u128::from(self.counted).saturating_mul(1_000_000_000) / nanos;
+            self.rate = u64::try_from(rate).unwrap_or(u64::MAX);
+            self.counted = 0;
+            self.since = Some(now);
+        }
+        self.counted = self.counted.saturating_add(1);
+    }
+
+    /// Packets that arrive in one interval.
+    fn threshold(&self) -> u64 {
+        if self.total < ADAPTIVE_AFTER {
+            return 0;
+        }
+        let packets = u128::from(self.rate).saturating_mul(self.interval.as_nanos());
+        let packets = u64::try_from(packets / 1_000_000_000).unwrap_or(u64::MAX);
+        packets.min(THRESHOLD_ADAPTIVE_MAX)
+    }
+}

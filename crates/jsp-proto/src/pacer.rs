@@ -1,0 +1,159 @@
+//! Spreads packets over time: a token bucket that fills at the path's rate.
+//!
+//! The bucket holds ten packets, so that an initial window leaves at once, or two milliseconds of
+//! the rate, so that a driver with timers of a millisecond reaches the rate and a batch for
+//! segmentation offload fills up.
+
+use core::time::Duration;
+
+use jsp_wire::Instant;
+
+/// Packets that may leave in one burst at any rate (RFC 9002, section 7.7: the initial window).
+const BURST_PACKETS: u64 = 10;
+
+/// Time whose bytes may leave in one burst.
+const BURST_TIME: Duration = Duration::from_millis(2);
+
+/// When the bucket is empty, wait for the bytes of this time, so that a fast path is served in
+/// batches, not packet by packet.
+const REFILL_TIME: Duration = Duration::from_millis(1);
+
+/// A wake-up is worth at most this many bytes: one batch of segmentation offload.
+const REFILL_MAX: u64 = 64 * 1024;
+
+/// The pacer of a path. Bytes of the bucket are counted in billionths, that is, in bytes times
+/// nanoseconds a second, so that nothing is lost to rounding.
+#[derive(Clone, Debug)]
+pub(crate) struct Pacer {
+    /// Credit in byte-nanoseconds; negative after a packet that was larger than the bucket.
+    credit: i128,
+    /// When the credit was brought up to date; `None` before the first packet: the bucket is full.
+    updated_at: Option<Instant>,
+}
+
+const NANOS: i128 = 1_000_000_000;
+
+impl Pacer {
+    /// A full bucket.
+    pub(crate) fn new() -> Self {
+        Self { credit: 0, updated_at: None }
+    }
+
+    /// Bytes that may leave now, at `rate` bytes a second with packets of `mtu` bytes; zero when
+    /// not even one packet may.
+    // spec: CC-10
+    pub(crate) fn permit(&mut self, now: Instant, rate: u64, mtu: usize) -> u64 {
+        self.refill(now, rate, mtu);
+        let bytes = u64::try_from(self.credit / NANOS).unwrap_or(0);
+        if bytes >= mtu as u64 { bytes } else { 0 }
+    }
+
+    /// `bytes` leave.
+    pub(crate) fn on_sent(&mut self, bytes: usize) {
+        self.credit = self.credit.saturating_sub((bytes as i128).saturating_mul(NANOS));
+    }
+
+    /// When the next packets may leave; `None` when they may now.
+    pub(crate) fn next_release(&mut self, now: Instant, rate: u64, mtu: usize) -> Option<Instant> {
+        if self.permit(now, rate, mtu) > 0 {
+            return None;
+        }
+        let rate = i128::from(rate.max(1));
+        let chunk = bytes_in(REFILL_TIME, rate).min(i128::from(REFILL_MAX)).max(mtu as i128);
+        let missing = chunk.saturating_mul(NANOS).saturating_sub(self.credit).max(0);
+        let nanos = missing.saturating_add(rate.saturating_sub(1)) / rate;
+        Some(now + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
+
+    fn refill(&mut self, now: Instant, rate: u64, mtu: usize) {
+        let rate = i128::from(rate.max(1));
+        let capacity = bytes_in(BURST_TIME, rate).max((mtu as i128) * i128::from(BURST_PACKETS));
+        let capacity = capacity.saturating_mul(NANOS);
+        let gained = match self.updated_at {
+            None => capacity,
+            Some(at) => {
+                let nanos = jsp_wire::time::saturating_nanos(now.since(at));
+                rate.saturating_mul(i128::from(nanos))
+            }
+        };
+        self.credit = self.credit.saturating_add(gained).min(capacity);
+        self.updated_at = Some(now);
+    }
+}
+
+fn bytes_in(time: Duration, rate: i128) -> i128 {
+    let nanos = i128::from(jsp_wire::time::saturating_nanos(time));
+    rate.saturating_mul(nanos) / NANOS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MTU: usize = 1200;
+
+    /// Sends whatever is permitted for `time`, waking when told to. Answers the bytes, the number
+    /// of wake-ups and the largest burst.
+    fn run(rate: u64, time: Duration) -> (u64, u32, u64) {
+        let mut pacer = Pacer::new();
+        let (mut now, end) = (Instant::ZERO, Instant::ZERO + time);
+        let (mut total, mut wakes, mut largest) = (0u64, 0u32, 0u64);
+        while now < end {
+            wakes += 1;
+            let mut burst = 0u64;
+            while pacer.permit(now, rate, MTU) >= MTU as u64 {
+                pacer.on_sent(MTU);
+                burst += MTU as u64;
+            }
+            total += burst;
+            largest = largest.max(burst);
+            now = pacer.next_release(now, rate, MTU).expect("the bucket is empty");
+        }
+        (total, wakes, largest)
+    }
+
+    #[test]
+    /// spec-test: CC-10
+    fn the_rate_is_kept_from_slow_to_fast() {
+        for rate in [10_000u64, 1_000_000, 125_000_000, 1_250_000_000] {
+            let (total, _, largest) = run(rate, Duration::from_secs(2));
+            let burst = (rate / 500).max(10 * MTU as u64);
+            let expected = 2 * rate;
+            assert!(total >= expected - expected / 100, "{rate}: {total}");
+            assert!(total <= expected + burst + MTU as u64 + rate / 1000, "{rate}: {total}");
+            assert!(largest <= burst, "{rate}: {largest}");
+        }
+    }
+
+    #[test]
+    fn fast_paths_are_woken_for_batches() {
+        let (total, wakes, _) = run(125_000_000, Duration::from_secs(1));
+        // 125 MB in batches of at most 64 KiB.
+        assert!(u64::from(wakes) <= total / (60 * 1024), "{wakes}");
+    }
+
+    #[test]
+    fn an_initial_window_leaves_at_once_and_the_next_packet_waits() {
+        let mut pacer = Pacer::new();
+        for _ in 0..10 {
+            assert!(pacer.permit(Instant::ZERO, 1200, MTU) > 0);
+            pacer.on_sent(MTU);
+        }
+        assert_eq!(pacer.permit(Instant::ZERO, 1200, MTU), 0);
+        let release = pacer.next_release(Instant::ZERO, 1200, MTU);
+        assert_eq!(release, Some(Instant::ZERO + Duration::from_secs(1)));
+        let release = release.expect("checked above");
+        assert_eq!(pacer.next_release(release, 1200, MTU), None);
+    }
+
+    #[test]
+    fn extreme_rates_and_times_do_not_overflow() {
+        let mut pacer = Pacer::new();
+        assert!(pacer.permit(Instant::ZERO, u64::MAX, 65_507) > 0);
+        assert!(pacer.permit(Instant::FAR_FUTURE, u64::MAX, 65_507) > 0);
+        pacer.on_sent(usize::MAX);
+        pacer.on_sent(usize::MAX);
+        assert_eq!(pacer.permit(Instant::FAR_FUTURE, 0, MTU), 0);
+        assert_eq!(pacer.next_release(Instant::FAR_FUTURE, 0, MTU), Some(Instant::FAR_FUTURE));
+    }
+}

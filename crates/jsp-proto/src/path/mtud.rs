@@ -1,0 +1,204 @@
+//! Discovery of the largest datagram that a path carries (RFC 8899), by probes that are packets of
+//! their own, and the way back when a path stops carrying what it did.
+
+use core::time::Duration;
+
+use jsp_wire::{Instant, limits};
+
+/// Probes of one size that may be lost before the size is held too large
+/// (RFC 8899, section 5.1.2, `MAX_PROBES`).
+const PROBES_MAX: u8 = 3;
+
+/// The search ends when it is this close, in bytes.
+const PRECISION: usize = 16;
+
+/// After a search, the next begins (RFC 8899, section 5.1.1, `PMTU_RAISE_TIMER`).
+const RAISE_AFTER: Duration = Duration::from_secs(600);
+
+/// After a black hole the next search begins sooner: often the path was only away for a while.
+const RAISE_AFTER_BLACK_HOLE: Duration = Duration::from_secs(60);
+
+/// Times in a row that losses showed only packets above the base size, with smaller ones arriving,
+/// or probe timeouts in a row, before the path is held a black hole.
+const SUSPICIONS_MAX: u8 = 3;
+
+/// Sizes that paths commonly have, tried before halving: Ethernet less a tunnel, Ethernet under
+/// IPv6 and under IPv4 (1500 less 48 and 28), jumbo frames under IPv6 and IPv4.
+const COMMON: [usize; 5] = [1392, 1452, 1472, 8952, 8972];
+
+/// The datagram size of a path, in bytes of UDP payload.
+#[derive(Clone, Debug)]
+pub(crate) struct MtuDiscovery {
+    current: usize,
+    /// No more than this is wanted, by us or by the peer.
+    ceiling: usize,
+    state: State,
+    /// Losses of large packets, none of which has arrived since.
+    suspicions: u8,
+    /// A packet of at most the base size arrived since the first suspicion.
+    small_arrived: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Looking between `current` and `too_large`.
+    Searching { too_large: usize, size: usize, lost: u8, in_flight: bool },
+    /// Found; look again later.
+    Settled { until: Instant },
+}
+
+impl MtuDiscovery {
+    /// Starts at the base size; goes up to `ceiling`, the smaller of what is configured and what
+    /// the peer receives.
+    // spec: MTU-1, MTU-2
+    pub(crate) fn new(ceiling: usize) -> Self {
+        let ceiling = ceiling.clamp(limits::MTU_BASE, limits::MTU_MAX);
+        let mut discovery = Self {
+            current: limits::MTU_BASE,
+            ceiling,
+            state: State::Settled { until: Instant::FAR_FUTURE },
+            suspicions: 0,
+            small_arrived: false,
+        };
+        discovery.search(Instant::ZERO);
+        discovery
+    }
+
+    /// Bytes of UDP payload that datagrams may have.
+    pub(crate) fn current(&self) -> usize {
+        self.current
+    }
+
+    /// A probe to send now: a datagram of exactly this many bytes. The probe counts as sent.
+    // spec: MTU-3
+    pub(crate) fn probe(&mut self, now: Instant) -> Option<usize> {
+        if let State::Settled { until } = self.state
+            && until <= now
+        {
+            self.search(now);
+        }
+        match &mut self.state {
+            State::Searching { size, in_flight, .. } if !*in_flight => {
+                *in_flight = true;
+                Some(*size)
+            }
+            _ => None,
+        }
+    }
+
+    /// A probe of `size` bytes arrived.
+    pub(crate) fn on_probe_acked(&mut self, now: Instant, size: usize) {
+        if size <= self.current || size > self.ceiling {
+            return;
+        }
+        self.current = size;
+        self.suspicions = 0;
+        match self.state {
+            State::Searching { too_large, .. } => self.search_below(now, too_large.max(size + 1)),
+            State::Settled { .. } => {}
+        }
+    }
+
+    /// A probe of `size` bytes is lost.
+    // spec: MTU-4
+    pub(crate) fn on_probe_lost(&mut self, now: Instant, size: usize) {
+        let State::Searching { size: probed, lost, in_flight, .. } = &mut self.state else {
+            return;
+        };
+        if size != *probed {
+            return;
+        }
+        *in_flight = false;
+        *lost = lost.saturating_add(1);
+        if *lost >= PROBES_MAX {
+            self.search_below(now, size);
+        }
+    }
+
+    /// The largest ordinary packet that an ACK settled had `size` bytes.
+    pub(crate) fn on_acked(&mut self, size: usize) {
+        if size > limits::MTU_BASE {
+            self.suspicions = 0;
+            self.small_arrived = false;
+        } else if self.suspicions > 0 {
+            self.small_arrived = true;
+        }
+    }
+
+    /// Ordinary packets are lost, the largest of `size` bytes. True when the path turns out to be
+    /// a black hole for more than the base size: [`MtuDiscovery::current`] is the base size then.
+    // spec: MTU-5
+    pub(crate) fn on_lost(&mut self, now: Instant, size: usize) -> bool {
+        if size <= limits::MTU_BASE || self.current <= limits::MTU_BASE {
+            return false;
+        }
+        self.suspicions = self.suspicions.saturating_add(1);
+        self.suspicions >= SUSPICIONS_MAX && self.small_arrived && self.fall_back(now)
+    }
+
+    /// The probe timeout has passed `count` times without an acknowledgement. True when the base
+    /// size holds from here: the path may swallow all larger packets, and nothing of it is left to
+    /// say so.
+    // spec: MTU-6
+    pub(crate) fn on_probe_timeout(&mut self, now: Instant, count: u32) -> bool {
+        count >= u32::from(SUSPICIONS_MAX) && self.current > limits::MTU_BASE && self.fall_back(now)
+    }
+
+    /// When [`MtuDiscovery::probe`] has something by itself.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Searching { .. } => None,
+            State::Settled { until } => (until < Instant::FAR_FUTURE).then_some(until),
+        }
+    }
+
+    /// The peer receives at most `ceiling` bytes, as its parameters say.
+    // spec: MTU-2
+    pub(crate) fn limit(&mut self, now: Instant, ceiling: usize) {
+        self.ceiling = self.ceiling.min(ceiling.max(limits::MTU_BASE));
+        self.current = self.current.min(self.ceiling);
+        if matches!(self.state, State::Searching { too_large, .. } if too_large > self.ceiling + 1)
+        {
+            self.search(now);
+        }
+    }
+
+    fn fall_back(&mut self, now: Instant) -> bool {
+        self.current = limits::MTU_BASE;
+        self.suspicions = 0;
+        self.small_arrived = false;
+        self.state = State::Settled { until: now + RAISE_AFTER_BLACK_HOLE };
+        true
+    }
+
+    fn search(&mut self, now: Instant) {
+        self.search_below(now, self.ceiling.saturating_add(1));
+    }
+
+    /// Goes on looking above `current` and below `too_large`.
+    fn search_below(&mut self, now: Instant, too_large: usize) {
+        self.state = match next_size(self.current, too_large) {
+            Some(size) => State::Searching { too_large, size, lost: 0, in_flight: false },
+            None if self.current >= self.ceiling => State::Settled { until: Instant::FAR_FUTURE },
+            None => State::Settled { until: now + RAISE_AFTER },
+        };
+    }
+}
+
+/// The size to try between one that works and one that does not: the largest first, if that is
+/// near; else the common sizes; else the middle.
+fn next_size(works: usize, too_large: usize) -> Option<usize> {
+    let top = too_large.checked_sub(1)?;
+    if top <= works {
+        return None;
+    }
+    let is_common_top = COMMON.contains(&top);
+    if too_large.saturating_sub(works) <= PRECISION && !is_common_top {
+        return None;
+    }
+    if is_common_top {
+        return Some(top);
+    }
+    let common = COMMON.into_iter().find(|&size| size > works && size < too_large);
+    Some(common.unwrap_or(works + (too_large - works) / 2))
+}

@@ -1,0 +1,563 @@
+//! Door 8, and its counterpart on the way in: which packets are in flight, which have arrived, which
+//! are lost, and when to probe. One [`Recovery`] for each packet number space of a path.
+//!
+//! 1. [`Recovery::on_sent`] enters a packet with its tokens.
+//! 2. [`Recovery::on_ack`] settles packets, samples the round-trip time and the delivery rate, and
+//!    finds what is lost because something sent later has arrived.
+//! 3. [`Recovery::on_timeout`] finds what is lost because the reorder window has passed, or says
+//!    that a probe is due; [`Recovery::probe_tokens`] gives the probe something to carry.
+//!
+//! A token comes back with [`Fate::Lost`] at most once for each packet that carried it, and with
+//! [`Fate::Acked`] at most once. `Acked` may follow `Lost`: the packet was late, or was only
+//! doubled by a probe.
+
+mod ecn;
+mod loss;
+mod rate;
+mod rtt;
+mod sent;
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+
+use jsp_wire::frame::{Ack, EcnCounts};
+use jsp_wire::{CloseCode, Instant};
+
+pub(crate) use ecn::{EcnState, EcnValidation};
+pub(crate) use rate::{DeliveryRate, RateMark, RateSample};
+pub(crate) use rtt::Rtt;
+
+use crate::error::TransportError;
+use crate::token::{Fate, Token};
+use loss::{LostRun, ReorderWindow};
+use sent::{Ledger, Packet, State};
+
+/// A lost packet stays in the ledger for this many probe timeouts, so that a late acknowledgement
+/// of it is understood.
+const KEEP_LOST_PTOS: u32 = 3;
+
+/// Persistent congestion is this many probe timeouts of nothing but loss (RFC 9002, section 7.6.1,
+/// `kPersistentCongestionThreshold`).
+const PERSISTENT_CONGESTION_PTOS: u32 = 3;
+
+/// The probe timeout doubles at most this often.
+const BACKOFF_DOUBLINGS_MAX: u32 = 16;
+
+/// The probe timeout with back-off, at most (RFC 6298, section 2.5 allows no less).
+const PTO_MAX: Duration = Duration::from_secs(60);
+
+/// Numbers whose skipping is remembered. An acknowledgement that is made up names recent ones.
+const SKIPPED_MAX: usize = 8;
+
+/// Packets that ask for no acknowledgement and have none: a peer that acknowledges the PINGs
+/// between them never lets it come to this many.
+const QUIET_MAX: usize = 16_384;
+
+/// What recovery needs to know of a packet that leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct SentInfo {
+    /// Its number: higher than all before. Numbers between count as skipped.
+    pub(crate) pn: u64,
+    /// Its bytes as the congestion window counts them.
+    pub(crate) size: u16,
+    /// The peer must acknowledge it.
+    pub(crate) ack_eliciting: bool,
+    /// It counts against the congestion window.
+    pub(crate) in_flight: bool,
+    /// It probes a larger datagram: its loss says nothing of congestion.
+    pub(crate) is_mtu_probe: bool,
+    /// It left with an ECN mark.
+    pub(crate) ecn: bool,
+}
+
+/// Which deadline recovery waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TimerKind {
+    /// The reorder window of a packet ends.
+    Loss,
+    /// Nothing has been heard of the newest packets: ask.
+    Probe,
+}
+
+/// What an ACK frame brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct AckOutcome {
+    /// Something that was not known before.
+    pub(crate) newly_acked: bool,
+    /// An ack-eliciting packet is among it.
+    pub(crate) newly_acked_eliciting: bool,
+    /// Bytes that left flight because they arrived.
+    pub(crate) bytes_acked: u64,
+    /// Largest size among the acknowledged packets that were in flight, in bytes; probes of the
+    /// path MTU are left out.
+    pub(crate) largest_acked_size: u16,
+    /// When the most recently sent of the newly acknowledged packets left.
+    pub(crate) largest_newly_acked_sent_at: Option<Instant>,
+    /// That packet left while the application had nothing more to send.
+    pub(crate) app_limited: bool,
+    /// A sample of the round-trip time; `Rtt` has it already.
+    pub(crate) rtt_sample: Option<Duration>,
+    /// What is lost now.
+    pub(crate) lost: LossOutcome,
+    /// Packets that had been held lost and have arrived.
+    pub(crate) spurious: u32,
+    /// A sample of the delivery rate.
+    pub(crate) rate_sample: Option<RateSample>,
+    /// The frame's ECN counts, when it raised the largest acknowledged number: only then are they
+    /// news.
+    pub(crate) ecn: Option<EcnCounts>,
+    /// The frame raised the largest acknowledged number.
+    pub(crate) advanced: bool,
+    /// Newly acknowledged packets that had left with an ECN mark.
+    pub(crate) ecn_acked: u64,
+    /// A probe of the path MTU arrived; its size in bytes.
+    pub(crate) acked_mtu_probe: Option<u16>,
+}
+
+/// What is held lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct LossOutcome {
+    /// Bytes that left flight.
+    pub(crate) bytes_lost: u64,
+    /// Packets that were in flight; probes of the path MTU are left out here and in all the rest.
+    pub(crate) packets: u32,
+    /// Nothing arrived for so long that the window must start anew.
+    pub(crate) persistent_congestion: bool,
+    /// When the most recently sent of them left.
+    pub(crate) largest_lost_sent_at: Option<Instant>,
+    /// Largest size among them, in bytes.
+    pub(crate) largest_lost_size: u16,
+    /// A probe of the path MTU is lost; its size in bytes.
+    pub(crate) lost_mtu_probe: Option<u16>,
+}
+
+/// What a timeout brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct TimeoutOutcome {
+    /// What is lost now.
+    pub(crate) lost: LossOutcome,
+    /// Packets to send at once, whatever the congestion window says.
+    pub(crate) probes: u8,
+}
+
+/// Loss recovery of one packet number space of a path.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    ledger: Ledger,
+    reorder: ReorderWindow,
+    lost_run: LostRun,
+    /// Everything below has been looked at for loss and is settled.
+    scan_from: u64,
+    /// When the first packet of those not settled, sent before an acknowledged one, is lost.
+    loss_at: Option<Instant>,
+    largest_acked: Option<u64>,
+    bytes_in_flight: u64,
+    /// Packets without fate that must be acknowledged.
+    eliciting: usize,
+    /// Packets without fate that need not be.
+    quiet: usize,
+    /// When the newest ack-eliciting packet left.
+    eliciting_sent_at: Option<Instant>,
+    /// Probe timeouts since the last acknowledgement.
+    pto_count: u32,
+    /// Probe even when nothing is in flight: the peer may be waiting for our bytes to be allowed
+    /// to answer.
+    guard_deadlock: bool,
+    /// The latest numbers that were never sent, in a ring.
+    skipped: [Option<u64>; SKIPPED_MAX],
+    skipped_at: usize,
+    /// The minimum round-trip time is from before persistent congestion.
+    rtt_min_stale: bool,
+    /// Packets sent up to here belong to the current loss episode.
+    episode_end: Option<u64>,
+}
+
+impl Recovery {
+    /// Nothing sent yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            ledger: Ledger::default(),
+            reorder: ReorderWindow::new(),
+            lost_run: LostRun::default(),
+            scan_from: 0,
+            loss_at: None,
+            largest_acked: None,
+            bytes_in_flight: 0,
+            eliciting: 0,
+            quiet: 0,
+            eliciting_sent_at: None,
+            pto_count: 0,
+            guard_deadlock: false,
+            skipped: [None; SKIPPED_MAX],
+            skipped_at: 0,
+            rtt_min_stale: false,
+            episode_end: None,
+        }
+    }
+
+    /// Enters a packet that leaves now, with what it carries. `app_limited` says that the
+    /// application has nothing more to send behind it.
+    ///
+    /// # Errors
+    /// `EXCESSIVE_LOAD` when the peer makes us acknowledge without ever acknowledging us.
+    // spec: REC-4
+    pub(crate) fn on_sent(
+        &mut self,
+        now: Instant,
+        info: SentInfo,
+        tokens: &[Token],
+        app_limited: bool,
+        delivery: &mut DeliveryRate,
+    ) -> Result<(), TransportError> {
+        while self.ledger.end() < info.pn {
+            self.skip(self.ledger.end());
+        }
+        debug_assert_eq!(self.ledger.end(), info.pn, "packet numbers only rise");
+        let mark = delivery.on_sent(now, self.bytes_in_flight);
+        self.ledger.push(Packet::new(now, mark, &info), tokens);
+        if info.in_flight {
+            self.bytes_in_flight = self.bytes_in_flight.saturating_add(u64::from(info.size));
+        }
+        if app_limited {
+            delivery.mark_app_limited(self.bytes_in_flight);
+        }
+        if info.ack_eliciting {
+            self.eliciting = self.eliciting.saturating_add(1);
+            self.eliciting_sent_at = Some(now);
+            return Ok(());
+        }
+        self.quiet = self.quiet.saturating_add(1);
+        if self.quiet > QUIET_MAX {
+            let reason = "the peer asks for acknowledgements but sends none";
+            return Err(TransportError::new(CloseCode::EXCESSIVE_LOAD, reason));
+        }
+        Ok(())
+    }
+
+    /// Notes that the next number, `pn`, is never sent: an ACK that names it is made up.
+    pub(crate) fn skip(&mut self, pn: u64) {
+        debug_assert_eq!(self.ledger.end(), pn);
+        self.ledger.push_skipped(Instant::ZERO, RateMark::default());
+        if let Some(slot) = self.skipped.get_mut(self.skipped_at) {
+            *slot = Some(pn);
+        }
+        self.skipped_at = (self.skipped_at + 1) % SKIPPED_MAX;
+    }
+
+    /// Takes an ACK frame. `ack_delay_max` bounds the delay that the frame reports: what the peer
+    /// promised in its parameters, zero for handshake packets. Fates are appended to `fates`.
+    ///
+    /// # Errors
+    /// `ACK_OF_UNSENT` when the frame names a number that was never sent; nothing has changed then.
+    pub(crate) fn on_ack(
+        &mut self,
+        now: Instant,
+        ack: &Ack<'_>,
+        ack_delay_max: Duration,
+        rtt: &mut Rtt,
+        delivery: &mut DeliveryRate,
+        fates: &mut Vec<(Token, Fate)>,
+    ) -> Result<AckOutcome, TransportError> {
+        self.check_was_sent(ack)?;
+        let mut outcome = AckOutcome::default();
+        let newest = self.settle_acked(now, ack, rtt, &mut outcome, fates);
+        if let Some((newest_pn, newest)) = newest {
+            outcome.newly_acked = true;
+            outcome.largest_newly_acked_sent_at = Some(newest.sent_at);
+            outcome.app_limited = newest.mark.app_limited();
+            if self.largest_acked.is_none_or(|largest| ack.largest > largest) {
+                outcome.advanced = true;
+                outcome.ecn = ack.ecn;
+                self.largest_acked = Some(ack.largest);
+                self.reorder.set_reference(now.since(newest.sent_at));
+                if newest_pn == ack.largest && outcome.newly_acked_eliciting {
+                    let delay = Duration::from_micros(ack.delay_8us.saturating_mul(8));
+                    let sample = now.since(newest.sent_at);
+                    self.sample_rtt(now, sample, delay.min(ack_delay_max), rtt);
+                    outcome.rtt_sample = Some(sample);
+                }
+            }
+            if outcome.bytes_acked > 0 {
+                let newest = (newest.sent_at, newest.mark);
+                outcome.rate_sample = delivery.on_ack(now, outcome.bytes_acked, newest, rtt.min());
+            }
+            // spec: REC-14
+            if outcome.newly_acked_eliciting && !self.guard_deadlock {
+                self.pto_count = 0;
+            }
+        }
+        outcome.lost = self.detect_lost(now, rtt, ack_delay_max, fates);
+        self.ledger.trim(now, rtt.pto_base(ack_delay_max).saturating_mul(KEEP_LOST_PTOS));
+        Ok(outcome)
+    }
+
+    // spec: REC-10, REC-11
+    fn check_was_sent(&self, ack: &Ack<'_>) -> Result<(), TransportError> {
+        let unsent = |reason| Err(TransportError::new(CloseCode::ACK_OF_UNSENT, reason));
+        if ack.largest >= self.ledger.end() {
+            return unsent("an ACK names a packet that was never sent");
+        }
+        for (low, high) in ack.ranges() {
+            if self.skipped.iter().flatten().any(|pn| (low..=high).contains(pn)) {
+                return unsent("an ACK names a packet number that was left out");
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks what the frame names, and answers the newest packet that was not known to have
+    /// arrived.
+    fn settle_acked(
+        &mut self,
+        now: Instant,
+        ack: &Ack<'_>,
+        rtt: &Rtt,
+        outcome: &mut AckOutcome,
+        fates: &mut Vec<(Token, Fate)>,
+    ) -> Option<(u64, Packet)> {
+        let mut newest = None;
+        let Self { ledger, reorder, lost_run, largest_acked, .. } = self;
+        let (eliciting, quiet) = (&mut self.eliciting, &mut self.quiet);
+        let bytes_in_flight = &mut self.bytes_in_flight;
+        for (low, high) in ack.ranges() {
+            ledger.ack_range(low, high, |pn, packet, tokens| {
+                newest = newest.or(Some((pn, *packet)));
+                fates.extend(tokens.map(|token| (token, Fate::Acked)));
+                outcome.ecn_acked = outcome.ecn_acked.saturating_add(u64::from(packet.ecn));
+                if packet.is_mtu_probe {
+                    outcome.acked_mtu_probe = Some(packet.size);
+                } else if packet.ack_eliciting {
+                    outcome.largest_acked_size = outcome.largest_acked_size.max(packet.size);
+                }
+                if largest_acked.is_some_and(|largest| pn < largest) {
+                    reorder.on_reordered();
+                }
+                if matches!(packet.state, State::Lost { .. }) {
+                    // spec: REC-9
+                    if packet.in_flight {
+                        outcome.spurious = outcome.spurious.saturating_add(1);
+                    }
+                    reorder.on_spurious(now, packet.sent_at, rtt);
+                    lost_run.interrupt();
+                    return;
+                }
+                if packet.ack_eliciting {
+                    outcome.newly_acked_eliciting = true;
+                    *eliciting = eliciting.saturating_sub(1);
+                } else {
+                    *quiet = quiet.saturating_sub(1);
+                }
+                if packet.in_flight {
+                    let size = u64::from(packet.size);
+                    outcome.bytes_acked = outcome.bytes_acked.saturating_add(size);
+                    *bytes_in_flight = bytes_in_flight.saturating_sub(size);
+                }
+            });
+        }
+        newest
+    }
+
+    fn sample_rtt(&mut self, now: Instant, sample: Duration, delay: Duration, rtt: &mut Rtt) {
+        if core::mem::take(&mut self.rtt_min_stale) {
+            rtt.forget_min();
+        }
+        rtt.update(now, sample, delay);
+    }
+
+    /// Declares lost what left before an acknowledged packet and has had its time.
+    // spec: REC-5
+    fn detect_lost(
+        &mut self,
+        now: Instant,
+        rtt: &Rtt,
+        ack_delay_max: Duration,
+        fates: &mut Vec<(Token, Fate)>,
+    ) -> LossOutcome {
+        let mut outcome = LossOutcome::default();
+        self.loss_at = None;
+        let Some(largest) = self.largest_acked else { return outcome };
+        let width = self.reorder.width(rtt);
+        let persistent = rtt.pto_base(ack_delay_max).saturating_mul(PERSISTENT_CONGESTION_PTOS);
+        self.scan_from = self.scan_from.max(self.ledger.first_pn());
+        while self.scan_from < largest {
+            let Some(packet) = self.ledger.get_mut(self.scan_from) else { break };
+            match packet.state {
+                State::Acked { .. } => self.lost_run.interrupt(),
+                State::Lost { .. } | State::Skipped => {}
+                State::Outstanding => {
+                    let due = self.reorder.lost_at(packet.sent_at, width);
+                    if due > now {
+                        self.loss_at = Some(due);
+                        break;
+                    }
+                    packet.state = State::Lost { at: now };
+                    let lost = *packet;
+                    outcome.persistent_congestion |=
+                        lost.ack_eliciting && self.lost_run.extend(lost.sent_at, rtt, persistent);
+                    self.settle_lost(&lost, &mut outcome, fates);
+                }
+            }
+            self.scan_from = self.scan_from.saturating_add(1);
+        }
+        self.rtt_min_stale |= outcome.persistent_congestion;
+        outcome
+    }
+
+    /// Takes the packet `scan_from` out of flight.
+    fn settle_lost(
+        &mut self,
+        lost: &Packet,
+        outcome: &mut LossOutcome,
+        fates: &mut Vec<(Token, Fate)>,
+    ) {
+        if !lost.resent {
+            fates.extend(self.ledger.tokens(lost).map(|token| (token, Fate::Lost)));
+        }
+        if lost.ack_eliciting {
+            self.eliciting = self.eliciting.saturating_sub(1);
+        } else {
+            self.quiet = self.quiet.saturating_sub(1);
+        }
+        if !lost.in_flight {
+            return;
+        }
+        let size = u64::from(lost.size);
+        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(size);
+        // spec: MTU-4
+        if lost.is_mtu_probe {
+            outcome.lost_mtu_probe = Some(lost.size);
+            return;
+        }
+        outcome.bytes_lost = outcome.bytes_lost.saturating_add(size);
+        outcome.packets = outcome.packets.saturating_add(1);
+        outcome.largest_lost_sent_at = outcome.largest_lost_sent_at.max(Some(lost.sent_at));
+        outcome.largest_lost_size = outcome.largest_lost_size.max(lost.size);
+        if self.episode_end.is_none_or(|end| self.scan_from >= end) {
+            self.episode_end = Some(self.ledger.end());
+            self.reorder.on_episode();
+        }
+    }
+
+    /// When something must happen if nothing is heard. `may_probe` is false for application data
+    /// before the handshake is confirmed (RFC 9002, section 6.2.1).
+    // spec: REC-12, REC-13
+    pub(crate) fn poll_timeout(
+        &self,
+        rtt: &Rtt,
+        ack_delay_max: Duration,
+        may_probe: bool,
+    ) -> Option<(Instant, TimerKind)> {
+        if let Some(at) = self.loss_at {
+            return Some((at, TimerKind::Loss));
+        }
+        let waits = self.eliciting > 0 || self.guard_deadlock;
+        if !may_probe || !waits {
+            return None;
+        }
+        let at = self.eliciting_sent_at? + self.pto(rtt, ack_delay_max);
+        Some((at, TimerKind::Probe))
+    }
+
+    /// The probe timeout with its back-off.
+    // spec: REC-13
+    fn pto(&self, rtt: &Rtt, ack_delay_max: Duration) -> Duration {
+        let factor = 1u32 << self.pto_count.min(BACKOFF_DOUBLINGS_MAX);
+        let base = rtt.pto_base(ack_delay_max);
+        base.saturating_mul(factor).min(PTO_MAX.max(base))
+    }
+
+    /// Handles the deadline of [`Recovery::poll_timeout`]; does nothing before it.
+    pub(crate) fn on_timeout(
+        &mut self,
+        now: Instant,
+        rtt: &Rtt,
+        ack_delay_max: Duration,
+        may_probe: bool,
+        fates: &mut Vec<(Token, Fate)>,
+    ) -> TimeoutOutcome {
+        let mut outcome = TimeoutOutcome::default();
+        match self.poll_timeout(rtt, ack_delay_max, may_probe) {
+            Some((at, TimerKind::Loss)) if at <= now => {
+                outcome.lost = self.detect_lost(now, rtt, ack_delay_max, fates);
+            }
+            Some((at, TimerKind::Probe)) if at <= now => {
+                // One probe costs little; when it was not enough, the path is lossy.
+                outcome.probes = if self.pto_count == 0 { 1 } else { 2 };
+                self.pto_count = self.pto_count.saturating_add(1);
+                // The next timeout counts from here, even if no probe can be sent.
+                self.eliciting_sent_at = Some(now);
+            }
+            _ => {}
+        }
+        self.ledger.trim(now, rtt.pto_base(ack_delay_max).saturating_mul(KEEP_LOST_PTOS));
+        outcome
+    }
+
+    /// Appends what the oldest packet without fate carried, so that a probe can carry it again, and
+    /// answers whether there was one. The packet is not declared lost: it stays in flight, and its
+    /// acknowledgement still counts. If it is lost, its tokens do not come back a second time.
+    /// To the owners, hand the tokens as [`Fate::Lost`].
+    // spec: REC-16
+    pub(crate) fn probe_tokens(&mut self, out: &mut Vec<Token>) -> bool {
+        let oldest = self.ledger.iter_from(self.scan_from).find(|(_, packet)| {
+            packet.state == State::Outstanding && packet.ack_eliciting && !packet.resent
+        });
+        let Some((pn, packet)) = oldest else { return false };
+        out.extend(self.ledger.tokens(packet));
+        if let Some(packet) = self.ledger.get_mut(pn) {
+            packet.resent = true;
+        }
+        true
+    }
+
+    /// Keys are dropped: everything leaves flight, without fate.
+    pub(crate) fn discard(&mut self) {
+        self.ledger.clear();
+        self.scan_from = self.ledger.end();
+        self.loss_at = None;
+        self.bytes_in_flight = 0;
+        self.eliciting = 0;
+        self.quiet = 0;
+        self.eliciting_sent_at = None;
+        self.pto_count = 0;
+        self.guard_deadlock = false;
+    }
+
+    /// The path works again, or another one is used: probe timeouts count from one.
+    pub(crate) fn reset_backoff(&mut self) {
+        self.pto_count = 0;
+    }
+
+    /// Whether to probe even with nothing in flight (RFC 9002, section 6.2.2.1): a client does
+    /// until it knows that the server has validated its address. While set, acknowledgements do
+    /// not end the back-off.
+    pub(crate) fn set_deadlock_guard(&mut self, guard: bool) {
+        self.guard_deadlock = guard;
+    }
+
+    /// Probe timeouts since the last acknowledgement.
+    pub(crate) fn pto_count(&self) -> u32 {
+        self.pto_count
+    }
+
+    /// Bytes without fate that count against the congestion window.
+    pub(crate) fn bytes_in_flight(&self) -> u64 {
+        self.bytes_in_flight
+    }
+
+    /// The highest number that the peer has acknowledged.
+    pub(crate) fn largest_acked(&self) -> Option<u64> {
+        self.largest_acked
+    }
+
+    /// The highest number that was sent or skipped.
+    pub(crate) fn largest_sent(&self) -> Option<u64> {
+        self.ledger.end().checked_sub(1)
+    }
+
+    /// An acknowledgement is being waited for.
+    pub(crate) fn has_ack_eliciting_in_flight(&self) -> bool {
+        self.eliciting > 0
+    }
+}

@@ -1,0 +1,225 @@
+//! Door 3: packet numbers of one space. On the way in, each number is taken once; on the way out,
+//! each is given once.
+
+use jsp_wire::limits;
+
+/// Words of the window's bitmap.
+const WORDS: usize = 64;
+
+/// Numbers that one word stands for.
+const WORD_BITS: u64 = 64;
+
+/// How far below the largest number received a packet is still told apart from a duplicate. The
+/// word that the largest number stands in may be nearly empty, hence one word less.
+pub(crate) const WINDOW: u64 = (WORDS as u64 - 1) * WORD_BITS;
+
+const _: () = assert!(WINDOW >= 1 << 11);
+
+/// Which packet numbers have been received (RFC 4303, section 3.4.3; the ring of RFC 6479).
+#[derive(Clone, Debug)]
+pub(crate) struct ReceiveWindow {
+    bits: [u64; WORDS],
+    largest: Option<u64>,
+}
+
+impl ReceiveWindow {
+    /// Nothing received.
+    pub(crate) fn new() -> Self {
+        Self { bits: [0; WORDS], largest: None }
+    }
+
+    /// True when the packet is neither a duplicate nor too old to tell. Ask before any work is
+    /// done, and again when the packet has proved authentic: [`ReceiveWindow::commit`].
+    // spec: ACK-2
+    pub(crate) fn accept(&self, pn: u64) -> bool {
+        let Some(largest) = self.largest else { return true };
+        if pn > largest {
+            return true;
+        }
+        if largest.saturating_sub(pn) >= WINDOW {
+            return false;
+        }
+        let (word, bit) = place(pn);
+        self.bits.get(word).is_some_and(|word| word & bit == 0)
+    }
+
+    /// Takes an authentic packet's number. False when [`ReceiveWindow::accept`] would be.
+    pub(crate) fn commit(&mut self, pn: u64) -> bool {
+        if !self.accept(pn) {
+            return false;
+        }
+        let largest = self.largest.unwrap_or(0);
+        if pn > largest {
+            // Words between the old largest number and the new one hold what was a lap ago.
+            let fresh = (pn / WORD_BITS).saturating_sub(largest / WORD_BITS).min(WORDS as u64);
+            for step in 0..fresh {
+                let (word, _) = place(pn.saturating_sub(step.saturating_mul(WORD_BITS)));
+                if let Some(word) = self.bits.get_mut(word) {
+                    *word = 0;
+                }
+            }
+        }
+        self.largest = Some(largest.max(pn));
+        let (word, bit) = place(pn);
+        if let Some(word) = self.bits.get_mut(word) {
+            *word |= bit;
+        }
+        true
+    }
+
+    /// The number that the next packet in order has: what truncated numbers are expanded against.
+    pub(crate) fn expected(&self) -> u64 {
+        self.largest.map_or(0, |largest| largest.saturating_add(1))
+    }
+
+    /// The largest number received.
+    pub(crate) fn largest(&self) -> Option<u64> {
+        self.largest
+    }
+}
+
+fn place(pn: u64) -> (usize, u64) {
+    let word = (pn / WORD_BITS) % WORDS as u64;
+    // Below WORDS by the remainder above.
+    (word as usize, 1 << (pn % WORD_BITS))
+}
+
+/// The numbers of packets that are sent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PacketNumbers {
+    next: u64,
+    skip: Option<u64>,
+}
+
+impl PacketNumbers {
+    /// Starts at zero.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// A number that was never given before, or `None` when the space is used up: the connection
+    /// must end then, as a number used twice would betray the keys. Recovery sees a number that
+    /// was left out from the gap.
+    // spec: ACK-3, ACK-4
+    pub(crate) fn next_pn(&mut self) -> Option<u64> {
+        if self.skip == Some(self.next) {
+            self.skip = None;
+            self.next = self.next.saturating_add(1);
+        }
+        if self.next > limits::PN_MAX {
+            return None;
+        }
+        let pn = self.next;
+        self.next = self.next.saturating_add(1);
+        Some(pn)
+    }
+
+    /// What [`PacketNumbers::next_pn`] will give.
+    pub(crate) fn peek(&self) -> u64 {
+        if self.skip == Some(self.next) { self.next.saturating_add(1) } else { self.next }
+    }
+
+    /// True while a number is chosen to be left out.
+    pub(crate) fn has_skip(&self) -> bool {
+        self.skip.is_some()
+    }
+
+    /// Chooses a number to leave out, within about two windows of `cwnd_packets` packets; `random`
+    /// is any number, uniform and unpredictable to the peer. Call when there is no choice pending.
+    // spec: ACK-4
+    pub(crate) fn plan_skip(&mut self, random: u64, cwnd_packets: u64) {
+        let range = cwnd_packets.clamp(SKIP_RANGE_MIN, SKIP_RANGE_MAX);
+        let ahead = range.saturating_add(random % range);
+        self.skip = Some(self.next.saturating_add(ahead));
+    }
+}
+
+/// Packets between numbers that are left out: at least this many, so that short exchanges lose no
+/// round to a needless immediate acknowledgement.
+const SKIP_RANGE_MIN: u64 = 64;
+
+/// And about this many at most, so that a long connection is guarded again and again.
+const SKIP_RANGE_MAX: u64 = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    /// spec-test: ACK-2
+    fn duplicates_and_the_too_old_are_refused() {
+        let mut window = ReceiveWindow::new();
+        assert_eq!(window.expected(), 0);
+        assert!(window.commit(0));
+        assert!(!window.commit(0));
+        assert!(window.commit(WINDOW));
+        // Exactly WINDOW below the largest is too old, one above is not.
+        assert!(!window.accept(0));
+        assert!(window.accept(1));
+        assert!(window.commit(1 << 40));
+        assert!(!window.accept(WINDOW));
+        assert!(window.accept((1 << 40) - WINDOW + 1));
+        assert_eq!(window.expected(), (1 << 40) + 1);
+    }
+
+    proptest! {
+        #[test]
+        /// spec-test: ACK-2
+        fn the_window_agrees_with_a_set(
+            steps in proptest::collection::vec((-5000i64..5000, any::<bool>()), 1..400),
+        ) {
+            let mut window = ReceiveWindow::new();
+            let mut seen = BTreeSet::new();
+            let mut at = 10_000i64;
+            for (step, back) in steps {
+                let pn = (at + step).max(0) as u64;
+                at = if back { at } else { pn as i64 };
+                let fresh = match seen.last() {
+                    Some(&largest) if pn + WINDOW <= largest => false,
+                    _ => !seen.contains(&pn),
+                };
+                prop_assert_eq!(window.accept(pn), fresh);
+                prop_assert_eq!(window.commit(pn), fresh);
+                if fresh {
+                    seen.insert(pn);
+                }
+                prop_assert_eq!(window.largest(), seen.last().copied());
+            }
+        }
+    }
+
+    #[test]
+    /// spec-test: ACK-3
+    fn numbers_end_and_never_repeat() {
+        let mut numbers = PacketNumbers { next: limits::PN_MAX - 1, skip: None };
+        assert_eq!(numbers.next_pn(), Some(limits::PN_MAX - 1));
+        assert_eq!(numbers.peek(), limits::PN_MAX);
+        assert_eq!(numbers.next_pn(), Some(limits::PN_MAX));
+        assert_eq!(numbers.next_pn(), None);
+        assert_eq!(numbers.next_pn(), None);
+        let mut last = PacketNumbers { next: limits::PN_MAX, skip: Some(limits::PN_MAX) };
+        assert_eq!(last.next_pn(), None);
+    }
+
+    #[test]
+    /// spec-test: ACK-4
+    fn one_number_is_left_out_where_it_was_planned() {
+        for random in [0, 1, 77, u64::MAX] {
+            let mut numbers = PacketNumbers::new();
+            numbers.plan_skip(random, 10);
+            let given: Vec<u64> = (0..500).filter_map(|_| numbers.next_pn()).collect();
+            let gaps: Vec<u64> = given
+                .windows(2)
+                .filter(|pair| pair[1] != pair[0] + 1)
+                .map(|pair| pair[0])
+                .collect();
+            assert_eq!(gaps.len(), 1, "{random}");
+            assert!(!numbers.has_skip());
+            assert!((SKIP_RANGE_MIN..2 * SKIP_RANGE_MIN + 1).contains(&(gaps[0] + 1)));
+        }
+    }
+}
