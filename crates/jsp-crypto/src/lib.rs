@@ -75,6 +75,9 @@ mod suite;
 mod test_rng;
 pub mod ticket;
 
+#[cfg(feature = "vectors")]
+pub mod vectors;
+
 pub use cookie::{COOKIE_LEN, CookieError, CookieKeys};
 pub use handshake::{
     Backend, ClientAuth, ClientConfig, ClientVerifier, Handshake, HandshakeError, Kem, KemPolicy,

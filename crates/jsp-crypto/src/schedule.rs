@@ -175,3 +175,42 @@ impl DataKeys {
         self.suite
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec-test: HS-31
+    #[test]
+    fn initial_keys_depend_on_version_dcid_and_pin() {
+        let pin = Fingerprint::from_bytes([1; 32]);
+        let open = |keys: &Keys| {
+            let server = initial_keys(Role::Server, 1, b"12345678", Some(&pin));
+            let mut packet = [0; 30];
+            keys.local.packet.seal_in_place(0, b"", &mut packet).unwrap();
+            let same_mask = keys.local.header.mask(&[0; 16]) == server.remote.header.mask(&[0; 16]);
+            let opened = server.remote.packet.open_in_place(0, b"", &mut packet).is_ok();
+            assert_eq!(opened, same_mask);
+            opened
+        };
+        let client = Role::Client;
+        for backend in [Backend::Native, Backend::Portable] {
+            assert!(open(&initial_keys_with(backend, client, 1, b"12345678", Some(&pin))));
+        }
+        assert!(!open(&initial_keys(client, 2, b"12345678", Some(&pin))));
+        assert!(!open(&initial_keys(client, 1, b"12345679", Some(&pin))));
+        assert!(!open(&initial_keys(client, 1, b"12345678", None)));
+        assert!(!open(&initial_keys(Role::Server, 1, b"12345678", Some(&pin))));
+        // No pin is 32 zero bytes, and cannot run into the connection id.
+        let zero = Fingerprint::from_bytes([0; 32]);
+        let mut a = [0; 20];
+        let mut b = [0; 20];
+        let seal = |pin, dcid: &[u8], out: &mut [u8]| {
+            let keys = initial_keys(client, 1, dcid, pin);
+            keys.local.packet.seal_in_place(0, b"", out).unwrap();
+        };
+        seal(None, b"x", &mut a);
+        seal(Some(&zero), b"x", &mut b);
+        assert_eq!(a, b);
+    }
+}

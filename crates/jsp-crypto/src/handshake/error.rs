@@ -7,7 +7,7 @@ use core::fmt;
 pub mod close {
     /// The one code a peer sees for every handshake failure, so that it learns
     /// nothing about the check that stopped it.
-    pub const HANDSHAKE_FAILED: u64 = 0x100;
+    pub const HANDSHAKE_FAILED: u64 = 0x10;
 }
 
 /// Why a handshake message was refused, in detail, for this side only.

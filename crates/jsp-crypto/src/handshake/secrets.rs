@@ -84,6 +84,7 @@ impl Secrets {
     }
 
     pub(super) fn finished_matches(&self, sender: Role, transcript: &Digest, value: &[u8]) -> bool {
+        // spec: HS-33
         constant_time_eq(self.finished(sender, transcript).as_bytes(), value)
     }
 

