@@ -9,11 +9,12 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use jsp_wire::frame::{self, AckFrequency, EcnCounts, kind};
-use jsp_wire::{Instant, Shape};
+use jsp_wire::{CloseCode, Instant, Shape};
 
 use crate::batch::Ecn;
+use crate::error::TransportError;
 use crate::packet::PacketBuilder;
-use crate::token::Token;
+use crate::token::{Fate, Token};
 
 /// Ranges of received packets that are remembered; the lowest go first.
 pub(crate) const RANGES_MAX: usize = 256;
@@ -40,6 +41,9 @@ const DELAY_MIN: Duration = Duration::from_millis(1);
 
 /// Over this time the rate of arrival is counted.
 const RATE_WINDOW: Duration = Duration::from_millis(10);
+
+/// A wish for a longer delay than this is a fault, in microseconds: parameters end here too.
+const WISH_DELAY_LIMIT_US: u64 = 1 << 24;
 
 /// ACKs sent since one of ours was known to have arrived, after which a PING goes along: the peer
 /// acknowledges it, and what it then knows can be forgotten here.
@@ -177,19 +181,12 @@ pub(crate) struct AckPolicy {
 }
 
 impl AckPolicy {
-    /// For application data: `delay_max` is what our parameters promise.
-    pub(crate) fn new(delay_max: Duration) -> Self {
-        let frequency = Frequency { threshold: THRESHOLD_DEFAULT, delay: delay_max, reordering: 1 };
-        Self::with(frequency, delay_max)
-    }
-
-    /// For handshake packets: each is acknowledged at once.
+    /// `delay_max` is what our parameters promise; zero, as for the packets of the handshake,
+    /// stands for an acknowledgement of each packet at once.
     // spec: ACK-6
-    pub(crate) fn handshake() -> Self {
-        Self::with(Frequency { threshold: 0, delay: Duration::ZERO, reordering: 1 }, Duration::ZERO)
-    }
-
-    fn with(frequency: Frequency, delay_max: Duration) -> Self {
+    pub(crate) fn new(delay_max: Duration) -> Self {
+        let threshold = if delay_max.is_zero() { 0 } else { THRESHOLD_DEFAULT };
+        let frequency = Frequency { threshold, delay: delay_max, reordering: 1 };
         Self {
             ranges: ReceivedRanges::default(),
             counts: EcnCounts::default(),
@@ -207,8 +204,7 @@ impl AckPolicy {
         }
     }
 
-    /// Takes an authentic packet that is no duplicate. `immediate` says that it carried
-    /// IMMEDIATE_ACK, or that something else asks for an ACK at once.
+    /// Takes an authentic packet that is no duplicate.
     // spec: ACK-1, ACK-7, ACK-8
     pub(crate) fn on_packet(
         &mut self,
@@ -216,7 +212,6 @@ impl AckPolicy {
         pn: u64,
         ack_eliciting: bool,
         ecn: Option<Ecn>,
-        immediate: bool,
     ) {
         self.ranges.insert(pn);
         self.has_news = true;
@@ -231,10 +226,15 @@ impl AckPolicy {
         }
         self.unacked = self.unacked.saturating_add(1);
         self.arrivals.on_packet(now);
-        self.at_once |= immediate || disorder || ecn == Some(Ecn::Ce);
+        self.at_once |= disorder || ecn == Some(Ecn::Ce);
         if self.deadline.is_none() {
             self.deadline = Some(now + self.delay());
         }
+    }
+
+    /// The peer asks for an acknowledgement of everything so far, now.
+    pub(crate) fn ask_now(&mut self) {
+        self.at_once = true;
     }
 
     fn count(&mut self, ecn: Option<Ecn>) {
@@ -313,6 +313,7 @@ impl AckPolicy {
         if has_ping {
             packet.elicit_ack();
         }
+        self.on_written();
         true
     }
 
@@ -322,8 +323,8 @@ impl AckPolicy {
         self.unconfirmed >= after && self.unconfirmed.is_multiple_of(PING_AFTER_RANGES)
     }
 
-    /// The packet with the ACK left.
-    pub(crate) fn on_ack_sent(&mut self) {
+    /// Everything has been said.
+    fn on_written(&mut self) {
         self.unacked = 0;
         self.deadline = None;
         self.at_once = false;
@@ -332,20 +333,31 @@ impl AckPolicy {
         self.unconfirmed = self.unconfirmed.saturating_add(1);
     }
 
-    /// The peer has an ACK that named everything up to `largest`: it need not be told again.
+    /// What became of an ACK that named everything up to `largest`: what the peer has heard need
+    /// not be told again; a lost ACK is made good by the next.
     // spec: ACK-11
-    pub(crate) fn on_ack_confirmed(&mut self, largest: u64) {
+    pub(crate) fn on_fate(&mut self, largest: u64, fate: Fate) {
+        if fate == Fate::Lost {
+            return;
+        }
         self.unconfirmed = 0;
         // The range at the top stays whole, so that the next ACK has something to stand on.
         let top = self.ranges.iter().next().map_or(0, |(low, _)| low);
         self.ranges.forget_through(largest.min(top.saturating_sub(1)));
     }
 
-    /// Takes the peer's wish for other rules; false when a newer one holds already.
+    /// Takes the peer's wish for other rules, unless a newer one holds already.
+    ///
+    /// # Errors
+    /// `PROTOCOL_VIOLATION` for a delay that no parameter could promise.
     // spec: ACK-12
-    pub(crate) fn set_frequency(&mut self, wish: &AckFrequency) -> bool {
+    pub(crate) fn set_frequency(&mut self, wish: &AckFrequency) -> Result<(), TransportError> {
+        if wish.delay_max_us >= WISH_DELAY_LIMIT_US {
+            let reason = "ACK_FREQUENCY asks for a delay beyond 2^24 microseconds";
+            return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
+        }
         if self.requested.is_some_and(|sequence| wish.sequence <= sequence) {
-            return false;
+            return Ok(());
         }
         self.requested = Some(wish.sequence);
         self.frequency = Frequency {
@@ -353,7 +365,7 @@ impl AckPolicy {
             delay: Duration::from_micros(wish.delay_max_us).clamp(DELAY_MIN, self.delay_cap()),
             reordering: wish.reordering,
         };
-        true
+        Ok(())
     }
 
     /// The round-trip time of the path, for the adaptive rule.

@@ -1,1 +1,67 @@
-//! The JetStreamProto transport as a sans-I/O state machine.
+//! The JetStreamProto transport as a machine without I/O.
+//!
+//! [`Endpoint`] holds the connections of one socket and speaks five verbs: `handle_datagram`,
+//! `handle_timeout`, `poll_transmit`, `poll_event`, `poll_timeout`. Time is an argument
+//! ([`Instant`]), randomness follows from a seed, and nothing here knows a socket or a runtime: the
+//! same machine runs under tokio (crate `jsp`), in a simulator, and wherever else a driver is
+//! written for it.
+//!
+//! # The corridor
+//!
+//! Data takes one straight way through the crate. Outwards: `streams` hold what the application
+//! gave ([`Connection::send`]); `permit` says whether and how much may leave; `compose` fills a
+//! packet, in which the streams' scheduler decides whose bytes go first; `packet` and `seal` number
+//! and protect it; `recovery` remembers it; `batch` lays datagrams side by side. Inwards:
+//! `endpoint` finds the connection; `seal` is undone; `space` drops what came twice; `path` notes
+//! where it came from; `dispatch` hands each frame to its owner; fates and data go up as events.
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+
+mod ack;
+mod batch;
+mod cid;
+mod compose;
+mod config;
+mod congestion;
+mod connection;
+mod control;
+mod endpoint;
+mod error;
+mod event;
+mod exchange;
+mod handshake;
+mod keys;
+mod lifecycle;
+mod pacer;
+mod packet;
+mod path;
+mod permit;
+mod probes;
+mod qlog;
+mod recovery;
+mod rng;
+mod seal;
+mod space;
+mod spaces;
+mod stats;
+mod streams;
+mod token;
+
+pub use batch::{Batch, Ecn};
+pub use config::{EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
+pub use connection::{Connection, Reason};
+pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Endpoint};
+pub use error::{OpenError, RecvError, SendError, TransportError};
+pub use event::{CloseReason, Event};
+pub use stats::{ConnectionStats, Traffic};
+pub use streams::{
+    Delivery, FecPolicy, Message, MessageFate, Received, Side, StreamConfig, StreamInfo,
+};
+
+pub use jsp_wire::frame::{Attributes, Kind};
+pub use jsp_wire::stream::{Class, Framing};
+pub use jsp_wire::{CloseCode, Instant, Route, StreamId};

@@ -17,19 +17,19 @@ const _: () = assert!(WINDOW >= 1 << 11);
 
 /// Which packet numbers have been received (RFC 4303, section 3.4.3; the ring of RFC 6479).
 #[derive(Clone, Debug)]
-pub(crate) struct ReceiveWindow {
+pub(crate) struct ReplayWindow {
     bits: [u64; WORDS],
     largest: Option<u64>,
 }
 
-impl ReceiveWindow {
+impl ReplayWindow {
     /// Nothing received.
     pub(crate) fn new() -> Self {
         Self { bits: [0; WORDS], largest: None }
     }
 
     /// True when the packet is neither a duplicate nor too old to tell. Ask before any work is
-    /// done, and again when the packet has proved authentic: [`ReceiveWindow::commit`].
+    /// done, and again when the packet has proved authentic: [`ReplayWindow::commit`].
     // spec: ACK-2
     pub(crate) fn accept(&self, pn: u64) -> bool {
         let Some(largest) = self.largest else { return true };
@@ -43,7 +43,7 @@ impl ReceiveWindow {
         self.bits.get(word).is_some_and(|word| word & bit == 0)
     }
 
-    /// Takes an authentic packet's number. False when [`ReceiveWindow::accept`] would be.
+    /// Takes an authentic packet's number. False when [`ReplayWindow::accept`] would be.
     pub(crate) fn commit(&mut self, pn: u64) -> bool {
         if !self.accept(pn) {
             return false;
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     /// spec-test: ACK-2
     fn duplicates_and_the_too_old_are_refused() {
-        let mut window = ReceiveWindow::new();
+        let mut window = ReplayWindow::new();
         assert_eq!(window.expected(), 0);
         assert!(window.commit(0));
         assert!(!window.commit(0));
@@ -172,7 +172,7 @@ mod tests {
         fn the_window_agrees_with_a_set(
             steps in proptest::collection::vec((-5000i64..5000, any::<bool>()), 1..400),
         ) {
-            let mut window = ReceiveWindow::new();
+            let mut window = ReplayWindow::new();
             let mut seen = BTreeSet::new();
             let mut at = 10_000i64;
             for (step, back) in steps {

@@ -28,7 +28,7 @@ const COMMON: [usize; 5] = [1392, 1452, 1472, 8952, 8972];
 
 /// The datagram size of a path, in bytes of UDP payload.
 #[derive(Clone, Debug)]
-pub(crate) struct MtuDiscovery {
+pub(crate) struct Mtud {
     current: usize,
     /// No more than this is wanted, by us or by the peer.
     ceiling: usize,
@@ -47,7 +47,7 @@ enum State {
     Settled { until: Instant },
 }
 
-impl MtuDiscovery {
+impl Mtud {
     /// Starts at the base size; goes up to `ceiling`, the smaller of what is configured and what
     /// the peer receives.
     // spec: MTU-1, MTU-2
@@ -69,21 +69,27 @@ impl MtuDiscovery {
         self.current
     }
 
-    /// A probe to send now: a datagram of exactly this many bytes. The probe counts as sent.
-    // spec: MTU-3
-    pub(crate) fn probe(&mut self, now: Instant) -> Option<usize> {
+    /// Size of the probe that could be sent now, in bytes of UDP payload.
+    pub(crate) fn next_probe_size(&mut self, now: Instant) -> Option<usize> {
         if let State::Settled { until } = self.state
             && until <= now
         {
             self.search(now);
         }
-        match &mut self.state {
-            State::Searching { size, in_flight, .. } if !*in_flight => {
-                *in_flight = true;
-                Some(*size)
-            }
-            _ => None,
+        match self.state {
+            State::Searching { size, in_flight: false, .. } => Some(size),
+            State::Searching { .. } | State::Settled { .. } => None,
         }
+    }
+
+    /// A probe to send now: a datagram of exactly this many bytes. The probe counts as sent.
+    // spec: MTU-3
+    pub(crate) fn probe(&mut self, now: Instant) -> Option<usize> {
+        let probe = self.next_probe_size(now)?;
+        if let State::Searching { in_flight, .. } = &mut self.state {
+            *in_flight = true;
+        }
+        Some(probe)
     }
 
     /// A probe of `size` bytes arrived.
@@ -126,9 +132,9 @@ impl MtuDiscovery {
     }
 
     /// Ordinary packets are lost, the largest of `size` bytes. True when the path turns out to be
-    /// a black hole for more than the base size: [`MtuDiscovery::current`] is the base size then.
+    /// a black hole for more than the base size: [`Mtud::current`] is the base size then.
     // spec: MTU-5
-    pub(crate) fn on_lost(&mut self, now: Instant, size: usize) -> bool {
+    pub(crate) fn on_loss(&mut self, now: Instant, size: usize) -> bool {
         if size <= limits::MTU_BASE || self.current <= limits::MTU_BASE {
             return false;
         }
@@ -144,7 +150,7 @@ impl MtuDiscovery {
         count >= u32::from(SUSPICIONS_MAX) && self.current > limits::MTU_BASE && self.fall_back(now)
     }
 
-    /// When [`MtuDiscovery::probe`] has something by itself.
+    /// When [`Mtud::probe`] has something by itself.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Searching { .. } => None,
@@ -154,13 +160,13 @@ impl MtuDiscovery {
 
     /// The peer receives at most `ceiling` bytes, as its parameters say.
     // spec: MTU-2
-    pub(crate) fn limit(&mut self, now: Instant, ceiling: usize) {
-        self.ceiling = self.ceiling.min(ceiling.max(limits::MTU_BASE));
-        self.current = self.current.min(self.ceiling);
-        if matches!(self.state, State::Searching { too_large, .. } if too_large > self.ceiling + 1)
-        {
-            self.search(now);
+    pub(crate) fn limit(&mut self, ceiling: usize) {
+        if ceiling >= self.ceiling {
+            return;
         }
+        self.ceiling = ceiling.max(limits::MTU_BASE);
+        self.current = self.current.min(self.ceiling);
+        self.state = State::Settled { until: Instant::ZERO };
     }
 
     fn fall_back(&mut self, now: Instant) -> bool {
@@ -179,7 +185,9 @@ impl MtuDiscovery {
     fn search_below(&mut self, now: Instant, too_large: usize) {
         self.state = match next_size(self.current, too_large) {
             Some(size) => State::Searching { too_large, size, lost: 0, in_flight: false },
-            None if self.current >= self.ceiling => State::Settled { until: Instant::FAR_FUTURE },
+            None if self.ceiling.saturating_sub(self.current) < PRECISION => {
+                State::Settled { until: Instant::FAR_FUTURE }
+            }
             None => State::Settled { until: now + RAISE_AFTER },
         };
     }

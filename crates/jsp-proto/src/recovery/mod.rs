@@ -94,7 +94,7 @@ pub(crate) struct AckOutcome {
     pub(crate) largest_acked_size: u16,
     /// When the most recently sent of the newly acknowledged packets left.
     pub(crate) largest_newly_acked_sent_at: Option<Instant>,
-    /// That packet left while the application had nothing more to send.
+    /// The application set the pace when that packet left.
     pub(crate) app_limited: bool,
     /// A sample of the round-trip time; `Rtt` has it already.
     pub(crate) rtt_sample: Option<Duration>,
@@ -197,7 +197,7 @@ impl Recovery {
     }
 
     /// Enters a packet that leaves now, with what it carries. `app_limited` says that the
-    /// application has nothing more to send behind it.
+    /// application, not the network, sets the pace at the moment.
     ///
     /// # Errors
     /// `EXCESSIVE_LOAD` when the peer makes us acknowledge without ever acknowledging us.
@@ -214,13 +214,10 @@ impl Recovery {
             self.skip(self.ledger.end());
         }
         debug_assert_eq!(self.ledger.end(), info.pn, "packet numbers only rise");
-        let mark = delivery.on_sent(now, self.bytes_in_flight);
+        let mark = delivery.on_sent(now, self.bytes_in_flight, app_limited);
         self.ledger.push(Packet::new(now, mark, &info), tokens);
         if info.in_flight {
             self.bytes_in_flight = self.bytes_in_flight.saturating_add(u64::from(info.size));
-        }
-        if app_limited {
-            delivery.mark_app_limited(self.bytes_in_flight);
         }
         if info.ack_eliciting {
             self.eliciting = self.eliciting.saturating_add(1);

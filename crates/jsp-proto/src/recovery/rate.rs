@@ -46,7 +46,7 @@ pub(crate) struct RateSample {
 impl DeliveryRate {
     /// Marks a packet that leaves at `now`, with `in_flight` bytes before it.
     // spec: REC-17
-    pub(crate) fn on_sent(&mut self, now: Instant, in_flight: u64) -> RateMark {
+    pub(crate) fn on_sent(&mut self, now: Instant, in_flight: u64, app_limited: bool) -> RateMark {
         if in_flight == 0 {
             self.first_sent_at = now;
             self.delivered_at = now;
@@ -55,13 +55,19 @@ impl DeliveryRate {
             delivered: self.delivered,
             delivered_at: self.delivered_at,
             first_sent_at: self.first_sent_at,
-            app_limited: self.app_limited_until.is_some(),
+            app_limited: app_limited || self.app_limited(),
         }
     }
 
     /// The application has nothing more to send while `in_flight` bytes are on their way.
     pub(crate) fn mark_app_limited(&mut self, in_flight: u64) {
         self.app_limited_until = Some(self.delivered.saturating_add(in_flight));
+    }
+
+    /// Packets that leave now leave because the application has so little, not because the network
+    /// takes so little.
+    pub(crate) fn app_limited(&self) -> bool {
+        self.app_limited_until.is_some()
     }
 
     /// Takes `bytes` that were acknowledged at `now`. `newest` is the most recently sent packet
@@ -131,7 +137,7 @@ mod tests {
         let mut last = None;
         for ms in 0..300u64 {
             let in_flight = 1000 * ms.min(50);
-            marks.push(rate.on_sent(at(ms), in_flight));
+            marks.push(rate.on_sent(at(ms), in_flight, false));
             if ms >= 50 {
                 let sent = ms - 50;
                 let mark = marks[sent as usize];
@@ -147,7 +153,7 @@ mod tests {
     /// spec-test: REC-17
     fn acknowledgements_in_a_burst_do_not_exceed_the_rate_of_sending() {
         let mut rate = DeliveryRate::default();
-        let marks: Vec<_> = (0..50).map(|ms| rate.on_sent(at(ms), ms * 1000)).collect();
+        let marks: Vec<_> = (0..50).map(|ms| rate.on_sent(at(ms), ms * 1000, false)).collect();
         // Everything is acknowledged at one instant, 100 ms after the start.
         let newest = (at(49), marks[49]);
         let sample = rate.on_ack(at(100), 50_000, newest, RTT).expect("a sample");
@@ -157,22 +163,22 @@ mod tests {
     #[test]
     fn samples_of_a_quiet_application_are_marked_until_they_are_delivered() {
         let mut rate = DeliveryRate::default();
-        let first = rate.on_sent(at(0), 0);
+        let first = rate.on_sent(at(0), 0, false);
         assert!(!first.app_limited());
         rate.mark_app_limited(1000);
-        let second = rate.on_sent(at(10), 1000);
+        let second = rate.on_sent(at(10), 1000, false);
         assert!(second.app_limited());
         rate.on_ack(at(50), 1000, (at(0), first), RTT);
         let sample = rate.on_ack(at(60), 1000, (at(10), second), RTT).expect("a sample");
         assert!(sample.app_limited);
         assert_eq!(rate.delivered(), 2000);
-        assert!(!rate.on_sent(at(61), 0).app_limited());
+        assert!(!rate.on_sent(at(61), 0, false).app_limited());
     }
 
     #[test]
     fn intervals_below_the_round_trip_say_nothing() {
         let mut rate = DeliveryRate::default();
-        let mark = rate.on_sent(at(0), 0);
+        let mark = rate.on_sent(at(0), 0, false);
         assert_eq!(rate.on_ack(at(10), 1000, (at(0), mark), RTT), None);
     }
 }

@@ -1,0 +1,237 @@
+//! Connection ids: those we gave the peer, and those the peer gave us.
+
+use std::collections::VecDeque;
+
+use jsp_wire::frame::NewConnectionId;
+use jsp_wire::{CloseCode, ConnectionId, Frame, limits};
+
+use crate::error::TransportError;
+use crate::packet::PacketBuilder;
+use crate::token::{Fate, Token};
+
+/// An id that the endpoint must start or stop to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum IdChange {
+    /// Datagrams to this id are ours.
+    Added(ConnectionId),
+    /// No longer.
+    Removed(ConnectionId),
+}
+
+/// An id that we issued.
+struct Issued {
+    sequence: u64,
+    id: ConnectionId,
+    reset_token: [u8; limits::RESET_TOKEN_LEN],
+    announce: bool,
+}
+
+/// Ids by which the peer reaches us.
+pub(crate) struct LocalIds {
+    issued: VecDeque<Issued>,
+    next_sequence: u64,
+    changes: Vec<IdChange>,
+}
+
+impl LocalIds {
+    /// Starts with the id of the handshake; it may be the empty one, then there are no others.
+    pub(crate) fn new(handshake_id: ConnectionId) -> Self {
+        let first = Issued { sequence: 0, id: handshake_id, reset_token: [0; 16], announce: false };
+        Self { issued: VecDeque::from([first]), next_sequence: 1, changes: Vec::new() }
+    }
+
+    /// The id of the handshake, as long as the peer keeps it.
+    pub(crate) fn first(&self) -> ConnectionId {
+        self.issued.front().map_or(ConnectionId::EMPTY, |issued| issued.id)
+    }
+
+    /// How many more ids the peer should have, if it keeps `peer_max`.
+    pub(crate) fn missing(&self, peer_max: u64) -> usize {
+        if self.first().is_empty() {
+            return 0;
+        }
+        // spec: CON-20
+        let wanted = peer_max.min(4) as usize;
+        wanted.saturating_sub(self.issued.len())
+    }
+
+    /// Gives the peer a further id.
+    pub(crate) fn issue(&mut self, id: ConnectionId, reset_token: [u8; 16]) {
+        let sequence = self.next_sequence;
+        self.next_sequence = self.next_sequence.saturating_add(1);
+        self.issued.push_back(Issued { sequence, id, reset_token, announce: true });
+        self.changes.push(IdChange::Added(id));
+    }
+
+    /// The peer uses an id no more.
+    // spec: CON-21
+    pub(crate) fn on_retire(&mut self, sequence: u64) -> Result<(), TransportError> {
+        if sequence >= self.next_sequence {
+            let reason = "an id was retired that was never issued";
+            return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
+        }
+        if let Some(place) = self.issued.iter().position(|issued| issued.sequence == sequence)
+            && let Some(issued) = self.issued.remove(place)
+        {
+            self.changes.push(IdChange::Removed(issued.id));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wants(&self) -> bool {
+        self.issued.iter().any(|issued| issued.announce)
+    }
+
+    pub(crate) fn write(&mut self, packet: &mut PacketBuilder<'_>) {
+        for issued in self.issued.iter_mut().filter(|issued| issued.announce) {
+            let frame = Frame::NewConnectionId(NewConnectionId {
+                sequence: issued.sequence,
+                retire_prior_to: 0,
+                id: issued.id,
+                reset_token: issued.reset_token,
+            });
+            if frame.write(packet.writer()).is_err() {
+                return;
+            }
+            issued.announce = false;
+            packet.push(Token::NewConnectionId { sequence: issued.sequence });
+        }
+    }
+
+    pub(crate) fn on_fate(&mut self, sequence: u64, fate: Fate) {
+        if fate == Fate::Lost
+            && let Some(issued) = self.issued.iter_mut().find(|issued| issued.sequence == sequence)
+        {
+            issued.announce = true;
+        }
+    }
+
+    /// Ids that the endpoint has not heard of yet.
+    pub(crate) fn take_changes(&mut self) -> impl Iterator<Item = IdChange> + '_ {
+        self.changes.drain(..)
+    }
+
+    /// All ids that the peer may still use.
+    pub(crate) fn all(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.issued.iter().map(|issued| issued.id)
+    }
+}
+
+/// Ids by which we reach the peer.
+pub(crate) struct RemoteIds {
+    current: Held,
+    spare: VecDeque<Held>,
+    /// Sequences to be told as retired.
+    retire: VecDeque<u64>,
+    retire_prior_to: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    sequence: u64,
+    id: ConnectionId,
+    reset_token: Option<[u8; limits::RESET_TOKEN_LEN]>,
+}
+
+impl RemoteIds {
+    pub(crate) fn new(id: ConnectionId) -> Self {
+        let current = Held { sequence: 0, id, reset_token: None };
+        Self { current, spare: VecDeque::new(), retire: VecDeque::new(), retire_prior_to: 0 }
+    }
+
+    /// What goes into the headers of our packets.
+    pub(crate) fn current(&self) -> &ConnectionId {
+        &self.current.id
+    }
+
+    /// The peer chose its own id in its first answer.
+    pub(crate) fn set_handshake_id(&mut self, id: ConnectionId) {
+        self.current.id = id;
+    }
+
+    /// The reset token that came in the handshake.
+    pub(crate) fn set_reset_token(&mut self, token: [u8; 16]) {
+        if self.current.sequence == 0 {
+            self.current.reset_token = Some(token);
+        }
+    }
+
+    /// True when a datagram ends as the peer's stateless reset would.
+    // spec: CON-32
+    pub(crate) fn is_reset(&self, datagram: &[u8]) -> bool {
+        let Some(tail) = datagram.last_chunk::<{ limits::RESET_TOKEN_LEN }>() else { return false };
+        let held = core::iter::once(&self.current).chain(&self.spare);
+        held.filter_map(|held| held.reset_token).any(|token| jsp_crypto::reset_tokens_equal(&token, tail))
+    }
+
+    /// The peer gave us a further id.
+    // spec: CON-22, CON-23
+    pub(crate) fn on_new(&mut self, frame: &NewConnectionId) -> Result<(), TransportError> {
+        if self.current.id.is_empty() {
+            let reason = "a peer without connection ids issued one";
+            return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
+        }
+        let known = core::iter::once(&self.current)
+            .chain(&self.spare)
+            .any(|held| held.sequence == frame.sequence);
+        if known || frame.sequence < self.retire_prior_to || self.retire.contains(&frame.sequence) {
+            return Ok(());
+        }
+        let held =
+            Held { sequence: frame.sequence, id: frame.id, reset_token: Some(frame.reset_token) };
+        self.spare.push_back(held);
+        if frame.retire_prior_to > self.retire_prior_to {
+            self.retire_below(frame.retire_prior_to);
+        }
+        let active = self.spare.len().saturating_add(1) as u64;
+        if active > limits::CONNECTION_IDS_ACTIVE_MAX || self.retire.len() > 16 {
+            let reason = "more connection ids than allowed";
+            return Err(TransportError::new(CloseCode::CONNECTION_ID_LIMIT, reason));
+        }
+        Ok(())
+    }
+
+    fn retire_below(&mut self, floor: u64) {
+        self.retire_prior_to = floor;
+        let retire = &mut self.retire;
+        self.spare.retain(|held| {
+            let keep = held.sequence >= floor;
+            if !keep {
+                retire.push_back(held.sequence);
+            }
+            keep
+        });
+        if self.current.sequence < floor {
+            self.advance();
+        }
+    }
+
+    /// Takes a fresh id, so that packets on a new path cannot be linked to those on the old one;
+    /// keeps the present one when the peer gave no other.
+    pub(crate) fn advance(&mut self) {
+        if let Some(next) = self.spare.pop_front() {
+            self.retire.push_back(self.current.sequence);
+            self.current = next;
+        }
+    }
+
+    pub(crate) fn wants(&self) -> bool {
+        !self.retire.is_empty()
+    }
+
+    pub(crate) fn write(&mut self, packet: &mut PacketBuilder<'_>) {
+        while let Some(sequence) = self.retire.front().copied() {
+            if Frame::RetireConnectionId(sequence).write(packet.writer()).is_err() {
+                return;
+            }
+            self.retire.pop_front();
+            packet.push(Token::RetireConnectionId { sequence });
+        }
+    }
+
+    pub(crate) fn on_fate(&mut self, sequence: u64, fate: Fate) {
+        if fate == Fate::Lost {
+            self.retire.push_back(sequence);
+        }
+    }
+}

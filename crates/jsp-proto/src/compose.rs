@@ -1,0 +1,148 @@
+//! Door 5: the contents of one packet, as one ordered list that reads as policy.
+
+use jsp_wire::frame::Close;
+use jsp_wire::{CloseCode, Frame, Instant};
+
+use crate::ack::AckPolicy;
+use crate::cid::{LocalIds, RemoteIds};
+use crate::control::Control;
+use crate::handshake::Flight;
+use crate::lifecycle::Farewell;
+use crate::packet::PacketBuilder;
+use crate::permit::Allowance;
+use crate::streams::Streams;
+use crate::token::Token;
+
+/// Sources of frames in 1-RTT packets.
+pub(crate) struct DataSources<'a> {
+    pub(crate) answer: Option<[u8; 8]>,
+    pub(crate) control: &'a mut Control,
+    pub(crate) local_ids: &'a mut LocalIds,
+    pub(crate) remote_ids: &'a mut RemoteIds,
+    pub(crate) streams: &'a mut Streams,
+}
+
+impl DataSources<'_> {
+    /// True when any of them has something to send now.
+    pub(crate) fn wants(&self, now: Instant) -> bool {
+        self.answer.is_some()
+            || self.control.wants()
+            || self.local_ids.wants()
+            || self.remote_ids.wants()
+            || self.streams.wants(now)
+    }
+
+    /// The order of urgency inside a packet: what keeps the connection alive, then what it is for.
+    fn write(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        if let Some(data) = self.answer.take()
+            && Frame::PathResponse(data).write(packet.writer()).is_ok()
+        {
+            packet.elicit_ack();
+        }
+        self.control.write(packet);
+        self.remote_ids.write(packet);
+        self.local_ids.write(packet);
+        self.streams.write(now, packet);
+    }
+}
+
+/// A packet of the handshake: acknowledgement, then our message, then a PING if a probe would
+/// otherwise be empty.
+pub(crate) fn handshake_packet(
+    now: Instant,
+    packet: &mut PacketBuilder<'_>,
+    allowance: Allowance,
+    acks: &mut AckPolicy,
+    flight: Option<&mut Flight>,
+    probe: bool,
+) {
+    if acks.has_news() {
+        acks.write(now, packet, false);
+    }
+    if !allowance.allows_data() {
+        return;
+    }
+    if let Some(flight) = flight {
+        flight.write(packet);
+    }
+    if probe {
+        add_ping(packet);
+    }
+}
+
+/// A 1-RTT packet: acknowledgement, control, data; a PING if a probe would otherwise be empty.
+pub(crate) fn data_packet(
+    now: Instant,
+    packet: &mut PacketBuilder<'_>,
+    allowance: Allowance,
+    acks: &mut AckPolicy,
+    sources: &mut DataSources<'_>,
+    probe: bool,
+) {
+    let with_data = allowance.allows_data() && (probe || sources.wants(now));
+    if acks.wants_ack_now(now) || (with_data && acks.has_news()) {
+        acks.write(now, packet, !with_data);
+    }
+    if !with_data {
+        return;
+    }
+    sources.write(now, packet);
+    if probe {
+        add_ping(packet);
+    }
+}
+
+/// A datagram of another size than usual, to learn whether the path carries it.
+pub(crate) fn mtu_probe(packet: &mut PacketBuilder<'_>, size: usize) {
+    if Frame::Ping.write(packet.writer()).is_ok() {
+        packet.push(Token::MtuProbe { size: size.min(usize::from(u16::MAX)) as u16 });
+        fill(packet);
+    }
+}
+
+/// A challenge to an address on trial, padded so that the answer proves the path's size too.
+pub(crate) fn path_challenge(packet: &mut PacketBuilder<'_>, challenge: [u8; 8]) {
+    if Frame::PathChallenge(challenge).write(packet.writer()).is_ok() {
+        packet.push(Token::PathChallenge);
+        fill(packet);
+    }
+}
+
+/// An answer that goes to another address than the active path's.
+pub(crate) fn path_response(packet: &mut PacketBuilder<'_>, data: [u8; 8]) {
+    if Frame::PathResponse(data).write(packet.writer()).is_ok() {
+        packet.elicit_ack();
+        fill(packet);
+    }
+}
+
+/// The end of the connection, to a peer that is proved.
+pub(crate) fn farewell(packet: &mut PacketBuilder<'_>, farewell: &Farewell) {
+    let written = farewell.frame().write(packet.writer());
+    debug_assert!(written.is_ok());
+}
+
+/// The end of the connection, to whoever it is: an application's words stay inside.
+// spec: CON-35
+pub(crate) fn early_farewell(packet: &mut PacketBuilder<'_>, farewell: &Farewell) {
+    let plain = if farewell.by_application {
+        Close { by_application: false, code: CloseCode::NO_ERROR, reason: &[] }
+    } else {
+        Close { by_application: false, code: farewell.code, reason: &[] }
+    };
+    let written = Frame::Close(plain).write(packet.writer());
+    debug_assert!(written.is_ok());
+}
+
+fn fill(packet: &mut PacketBuilder<'_>) {
+    let rest = packet.remaining();
+    // What remains is room that the writer has: it cannot be too little.
+    let filled = Frame::Padding(rest).write(packet.writer());
+    debug_assert!(filled.is_ok());
+}
+
+fn add_ping(packet: &mut PacketBuilder<'_>) {
+    if !packet.is_ack_eliciting() && Frame::Ping.write(packet.writer()).is_ok() {
+        packet.elicit_ack();
+    }
+}

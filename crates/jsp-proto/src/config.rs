@@ -1,0 +1,116 @@
+//! Configuration: values with documented defaults, in one place.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use jsp_wire::limits;
+
+/// How the transport behaves. One value may serve any number of connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportConfig {
+    /// Silence after which the connection is given up; the smaller of both sides' values holds.
+    /// Zero means never. Default 30 s.
+    pub idle_timeout: Duration,
+    /// How often a quiet connection sends a PING so that middleboxes keep their state; `None` for
+    /// never. Default `None`.
+    pub keep_alive: Option<Duration>,
+    /// How long the handshake may take. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// Round-trip time assumed before the first sample. Default 333 ms (RFC 9002, section 6.2.2).
+    pub rtt_initial: Duration,
+    /// Bytes of reliable data that the peer may send on one stream before the application reads,
+    /// at first. Default 1 MiB.
+    pub stream_window: u64,
+    /// The same for all streams together, at first. Default 4 MiB.
+    pub connection_window: u64,
+    /// What auto-tuning may raise [`TransportConfig::stream_window`] to. Default 16 MiB.
+    pub stream_window_max: u64,
+    /// What auto-tuning may raise [`TransportConfig::connection_window`] to. Default 32 MiB.
+    pub connection_window_max: u64,
+    /// Streams that the peer may have open at once. Default 1024.
+    pub streams_max: u64,
+    /// Largest message that is accepted, in bytes. Default 16 MiB.
+    pub message_len_max: u64,
+    /// Bytes of unreliable messages kept for a slow reader before the oldest are dropped, a stream.
+    /// Default 1 MiB.
+    pub unreliable_buffer: usize,
+    /// Longest time that an acknowledgement is held back. Default 25 ms.
+    pub ack_delay_max: Duration,
+    /// Largest UDP payload that path MTU discovery tries, in bytes, 1200 to 65507. Default 1452:
+    /// Ethernet's 1500 less IPv6 and UDP headers.
+    pub mtu_ceiling: usize,
+    /// Seal this many packets under one key before the keys are updated. Default 2^22.
+    pub key_update_packets: u64,
+    /// Write qlog events; the endpoint's owner takes them with `Connection::take_qlog`.
+    /// Default false.
+    pub qlog: bool,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(30),
+            keep_alive: None,
+            handshake_timeout: Duration::from_secs(10),
+            rtt_initial: Duration::from_millis(333),
+            stream_window: 1 << 20,
+            connection_window: 4 << 20,
+            stream_window_max: 16 << 20,
+            connection_window_max: 32 << 20,
+            streams_max: 1024,
+            message_len_max: 16 << 20,
+            unreliable_buffer: 1 << 20,
+            ack_delay_max: Duration::from_millis(25),
+            mtu_ceiling: 1452,
+            key_update_packets: 1 << 22,
+            qlog: false,
+        }
+    }
+}
+
+impl TransportConfig {
+    /// The configuration with every value inside its range.
+    pub(crate) fn clamped(mut self) -> Self {
+        self.mtu_ceiling = self.mtu_ceiling.clamp(limits::MTU_BASE, limits::MTU_MAX);
+        self.streams_max = self.streams_max.clamp(1, limits::STREAMS_OPEN_MAX);
+        self.ack_delay_max = self.ack_delay_max.min(Duration::from_secs(10));
+        self.connection_window_max = self.connection_window_max.max(self.connection_window);
+        self.stream_window_max = self.stream_window_max.max(self.stream_window);
+        self
+    }
+}
+
+/// When a server asks a client to prove its address before it does any work for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryPolicy {
+    /// Never.
+    Never,
+    /// Always; costs each connection one round trip.
+    Always,
+    /// While more than this many handshakes are unfinished.
+    WhenHalfOpen(usize),
+}
+
+/// What makes an endpoint a server.
+#[derive(Clone)]
+pub struct ServerSetup {
+    /// Identity, client authentication and offers.
+    pub crypto: Arc<jsp_crypto::ServerConfig>,
+    /// When to ask for a proof of address. A sound choice is `WhenHalfOpen(256)`.
+    pub retry: RetryPolicy,
+    /// Connections that may exist at once; further hellos are refused.
+    pub connections_max: usize,
+}
+
+/// What an endpoint is made from.
+#[derive(Clone)]
+pub struct EndpointConfig {
+    /// Present when the endpoint accepts connections.
+    pub server: Option<ServerSetup>,
+    /// For accepted connections; outgoing ones bring their own.
+    pub transport: Arc<TransportConfig>,
+    /// All randomness comes from here: must be unpredictable outside of tests.
+    pub seed: [u8; 32],
+    /// Unix time, in seconds, at `Instant::ZERO`: dates in identities are checked against it.
+    pub unix_seconds_at_zero: u64,
+}

@@ -1,0 +1,180 @@
+//! Door 1: what the application may ask of a connection.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+use jsp_crypto::Security;
+use jsp_wire::stream::Class;
+use jsp_wire::{CloseCode, Instant, Route, StreamId, limits};
+
+use super::Connection;
+use crate::error::{OpenError, RecvError, SendError};
+use crate::event::CloseReason;
+use crate::lifecycle::Farewell;
+use crate::stats::ConnectionStats;
+use crate::streams::{Message, Received, StreamConfig, StreamInfo};
+
+impl Connection {
+    /// Opens a stream. The peer hears of it with the first data, or at once when there is none.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(&mut self, now: Instant, config: StreamConfig) -> Result<StreamId, OpenError> {
+        if !self.lifecycle.is_established() {
+            return Err(OpenError::Closed);
+        }
+        self.streams.open(now, config)
+    }
+
+    /// The next stream that the peer opened.
+    pub fn accept(&mut self) -> Option<StreamId> {
+        self.streams.accept()
+    }
+
+    /// Queues a message; answers its number in the stream.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was taken.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        message: Message,
+    ) -> Result<u64, SendError> {
+        if !self.lifecycle.is_open() {
+            return Err(SendError::Closed);
+        }
+        self.streams.send(now, stream, message)
+    }
+
+    /// Queues the first part of `bytes` that finds room; answers its length in bytes.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was taken.
+    pub fn write(&mut self, stream: StreamId, bytes: Bytes) -> Result<usize, SendError> {
+        if !self.lifecycle.is_open() {
+            return Err(SendError::Closed);
+        }
+        self.streams.write_bytes(stream, bytes)
+    }
+
+    /// Ends our half of a stream after what is queued.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] when it has ended already.
+    pub fn finish(&mut self, stream: StreamId) -> Result<(), SendError> {
+        self.streams.finish(stream)
+    }
+
+    /// Abandons our half of a stream; what has not arrived is not sent again.
+    pub fn reset(&mut self, stream: StreamId, code: u64) {
+        self.streams.reset(stream, code.min(jsp_wire::varint::MAX));
+    }
+
+    /// Asks the peer to send no more on a stream, and drops what has arrived of it.
+    pub fn stop(&mut self, stream: StreamId, code: u64) {
+        self.streams.stop(stream, code.min(jsp_wire::varint::MAX));
+    }
+
+    /// The next message; `None` when there is none now.
+    ///
+    /// # Errors
+    /// [`RecvError::Closed`] at the end of the stream.
+    pub fn recv(&mut self, now: Instant, stream: StreamId) -> Result<Option<Received>, RecvError> {
+        self.streams.recv(now, stream)
+    }
+
+    /// The next bytes, at most `max`; `None` when there are none now.
+    ///
+    /// # Errors
+    /// [`RecvError::Closed`] at the end of the stream.
+    pub fn read(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        max: usize,
+    ) -> Result<Option<Bytes>, RecvError> {
+        self.streams.read(now, stream, max)
+    }
+
+    /// Tells the peer's application that ours has taken all messages below `number`.
+    pub fn consumed(&mut self, stream: StreamId, number: u64) {
+        self.streams.consumed(stream, number);
+    }
+
+    /// Changes class and weight of what we send on a stream.
+    pub fn set_priority(&mut self, stream: StreamId, class: Class, weight: u8) {
+        self.streams.set_priority(stream, class, weight);
+    }
+
+    /// What the opener said about a stream.
+    pub fn stream_info(&self, stream: StreamId) -> Option<StreamInfo> {
+        self.streams.info(stream)
+    }
+
+    /// Closes the connection now: what has not arrived is lost. To end in order, finish the streams
+    /// and wait for their `SendFinished` events first. The reason is cut to 255 bytes.
+    pub fn close(&mut self, now: Instant, code: u64, reason: &[u8]) {
+        if !self.lifecycle.is_open() {
+            return;
+        }
+        let cut = reason.len().min(limits::CLOSE_REASON_LEN_MAX);
+        let farewell = Farewell {
+            by_application: true,
+            code: CloseCode(code.min(jsp_wire::varint::MAX)),
+            reason: reason.get(..cut).unwrap_or_default().to_vec(),
+        };
+        let pto = self.pto();
+        self.lifecycle.close(now, farewell, pto);
+        self.announce_end(now, CloseReason::ByUs { code });
+    }
+
+    /// Updates the keys of both directions now; answers false when the last update is too recent.
+    pub fn update_keys_now(&mut self, now: Instant) -> bool {
+        self.lifecycle.is_established() && self.update_keys(now)
+    }
+
+    /// True from the end of the handshake until either side closes.
+    pub fn is_established(&self) -> bool {
+        self.lifecycle.is_established()
+    }
+
+    /// True when either side has closed, or the connection was lost.
+    pub fn is_closed(&self) -> bool {
+        !self.lifecycle.is_open()
+    }
+
+    /// What was negotiated, and who the peer is; `None` before the handshake is complete.
+    pub fn security(&self) -> Option<&Security> {
+        self.exchange.security.as_deref()
+    }
+
+    /// The way that datagrams travel.
+    pub fn route(&self) -> Route {
+        self.paths.active.route
+    }
+
+    /// The smoothed round-trip time.
+    pub fn rtt(&self) -> Duration {
+        self.paths.active.rtt.smoothed()
+    }
+
+    /// Takes the qlog text written so far (JSON-SEQ, qlog 0.3); empty unless it was asked for.
+    pub fn take_qlog(&mut self) -> String {
+        self.trace.take()
+    }
+
+    /// Counters and measurements.
+    pub fn stats(&self) -> ConnectionStats {
+        let path = &self.paths.active;
+        ConnectionStats {
+            traffic: self.trace.traffic(),
+            rtt: path.rtt.smoothed(),
+            rtt_min: path.rtt.min(),
+            congestion_window: path.congestion.window(),
+            bytes_in_flight: self.bytes_in_flight(),
+            datagram_len: path.mtud.current(),
+            buffered: self.streams.buffered(),
+        }
+    }
+}

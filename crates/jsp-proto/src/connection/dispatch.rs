@@ -1,0 +1,231 @@
+//! Door 6: one line for each kind of frame, then door 7: fates go back to their owners.
+
+use bytes::Bytes;
+use jsp_crypto::Role;
+use jsp_wire::frame::{Ack, Close};
+use jsp_wire::{CloseCode, Frame, Instant};
+
+use super::Connection;
+use super::inbound::Opened;
+use crate::congestion::{AckSample, LossSample};
+use crate::error::TransportError;
+use crate::event::{CloseReason, Event};
+use crate::keys::SpaceId;
+use crate::recovery::{AckOutcome, LossOutcome};
+use crate::spaces;
+use crate::token::{Fate, Token};
+
+impl Connection {
+    pub(super) fn dispatch(
+        &mut self,
+        now: Instant,
+        opened: &Opened,
+        frame: &Frame<'_>,
+    ) -> Result<(), TransportError> {
+        if !self.lifecycle.is_open() && !matches!(frame, Frame::Close(_)) {
+            return Ok(());
+        }
+        let data = |bytes: &[u8]| -> Bytes { opened.payload.slice_ref(bytes) };
+        match frame {
+            Frame::Padding(_) | Frame::Ping => Ok(()),
+            Frame::Ack(ack) => self.on_ack(now, opened.space, ack),
+            Frame::Handshake(fragment) => self.on_fragment(now, opened.space, fragment),
+            Frame::Close(close) => self.on_close_frame(now, close),
+            Frame::Bytes(f) => self.streams.on_bytes(now, f, data(f.data)),
+            Frame::Message(f) => self.streams.on_message(now, f, data(f.data)),
+            Frame::Open { stream, open } => self.streams.on_open(now, *stream, open),
+            Frame::Finish(f) => self.streams.on_finish(now, f),
+            Frame::ResetStream(f) => self.streams.on_reset(now, f),
+            Frame::StopSending(f) => self.streams.on_stop(now, f),
+            Frame::Skip(f) => self.streams.on_skip(now, f),
+            Frame::MaxData(limit) => self.streams.on_max_data(now, *limit),
+            Frame::MaxStreamData(f) => self.streams.on_max_stream_data(now, f),
+            Frame::MaxStreams(limit) => self.streams.on_max_streams(now, *limit),
+            Frame::Consumed(f) => self.streams.on_consumed(now, f),
+            Frame::DataBlocked(_) | Frame::StreamDataBlocked(_) | Frame::StreamsBlocked(_) => {
+                Ok(())
+            }
+            Frame::NewConnectionId(f) => self.remote_ids.on_new(f),
+            Frame::RetireConnectionId(sequence) => self.local_ids.on_retire(*sequence),
+            Frame::PathChallenge(challenge) => {
+                self.paths.responses.push(opened.route, *challenge);
+                Ok(())
+            }
+            Frame::PathResponse(answer) => self.on_path_response(*answer),
+            Frame::AckFrequency(f) => self.paths.active.numbers.acks.set_frequency(f),
+            Frame::ImmediateAck => {
+                self.paths.active.numbers.acks.ask_now();
+                Ok(())
+            }
+            Frame::HandshakeDone => self.on_handshake_done(now),
+            Frame::Ticket(_) | Frame::Exchange(_) | Frame::Repair(_) => {
+                let reason = "a frame belongs to a feature that was not negotiated";
+                Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
+            }
+        }
+    }
+
+    fn on_ack(
+        &mut self,
+        now: Instant,
+        space: SpaceId,
+        ack: &Ack<'_>,
+    ) -> Result<(), TransportError> {
+        let delay_max = match space {
+            SpaceId::Data => self.peer_ack_delay_max(),
+            SpaceId::Initial | SpaceId::Handshake => core::time::Duration::ZERO,
+        };
+        let prior_in_flight = self.bytes_in_flight();
+        let mut fates = core::mem::take(&mut self.scratch.fates);
+        let outcome = {
+            let path = &mut self.paths.active;
+            let (rtt, delivery) = (&mut path.rtt, &mut path.delivery);
+            let numbers = match space {
+                SpaceId::Data => Some(&mut path.numbers),
+                _ => self.early.get_mut(space),
+            };
+            match numbers {
+                Some(numbers) => {
+                    numbers.recovery.on_ack(now, ack, delay_max, rtt, delivery, &mut fates)
+                }
+                None => Ok(AckOutcome::default()),
+            }
+        };
+        if let Ok(outcome) = &outcome {
+            if space == SpaceId::Data {
+                self.keys.on_acked(now, ack.largest);
+            }
+            self.apply_ack(now, outcome, prior_in_flight);
+            self.trace.metrics(now, &self.paths.active, self.bytes_in_flight());
+        }
+        self.settle_fates(now, space, &mut fates);
+        self.scratch.fates = fates;
+        outcome.map(|_| ())
+    }
+
+    /// What an acknowledgement means for the path.
+    fn apply_ack(&mut self, now: Instant, outcome: &AckOutcome, prior_in_flight: u64) {
+        let in_flight = self.bytes_in_flight();
+        let path = &mut self.paths.active;
+        if outcome.spurious > 0 {
+            path.congestion.on_spurious_loss(now, outcome.spurious);
+        }
+        if let Some(sent_at) = outcome.largest_newly_acked_sent_at
+            && outcome.bytes_acked > 0
+        {
+            let sample = AckSample {
+                bytes_acked: outcome.bytes_acked,
+                in_flight,
+                largest_sent_at: sent_at,
+                has_losses: outcome.lost.packets > 0,
+                has_rtt_sample: outcome.rtt_sample.is_some(),
+                app_limited: outcome.app_limited,
+            };
+            path.congestion.on_ack(now, &sample, &path.rtt);
+            path.mtud.on_acked(now, usize::from(outcome.largest_acked_size));
+        }
+        if let Some(size) = outcome.acked_mtu_probe {
+            path.mtud.on_probe_acked(now, usize::from(size));
+            path.congestion.set_mtu(path.mtud.current());
+        }
+        if outcome.advanced {
+            let marked = path.ecn.on_ack(outcome.ecn_acked, outcome.ecn);
+            if let (true, Some(sent_at)) = (marked > 0, outcome.largest_newly_acked_sent_at) {
+                path.congestion.on_ecn_ce(now, sent_at, prior_in_flight);
+            }
+        }
+        if outcome.rtt_sample.is_some() {
+            let rtt = path.rtt.smoothed();
+            self.streams.on_rtt(rtt);
+        }
+        self.apply_loss(now, &outcome.lost, prior_in_flight);
+    }
+
+    /// What losses mean for the path.
+    pub(super) fn apply_loss(&mut self, now: Instant, lost: &LossOutcome, prior_in_flight: u64) {
+        let path = &mut self.paths.active;
+        if let Some(size) = lost.lost_mtu_probe {
+            path.mtud.on_probe_lost(now, usize::from(size));
+        }
+        let Some(sent_at) = lost.largest_lost_sent_at else { return };
+        let sample = LossSample {
+            bytes_lost: lost.bytes_lost,
+            packets: lost.packets,
+            largest_lost_sent_at: sent_at,
+            prior_in_flight,
+        };
+        path.congestion.on_loss(now, &sample);
+        if lost.persistent_congestion {
+            path.congestion.on_persistent_congestion(now);
+        }
+        if path.mtud.on_loss(now, usize::from(lost.largest_lost_size)) {
+            path.congestion.set_mtu(path.mtud.current());
+        }
+        self.trace.packets_lost(now, lost.packets);
+    }
+
+    /// Door 7: each token goes back to its owner with its fate.
+    pub(super) fn settle_fates(
+        &mut self,
+        now: Instant,
+        space: SpaceId,
+        fates: &mut Vec<(Token, Fate)>,
+    ) {
+        for (token, fate) in fates.drain(..) {
+            match token {
+                Token::Stream(token) => self.streams.on_fate(now, token, fate),
+                Token::Credit(token) => self.streams.on_credit_fate(token, fate),
+                Token::Ack { largest } => {
+                    let active = &mut self.paths.active;
+                    if let Some(numbers) = spaces::select(space, &mut self.early, active) {
+                        numbers.acks.on_fate(largest, fate);
+                    }
+                }
+                Token::Handshake { offset, len } => {
+                    if let Some(flight) = self.exchange.flight(space) {
+                        flight.on_fate(offset, len, fate);
+                    }
+                }
+                Token::NewConnectionId { sequence } => self.local_ids.on_fate(sequence, fate),
+                Token::RetireConnectionId { sequence } => self.remote_ids.on_fate(sequence, fate),
+                Token::HandshakeDone => self.control.on_handshake_done_fate(fate),
+                // Their own timers ask again.
+                Token::PathChallenge | Token::MtuProbe { .. } => {}
+            }
+        }
+    }
+
+    /// The candidate has proved itself: datagrams go there now.
+    fn on_path_response(&mut self, answer: [u8; 8]) -> Result<(), TransportError> {
+        if let Some(candidate) = self.paths.candidate.take_if(|c| c.challenge == answer) {
+            self.paths.active.move_to(candidate.route, &self.config);
+            self.remote_ids.advance();
+            self.events.push_back(Event::PathChanged { route: candidate.route });
+        }
+        Ok(())
+    }
+
+    fn on_handshake_done(&mut self, now: Instant) -> Result<(), TransportError> {
+        if self.role == Role::Server {
+            let reason = "a client said that the handshake is done";
+            return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
+        }
+        self.confirm_handshake(now);
+        Ok(())
+    }
+
+    fn on_close_frame(&mut self, now: Instant, close: &Close<'_>) -> Result<(), TransportError> {
+        let was_open = self.lifecycle.is_open();
+        let pto = self.pto();
+        self.lifecycle.drain(now, pto);
+        if was_open {
+            let reason = String::from_utf8_lossy(close.reason).into_owned();
+            self.announce_end(now, if close.by_application {
+                CloseReason::ByPeer { code: close.code.0, reason }
+            } else {
+                CloseReason::PeerError { code: close.code, reason }
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! From the first message to the first data: what the key exchange says, done.
+
+use jsp_crypto::{HandshakeError, Output, Role, Security};
+use jsp_wire::frame::HandshakeFragment;
+use jsp_wire::{CloseCode, Instant, TransportParams};
+
+use super::Connection;
+use crate::error::TransportError;
+use crate::event::{CloseReason, Event};
+use crate::handshake::space_of;
+use crate::keys::SpaceId;
+use crate::lifecycle::Farewell;
+use crate::path::Budget;
+
+impl Connection {
+    /// The hello that made the endpoint create this connection.
+    pub(super) fn on_first_hello(&mut self, now: Instant, hello: &[u8], received: &[u64]) {
+        if let Some(numbers) = self.early.get_mut(SpaceId::Initial) {
+            for pn in received {
+                numbers.window.commit(*pn);
+                numbers.acks.on_packet(now, *pn, true, None);
+            }
+        }
+        self.read_message(now, SpaceId::Initial, hello);
+    }
+
+    /// A piece of a handshake message.
+    pub(super) fn on_fragment(
+        &mut self,
+        now: Instant,
+        space: SpaceId,
+        fragment: &HandshakeFragment<'_>,
+    ) -> Result<(), TransportError> {
+        let Some(flight) = self.exchange.flight(space) else {
+            let reason = "a handshake message came after the handshake";
+            return if space == SpaceId::Data {
+                Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
+            } else {
+                Ok(())
+            };
+        };
+        if let Some(joined) = flight.on_fragment(fragment)? {
+            self.read_message(now, space, &joined.message);
+        }
+        Ok(())
+    }
+
+    fn read_message(&mut self, now: Instant, space: SpaceId, message: &[u8]) {
+        let level = match space {
+            SpaceId::Initial => jsp_crypto::Level::Initial,
+            SpaceId::Handshake => jsp_crypto::Level::Handshake,
+            SpaceId::Data => jsp_crypto::Level::Data,
+        };
+        let unix_seconds = self.exchange.unix_seconds(now);
+        let Some(machine) = self.exchange.machine.as_mut() else { return };
+        let result = machine.read(level, message, unix_seconds, &mut self.rng);
+        let hopeless = machine.is_failed() || self.role == Role::Server;
+        match result {
+            Ok(()) => self.pump_handshake(now),
+            // A server that has answered already ignores what it cannot use.
+            Err(HandshakeError::Unexpected) => {}
+            // A forged hello must not end a client's attempt: the real one may follow.
+            Err(error) if hopeless => self.fail_handshake(now, error),
+            Err(error) => self.exchange.note_rejection(error),
+        }
+    }
+
+    /// The handshake cannot succeed any more: the peer hears a code, the application the reason.
+    fn fail_handshake(&mut self, now: Instant, error: HandshakeError) {
+        if self.lifecycle.is_open() {
+            let farewell = Farewell {
+                by_application: false,
+                code: CloseCode(error.close_code()),
+                reason: Vec::new(),
+            };
+            let pto = self.pto();
+            self.lifecycle.close(now, farewell, pto);
+            self.announce_end(now, CloseReason::Handshake(error));
+        }
+    }
+
+    /// Does what the key exchange asks for, in its order.
+    pub(super) fn pump_handshake(&mut self, now: Instant) {
+        while let Some(output) = self.exchange.machine.as_mut().and_then(|machine| machine.poll()) {
+            if let Err(error) = self.on_output(now, output) {
+                return self.fail(now, error);
+            }
+        }
+    }
+
+    fn on_output(&mut self, now: Instant, output: Output) -> Result<(), TransportError> {
+        match output {
+            Output::Send { level, message } => {
+                if let Some(flight) = self.exchange.flight(space_of(level)) {
+                    flight.send(message);
+                }
+            }
+            Output::HandshakeKeys { candidate, keys } => {
+                self.keys.add_handshake(candidate, keys);
+                if self.role == Role::Client {
+                    self.early_deadlock_guard(true);
+                }
+            }
+            Output::Committed { candidate } => self.keys.commit(candidate),
+            Output::DataKeys(keys) => self.keys.set_data(keys)?,
+            Output::PeerParams(bytes) => {
+                let source = *self.remote_ids.current();
+                let params = self.exchange.on_peer_params(self.role, &bytes, &source)?;
+                self.on_peer_params(&params);
+            }
+            Output::Complete(security) => self.on_complete(now, security),
+        }
+        Ok(())
+    }
+
+    fn on_peer_params(&mut self, params: &TransportParams) {
+        self.lifecycle.on_peer_idle_timeout(params.idle_timeout_ms);
+        self.streams.set_peer_params(params);
+        if let Some(token) = params.reset_token {
+            self.remote_ids.set_reset_token(token);
+        }
+        let ceiling = usize::try_from(params.datagram_len_max).unwrap_or(usize::MAX);
+        self.paths.active.mtud.limit(ceiling);
+    }
+
+    /// Both sides are who they should be.
+    fn on_complete(&mut self, now: Instant, security: Security) {
+        self.exchange.security = Some(Box::new(security));
+        self.lifecycle.on_established(now);
+        self.plan_skip();
+        self.events.push_back(Event::Connected);
+        if self.role == Role::Server {
+            self.paths.active.budget = Budget::Unlimited;
+            self.control.announce_handshake_done();
+            self.confirm_handshake(now);
+        }
+        self.replay_early(now);
+    }
+
+    /// Leaves out one packet number ahead: who acknowledges it is lying.
+    pub(super) fn plan_skip(&mut self) {
+        let random = self.rng.u64();
+        let path = &mut self.paths.active;
+        let packets = path.congestion.window() / path.mtud.current().max(1) as u64;
+        path.numbers.numbers.plan_skip(random, packets);
+    }
+
+    /// Packets that came before the keys for them.
+    fn replay_early(&mut self, now: Instant) {
+        for (route, packet) in self.exchange.take_early() {
+            self.handle_datagram(now, route, None, packet);
+        }
+    }
+
+    /// Both sides know that the handshake is complete: its keys are of no more use.
+    // spec: CON-17
+    pub(super) fn confirm_handshake(&mut self, now: Instant) {
+        if self.keys.has(SpaceId::Handshake) && self.exchange.is_complete() {
+            self.discard_space(SpaceId::Initial);
+            self.discard_space(SpaceId::Handshake);
+            self.paths.active.numbers.recovery.reset_backoff();
+            self.trace.established(now, self.exchange.security.as_deref());
+        }
+    }
+
+    /// Keys, numbers and messages of a space are gone for good.
+    // spec: CON-18
+    pub(super) fn discard_space(&mut self, space: SpaceId) {
+        if !self.keys.has(space) {
+            return;
+        }
+        self.keys.discard(space);
+        self.early.discard(space);
+        self.exchange.discard(space);
+        self.probes.forgive(space);
+    }
+}

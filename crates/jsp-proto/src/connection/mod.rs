@@ -1,0 +1,278 @@
+//! One connection: the concepts it is made of, and the corridor through them.
+//!
+//! ```text
+//! out  api -> streams -> permit -> compose -> packet -> seal -> recovery -> batch     outbound.rs
+//! in   endpoint -> seal -> space -> path -> dispatch -> fate / streams -> events      inbound.rs
+//! ```
+//!
+//! The five verbs are here; each door is one call in `outbound.rs` or `inbound.rs`.
+
+mod api;
+mod dispatch;
+mod establish;
+mod inbound;
+mod outbound;
+mod timers;
+
+pub use timers::Reason;
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jsp_crypto::{ClientConfig, Handshake, HandshakeError, Keys, Role, ServerConfig};
+use jsp_wire::{ConnectionId, Instant, Route};
+
+use crate::cid::{IdChange, LocalIds, RemoteIds};
+use crate::config::TransportConfig;
+use crate::control::Control;
+use crate::event::{CloseReason, Event};
+use crate::exchange::{self, Exchange, HandshakeIds};
+use crate::keys::{Keyring, SpaceId};
+use crate::lifecycle::Lifecycle;
+use crate::path::{Budget, Path, Paths};
+use crate::probes::Probes;
+use crate::qlog::Trace;
+use crate::rng::SeededRng;
+use crate::spaces::EarlySpaces;
+use crate::streams::{Side, Streams};
+use crate::token::{Fate, Token};
+
+/// A connection, as its endpoint owns it and the application uses it.
+pub struct Connection {
+    config: Arc<TransportConfig>,
+    role: Role,
+    lifecycle: Lifecycle,
+    exchange: Exchange,
+    keys: Keyring,
+    early: EarlySpaces,
+    paths: Paths,
+    local_ids: LocalIds,
+    remote_ids: RemoteIds,
+    streams: Streams,
+    control: Control,
+    probes: Probes,
+    events: VecDeque<Event>,
+    rng: SeededRng,
+    trace: Trace,
+    scratch: Scratch,
+}
+
+/// Buffers that are empty between calls and keep their room.
+#[derive(Default)]
+struct Scratch {
+    tokens: Vec<Token>,
+    fates: Vec<(Token, Fate)>,
+}
+
+/// What a client starts from.
+pub(crate) struct Outgoing {
+    pub(crate) route: Route,
+    pub(crate) crypto: Arc<ClientConfig>,
+    pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) destination: ConnectionId,
+    pub(crate) local_id: ConnectionId,
+    pub(crate) unix_seconds_at_zero: u64,
+}
+
+/// What a server starts from: a whole client hello.
+pub(crate) struct Incoming {
+    pub(crate) route: Route,
+    pub(crate) crypto: Arc<ServerConfig>,
+    pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) ids: HandshakeIds,
+    pub(crate) local_id: ConnectionId,
+    pub(crate) reset_token: [u8; 16],
+    pub(crate) peer_id: ConnectionId,
+    pub(crate) initial_keys: Keys,
+    pub(crate) hello: Vec<u8>,
+    /// Numbers of the Initial packets that brought it.
+    pub(crate) received: Vec<u64>,
+    pub(crate) budget: Budget,
+    pub(crate) unix_seconds_at_zero: u64,
+}
+
+impl Connection {
+    /// Starts a handshake; the hello leaves with the first call of `poll_transmit`.
+    pub(crate) fn connect(
+        now: Instant,
+        outgoing: Outgoing,
+        mut rng: SeededRng,
+    ) -> Result<Self, HandshakeError> {
+        let Outgoing { route, crypto, transport, destination, local_id, unix_seconds_at_zero } =
+            outgoing;
+        let pin = crypto.pin().copied();
+        let grease = rng.u64() as u16;
+        let params = exchange::own_params(&transport, local_id, None, grease);
+        let keys = jsp_crypto::initial_keys(
+            Role::Client,
+            jsp_wire::VERSION_1,
+            destination.as_bytes(),
+            pin.as_ref(),
+        );
+        let machine = Handshake::client(crypto, &params, &mut rng)?;
+        let ids = HandshakeIds { original_destination: destination, retry_source: None };
+        let path = Path::new(route, Budget::Unlimited, &transport);
+        let mut connection = Self::assemble(
+            now,
+            Role::Client,
+            transport,
+            Exchange::new(machine, ids, pin, unix_seconds_at_zero),
+            keys,
+            path,
+            (local_id, destination),
+            rng,
+        );
+        connection.early_deadlock_guard(true);
+        connection.pump_handshake(now);
+        Ok(connection)
+    }
+
+    /// Answers a client's hello.
+    pub(crate) fn accept(now: Instant, incoming: Incoming, mut rng: SeededRng) -> Self {
+        let grease = rng.u64() as u16;
+        let server = Some((&incoming.ids, incoming.reset_token));
+        let params = exchange::own_params(&incoming.transport, incoming.local_id, server, grease);
+        let machine = Handshake::server(incoming.crypto, params);
+        let path = Path::new(incoming.route, incoming.budget, &incoming.transport);
+        let mut connection = Self::assemble(
+            now,
+            Role::Server,
+            incoming.transport,
+            Exchange::new(machine, incoming.ids, None, incoming.unix_seconds_at_zero),
+            incoming.initial_keys,
+            path,
+            (incoming.local_id, incoming.peer_id),
+            rng,
+        );
+        connection.on_first_hello(now, &incoming.hello, &incoming.received);
+        connection
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the one place where a connection is put together")]
+    fn assemble(
+        now: Instant,
+        role: Role,
+        config: Arc<TransportConfig>,
+        exchange: Exchange,
+        keys: Keys,
+        path: Path,
+        (local_id, remote_id): (ConnectionId, ConnectionId),
+        rng: SeededRng,
+    ) -> Self {
+        let side = if role == Role::Client { Side::Client } else { Side::Server };
+        let lifecycle = Lifecycle::new(
+            now,
+            config.handshake_timeout,
+            config.idle_timeout,
+            config.keep_alive,
+        );
+        let trace = Trace::new(&config, role, &exchange.ids().original_destination, now);
+        Self {
+            streams: Streams::new(side, &config.stream_limits()),
+            config,
+            role,
+            lifecycle,
+            exchange,
+            keys: Keyring::new(keys),
+            early: EarlySpaces::new(),
+            paths: Paths::new(path),
+            local_ids: LocalIds::new(local_id),
+            remote_ids: RemoteIds::new(remote_id),
+            control: Control::default(),
+            probes: Probes::default(),
+            events: VecDeque::new(),
+            rng,
+            trace,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// The next thing that the application should know.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        while let Some(event) = self.streams.poll_event() {
+            self.events.push_back(event.into());
+        }
+        self.events.pop_front()
+    }
+
+    /// An event that the endpoint has to tell.
+    pub(crate) fn push_event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Ids that the endpoint should start or stop to know.
+    pub(crate) fn take_id_changes(&mut self) -> impl Iterator<Item = IdChange> + '_ {
+        self.local_ids.take_changes()
+    }
+
+    /// All ids that the endpoint may know this connection by.
+    pub(crate) fn known_ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        let first = self.exchange.ids();
+        let retry = first.retry_source.into_iter();
+        self.local_ids.all().chain([first.original_destination]).chain(retry)
+    }
+
+    /// How many more ids the peer could use.
+    pub(crate) fn ids_missing(&self) -> usize {
+        match &self.exchange.peer {
+            Some(peer) if self.lifecycle.is_established() => {
+                self.local_ids.missing(peer.connection_ids_max)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Gives the peer a further id.
+    pub(crate) fn issue_id(&mut self, id: ConnectionId, reset_token: [u8; 16]) {
+        self.local_ids.issue(id, reset_token);
+    }
+
+    /// True when nothing is left to be sent or waited for.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.lifecycle.is_drained()
+    }
+
+    /// True while the handshake is not complete.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.lifecycle.is_open() && !self.lifecycle.is_established()
+    }
+
+    /// The peer acknowledges within this time, as far as we know.
+    fn peer_ack_delay_max(&self) -> Duration {
+        self.exchange
+            .peer
+            .map_or(Duration::ZERO, |peer| Duration::from_micros(peer.ack_delay_max_us))
+    }
+
+    /// The probe time-out that closing and key updates reckon with.
+    fn pto(&self) -> Duration {
+        self.paths.active.pto(self.peer_ack_delay_max())
+    }
+
+    /// Ends the connection without last words: the reason is all that is left.
+    fn lose(&mut self, now: Instant, reason: CloseReason) {
+        self.lifecycle.vanish();
+        self.announce_end(now, reason);
+    }
+
+    /// Tells the application and the streams that it is over.
+    fn announce_end(&mut self, now: Instant, reason: CloseReason) {
+        self.trace.closed(now, &reason);
+        self.streams.on_close();
+        self.events.push_back(Event::Closed { reason });
+    }
+
+    /// The client keeps asking until it knows that the server has validated its address.
+    // spec: CON-11
+    fn early_deadlock_guard(&mut self, guard: bool) {
+        for id in [SpaceId::Initial, SpaceId::Handshake] {
+            let guarded = guard && self.keys.has(id);
+            if let Some(space) =
+                crate::spaces::select(id, &mut self.early, &mut self.paths.active)
+            {
+                space.recovery.set_deadlock_guard(guarded);
+            }
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! The corridor out: permit, compose, packet, seal, recovery, batch.
+
+use jsp_crypto::Role;
+use jsp_wire::header::{LongFields, LongType};
+use jsp_wire::{CloseCode, Instant, Route, limits};
+
+use super::Connection;
+use crate::batch::{Batch, Ecn};
+use crate::compose::{self, DataSources};
+use crate::error::TransportError;
+use crate::event::CloseReason;
+use crate::keys::SpaceId;
+use crate::lifecycle::Farewell;
+use crate::packet::PacketBuilder;
+use crate::path::{Budget, Path};
+use crate::permit::{self, Allowance, Permit};
+use crate::recovery::SentInfo;
+use crate::seal::{self, ShortHeader};
+use crate::spaces;
+
+/// What a 1-RTT packet is built for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Whatever there is to say.
+    Regular,
+    /// To learn whether a datagram of this size passes.
+    MtuProbe(usize),
+    /// To learn whether the peer is there.
+    Challenge([u8; 8]),
+    /// To show that we are here.
+    Response([u8; 8]),
+    /// The last word.
+    Farewell,
+}
+
+/// What one packet came to.
+struct Sealed {
+    len: usize,
+    pn: u64,
+    ack_eliciting: bool,
+}
+
+impl Connection {
+    /// Fills the batch with datagrams for one route; answers whether it holds any. Call again with
+    /// an empty batch until it says no.
+    pub(crate) fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) -> bool {
+        loop {
+            match self.next_datagram(now, batch) {
+                Ok(true) => {}
+                Ok(false) => return !batch.is_empty(),
+                Err(error) => {
+                    self.fail(now, error);
+                }
+            }
+        }
+    }
+
+    /// Adds at most one datagram; false when there is nothing to add, or no room for it here.
+    fn next_datagram(&mut self, now: Instant, batch: &mut Batch) -> Result<bool, TransportError> {
+        if self.lifecycle.farewell().is_some() {
+            return self.farewell_datagram(now, batch);
+        }
+        if !self.lifecycle.is_open() {
+            return Ok(false);
+        }
+        if let Some(done) = self.off_path_datagram(now, batch)? {
+            return Ok(done);
+        }
+        let route = self.paths.active.route;
+        let ecn = self.ecn_mark();
+        if !batch.is_open_for(&route, ecn) {
+            return Ok(false);
+        }
+        if let Some(size) = self.mtu_probe_size(now) {
+            return self.probe_datagram(now, batch, size);
+        }
+        let in_flight = self.bytes_in_flight();
+        let probe = self.probes.any();
+        let Some(permit) = permit::permit(now, &mut self.paths.active, in_flight, probe) else {
+            return Ok(false);
+        };
+        let Some(room) = batch.room(permit.room) else { return Ok(false) };
+        let len = self.regular_datagram(now, room, permit)?;
+        if len == 0 {
+            return Ok(false);
+        }
+        self.account_datagram(now, len);
+        batch.commit(route, ecn, len);
+        Ok(true)
+    }
+
+    fn ecn_mark(&self) -> Option<Ecn> {
+        let marks = self.lifecycle.is_established() && self.paths.active.ecn.marks();
+        marks.then_some(Ecn::Ect0)
+    }
+
+    pub(super) fn bytes_in_flight(&self) -> u64 {
+        let data = self.paths.active.numbers.recovery.bytes_in_flight();
+        data.saturating_add(self.early.bytes_in_flight())
+    }
+
+    fn account_datagram(&mut self, now: Instant, len: usize) {
+        let path = &mut self.paths.active;
+        path.budget.on_sent(len);
+        if self.ecn_mark().is_some() {
+            self.paths.active.ecn.on_sent();
+        }
+        self.trace.datagram_sent(len);
+    }
+
+    /// Packets of all spaces that have something to say, side by side in one datagram.
+    fn regular_datagram(
+        &mut self,
+        now: Instant,
+        room: &mut [u8],
+        permit: Permit,
+    ) -> Result<usize, TransportError> {
+        let mut len = 0;
+        let mut has_hello = false;
+        for space in SpaceId::ALL {
+            if !self.keys.has(space) || self.is_data_premature(space) {
+                continue;
+            }
+            let Some(rest) = room.get_mut(len..) else { break };
+            let sealed = match space {
+                SpaceId::Data => self.data_packet(now, rest, permit.allowance, Purpose::Regular)?,
+                _ => self.handshake_packet(now, rest, permit.allowance, space)?,
+            };
+            let Some(sealed) = sealed else { continue };
+            len = len.saturating_add(sealed.len);
+            has_hello |= space == SpaceId::Initial && sealed.ack_eliciting;
+        }
+        if has_hello {
+            len = pad_hello(room, len);
+        }
+        if len == 0 && permit.allowance == Allowance::Anything {
+            let in_flight = self.bytes_in_flight();
+            self.paths.active.delivery.mark_app_limited(in_flight);
+        }
+        Ok(len)
+    }
+
+    /// A server must not send data to a client that has not proved itself, a client has no data
+    /// keys before the server has.
+    fn is_data_premature(&self, space: SpaceId) -> bool {
+        space == SpaceId::Data && !self.exchange.is_complete()
+    }
+
+    fn handshake_packet(
+        &mut self,
+        now: Instant,
+        room: &mut [u8],
+        allowance: Allowance,
+        space: SpaceId,
+    ) -> Result<Option<Sealed>, TransportError> {
+        let probe = self.probes.owes(space);
+        let wants = self.exchange.flight_wants(space) && allowance.allows_data();
+        let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) else {
+            return Ok(None);
+        };
+        if !wants && !probe && !numbers.acks.wants_ack_now(now) {
+            return Ok(None);
+        }
+        let Some(keys) = self.keys.seal_long(space) else { return Ok(None) };
+        let token = self.exchange.token.clone();
+        // A header, some payload and a tag, or it is not worth it.
+        if room.len() < token.len().saturating_add(HANDSHAKE_ROOM_MIN) {
+            return Ok(None);
+        }
+        let pn = numbers.numbers.peek();
+        let fields = LongFields {
+            kind: if space == SpaceId::Initial { LongType::Initial } else { LongType::Handshake },
+            dcid: *self.remote_ids.current(),
+            scid: self.local_ids.first(),
+            token: &token,
+            pn,
+            pn_len: jsp_wire::pn::len(pn, numbers.recovery.largest_acked()),
+        };
+        let layout = seal::write_long_header(room, &fields)?;
+        let header_len = layout.pn_offset.saturating_add(fields.pn_len);
+        let payload_end = room.len().saturating_sub(limits::TAG_LEN);
+        let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
+        let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, false);
+        let flight = self.exchange.flight(space);
+        compose::handshake_packet(now, &mut packet, allowance, &mut numbers.acks, flight, probe);
+        let built = packet.finish();
+        if built.len == 0 {
+            return Ok(None);
+        }
+        numbers.numbers.next_pn().ok_or_else(numbers_used_up)?;
+        let len = seal::seal_long(room, layout, &fields, built, keys)?;
+        let sealed = Sealed { len, pn, ack_eliciting: built.ack_eliciting };
+        self.on_packet_sent(now, space, &sealed, Purpose::Regular)?;
+        if space == SpaceId::Handshake && self.role == Role::Client {
+            self.discard_space(SpaceId::Initial);
+        }
+        Ok(Some(sealed))
+    }
+
+    fn data_packet(
+        &mut self,
+        now: Instant,
+        room: &mut [u8],
+        allowance: Allowance,
+        purpose: Purpose,
+    ) -> Result<Option<Sealed>, TransportError> {
+        let probe = self.probes.owes(SpaceId::Data) && purpose == Purpose::Regular;
+        let path = &mut self.paths.active;
+        let mut sources = DataSources {
+            answer: None,
+            control: &mut self.control,
+            local_ids: &mut self.local_ids,
+            remote_ids: &mut self.remote_ids,
+            streams: &mut self.streams,
+        };
+        let has_answer = self.paths.responses.wants();
+        let wants = (has_answer || sources.wants(now)) && allowance.allows_data();
+        let regular = purpose == Purpose::Regular;
+        if regular && !wants && !probe && !path.numbers.acks.wants_ack_now(now) {
+            return Ok(None);
+        }
+        if wants && has_answer {
+            sources.answer = self.paths.responses.pop_for(&path.route);
+        }
+        let dcid = *sources.remote_ids.current();
+        let pn = path.numbers.numbers.peek();
+        let pn_len = jsp_wire::pn::len(pn, path.numbers.recovery.largest_acked());
+        let fields = ShortHeader { dcid: &dcid, phase: self.keys.phase(), pn, pn_len };
+        if room.len() < DATA_ROOM_MIN {
+            return Ok(None);
+        }
+        let header_len = seal::write_short_header(room, &fields)?.saturating_add(pn_len);
+        let payload_end = room.len().saturating_sub(limits::TAG_LEN);
+        let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
+        let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, regular);
+        match purpose {
+            Purpose::Regular => {
+                let acks = &mut path.numbers.acks;
+                compose::data_packet(now, &mut packet, allowance, acks, &mut sources, probe);
+            }
+            Purpose::MtuProbe(size) => compose::mtu_probe(&mut packet, size),
+            Purpose::Challenge(data) => compose::path_challenge(&mut packet, data),
+            Purpose::Response(data) => compose::path_response(&mut packet, data),
+            Purpose::Farewell => {
+                if let Some(farewell) = self.lifecycle.farewell() {
+                    compose::farewell(&mut packet, farewell);
+                }
+            }
+        }
+        let built = packet.finish();
+        if built.len == 0 {
+            return Ok(None);
+        }
+        path.numbers.numbers.next_pn().ok_or_else(numbers_used_up)?;
+        let Some((key, header_key, _)) = self.keys.seal_short(pn) else { return Ok(None) };
+        let len = seal::seal_short(room, &fields, built, key, header_key)?;
+        let sealed = Sealed { len, pn, ack_eliciting: built.ack_eliciting };
+        self.on_packet_sent(now, SpaceId::Data, &sealed, purpose)?;
+        self.maintain_keys(now)?;
+        Ok(Some(sealed))
+    }
+
+    /// Door 8: the ledger takes the packet and what it carried.
+    fn on_packet_sent(
+        &mut self,
+        now: Instant,
+        space: SpaceId,
+        sealed: &Sealed,
+        purpose: Purpose,
+    ) -> Result<(), TransportError> {
+        let ecn = self.ecn_mark().is_some();
+        let path = &mut self.paths.active;
+        let is_mtu_probe = matches!(purpose, Purpose::MtuProbe(_));
+        // Packets to another address are not the path's: they never count against its window.
+        let in_flight = sealed.ack_eliciting
+            && !matches!(purpose, Purpose::Challenge(_) | Purpose::Response(_));
+        let size = sealed.len.min(usize::from(u16::MAX)) as u16;
+        let info = SentInfo {
+            pn: sealed.pn,
+            size,
+            ack_eliciting: sealed.ack_eliciting,
+            in_flight,
+            is_mtu_probe,
+            ecn,
+        };
+        let app_limited = path.delivery.app_limited();
+        let tokens = &self.scratch.tokens;
+        if space == SpaceId::Data {
+            let Path { numbers, delivery, .. } = path;
+            numbers.recovery.on_sent(now, info, tokens, app_limited, delivery)?;
+        } else if let Some(numbers) = self.early.get_mut(space) {
+            numbers.recovery.on_sent(now, info, tokens, app_limited, &mut path.delivery)?;
+        }
+        if in_flight {
+            let total = self.bytes_in_flight();
+            let path = &mut self.paths.active;
+            path.congestion.on_sent(now, u64::from(size), total);
+            path.pacer.on_sent(usize::from(size));
+        }
+        self.lifecycle.on_sent(now, sealed.ack_eliciting);
+        if sealed.ack_eliciting {
+            self.probes.on_sent(space);
+        }
+        self.trace.packet_sent(now, space, sealed.pn, sealed.len, &self.scratch.tokens);
+        Ok(())
+    }
+
+    /// A datagram of a trial size; it says nothing but PING.
+    fn mtu_probe_size(&mut self, now: Instant) -> Option<usize> {
+        let settled = self.lifecycle.is_established() && self.paths.active.rtt.has_sample();
+        if !settled || self.paths.active.budget != Budget::Unlimited {
+            return None;
+        }
+        let in_flight = self.bytes_in_flight();
+        let path = &mut self.paths.active;
+        // The probe waits its turn like everything else that counts.
+        let size = path.mtud.next_probe_size(now)?;
+        let fits = in_flight.saturating_add(size as u64) <= path.congestion.window();
+        if fits { path.mtud.probe(now) } else { None }
+    }
+
+    fn probe_datagram(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        size: usize,
+    ) -> Result<bool, TransportError> {
+        let (route, ecn) = (self.paths.active.route, self.ecn_mark());
+        let Some(room) = batch.room(size) else { return Ok(false) };
+        let purpose = Purpose::MtuProbe(size);
+        let sealed = self.data_packet(now, room, Allowance::Anything, purpose)?;
+        let Some(sealed) = sealed else { return Ok(false) };
+        self.account_datagram(now, sealed.len);
+        batch.commit(route, ecn, sealed.len);
+        Ok(true)
+    }
+
+    /// Challenges to an address on trial, and answers to challenges from elsewhere. `None` when
+    /// there are none; `Some(false)` when the batch is for another route.
+    fn off_path_datagram(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+    ) -> Result<Option<bool>, TransportError> {
+        if !self.lifecycle.is_established() {
+            return Ok(None);
+        }
+        let pto = self.pto();
+        let active = self.paths.active.route;
+        if let Some(candidate) = &mut self.paths.candidate
+            && candidate.wants(now)
+        {
+            let (route, challenge) = (candidate.route, candidate.challenge);
+            let room_len = limits::MTU_BASE.min(candidate.budget.remaining());
+            candidate.on_sent(now, pto);
+            return self.datagram_to(now, batch, route, room_len, Purpose::Challenge(challenge));
+        }
+        let Some((route, data)) = self.paths.responses.pop_not_for(&active) else {
+            return Ok(None);
+        };
+        let budget = self.paths.candidate.as_ref().filter(|c| c.route.same_peer(&route));
+        let room_len = budget.map_or(limits::MTU_BASE, |c| c.budget.remaining());
+        let room_len = room_len.min(limits::MTU_BASE);
+        self.datagram_to(now, batch, route, room_len, Purpose::Response(data))
+    }
+
+    fn datagram_to(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        route: Route,
+        room_len: usize,
+        purpose: Purpose,
+    ) -> Result<Option<bool>, TransportError> {
+        if !batch.is_empty() {
+            // Another route's batch goes first; what was due is asked for again by its timer.
+            if let Purpose::Response(data) = purpose {
+                self.paths.responses.push(route, data);
+            }
+            return Ok(Some(false));
+        }
+        let Some(room) = batch.room(room_len) else { return Ok(None) };
+        let Some(sealed) = self.data_packet(now, room, Allowance::Probe, purpose)? else {
+            return Ok(None);
+        };
+        if let Some(candidate) = &mut self.paths.candidate
+            && candidate.route.same_peer(&route)
+        {
+            candidate.budget.on_sent(sealed.len);
+        }
+        batch.commit(route, None, sealed.len);
+        Ok(Some(true))
+    }
+
+    /// CLOSE, in every space whose keys the peer may have.
+    fn farewell_datagram(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+    ) -> Result<bool, TransportError> {
+        let route = self.paths.active.route;
+        if !batch.is_open_for(&route, None) {
+            return Ok(false);
+        }
+        let room_len = self.paths.active.datagram_len_max().min(limits::MTU_BASE);
+        let Some(room) = batch.room(room_len) else { return Ok(false) };
+        let mut len = 0;
+        for space in SpaceId::ALL {
+            let Some(rest) = room.get_mut(len..) else { break };
+            let data_ready = self.exchange.is_complete();
+            let sealed = match space {
+                SpaceId::Data if data_ready => {
+                    self.data_packet(now, rest, Allowance::Probe, Purpose::Farewell)?
+                }
+                SpaceId::Data => None,
+                _ if data_ready && self.role == Role::Client => None,
+                _ => self.handshake_farewell(space, rest)?,
+            };
+            len = len.saturating_add(sealed.map_or(0, |sealed| sealed.len));
+        }
+        self.lifecycle.on_farewell_sent();
+        if len == 0 {
+            return Ok(false);
+        }
+        self.paths.active.budget.on_sent(len);
+        batch.commit(route, None, len);
+        Ok(true)
+    }
+
+    fn handshake_farewell(
+        &mut self,
+        space: SpaceId,
+        room: &mut [u8],
+    ) -> Result<Option<Sealed>, TransportError> {
+        let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) else {
+            return Ok(None);
+        };
+        let Some(keys) = self.keys.seal_long(space) else { return Ok(None) };
+        let Some(farewell) = self.lifecycle.farewell() else { return Ok(None) };
+        let token = self.exchange.token.clone();
+        if room.len() < token.len().saturating_add(HANDSHAKE_ROOM_MIN) {
+            return Ok(None);
+        }
+        let pn = numbers.numbers.next_pn().ok_or_else(numbers_used_up)?;
+        let fields = LongFields {
+            kind: if space == SpaceId::Initial { LongType::Initial } else { LongType::Handshake },
+            dcid: *self.remote_ids.current(),
+            scid: self.local_ids.first(),
+            token: &token,
+            pn,
+            pn_len: limits::PN_LEN_MAX,
+        };
+        let layout = seal::write_long_header(room, &fields)?;
+        let header_len = layout.pn_offset.saturating_add(fields.pn_len);
+        let payload_end = room.len().saturating_sub(limits::TAG_LEN);
+        let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
+        let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, false);
+        // An application's words are for the application: not for a peer that is not proved.
+        compose::early_farewell(&mut packet, farewell);
+        let built = packet.finish();
+        let len = seal::seal_long(room, layout, &fields, built, keys)?;
+        Ok(Some(Sealed { len, pn, ack_eliciting: false }))
+    }
+
+    /// Updates the keys when they have sealed enough.
+    fn maintain_keys(&mut self, now: Instant) -> Result<(), TransportError> {
+        if self.keys.is_exhausted() {
+            let reason = "the keys are used up and could not be updated";
+            return Err(TransportError::new(CloseCode::AEAD_LIMIT, reason));
+        }
+        if self.keys.update_is_due(self.config.key_update_packets) {
+            self.update_keys(now);
+        }
+        Ok(())
+    }
+
+    /// Steps to the next keys, unless the last step has not settled yet.
+    pub(super) fn update_keys(&mut self, now: Instant) -> bool {
+        let expected = self.paths.active.numbers.window.expected();
+        let pto = self.pto();
+        self.keys.update(now, expected, pto)
+    }
+
+    /// The peer is at fault, or we are: say so and close.
+    pub(super) fn fail(&mut self, now: Instant, error: TransportError) {
+        if self.lifecycle.is_open() {
+            let pto = self.pto();
+            self.lifecycle.close(now, Farewell::from_error(&error), pto);
+            self.announce_end(now, CloseReason::LocalError(error));
+        } else {
+            self.lifecycle.vanish();
+        }
+    }
+}
+
+/// Least room for a packet of the handshake beside its token: header, a little payload, tag.
+const HANDSHAKE_ROOM_MIN: usize = 96;
+
+/// Least room for a 1-RTT packet: longest header, a little payload, tag.
+const DATA_ROOM_MIN: usize = 1 + limits::CONNECTION_ID_LEN_MAX + limits::PN_LEN_MAX + 8 + limits::TAG_LEN;
+
+/// Fills a datagram with a hello up to the size that every path must carry: what follows the last
+/// packet is not a packet, and is ignored.
+// spec: CON-7
+fn pad_hello(room: &mut [u8], len: usize) -> usize {
+    match room.get_mut(len..limits::MTU_BASE.max(len)) {
+        Some(rest) => {
+            rest.fill(0);
+            limits::MTU_BASE.max(len)
+        }
+        None => len,
+    }
+}
+
+fn numbers_used_up() -> TransportError {
+    TransportError::new(CloseCode::AEAD_LIMIT, "all packet numbers are used")
+}

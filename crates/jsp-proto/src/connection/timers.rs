@@ -1,0 +1,163 @@
+//! Deadlines: functions of the owners' state, folded with their reasons.
+
+use jsp_wire::Instant;
+
+use super::Connection;
+use crate::keys::SpaceId;
+use crate::permit;
+use crate::recovery::TimerKind;
+use crate::spaces;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Reason {
+    /// The handshake, idle, closing or draining time ends.
+    Lifecycle,
+    /// A packet is held lost, or asked after.
+    Recovery,
+    /// An acknowledgement has been held back long enough.
+    Ack,
+    /// The pacer lets the next packet go.
+    Pacing,
+    /// A message expires, or a rate cap lets a stream go on.
+    Streams,
+    /// A sign of life is due.
+    KeepAlive,
+    /// A larger datagram is to be tried.
+    PathMtu,
+    /// A path on trial is to be asked again, or given up.
+    PathValidation,
+}
+
+impl Connection {
+    /// The earliest deadline, and whose it is.
+    pub(crate) fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Reason)> {
+        let pto = self.pto();
+        let mut soonest = Soonest::default();
+        soonest.offer(self.lifecycle.poll_timeout(pto), Reason::Lifecycle);
+        if !self.lifecycle.is_open() {
+            return soonest.0;
+        }
+        for space in SpaceId::ALL {
+            let delay = self.ack_delay_for(space);
+            let may_probe = self.may_probe(space);
+            let path = &self.paths.active;
+            let Some(numbers) = spaces::view(space, &self.early, path) else { continue };
+            let at = numbers.recovery.poll_timeout(&path.rtt, delay, may_probe);
+            soonest.offer(at.map(|(at, _)| at), Reason::Recovery);
+            if self.keys.has(space) {
+                soonest.offer(numbers.acks.poll_timeout(), Reason::Ack);
+            }
+        }
+        soonest.offer(self.lifecycle.keep_alive_at(), Reason::KeepAlive);
+        if !self.lifecycle.is_established() {
+            return soonest.0;
+        }
+        soonest.offer(self.streams.poll_timeout(), Reason::Streams);
+        if self.is_paced(now) {
+            let at = permit::paced_until(now, &mut self.paths.active);
+            soonest.offer(at, Reason::Pacing);
+        }
+        soonest.offer(self.paths.active.mtud.poll_timeout(), Reason::PathMtu);
+        let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
+        soonest.offer(candidate, Reason::PathValidation);
+        soonest.0
+    }
+
+    /// True when only the pacer holds data back.
+    fn is_paced(&self, now: Instant) -> bool {
+        let room = self.paths.active.datagram_len_max() as u64;
+        let window = self.paths.active.congestion.window();
+        let wants = self.streams.wants(now) || self.control.wants();
+        wants && self.bytes_in_flight().saturating_add(room) <= window
+    }
+
+    fn ack_delay_for(&self, space: SpaceId) -> core::time::Duration {
+        match space {
+            SpaceId::Data => self.peer_ack_delay_max(),
+            SpaceId::Initial | SpaceId::Handshake => core::time::Duration::ZERO,
+        }
+    }
+
+    /// 1-RTT packets are not probed for before the handshake is complete: the peer may not be able
+    /// to read them yet. A server without budget waits for the client.
+    fn may_probe(&self, space: SpaceId) -> bool {
+        let ready = match space {
+            SpaceId::Data => self.exchange.is_complete(),
+            SpaceId::Initial | SpaceId::Handshake => self.keys.has(space),
+        };
+        ready && self.paths.active.budget.remaining() > 0
+    }
+
+    /// Acts on every deadline that has passed.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let pto = self.pto();
+        if let Some(reason) = self.lifecycle.handle_timeout(now, pto) {
+            let reason = self.exchange.explain(reason);
+            self.announce_end(now, reason);
+        }
+        if !self.lifecycle.is_open() {
+            return;
+        }
+        for space in SpaceId::ALL {
+            self.on_recovery_timeout(now, space);
+        }
+        self.streams.handle_timeout(now);
+        if self.lifecycle.keep_alive_at().is_some_and(|at| now >= at) {
+            self.control.ask_ping();
+            self.lifecycle.on_kept_alive(now);
+        }
+        self.paths.candidate.take_if(|candidate| candidate.is_hopeless(now));
+    }
+
+    fn on_recovery_timeout(&mut self, now: Instant, space: SpaceId) {
+        let delay = self.ack_delay_for(space);
+        let may_probe = self.may_probe(space);
+        let prior_in_flight = self.bytes_in_flight();
+        let mut fates = core::mem::take(&mut self.scratch.fates);
+        let path = &mut self.paths.active;
+        let (rtt, data) = (&path.rtt, &mut path.numbers);
+        let numbers = match space {
+            SpaceId::Data => Some(data),
+            _ => self.early.get_mut(space),
+        };
+        let Some(numbers) = numbers else {
+            self.scratch.fates = fates;
+            return;
+        };
+        let due = numbers.recovery.poll_timeout(rtt, delay, may_probe);
+        if due.is_none_or(|(at, _)| at > now) {
+            self.scratch.fates = fates;
+            return;
+        }
+        let kind = due.map(|(_, kind)| kind);
+        let outcome = numbers.recovery.on_timeout(now, rtt, delay, may_probe, &mut fates);
+        if outcome.probes > 0 {
+            // What is oldest goes again: it may be what was lost.
+            let mut tokens = core::mem::take(&mut self.scratch.tokens);
+            tokens.clear();
+            numbers.recovery.probe_tokens(&mut tokens);
+            fates.extend(tokens.drain(..).map(|token| (token, crate::token::Fate::Lost)));
+            self.scratch.tokens = tokens;
+            self.probes.owe(space, outcome.probes);
+        }
+        debug_assert!(outcome.probes > 0 || kind == Some(TimerKind::Loss));
+        self.apply_loss(now, &outcome.lost, prior_in_flight);
+        self.settle_fates(now, space, &mut fates);
+        self.scratch.fates = fates;
+    }
+}
+
+/// The earliest of the deadlines offered.
+#[derive(Default)]
+struct Soonest(Option<(Instant, Reason)>);
+
+impl Soonest {
+    fn offer(&mut self, at: Option<Instant>, reason: Reason) {
+        if let Some(at) = at
+            && self.0.is_none_or(|(soonest, _)| at < soonest)
+        {
+            self.0 = Some((at, reason));
+        }
+    }
+}

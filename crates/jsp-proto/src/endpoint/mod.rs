@@ -1,0 +1,392 @@
+//! Door 1 in and door 10 out: which connection a datagram belongs to, and everything that happens
+//! before there is one.
+
+mod hello;
+mod schedule;
+mod stateless;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use jsp_crypto::{ClientConfig, CookieKeys, HandshakeError, Rng};
+use jsp_wire::header::LongHeader;
+use jsp_wire::{ConnectionId, Header, Instant, LongType, Route, limits};
+use thiserror::Error;
+
+use crate::batch::{Batch, Ecn};
+use crate::cid::IdChange;
+use crate::config::{EndpointConfig, TransportConfig};
+use crate::connection::{Connection, Outgoing, Reason};
+use crate::event::Event;
+use crate::rng::SeededRng;
+use hello::Hellos;
+use schedule::Schedule;
+
+/// The name of a connection inside its endpoint. Never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConnectionHandle(u64);
+
+impl ConnectionHandle {
+    /// A number that is unique in the endpoint, for tables and logs.
+    pub const fn id(self) -> u64 {
+        self.0
+    }
+}
+
+/// A datagram that has arrived.
+#[derive(Clone, Debug)]
+pub struct Datagram {
+    /// How it came.
+    pub route: Route,
+    /// Its mark.
+    pub ecn: Option<Ecn>,
+    /// Its bytes; opened in place.
+    pub payload: BytesMut,
+}
+
+/// Why a connection cannot be started.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum ConnectError {
+    /// The configuration cannot make a hello.
+    #[error("the hello cannot be made: {0}")]
+    Handshake(#[from] HandshakeError),
+    /// The endpoint is shutting down.
+    #[error("the endpoint is closed")]
+    Closed,
+}
+
+/// All connections of a socket, as one machine without I/O.
+///
+/// Feed it with [`Endpoint::handle_datagram`] and [`Endpoint::handle_timeout`]; after each, take
+/// events with [`Endpoint::poll_event`], datagrams with [`Endpoint::poll_transmit`] until it says
+/// no, and then the next deadline with [`Endpoint::poll_timeout`].
+pub struct Endpoint {
+    config: EndpointConfig,
+    rng: SeededRng,
+    reset_key: [u8; 32],
+    cookies: CookieKeys,
+    connections: HashMap<ConnectionHandle, Slot>,
+    by_id: HashMap<ConnectionId, ConnectionHandle>,
+    by_route: HashMap<Route, ConnectionHandle>,
+    next_handle: u64,
+    hellos: Hellos,
+    half_open: HashSet<ConnectionHandle>,
+    schedule: Schedule,
+    answers: VecDeque<stateless::Answer>,
+    accepting: bool,
+    resets: stateless::ResetLimit,
+}
+
+/// A connection, and how far its end has come.
+struct Slot {
+    connection: Box<Connection>,
+    /// Its ids are free, its last event is queued.
+    buried: bool,
+    /// The application holds no handle any more.
+    forgotten: bool,
+}
+
+impl Endpoint {
+    /// An endpoint without connections.
+    pub fn new(mut config: EndpointConfig) -> Self {
+        config.transport = Arc::new(config.transport.as_ref().clone().clamped());
+        let mut rng = SeededRng::new(config.seed);
+        let reset_key = rng.array();
+        let cookies = CookieKeys::new(&mut rng);
+        Self {
+            accepting: config.server.is_some(),
+            config,
+            reset_key,
+            cookies,
+            rng,
+            connections: HashMap::new(),
+            by_id: HashMap::new(),
+            by_route: HashMap::new(),
+            next_handle: 0,
+            hellos: Hellos::default(),
+            half_open: HashSet::new(),
+            schedule: Schedule::default(),
+            answers: VecDeque::new(),
+            resets: stateless::ResetLimit::default(),
+        }
+    }
+
+    /// Starts a connection to the server at `route`.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        route: Route,
+        crypto: Arc<ClientConfig>,
+        transport: Arc<TransportConfig>,
+    ) -> Result<ConnectionHandle, ConnectError> {
+        let destination = self.random_id(limits::CONNECTION_ID_LEN_INITIAL);
+        let local_id = self.client_id(&route);
+        let outgoing = Outgoing {
+            route,
+            crypto,
+            transport: Arc::new(transport.as_ref().clone().clamped()),
+            destination,
+            local_id,
+            unix_seconds_at_zero: self.config.unix_seconds_at_zero,
+        };
+        let rng = self.rng.fork();
+        let connection = Connection::connect(now, outgoing, rng)?;
+        if local_id.is_empty() {
+            let handle = self.insert(connection);
+            self.by_route.insert(peer_key(&route), handle);
+            Ok(handle)
+        } else {
+            Ok(self.insert(connection))
+        }
+    }
+
+    /// A client needs no id as long as its peer's address names the connection.
+    fn client_id(&mut self, route: &Route) -> ConnectionId {
+        let lone = self.config.server.is_none() && !self.by_route.contains_key(&peer_key(route));
+        if lone { ConnectionId::EMPTY } else { self.fresh_local_id() }
+    }
+
+    fn random_id(&mut self, len: usize) -> ConnectionId {
+        let mut bytes = [0; limits::CONNECTION_ID_LEN_MAX];
+        self.rng.fill(&mut bytes);
+        bytes.get(..len).and_then(ConnectionId::new).unwrap_or(ConnectionId::EMPTY)
+    }
+
+    fn fresh_local_id(&mut self) -> ConnectionId {
+        loop {
+            let id = self.random_id(limits::CONNECTION_ID_LEN_LOCAL);
+            if !self.by_id.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn reset_token(&self, id: &ConnectionId) -> [u8; limits::RESET_TOKEN_LEN] {
+        jsp_crypto::reset_token(&self.reset_key, id.as_bytes())
+    }
+
+    fn insert(&mut self, connection: Connection) -> ConnectionHandle {
+        let handle = ConnectionHandle(self.next_handle);
+        self.next_handle = self.next_handle.saturating_add(1);
+        for id in connection.known_ids().filter(|id| !id.is_empty()) {
+            self.by_id.insert(id, handle);
+        }
+        let connection = Box::new(connection);
+        self.connections.insert(handle, Slot { connection, buried: false, forgotten: false });
+        self.schedule.touch(handle);
+        handle
+    }
+
+    /// Takes a datagram: opened in place, its data is handed up without a copy.
+    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
+        let Datagram { route, ecn, payload } = datagram;
+        match self.owner_of(&route, &payload) {
+            Some(handle) => {
+                if let Some(slot) = self.connections.get_mut(&handle) {
+                    slot.connection.handle_datagram(now, route, ecn, payload);
+                    self.schedule.touch(handle);
+                }
+            }
+            None => self.handle_stray(now, route, payload),
+        }
+    }
+
+    /// The connection that a datagram is for, as far as its first packet's header tells.
+    fn owner_of(&self, route: &Route, datagram: &[u8]) -> Option<ConnectionHandle> {
+        let by_route = || self.by_route.get(&peer_key(route)).copied();
+        match Header::parse(datagram).ok()? {
+            Header::Short => {
+                let end = limits::CONNECTION_ID_LEN_LOCAL.saturating_add(1);
+                let id = datagram.get(1..end).and_then(ConnectionId::new);
+                id.and_then(|id| self.by_id.get(&id).copied()).or_else(by_route)
+            }
+            Header::Long(LongHeader { dcid, .. }) | Header::Retry { dcid, .. } => {
+                if dcid.is_empty() { by_route() } else { self.by_id.get(&dcid).copied() }
+            }
+            Header::VersionNegotiation { dcid, .. } => match ConnectionId::new(dcid) {
+                Some(id) if !id.is_empty() => self.by_id.get(&id).copied(),
+                _ => by_route(),
+            },
+            Header::OtherVersion { .. } => None,
+        }
+    }
+
+    /// A datagram that no connection knows: a new client, a lost peer, or noise.
+    fn handle_stray(&mut self, now: Instant, route: Route, mut payload: BytesMut) {
+        match Header::parse(&payload) {
+            Ok(Header::Long(header)) if header.kind == LongType::Initial => {
+                let (dcid, scid) = (header.dcid, header.scid);
+                let token = header.token.to_vec();
+                self.handle_hello(now, route, dcid, scid, &token, &mut payload);
+            }
+            Ok(Header::OtherVersion { dcid, scid, .. }) => {
+                if self.accepting && payload.len() >= limits::MTU_BASE {
+                    self.answer_version_negotiation(route, scid, dcid);
+                }
+            }
+            Ok(Header::Short) => self.answer_reset(now, route, &payload),
+            _ => {}
+        }
+    }
+
+    /// Acts on every deadline that has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.hellos.expire(now);
+        while let Some(handle) = self.schedule.pop_due(now) {
+            if let Some(slot) = self.connections.get_mut(&handle) {
+                slot.connection.handle_timeout(now);
+                self.schedule.touch(handle);
+            }
+        }
+    }
+
+    /// The earliest deadline, and what it is for. Ask after `poll_transmit` has said no.
+    pub fn poll_timeout(&mut self) -> Option<(Instant, Reason)> {
+        self.schedule.peek()
+    }
+
+    /// Fills the batch with datagrams for one route; false when there are none. Send and clear the
+    /// batch, then call again until it says no.
+    pub fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) -> bool {
+        if !batch.is_empty() {
+            return true;
+        }
+        if self.write_answer(batch) {
+            return true;
+        }
+        while let Some(handle) = self.schedule.next_dirty() {
+            self.issue_ids(handle);
+            let Some(slot) = self.connections.get_mut(&handle) else {
+                self.schedule.forget(handle);
+                continue;
+            };
+            if slot.connection.poll_transmit(now, batch) {
+                self.schedule.rotate(handle);
+                return true;
+            }
+            self.settle(now, handle);
+        }
+        false
+    }
+
+    /// A connection has nothing more to send now: its ids and deadline are brought up to date.
+    fn settle(&mut self, now: Instant, handle: ConnectionHandle) {
+        let Some(slot) = self.connections.get_mut(&handle) else { return };
+        let connection = &mut slot.connection;
+        for change in connection.take_id_changes() {
+            match change {
+                IdChange::Added(id) => {
+                    self.by_id.insert(id, handle);
+                }
+                IdChange::Removed(id) => {
+                    self.by_id.remove(&id);
+                }
+            }
+        }
+        let deadline = connection.poll_timeout(now);
+        self.schedule.clean(handle, deadline);
+        if !connection.is_drained() {
+            return;
+        }
+        if !slot.buried {
+            slot.buried = true;
+            connection.push_event(Event::Drained);
+            self.schedule.touch_events(handle);
+            self.release_names(handle);
+        }
+        if self.connections.get(&handle).is_some_and(|slot| slot.forgotten) {
+            self.connections.remove(&handle);
+            self.schedule.forget(handle);
+        }
+    }
+
+    /// Nothing can arrive for a drained connection: its names are free. What has arrived can still
+    /// be read until the application forgets the handle.
+    fn release_names(&mut self, handle: ConnectionHandle) {
+        self.half_open.remove(&handle);
+        let Some(slot) = self.connections.get(&handle) else { return };
+        let has_no_id = slot.connection.known_ids().any(|id| id.is_empty());
+        for id in slot.connection.known_ids() {
+            if self.by_id.get(&id) == Some(&handle) {
+                self.by_id.remove(&id);
+            }
+        }
+        if has_no_id {
+            self.by_route.retain(|_, owner| *owner != handle);
+        }
+    }
+
+    fn issue_ids(&mut self, handle: ConnectionHandle) {
+        let missing = self.connections.get(&handle).map_or(0, |slot| slot.connection.ids_missing());
+        for _ in 0..missing {
+            let id = self.fresh_local_id();
+            let token = self.reset_token(&id);
+            if let Some(slot) = self.connections.get_mut(&handle) {
+                slot.connection.issue_id(id, token);
+            }
+            self.by_id.insert(id, handle);
+        }
+    }
+
+    /// The next event of any connection.
+    pub fn poll_event(&mut self) -> Option<(ConnectionHandle, Event)> {
+        while let Some(handle) = self.schedule.next_eventful() {
+            if let Some(slot) = self.connections.get_mut(&handle)
+                && let Some(event) = slot.connection.poll_event()
+            {
+                if matches!(event, Event::Connected | Event::Closed { .. }) {
+                    self.half_open.remove(&handle);
+                }
+                return Some((handle, event));
+            }
+            self.schedule.quiet(handle);
+        }
+        None
+    }
+
+    /// The connection with this handle, for the application's calls; it is looked at again by the
+    /// next `poll_transmit`.
+    pub fn connection(&mut self, handle: ConnectionHandle) -> Option<&mut Connection> {
+        let slot = self.connections.get_mut(&handle)?;
+        self.schedule.touch(handle);
+        Some(&mut slot.connection)
+    }
+
+    /// The application has no more use for the handle: its state is freed. A connection that is
+    /// still open is closed with code 0, and freed once that is done.
+    pub fn forget(&mut self, now: Instant, handle: ConnectionHandle) {
+        if let Some(slot) = self.connections.get_mut(&handle) {
+            slot.connection.close(now, 0, &[]);
+            slot.forgotten = true;
+            self.schedule.touch(handle);
+        }
+    }
+
+    /// Refuses all further hellos.
+    pub fn stop_accepting(&mut self) {
+        self.accepting = false;
+    }
+
+    /// True when no connection has anything left to do.
+    pub fn is_idle(&self) -> bool {
+        let drained = self.connections.values().all(|slot| slot.connection.is_drained());
+        drained && self.answers.is_empty()
+    }
+
+    /// Connections that exist, drained ones included until they are forgotten.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+}
+
+/// Where an address-named connection is found: the local address may be unknown on one side.
+fn peer_key(route: &Route) -> Route {
+    match route {
+        Route::Udp { remote, .. } => Route::udp(*remote),
+        other => *other,
+    }
+}

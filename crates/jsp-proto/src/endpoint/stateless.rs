@@ -1,0 +1,157 @@
+//! Answers that need no connection: Retry, version negotiation, stateless reset, refusal.
+
+use jsp_crypto::{Keys, Prf};
+use jsp_wire::header::{self, LongFields};
+use jsp_wire::{CloseCode, ConnectionId, Instant, LongType, Route, Writer, limits};
+
+use super::Endpoint;
+use crate::batch::Batch;
+use crate::compose;
+use crate::lifecycle::Farewell;
+use crate::packet::PacketBuilder;
+use crate::seal;
+
+/// Answers that may wait to be sent; more are not made.
+const ANSWERS_MAX: usize = 256;
+
+/// Stateless resets in one second: a flood of strays must not make us shout.
+const RESETS_PER_SECOND: u32 = 100;
+
+/// Bytes of the shortest stateless reset: like the smallest packet (RFC 9000, section 10.3).
+const RESET_LEN_MIN: usize = 21;
+
+/// A datagram that is ready.
+pub(super) struct Answer {
+    route: Route,
+    datagram: Vec<u8>,
+}
+
+/// How many resets have been sent in the present second.
+#[derive(Default)]
+pub(super) struct ResetLimit {
+    second: u64,
+    sent: u32,
+}
+
+impl ResetLimit {
+    fn allows(&mut self, now: Instant) -> bool {
+        let second = now.as_nanos() / 1_000_000_000;
+        if second != self.second {
+            *self = Self { second, sent: 0 };
+        }
+        self.sent = self.sent.saturating_add(1);
+        self.sent <= RESETS_PER_SECOND
+    }
+}
+
+impl Endpoint {
+    fn queue_answer(&mut self, route: Route, datagram: Vec<u8>) {
+        if self.answers.len() < ANSWERS_MAX {
+            self.answers.push_back(Answer { route, datagram });
+        }
+    }
+
+    /// Moves the oldest answer into an empty batch.
+    pub(super) fn write_answer(&mut self, batch: &mut Batch) -> bool {
+        let Some(Answer { route, datagram }) = self.answers.pop_front() else { return false };
+        if let Some(room) = batch.room(datagram.len()) {
+            room.copy_from_slice(&datagram);
+            batch.commit(route, None, datagram.len());
+        }
+        !batch.is_empty()
+    }
+
+    pub(super) fn answer_version_negotiation(&mut self, route: Route, dcid: &[u8], scid: &[u8]) {
+        let mut buf = [0; 600];
+        let mut writer = Writer::new(&mut buf);
+        let versions = [jsp_wire::VERSION_1];
+        if header::write_version_negotiation(&mut writer, dcid, scid, &versions).is_ok() {
+            let datagram = writer.written().to_vec();
+            self.queue_answer(route, datagram);
+        }
+    }
+
+    /// Asks for a proof of address. A pure function of address, id and time: the pieces of a hello,
+    /// and their doubles, all get the same answer.
+    pub(super) fn answer_retry(
+        &mut self,
+        now: Instant,
+        route: Route,
+        dcid: ConnectionId,
+        scid: ConnectionId,
+    ) {
+        let Ok(original) = <[u8; 8]>::try_from(dcid.as_bytes()) else { return };
+        let address = route.to_cookie_bytes();
+        let time = self.unix_seconds(now);
+        let cookie = self.cookies.mint(&address, &original, None, time);
+        let source = Prf::new(self.reset_key).derive("retry id", &cookie);
+        let source = source.get(..8).and_then(ConnectionId::new).unwrap_or(ConnectionId::EMPTY);
+        let mut buf = [0; 256];
+        let mut writer = Writer::new(&mut buf);
+        if header::write_retry(&mut writer, &scid, &source, &cookie).is_err() {
+            return;
+        }
+        let mut datagram = writer.written().to_vec();
+        let version = jsp_wire::VERSION_1;
+        let tag = jsp_crypto::retry_integrity_tag(version, dcid.as_bytes(), &datagram);
+        datagram.extend_from_slice(&tag);
+        self.queue_answer(route, datagram);
+    }
+
+    /// Tells a peer whose connection we do not know that it is gone. Shorter than what it answers,
+    /// so that two endpoints never keep answering each other.
+    // spec: CON-36
+    pub(super) fn answer_reset(&mut self, now: Instant, route: Route, stray: &[u8]) {
+        let end = limits::CONNECTION_ID_LEN_LOCAL.saturating_add(1);
+        let Some(id) = stray.get(1..end).and_then(ConnectionId::new) else { return };
+        let len = stray.len().saturating_sub(1).min(64);
+        // Without ids of ours nobody can have been told a token.
+        let may_have_issued = self.config.server.is_some();
+        if len < RESET_LEN_MIN || !may_have_issued || !self.resets.allows(now) {
+            return;
+        }
+        let random: [u8; 64] = self.rng.array();
+        let mut datagram = random.get(..len).unwrap_or_default().to_vec();
+        if let Some(first) = datagram.first_mut() {
+            *first = *first & 0x3f | 0x40;
+        }
+        let token = self.reset_token(&id);
+        let token_at = len.saturating_sub(limits::RESET_TOKEN_LEN);
+        if let Some(slot) = datagram.get_mut(token_at..) {
+            slot.copy_from_slice(&token);
+        }
+        self.queue_answer(route, datagram);
+    }
+
+    /// Turns a client away while there is no room.
+    pub(super) fn answer_refusal(
+        &mut self,
+        route: &Route,
+        dcid: &ConnectionId,
+        scid: &ConnectionId,
+        keys: &Keys,
+    ) {
+        let farewell =
+            Farewell { by_application: false, code: CloseCode::REFUSED, reason: Vec::new() };
+        let fields = LongFields {
+            kind: LongType::Initial,
+            dcid: *scid,
+            scid: *dcid,
+            token: &[],
+            pn: 0,
+            pn_len: 1,
+        };
+        let mut room = [0; 256];
+        let Ok(layout) = seal::write_long_header(&mut room, &fields) else { return };
+        let start = layout.pn_offset.saturating_add(fields.pn_len);
+        let end = room.len().saturating_sub(limits::TAG_LEN);
+        let mut tokens = Vec::new();
+        let payload = room.get_mut(start..end).unwrap_or_default();
+        let mut packet = PacketBuilder::new(payload, &mut tokens, false);
+        compose::early_farewell(&mut packet, &farewell);
+        let built = packet.finish();
+        if let Ok(len) = seal::seal_long(&mut room, layout, &fields, built, &keys.local) {
+            self.queue_answer(*route, room.get(..len).unwrap_or_default().to_vec());
+        }
+    }
+}

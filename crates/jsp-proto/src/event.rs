@@ -1,0 +1,112 @@
+//! What a connection tells the application.
+
+use jsp_wire::{CloseCode, Route, StreamId};
+use thiserror::Error;
+
+use crate::error::TransportError;
+use crate::streams::MessageFate;
+
+/// Something that happened; polled from the endpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// The handshake is complete and the peer's identity is verified: streams may be opened.
+    Connected,
+    /// The peer opened a stream: take it with `Connection::accept`.
+    StreamOpened {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Something arrived, or the end or a reset did.
+    Readable {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// There is room in the send buffer again, after a call would have blocked.
+    Writable {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// More streams may be opened, after `open` said that the limit was reached.
+    StreamsAvailable,
+    /// What became of a message that was sent with `want_fate`.
+    Fate {
+        /// Its stream.
+        stream: StreamId,
+        /// Its number in the stream.
+        number: u64,
+        /// What became of it.
+        fate: MessageFate,
+    },
+    /// The peer wants no more of a stream.
+    SendStopped {
+        /// The stream.
+        stream: StreamId,
+        /// Why; the application's code.
+        code: u64,
+    },
+    /// All of a finished stream has arrived at the peer's transport.
+    SendFinished {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Datagrams travel another way now.
+    PathChanged {
+        /// The new way.
+        route: Route,
+    },
+    /// The connection is over; nothing more is sent or delivered, but what has arrived may be read.
+    Closed {
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The connection's state is gone; its handle means nothing any more.
+    Drained,
+}
+
+/// Why a connection ended.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum CloseReason {
+    /// The peer's application closed.
+    #[error("the peer closed the connection with code {code}: {reason}")]
+    ByPeer {
+        /// The application's code.
+        code: u64,
+        /// The application's sentence.
+        reason: String,
+    },
+    /// We closed.
+    #[error("the connection was closed locally with code {code}")]
+    ByUs {
+        /// The code that was given.
+        code: u64,
+    },
+    /// The peer's transport found fault with us.
+    #[error("the peer ended the connection: {code}: {reason}")]
+    PeerError {
+        /// What it found.
+        code: CloseCode,
+        /// Its sentence.
+        reason: String,
+    },
+    /// We found fault with the peer.
+    #[error("the peer broke the protocol: {0}")]
+    LocalError(TransportError),
+    /// The handshake did not succeed.
+    #[error("the handshake failed: {0}")]
+    Handshake(jsp_crypto::HandshakeError),
+    /// The handshake took too long: no answer, or the answers were lost.
+    #[error("no answer in time; check the address, that the server runs, and that UDP is not blocked")]
+    HandshakeTimeout,
+    /// Nothing was heard for the idle time.
+    #[error("the peer fell silent for longer than the idle time-out")]
+    IdleTimeout,
+    /// The peer has lost the connection's state, for example by a restart.
+    #[error("the peer no longer knows the connection; it may have restarted: connect again")]
+    Reset,
+    /// The server speaks none of our versions.
+    #[error("the server speaks none of our protocol versions (it offers {offered:x?}); update one side")]
+    VersionMismatch {
+        /// What it speaks.
+        offered: Vec<u32>,
+    },
+}

@@ -1,0 +1,214 @@
+//! The handshake of a connection: the cryptographic machine, its messages under way, and what the
+//! two sides have told each other.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use jsp_crypto::{Fingerprint, Handshake, HandshakeError, Role, Security};
+use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer};
+
+use crate::config::TransportConfig;
+use crate::error::TransportError;
+use crate::event::CloseReason;
+use crate::handshake::Flight;
+use crate::keys::SpaceId;
+
+/// The key exchange and what came of it.
+pub(crate) struct Exchange {
+    /// Gone when the handshake is confirmed.
+    pub(crate) machine: Option<Box<Handshake>>,
+    initial: Option<Box<Flight>>,
+    handshake: Option<Box<Flight>>,
+    /// The cookie that the server asked us to bring back.
+    pub(crate) token: Bytes,
+    ids: HandshakeIds,
+    /// What the peer told us.
+    pub(crate) peer: Option<TransportParams>,
+    /// What was negotiated; present when the handshake is complete.
+    pub(crate) security: Option<Box<Security>>,
+    /// The identity that the client expects: part of its first keys.
+    pub(crate) pin: Option<Fingerprint>,
+    /// Unix time at `Instant::ZERO`, in seconds.
+    unix_seconds_at_zero: u64,
+    /// 1-RTT packets that came before the handshake was complete.
+    early: VecDeque<(Route, BytesMut)>,
+    /// Why the last candidate for the server was refused.
+    rejection: Option<HandshakeError>,
+}
+
+/// 1-RTT packets kept while the handshake is not complete: a first flight's worth.
+const EARLY_PACKETS_MAX: usize = 10;
+
+/// Ids that were used before the peer could be believed; its parameters must repeat them.
+#[derive(Clone, Copy)]
+pub(crate) struct HandshakeIds {
+    /// Destination of the client's very first packet.
+    pub(crate) original_destination: ConnectionId,
+    /// Source of the Retry, when there was one.
+    pub(crate) retry_source: Option<ConnectionId>,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        machine: Handshake,
+        ids: HandshakeIds,
+        pin: Option<Fingerprint>,
+        unix_seconds_at_zero: u64,
+    ) -> Self {
+        Self {
+            machine: Some(Box::new(machine)),
+            initial: Some(Box::default()),
+            handshake: Some(Box::default()),
+            token: Bytes::new(),
+            ids,
+            peer: None,
+            security: None,
+            pin,
+            unix_seconds_at_zero,
+            early: VecDeque::new(),
+            rejection: None,
+        }
+    }
+
+    /// Unix time in seconds.
+    pub(crate) fn unix_seconds(&self, now: Instant) -> u64 {
+        self.unix_seconds_at_zero.saturating_add(now.as_nanos() / 1_000_000_000)
+    }
+
+    /// Keeps a packet that cannot be read yet; the oldest give way.
+    pub(crate) fn keep_early(&mut self, packet: BytesMut, route: Route) {
+        if self.early.len() >= EARLY_PACKETS_MAX {
+            self.early.pop_front();
+        }
+        self.early.push_back((route, packet));
+    }
+
+    /// Packets that can be read now.
+    pub(crate) fn take_early(&mut self) -> VecDeque<(Route, BytesMut)> {
+        core::mem::take(&mut self.early)
+    }
+
+    /// A server that was not the expected one answered; the expected one may follow.
+    pub(crate) fn note_rejection(&mut self, error: HandshakeError) {
+        self.rejection = Some(error);
+    }
+
+    /// A handshake that ran out of time because every answer was refused says why.
+    pub(crate) fn explain(&mut self, reason: CloseReason) -> CloseReason {
+        let rejected = self
+            .machine
+            .as_ref()
+            .and_then(|machine| machine.last_rejection().cloned())
+            .or_else(|| self.rejection.take());
+        match (reason, rejected) {
+            (CloseReason::HandshakeTimeout, Some(error)) => CloseReason::Handshake(error),
+            (reason, _) => reason,
+        }
+    }
+
+    /// The messages that travel in packets of this space.
+    pub(crate) fn flight(&mut self, space: SpaceId) -> Option<&mut Flight> {
+        match space {
+            SpaceId::Initial => self.initial.as_deref_mut(),
+            SpaceId::Handshake => self.handshake.as_deref_mut(),
+            SpaceId::Data => None,
+        }
+    }
+
+    pub(crate) fn flight_wants(&self, space: SpaceId) -> bool {
+        let flight = match space {
+            SpaceId::Initial => &self.initial,
+            SpaceId::Handshake => &self.handshake,
+            SpaceId::Data => return false,
+        };
+        flight.as_ref().is_some_and(|flight| flight.wants())
+    }
+
+    pub(crate) fn discard(&mut self, space: SpaceId) {
+        match space {
+            SpaceId::Initial => self.initial = None,
+            SpaceId::Handshake => {
+                self.handshake = None;
+                self.machine = None;
+            }
+            SpaceId::Data => {}
+        }
+    }
+
+    pub(crate) fn ids(&self) -> &HandshakeIds {
+        &self.ids
+    }
+
+    pub(crate) fn set_retry_source(&mut self, id: ConnectionId) {
+        self.ids.retry_source = Some(id);
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.security.is_some()
+    }
+
+    /// Takes the peer's parameters, which must repeat the ids that its packets showed.
+    // spec: CON-5, CON-6
+    pub(crate) fn on_peer_params(
+        &mut self,
+        role: Role,
+        bytes: &[u8],
+        peer_source: &ConnectionId,
+    ) -> Result<TransportParams, TransportError> {
+        let refuse = |reason| TransportError::new(CloseCode::PARAMETERS, reason);
+        let params = TransportParams::read(bytes)
+            .map_err(|_| refuse("the transport parameters could not be read"))?;
+        if params.initial_source_id != *peer_source {
+            return Err(refuse("the parameters name another connection id than the packets"));
+        }
+        match role {
+            Role::Client => {
+                let same = params.original_destination_id == Some(self.ids.original_destination)
+                    && params.retry_source_id == self.ids.retry_source;
+                if !same {
+                    return Err(refuse("the parameters do not match the first packets"));
+                }
+            }
+            Role::Server => {
+                let claims = params.original_destination_id.is_some()
+                    || params.retry_source_id.is_some()
+                    || params.reset_token.is_some();
+                if claims {
+                    return Err(refuse("a client sent parameters of a server"));
+                }
+            }
+        }
+        self.peer = Some(params);
+        Ok(params)
+    }
+}
+
+/// Our parameters, as the handshake carries them.
+pub(crate) fn own_params(
+    config: &TransportConfig,
+    source: ConnectionId,
+    server: Option<(&HandshakeIds, [u8; 16])>,
+    grease: u16,
+) -> Vec<u8> {
+    let params = TransportParams {
+        initial_source_id: source,
+        original_destination_id: server.map(|(ids, _)| ids.original_destination),
+        retry_source_id: server.and_then(|(ids, _)| ids.retry_source),
+        reset_token: server.map(|(_, token)| token),
+        idle_timeout_ms: config.idle_timeout.as_millis() as u64,
+        datagram_len_max: jsp_wire::limits::MTU_MAX as u64,
+        data_max: config.connection_window,
+        stream_data_max: config.stream_window,
+        streams_max: config.streams_max,
+        message_len_max: config.message_len_max,
+        ack_delay_max_us: config.ack_delay_max.as_micros() as u64,
+        connection_ids_max: 4,
+        features: 0,
+    };
+    let mut buf = [0; 512];
+    let mut writer = Writer::new(&mut buf);
+    // 512 bytes hold every parameter at its longest.
+    let written = params.write(&mut writer, grease).is_ok();
+    debug_assert!(written);
+    writer.written().to_vec()
+}

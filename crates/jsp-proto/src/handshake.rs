@@ -1,0 +1,188 @@
+//! Carries handshake messages in packets: splits ours, joins the peer's.
+
+use std::collections::VecDeque;
+
+use jsp_crypto::{Level, hello_id};
+use jsp_wire::frame::HandshakeFragment;
+use jsp_wire::{CloseCode, Frame, limits};
+
+use crate::error::TransportError;
+use crate::keys::SpaceId;
+use crate::packet::PacketBuilder;
+use crate::token::{Fate, Token};
+
+/// Messages of the peer that may be under way at once: one, or competing server hellos.
+const INCOMING_MAX: usize = 4;
+
+/// One whole message, joined from its fragments.
+pub(crate) struct Joined {
+    pub(crate) message: Vec<u8>,
+}
+
+/// Handshake messages of one packet number space, in both directions.
+#[derive(Default)]
+pub(crate) struct Flight {
+    outgoing: Option<Outgoing>,
+    incoming: VecDeque<Incoming>,
+    /// Ids of messages that are complete: their late fragments are nothing new.
+    done: VecDeque<[u8; 8]>,
+}
+
+struct Outgoing {
+    id: [u8; 8],
+    message: Vec<u8>,
+    /// Ranges still to be sent, ascending.
+    pending: VecDeque<(u16, u16)>,
+}
+
+impl Flight {
+    /// Sends `message`; a space carries one message in each direction.
+    pub(crate) fn send(&mut self, message: Vec<u8>) {
+        let end = message.len().min(limits::HANDSHAKE_MESSAGE_LEN_MAX) as u16;
+        let pending = VecDeque::from([(0, end)]);
+        self.outgoing = Some(Outgoing { id: hello_id(&message), message, pending });
+    }
+
+    /// Sends the message again from its start, as after a Retry.
+    pub(crate) fn restart(&mut self) {
+        if let Some(outgoing) = &mut self.outgoing {
+            let end = outgoing.message.len() as u16;
+            outgoing.pending = VecDeque::from([(0, end)]);
+        }
+    }
+
+    pub(crate) fn wants(&self) -> bool {
+        self.outgoing.as_ref().is_some_and(|outgoing| !outgoing.pending.is_empty())
+    }
+
+    /// Writes as much of the message as fits.
+    pub(crate) fn write(&mut self, packet: &mut PacketBuilder<'_>) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        while let Some((offset, end)) = outgoing.pending.pop_front() {
+            let room = packet.remaining().saturating_sub(HandshakeFragment::HEAD_LEN);
+            let len = room.min(usize::from(end.saturating_sub(offset)));
+            let start = usize::from(offset);
+            let Some(data) = outgoing.message.get(start..start.saturating_add(len)) else { return };
+            let fragment = HandshakeFragment {
+                id: outgoing.id,
+                offset,
+                total: outgoing.message.len() as u16,
+                data,
+            };
+            if len == 0 || Frame::Handshake(fragment).write(packet.writer()).is_err() {
+                outgoing.pending.push_front((offset, end));
+                return;
+            }
+            let sent_to = offset.saturating_add(len as u16);
+            if sent_to < end {
+                outgoing.pending.push_front((sent_to, end));
+            }
+            packet.push(Token::Handshake { offset, len: len as u16 });
+        }
+    }
+
+    pub(crate) fn on_fate(&mut self, offset: u16, len: u16, fate: Fate) {
+        if let (Some(outgoing), Fate::Lost) = (&mut self.outgoing, fate) {
+            let range = (offset, offset.saturating_add(len));
+            if !outgoing.pending.contains(&range) {
+                outgoing.pending.push_back(range);
+            }
+        }
+    }
+
+    /// Takes a fragment; answers the message when it is whole.
+    // spec: CON-3, CON-4
+    pub(crate) fn on_fragment(
+        &mut self,
+        fragment: &HandshakeFragment<'_>,
+    ) -> Result<Option<Joined>, TransportError> {
+        if self.done.contains(&fragment.id) {
+            return Ok(None);
+        }
+        let place = self.incoming.iter().position(|incoming| incoming.id == fragment.id);
+        let place = match place {
+            Some(place) => place,
+            None => {
+                if self.incoming.len() >= INCOMING_MAX {
+                    self.incoming.pop_front();
+                }
+                self.incoming.push_back(Incoming::new(fragment.id, fragment.total));
+                self.incoming.len().saturating_sub(1)
+            }
+        };
+        let Some(incoming) = self.incoming.get_mut(place) else { return Ok(None) };
+        incoming.add(fragment)?;
+        if !incoming.is_whole() {
+            return Ok(None);
+        }
+        let Some(whole) = self.incoming.remove(place) else { return Ok(None) };
+        if hello_id(&whole.bytes) != whole.id {
+            let reason = "a handshake message does not match its name";
+            return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
+        }
+        if self.done.len() >= INCOMING_MAX {
+            self.done.pop_front();
+        }
+        self.done.push_back(whole.id);
+        Ok(Some(Joined { message: whole.bytes }))
+    }
+}
+
+/// A message of the peer that is not complete yet.
+pub(crate) struct Incoming {
+    id: [u8; 8],
+    bytes: Vec<u8>,
+    /// What has arrived, as ascending ranges that do not touch.
+    have: Vec<(usize, usize)>,
+}
+
+impl Incoming {
+    /// An empty message of `total` bytes, at most 4096 by the wire format.
+    pub(crate) fn new(id: [u8; 8], total: u16) -> Self {
+        Self { id, bytes: vec![0; usize::from(total)], have: Vec::new() }
+    }
+
+    /// The name of the message.
+    pub(crate) fn id(&self) -> [u8; 8] {
+        self.id
+    }
+
+    pub(crate) fn add(&mut self, fragment: &HandshakeFragment<'_>) -> Result<(), TransportError> {
+        let start = usize::from(fragment.offset);
+        let end = start.saturating_add(fragment.data.len());
+        let same = usize::from(fragment.total) == self.bytes.len();
+        let slot = self.bytes.get_mut(start..end).filter(|_| same && self.have.len() < 64);
+        let Some(slot) = slot else {
+            let reason = "a handshake fragment contradicts its message";
+            return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
+        };
+        slot.copy_from_slice(fragment.data);
+        self.have.push((start, end));
+        self.have.sort_unstable();
+        self.have.dedup_by(|next, kept| {
+            let touches = next.0 <= kept.1;
+            if touches {
+                kept.1 = kept.1.max(next.1);
+            }
+            touches
+        });
+        Ok(())
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.have.as_slice(), [(0, end)] if *end == self.bytes.len())
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// The space whose packets carry messages of this level.
+pub(crate) const fn space_of(level: Level) -> SpaceId {
+    match level {
+        Level::Initial => SpaceId::Initial,
+        Level::Handshake => SpaceId::Handshake,
+        Level::Data => SpaceId::Data,
+    }
+}

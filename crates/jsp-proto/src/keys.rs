@@ -1,0 +1,258 @@
+//! Keys of a connection by packet number space, and their updates.
+
+use core::time::Duration;
+
+use jsp_crypto::{DataKeys, DirectionKeys, HeaderKey, Keys, PacketKey};
+use jsp_wire::{CloseCode, Instant};
+
+use crate::error::TransportError;
+
+/// The packet number spaces: each has keys and numbers of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub(crate) enum SpaceId {
+    Initial,
+    Handshake,
+    Data,
+}
+
+impl SpaceId {
+    pub(crate) const ALL: [Self; 3] = [Self::Initial, Self::Handshake, Self::Data];
+}
+
+/// Which generation of 1-RTT keys opened a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Generation {
+    Previous,
+    Current,
+    /// The peer has updated its keys with this packet.
+    Next,
+}
+
+/// Most candidate server hellos that a client keeps apart (a man on the side may race the server).
+const CANDIDATES_MAX: usize = 4;
+
+/// All keys of a connection.
+pub(crate) struct Keyring {
+    initial: Option<Keys>,
+    handshake: Vec<(u8, Keys)>,
+    data: Option<Data>,
+}
+
+/// 1-RTT keys: header keys for good, packet keys by generation.
+struct Data {
+    schedule: DataKeys,
+    local_header: HeaderKey,
+    remote_header: HeaderKey,
+    local: PacketKey,
+    remote: PacketKey,
+    next: (PacketKey, PacketKey),
+    previous: Option<Previous>,
+    phase: bool,
+    /// Packets sealed with `local`.
+    sealed: u64,
+    /// Packets that did not open with any generation.
+    forgeries: u64,
+    /// Lowest number sealed with `local`; the next update waits until the peer has acknowledged it.
+    first_pn: Option<u64>,
+    /// Since when the generation is confirmed by an acknowledgement.
+    confirmed_at: Option<Instant>,
+}
+
+struct Previous {
+    remote: PacketKey,
+    until: Instant,
+    /// Packets below this number may still come under the old keys.
+    below_pn: u64,
+}
+
+impl Keyring {
+    pub(crate) fn new(initial: Keys) -> Self {
+        Self { initial: Some(initial), handshake: Vec::new(), data: None }
+    }
+
+    pub(crate) fn set_initial(&mut self, keys: Keys) {
+        self.initial = Some(keys);
+    }
+
+    pub(crate) fn add_handshake(&mut self, candidate: u8, keys: Keys) {
+        if self.handshake.len() < CANDIDATES_MAX {
+            self.handshake.push((candidate, keys));
+        }
+    }
+
+    pub(crate) fn set_data(&mut self, mut schedule: DataKeys) -> Result<(), TransportError> {
+        let Some(keys) = schedule.take_keys() else {
+            return Err(TransportError::new(CloseCode::INTERNAL, "data keys were taken twice"));
+        };
+        let next = schedule.next();
+        self.data = Some(Data {
+            schedule,
+            local_header: keys.local.header,
+            remote_header: keys.remote.header,
+            local: keys.local.packet,
+            remote: keys.remote.packet,
+            next,
+            previous: None,
+            phase: false,
+            sealed: 0,
+            forgeries: 0,
+            first_pn: None,
+            confirmed_at: None,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn discard(&mut self, space: SpaceId) {
+        match space {
+            SpaceId::Initial => self.initial = None,
+            SpaceId::Handshake => self.handshake.clear(),
+            SpaceId::Data => self.data = None,
+        }
+    }
+
+    pub(crate) fn has(&self, space: SpaceId) -> bool {
+        match space {
+            SpaceId::Initial => self.initial.is_some(),
+            SpaceId::Handshake => !self.handshake.is_empty(),
+            SpaceId::Data => self.data.is_some(),
+        }
+    }
+
+    /// Keys that seal packets of the handshake.
+    pub(crate) fn seal_long(&self, space: SpaceId) -> Option<&DirectionKeys> {
+        match space {
+            SpaceId::Initial => self.initial.as_ref().map(|keys| &keys.local),
+            SpaceId::Handshake => self.handshake.first().map(|(_, keys)| &keys.local),
+            SpaceId::Data => None,
+        }
+    }
+
+    /// Keys that may open packets of the handshake: competing server hellos have each their own.
+    pub(crate) fn open_long(&self, space: SpaceId) -> impl Iterator<Item = &DirectionKeys> + '_ {
+        let initial = if space == SpaceId::Initial { self.initial.as_ref() } else { None };
+        let handshake = if space == SpaceId::Handshake { &self.handshake[..] } else { &[] };
+        initial
+            .map(|keys| &keys.remote)
+            .into_iter()
+            .chain(handshake.iter().map(|(_, keys)| &keys.remote))
+    }
+
+    /// The candidate has proved itself: the others are forgotten.
+    pub(crate) fn commit(&mut self, candidate: u8) {
+        self.handshake.retain(|(own, _)| *own == candidate);
+    }
+
+    /// Seals 1-RTT packets: packet key, header key and phase bit.
+    pub(crate) fn seal_short(&mut self, pn: u64) -> Option<(&PacketKey, &HeaderKey, bool)> {
+        let data = self.data.as_mut()?;
+        data.sealed = data.sealed.saturating_add(1);
+        data.first_pn.get_or_insert(pn);
+        Some((&data.local, &data.local_header, data.phase))
+    }
+
+    /// The phase bit of the next packet.
+    pub(crate) fn phase(&self) -> bool {
+        self.data.as_ref().is_some_and(|data| data.phase)
+    }
+
+    pub(crate) fn remote_header(&self) -> Option<&HeaderKey> {
+        self.data.as_ref().map(|data| &data.remote_header)
+    }
+
+    /// The key for a packet with this phase bit and number, and what its success means.
+    // spec: CON-41
+    pub(crate) fn open_short(
+        &self,
+        phase: bool,
+        pn: u64,
+    ) -> Option<(&PacketKey, Generation)> {
+        let data = self.data.as_ref()?;
+        if phase == data.phase {
+            return Some((&data.remote, Generation::Current));
+        }
+        match &data.previous {
+            Some(previous) if pn < previous.below_pn => {
+                Some((&previous.remote, Generation::Previous))
+            }
+            _ => Some((&data.next.1, Generation::Next)),
+        }
+    }
+
+    /// The peer has updated: we follow. `pn` is the first packet of the new generation.
+    // spec: CON-42, CON-43
+    pub(crate) fn on_peer_update(
+        &mut self,
+        now: Instant,
+        pn: u64,
+        pto: Duration,
+    ) -> Result<(), TransportError> {
+        let Some(data) = self.data.as_mut() else { return Ok(()) };
+        if data.previous.as_ref().is_some_and(|previous| now < previous.until) {
+            let reason = "keys were updated again before the last update had settled";
+            return Err(TransportError::new(CloseCode::KEY_UPDATE, reason));
+        }
+        data.step(now, pn, pto);
+        Ok(())
+    }
+
+    /// Updates the keys now if the last update is confirmed; answers whether it did.
+    // spec: CON-44
+    pub(crate) fn update(&mut self, now: Instant, next_remote_pn: u64, pto: Duration) -> bool {
+        let Some(data) = self.data.as_mut() else { return false };
+        let settled = data.confirmed_at.is_some_and(|at| now >= at + pto * 3);
+        if !settled {
+            return false;
+        }
+        data.step(now, next_remote_pn, pto);
+        true
+    }
+
+    /// True when an update is due after this many sealed packets.
+    pub(crate) fn update_is_due(&self, packets: u64) -> bool {
+        self.data
+            .as_ref()
+            .is_some_and(|data| data.sealed >= packets.min(data.local.confidentiality_limit() / 2))
+    }
+
+    /// The peer has acknowledged this packet number of the data space.
+    pub(crate) fn on_acked(&mut self, now: Instant, largest: u64) {
+        if let Some(data) = self.data.as_mut()
+            && data.confirmed_at.is_none()
+            && data.first_pn.is_some_and(|first| largest >= first)
+        {
+            data.confirmed_at = Some(now);
+        }
+    }
+
+    /// A packet did not open: counted against the AEAD's limit.
+    // spec: CON-45
+    pub(crate) fn on_forgery(&mut self) -> Result<(), TransportError> {
+        let Some(data) = self.data.as_mut() else { return Ok(()) };
+        data.forgeries = data.forgeries.saturating_add(1);
+        if data.forgeries >= data.remote.integrity_limit() / 2 {
+            let reason = "too many packets failed authentication";
+            return Err(TransportError::new(CloseCode::AEAD_LIMIT, reason));
+        }
+        Ok(())
+    }
+
+    /// True when the sealing limit is reached and no update can help in time.
+    // spec: CON-46
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.data.as_ref().is_some_and(|data| data.sealed >= data.local.confidentiality_limit())
+    }
+}
+
+impl Data {
+    fn step(&mut self, now: Instant, pn: u64, pto: Duration) {
+        let next = self.schedule.next();
+        let (local, remote) = core::mem::replace(&mut self.next, next);
+        self.local = local;
+        let old = core::mem::replace(&mut self.remote, remote);
+        self.previous = Some(Previous { remote: old, until: now + pto * 3, below_pn: pn });
+        self.phase = !self.phase;
+        self.sealed = 0;
+        self.first_pn = None;
+        self.confirmed_at = None;
+    }
+}

@@ -1,0 +1,226 @@
+//! From hello to oblivion: the states of a connection and the deadlines that belong to them.
+
+use core::time::Duration;
+
+use jsp_wire::{Instant, frame};
+
+use crate::error::TransportError;
+use crate::event::CloseReason;
+
+/// Where a connection stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Keys are being agreed.
+    Handshaking { deadline: Instant },
+    /// Both identities are settled.
+    Established,
+    /// We have closed: whatever comes is answered with CLOSE, more and more rarely.
+    Closing { until: Instant, answer: Answer },
+    /// The peer has closed, or there is nobody: nothing is sent any more.
+    Draining { until: Instant },
+    /// Nothing is left to be done.
+    Drained,
+}
+
+/// Whether a CLOSE is to be sent, and how many packets must come before the next one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Answer {
+    due: bool,
+    heard: u32,
+    next_at: u32,
+}
+
+/// What the CLOSE frame says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Farewell {
+    pub(crate) by_application: bool,
+    pub(crate) code: jsp_wire::CloseCode,
+    pub(crate) reason: Vec<u8>,
+}
+
+impl Farewell {
+    pub(crate) fn frame(&self) -> frame::Frame<'_> {
+        frame::Frame::Close(frame::Close {
+            by_application: self.by_application,
+            code: self.code,
+            reason: &self.reason,
+        })
+    }
+
+    pub(crate) fn from_error(error: &TransportError) -> Self {
+        Self { by_application: false, code: error.code, reason: error.reason.as_bytes().to_vec() }
+    }
+}
+
+/// State, idle clock and farewell of a connection.
+pub(crate) struct Lifecycle {
+    state: State,
+    farewell: Option<Farewell>,
+    idle_timeout: Option<Duration>,
+    keep_alive: Option<Duration>,
+    /// When something authentic last arrived, or the first packet since then was sent.
+    active_at: Instant,
+    /// Set by the first ack-eliciting packet sent after something arrived.
+    sent_since_heard: bool,
+    /// When something was last sent or heard: what keep-alive counts from.
+    busy_at: Instant,
+}
+
+impl Lifecycle {
+    pub(crate) fn new(
+        now: Instant,
+        handshake_timeout: Duration,
+        idle_timeout: Duration,
+        keep_alive: Option<Duration>,
+    ) -> Self {
+        Self {
+            state: State::Handshaking { deadline: now + handshake_timeout },
+            farewell: None,
+            idle_timeout: (!idle_timeout.is_zero()).then_some(idle_timeout),
+            keep_alive,
+            active_at: now,
+            sent_since_heard: false,
+            busy_at: now,
+        }
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Data may be sent and received.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Handshaking { .. } | State::Established)
+    }
+
+    pub(crate) fn is_established(&self) -> bool {
+        self.state == State::Established
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.state == State::Drained
+    }
+
+    /// The smaller of both sides' idle times holds.
+    // spec: CON-30
+    pub(crate) fn on_peer_idle_timeout(&mut self, milliseconds: u64) {
+        if milliseconds > 0 {
+            let peer = Duration::from_millis(milliseconds);
+            self.idle_timeout = Some(self.idle_timeout.map_or(peer, |own| own.min(peer)));
+        }
+    }
+
+    pub(crate) fn on_established(&mut self, now: Instant) {
+        if matches!(self.state, State::Handshaking { .. }) {
+            self.state = State::Established;
+            self.active_at = now;
+        }
+    }
+
+    /// Something authentic arrived.
+    pub(crate) fn on_received(&mut self, now: Instant) {
+        self.active_at = now;
+        self.busy_at = now;
+        self.sent_since_heard = false;
+        if let State::Closing { answer, .. } = &mut self.state {
+            answer.on_heard();
+        }
+    }
+
+    pub(crate) fn on_sent(&mut self, now: Instant, ack_eliciting: bool) {
+        if ack_eliciting {
+            self.busy_at = now;
+            if !self.sent_since_heard {
+                self.sent_since_heard = true;
+                self.active_at = now;
+            }
+        }
+    }
+
+    /// We close: the farewell is sent at once, and again in answer to what still comes.
+    // spec: CON-33
+    pub(crate) fn close(&mut self, now: Instant, farewell: Farewell, pto: Duration) {
+        if self.is_open() {
+            self.farewell = Some(farewell);
+            let answer = Answer { due: true, heard: 0, next_at: 1 };
+            self.state = State::Closing { until: now + pto * 3, answer };
+        }
+    }
+
+    /// The peer has closed.
+    // spec: CON-34
+    pub(crate) fn drain(&mut self, now: Instant, pto: Duration) {
+        if !matches!(self.state, State::Drained | State::Draining { .. }) {
+            self.state = State::Draining { until: now + pto * 3 };
+        }
+    }
+
+    /// Nobody is there any more: no last words.
+    pub(crate) fn vanish(&mut self) {
+        self.state = State::Drained;
+    }
+
+    /// The farewell, when it is due.
+    pub(crate) fn farewell(&self) -> Option<&Farewell> {
+        match &self.state {
+            State::Closing { answer, .. } if answer.due => self.farewell.as_ref(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn on_farewell_sent(&mut self) {
+        if let State::Closing { answer, .. } = &mut self.state {
+            answer.due = false;
+        }
+    }
+
+    /// When a PING keeps the connection alive.
+    // spec: CON-31
+    pub(crate) fn keep_alive_at(&self) -> Option<Instant> {
+        match (&self.state, self.keep_alive) {
+            (State::Established, Some(interval)) => Some(self.busy_at + interval),
+            _ => None,
+        }
+    }
+
+    /// A PING was asked for: the next one waits for another interval.
+    pub(crate) fn on_kept_alive(&mut self, now: Instant) {
+        self.busy_at = now;
+    }
+
+    /// The next deadline of the state. Silence is measured in idle time-outs, but never less than
+    /// three probe time-outs.
+    pub(crate) fn poll_timeout(&self, pto: Duration) -> Option<Instant> {
+        match &self.state {
+            State::Handshaking { deadline } => Some(*deadline),
+            State::Established => self.idle_timeout.map(|idle| self.active_at + idle.max(pto * 3)),
+            State::Closing { until, .. } | State::Draining { until } => Some(*until),
+            State::Drained => None,
+        }
+    }
+
+    /// Acts on a deadline that has passed; answers the reason when the connection is lost by it.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, pto: Duration) -> Option<CloseReason> {
+        if self.poll_timeout(pto).is_none_or(|deadline| now < deadline) {
+            return None;
+        }
+        let reason = match self.state {
+            State::Handshaking { .. } => Some(CloseReason::HandshakeTimeout),
+            State::Established => Some(CloseReason::IdleTimeout),
+            State::Closing { .. } | State::Draining { .. } | State::Drained => None,
+        };
+        self.state = State::Drained;
+        reason
+    }
+}
+
+impl Answer {
+    /// One answer for 1, 2, 4, 8 .. packets heard.
+    fn on_heard(&mut self) {
+        self.heard = self.heard.saturating_add(1);
+        if self.heard >= self.next_at {
+            self.due = true;
+            self.next_at = self.next_at.saturating_mul(2);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Door 6: a packet under construction. Frames go in, in order; what they were comes out as tokens.
+
+use jsp_wire::{Shape, Writer};
+
+use crate::token::Token;
+
+/// The payload of one packet while its frames are written.
+///
+/// `compose` hands it to each source of frames in turn. A source writes with [`PacketBuilder::writer`],
+/// then says what it wrote with [`PacketBuilder::push`]. A source that writes the only thing in the
+/// packet may choose a shape instead of a typed frame.
+pub(crate) struct PacketBuilder<'a> {
+    writer: Writer<'a>,
+    tokens: &'a mut Vec<Token>,
+    shape: Shape,
+    ack_eliciting: bool,
+    shapes_allowed: bool,
+}
+
+impl<'a> PacketBuilder<'a> {
+    /// A packet whose payload may fill `room`. Shapes exist in short-header packets only.
+    pub(crate) fn new(room: &'a mut [u8], tokens: &'a mut Vec<Token>, shapes_allowed: bool) -> Self {
+        tokens.clear();
+        Self {
+            writer: Writer::new(room),
+            tokens,
+            shape: Shape::Frames,
+            ack_eliciting: false,
+            shapes_allowed,
+        }
+    }
+
+    /// Where frames are written.
+    pub(crate) fn writer(&mut self) -> &mut Writer<'a> {
+        &mut self.writer
+    }
+
+    /// Bytes of payload that still fit.
+    pub(crate) fn remaining(&self) -> usize {
+        if self.is_closed() { 0 } else { self.writer.remaining() }
+    }
+
+    /// True while nothing has been written: only then may a source choose a shape.
+    pub(crate) fn may_shape(&self) -> bool {
+        self.shapes_allowed && self.writer.len() == 0
+    }
+
+    /// True once a shape says what the packet holds: nothing may follow.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shape != Shape::Frames
+    }
+
+    /// True while the packet holds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writer.len() == 0
+    }
+
+    /// Says that the payload is exactly what `shape` names.
+    pub(crate) fn set_shape(&mut self, shape: Shape) {
+        debug_assert!(self.shapes_allowed);
+        self.shape = shape;
+    }
+
+    /// Notes an ack-eliciting frame that was written.
+    pub(crate) fn push(&mut self, token: Token) {
+        self.ack_eliciting = true;
+        self.tokens.push(token);
+    }
+
+    /// Notes a frame that asks for no acknowledgement.
+    pub(crate) fn push_quiet(&mut self, token: Token) {
+        self.tokens.push(token);
+    }
+
+    /// Notes an ack-eliciting frame that nobody needs to hear about again (PING).
+    pub(crate) fn elicit_ack(&mut self) {
+        self.ack_eliciting = true;
+    }
+
+    /// True when a packet with what is written so far must be acknowledged.
+    pub(crate) fn is_ack_eliciting(&self) -> bool {
+        self.ack_eliciting
+    }
+
+    /// What was built: payload length, shape, and whether it asks for an acknowledgement.
+    pub(crate) fn finish(self) -> Built {
+        Built { len: self.writer.len(), shape: self.shape, ack_eliciting: self.ack_eliciting }
+    }
+}
+
+/// A payload that is complete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Built {
+    /// Bytes of payload.
+    pub(crate) len: usize,
+    /// What the payload is.
+    pub(crate) shape: Shape,
+    /// True when a packet with it must be acknowledged.
+    pub(crate) ack_eliciting: bool,
+}

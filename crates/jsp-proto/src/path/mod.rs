@@ -1,0 +1,137 @@
+//! The ways to the peer, each with what is measured on it.
+
+pub(crate) mod mtud;
+pub(crate) mod validation;
+
+use core::time::Duration;
+
+use jsp_wire::{Route, limits};
+
+use crate::config::TransportConfig;
+use crate::congestion::Congestion;
+use crate::pacer::Pacer;
+use crate::path::mtud::Mtud;
+use crate::path::validation::{Candidate, Responses};
+use crate::recovery::{DeliveryRate, EcnValidation, Rtt};
+use crate::spaces::NumberSpace;
+
+/// One way to the peer.
+pub(crate) struct Path {
+    pub(crate) route: Route,
+    pub(crate) rtt: Rtt,
+    pub(crate) congestion: Congestion,
+    pub(crate) pacer: Pacer,
+    pub(crate) delivery: DeliveryRate,
+    pub(crate) mtud: Mtud,
+    pub(crate) budget: Budget,
+    pub(crate) ecn: EcnValidation,
+    /// Numbers of the 1-RTT packets that travel this way.
+    pub(crate) numbers: NumberSpace,
+}
+
+impl Path {
+    pub(crate) fn new(route: Route, budget: Budget, config: &TransportConfig) -> Self {
+        Self {
+            route,
+            rtt: Rtt::new(config.rtt_initial),
+            congestion: Congestion::cubic(limits::MTU_BASE),
+            pacer: Pacer::new(),
+            delivery: DeliveryRate::default(),
+            mtud: Mtud::new(config.mtu_ceiling),
+            budget,
+            ecn: EcnValidation::new(),
+            numbers: NumberSpace::new(config.ack_delay_max),
+        }
+    }
+
+    /// Largest datagram that may be sent now, in bytes of UDP payload.
+    pub(crate) fn datagram_len_max(&self) -> usize {
+        self.mtud.current().min(self.budget.remaining())
+    }
+
+    /// Time after which silence is worth a probe, without back-off.
+    pub(crate) fn pto(&self, ack_delay_max: Duration) -> Duration {
+        self.rtt.pto_base(ack_delay_max)
+    }
+
+    /// The path leads elsewhere now: what was measured on it is forgotten, unless only the port
+    /// has changed, which is the same network behind another mapping.
+    // spec: CON-13
+    pub(crate) fn move_to(&mut self, route: Route, config: &TransportConfig) {
+        let same_host = match (self.route.remote(), route.remote()) {
+            (Some(old), Some(new)) => old.ip() == new.ip(),
+            _ => false,
+        };
+        self.route = route;
+        self.budget = Budget::Unlimited;
+        if !same_host {
+            self.rtt = Rtt::new(config.rtt_initial);
+            self.congestion = Congestion::cubic(limits::MTU_BASE);
+            self.pacer = Pacer::new();
+            self.delivery = DeliveryRate::default();
+            self.mtud = Mtud::new(config.mtu_ceiling);
+            self.ecn = EcnValidation::new();
+        }
+    }
+}
+
+/// How many bytes may go to an address that is not validated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Budget {
+    /// The address is proved.
+    Unlimited,
+    /// Bytes that may still be sent: three times what came.
+    Bytes(u64),
+}
+
+impl Budget {
+    /// The budget that `received` bytes buy.
+    // spec: CON-10
+    pub(crate) const fn for_received(received: usize) -> Self {
+        Self::Bytes((received as u64).saturating_mul(limits::AMPLIFICATION_FACTOR))
+    }
+
+    pub(crate) fn on_received(&mut self, bytes: usize) {
+        if let Self::Bytes(left) = self {
+            let more = (bytes as u64).saturating_mul(limits::AMPLIFICATION_FACTOR);
+            *left = left.saturating_add(more);
+        }
+    }
+
+    pub(crate) fn on_sent(&mut self, bytes: usize) {
+        if let Self::Bytes(left) = self {
+            *left = left.saturating_sub(bytes as u64);
+        }
+    }
+
+    pub(crate) const fn remaining(&self) -> usize {
+        match self {
+            Self::Unlimited => usize::MAX,
+            Self::Bytes(left) => *left as usize,
+        }
+    }
+}
+
+/// All paths of a connection: the one in use, one on trial, and answers owed to challenges.
+pub(crate) struct Paths {
+    pub(crate) active: Path,
+    pub(crate) candidate: Option<Box<Candidate>>,
+    pub(crate) responses: Responses,
+}
+
+impl Paths {
+    pub(crate) fn new(active: Path) -> Self {
+        Self { active, candidate: None, responses: Responses::default() }
+    }
+
+    /// Bytes came by this route: they buy budget there.
+    pub(crate) fn on_received(&mut self, route: &Route, bytes: usize) {
+        if self.active.route.same_peer(route) {
+            self.active.budget.on_received(bytes);
+        } else if let Some(candidate) = &mut self.candidate
+            && candidate.route.same_peer(route)
+        {
+            candidate.budget.on_received(bytes);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Door 3: may we send, where, and how much? The only place that consults congestion, pacing, the
+//! budget of an unproved address, and the path's MTU.
+
+use jsp_wire::Instant;
+
+use crate::path::Path;
+
+/// Smallest datagram worth building: a header, an ACK and a tag, in bytes.
+const DATAGRAM_LEN_MIN: usize = 64;
+
+/// What may be put into the next datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Permit {
+    /// Bytes that the datagram may have.
+    pub(crate) room: usize,
+    /// Whether it may hold what counts against congestion.
+    pub(crate) allowance: Allowance,
+}
+
+/// How far congestion control and pacing let us go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Allowance {
+    /// Anything.
+    Anything,
+    /// A probe: anything, although the window is full.
+    Probe,
+    /// Only what needs no acknowledgement: the window is full or the pacer waits.
+    AckOnly,
+}
+
+impl Allowance {
+    pub(crate) const fn allows_data(self) -> bool {
+        matches!(self, Self::Anything | Self::Probe)
+    }
+}
+
+/// Asks all who have a say; `None` when nothing at all may be sent on this path.
+pub(crate) fn permit(now: Instant, path: &mut Path, in_flight: u64, probe: bool) -> Option<Permit> {
+    let room = path.datagram_len_max();
+    if room < DATAGRAM_LEN_MIN {
+        return None;
+    }
+    let allowance = if probe {
+        Allowance::Probe
+    } else if in_flight.saturating_add(room as u64) > path.congestion.window() {
+        Allowance::AckOnly
+    } else {
+        let rate = path.congestion.pacing_rate(&path.rtt);
+        if path.pacer.permit(now, rate, room) >= room as u64 {
+            Allowance::Anything
+        } else {
+            Allowance::AckOnly
+        }
+    };
+    Some(Permit { room, allowance })
+}
+
+/// When the pacer lets the next datagram go.
+pub(crate) fn paced_until(now: Instant, path: &mut Path) -> Option<Instant> {
+    let rate = path.congestion.pacing_rate(&path.rtt);
+    path.pacer.next_release(now, rate, path.mtud.current())
+}

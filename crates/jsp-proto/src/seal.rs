@@ -1,0 +1,119 @@
+//! Doors 6 and 7: header, number, protection.
+
+use jsp_crypto::{DirectionKeys, HeaderKey, PacketKey};
+use jsp_wire::header::{self, LongFields, LongLayout, Protected};
+use jsp_wire::{CloseCode, Writer, limits};
+
+use crate::error::TransportError;
+use crate::packet::Built;
+
+/// Payload bytes that a packet must have so that header protection finds its sample, less the
+/// bytes of the packet number.
+const SAMPLED_LEN_MIN: usize = limits::SAMPLE_OFFSET;
+
+fn internal(_: impl Sized) -> TransportError {
+    TransportError::new(CloseCode::INTERNAL, "a packet could not be sealed")
+}
+
+/// A long header at the start of `packet`.
+pub(crate) fn write_long_header(
+    packet: &mut [u8],
+    fields: &LongFields<'_>,
+) -> Result<LongLayout, TransportError> {
+    fields.write(&mut Writer::new(packet)).map_err(internal)
+}
+
+/// Pads, completes and protects a packet with a long header; answers its length.
+pub(crate) fn seal_long(
+    packet: &mut [u8],
+    layout: LongLayout,
+    fields: &LongFields<'_>,
+    built: Built,
+    keys: &DirectionKeys,
+) -> Result<usize, TransportError> {
+    let header_len = layout.pn_offset.saturating_add(fields.pn_len);
+    let payload_len = built.len.max(SAMPLED_LEN_MIN.saturating_sub(fields.pn_len));
+    let sealed_len = payload_len.saturating_add(limits::TAG_LEN);
+    let end = header_len.saturating_add(sealed_len);
+    let packet = packet.get_mut(..end).ok_or(()).map_err(internal)?;
+    pad(packet, header_len.saturating_add(built.len), payload_len.saturating_sub(built.len));
+    header::patch_length(packet, layout, fields.pn_len.saturating_add(sealed_len))
+        .map_err(internal)?;
+    protect(packet, layout.pn_offset, header_len, fields.pn, &keys.packet, &keys.header)?;
+    Ok(end)
+}
+
+/// A short header at the start of `packet`; answers the offset of the packet number.
+pub(crate) fn write_short_header(
+    packet: &mut [u8],
+    fields: &ShortHeader<'_>,
+) -> Result<usize, TransportError> {
+    let ShortHeader { dcid, phase, pn, pn_len } = *fields;
+    let mut writer = Writer::new(packet);
+    header::write_short(&mut writer, dcid, jsp_wire::Shape::Frames, phase, pn, pn_len)
+        .map_err(internal)
+}
+
+/// What a short header says, before its shape is known.
+#[derive(Clone, Copy)]
+pub(crate) struct ShortHeader<'a> {
+    pub(crate) dcid: &'a jsp_wire::ConnectionId,
+    pub(crate) phase: bool,
+    pub(crate) pn: u64,
+    pub(crate) pn_len: usize,
+}
+
+/// Completes and protects a packet with a short header; answers its length.
+///
+/// A payload that is too short for the sample gets padding if it consists of frames, and else a
+/// longer packet number, because a shape says exactly what fills the packet.
+pub(crate) fn seal_short(
+    packet: &mut [u8],
+    fields: &ShortHeader<'_>,
+    built: Built,
+    key: &PacketKey,
+    header_key: &HeaderKey,
+) -> Result<usize, TransportError> {
+    let pn_offset = fields.dcid.len().saturating_add(1);
+    let mut header_len = pn_offset.saturating_add(fields.pn_len);
+    let mut payload_len = built.len;
+    let missing = SAMPLED_LEN_MIN.saturating_sub(fields.pn_len.saturating_add(built.len));
+    if missing > 0 && built.shape == jsp_wire::Shape::Frames {
+        pad(packet, header_len.saturating_add(built.len), missing);
+        payload_len = payload_len.saturating_add(missing);
+    } else if missing > 0 {
+        let old = header_len..header_len.saturating_add(built.len);
+        header_len = header_len.saturating_add(missing);
+        if header_len.saturating_add(built.len) > packet.len() {
+            return Err(internal(()));
+        }
+        packet.copy_within(old, header_len);
+        let pn_len = fields.pn_len.saturating_add(missing);
+        write_short_header(packet, &ShortHeader { pn_len, ..*fields })?;
+    }
+    let end = header_len.saturating_add(payload_len).saturating_add(limits::TAG_LEN);
+    let packet = packet.get_mut(..end).ok_or(()).map_err(internal)?;
+    header::patch_shape(packet, built.shape);
+    protect(packet, pn_offset, header_len, fields.pn, key, header_key)?;
+    Ok(end)
+}
+
+fn pad(packet: &mut [u8], from: usize, len: usize) {
+    if let Some(slot) = packet.get_mut(from..from.saturating_add(len)) {
+        slot.fill(0);
+    }
+}
+
+fn protect(
+    packet: &mut [u8],
+    pn_offset: usize,
+    header_len: usize,
+    pn: u64,
+    key: &PacketKey,
+    header_key: &HeaderKey,
+) -> Result<(), TransportError> {
+    let (header, payload) = packet.split_at_mut_checked(header_len).ok_or(()).map_err(internal)?;
+    key.seal_in_place(pn, header, payload).map_err(internal)?;
+    let sample = Protected::sample(packet, pn_offset).map_err(internal)?;
+    Protected::mask(packet, pn_offset, header_key.mask(&sample)).map_err(internal)
+}

@@ -1,0 +1,93 @@
+//! Packet number spaces: what was received, what was sent, and which number comes next.
+
+use core::time::Duration;
+
+use crate::ack::AckPolicy;
+use crate::keys::SpaceId;
+use crate::path::Path;
+use crate::recovery::Recovery;
+use crate::space::{PacketNumbers, ReplayWindow};
+
+/// One space, with both of its directions.
+pub(crate) struct NumberSpace {
+    pub(crate) window: ReplayWindow,
+    pub(crate) acks: AckPolicy,
+    pub(crate) numbers: PacketNumbers,
+    pub(crate) recovery: Recovery,
+}
+
+impl NumberSpace {
+    /// An empty space whose acknowledgements wait for `ack_delay_max` at most; zero for at once.
+    pub(crate) fn new(ack_delay_max: Duration) -> Self {
+        Self {
+            window: ReplayWindow::new(),
+            acks: AckPolicy::new(ack_delay_max),
+            numbers: PacketNumbers::new(),
+            recovery: Recovery::new(),
+        }
+    }
+}
+
+/// The spaces of the handshake, gone when their keys are.
+pub(crate) struct EarlySpaces {
+    initial: Option<Box<NumberSpace>>,
+    handshake: Option<Box<NumberSpace>>,
+}
+
+impl EarlySpaces {
+    pub(crate) fn new() -> Self {
+        let space = || Some(Box::new(NumberSpace::new(Duration::ZERO)));
+        Self { initial: space(), handshake: space() }
+    }
+
+    pub(crate) fn discard(&mut self, id: SpaceId) {
+        match id {
+            SpaceId::Initial => self.initial = None,
+            SpaceId::Handshake => self.handshake = None,
+            SpaceId::Data => {}
+        }
+    }
+
+    fn get(&self, id: SpaceId) -> Option<&NumberSpace> {
+        match id {
+            SpaceId::Initial => self.initial.as_deref(),
+            SpaceId::Handshake => self.handshake.as_deref(),
+            SpaceId::Data => None,
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, id: SpaceId) -> Option<&mut NumberSpace> {
+        match id {
+            SpaceId::Initial => self.initial.as_deref_mut(),
+            SpaceId::Handshake => self.handshake.as_deref_mut(),
+            SpaceId::Data => None,
+        }
+    }
+
+    /// Bytes in flight of both.
+    pub(crate) fn bytes_in_flight(&self) -> u64 {
+        [&self.initial, &self.handshake]
+            .into_iter()
+            .flatten()
+            .map(|space| space.recovery.bytes_in_flight())
+            .sum()
+    }
+}
+
+/// The space with this id: the handshake's are the connection's, the data's is the path's.
+pub(crate) fn select<'a>(
+    id: SpaceId,
+    early: &'a mut EarlySpaces,
+    path: &'a mut Path,
+) -> Option<&'a mut NumberSpace> {
+    if id == SpaceId::Data { Some(&mut path.numbers) } else { early.get_mut(id) }
+}
+
+/// The same, to look only.
+pub(crate) fn view<'a>(
+    id: SpaceId,
+    early: &'a EarlySpaces,
+    path: &'a Path,
+) -> Option<&'a NumberSpace> {
+    if id == SpaceId::Data { Some(&path.numbers) } else { early.get(id) }
+}

@@ -1,0 +1,39 @@
+//! Counters and measurements that the application can read.
+
+use core::time::Duration;
+
+/// Traffic of a connection since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Bytes of UDP payload sent.
+    pub bytes_sent: u64,
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Bytes of UDP payload received.
+    pub bytes_received: u64,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets held lost.
+    pub packets_lost: u64,
+}
+
+/// A snapshot of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectionStats {
+    /// Counters.
+    pub traffic: Traffic,
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Smallest round-trip time seen.
+    pub rtt_min: Duration,
+    /// Bytes that may be in flight.
+    pub congestion_window: u64,
+    /// Bytes that are in flight.
+    pub bytes_in_flight: u64,
+    /// Largest datagram, in bytes of UDP payload.
+    pub datagram_len: usize,
+    /// Bytes of application data held in buffers, both directions.
+    pub buffered: u64,
+}

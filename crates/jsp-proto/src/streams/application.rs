@@ -1,0 +1,325 @@
+//! Door 1: what the application calls. Every method either takes all or nothing, and none blocks.
+
+use bytes::Bytes;
+use jsp_wire::{Class, Framing, Instant, Open, StreamId};
+
+use super::config::{self, Message, Received, StreamConfig, StreamInfo};
+use super::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING};
+use super::rate::RateCap;
+use super::send_bytes::SendBytes;
+use super::send_messages::{SendMessages, SendScope};
+use super::stream::{RecvBody, RecvPhase, SendBody, SendPhase, Stream, owed};
+use super::table::Key;
+use super::{Streams, opening};
+use crate::error::{OpenError, RecvError, SendError};
+
+impl Streams {
+    /// Opens a stream. The peer hears of it with its first data, or with the next packet.
+    pub(crate) fn open(&mut self, now: Instant, config: StreamConfig) -> Result<StreamId, OpenError> {
+        if self.is_closed {
+            return Err(OpenError::Closed);
+        }
+        let params = opening::encode(&config)?;
+        // spec: STR-2
+        if self.local_streams.next >= self.local_streams.limit {
+            self.local_streams.refused = true;
+            return Err(OpenError::LimitReached);
+        }
+        let id = self.local_id(self.local_streams.next);
+        self.local_streams.next += 1;
+        let mut stream = self.blank(id, config.profile(), true, params);
+        stream.weight = config.weight;
+        stream.rate = config.rate_cap.map(|rate| Box::new(RateCap::new(rate)));
+        stream.send_buffer = config.send_buffer as u64;
+        if let config::Delivery::Partial { retransmits, lifetime } = config.delivery {
+            stream.lifetime = lifetime;
+            stream.retransmits = retransmits;
+        }
+        let key = self.table.insert(stream);
+        self.owe(key, owed::OPEN);
+        self.refresh(now, key);
+        Ok(id)
+    }
+
+    /// Queues a message; its number in the stream.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        message: Message,
+    ) -> Result<u64, SendError> {
+        let len_max = self.peer_message_len_max();
+        if self.is_closed {
+            return Err(SendError::Closed);
+        }
+        let Some((key, stream)) = self.table.find(id) else { return Err(SendError::Closed) };
+        check_sending(stream)?;
+        if !stream.has_messages() {
+            return Err(SendError::WrongFraming);
+        }
+        let len = message.payload.len() as u64;
+        // spec: STR-16
+        if len > len_max {
+            return Err(SendError::TooLarge { len, max: len_max });
+        }
+        if matches!(stream.send.body, SendBody::Idle) {
+            let messages = SendMessages::new(stream.profile.delivery);
+            stream.send.body = SendBody::Messages(Box::new(messages));
+        }
+        let waiting = stream.waiting();
+        let SendBody::Messages(messages) = &mut stream.send.body else {
+            return Err(SendError::WrongFraming);
+        };
+        // A message larger than the buffer is taken when the buffer is empty.
+        if messages.is_full() || (waiting > 0 && waiting + len > stream.send_buffer) {
+            stream.send.wants_room = true;
+            return Err(SendError::WouldBlock);
+        }
+        let (credit, events) = (&mut self.credit, &mut self.events);
+        let mut scope = SendScope { now, stream: id, credit, events };
+        let number = messages.push(message, stream.lifetime, stream.retransmits, &mut scope);
+        let (drop_order, in_line) = (messages.wants_skip(), stream.in_line);
+        let expires = messages.expiry() < stream.armed;
+        if drop_order || expires || !in_line {
+            self.refresh(now, key);
+        }
+        Ok(number)
+    }
+
+    fn peer_message_len_max(&self) -> u64 {
+        let told = self.peer.map_or(0, |peer| peer.message_len_max);
+        told.clamp(MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING)
+    }
+
+    /// Queues bytes; how many were taken.
+    pub(crate) fn write_bytes(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        mut data: Bytes,
+    ) -> Result<usize, SendError> {
+        if self.is_closed {
+            return Err(SendError::Closed);
+        }
+        let Some((key, stream)) = self.table.find(id) else { return Err(SendError::Closed) };
+        check_sending(stream)?;
+        if stream.has_messages() {
+            return Err(SendError::WrongFraming);
+        }
+        if data.is_empty() {
+            return Ok(0);
+        }
+        if matches!(stream.send.body, SendBody::Idle) {
+            stream.send.body = SendBody::Bytes(Box::default());
+        }
+        let SendBody::Bytes(bytes) = &mut stream.send.body else {
+            return Err(SendError::WrongFraming);
+        };
+        let room = stream.send_buffer.max(1).saturating_sub(bytes.unsent());
+        if room == 0 {
+            stream.send.wants_room = true;
+            return Err(SendError::WouldBlock);
+        }
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        if data.len() > room {
+            data.truncate(room);
+            stream.send.wants_room = true;
+        }
+        let taken = data.len();
+        SendBytes::push(bytes, data);
+        self.line_up(now, key);
+        Ok(taken)
+    }
+
+    /// Ends the sending half after what is queued.
+    pub(crate) fn finish(&mut self, now: Instant, id: StreamId) -> Result<(), SendError> {
+        let Some((key, stream)) = self.table.find(id) else { return Err(SendError::Closed) };
+        // spec: STR-4
+        if id == StreamId::SIGNALLING {
+            return Err(SendError::Closed);
+        }
+        check_sending(stream)?;
+        stream.send.phase = SendPhase::Finishing;
+        self.refresh(now, key);
+        Ok(())
+    }
+
+    /// Abandons the sending half. Does nothing on a stream that has none, and on stream 0.
+    pub(crate) fn reset(&mut self, now: Instant, id: StreamId, code: u64) {
+        if let Some((key, stream)) = self.table.find(id)
+            && id != StreamId::SIGNALLING
+            && matches!(stream.send.phase, SendPhase::Open | SendPhase::Finishing)
+        {
+            self.start_reset(now, key, code);
+        }
+    }
+
+    // spec: STR-26
+    pub(super) fn start_reset(&mut self, now: Instant, key: Key, code: u64) {
+        let Some(stream) = self.table.get_mut(key) else { return };
+        stream.send.phase =
+            SendPhase::Reset { code: code.min(jsp_wire::varint::MAX), quiet: false };
+        stream.owes &= !(owed::SKIP | owed::FINISH | owed::BLOCKED | owed::OPEN);
+        match &mut stream.send.body {
+            SendBody::Idle => {}
+            SendBody::Bytes(bytes) => bytes.abandon(),
+            SendBody::Messages(messages) => {
+                let (credit, events) = (&mut self.credit, &mut self.events);
+                messages.abandon(&mut SendScope { now, stream: stream.id, credit, events });
+            }
+        }
+        self.owe(key, owed::RESET);
+        self.unblock(now);
+    }
+
+    /// Tells the peer that nobody will read the stream; what arrives is dropped from here on.
+    pub(crate) fn stop(&mut self, now: Instant, id: StreamId, code: u64) {
+        if id == StreamId::SIGNALLING {
+            return;
+        }
+        let Some((key, stream)) = self.table.find(id) else { return };
+        match stream.recv.phase {
+            RecvPhase::Open => {}
+            RecvPhase::Reset { .. } => {
+                stream.recv.phase = RecvPhase::Closed;
+                self.free_if_over(key);
+                return;
+            }
+            _ => return,
+        }
+        stream.recv.phase = RecvPhase::Stopped { code: code.min(jsp_wire::varint::MAX) };
+        match &mut stream.recv.body {
+            RecvBody::Idle => {}
+            RecvBody::Bytes(bytes) => bytes.drop_ready(),
+            RecvBody::Messages(messages) => messages.drop_ready(),
+        }
+        if !stream.recv.has_end() {
+            self.owe(key, owed::STOP);
+        }
+        // Nothing was received beyond the credit, so this cannot fail.
+        drop(self.account(now, key));
+        self.close_if_read(key);
+        self.free_if_over(key);
+    }
+
+    /// The next stream that the peer opened.
+    pub(crate) fn accept(&mut self) -> Option<StreamId> {
+        self.accept.pop_front()
+    }
+
+    /// The next message; `None` when there is none now.
+    pub(crate) fn recv(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+    ) -> Result<Option<Received>, RecvError> {
+        let Some((key, stream)) = self.table.find(id) else { return Err(RecvError::Closed) };
+        if !stream.has_messages() {
+            return Err(RecvError::WrongFraming);
+        }
+        stream.recv.told_readable = false;
+        if let Some(end) = self.read_end(key) {
+            return Err(end);
+        }
+        let Some(stream) = self.table.get_mut(key) else { return Err(RecvError::Closed) };
+        let received = match &mut stream.recv.body {
+            RecvBody::Messages(messages) => messages.recv(),
+            _ => None,
+        };
+        if received.is_some() {
+            self.note_read(now, key);
+        }
+        Ok(received)
+    }
+
+    /// The next bytes, `max` at most; `None` when there are none now.
+    pub(crate) fn read(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        max: usize,
+    ) -> Result<Option<Bytes>, RecvError> {
+        let Some((key, stream)) = self.table.find(id) else { return Err(RecvError::Closed) };
+        if stream.has_messages() {
+            return Err(RecvError::WrongFraming);
+        }
+        stream.recv.told_readable = false;
+        if let Some(end) = self.read_end(key) {
+            return Err(end);
+        }
+        let Some(stream) = self.table.get_mut(key) else { return Err(RecvError::Closed) };
+        let data = match &mut stream.recv.body {
+            RecvBody::Bytes(bytes) if max > 0 => bytes.read(max),
+            _ => None,
+        };
+        if data.is_some() {
+            self.note_read(now, key);
+        }
+        Ok(data)
+    }
+
+    /// Why nothing can be read, if so. Reading a reset settles it.
+    fn read_end(&mut self, key: Key) -> Option<RecvError> {
+        let stream = self.table.get_mut(key)?;
+        match stream.recv.phase {
+            RecvPhase::Open => None,
+            RecvPhase::Reset { code } => {
+                stream.recv.phase = RecvPhase::Closed;
+                self.free_if_over(key);
+                Some(RecvError::Reset(code))
+            }
+            RecvPhase::Absent | RecvPhase::Stopped { .. } | RecvPhase::Closed => {
+                Some(RecvError::Closed)
+            }
+        }
+    }
+
+    fn note_read(&mut self, now: Instant, key: Key) {
+        // Reading only frees credit, so this cannot fail.
+        drop(self.account(now, key));
+        self.close_if_read(key);
+        self.free_if_over(key);
+    }
+
+    /// The application has taken the message `number` and all before it; the peer is told.
+    pub(crate) fn consumed(&mut self, id: StreamId, number: u64) {
+        let Some((key, stream)) = self.table.find(id) else { return };
+        let expected = match &stream.recv.body {
+            RecvBody::Messages(messages) => messages.expected(),
+            _ => return,
+        };
+        let below = number.saturating_add(1).min(expected);
+        if below > stream.recv.consumed_below {
+            stream.recv.consumed_below = below;
+            self.owe(key, owed::CONSUMED);
+        }
+    }
+
+    /// Changes the class and the weight of our sending half.
+    pub(crate) fn set_priority(&mut self, now: Instant, id: StreamId, class: Class, weight: u8) {
+        if let Some((key, stream)) = self.table.find(id) {
+            stream.class = class;
+            stream.weight = weight.max(1);
+            self.line_up(now, key);
+        }
+    }
+
+    /// What the stream said about itself when it opened.
+    pub(crate) fn info(&self, id: StreamId) -> Option<StreamInfo> {
+        let stream = self.table.get(self.table.key(id)?)?;
+        Some(opening::info(&Open { profile: stream.profile, params: &stream.opening }))
+    }
+}
+
+fn check_sending(stream: &Stream) -> Result<(), SendError> {
+    match stream.send.phase {
+        SendPhase::Open => Ok(()),
+        SendPhase::Reset { code, quiet: false } => Err(SendError::Stopped(code)),
+        _ => Err(SendError::Closed),
+    }
+}
+
+/// The framing that a body of bytes or messages has.
+pub(super) const fn is_bytes(framing: Framing) -> bool {
+    matches!(framing, Framing::Bytes)
+}

@@ -1,0 +1,279 @@
+//! What the application says about a stream and about a single message.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+use jsp_wire::frame::{Attributes, Kind};
+use jsp_wire::stream::{Class, Framing, Profile};
+
+/// How hard the transport tries to deliver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// Until it arrives or the stream is reset.
+    Reliable,
+    /// Until either bound is reached; without any bound this is the same as reliable.
+    Partial {
+        /// How often a lost piece is sent again at most.
+        retransmits: Option<u32>,
+        /// How long after the call to `send` a message is worth sending.
+        lifetime: Option<Duration>,
+    },
+    /// Each piece is sent once.
+    Unreliable,
+}
+
+/// Whether the transport protects a stream with forward error correction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FecPolicy {
+    /// As the network asks for it.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// Always, with this many percent of repair.
+    Fixed(u8),
+}
+
+/// How a stream behaves. Start from a preset and change what differs.
+///
+/// Both directions of a bidirectional stream have the same framing, delivery, order and class; the
+/// rest is each sender's own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StreamConfig {
+    /// Bytes or messages. Byte streams are always reliable and ordered.
+    pub framing: Framing,
+    /// How hard to try.
+    pub delivery: Delivery,
+    /// Deliver in the order of sending. For unreliable messages: drop what is older than delivered.
+    pub ordered: bool,
+    /// Priority class.
+    pub class: Class,
+    /// Share inside the class, 1 to 255.
+    pub weight: u8,
+    /// Most bytes per second that the stream may send; `None` for no cap.
+    pub rate_cap: Option<u64>,
+    /// Only the opener sends.
+    pub unidirectional: bool,
+    /// What the stream is for; told to the accepting side. At most 255 bytes of UTF-8.
+    pub label: String,
+    /// Media type of the content, told to the accepting side.
+    pub content_type: Option<String>,
+    /// Forward error correction.
+    pub fec: FecPolicy,
+    /// Bytes that may wait in the send buffer before `send` and `write` say that they would block.
+    pub send_buffer: usize,
+}
+
+impl StreamConfig {
+    /// A reliable stream of bytes.
+    pub fn bytes() -> Self {
+        Self {
+            framing: Framing::Bytes,
+            delivery: Delivery::Reliable,
+            ordered: true,
+            class: Class::Interactive,
+            weight: 16,
+            rate_cap: None,
+            unidirectional: false,
+            label: String::new(),
+            content_type: None,
+            fec: FecPolicy::Auto,
+            send_buffer: 1 << 20,
+        }
+    }
+
+    /// Reliable ordered messages.
+    pub fn messages() -> Self {
+        Self { framing: Framing::Messages, ..Self::bytes() }
+    }
+
+    /// Voice: unreliable messages, never older than heard, before all but signalling.
+    pub fn voice() -> Self {
+        Self {
+            delivery: Delivery::Unreliable,
+            class: Class::RealTime,
+            weight: 64,
+            send_buffer: 64 << 10,
+            ..Self::messages()
+        }
+    }
+
+    /// Video: unordered messages that are worth sending for 150 ms.
+    pub fn video() -> Self {
+        Self {
+            delivery: Delivery::Partial {
+                retransmits: None,
+                lifetime: Some(Duration::from_millis(150)),
+            },
+            ordered: false,
+            class: Class::RealTime,
+            weight: 16,
+            send_buffer: 4 << 20,
+            ..Self::messages()
+        }
+    }
+
+    /// Chat: reliable ordered messages.
+    pub fn chat() -> Self {
+        Self::messages()
+    }
+
+    /// Telemetry: unordered messages, sent again at most once and for two seconds.
+    pub fn telemetry() -> Self {
+        Self {
+            delivery: Delivery::Partial {
+                retransmits: Some(1),
+                lifetime: Some(Duration::from_secs(2)),
+            },
+            ordered: false,
+            weight: 8,
+            send_buffer: 256 << 10,
+            ..Self::messages()
+        }
+    }
+
+    /// A file: a reliable stream of bytes that takes what the others leave.
+    pub fn file() -> Self {
+        Self { class: Class::Scavenger, fec: FecPolicy::Off, ..Self::bytes() }
+    }
+
+    /// The same stream under another label.
+    pub fn labelled(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// What the receiver must know, as the wire carries it.
+    pub fn profile(&self) -> Profile {
+        Profile {
+            framing: self.framing,
+            delivery: match self.delivery {
+                Delivery::Reliable => jsp_wire::Delivery::Reliable,
+                Delivery::Partial { .. } => jsp_wire::Delivery::Partial,
+                Delivery::Unreliable => jsp_wire::Delivery::Unreliable,
+            },
+            ordered: self.ordered,
+            class: self.class,
+            unidirectional: self.unidirectional,
+        }
+    }
+}
+
+/// A message to be sent.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Message {
+    /// The content.
+    pub payload: Bytes,
+    /// What the message says about itself.
+    pub attributes: Attributes,
+    /// Worth sending for this long, instead of what the stream says. On a reliable stream ignored.
+    pub lifetime: Option<Duration>,
+    /// Sent again at most this often, instead of what the stream says.
+    pub retransmits: Option<u32>,
+    /// A newer message with the same key makes an older one that has not arrived worthless.
+    pub supersede_key: Option<u64>,
+    /// Report the message's fate as an event.
+    pub want_fate: bool,
+}
+
+impl Message {
+    /// Bytes.
+    pub fn binary(payload: impl Into<Bytes>) -> Self {
+        Self { payload: payload.into(), ..Self::default() }
+    }
+
+    /// Text.
+    pub fn text(text: impl Into<String>) -> Self {
+        let mut message = Self::binary(text.into().into_bytes());
+        message.attributes.text = true;
+        message
+    }
+
+    /// The same message as metadata or signalling.
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.attributes.kind = kind;
+        self
+    }
+
+    /// The same message, worth sending for `lifetime`.
+    pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = Some(lifetime);
+        self
+    }
+}
+
+/// A message that has arrived.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// Its number in the stream, counting from 0.
+    pub number: u64,
+    /// The content.
+    pub payload: Bytes,
+    /// What the message says about itself.
+    pub attributes: Attributes,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum MessageFate {
+    /// The peer's transport has all of it.
+    Acknowledged,
+    /// Its lifetime ended first.
+    Expired,
+    /// A newer message with its key took its place.
+    Superseded,
+    /// The network lost it and its retransmissions are used up.
+    Lost,
+    /// The stream was reset or stopped, or the connection ended, first.
+    Abandoned,
+}
+
+/// What a stream said about itself when it opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StreamInfo {
+    /// Framing, delivery, order, class and direction.
+    pub profile: Profile,
+    /// What the stream is for.
+    pub label: String,
+    /// Media type of the content.
+    pub content_type: Option<String>,
+}
+
+/// What the streams of a connection may take. Each value is clamped to what the protocol allows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StreamLimits {
+    /// Credit of all the peer's streams together at the start, in bytes.
+    pub data_window: u64,
+    /// What that credit may grow to, in bytes.
+    pub data_window_max: u64,
+    /// Credit of each stream of the peer at the start, in bytes.
+    pub stream_window: u64,
+    /// What that credit may grow to, in bytes.
+    pub stream_window_max: u64,
+    /// Streams that the peer may have open at once; at most 2^20.
+    pub streams_max: u64,
+    /// Largest message that is accepted, in bytes; at least 65,536 and at most 2^30.
+    pub message_len_max: u64,
+    /// Unread bytes that are kept of one unreliable stream; older messages are dropped first.
+    pub unreliable_buffer: u64,
+    /// Bytes that may wait in the send buffer of a stream that the peer opened.
+    pub send_buffer: usize,
+    /// A random number, so that no peer can choose stream ids that collide in our table.
+    pub hash_key: u64,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            data_window: 1536 << 10,
+            data_window_max: 48 << 20,
+            stream_window: 1 << 20,
+            stream_window_max: 32 << 20,
+            streams_max: 1024,
+            message_len_max: 16 << 20,
+            unreliable_buffer: 1 << 20,
+            send_buffer: 1 << 20,
+            hash_key: 0,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! How a stream opens: from the application's configuration to the parameters on the wire, and back.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+use jsp_wire::stream::open_id;
+use jsp_wire::{Delivery, Framing, Full, Open, Writer, limits, tlv};
+
+use super::config::{self, FecPolicy, StreamConfig, StreamInfo};
+use crate::error::OpenError;
+
+/// Longest content type, in bytes: RFC 6838, section 4.2 allows 127 for each of its two names.
+const CONTENT_TYPE_LEN_MAX: usize = 255;
+
+/// Room for all parameters of an opening, in bytes: label, content type, and a few numbers.
+const PARAMS_LEN_MAX: usize = limits::LABEL_LEN_MAX + CONTENT_TYPE_LEN_MAX + 96;
+
+/// Weight of a stream that does not tell one.
+pub(super) const WEIGHT_DEFAULT: u8 = 16;
+
+/// The parameters of an opening.
+// spec: STR-3
+pub(super) fn encode(config: &StreamConfig) -> Result<Bytes, OpenError> {
+    let content_type_len = config.content_type.as_ref().map_or(0, String::len);
+    if !config.profile().is_valid()
+        || config.weight == 0
+        || config.label.len() > limits::LABEL_LEN_MAX
+        || content_type_len > CONTENT_TYPE_LEN_MAX
+    {
+        return Err(OpenError::InvalidConfig);
+    }
+    let mut room = [0u8; PARAMS_LEN_MAX];
+    let mut writer = Writer::new(&mut room);
+    write(config, &mut writer).map_err(|Full| OpenError::InvalidConfig)?;
+    Ok(match writer.written() {
+        [] => Bytes::new(),
+        params => Bytes::copy_from_slice(params),
+    })
+}
+
+fn write(config: &StreamConfig, writer: &mut Writer<'_>) -> Result<(), Full> {
+    if !config.label.is_empty() {
+        tlv::write(writer, open_id::LABEL, config.label.as_bytes())?;
+    }
+    if config.weight != WEIGHT_DEFAULT {
+        tlv::write_varint(writer, open_id::WEIGHT, config.weight.into())?;
+    }
+    if let Some(rate) = config.rate_cap {
+        tlv::write_varint(writer, open_id::RATE_CAP, rate.min(jsp_wire::varint::MAX))?;
+    }
+    if let config::Delivery::Partial { retransmits, lifetime } = config.delivery {
+        if let Some(lifetime) = lifetime {
+            let ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+            tlv::write_varint(writer, open_id::LIFETIME_MS, ms.min(jsp_wire::varint::MAX))?;
+        }
+        if let Some(retransmits) = retransmits {
+            tlv::write_varint(writer, open_id::RETRANSMITS_MAX, retransmits.into())?;
+        }
+    }
+    match config.fec {
+        FecPolicy::Auto => {}
+        FecPolicy::Off => tlv::write_varint(writer, open_id::FEC, 1)?,
+        FecPolicy::Fixed(percent) => {
+            tlv::write_varint(writer, open_id::FEC, 2 + u64::from(percent))?;
+        }
+    }
+    match &config.content_type {
+        Some(name) => tlv::write(writer, open_id::CONTENT_TYPE, name.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// What the accepting side's own sending half takes from the opening.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) weight: u8,
+    pub(super) rate_cap: Option<u64>,
+    pub(super) lifetime: Option<Duration>,
+    pub(super) retransmits: Option<u32>,
+}
+
+/// Reads the numbers of an opening; values out of range count as absent.
+pub(super) fn decode(open: &Open<'_>) -> Asked {
+    if open.params.is_empty() {
+        let (rate_cap, lifetime, retransmits) = (None, None, None);
+        return Asked { weight: WEIGHT_DEFAULT, rate_cap, lifetime, retransmits };
+    }
+    let weight = open.param_varint(open_id::WEIGHT).and_then(|weight| u8::try_from(weight).ok());
+    let retransmits = open.param_varint(open_id::RETRANSMITS_MAX);
+    Asked {
+        weight: weight.filter(|weight| *weight > 0).unwrap_or(WEIGHT_DEFAULT),
+        rate_cap: open.param_varint(open_id::RATE_CAP).filter(|rate| *rate > 0),
+        lifetime: open.param_varint(open_id::LIFETIME_MS).map(Duration::from_millis),
+        retransmits: retransmits.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+    }
+}
+
+/// What the application may know of an opening. Labels that are not UTF-8 are shown as far as they
+/// can be.
+pub(super) fn info(open: &Open<'_>) -> StreamInfo {
+    let text = |id| open.param(id).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    StreamInfo {
+        profile: open.profile,
+        label: text(open_id::LABEL).unwrap_or_default(),
+        content_type: text(open_id::CONTENT_TYPE),
+    }
+}
+
+/// True when the sending half needs credit.
+pub(super) fn is_credited(framing: Framing, delivery: Delivery) -> bool {
+    framing == Framing::Bytes || delivery != Delivery::Unreliable
+}

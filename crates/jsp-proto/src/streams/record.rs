@@ -1,0 +1,105 @@
+//! One message on its way out.
+
+use bytes::Bytes;
+use jsp_wire::Instant;
+use jsp_wire::frame::Attributes;
+
+use super::credit::MESSAGE_COST;
+use super::ranges::RangeSet;
+
+/// A message between `send` and its fate.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) payload: Bytes,
+    pub(super) attributes: Attributes,
+    /// Worth nothing after this.
+    pub(super) expires: Instant,
+    /// What the real-time class sorts by.
+    pub(super) due: Instant,
+    pub(super) key: Option<u64>,
+    /// Bytes of the message; the payload itself is dropped when the fate is known.
+    pub(super) len: u32,
+    /// Bytes that were sent at least once.
+    pub(super) sent: u32,
+    /// How often a lost piece may go again.
+    pub(super) retransmits_max: u32,
+    pub(super) want_fate: bool,
+    /// Some of it was sent, or all of an empty message.
+    pub(super) started: bool,
+    /// Its fate is known.
+    pub(super) done: bool,
+    /// Its fate is that it will not come.
+    pub(super) given_up: bool,
+    /// A newer message with its key exists: if lost, it stays lost.
+    pub(super) superseded: bool,
+    /// For messages of several pieces, once one of them is acknowledged or lost.
+    pub(super) pieces: Option<Box<Pieces>>,
+}
+
+/// What became of the pieces of a message.
+#[derive(Default, Debug)]
+pub(super) struct Pieces {
+    acked: RangeSet,
+    acked_bytes: u64,
+    /// Lost pieces and how often each was lost; kept only where that is limited.
+    losses: Vec<(u32, u32, u32)>,
+}
+
+impl Record {
+    /// Credit that the message has used.
+    pub(super) fn cost(&self) -> u64 {
+        if self.started { MESSAGE_COST + u64::from(self.sent) } else { 0 }
+    }
+
+    /// All of it was sent at least once.
+    pub(super) fn is_sent(&self) -> bool {
+        self.started && self.sent == self.len
+    }
+
+    /// The peer has a piece; true when it now has the whole message.
+    pub(super) fn acked(&mut self, offset: u32, len: u32) -> bool {
+        if offset == 0 && len == self.len {
+            return true;
+        }
+        let pieces = self.pieces.get_or_insert_default();
+        let start = u64::from(offset);
+        pieces.acked_bytes += pieces.acked.insert(start, start + u64::from(len));
+        pieces.acked_bytes >= u64::from(self.len)
+    }
+
+    /// A piece was lost; true when it may go again.
+    pub(super) fn may_repeat(&mut self, offset: u32, len: u32) -> bool {
+        if self.retransmits_max == u32::MAX {
+            return true;
+        }
+        let end = offset.saturating_add(len);
+        let pieces = self.pieces.get_or_insert_default();
+        let before = pieces
+            .losses
+            .iter()
+            .filter(|(start, stop, _)| *start <= offset && end <= *stop)
+            .map(|(_, _, times)| *times)
+            .max()
+            .unwrap_or(0);
+        if before >= self.retransmits_max {
+            return false;
+        }
+        match pieces.losses.iter_mut().find(|(start, stop, _)| *start == offset && *stop == end) {
+            Some(loss) => loss.2 = before + 1,
+            None => pieces.losses.push((offset, end, before + 1)),
+        }
+        true
+    }
+
+    /// The first part of a piece that the peer is not known to have.
+    pub(super) fn missing(&self, offset: u32, len: u32) -> Option<(u32, u32)> {
+        let Some(pieces) = &self.pieces else { return Some((offset, len)) };
+        if len == 0 {
+            return Some((offset, len));
+        }
+        let start = u64::from(offset);
+        let (from, to) = pieces.acked.first_missing(start, start + u64::from(len))?;
+        // Both lie inside the piece, whose ends are 32 bits.
+        Some((from as u32, (to - from) as u32))
+    }
+}

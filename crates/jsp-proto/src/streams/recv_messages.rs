@@ -1,0 +1,544 @@
+//! The receiving half of a message stream: which numbers are settled, which messages are on their
+//! way together, which wait for their turn or to be read.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use jsp_wire::frame::{Attributes, MessageFrame, Skip};
+use jsp_wire::{CloseCode, Delivery};
+
+use crate::error::TransportError;
+
+use super::config::Received;
+use super::credit::{MESSAGE_COST, NUMBER_REACH};
+use super::gaps::{COPY_BELOW, Gaps};
+
+/// Marks a number whose message is complete; the other bits hold its cost.
+const COMPLETE: u32 = 1 << 31;
+
+/// Numbers below the highest that an unreliable stream still takes, in messages.
+const UNRELIABLE_REACH: u64 = 1024;
+
+/// Unreliable messages that may be incomplete at once.
+const UNRELIABLE_PARTIAL_MAX: usize = 64;
+
+/// Beyond this many unread messages, small ones are copied, so that they pin no datagrams.
+const UNREAD_SHARED_MAX: usize = 16;
+
+/// First allocation for a message of several pieces, in bytes.
+const ASSEMBLY_START: usize = 16 << 10;
+
+/// What the records of messages may take together, over all streams of a connection.
+#[derive(Debug)]
+pub(super) struct Overhead {
+    /// Numbers above the lowest open one of their streams.
+    pub(super) numbers: u64,
+    /// Pieces that arrived before what stands in front of them.
+    pub(super) pieces: u64,
+}
+
+/// Numbers that all streams of a connection may keep: a second of a million messages per second.
+const NUMBERS_MAX: u64 = 1 << 20;
+
+/// Out-of-order pieces that all streams of a connection may keep.
+const PIECES_MAX: u64 = 1 << 16;
+
+impl Overhead {
+    // spec: STR-17
+    pub(super) fn check(&self) -> Result<(), TransportError> {
+        if self.numbers > NUMBERS_MAX || self.pieces > PIECES_MAX {
+            return Err(TransportError::new(
+                CloseCode::EXCESSIVE_LOAD,
+                "too many pieces arrived out of order",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Partial {
+    number: u64,
+    total: u64,
+    attributes: Attributes,
+    /// The contiguous start.
+    start: BytesMut,
+    gaps: Gaps,
+}
+
+impl Partial {
+    /// Takes a fragment; how many of its bytes were new.
+    fn insert(&mut self, offset: u64, data: Bytes) -> u64 {
+        let base = self.start.len() as u64;
+        let end = offset.saturating_add(data.len() as u64);
+        if end <= base {
+            return 0;
+        }
+        if offset > base {
+            return self.gaps.insert(offset, data);
+        }
+        let known = usize::try_from(base - offset).unwrap_or(usize::MAX);
+        // What the gaps hold already is not new.
+        let mut new = 0;
+        let mut rest = data.slice(known.min(data.len())..);
+        if self.gaps.is_empty() {
+            new = rest.len() as u64;
+            self.append(&rest);
+            return new;
+        }
+        let at = base;
+        new += self.gaps.insert(at, std::mem::take(&mut rest));
+        while let Some(piece) = self.gaps.pop_at(self.start.len() as u64) {
+            self.append(&piece);
+        }
+        new
+    }
+
+    fn append(&mut self, data: &[u8]) {
+        let missing = self.start.capacity() - self.start.len();
+        if missing < data.len() {
+            let total = usize::try_from(self.total).unwrap_or(usize::MAX);
+            let left = total.saturating_sub(self.start.len());
+            let grown = self.start.len().max(ASSEMBLY_START).max(data.len());
+            self.start.reserve(grown.min(left).max(data.len()));
+        }
+        self.start.extend_from_slice(data);
+    }
+
+    fn is_complete(&self) -> bool {
+        self.start.len() as u64 == self.total
+    }
+
+    fn held(&self) -> u64 {
+        self.start.len() as u64
+    }
+}
+
+/// What a frame did.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Taken {
+    /// The application has something new to read.
+    pub(super) ready: bool,
+}
+
+/// Messages of a stream as they arrive.
+#[derive(Debug)]
+pub(super) struct RecvMessages {
+    delivery: Delivery,
+    ordered: bool,
+    /// All numbers below are settled: complete or skipped.
+    base: u64,
+    /// Cost so far of the numbers from `base` on; 0 for one that was never seen.
+    seen: VecDeque<u32>,
+    /// One more than the highest number seen.
+    expected: u64,
+    /// Incomplete messages by number.
+    partial: VecDeque<Partial>,
+    /// Complete messages that wait for lower ones, by number.
+    held: VecDeque<Received>,
+    ready: VecDeque<Received>,
+    ready_bytes: u64,
+    /// Costs of all that was received, and of that below `base`.
+    received: u64,
+    received_below: u64,
+    /// Credit of messages that were skipped and did not arrive.
+    forgiven: u64,
+    consumed: u64,
+    /// How many messages there are.
+    end: Option<u64>,
+    /// Bytes of unreliable messages to keep at most.
+    keep_max: u64,
+}
+
+impl RecvMessages {
+    pub(super) fn new(delivery: Delivery, ordered: bool, keep_max: u64) -> Self {
+        Self {
+            delivery,
+            ordered,
+            base: 0,
+            seen: VecDeque::new(),
+            expected: 0,
+            partial: VecDeque::new(),
+            held: VecDeque::new(),
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            received: 0,
+            received_below: 0,
+            forgiven: 0,
+            consumed: 0,
+            end: None,
+            keep_max,
+        }
+    }
+
+    pub(super) fn is_credited(&self) -> bool {
+        self.delivery != Delivery::Unreliable
+    }
+
+    /// What the peer has used of its credit, as far as we know.
+    pub(super) fn position(&self) -> u64 {
+        self.received.saturating_add(self.forgiven)
+    }
+
+    /// Credit that is free again.
+    pub(super) fn consumed(&self) -> u64 {
+        self.consumed.saturating_add(self.forgiven)
+    }
+
+    /// Bytes of the lowest incomplete message.
+    pub(super) fn lowest_total(&self) -> u64 {
+        self.partial.front().map_or(0, |partial| partial.total)
+    }
+
+    pub(super) fn expected(&self) -> u64 {
+        self.expected
+    }
+
+    pub(super) fn has_end(&self) -> bool {
+        self.end.is_some()
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Everything that comes has come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.end.is_some_and(|end| !self.is_credited() || self.base >= end)
+    }
+
+    pub(super) fn overhead(&self) -> (u64, u64) {
+        let pieces: usize = self.partial.iter().map(|partial| partial.gaps.len()).sum();
+        ((self.seen.len() + self.partial.len()) as u64, pieces as u64)
+    }
+
+    /// Sets how many messages there are.
+    // spec: STR-14
+    pub(super) fn set_end(&mut self, end: u64) -> Result<(), TransportError> {
+        let changed = self.end.is_some_and(|known| known != end) || self.expected > end;
+        if changed || self.base > end {
+            return Err(TransportError::new(
+                CloseCode::FINAL_SIZE,
+                "the number of messages of a stream changed",
+            ));
+        }
+        self.end = Some(end);
+        if !self.is_credited() {
+            self.partial.clear();
+            self.seen.clear();
+            self.base = end;
+        }
+        Ok(())
+    }
+
+    /// Takes a message or a fragment; `keep` says whether somebody will read it.
+    pub(super) fn insert(
+        &mut self,
+        number: u64,
+        frame: &MessageFrame<'_>,
+        data: Bytes,
+        keep: bool,
+    ) -> Result<Taken, TransportError> {
+        if self.end.is_some_and(|end| number >= end) {
+            return Err(TransportError::new(
+                CloseCode::FINAL_SIZE,
+                "a message came after the end of its stream",
+            ));
+        }
+        self.expected = self.expected.max(number.saturating_add(1));
+        if number < self.base {
+            return Ok(Taken::default());
+        }
+        if self.is_credited() {
+            self.insert_credited(number, frame, data, keep)
+        } else {
+            Ok(self.insert_unreliable(number, frame, data, keep))
+        }
+    }
+
+    fn insert_credited(
+        &mut self,
+        number: u64,
+        frame: &MessageFrame<'_>,
+        data: Bytes,
+        keep: bool,
+    ) -> Result<Taken, TransportError> {
+        let ahead = number - self.base;
+        if frame.fragment.is_none() && ahead == 0 && self.seen.is_empty() {
+            let cost = MESSAGE_COST.saturating_add(data.len() as u64);
+            self.received = self.received.saturating_add(cost);
+            self.received_below = self.received_below.saturating_add(cost);
+            self.base = self.base.saturating_add(1);
+            return Ok(self.deliver(number, frame.attributes, data, keep));
+        }
+        // spec: STR-13
+        if ahead >= NUMBER_REACH {
+            return Err(TransportError::new(
+                CloseCode::PROTOCOL_VIOLATION,
+                "a message number runs too far ahead",
+            ));
+        }
+        let index = usize::try_from(ahead).unwrap_or(usize::MAX);
+        if self.seen.len() <= index {
+            self.seen.resize(index + 1, 0);
+        }
+        let before = self.seen.get(index).copied().unwrap_or(0);
+        if before & COMPLETE != 0 {
+            return Ok(Taken::default());
+        }
+        let (new, whole) = self.assemble(number, frame, data)?;
+        let first = if before == 0 { MESSAGE_COST } else { 0 };
+        let cost = first.saturating_add(new);
+        self.received = self.received.saturating_add(cost);
+        // Sizes stay below MESSAGE_LEN_CEILING, far from the marking bit.
+        let after = before.saturating_add(u32::try_from(cost).unwrap_or(COMPLETE - 1));
+        let mark = if whole.is_some() { COMPLETE } else { 0 };
+        if let Some(slot) = self.seen.get_mut(index) {
+            *slot = after.min(COMPLETE - 1) | mark;
+        }
+        let Some(payload) = whole else { return Ok(Taken::default()) };
+        if self.ordered && number != self.base {
+            let received = Received { number, payload: payload.0, attributes: payload.1 };
+            self.hold(received);
+            return Ok(Taken::default());
+        }
+        let mut taken = self.deliver(number, payload.1, payload.0, keep);
+        taken.ready |= self.advance(keep);
+        Ok(taken)
+    }
+
+    /// Adds a piece; the new bytes, and the message when it is whole.
+    fn assemble(
+        &mut self,
+        number: u64,
+        frame: &MessageFrame<'_>,
+        data: Bytes,
+    ) -> Result<(u64, Option<(Bytes, Attributes)>), TransportError> {
+        let at = match self.partial.back() {
+            Some(last) if last.number >= number => {
+                self.partial.partition_point(|partial| partial.number < number)
+            }
+            _ => self.partial.len(),
+        };
+        let known = self.partial.get_mut(at).filter(|partial| partial.number == number);
+        let (offset, total) =
+            frame.fragment.map_or((0, data.len() as u64), |part| (part.offset, part.total));
+        let Some(partial) = known else {
+            if data.len() as u64 == total {
+                return Ok((total, Some((data, frame.attributes))));
+            }
+            let (start, gaps) = (BytesMut::new(), Gaps::default());
+            let attributes = frame.attributes;
+            let mut partial = Partial { number, total, attributes, start, gaps };
+            let new = partial.insert(offset, data);
+            self.partial.insert(at, partial);
+            return Ok((new, None));
+        };
+        // spec: STR-15
+        if partial.total != total {
+            return Err(TransportError::new(
+                CloseCode::PROTOCOL_VIOLATION,
+                "the size of a message changed between its fragments",
+            ));
+        }
+        let new = partial.insert(offset, data);
+        if !partial.is_complete() {
+            return Ok((new, None));
+        }
+        let whole = self.partial.remove(at).map(|done| (done.start.freeze(), done.attributes));
+        Ok((new, whole))
+    }
+
+    fn hold(&mut self, received: Received) {
+        let at = match self.held.back() {
+            Some(last) if last.number > received.number => {
+                self.held.partition_point(|held| held.number < received.number)
+            }
+            _ => self.held.len(),
+        };
+        self.held.insert(at, received);
+    }
+
+    fn deliver(
+        &mut self,
+        number: u64,
+        attributes: Attributes,
+        mut payload: Bytes,
+        keep: bool,
+    ) -> Taken {
+        let len = payload.len() as u64;
+        if !keep {
+            self.consumed = self.consumed.saturating_add(len + MESSAGE_COST);
+            return Taken::default();
+        }
+        if payload.len() < COPY_BELOW && self.ready.len() >= UNREAD_SHARED_MAX {
+            payload = Bytes::copy_from_slice(&payload);
+        }
+        self.ready.push_back(Received { number, payload, attributes });
+        self.ready_bytes += len;
+        Taken { ready: true }
+    }
+
+    /// Moves `base` over all that is complete; delivers what waited for it.
+    fn advance(&mut self, keep: bool) -> bool {
+        while let Some(slot) = self.seen.front().copied() {
+            if slot & COMPLETE == 0 {
+                break;
+            }
+            self.seen.pop_front();
+            self.base += 1;
+            self.received_below += u64::from(slot & !COMPLETE);
+        }
+        let mut ready = false;
+        while self.held.front().is_some_and(|held| held.number < self.base) {
+            let Some(held) = self.held.pop_front() else { break };
+            ready |= self.deliver(held.number, held.attributes, held.payload, keep).ready;
+        }
+        ready
+    }
+
+    fn insert_unreliable(
+        &mut self,
+        number: u64,
+        frame: &MessageFrame<'_>,
+        data: Bytes,
+        keep: bool,
+    ) -> Taken {
+        if number - self.base >= UNRELIABLE_REACH {
+            self.raise_base(number - UNRELIABLE_REACH + 1);
+        }
+        let index = usize::try_from(number - self.base).unwrap_or(usize::MAX);
+        if self.seen.len() <= index {
+            self.seen.resize(index + 1, 0);
+        }
+        match self.seen.get_mut(index) {
+            Some(slot) if *slot & COMPLETE == 0 => *slot = 1,
+            _ => return Taken::default(),
+        }
+        // A total that changes makes the message worthless, not the connection.
+        let Ok((_, whole)) = self.assemble(number, frame, data) else { return Taken::default() };
+        let Some((payload, attributes)) = whole else {
+            self.evict();
+            return Taken::default();
+        };
+        if let Some(slot) = self.seen.get_mut(index) {
+            *slot = COMPLETE;
+        }
+        if self.ordered {
+            self.raise_base(number + 1);
+        }
+        if !keep {
+            return Taken::default();
+        }
+        let taken = self.deliver(number, attributes, payload, keep);
+        // spec: STR-36
+        let over = |s: &Self| s.ready_bytes + s.ready.len() as u64 * MESSAGE_COST > s.keep_max;
+        while self.ready.len() > 1 && over(self) {
+            if let Some(dropped) = self.ready.pop_front() {
+                self.ready_bytes = self.ready_bytes.saturating_sub(dropped.payload.len() as u64);
+            }
+        }
+        taken
+    }
+
+    fn raise_base(&mut self, base: u64) {
+        let by = usize::try_from(base.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        self.seen.drain(..by.min(self.seen.len()));
+        self.base = self.base.max(base);
+        while self.partial.front().is_some_and(|partial| partial.number < self.base) {
+            self.partial.pop_front();
+        }
+    }
+
+    /// Keeps incomplete unreliable messages within bounds: the oldest go first.
+    fn evict(&mut self) {
+        let mut bytes: u64 = self.partial.iter().map(Partial::size).sum();
+        while self.partial.len() > UNRELIABLE_PARTIAL_MAX
+            || (self.partial.len() > 1 && bytes > self.keep_max)
+        {
+            let Some(oldest) = self.partial.pop_front() else { break };
+            bytes = bytes.saturating_sub(oldest.size());
+            let index = usize::try_from(oldest.number.saturating_sub(self.base));
+            // Fragments that still come are not put together again.
+            if let Some(slot) = index.ok().and_then(|index| self.seen.get_mut(index)) {
+                *slot = COMPLETE;
+            }
+        }
+    }
+
+    /// The sender has given messages up.
+    // spec: STR-34, STR-35
+    pub(super) fn skip(&mut self, skip: &Skip, keep: bool) -> Result<bool, TransportError> {
+        const LIE: TransportError = TransportError::new(
+            CloseCode::PROTOCOL_VIOLATION,
+            "a SKIP contradicts what was received",
+        );
+        if self.end.is_some_and(|end| skip.floor > end) {
+            return Err(TransportError::new(
+                CloseCode::FINAL_SIZE,
+                "a SKIP reaches beyond the end of its stream",
+            ));
+        }
+        if skip.floor <= self.base {
+            return Ok(false);
+        }
+        let mut below = self.received_below;
+        let count = usize::try_from(skip.floor - self.base).unwrap_or(usize::MAX);
+        for slot in self.seen.iter().take(count) {
+            below = below.saturating_add(u64::from(slot & !COMPLETE));
+        }
+        let forgiven = skip.abandoned.checked_sub(below).ok_or(LIE)?;
+        if forgiven < self.forgiven {
+            return Err(LIE);
+        }
+        self.forgiven = forgiven;
+        self.received_below = below;
+        self.seen.drain(..count.min(self.seen.len()));
+        self.base = skip.floor;
+        while self.partial.front().is_some_and(|partial| partial.number < self.base) {
+            if let Some(partial) = self.partial.pop_front() {
+                let cost = partial.size().saturating_add(MESSAGE_COST);
+                self.consumed = self.consumed.saturating_add(cost);
+            }
+        }
+        Ok(self.advance(keep))
+    }
+
+    /// The next message to read.
+    pub(super) fn recv(&mut self) -> Option<Received> {
+        let received = self.ready.pop_front()?;
+        let len = received.payload.len() as u64;
+        self.ready_bytes = self.ready_bytes.saturating_sub(len);
+        if self.is_credited() {
+            self.consumed = self.consumed.saturating_add(len + MESSAGE_COST);
+        }
+        Some(received)
+    }
+
+    /// Nobody will read: all that is complete counts as consumed.
+    pub(super) fn drop_ready(&mut self) {
+        while self.recv().is_some() {}
+        while let Some(held) = self.held.pop_front() {
+            let cost = held.payload.len() as u64 + MESSAGE_COST;
+            self.consumed = self.consumed.saturating_add(cost);
+        }
+    }
+
+    /// The stream was reset: everything counts as consumed.
+    pub(super) fn abandon(&mut self, position: u64) {
+        self.ready = VecDeque::new();
+        self.held = VecDeque::new();
+        self.partial = VecDeque::new();
+        self.seen = VecDeque::new();
+        self.forgiven = 0;
+        self.received = position;
+        self.consumed = position;
+    }
+}
+
+impl Partial {
+    /// Bytes that have arrived.
+    fn size(&self) -> u64 {
+        self.held().saturating_add(self.gaps.bytes())
+    }
+}

@@ -1,0 +1,202 @@
+//! Door 4: whose bytes go next.
+//!
+//! Control goes before real time, real time before interactive, interactive before scavenger.
+//! Inside a class: control takes turns, real time goes by the earliest deadline, the other two share
+//! by weight (deficit round robin that may overdraw, so that a turn is a whole packet). Interactive
+//! and scavenger streams have a floor, so that nothing above starves them.
+//!
+//! Only streams that have something to send stand here; idle ones cost nothing.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use jsp_wire::{Class, Instant};
+
+use super::table::Key;
+
+/// Bytes that one unit of weight is worth in one round. The usual weight of 16 gives two packets.
+const QUANTUM: i64 = 128;
+
+/// Share of all bytes that each of the two lower classes gets at least while it has data, in
+/// percent (DESIGN section 3: a scavenger with a floor).
+const FLOOR_PERCENT: i64 = 5;
+
+/// A floor is paid out in portions of this many bytes: one packet.
+const FLOOR_PORTION: i64 = 1200;
+
+#[derive(Debug)]
+struct Turn {
+    key: Key,
+    weight: u8,
+    deficit: i64,
+}
+
+/// Streams of one class that share by weight.
+#[derive(Default, Debug)]
+struct Ring {
+    turns: VecDeque<Turn>,
+    /// What the class is owed of its floor, in bytes times 100.
+    owed: i64,
+}
+
+impl Ring {
+    fn head(&mut self) -> Option<Key> {
+        loop {
+            let turn = self.turns.front_mut()?;
+            if turn.deficit > 0 {
+                return Some(turn.key);
+            }
+            turn.deficit += i64::from(turn.weight) * QUANTUM;
+            if turn.deficit <= 0 {
+                self.turns.rotate_left(1);
+            }
+        }
+    }
+
+    fn charge_head(&mut self, bytes: i64) {
+        if let Some(turn) = self.turns.front_mut() {
+            turn.deficit -= bytes;
+            if turn.deficit <= 0 {
+                self.turns.rotate_left(1);
+            }
+        }
+    }
+
+    fn is_owed(&self) -> bool {
+        !self.turns.is_empty() && self.owed >= FLOOR_PORTION * 100
+    }
+
+    fn note_bytes(&mut self, own: bool, bytes: i64) {
+        if self.turns.is_empty() {
+            self.owed = 0;
+        } else if own {
+            self.owed = (self.owed - bytes * (100 - FLOOR_PERCENT)).max(0);
+        } else {
+            self.owed += bytes * FLOOR_PERCENT;
+        }
+    }
+}
+
+/// The streams that have something to send.
+#[derive(Default, Debug)]
+pub(super) struct Scheduler {
+    control: VecDeque<Key>,
+    realtime: BinaryHeap<Reverse<(Instant, u64, Key)>>,
+    interactive: Ring,
+    scavenger: Ring,
+    /// Streams whose rate cap holds them back, by when it lets them go on.
+    capped: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// Keeps real-time streams with equal deadlines in order.
+    arrivals: u64,
+}
+
+impl Scheduler {
+    /// Lets a stream stand in line. It must not stand there yet.
+    pub(super) fn push(&mut self, class: Class, key: Key, weight: u8, due: Instant) {
+        let turn = Turn { key, weight: weight.max(1), deficit: 0 };
+        match class {
+            Class::Control => self.control.push_back(key),
+            Class::RealTime => {
+                self.arrivals += 1;
+                self.realtime.push(Reverse((due, self.arrivals, key)));
+            }
+            Class::Interactive => self.interactive.turns.push_back(turn),
+            Class::Scavenger => self.scavenger.turns.push_back(turn),
+        }
+    }
+
+    /// The stream that goes next, and the class whose turn it is.
+    // spec: STR-40, STR-41, STR-42
+    pub(super) fn head(&mut self) -> Option<(Class, Key)> {
+        if let Some(key) = self.control.front() {
+            return Some((Class::Control, *key));
+        }
+        if self.scavenger.is_owed() {
+            return self.scavenger.head().map(|key| (Class::Scavenger, key));
+        }
+        if self.interactive.is_owed() {
+            return self.interactive.head().map(|key| (Class::Interactive, key));
+        }
+        if let Some(Reverse((_, _, key))) = self.realtime.peek() {
+            return Some((Class::RealTime, *key));
+        }
+        if let Some(key) = self.interactive.head() {
+            return Some((Class::Interactive, key));
+        }
+        self.scavenger.head().map(|key| (Class::Scavenger, key))
+    }
+
+    /// Takes the head of a class out of the line.
+    pub(super) fn pop(&mut self, class: Class) {
+        match class {
+            Class::Control => drop(self.control.pop_front()),
+            Class::RealTime => drop(self.realtime.pop()),
+            Class::Interactive => drop(self.interactive.turns.pop_front()),
+            Class::Scavenger => drop(self.scavenger.turns.pop_front()),
+        }
+    }
+
+    /// The head of `class` sent `bytes` and stays in line; a real-time stream now waits for `due`.
+    pub(super) fn charge(&mut self, class: Class, bytes: usize, due: Instant) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX / 1000);
+        self.interactive.note_bytes(class == Class::Interactive, bytes);
+        self.scavenger.note_bytes(class == Class::Scavenger, bytes);
+        match class {
+            Class::Control => {
+                if self.control.len() > 1 {
+                    self.control.rotate_left(1);
+                }
+            }
+            Class::RealTime => {
+                if let Some(mut top) = self.realtime.peek_mut()
+                    && top.0.0 != due
+                {
+                    top.0.0 = due;
+                }
+            }
+            Class::Interactive => self.interactive.charge_head(bytes),
+            Class::Scavenger => self.scavenger.charge_head(bytes),
+        }
+    }
+
+    /// True when some stream stands in line.
+    pub(super) fn has_any(&self) -> bool {
+        !self.control.is_empty()
+            || !self.realtime.is_empty()
+            || !self.interactive.turns.is_empty()
+            || !self.scavenger.turns.is_empty()
+    }
+
+    /// True when another stream than the head stands in line.
+    pub(super) fn has_others(&self) -> bool {
+        self.control.len()
+            + self.realtime.len()
+            + self.interactive.turns.len()
+            + self.scavenger.turns.len()
+            > 1
+    }
+
+    /// Lets a stream wait until its rate cap lets it go on.
+    pub(super) fn hold(&mut self, until: Instant, key: Key) {
+        self.capped.push(Reverse((until, key)));
+    }
+
+    /// A stream whose waiting is over.
+    pub(super) fn release(&mut self, now: Instant) -> Option<Key> {
+        let Reverse((until, _)) = self.capped.peek()?;
+        if *until > now {
+            return None;
+        }
+        self.capped.pop().map(|Reverse((_, key))| key)
+    }
+
+    /// When the next rate cap lets its stream go on.
+    pub(super) fn next_release(&self) -> Option<Instant> {
+        self.capped.peek().map(|Reverse((until, _))| *until)
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}

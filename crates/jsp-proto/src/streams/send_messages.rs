@@ -1,0 +1,700 @@
+//! The sending half of a message stream: a ring of records by number, a queue of lost pieces, and
+//! the floor below which nothing will come any more.
+
+use std::collections::{HashMap, VecDeque};
+
+use core::time::Duration;
+
+use jsp_wire::frame::{Fragment, MessageFrame, MessageNumber};
+use jsp_wire::{Delivery, Full, Instant, Shape, StreamId, Writer, limits, varint};
+
+use super::config::{Message, MessageFate};
+use super::credit::{MESSAGE_COST, NUMBER_REACH, START_MIN, SendCredit};
+use super::event::{Events, StreamEvent};
+use super::record::Record;
+use super::send_bytes::{Packed, Packing};
+
+/// A real-time message without a lifetime is due this long after it was queued.
+const DUE_WITHOUT_LIFETIME: Duration = Duration::from_millis(100);
+
+/// Shortest data that makes a shape of a message long enough to be sampled for header protection.
+const SHAPE_DATA_MIN: usize = 1;
+
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    number: u64,
+    offset: u32,
+    len: u32,
+}
+
+/// A piece that may go next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MessagePiece {
+    pub(super) number: u64,
+    pub(super) offset: u32,
+    pub(super) len: u32,
+    pub(super) again: bool,
+    pub(super) due: Instant,
+}
+
+/// Whether a message stream has something to send.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    Piece(MessagePiece),
+    /// Nothing waits.
+    Nothing,
+    /// The stream's credit, or the reach of numbers, does not allow it.
+    StreamCredit,
+    /// The connection's credit does not allow it.
+    ConnectionCredit,
+}
+
+/// What every operation may touch beside the stream itself.
+pub(super) struct SendScope<'a> {
+    pub(super) now: Instant,
+    pub(super) stream: StreamId,
+    pub(super) credit: &'a mut SendCredit,
+    pub(super) events: &'a mut Events,
+}
+
+/// Messages of a stream from the oldest whose fate is open to the newest queued.
+#[derive(Debug)]
+pub(super) struct SendMessages {
+    delivery: Delivery,
+    records: VecDeque<Record>,
+    /// Number of the first record.
+    first: u64,
+    /// The message to start or to continue.
+    cursor: u64,
+    lost: VecDeque<Lost>,
+    /// Credit used since the start, and that of messages below `first`.
+    credited: u64,
+    credited_below: u64,
+    /// Bytes that wait: never sent, or lost.
+    waiting: u64,
+    /// Pieces without a fate.
+    in_flight: u64,
+    /// One more than the highest number acknowledged, and sent.
+    acked_next: u64,
+    sent_next: u64,
+    /// Below this everything is acknowledged, or known to be skipped.
+    confirmed: u64,
+    /// The floor that a SKIP must reach, that is on its way, that has arrived.
+    skip_needed: u64,
+    skip_sent: u64,
+    skip_acked: u64,
+    keys: Option<Box<HashMap<u64, u64>>>,
+    /// The earliest expiry among waiting messages; may be too early, never too late.
+    expiry: Instant,
+}
+
+impl SendMessages {
+    pub(super) fn new(delivery: Delivery) -> Self {
+        Self {
+            delivery,
+            records: VecDeque::new(),
+            first: 0,
+            cursor: 0,
+            lost: VecDeque::new(),
+            credited: 0,
+            credited_below: 0,
+            waiting: 0,
+            in_flight: 0,
+            acked_next: 0,
+            sent_next: 0,
+            confirmed: 0,
+            skip_needed: 0,
+            skip_sent: 0,
+            skip_acked: 0,
+            keys: None,
+            expiry: Instant::FAR_FUTURE,
+        }
+    }
+
+    fn is_credited(&self) -> bool {
+        self.delivery != Delivery::Unreliable
+    }
+
+    /// Number of the next message that will be queued: how many there were.
+    pub(super) fn count(&self) -> u64 {
+        self.first + self.records.len() as u64
+    }
+
+    /// Credit that was used since the start.
+    pub(super) fn credited(&self) -> u64 {
+        self.credited
+    }
+
+    /// Bytes that wait to be sent.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// True when no more records can be kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.records.len() as u64 >= NUMBER_REACH
+    }
+
+    /// Nothing waits to be sent, be it new or lost.
+    pub(super) fn is_drained(&self) -> bool {
+        self.cursor == self.count() && self.lost.is_empty()
+    }
+
+    /// True when every message has its fate and the peer knows of those that will not come.
+    pub(super) fn is_settled(&self) -> bool {
+        self.records.is_empty() && self.skip_acked >= self.skip_needed
+    }
+
+    /// True when the last piece may say that the stream ends: a receiver of unreliable messages
+    /// stops listening there, so nothing may be on its way before it.
+    pub(super) fn may_finish(&self) -> bool {
+        self.is_credited() || self.in_flight == 0
+    }
+
+    /// Nothing of the stream was ever acknowledged or is on its way.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.acked_next == 0 && self.in_flight == 0
+    }
+
+    pub(super) fn expiry(&self) -> Instant {
+        self.expiry
+    }
+
+    /// Queues a message; its number.
+    pub(super) fn push(
+        &mut self,
+        message: Message,
+        lifetime: Option<Duration>,
+        retransmits: Option<u32>,
+        scope: &mut SendScope<'_>,
+    ) -> u64 {
+        let number = self.count();
+        if let Some(key) = message.supersede_key {
+            self.supersede(key, number, scope);
+        }
+        let partial = self.delivery != Delivery::Reliable;
+        let lifetime = message.lifetime.or(lifetime).filter(|_| partial);
+        let retransmits = match self.delivery {
+            Delivery::Reliable => None,
+            Delivery::Partial => message.retransmits.or(retransmits),
+            Delivery::Unreliable => Some(0),
+        };
+        let expires = lifetime.map_or(Instant::FAR_FUTURE, |lifetime| scope.now + lifetime);
+        // Sizes are checked against MESSAGE_LEN_CEILING before.
+        let len = message.payload.len() as u32;
+        self.waiting += u64::from(len);
+        self.expiry = self.expiry.min(expires);
+        self.records.push_back(Record {
+            payload: message.payload,
+            attributes: message.attributes,
+            expires,
+            due: expires.min(scope.now + DUE_WITHOUT_LIFETIME),
+            key: message.supersede_key,
+            len,
+            sent: 0,
+            retransmits_max: retransmits.unwrap_or(u32::MAX),
+            want_fate: message.want_fate,
+            started: false,
+            done: false,
+            given_up: false,
+            superseded: false,
+            pieces: None,
+        });
+        number
+    }
+
+    // spec: STR-33
+    fn supersede(&mut self, key: u64, by: u64, scope: &mut SendScope<'_>) {
+        let Some(old) = self.keys.get_or_insert_default().insert(key, by) else { return };
+        let lost = self.lost.iter().any(|piece| piece.number == old);
+        let Some(record) = self.record_mut(old) else { return };
+        if record.done {
+            return;
+        }
+        record.superseded = true;
+        if lost || !record.is_sent() {
+            self.give_up(old, MessageFate::Superseded, scope);
+            self.pop_done();
+        }
+    }
+
+    fn index(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+
+    fn record(&self, number: u64) -> Option<&Record> {
+        self.records.get(self.index(number)?)
+    }
+
+    fn record_mut(&mut self, number: u64) -> Option<&mut Record> {
+        let index = self.index(number)?;
+        self.records.get_mut(index)
+    }
+
+    /// Ends a message that will not be sent, or not again.
+    fn give_up(&mut self, number: u64, fate: MessageFate, scope: &mut SendScope<'_>) {
+        let credited = self.is_credited();
+        let Some(record) = self.record_mut(number) else { return };
+        if record.done {
+            return;
+        }
+        let unsent = u64::from(record.len - record.sent);
+        if credited && record.started && !record.is_sent() {
+            scope.credit.end(unsent);
+        }
+        record.given_up = true;
+        self.waiting = self.waiting.saturating_sub(unsent);
+        self.settle(number, fate, scope);
+    }
+
+    fn settle(&mut self, number: u64, fate: MessageFate, scope: &mut SendScope<'_>) {
+        let Some(record) = self.record_mut(number) else { return };
+        record.done = true;
+        record.payload = bytes::Bytes::new();
+        record.pieces = None;
+        let key = record.key;
+        if record.want_fate {
+            scope.events.push_back(StreamEvent::Fate { stream: scope.stream, number, fate });
+        }
+        if let (Some(key), Some(keys)) = (key, &mut self.keys)
+            && keys.get(&key) == Some(&number)
+        {
+            keys.remove(&key);
+        }
+    }
+
+    fn pop_done(&mut self) {
+        let credited = self.is_credited();
+        while self.records.front().is_some_and(|record| record.done) {
+            let Some(record) = self.records.pop_front() else { break };
+            self.first += 1;
+            if credited {
+                self.credited_below += record.cost();
+                if record.given_up {
+                    self.skip_needed = self.first;
+                }
+            }
+        }
+        self.cursor = self.cursor.max(self.first);
+        if self.skip_acked >= self.skip_needed {
+            self.confirmed = self.first;
+        }
+    }
+
+    /// What goes next. Messages whose time is over are given up on the way.
+    // spec: STR-30
+    pub(super) fn next(&mut self, limit: u64, scope: &mut SendScope<'_>) -> Next {
+        let next = self.next_lost(scope).unwrap_or_else(|| self.next_new(limit, scope));
+        self.pop_done();
+        next
+    }
+
+    fn next_lost(&mut self, scope: &mut SendScope<'_>) -> Option<Next> {
+        while let Some(piece) = self.lost.front().copied() {
+            let record = self.record(piece.number).filter(|record| !record.done);
+            let missing = record.and_then(|record| record.missing(piece.offset, piece.len));
+            let (Some(record), Some((offset, len))) = (record, missing) else {
+                self.drop_lost();
+                continue;
+            };
+            if record.expires <= scope.now {
+                self.drop_lost();
+                self.give_up(piece.number, MessageFate::Expired, scope);
+                continue;
+            }
+            let due = record.due;
+            let known = offset - piece.offset;
+            if known > 0 && let Some(front) = self.lost.front_mut() {
+                front.offset += known;
+                front.len -= known;
+                self.waiting = self.waiting.saturating_sub(u64::from(known));
+            }
+            let number = piece.number;
+            return Some(Next::Piece(MessagePiece { number, offset, len, again: true, due }));
+        }
+        None
+    }
+
+    fn drop_lost(&mut self) {
+        if let Some(piece) = self.lost.pop_front() {
+            self.waiting = self.waiting.saturating_sub(u64::from(piece.len));
+        }
+    }
+
+    // spec: STR-21, STR-23
+    fn next_new(&mut self, limit: u64, scope: &mut SendScope<'_>) -> Next {
+        loop {
+            let Some(record) = self.record(self.cursor) else { return Next::Nothing };
+            if record.done || record.is_sent() {
+                self.cursor += 1;
+                continue;
+            }
+            if record.expires <= scope.now {
+                self.give_up(self.cursor, MessageFate::Expired, scope);
+                continue;
+            }
+            let (started, offset, due) = (record.started, record.sent, record.due);
+            let unsent = record.len - offset;
+            let mut len = unsent;
+            if self.is_credited() {
+                let mut own = limit.saturating_sub(self.credited);
+                let mut left = scope.credit.left();
+                if !started {
+                    let least = MESSAGE_COST + u64::from(unsent).min(START_MIN);
+                    if own < least || self.cursor >= self.confirmed + NUMBER_REACH {
+                        return Next::StreamCredit;
+                    }
+                    if !scope.credit.may_start(u64::from(unsent)) {
+                        return Next::ConnectionCredit;
+                    }
+                    own -= MESSAGE_COST;
+                    left = left.saturating_sub(MESSAGE_COST);
+                }
+                if unsent > 0 && own == 0 {
+                    return Next::StreamCredit;
+                }
+                if unsent > 0 && left == 0 {
+                    return Next::ConnectionCredit;
+                }
+                len = u32::try_from(own.min(left)).unwrap_or(u32::MAX).min(unsent);
+            }
+            let number = self.cursor;
+            return Next::Piece(MessagePiece { number, offset, len, again: false, due });
+        }
+    }
+
+    /// Writes `piece`, or its start, or nothing when the room is not worth a frame.
+    // spec: STR-11, STR-12, STR-13
+    pub(super) fn write(
+        &self,
+        piece: MessagePiece,
+        packing: &Packing<'_>,
+        finishing: bool,
+        writer: &mut Writer<'_>,
+    ) -> Option<Packed> {
+        let record = self.record(piece.number)?;
+        let room = writer.remaining();
+        let ends = |len: usize| piece.offset as usize + len == record.len as usize;
+        let last = finishing && piece.number + 1 == self.count();
+        let fins = last && self.may_finish();
+        let mut frame = MessageFrame {
+            stream: packing.stream,
+            open: packing.open,
+            number: MessageNumber::Full(piece.number),
+            fragment: None,
+            attributes: record.attributes,
+            fin: fins,
+            data: &[],
+            to_end: true,
+        };
+        let wanted = piece.len as usize;
+        let head = head_len(&frame);
+        let whole = piece.offset == 0 && piece.len == record.len;
+        let mut len = wanted;
+        if !whole || head + wanted > room {
+            let fits_elsewhere = whole && head + wanted + 2 <= packing.capacity;
+            if packing.has_data && fits_elsewhere && !self.shape_fits(&frame, packing, wanted, room)
+            {
+                return None;
+            }
+            let fragment = Fragment { offset: piece.offset.into(), total: record.len.into() };
+            if !self.shape_fits(&frame, packing, wanted, room) || !whole {
+                frame.fragment = Some(fragment);
+                len = wanted.min(room.checked_sub(head_len(&frame))?);
+                if len == 0 || (len < wanted && len < super::FRAGMENT_MIN && packing.has_data) {
+                    return None;
+                }
+            }
+        }
+        frame.fin = fins && ends(len);
+        let payload = record.payload.get(piece.offset as usize..)?;
+        if let Some(packed) = self.write_shape(&frame, packing, piece, payload, writer) {
+            return Some(packed);
+        }
+        let mut padding = 0;
+        if head_len(&frame) + len < room {
+            let over = head_len(&frame) + varint::len(len as u64) + len;
+            frame.to_end = over > room && frame.fragment.is_none();
+            if frame.to_end {
+                // The length does not fit: the frame ends the packet, with padding before it.
+                padding = room - head_len(&frame) - len;
+            } else if over > room {
+                len -= over - room;
+                frame.fin = fins && ends(len);
+            }
+        }
+        let data = payload.get(..len)?;
+        let written = writer.whole(|writer| {
+            writer.reserve(padding)?.fill(0);
+            frame.write_head(writer, len)?;
+            writer.bytes(data)?;
+            Ok::<(), Full>(())
+        });
+        written.ok()?;
+        Some(Packed { len, fin: frame.fin, shape: None })
+    }
+
+    /// True when the whole message fits as a shape though not as a frame.
+    fn shape_fits(
+        &self,
+        frame: &MessageFrame<'_>,
+        packing: &Packing<'_>,
+        wanted: usize,
+        room: usize,
+    ) -> bool {
+        let MessageNumber::Full(number) = frame.number else { return false };
+        packing.may_shape
+            && frame.shape(self.in_reach(number)).is_some()
+            && shape_head_len(frame) + wanted <= room
+    }
+
+    fn write_shape(
+        &self,
+        frame: &MessageFrame<'_>,
+        packing: &Packing<'_>,
+        piece: MessagePiece,
+        payload: &[u8],
+        writer: &mut Writer<'_>,
+    ) -> Option<Packed> {
+        if !packing.may_shape {
+            return None;
+        }
+        let shape = frame.shape(self.in_reach(piece.number))?;
+        let head = shape_head_len(frame);
+        let room = writer.remaining().checked_sub(head)?;
+        let wanted = piece.len as usize;
+        let fills = wanted + super::FRAGMENT_MIN > room;
+        if !(fills || packing.alone) || wanted < SHAPE_DATA_MIN {
+            return None;
+        }
+        if wanted > room && shape != Shape::Fragment {
+            return None;
+        }
+        let len = wanted.min(room);
+        let data = payload.get(..len)?;
+        let written = writer.whole(|writer| {
+            frame.write_shape_head(writer)?;
+            writer.bytes(data)
+        });
+        written.ok()?;
+        Some(Packed { len, fin: frame.fin, shape: Some(shape) })
+    }
+
+    /// True when the low 8 bits tell the receiver which number it is.
+    // spec: STR-12
+    fn in_reach(&self, number: u64) -> bool {
+        let ahead = (number + 1).saturating_sub(self.acked_next);
+        let behind = self.sent_next.saturating_sub(number + 1);
+        ahead <= limits::MESSAGE_NUMBER_LOW8_REACH && behind < limits::MESSAGE_NUMBER_LOW8_REACH
+    }
+
+    /// Notes that the first `len` bytes of `piece` went out.
+    pub(super) fn sent(&mut self, piece: MessagePiece, len: usize, scope: &mut SendScope<'_>) {
+        // Pieces are at most the message's 32-bit length.
+        let len = len as u32;
+        self.in_flight += 1;
+        self.sent_next = self.sent_next.max(piece.number + 1);
+        self.waiting = self.waiting.saturating_sub(u64::from(len));
+        if piece.again {
+            if let Some(front) = self.lost.front_mut() {
+                front.offset += len;
+                front.len = front.len.saturating_sub(len);
+                if front.len == 0 {
+                    self.lost.pop_front();
+                }
+            }
+            return;
+        }
+        let credited = self.is_credited();
+        let mut cost = 0;
+        if let Some(record) = self.record_mut(piece.number) {
+            let unsent = u64::from(record.len - record.sent);
+            if credited && !record.started {
+                scope.credit.start(unsent);
+                cost += MESSAGE_COST;
+            }
+            record.started = true;
+            record.sent += len;
+            if credited {
+                scope.credit.advance(u64::from(len));
+                cost += u64::from(len);
+                if record.is_sent() {
+                    scope.credit.end(0);
+                }
+            }
+            if record.is_sent() {
+                self.cursor = piece.number + 1;
+                self.end_unreliable(piece.number);
+            }
+        }
+        self.credited += cost;
+    }
+
+    /// An unreliable message whose fate nobody asked for is done once it is sent.
+    fn end_unreliable(&mut self, number: u64) {
+        if self.is_credited() {
+            return;
+        }
+        if let Some(record) = self.record_mut(number)
+            && !record.want_fate
+        {
+            record.done = true;
+            record.payload = bytes::Bytes::new();
+            let key = record.key;
+            if let (Some(key), Some(keys)) = (key, &mut self.keys)
+                && keys.get(&key) == Some(&number)
+            {
+                keys.remove(&key);
+            }
+            self.pop_done();
+        }
+    }
+
+    /// The peer has a piece.
+    pub(super) fn acked(&mut self, number: u64, offset: u32, len: u32, scope: &mut SendScope<'_>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.acked_next = self.acked_next.max(number + 1);
+        let Some(record) = self.record_mut(number) else { return };
+        if !record.done && record.acked(offset, len) {
+            self.settle(number, MessageFate::Acknowledged, scope);
+            self.pop_done();
+        }
+    }
+
+    /// A piece was lost: it goes again, or its message is given up.
+    // spec: STR-30, STR-31, STR-32
+    pub(super) fn lost(&mut self, number: u64, offset: u32, len: u32, scope: &mut SendScope<'_>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let unreliable = !self.is_credited();
+        let Some(record) = self.record_mut(number) else { return };
+        if record.done || record.missing(offset, len).is_none() {
+            return;
+        }
+        let fate = if unreliable {
+            Some(MessageFate::Lost)
+        } else if record.superseded {
+            Some(MessageFate::Superseded)
+        } else if record.expires <= scope.now {
+            Some(MessageFate::Expired)
+        } else if record.may_repeat(offset, len) {
+            None
+        } else {
+            Some(MessageFate::Lost)
+        };
+        let expires = record.expires;
+        match fate {
+            None => {
+                self.lost.push_back(Lost { number, offset, len });
+                self.waiting += u64::from(len);
+                self.expiry = self.expiry.min(expires);
+            }
+            Some(fate) => {
+                self.give_up(number, fate, scope);
+                self.pop_done();
+            }
+        }
+    }
+
+    /// Gives up what expired while it waited; computes the next expiry.
+    pub(super) fn expire(&mut self, scope: &mut SendScope<'_>) {
+        if self.expiry > scope.now {
+            return;
+        }
+        let mut earliest = Instant::FAR_FUTURE;
+        let mut lost = std::mem::take(&mut self.lost);
+        lost.retain(|piece| {
+            let expires = self.record(piece.number).filter(|r| !r.done).map(|r| r.expires);
+            let keep = expires.is_some_and(|expires| expires > scope.now);
+            if keep {
+                earliest = earliest.min(expires.unwrap_or(Instant::FAR_FUTURE));
+            } else {
+                self.waiting = self.waiting.saturating_sub(u64::from(piece.len));
+                self.give_up(piece.number, MessageFate::Expired, scope);
+            }
+            keep
+        });
+        self.lost = lost;
+        for number in self.cursor..self.count() {
+            let Some(record) = self.record(number) else { break };
+            if record.done || record.is_sent() {
+                continue;
+            }
+            if record.expires <= scope.now {
+                self.give_up(number, MessageFate::Expired, scope);
+            } else {
+                earliest = earliest.min(record.expires);
+            }
+        }
+        self.expiry = earliest;
+        self.pop_done();
+    }
+
+    /// True when the peer should hear of messages that will not come.
+    pub(super) fn wants_skip(&self) -> bool {
+        self.skip_needed > self.skip_sent.max(self.skip_acked)
+    }
+
+    /// What a SKIP says now: floor, and credit of all messages below it.
+    // spec: STR-34
+    pub(super) fn skip(&self) -> (u64, u64) {
+        (self.first, self.credited_below)
+    }
+
+    pub(super) fn skip_sent(&mut self, floor: u64) {
+        self.skip_sent = floor;
+    }
+
+    pub(super) fn skip_acked(&mut self, floor: u64) {
+        self.skip_acked = self.skip_acked.max(floor);
+        self.confirmed = self.confirmed.max(floor);
+        self.pop_done();
+    }
+
+    pub(super) fn skip_lost(&mut self, floor: u64) {
+        if self.skip_sent == floor {
+            self.skip_sent = 0;
+        }
+    }
+
+    /// Ends all messages; the credit that was used stays known.
+    pub(super) fn abandon(&mut self, scope: &mut SendScope<'_>) {
+        for number in self.first..self.count() {
+            self.give_up(number, MessageFate::Abandoned, scope);
+        }
+        self.first = self.count();
+        self.cursor = self.first;
+        self.records = VecDeque::new();
+        self.lost = VecDeque::new();
+        self.keys = None;
+        self.waiting = 0;
+        self.expiry = Instant::FAR_FUTURE;
+        self.skip_needed = 0;
+    }
+}
+
+/// Bytes of a frame beside its data and the length of that.
+fn head_len(frame: &MessageFrame<'_>) -> usize {
+    let number = match frame.number {
+        MessageNumber::Full(number) => varint::len(number),
+        MessageNumber::Low8(_) => 1,
+    };
+    let fragment =
+        frame.fragment.map_or(0, |part| varint::len(part.offset) + varint::len(part.total));
+    1 + varint::len(frame.stream.0)
+        + frame.open.map_or(0, |open| open.len())
+        + number
+        + fragment
+        + frame.attributes.len()
+}
+
+/// Bytes of a shape beside its data.
+fn shape_head_len(frame: &MessageFrame<'_>) -> usize {
+    let number = match (frame.open, frame.number, frame.fragment) {
+        (Some(open), ..) => open.len(),
+        (None, MessageNumber::Full(number), Some(part)) => {
+            varint::len(number) + varint::len(part.offset) + varint::len(part.total)
+        }
+        (None, ..) => 1,
+    };
+    varint::len(frame.stream.0) + number
+}

@@ -1,0 +1,83 @@
+//! What was put into a packet, as the sent ledger keeps it: each token comes back to its owner once,
+//! with the packet's fate.
+
+use jsp_wire::StreamId;
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// The peer has it.
+    Acked,
+    /// It is held lost; what still matters must be sent again.
+    Lost,
+}
+
+/// One thing that a packet carried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Token {
+    /// An ACK frame that named everything up to this packet number.
+    Ack { largest: u64 },
+    /// Bytes of our handshake message of the packet's space.
+    Handshake { offset: u16, len: u16 },
+    /// Something of a stream, its data or its state.
+    Stream(StreamToken),
+    /// Connection-wide credit of streams.
+    Credit(CreditToken),
+    /// A connection id that we issued.
+    NewConnectionId { sequence: u64 },
+    /// A connection id of the peer that we gave up.
+    RetireConnectionId { sequence: u64 },
+    /// A path challenge; lost ones are asked again by the path's own timer.
+    PathChallenge,
+    /// An acknowledgement frequency request.
+    AckFrequency { sequence: u64 },
+    /// The server's word that the handshake is done.
+    HandshakeDone,
+    /// A probe of a larger datagram size, in bytes of UDP payload.
+    MtuProbe { size: u16 },
+}
+
+/// Something of one stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct StreamToken {
+    pub(crate) stream: StreamId,
+    pub(crate) what: StreamPart,
+    /// The frame carried the stream's opening.
+    pub(crate) open: bool,
+}
+
+/// Which part of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StreamPart {
+    /// Bytes of a byte stream.
+    Bytes { offset: u64, len: u32, fin: bool },
+    /// Bytes of a message. `sent` counts which transmission of the piece it was, from 0.
+    Message { number: u64, offset: u32, len: u32, fin: bool },
+    /// Only the opening.
+    Open,
+    /// The end of the stream.
+    Finish,
+    /// A reset.
+    Reset,
+    /// A request to stop.
+    Stop,
+    /// A credit of this size.
+    MaxData { limit: u64 },
+    /// A skip up to this floor.
+    Skip { floor: u64, abandoned: u64 },
+    /// What the application has consumed.
+    Consumed { floor: u64 },
+    /// A note that credit is missing; informative.
+    Blocked,
+}
+
+/// Credit that belongs to the connection as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CreditToken {
+    /// Bytes of all streams.
+    MaxData { limit: u64 },
+    /// Streams that the peer may open.
+    MaxStreams { limit: u64 },
+    /// A note that credit is missing; informative.
+    Blocked,
+}
