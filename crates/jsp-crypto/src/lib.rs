@@ -28,6 +28,12 @@
 //! The portable backend takes all of it from [`Rng`], so that a seeded
 //! simulation repeats byte for byte.
 //!
+//! # Secrets
+//!
+//! Secrets are wiped when dropped and have no `Debug`. The exception is inside
+//! `ring`, which does not wipe the AEAD keys that it holds: a dropped key phase
+//! may linger in memory until it is reused.
+//!
 //! # What is not negotiated
 //!
 //! The ticket layout in [`ticket`] is fixed, sealed and tested, but this

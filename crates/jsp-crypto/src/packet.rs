@@ -382,7 +382,12 @@ pub struct DirectionKeys {
     pub header: HeaderKey,
 }
 
-/// The keys of one encryption level.
+/// The keys of one encryption level. Keys have no `Debug`:
+///
+/// ```compile_fail,E0277
+/// use jsp_crypto::{Role, VERSION_1, initial_keys};
+/// println!("{:?}", initial_keys(Role::Client, VERSION_1, b"12345678", None).local.packet);
+/// ```
 pub struct Keys {
     /// For packets that this side sends.
     pub local: DirectionKeys,

@@ -912,3 +912,89 @@ fn the_core_of_a_hello_is_found_in_its_first_fragment() {
         assert_ne!(crate::hello_id(&changed), crate::hello_id(hello));
     }
 }
+
+/// Values change threads: shards own connections.
+#[test]
+fn everything_may_move_between_threads() {
+    fn is_send<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    is_send::<Handshake>();
+    is_send::<Output>();
+    is_shared::<Keys>();
+    is_shared::<DataKeys>();
+    is_shared::<ClientConfig>();
+    is_shared::<ServerConfig>();
+    is_shared::<Identity>();
+}
+
+/// Random changes of every kind: nothing panics, nothing passes, and a client
+/// that was given junk still completes with the right messages.
+#[test]
+fn random_damage_neither_panics_nor_passes() {
+    let client = Arc::new(ClientConfig {
+        application_protocols: alloc::vec![b"chat".to_vec()],
+        ..client_config()
+    });
+    let server = Arc::new(server_config());
+    let mut rng = SeededRng(99);
+    let mut pick = move |below: usize| {
+        let bytes: [u8; 8] = crate::rng::array(&mut rng);
+        usize::try_from(u64::from_be_bytes(bytes) % below as u64).unwrap()
+    };
+    let mut damage = move |bytes: &mut Vec<u8>| {
+        for _ in 0..=pick(4) {
+            let at = pick(bytes.len().max(1));
+            match pick(5) {
+                0 if !bytes.is_empty() => bytes[at] = pick(256) as u8,
+                1 => bytes.insert(at.min(bytes.len()), pick(256) as u8),
+                2 if !bytes.is_empty() => drop(bytes.remove(at)),
+                3 => bytes.truncate(at),
+                _ => {
+                    let end = (at + pick(40)).min(bytes.len());
+                    let copy: Vec<u8> = bytes[at.min(end)..end].to_vec();
+                    bytes.splice(at.min(bytes.len())..at.min(bytes.len()), copy);
+                }
+            }
+        }
+    };
+    for seed in 0..400 {
+        let mut ends = Ends::shared(&client, &server, seed);
+        let right = ends.from_client.take_message(Level::Initial).unwrap();
+        for _ in 0..25 {
+            let mut hello = right.clone();
+            damage(&mut hello);
+            let mut victim = Handshake::server(server.clone(), Vec::new());
+            let result = victim.read(Level::Initial, &hello, NOW, &mut ends.rng);
+            assert_eq!(result.is_err(), victim.is_failed());
+            let _ = crate::hello_core_hash(&hello);
+        }
+        ends.give_server(Level::Initial, &right).unwrap();
+        let hello = ends.from_server.take_message(Level::Initial).unwrap();
+        let flight = ends.from_server.take_message(Level::Handshake).unwrap();
+        ends.give_client(Level::Initial, &hello).unwrap();
+        for _ in 0..4 {
+            let mut wrong = hello.clone();
+            damage(&mut wrong);
+            if wrong != hello {
+                let _ = ends.give_client(Level::Initial, &wrong);
+            }
+        }
+        for _ in 0..25 {
+            let mut wrong = flight.clone();
+            damage(&mut wrong);
+            if wrong != flight {
+                assert!(ends.give_client(Level::Handshake, &wrong).is_err());
+            }
+        }
+        ends.give_client(Level::Handshake, &flight).unwrap();
+        let finished = ends.from_client.take_message(Level::Handshake).unwrap();
+        let mut wrong = finished.clone();
+        damage(&mut wrong);
+        if seed % 2 == 0 && wrong != finished {
+            assert!(ends.give_server(Level::Handshake, &wrong).is_err());
+        } else {
+            ends.give_server(Level::Handshake, &finished).unwrap();
+            assert_established(&mut ends);
+        }
+    }
+}

@@ -62,7 +62,28 @@ pub fn signed_message(purpose: &str, content: &[u8]) -> Vec<u8> {
     message
 }
 
-/// A long-term or online Ed25519 key pair. Wiped when dropped; has no `Debug`.
+/// A long-term or online Ed25519 key pair. Wiped when dropped; has no `Debug`:
+///
+/// ```compile_fail,E0277
+/// let identity = jsp_crypto::Identity::from_seed(&[1; 32]).unwrap();
+/// println!("{identity:?}");
+/// ```
+///
+/// It signs with its own public key; there is no way to give another, which
+/// would reveal the secret (RUSTSEC-2022-0093):
+///
+/// ```compile_fail,E0061
+/// # let identity = jsp_crypto::Identity::from_seed(&[1; 32]).unwrap();
+/// # let other = jsp_crypto::Identity::from_seed(&[2; 32]).unwrap();
+/// identity.sign("purpose", b"content", &other.public());
+/// ```
+///
+/// ```
+/// # let identity = jsp_crypto::Identity::from_seed(&[1; 32]).unwrap();
+/// let signature = identity.sign("purpose", b"content").unwrap();
+/// assert!(identity.public().verify("purpose", b"content", &signature));
+/// assert!(!identity.public().verify("another", b"content", &signature));
+/// ```
 pub struct Identity {
     seed: Zeroizing<[u8; 32]>,
     key: Box<dyn SigningKey>,
