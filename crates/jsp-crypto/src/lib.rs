@@ -103,5 +103,4 @@ pub use rng::Rng;
 #[cfg(feature = "system-rng")]
 pub use rng::SystemRng;
 pub use schedule::{DataKeys, initial_keys, initial_keys_with};
-pub use secret::tokens_equal;
 pub use suite::Suite;

@@ -53,13 +53,6 @@ impl Digest {
 }
 
 /// Whether two byte strings are equal, in a time that depends only on their lengths.
-///
-/// The transport compares stateless reset tokens with it.
-pub fn tokens_equal(a: &[u8], b: &[u8]) -> bool {
-    constant_time_eq(a, b)
-}
-
-/// [`tokens_equal`] under the name this crate uses for other values.
 pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     use subtle::ConstantTimeEq;
     a.ct_eq(b).into()
