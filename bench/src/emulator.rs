@@ -332,6 +332,9 @@ mod tests {
         let relay = Relay::start(server.local_addr().unwrap(), LinkConfig::default()).unwrap();
         let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         client.connect(relay.address()).unwrap();
+        for socket in [&server, &client] {
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        }
         client.send(b"hello").unwrap();
         let mut buffer = [0; 16];
         let (length, from) = server.recv_from(&mut buffer).unwrap();

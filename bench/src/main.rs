@@ -34,6 +34,7 @@ const RUNS: (usize, usize) = (5, 3);
 #[derive(Parser)]
 #[command(name = "jsp-bench", version, args_conflicts_with_subcommands = true)]
 #[command(subcommand_negates_reqs = true)]
+#[command(after_help = "JSP_BENCH_VERBOSE=1 prints what the servers have to say, too.")]
 struct Arguments {
     #[command(subcommand)]
     worker: Option<Role>,
