@@ -144,6 +144,10 @@ fn measure(arguments: &Arguments) -> Result<bool> {
     for case in workload.cases(scale) {
         runner::run(&case, arguments.subjects.as_deref(), runs, &mut noise, &mut results)?;
     }
+    anyhow::ensure!(
+        !results.rows.is_empty() || results.failures > 0,
+        "nothing was measured: none of these subjects can do this workload"
+    );
     bars::set(&mut results.rows);
     if let Some(summary) = noise.summary() {
         eprintln!(
