@@ -434,3 +434,6 @@ impl Arrivals {
         packets.min(THRESHOLD_ADAPTIVE_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,36 @@ pub(crate) struct Cubic {
     /// Packets that left by then belong to the last episode.
     episode_began: Option<Instant>,
     undo: Option<Undo>,
+    usage: Usage,
     last_ack_at: Option<Instant>,
+}
+
+/// How much of the window was used in this round trip and the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Usage {
+    /// The round ends when a packet sent after this is acknowledged.
+    round_began: Option<Instant>,
+    /// Most bytes in flight.
+    peak: u64,
+    peak_before: u64,
+}
+
+impl Usage {
+    fn on_sent(&mut self, in_flight: u64) {
+        self.peak = self.peak.max(in_flight);
+    }
+
+    fn on_ack(&mut self, now: Instant, sent_at: Instant, in_flight: u64) {
+        if self.round_began.is_none_or(|began| sent_at > began) {
+            self.round_began = Some(now);
+            self.peak_before = self.peak;
+            self.peak = in_flight;
+        }
+    }
+
+    fn peak(&self) -> u64 {
+        self.peak.max(self.peak_before)
+    }
 }
 
 /// One climb of the cubic curve.
@@ -91,6 +120,7 @@ impl Cubic {
             recovery: None,
             episode_began: None,
             undo: None,
+            usage: Usage::default(),
             last_ack_at: None,
         }
     }
@@ -117,7 +147,8 @@ impl Cubic {
         self.recovery.is_none() && self.window < self.threshold
     }
 
-    pub(super) fn on_sent(&mut self, _now: Instant, bytes: u64, _in_flight: u64) {
+    pub(super) fn on_sent(&mut self, bytes: u64, in_flight: u64) {
+        self.usage.on_sent(in_flight);
         if let Some(episode) = &mut self.recovery {
             episode.prr.on_sent(bytes);
         }
@@ -125,6 +156,7 @@ impl Cubic {
 
     pub(super) fn on_ack(&mut self, now: Instant, sample: &AckSample, rtt: &Rtt) {
         let before = self.last_ack_at.replace(now).unwrap_or(now);
+        self.usage.on_ack(now, sample.largest_sent_at, sample.in_flight);
         if let Some(episode) = &mut self.recovery {
             let is_over = self.episode_began.is_none_or(|began| sample.largest_sent_at > began);
             if !is_over {
@@ -135,7 +167,7 @@ impl Cubic {
             }
             self.recovery = None;
         }
-        if sample.app_limited {
+        if sample.app_limited && !self.uses_window() {
             self.hold_epoch(now.since(before));
             return;
         }
@@ -143,6 +175,18 @@ impl Cubic {
             self.slow_start(now, sample, rtt);
         } else {
             self.avoid_congestion(now, sample.bytes_acked, rtt);
+        }
+    }
+
+    /// The window, not the application, was the limit: a window that nobody has filled has not been
+    /// tested, and must not grow (RFC 9438, section 5.8; the tests are those of Linux).
+    // spec: CC-8
+    fn uses_window(&self) -> bool {
+        let peak = self.usage.peak();
+        if self.window < self.threshold {
+            self.window() < peak.saturating_mul(2)
+        } else {
+            self.window() <= peak.saturating_add(self.mtu.saturating_mul(3))
         }
     }
 
@@ -251,7 +295,7 @@ impl Cubic {
     }
 
     // spec: CC-11
-    pub(super) fn on_spurious_loss(&mut self, _now: Instant, packets: u32) {
+    pub(super) fn on_spurious_loss(&mut self, packets: u32) {
         let Some(undo) = &mut self.undo else { return };
         undo.missing = undo.missing.saturating_sub(packets);
         if undo.missing > 0 {
@@ -268,7 +312,7 @@ impl Cubic {
     }
 
     // spec: CC-12
-    pub(super) fn on_persistent_congestion(&mut self, _now: Instant) {
+    pub(super) fn on_persistent_congestion(&mut self) {
         self.window = self.window_min() as f64;
         self.recovery = None;
         self.epoch = None;
@@ -291,3 +335,6 @@ fn k(window_max: f64, window: f64) -> f64 {
 fn curve(elapsed: Duration, k: f64, window_max: f64) -> f64 {
     C * (elapsed.as_secs_f64() - k).powi(3) + window_max
 }
+
+#[cfg(test)]
+mod tests;

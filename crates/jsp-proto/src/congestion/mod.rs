@@ -43,7 +43,7 @@ pub(crate) struct AckSample {
     pub(crate) has_losses: bool,
     /// It brought a new sample of the round-trip time.
     pub(crate) has_rtt_sample: bool,
-    /// The window was not what held the sender back.
+    /// The application set the pace when that packet left.
     pub(crate) app_limited: bool,
 }
 
@@ -74,9 +74,9 @@ impl Congestion {
     }
 
     /// `bytes` leave and count against the window; `in_flight` includes them.
-    pub(crate) fn on_sent(&mut self, now: Instant, bytes: u64, in_flight: u64) {
+    pub(crate) fn on_sent(&mut self, _now: Instant, bytes: u64, in_flight: u64) {
         match self {
-            Self::Cubic(cubic) => cubic.on_sent(now, bytes, in_flight),
+            Self::Cubic(cubic) => cubic.on_sent(bytes, in_flight),
         }
     }
 
@@ -103,16 +103,16 @@ impl Congestion {
     }
 
     /// So many packets that had been reported lost have arrived.
-    pub(crate) fn on_spurious_loss(&mut self, now: Instant, packets: u32) {
+    pub(crate) fn on_spurious_loss(&mut self, _now: Instant, packets: u32) {
         match self {
-            Self::Cubic(cubic) => cubic.on_spurious_loss(now, packets),
+            Self::Cubic(cubic) => cubic.on_spurious_loss(packets),
         }
     }
 
     /// Nothing arrived for several probe timeouts.
-    pub(crate) fn on_persistent_congestion(&mut self, now: Instant) {
+    pub(crate) fn on_persistent_congestion(&mut self, _now: Instant) {
         match self {
-            Self::Cubic(cubic) => cubic.on_persistent_congestion(now),
+            Self::Cubic(cubic) => cubic.on_persistent_congestion(),
         }
     }
 

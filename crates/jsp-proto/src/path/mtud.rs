@@ -166,7 +166,7 @@ impl Mtud {
         }
         self.ceiling = ceiling.max(limits::MTU_BASE);
         self.current = self.current.min(self.ceiling);
-        self.state = State::Settled { until: Instant::ZERO };
+        self.search(Instant::ZERO);
     }
 
     fn fall_back(&mut self, now: Instant) -> bool {
@@ -209,4 +209,144 @@ fn next_size(works: usize, too_large: usize) -> Option<usize> {
     }
     let common = COMMON.into_iter().find(|&size| size > works && size < too_large);
     Some(common.unwrap_or(works + (too_large - works) / 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    /// Runs the search on a path that carries datagrams of at most `limit` bytes; answers how many
+    /// probes it took.
+    fn search(mtud: &mut Mtud, now: Instant, limit: usize) -> u32 {
+        let mut probes = 0;
+        while let Some(size) = mtud.probe(now) {
+            probes += 1;
+            assert!(size > mtud.current());
+            assert!(mtud.probe(now).is_none(), "one at a time");
+            if size <= limit {
+                mtud.on_probe_acked(now, size)
+            } else {
+                mtud.on_probe_lost(now, size)
+            }
+            assert!(probes < 100, "the search does not end");
+        }
+        probes
+    }
+
+    #[test]
+    /// spec-test: MTU-1, MTU-2
+    fn it_starts_at_the_base_and_stays_below_the_ceiling() {
+        let mut mtud = Mtud::new(1452);
+        assert_eq!(mtud.current(), 1200);
+        search(&mut mtud, at(0), 65_507);
+        assert_eq!(mtud.current(), 1452);
+        assert_eq!(mtud.poll_timeout(), None, "there is nothing above the ceiling");
+        mtud.limit(1300);
+        assert_eq!(mtud.current(), 1300);
+        let mut small = Mtud::new(100);
+        assert_eq!((small.current(), small.probe(at(0))), (1200, None));
+        small.limit(0);
+        assert_eq!(small.current(), 1200);
+    }
+
+    #[test]
+    /// spec-test: MTU-3
+    fn the_usual_ethernet_takes_one_probe() {
+        let mut mtud = Mtud::new(1452);
+        assert_eq!(mtud.next_probe_size(at(0)), Some(1452));
+        assert_eq!(search(&mut mtud, at(0), 1452), 1);
+    }
+
+    #[test]
+    /// spec-test: MTU-3
+    fn every_limit_is_found_to_the_precision() {
+        for ceiling in [1452, 1472, 8972, 65_507] {
+            for limit in (1200..9100).step_by(37).chain([1200, 1452, 1472, 8952, 65_507]) {
+                let mut mtud = Mtud::new(ceiling);
+                let probes = search(&mut mtud, at(0), limit);
+                let best = limit.min(ceiling);
+                assert!(mtud.current() <= best, "{ceiling} {limit}");
+                assert!(mtud.current() + PRECISION > best, "{ceiling} {limit} {}", mtud.current());
+                assert!(probes <= 45, "{ceiling} {limit} {probes}");
+            }
+        }
+    }
+
+    #[test]
+    /// spec-test: MTU-4
+    fn a_size_is_given_up_after_three_losses_only() {
+        let mut mtud = Mtud::new(1452);
+        for _ in 0..2 {
+            assert_eq!(mtud.probe(at(0)), Some(1452));
+            mtud.on_probe_lost(at(0), 1452);
+        }
+        assert_eq!(mtud.probe(at(0)), Some(1452));
+        mtud.on_probe_acked(at(0), 1452);
+        assert_eq!(mtud.current(), 1452);
+        // Reports about other sizes change nothing.
+        mtud.on_probe_acked(at(0), 9000);
+        mtud.on_probe_lost(at(0), 1300);
+        assert_eq!(mtud.current(), 1452);
+    }
+
+    #[test]
+    fn the_search_begins_again_after_ten_minutes() {
+        let mut mtud = Mtud::new(1452);
+        search(&mut mtud, at(5), 1300);
+        assert_eq!(mtud.poll_timeout(), Some(at(605)));
+        assert_eq!(mtud.probe(at(604)), None);
+        search(&mut mtud, at(605), 1452);
+        assert_eq!(mtud.current(), 1452);
+    }
+
+    #[test]
+    /// spec-test: MTU-5
+    fn large_packets_that_vanish_while_small_ones_arrive_show_a_black_hole() {
+        let mut mtud = Mtud::new(1452);
+        search(&mut mtud, at(0), 1452);
+        assert!(!mtud.on_loss(at(1), 1452));
+        mtud.on_acked(200);
+        assert!(!mtud.on_loss(at(2), 1400));
+        assert!(mtud.on_loss(at(3), 1452));
+        assert_eq!(mtud.current(), 1200);
+        assert_eq!(mtud.poll_timeout(), Some(at(63)));
+        // The path recovers.
+        search(&mut mtud, at(63), 1452);
+        assert_eq!(mtud.current(), 1452);
+    }
+
+    #[test]
+    /// spec-test: MTU-5
+    fn congestion_is_no_black_hole() {
+        let mut mtud = Mtud::new(1452);
+        search(&mut mtud, at(0), 1452);
+        for n in 0..100 {
+            assert!(!mtud.on_loss(at(n), 1452));
+            mtud.on_acked(200);
+            assert!(!mtud.on_loss(at(n), 1452));
+            mtud.on_acked(1452);
+        }
+        // Nothing at all arrives: that is no sign either.
+        for n in 0..100 {
+            assert!(!mtud.on_loss(at(n), 1452));
+        }
+        assert_eq!(mtud.current(), 1452);
+        assert!(!mtud.on_loss(at(200), 300));
+    }
+
+    #[test]
+    /// spec-test: MTU-6
+    fn three_probe_timeouts_lead_back_to_the_base() {
+        let mut mtud = Mtud::new(1452);
+        assert!(!mtud.on_probe_timeout(at(0), 9), "it is there already");
+        search(&mut mtud, at(0), 1452);
+        assert!(!mtud.on_probe_timeout(at(1), 1));
+        assert!(!mtud.on_probe_timeout(at(2), 2));
+        assert!(mtud.on_probe_timeout(at(3), 3));
+        assert_eq!(mtud.current(), 1200);
+    }
 }

@@ -1,0 +1,300 @@
+//! What is acknowledged, and when.
+
+use std::collections::BTreeSet;
+
+use jsp_wire::Frame;
+use proptest::prelude::*;
+
+use super::*;
+
+const DELAY: Duration = Duration::from_millis(25);
+
+fn at(ms: u64) -> Instant {
+    Instant::from_nanos(ms * 1_000_000)
+}
+
+/// What an ACK said: ranges from the highest down, delay, counts, shape, whether it elicits.
+struct Written {
+    ranges: Vec<(u64, u64)>,
+    delay_8us: u64,
+    ecn: Option<EcnCounts>,
+    shape: Shape,
+    ack_eliciting: bool,
+    tokens: Vec<Token>,
+}
+
+fn write(acks: &mut AckPolicy, now: Instant, alone: bool) -> Option<Written> {
+    let mut room = [0u8; 1200];
+    let mut tokens = Vec::new();
+    let mut packet = PacketBuilder::new(&mut room, &mut tokens, true);
+    let written = acks.write(now, &mut packet, alone);
+    let built = packet.finish();
+    assert_eq!(written, built.len > 0);
+    if !written {
+        return None;
+    }
+    let mut payload = jsp_wire::Payload::read(built.shape, &room[..built.len]).expect("readable");
+    let Some(Ok(Frame::Ack(ack))) = payload.next() else { panic!("no ACK") };
+    Some(Written {
+        ranges: ack.ranges().collect(),
+        delay_8us: ack.delay_8us,
+        ecn: ack.ecn,
+        shape: built.shape,
+        ack_eliciting: built.ack_eliciting,
+        tokens,
+    })
+}
+
+fn wish(sequence: u64, threshold: u64, delay_max_us: u64, reordering: u64) -> AckFrequency {
+    AckFrequency { sequence, threshold, delay_max_us, reordering }
+}
+
+proptest! {
+    #[test]
+    /// spec-test: ACK-5
+    fn ranges_agree_with_a_set(
+        numbers in proptest::collection::vec(0u64..300, 1..300),
+        forget in proptest::option::of(0u64..300),
+    ) {
+        let mut ranges = ReceivedRanges::default();
+        let mut set = BTreeSet::new();
+        for (step, &pn) in numbers.iter().enumerate() {
+            prop_assert_eq!(ranges.insert(pn), set.insert(pn));
+            if step == numbers.len() / 2 && let Some(forget) = forget {
+                ranges.forget_through(forget);
+                set.retain(|&pn| pn > forget);
+            }
+            let named: BTreeSet<u64> = ranges.iter().flat_map(|(low, high)| low..=high).collect();
+            prop_assert_eq!(&named, &set);
+            let apart = ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| b.1 + 1 < a.0);
+            prop_assert!(apart, "{:?}", ranges);
+            prop_assert_eq!(ranges.largest(), set.last().copied());
+        }
+    }
+}
+
+#[test]
+/// spec-test: ACK-5
+fn of_too_many_ranges_the_lowest_are_forgotten() {
+    let mut ranges = ReceivedRanges::default();
+    for n in 0..1000u64 {
+        assert!(ranges.insert(n * 2));
+    }
+    assert_eq!(ranges.len(), RANGES_MAX);
+    assert_eq!(ranges.largest(), Some(1998));
+    assert_eq!(ranges.iter().last(), Some(((1000 - 256) * 2, (1000 - 256) * 2)));
+    // What would be forgotten at once is not taken.
+    assert!(!ranges.insert(5));
+    assert!(!ranges.is_empty());
+}
+
+#[test]
+/// spec-test: ACK-6
+fn packets_of_the_handshake_are_acknowledged_at_once() {
+    let mut acks = AckPolicy::new(Duration::ZERO);
+    acks.on_packet(at(1), 0, true, None);
+    assert!(acks.wants_ack_now(at(1)));
+    assert!(write(&mut acks, at(1), false).is_some());
+    assert!(!acks.wants_ack_now(at(1)));
+}
+
+#[test]
+/// spec-test: ACK-7
+fn every_second_packet_or_after_the_delay() {
+    let mut acks = AckPolicy::new(DELAY);
+    acks.on_packet(at(0), 0, true, None);
+    assert!(!acks.wants_ack_now(at(24)));
+    assert!(acks.has_news());
+    assert_eq!(acks.poll_timeout(), Some(at(25)));
+    assert!(acks.wants_ack_now(at(25)));
+    acks.on_packet(at(10), 1, true, None);
+    assert!(acks.wants_ack_now(at(10)));
+    let written = write(&mut acks, at(12), true).expect("an ACK");
+    assert_eq!(written.ranges, [(0, 1)]);
+    // Two milliseconds since the largest arrived, in units of 8 microseconds.
+    assert_eq!(written.delay_8us, 250);
+    assert_eq!(acks.poll_timeout(), None);
+    assert!(!acks.wants_ack_now(at(1000)));
+}
+
+#[test]
+/// spec-test: ACK-7
+fn packets_that_ask_for_nothing_start_nothing() {
+    let mut acks = AckPolicy::new(DELAY);
+    for pn in 0..100 {
+        acks.on_packet(at(pn), pn, false, None);
+    }
+    assert!(!acks.wants_ack_now(at(10_000)));
+    assert!(!acks.has_news());
+    assert_eq!(acks.poll_timeout(), None);
+}
+
+#[test]
+/// spec-test: ACK-8
+fn gaps_late_packets_and_congestion_marks_are_told_at_once() {
+    let mut acks = AckPolicy::new(DELAY);
+    acks.on_packet(at(0), 0, true, None);
+    write(&mut acks, at(0), true);
+    acks.on_packet(at(1), 2, true, None);
+    assert!(acks.wants_ack_now(at(1)), "a gap");
+    write(&mut acks, at(1), true);
+    acks.on_packet(at(2), 3, true, None);
+    assert!(!acks.wants_ack_now(at(2)), "the gap has been told");
+    acks.on_packet(at(3), 1, true, None);
+    assert!(acks.wants_ack_now(at(3)), "a late packet");
+    write(&mut acks, at(3), true);
+    acks.on_packet(at(4), 4, true, Some(Ecn::Ce));
+    assert!(acks.wants_ack_now(at(4)), "a mark");
+    write(&mut acks, at(4), true);
+    acks.on_packet(at(5), 5, true, None);
+    acks.ask_now();
+    assert!(acks.wants_ack_now(at(5)), "the peer asked");
+}
+
+#[test]
+/// spec-test: ACK-9
+fn an_ack_that_stands_alone_needs_no_type_and_one_with_counts_is_a_frame() {
+    let mut acks = AckPolicy::new(DELAY);
+    assert!(write(&mut acks, at(0), true).is_none(), "nothing to say");
+    acks.on_packet(at(0), 7, true, None);
+    let alone = write(&mut acks, at(0), true).expect("an ACK");
+    assert_eq!((alone.shape, alone.ecn, alone.ack_eliciting), (Shape::Ack, None, false));
+    assert_eq!(alone.tokens, [Token::Ack { largest: 7 }]);
+    assert!(write(&mut acks, at(0), true).is_none(), "nothing new to say");
+    acks.on_packet(at(1), 8, true, Some(Ecn::Ect0));
+    acks.on_packet(at(1), 9, true, Some(Ecn::Ce));
+    let counted = write(&mut acks, at(1), true).expect("an ACK");
+    assert_eq!(counted.shape, Shape::Frames);
+    assert_eq!(counted.ecn, Some(EcnCounts { ect0: 1, ect1: 0, ce: 1 }));
+}
+
+#[test]
+/// spec-test: ACK-10
+fn many_acks_without_an_echo_ask_for_one() {
+    let mut acks = AckPolicy::new(DELAY);
+    let mut pings = Vec::new();
+    for n in 0..200u64 {
+        acks.on_packet(at(n), n, true, None);
+        if write(&mut acks, at(n), true).expect("an ACK").ack_eliciting {
+            pings.push(n);
+        }
+    }
+    assert_eq!(pings.first(), Some(&64));
+    // The peer has confirmed one: the count starts over.
+    acks.on_fate(150, Fate::Acked);
+    acks.on_packet(at(300), 200, true, None);
+    assert!(!write(&mut acks, at(300), true).expect("an ACK").ack_eliciting);
+    // With gaps to drag along, sooner.
+    let mut sooner = None;
+    for n in 0..100u64 {
+        let pn = 300 + 2 * n;
+        acks.on_packet(at(pn), pn, true, None);
+        if write(&mut acks, at(pn), true).expect("an ACK").ack_eliciting {
+            sooner = Some(n);
+            break;
+        }
+    }
+    assert!(sooner.expect("a PING") <= 8, "{sooner:?}");
+}
+
+#[test]
+/// spec-test: ACK-11
+fn what_the_peer_has_heard_is_not_told_again() {
+    let mut acks = AckPolicy::new(DELAY);
+    for pn in [0, 1, 4, 5, 8, 9] {
+        acks.on_packet(at(pn), pn, true, None);
+    }
+    let first = write(&mut acks, at(10), false).expect("an ACK");
+    assert_eq!(first.ranges, [(8, 9), (4, 5), (0, 1)]);
+    acks.on_fate(9, Fate::Lost);
+    acks.on_packet(at(11), 12, true, None);
+    assert_eq!(write(&mut acks, at(11), false).expect("an ACK").ranges.len(), 4);
+    acks.on_fate(9, Fate::Acked);
+    acks.on_packet(at(12), 13, true, None);
+    let last = write(&mut acks, at(12), false).expect("an ACK");
+    assert_eq!(last.ranges, [(12, 13)]);
+}
+
+#[test]
+/// spec-test: ACK-12
+fn the_peers_wish_holds_and_the_latest_wish_wins() {
+    let mut acks = AckPolicy::new(DELAY);
+    acks.set_frequency(&wish(1, 4, 10_000, 3)).expect("in range");
+    acks.set_frequency(&wish(0, 0, 1_000, 0)).expect("an older one is ignored");
+    for pn in 0..4 {
+        acks.on_packet(at(0), pn, true, None);
+    }
+    assert!(!acks.wants_ack_now(at(9)));
+    assert_eq!(acks.poll_timeout(), Some(at(10)));
+    acks.on_packet(at(1), 4, true, None);
+    assert!(acks.wants_ack_now(at(1)));
+    write(&mut acks, at(1), true);
+    // A gap counts when it is three wide.
+    acks.on_packet(at(2), 6, true, None);
+    assert!(!acks.wants_ack_now(at(2)));
+    acks.on_packet(at(2), 7, true, None);
+    assert!(!acks.wants_ack_now(at(2)));
+    acks.on_packet(at(2), 8, true, None);
+    assert!(acks.wants_ack_now(at(2)));
+    write(&mut acks, at(2), true);
+    // Never, if the peer says so; and not longer than was promised.
+    acks.set_frequency(&wish(2, 100, 1_000_000, 0)).expect("in range");
+    acks.on_packet(at(3), 20, true, None);
+    assert!(!acks.wants_ack_now(at(3)));
+    assert_eq!(acks.poll_timeout(), Some(at(28)));
+    let error = acks.set_frequency(&wish(3, 1, 1 << 24, 1)).expect_err("out of range");
+    assert_eq!(error.code, CloseCode::PROTOCOL_VIOLATION);
+}
+
+#[test]
+/// spec-test: ACK-13
+fn a_fast_stream_is_acknowledged_eight_times_in_a_round_trip() {
+    let mut acks = AckPolicy::new(DELAY);
+    acks.set_rtt(Duration::from_millis(40));
+    // 4000 packets a second: 20 in an eighth of 40 ms.
+    let mut sent = Vec::new();
+    for pn in 0..4000u64 {
+        let now = Instant::from_nanos(pn * 250_000);
+        acks.on_packet(now, pn, true, None);
+        if acks.wants_ack_now(now) {
+            sent.push(pn);
+            write(&mut acks, now, true).expect("an ACK");
+        }
+    }
+    let early = sent.iter().filter(|&&pn| pn < 100).count();
+    assert!(early >= 49, "{early}");
+    let late = sent.iter().filter(|&&pn| pn >= 2000).count();
+    assert!((90..=110).contains(&late), "{late} for 12.5 round trips");
+    // The stream ends: the rest is told within an eighth of the round trip.
+    let end = Instant::from_nanos(4000 * 250_000);
+    acks.on_packet(end, 4000, true, None);
+    assert!(acks.poll_timeout().expect("pending") <= end + Duration::from_millis(5));
+}
+
+#[test]
+/// spec-test: ACK-13
+fn a_thin_stream_keeps_the_default() {
+    let mut acks = AckPolicy::new(DELAY);
+    acks.set_rtt(Duration::from_millis(60));
+    let mut sent = 0;
+    for pn in 0..1000u64 {
+        acks.on_packet(at(pn * 10), pn, true, None);
+        if acks.wants_ack_now(at(pn * 10)) {
+            write(&mut acks, at(pn * 10), true).expect("an ACK");
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, 500);
+}
+
+#[test]
+fn what_does_not_fit_is_left_for_the_next_packet() {
+    let mut acks = AckPolicy::new(DELAY);
+    acks.on_packet(at(0), 1 << 40, true, None);
+    let mut room = [0u8; 4];
+    let mut tokens = Vec::new();
+    let mut packet = PacketBuilder::new(&mut room, &mut tokens, true);
+    assert!(!acks.write(at(0), &mut packet, true));
+    assert!(packet.is_empty());
+    assert!(acks.has_news());
+}
