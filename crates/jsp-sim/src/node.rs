@@ -1,0 +1,288 @@
+//! An endpoint with the applications on it.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use jsp_crypto::ServerIdentity;
+use jsp_crypto::{Backend, ClientConfig, Credential, Fingerprint, Identity, ServerConfig, Suite};
+use jsp_proto::{
+    Batch, ConnectionHandle, Endpoint, EndpointConfig, Event, ServerSetup, TransportConfig,
+};
+use jsp_wire::{Instant, Route};
+
+use crate::app::{Actor, PlanTable, StreamPlan};
+use crate::flow::{End, Pair, Side};
+use crate::link;
+use crate::observation::Observation;
+use crate::random::Random;
+use crate::topology::{Client, SERVER_ADDRESS, Server, pair_of};
+
+/// Unix time at the beginning of every world, in seconds: 1 January 2026.
+const UNIX_SECONDS_AT_ZERO: u64 = 1_767_225_600;
+/// Connections that a server of a world takes.
+const CONNECTIONS_MAX: usize = 1_000;
+/// Rounds of events, application and sending in one instant; more is a loop without progress.
+const ROUNDS_MAX: usize = 2_000;
+/// Batches that one call may give before it counts as a loop without progress: at the largest
+/// window of any configuration, a few thousand datagrams.
+const BATCHES_MAX: usize = 20_000;
+/// Datagrams in one batch, as generic segmentation offload allows them.
+const SEGMENTS_MAX: usize = 64;
+
+/// What a node needs to know of the world while it works.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) now: Instant,
+    /// Plans of the open streams, a table for each connection.
+    pub(crate) tables: &'a mut [PlanTable],
+    /// What the server's applications open, for each connection.
+    pub(crate) server_scripts: &'a mut [Vec<StreamPlan>],
+    pub(crate) log: &'a mut dyn FnMut(Observation<'_>),
+    /// Datagrams to be sent.
+    pub(crate) out: &'a mut Vec<link::Datagram>,
+}
+
+/// An endpoint at work.
+pub(crate) struct Node {
+    side: Side,
+    /// The client's number; of no meaning for the server.
+    pair: Pair,
+    endpoint: Endpoint,
+    actors: Vec<(ConnectionHandle, Actor)>,
+    transport: TransportConfig,
+    batch: Batch,
+    pub(crate) is_gone: bool,
+}
+
+impl Node {
+    /// The server of a world, and how clients know it.
+    pub(crate) fn server(seed: u64, server: &Server) -> (Self, Fingerprint) {
+        let mut random = Random::part(seed, "server", 0);
+        let identity = loop {
+            if let Some(identity) = Identity::from_seed(&random.seed_bytes()) {
+                break identity;
+            }
+        };
+        let fingerprint = identity.fingerprint();
+        let mut crypto = ServerConfig::new(Credential::new(Arc::new(identity)));
+        crypto.backend = Backend::Portable;
+        let setup = ServerSetup {
+            crypto: Arc::new(crypto),
+            retry: server.retry,
+            connections_max: CONNECTIONS_MAX,
+        };
+        let transport = Arc::new(server.transport.clone());
+        let endpoint = Endpoint::new(EndpointConfig {
+            server: Some(setup),
+            transport,
+            seed: random.seed_bytes(),
+            unix_seconds_at_zero: UNIX_SECONDS_AT_ZERO,
+        });
+        (Self::new(Side::Server, 0, endpoint, &server.transport), fingerprint)
+    }
+
+    /// A client that has not connected yet.
+    pub(crate) fn client(seed: u64, pair: Pair, client: &Client) -> Self {
+        let mut random = Random::part(seed, "client", u64::from(pair));
+        let endpoint = Endpoint::new(EndpointConfig {
+            server: None,
+            transport: Arc::new(client.transport.clone()),
+            seed: random.seed_bytes(),
+            unix_seconds_at_zero: UNIX_SECONDS_AT_ZERO,
+        });
+        Self::new(Side::Client, pair, endpoint, &client.transport)
+    }
+
+    fn new(side: Side, pair: Pair, endpoint: Endpoint, transport: &TransportConfig) -> Self {
+        let batch = Batch::new(0, SEGMENTS_MAX);
+        let transport = transport.clone();
+        Self { side, pair, endpoint, actors: Vec::new(), transport, batch, is_gone: false }
+    }
+
+    /// Starts a client's connection.
+    pub(crate) fn connect(&mut self, now: Instant, client: &Client, server: Fingerprint) {
+        let mut crypto = ClientConfig::new(ServerIdentity::Pinned(server));
+        crypto.backend = Backend::Portable;
+        crypto.suites = vec![Suite::Aes128Gcm];
+        let transport = Arc::new(client.transport.clone());
+        let route = Route::udp(SERVER_ADDRESS);
+        let handle = self
+            .endpoint
+            .connect(now, route, Arc::new(crypto), transport)
+            .expect("a fresh endpoint has room for a connection and a sound configuration");
+        let end = End { pair: self.pair, side: Side::Client };
+        self.actors.push((handle, Actor::new(end, client.script.client.clone())));
+    }
+
+    /// Takes a datagram from the network.
+    pub(crate) fn receive(&mut self, now: Instant, datagram: link::Datagram) {
+        self.endpoint.handle_datagram(
+            now,
+            jsp_proto::Datagram {
+                route: Route::udp(datagram.from),
+                ecn: datagram.ecn,
+                payload: datagram.payload,
+            },
+        );
+    }
+
+    /// Lets the endpoint act on its deadlines.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.endpoint.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.endpoint.handle_timeout(now);
+        }
+    }
+
+    /// When the node has something to do by itself.
+    pub(crate) fn wake(&mut self) -> Option<Instant> {
+        if self.is_gone {
+            return None;
+        }
+        let timeout = self.endpoint.poll_timeout().map(|(at, _)| at);
+        let actors = self.actors.iter().filter_map(|(_, actor)| actor.wake());
+        actors.chain(timeout).min()
+    }
+
+    /// Hands events to the applications, lets them act, and collects what is to be sent, until
+    /// nothing moves.
+    pub(crate) fn pump(&mut self, around: &mut Surroundings<'_>) {
+        for _ in 0..ROUNDS_MAX {
+            let had_events = self.hand_out_events(around);
+            let acted = self.run_actors(around);
+            let sent = self.transmit(around);
+            if !had_events && !acted && !sent {
+                return;
+            }
+        }
+        let what = format!("the {}: events, application and sending never rest", self.side);
+        (around.log)(Observation::Spinning { what: &what });
+    }
+
+    /// Closes all connections.
+    pub(crate) fn close(
+        &mut self,
+        now: Instant,
+        code: u64,
+        reason: &str,
+        log: &mut dyn FnMut(Observation<'_>),
+    ) {
+        for (handle, actor) in &self.actors {
+            if actor.is_closed() {
+                continue;
+            }
+            log(Observation::Closing { end: actor.end(), code, reason });
+            if let Some(connection) = self.endpoint.connection(*handle) {
+                connection.close(now, code, reason.as_bytes());
+            }
+        }
+    }
+
+    /// The ends that live here.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = End> {
+        self.actors.iter().map(|(_, actor)| actor.end())
+    }
+
+    /// Whether all applications have done what they were to do, or cannot any more.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.actors.iter().all(|(_, actor)| actor.is_closed() || actor.is_finished())
+    }
+
+    /// What the applications still have to do.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        let open = self.actors.iter().filter(|(_, actor)| !actor.is_closed());
+        open.flat_map(|(_, actor)| actor.unfinished()).collect()
+    }
+
+    /// Whether the endpoint has nothing left to do, now or later.
+    pub(crate) fn is_at_rest(&mut self) -> bool {
+        self.endpoint.poll_timeout().is_none() && self.endpoint.is_idle()
+    }
+
+    fn hand_out_events(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let mut had_any = false;
+        while let Some((handle, event)) = self.endpoint.poll_event() {
+            had_any = true;
+            let Some(index) = self.actor_of(handle, around) else { continue };
+            let (_, actor) = &mut self.actors[index];
+            let end = actor.end();
+            if let Event::PathChanged { route } = &event
+                && let Some(to) = route.remote()
+            {
+                (around.log)(Observation::PathChanged { end, to });
+            }
+            actor.on_event(around.now, &event, &around.tables[end.pair as usize], around.log);
+        }
+        had_any
+    }
+
+    /// The place of a connection's application; a server makes one when it meets the connection.
+    fn actor_of(
+        &mut self,
+        handle: ConnectionHandle,
+        around: &mut Surroundings<'_>,
+    ) -> Option<usize> {
+        if let Some(index) = self.actors.iter().position(|(known, _)| *known == handle) {
+            return Some(index);
+        }
+        let route = self.endpoint.connection(handle).map(|connection| connection.route());
+        let pair = pair_of(route?.remote()?)?;
+        let script = std::mem::take(around.server_scripts.get_mut(pair as usize)?);
+        let end = End { pair, side: Side::Server };
+        self.actors.push((handle, Actor::new(end, script)));
+        Some(self.actors.len() - 1)
+    }
+
+    fn run_actors(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let mut acted = false;
+        for (handle, actor) in &mut self.actors {
+            if actor.wake().is_none_or(|at| at > around.now) {
+                continue;
+            }
+            acted = true;
+            let table = &mut around.tables[actor.end().pair as usize];
+            if let Some(connection) = self.endpoint.connection(*handle) {
+                actor.run(around.now, connection, table, around.log);
+                (around.log)(Observation::Buffered {
+                    end: actor.end(),
+                    bytes: connection.stats().buffered,
+                    window_max: self.transport.connection_window_max,
+                    unreliable_buffer: self.transport.unreliable_buffer as u64,
+                });
+            }
+        }
+        acted
+    }
+
+    fn transmit(&mut self, around: &mut Surroundings<'_>) -> bool {
+        for count in 0..BATCHES_MAX {
+            if !self.endpoint.poll_transmit(around.now, &mut self.batch) {
+                return count > 0;
+            }
+            self.send_batch(around);
+            self.batch.clear();
+        }
+        let what = format!("the {}: there is always more to send", self.side);
+        (around.log)(Observation::Spinning { what: &what });
+        false
+    }
+
+    fn send_batch(&mut self, around: &mut Surroundings<'_>) {
+        let Some(to) = self.batch.route().and_then(|route| route.remote()) else { return };
+        let pair = match self.side {
+            Side::Client => self.pair,
+            Side::Server => pair_of(to).unwrap_or_default(),
+        };
+        let from = End { pair, side: self.side };
+        for payload in self.batch.contents().chunks(self.batch.segment_len().max(1)) {
+            (around.log)(Observation::DatagramSent { from, to, payload });
+            around.out.push(link::Datagram {
+                // The link's owner knows the address that the other side will see.
+                from: SERVER_ADDRESS,
+                to,
+                ecn: self.batch.ecn(),
+                payload: BytesMut::from(payload),
+                sent: around.now,
+                intact: true,
+            });
+        }
+    }
+}

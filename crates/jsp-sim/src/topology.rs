@@ -1,0 +1,161 @@
+//! What a world is made of, as a list: a server, clients with their scripts, links between them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use jsp_proto::{RetryPolicy, TransportConfig};
+use jsp_wire::Instant;
+
+use crate::app::Script;
+use crate::flow::{Pair, Side};
+use crate::link::LinkConfig;
+
+/// The server of a world.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// When it asks for a proof of address.
+    pub retry: RetryPolicy,
+    /// How its connections behave.
+    pub transport: TransportConfig,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { retry: RetryPolicy::Never, transport: TransportConfig::default() }
+    }
+}
+
+/// A client, which makes one connection.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    /// When it connects.
+    pub connect_at: Instant,
+    /// How its connection behaves.
+    pub transport: TransportConfig,
+    /// What both ends of the connection do.
+    pub script: Script,
+    /// When its address changes, as seen by the server; sorted. What travels to the old one is lost.
+    pub rebinds: Vec<Instant>,
+}
+
+/// A path between some clients, who share it, and the server.
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// Clients by the order of their adding, from 0. Each belongs to one path.
+    pub clients: Vec<Pair>,
+    /// Towards the server.
+    pub up: LinkConfig,
+    /// Towards the clients.
+    pub down: LinkConfig,
+}
+
+impl Path {
+    /// A path for the first client, alike in both directions.
+    pub fn both_ways(link: LinkConfig) -> Self {
+        Self { clients: vec![0], up: link.clone(), down: link }
+    }
+}
+
+/// How the connections of a world end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// One side closes.
+    Close(Side),
+    /// Both sides close at the same instant.
+    CloseBoth,
+    /// One side disappears: the other must find out.
+    Vanish(Side),
+}
+
+/// Everything about a world before it begins.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// All chance in the world comes from here.
+    pub seed: u64,
+    /// The server.
+    pub server: Server,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// The paths.
+    pub paths: Vec<Path>,
+    /// When the last fault of any link is over.
+    pub faults_end: Instant,
+    /// Time beyond 30 s after the faults that slow links and slow readers need for what they have.
+    pub allowance: Duration,
+    /// How it ends.
+    pub farewell: Farewell,
+}
+
+impl Topology {
+    /// A world with a server and nothing else.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            server: Server::default(),
+            clients: Vec::new(),
+            paths: Vec::new(),
+            faults_end: Instant::ZERO,
+            allowance: Duration::ZERO,
+            farewell: Farewell::Close(Side::Client),
+        }
+    }
+
+    /// The same with this server.
+    pub fn server(mut self, server: Server) -> Self {
+        self.server = server;
+        self
+    }
+
+    /// The same with a further client.
+    pub fn client(mut self, client: Client) -> Self {
+        self.clients.push(client);
+        self
+    }
+
+    /// The same with a further path.
+    pub fn path(mut self, path: Path) -> Self {
+        self.paths.push(path);
+        self
+    }
+}
+
+/// Where the server is.
+pub const SERVER_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 4433);
+
+/// A client's address after so many changes.
+pub fn client_address(pair: Pair, changes: usize) -> SocketAddr {
+    let host = Ipv4Addr::from(CLIENT_NET + ((pair + 1) << 8) + 1);
+    SocketAddr::from((host, FIRST_PORT + changes as u16))
+}
+
+/// Whose address it is; `None` for the server's.
+pub fn pair_of(address: SocketAddr) -> Option<Pair> {
+    match address.ip() {
+        std::net::IpAddr::V4(host) => {
+            (u32::from(host).checked_sub(CLIENT_NET)? >> 8).checked_sub(1)
+        }
+        std::net::IpAddr::V6(_) => None,
+    }
+}
+
+/// Clients have addresses 10.1.n.1, n counted from 1; 16 bits of them are enough for any world.
+const CLIENT_NET: u32 = 0x0a01_0000;
+/// A client's port before its first change.
+const FIRST_PORT: u16 = 5000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_tell_whose_they_are() {
+        for pair in [0, 1, 200, 254] {
+            for changes in [0, 1, 7] {
+                assert_eq!(pair_of(client_address(pair, changes)), Some(pair));
+            }
+        }
+        assert_eq!(pair_of(SERVER_ADDRESS), None);
+        assert_ne!(client_address(0, 0), client_address(0, 1));
+    }
+}

@@ -1,0 +1,411 @@
+//! A world in virtual time: what happens next, happens; nothing else does.
+//!
+//! The agenda holds what is due; what is due at the same instant happens in the order in which it
+//! was put down. There is no clock, no thread and no unordered collection, so that a world is a
+//! function of its topology.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use jsp_crypto::Fingerprint;
+use jsp_wire::{Instant, StreamId};
+
+use crate::app::{PlanTable, StreamPlan};
+use crate::checkers::{Checkers, Violation};
+use crate::flow::{End, Side};
+use crate::link::{Datagram, Link, Tally};
+use crate::node::{Node, Surroundings};
+use crate::observation::Observation;
+use crate::random::{Random, mix};
+use crate::topology::{SERVER_ADDRESS, Topology, client_address, pair_of};
+
+/// Things that may be due in one instant; more is a loop without progress. A link at 1 Gbit/s with
+/// everything released at once stays below.
+const SAME_INSTANT_MAX: u32 = 200_000;
+
+/// Something to be done at an instant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Task {
+    /// A client connects.
+    Connect(usize),
+    /// A client's address changes.
+    Rebind(usize),
+    /// The faults of all links are over.
+    EndFaults,
+    /// A link has something to deliver.
+    Link(usize),
+    /// A node has something to do.
+    Node(usize),
+}
+
+/// A place on the agenda: what is earlier, or was put down earlier, comes first.
+type Due = Reverse<(Instant, u64, Task)>;
+
+/// A world under way. Node 0 is the server; client n is node n + 1.
+pub struct World {
+    topology: Topology,
+    now: Instant,
+    agenda: BinaryHeap<Due>,
+    put_down: u64,
+    same_instant: u32,
+    nodes: Vec<Node>,
+    node_wakes: Vec<Option<Instant>>,
+    /// Up and down link of each path, in turn.
+    links: Vec<Link>,
+    link_wakes: Vec<Option<Instant>>,
+    /// How often each client's address changed.
+    changes: Vec<usize>,
+    server_fingerprint: Fingerprint,
+    tables: Vec<PlanTable>,
+    server_scripts: Vec<Vec<StreamPlan>>,
+    checkers: Checkers,
+    trace: Trace,
+    out: Vec<Datagram>,
+}
+
+/// A digest of everything that was sent, and when; and its story for people.
+struct Trace {
+    digest: u64,
+    is_told: bool,
+}
+
+impl Trace {
+    fn take_down(&mut self, now: Instant, seen: &Observation<'_>) {
+        self.add(now.as_nanos());
+        if let Observation::DatagramSent { from, payload, .. } = seen {
+            self.add(u64::from(from.pair) << 1 | u64::from(from.side == Side::Server));
+            for chunk in payload.chunks(8) {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                self.add(u64::from_le_bytes(word));
+            }
+        }
+        if self.is_told {
+            eprintln!("{:>12.6}  {seen}", now.as_nanos() as f64 / 1e9);
+        }
+    }
+
+    fn add(&mut self, word: u64) {
+        self.digest = mix(self.digest.rotate_left(5) ^ word);
+    }
+}
+
+impl World {
+    /// The world of a topology, before its first event.
+    pub fn new(topology: Topology) -> Self {
+        let seed = topology.seed;
+        let (server, server_fingerprint) = Node::server(seed, &topology.server);
+        let mut nodes = vec![server];
+        let mut tables = Vec::new();
+        let mut server_scripts = Vec::new();
+        for (client, pair) in topology.clients.iter().zip(0..) {
+            nodes.push(Node::client(seed, pair, client));
+            server_scripts.push(client.script.server.clone());
+            let signalling = client.script.signalling.iter().cloned().map(std::rc::Rc::new);
+            tables.push(signalling.map(|plan| (StreamId::SIGNALLING, plan)).collect());
+        }
+        let ways = topology.paths.iter().flat_map(|path| [&path.up, &path.down]);
+        let links: Vec<_> = ways
+            .zip(0..)
+            .map(|(config, index)| Link::new(config.clone(), Random::part(seed, "link", index)))
+            .collect();
+        let mut world = Self {
+            now: Instant::ZERO,
+            agenda: BinaryHeap::new(),
+            put_down: 0,
+            same_instant: 0,
+            node_wakes: vec![None; nodes.len()],
+            nodes,
+            link_wakes: vec![None; links.len()],
+            links,
+            changes: vec![0; topology.clients.len()],
+            server_fingerprint,
+            tables,
+            server_scripts,
+            checkers: Checkers::new(),
+            trace: Trace { digest: seed, is_told: false },
+            out: Vec::new(),
+            topology,
+        };
+        world.put_down_the_known();
+        world
+    }
+
+    /// The same world, which tells on standard error what happens in it.
+    pub fn told(mut self) -> Self {
+        self.trace.is_told = true;
+        self
+    }
+
+    /// The time in the world.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What the world is made of.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// What happened so far.
+    pub fn checkers(&self) -> &Checkers {
+        &self.checkers
+    }
+
+    /// What must not have happened.
+    pub fn violations(&self) -> &[Violation] {
+        self.checkers.violations()
+    }
+
+    /// The same for two runs in which the same was sent at the same times.
+    pub fn digest(&self) -> u64 {
+        self.trace.digest
+    }
+
+    /// What the links did: up and down of each path in turn.
+    pub fn tallies(&self) -> impl Iterator<Item = Tally> {
+        self.links.iter().map(Link::tally)
+    }
+
+    /// Up and down link of each path in turn.
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Lets everything happen that is due by `end`, unless a checker objects.
+    pub fn run_until(&mut self, end: Instant) {
+        self.run_until_true(end, |_| false);
+    }
+
+    /// Lets everything happen that is due by `end`, or until the condition holds, or a checker
+    /// objects; true when the condition held.
+    pub fn run_until_true(
+        &mut self,
+        end: Instant,
+        mut holds: impl FnMut(&mut Self) -> bool,
+    ) -> bool {
+        while self.violations().is_empty() {
+            if holds(self) {
+                return true;
+            }
+            if !self.step(end) {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Tells the checkers something, in the name of the world.
+    pub(crate) fn note(&mut self, seen: &Observation<'_>) {
+        self.trace.take_down(self.now, seen);
+        self.checkers.observe(self.now, seen);
+    }
+
+    /// Tells the checkers that nothing more will happen.
+    pub(crate) fn finish(&mut self) {
+        self.checkers.finish(self.now);
+    }
+
+    /// The applications of one side close all connections.
+    pub(crate) fn close(&mut self, side: Side, code: u64, reason: &str) {
+        for index in self.nodes_of(side) {
+            let now = self.now;
+            let (trace, checkers) = (&mut self.trace, &mut self.checkers);
+            let mut log = |seen: Observation<'_>| {
+                trace.take_down(now, &seen);
+                checkers.observe(now, &seen);
+            };
+            self.nodes[index].close(now, code, reason, &mut log);
+            self.pump(index);
+        }
+    }
+
+    /// One side disappears.
+    pub(crate) fn vanish(&mut self, side: Side) {
+        for index in self.nodes_of(side) {
+            let ends: Vec<End> = self.nodes[index].ends().collect();
+            for end in ends {
+                self.note(&Observation::Vanished(end));
+            }
+            self.nodes[index].is_gone = true;
+        }
+    }
+
+    /// Whether all applications have done what they were to do.
+    pub(crate) fn is_finished(&self) -> bool {
+        let is_connecting = self.agenda.iter().any(|due| matches!(due.0.2, Task::Connect(_)));
+        !is_connecting && self.nodes.iter().all(Node::is_finished)
+    }
+
+    /// What the applications still have to do.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        self.nodes.iter().flat_map(Node::unfinished).collect()
+    }
+
+    /// Sides that are still busy with connections that should be over.
+    pub(crate) fn restless(&mut self) -> Vec<String> {
+        let mut out = Vec::new();
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            if !node.is_gone && !node.is_at_rest() {
+                out.push(format!("node {index} (0 is the server) still has work or a deadline"));
+            }
+        }
+        out
+    }
+
+    fn nodes_of(&self, side: Side) -> std::ops::Range<usize> {
+        match side {
+            Side::Server => 0..1,
+            Side::Client => 1..self.nodes.len(),
+        }
+    }
+
+    fn put_down_the_known(&mut self) {
+        let mut known = vec![(self.topology.faults_end, Task::EndFaults)];
+        for (index, client) in self.topology.clients.iter().enumerate() {
+            known.push((client.connect_at, Task::Connect(index)));
+            known.extend(client.rebinds.iter().map(|at| (*at, Task::Rebind(index))));
+        }
+        for (at, task) in known {
+            self.put_down(at, task);
+        }
+    }
+
+    fn put_down(&mut self, at: Instant, task: Task) {
+        self.put_down += 1;
+        self.agenda.push(Reverse((at.max(self.now), self.put_down, task)));
+    }
+
+    /// Does the next thing due by `end`; false when there is none, and the time is `end`.
+    fn step(&mut self, end: Instant) -> bool {
+        let Some(Reverse((at, _, task))) = self.agenda.peek().copied().filter(|due| due.0.0 <= end)
+        else {
+            self.now = self.now.max(end);
+            return false;
+        };
+        self.agenda.pop();
+        self.same_instant = if at > self.now { 0 } else { self.same_instant + 1 };
+        self.now = at;
+        if self.same_instant > SAME_INSTANT_MAX {
+            let what = format!("{task:?} is due again and again");
+            self.note(&Observation::Spinning { what: &what });
+        }
+        match task {
+            Task::Connect(client) => {
+                let spec = &self.topology.clients[client];
+                self.nodes[client + 1].connect(at, spec, self.server_fingerprint);
+                self.pump(client + 1);
+            }
+            Task::Rebind(client) => self.changes[client] += 1,
+            Task::EndFaults => self.note(&Observation::FaultsEnded),
+            Task::Link(index) if self.link_wakes[index] == Some(at) => {
+                self.link_wakes[index] = None;
+                self.deliver(index);
+            }
+            Task::Node(index) if self.node_wakes[index] == Some(at) => {
+                self.node_wakes[index] = None;
+                self.nodes[index].handle_timeout(at);
+                self.pump(index);
+            }
+            // Put down before something earlier came up, and done with it.
+            Task::Link(_) | Task::Node(_) => {}
+        }
+        true
+    }
+
+    /// Hands out what has arrived on a link.
+    fn deliver(&mut self, link: usize) {
+        while let Some(datagram) = self.links[link].poll(self.now) {
+            let Some(node) = self.receiver_of(&datagram) else { continue };
+            let (side, pair) = match pair_of(datagram.to) {
+                Some(pair) => (Side::Client, pair),
+                None => (Side::Server, pair_of(datagram.from).unwrap_or_default()),
+            };
+            self.note(&Observation::DatagramArrived {
+                at: End { pair, side },
+                from: datagram.from,
+                payload: &datagram.payload,
+                transit: self.now.since(datagram.sent),
+                intact: datagram.intact,
+            });
+            self.nodes[node].receive(self.now, datagram);
+            self.pump(node);
+        }
+        self.arm_link(link);
+    }
+
+    /// The node that the address leads to, unless it has moved away or is gone.
+    fn receiver_of(&self, datagram: &Datagram) -> Option<usize> {
+        let index = match pair_of(datagram.to) {
+            None => 0,
+            Some(pair) => {
+                let current = client_address(pair, self.changes[pair as usize]);
+                (datagram.to == current).then_some(pair as usize + 1)?
+            }
+        };
+        (!self.nodes[index].is_gone).then_some(index)
+    }
+
+    /// Lets a node work, and takes what it sends to the links.
+    fn pump(&mut self, index: usize) {
+        if self.nodes[index].is_gone {
+            return;
+        }
+        let now = self.now;
+        let (trace, checkers) = (&mut self.trace, &mut self.checkers);
+        let mut log = |seen: Observation<'_>| {
+            trace.take_down(now, &seen);
+            checkers.observe(now, &seen);
+        };
+        let mut out = std::mem::take(&mut self.out);
+        self.nodes[index].pump(&mut Surroundings {
+            now,
+            tables: &mut self.tables,
+            server_scripts: &mut self.server_scripts,
+            log: &mut log,
+            out: &mut out,
+        });
+        for datagram in out.drain(..) {
+            self.send(index, datagram);
+        }
+        self.out = out;
+        self.arm_node(index);
+    }
+
+    fn send(&mut self, from: usize, mut datagram: Datagram) {
+        let pair = match from {
+            0 => pair_of(datagram.to),
+            _ => u32::try_from(from - 1).ok(),
+        };
+        let Some(pair) = pair else { return };
+        let paths = &self.topology.paths;
+        let Some(path) = paths.iter().position(|path| path.clients.contains(&pair)) else { return };
+        datagram.from = match from {
+            0 => SERVER_ADDRESS,
+            _ => client_address(pair, self.changes[pair as usize]),
+        };
+        let link = path * 2 + usize::from(from == 0);
+        self.links[link].push(self.now, datagram);
+        self.arm_link(link);
+    }
+
+    fn arm_link(&mut self, index: usize) {
+        let Some(at) = self.links[index].next_event() else { return };
+        if self.link_wakes[index].is_none_or(|armed| at < armed) {
+            self.link_wakes[index] = Some(at);
+            self.put_down(at, Task::Link(index));
+        }
+    }
+
+    fn arm_node(&mut self, index: usize) {
+        let Some(at) = self.nodes[index].wake() else {
+            self.node_wakes[index] = None;
+            return;
+        };
+        let at = at.max(self.now);
+        if self.node_wakes[index] != Some(at) {
+            self.node_wakes[index] = Some(at);
+            self.put_down(at, Task::Node(index));
+        }
+    }
+}
