@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use jsp_wire::limits;
 
+use crate::streams::config::StreamLimits;
+
 /// How the transport behaves. One value may serve any number of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportConfig {
@@ -69,6 +71,21 @@ impl Default for TransportConfig {
 }
 
 impl TransportConfig {
+    /// What concerns the streams. `hash_key` must be unpredictable to the peer.
+    pub(crate) fn stream_limits(&self, hash_key: u64) -> StreamLimits {
+        StreamLimits {
+            data_window: self.connection_window,
+            data_window_max: self.connection_window_max,
+            stream_window: self.stream_window,
+            stream_window_max: self.stream_window_max,
+            streams_max: self.streams_max,
+            message_len_max: self.message_len_max,
+            unreliable_buffer: self.unreliable_buffer as u64,
+            hash_key,
+            ..StreamLimits::default()
+        }
+    }
+
     /// The configuration with every value inside its range.
     pub(crate) fn clamped(mut self) -> Self {
         self.mtu_ceiling = self.mtu_ceiling.clamp(limits::MTU_BASE, limits::MTU_MAX);

@@ -4,7 +4,8 @@ use jsp_wire::{CloseCode, Route, StreamId};
 use thiserror::Error;
 
 use crate::error::TransportError;
-use crate::streams::MessageFate;
+use crate::streams::StreamEvent;
+use crate::streams::config::MessageFate;
 
 /// Something that happened; polled from the endpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +45,13 @@ pub enum Event {
         /// Why; the application's code.
         code: u64,
     },
+    /// The peer's application says that it has taken all messages below a number.
+    Consumed {
+        /// The stream.
+        stream: StreamId,
+        /// The lowest number that it has not taken.
+        below: u64,
+    },
     /// All of a finished stream has arrived at the peer's transport.
     SendFinished {
         /// The stream.
@@ -61,6 +69,21 @@ pub enum Event {
     },
     /// The connection's state is gone; its handle means nothing any more.
     Drained,
+}
+
+impl From<StreamEvent> for Event {
+    fn from(event: StreamEvent) -> Self {
+        match event {
+            StreamEvent::Opened(stream) => Self::StreamOpened { stream },
+            StreamEvent::Readable(stream) => Self::Readable { stream },
+            StreamEvent::Writable(stream) => Self::Writable { stream },
+            StreamEvent::StreamsAvailable => Self::StreamsAvailable,
+            StreamEvent::Fate { stream, number, fate } => Self::Fate { stream, number, fate },
+            StreamEvent::SendStopped { stream, code } => Self::SendStopped { stream, code },
+            StreamEvent::SendFinished(stream) => Self::SendFinished { stream },
+            StreamEvent::Consumed { stream, below } => Self::Consumed { stream, below },
+        }
+    }
 }
 
 /// Why a connection ended.
@@ -94,6 +117,10 @@ pub enum CloseReason {
     /// The handshake did not succeed.
     #[error("the handshake failed: {0}")]
     Handshake(jsp_crypto::HandshakeError),
+    /// The server answered that it cannot read a hello for the pinned identity. Anybody on the way
+    /// could say so, but then nothing could get through either.
+    #[error("the server is not the one whose fingerprint is pinned; compare the fingerprints")]
+    NotThePinnedServer,
     /// The handshake took too long: no answer, or the answers were lost.
     #[error("no answer in time; check the address, that the server runs, and that UDP is not blocked")]
     HandshakeTimeout,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use jsp_crypto::{Fingerprint, Handshake, HandshakeError, Role, Security};
+use jsp_crypto::{Fingerprint, Handshake, Role, Security};
 use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer};
 
 use crate::config::TransportConfig;
@@ -12,6 +12,7 @@ use crate::error::TransportError;
 use crate::event::CloseReason;
 use crate::handshake::Flight;
 use crate::keys::SpaceId;
+use crate::streams::Streams;
 
 /// The key exchange and what came of it.
 pub(crate) struct Exchange {
@@ -33,7 +34,7 @@ pub(crate) struct Exchange {
     /// 1-RTT packets that came before the handshake was complete.
     early: VecDeque<(Route, BytesMut)>,
     /// Why the last candidate for the server was refused.
-    rejection: Option<HandshakeError>,
+    rejection: Option<CloseReason>,
 }
 
 /// 1-RTT packets kept while the handshake is not complete: a first flight's worth.
@@ -89,19 +90,14 @@ impl Exchange {
     }
 
     /// A server that was not the expected one answered; the expected one may follow.
-    pub(crate) fn note_rejection(&mut self, error: HandshakeError) {
-        self.rejection = Some(error);
+    pub(crate) fn note_rejection(&mut self, reason: CloseReason) {
+        self.rejection = Some(reason);
     }
 
     /// A handshake that ran out of time because every answer was refused says why.
     pub(crate) fn explain(&mut self, reason: CloseReason) -> CloseReason {
-        let rejected = self
-            .machine
-            .as_ref()
-            .and_then(|machine| machine.last_rejection().cloned())
-            .or_else(|| self.rejection.take());
-        match (reason, rejected) {
-            (CloseReason::HandshakeTimeout, Some(error)) => CloseReason::Handshake(error),
+        match (reason, self.rejection.take()) {
+            (CloseReason::HandshakeTimeout, Some(rejection)) => rejection,
             (reason, _) => reason,
         }
     }
@@ -186,25 +182,23 @@ impl Exchange {
 /// Our parameters, as the handshake carries them.
 pub(crate) fn own_params(
     config: &TransportConfig,
+    streams: &Streams,
     source: ConnectionId,
     server: Option<(&HandshakeIds, [u8; 16])>,
     grease: u16,
 ) -> Vec<u8> {
-    let params = TransportParams {
+    let mut params = TransportParams {
         initial_source_id: source,
         original_destination_id: server.map(|(ids, _)| ids.original_destination),
         retry_source_id: server.and_then(|(ids, _)| ids.retry_source),
         reset_token: server.map(|(_, token)| token),
         idle_timeout_ms: config.idle_timeout.as_millis() as u64,
         datagram_len_max: jsp_wire::limits::MTU_MAX as u64,
-        data_max: config.connection_window,
-        stream_data_max: config.stream_window,
-        streams_max: config.streams_max,
-        message_len_max: config.message_len_max,
         ack_delay_max_us: config.ack_delay_max.as_micros() as u64,
         connection_ids_max: 4,
-        features: 0,
+        ..TransportParams::default()
     };
+    streams.advertise(&mut params);
     let mut buf = [0; 512];
     let mut writer = Writer::new(&mut buf);
     // 512 bytes hold every parameter at its longest.

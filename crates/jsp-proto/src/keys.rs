@@ -29,7 +29,7 @@ pub(crate) enum Generation {
 }
 
 /// Most candidate server hellos that a client keeps apart (a man on the side may race the server).
-const CANDIDATES_MAX: usize = 4;
+const CANDIDATES_MAX: usize = 5;
 
 /// All keys of a connection.
 pub(crate) struct Keyring {

@@ -58,8 +58,9 @@ pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Endpoint};
 pub use error::{OpenError, RecvError, SendError, TransportError};
 pub use event::{CloseReason, Event};
 pub use stats::{ConnectionStats, Traffic};
-pub use streams::{
-    Delivery, FecPolicy, Message, MessageFate, Received, Side, StreamConfig, StreamInfo,
+pub use streams::Side;
+pub use streams::config::{
+    Delivery, FecPolicy, Message, MessageFate, Received, StreamConfig, StreamInfo,
 };
 
 pub use jsp_wire::frame::{Attributes, Kind};

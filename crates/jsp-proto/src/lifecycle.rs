@@ -7,6 +7,10 @@ use jsp_wire::{Instant, frame};
 use crate::error::TransportError;
 use crate::event::CloseReason;
 
+/// How long a client goes on listening after a server was refused: long enough for the true server
+/// to be heard behind a forger, short enough for a person to wait.
+const REFUSED_GRACE: Duration = Duration::from_secs(1);
+
 /// Where a connection stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum State {
@@ -107,6 +111,13 @@ impl Lifecycle {
         if milliseconds > 0 {
             let peer = Duration::from_millis(milliseconds);
             self.idle_timeout = Some(self.idle_timeout.map_or(peer, |own| own.min(peer)));
+        }
+    }
+
+    /// An answer came that cannot lead to a connection: another one must come soon.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        if let State::Handshaking { deadline } = &mut self.state {
+            *deadline = (*deadline).min(now + REFUSED_GRACE);
         }
     }
 

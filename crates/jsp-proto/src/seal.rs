@@ -1,4 +1,6 @@
-//! Doors 6 and 7: header, number, protection.
+//! Door 7 out and 2 in: header, number, protection.
+
+use core::ops::Range;
 
 use jsp_crypto::{DirectionKeys, HeaderKey, PacketKey};
 use jsp_wire::header::{self, LongFields, LongLayout, Protected};
@@ -96,6 +98,24 @@ pub(crate) fn seal_short(
     header::patch_shape(packet, built.shape);
     protect(packet, pn_offset, header_len, fields.pn, key, header_key)?;
     Ok(end)
+}
+
+/// Takes the protection off a packet with a long header; answers its number and where in it the
+/// payload lies. On failure the packet is spoilt.
+pub(crate) fn open_long(
+    packet: &mut [u8],
+    pn_offset: usize,
+    expected: u64,
+    keys: &DirectionKeys,
+) -> Option<(u64, Range<usize>)> {
+    let sample = Protected::sample(packet, pn_offset).ok()?;
+    let mask = keys.header.mask(&sample);
+    let (low, pn_len) = Protected::unmask_long(packet, pn_offset, mask).ok()?;
+    let pn = jsp_wire::pn::expand(low, pn_len, expected);
+    let header_len = pn_offset.checked_add(pn_len)?;
+    let (head, body) = packet.split_at_mut_checked(header_len)?;
+    let len = keys.packet.open_in_place(pn, head, body).ok()?;
+    Some((pn, header_len..header_len.checked_add(len)?))
 }
 
 fn pad(packet: &mut [u8], from: usize, len: usize) {

@@ -29,8 +29,6 @@ pub(crate) enum Token {
     RetireConnectionId { sequence: u64 },
     /// A path challenge; lost ones are asked again by the path's own timer.
     PathChallenge,
-    /// An acknowledgement frequency request.
-    AckFrequency { sequence: u64 },
     /// The server's word that the handshake is done.
     HandshakeDone,
     /// A probe of a larger datagram size, in bytes of UDP payload.

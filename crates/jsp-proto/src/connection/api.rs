@@ -12,7 +12,7 @@ use crate::error::{OpenError, RecvError, SendError};
 use crate::event::CloseReason;
 use crate::lifecycle::Farewell;
 use crate::stats::ConnectionStats;
-use crate::streams::{Message, Received, StreamConfig, StreamInfo};
+use crate::streams::config::{Message, Received, StreamConfig, StreamInfo};
 
 impl Connection {
     /// Opens a stream. The peer hears of it with the first data, or at once when there is none.
@@ -51,29 +51,34 @@ impl Connection {
     ///
     /// # Errors
     /// See [`SendError`]; nothing was taken.
-    pub fn write(&mut self, stream: StreamId, bytes: Bytes) -> Result<usize, SendError> {
+    pub fn write(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        bytes: Bytes,
+    ) -> Result<usize, SendError> {
         if !self.lifecycle.is_open() {
             return Err(SendError::Closed);
         }
-        self.streams.write_bytes(stream, bytes)
+        self.streams.write_bytes(now, stream, bytes)
     }
 
     /// Ends our half of a stream after what is queued.
     ///
     /// # Errors
     /// [`SendError::Closed`] when it has ended already.
-    pub fn finish(&mut self, stream: StreamId) -> Result<(), SendError> {
-        self.streams.finish(stream)
+    pub fn finish(&mut self, now: Instant, stream: StreamId) -> Result<(), SendError> {
+        self.streams.finish(now, stream)
     }
 
     /// Abandons our half of a stream; what has not arrived is not sent again.
-    pub fn reset(&mut self, stream: StreamId, code: u64) {
-        self.streams.reset(stream, code.min(jsp_wire::varint::MAX));
+    pub fn reset(&mut self, now: Instant, stream: StreamId, code: u64) {
+        self.streams.reset(now, stream, code.min(jsp_wire::varint::MAX));
     }
 
     /// Asks the peer to send no more on a stream, and drops what has arrived of it.
-    pub fn stop(&mut self, stream: StreamId, code: u64) {
-        self.streams.stop(stream, code.min(jsp_wire::varint::MAX));
+    pub fn stop(&mut self, now: Instant, stream: StreamId, code: u64) {
+        self.streams.stop(now, stream, code.min(jsp_wire::varint::MAX));
     }
 
     /// The next message; `None` when there is none now.
@@ -103,8 +108,8 @@ impl Connection {
     }
 
     /// Changes class and weight of what we send on a stream.
-    pub fn set_priority(&mut self, stream: StreamId, class: Class, weight: u8) {
-        self.streams.set_priority(stream, class, weight);
+    pub fn set_priority(&mut self, now: Instant, stream: StreamId, class: Class, weight: u8) {
+        self.streams.set_priority(now, stream, class, weight);
     }
 
     /// What the opener said about a stream.

@@ -122,7 +122,7 @@ impl Connection {
                 app_limited: outcome.app_limited,
             };
             path.congestion.on_ack(now, &sample, &path.rtt);
-            path.mtud.on_acked(now, usize::from(outcome.largest_acked_size));
+            path.mtud.on_acked(usize::from(outcome.largest_acked_size));
         }
         if let Some(size) = outcome.acked_mtu_probe {
             path.mtud.on_probe_acked(now, usize::from(size));
@@ -136,6 +136,7 @@ impl Connection {
         }
         if outcome.rtt_sample.is_some() {
             let rtt = path.rtt.smoothed();
+            path.numbers.acks.set_rtt(rtt);
             self.streams.on_rtt(rtt);
         }
         self.apply_loss(now, &outcome.lost, prior_in_flight);
@@ -177,7 +178,8 @@ impl Connection {
                 Token::Credit(token) => self.streams.on_credit_fate(token, fate),
                 Token::Ack { largest } => {
                     let active = &mut self.paths.active;
-                    if let Some(numbers) = spaces::select(space, &mut self.early, active) {
+                    let numbers = spaces::select(space, &mut self.early, active);
+                    if let Some(numbers) = numbers {
                         numbers.acks.on_fate(largest, fate);
                     }
                 }

@@ -55,13 +55,19 @@ impl Connection {
         let Some(machine) = self.exchange.machine.as_mut() else { return };
         let result = machine.read(level, message, unix_seconds, &mut self.rng);
         let hopeless = machine.is_failed() || self.role == Role::Server;
+        let last_hope_gone = machine.live_candidates() == 0 && machine.last_rejection().is_some();
         match result {
             Ok(()) => self.pump_handshake(now),
             // A server that has answered already ignores what it cannot use.
             Err(HandshakeError::Unexpected) => {}
             // A forged hello must not end a client's attempt: the real one may follow.
             Err(error) if hopeless => self.fail_handshake(now, error),
-            Err(error) => self.exchange.note_rejection(error),
+            Err(error) => {
+                self.exchange.note_rejection(CloseReason::Handshake(error));
+                if last_hope_gone {
+                    self.lifecycle.hasten(now);
+                }
+            }
         }
     }
 
@@ -106,16 +112,16 @@ impl Connection {
             Output::PeerParams(bytes) => {
                 let source = *self.remote_ids.current();
                 let params = self.exchange.on_peer_params(self.role, &bytes, &source)?;
-                self.on_peer_params(&params);
+                self.on_peer_params(now, &params);
             }
             Output::Complete(security) => self.on_complete(now, security),
         }
         Ok(())
     }
 
-    fn on_peer_params(&mut self, params: &TransportParams) {
+    fn on_peer_params(&mut self, now: Instant, params: &TransportParams) {
         self.lifecycle.on_peer_idle_timeout(params.idle_timeout_ms);
-        self.streams.set_peer_params(params);
+        self.streams.set_peer_params(now, params);
         if let Some(token) = params.reset_token {
             self.remote_ids.set_reset_token(token);
         }

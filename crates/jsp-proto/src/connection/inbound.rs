@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use jsp_crypto::Role;
 use jsp_wire::header::{LongHeader, Protected};
 use jsp_wire::{
-    CloseCode, ConnectionId, FrameIter, Header, Instant, LongType, Payload, Route, limits,
+    CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Payload, Route, limits,
 };
 
 use super::Connection;
@@ -14,6 +14,7 @@ use crate::event::CloseReason;
 use crate::keys::{Generation, SpaceId};
 use crate::path::Budget;
 use crate::path::validation::Candidate;
+use crate::seal;
 use crate::spaces;
 
 /// A packet that has been opened.
@@ -34,6 +35,37 @@ struct Arrival {
     len: usize,
 }
 
+/// What stands at the start of a datagram, free of its bytes: they are opened in place.
+enum PacketKind {
+    Long { header: LongPacket, packet_len: usize },
+    Short,
+    Retry,
+    VersionNegotiation,
+}
+
+/// What is needed of a long header.
+#[derive(Clone, Copy)]
+struct LongPacket {
+    kind: LongType,
+    scid: ConnectionId,
+    pn_offset: usize,
+}
+
+impl PacketKind {
+    fn of(datagram: &[u8]) -> Option<Self> {
+        match Header::parse(datagram).ok()? {
+            Header::Long(header) => {
+                let LongHeader { kind, scid, pn_offset, packet_len, .. } = header;
+                Some(Self::Long { header: LongPacket { kind, scid, pn_offset }, packet_len })
+            }
+            Header::Short => Some(Self::Short),
+            Header::Retry { .. } => Some(Self::Retry),
+            Header::VersionNegotiation { .. } => Some(Self::VersionNegotiation),
+            Header::OtherVersion { .. } => None,
+        }
+    }
+}
+
 impl Connection {
     /// Takes a datagram that the endpoint found to be ours.
     pub(crate) fn handle_datagram(
@@ -47,29 +79,23 @@ impl Connection {
         self.paths.on_received(&route, datagram.len());
         self.trace.datagram_received(datagram.len());
         while !datagram.is_empty() && !self.lifecycle.is_drained() {
-            let rest = match Header::parse(&datagram) {
-                Ok(Header::Long(header)) => {
-                    let rest = datagram.split_off(header.packet_len.min(datagram.len()));
-                    let (kind, dcid, scid, pn_offset) =
-                        (header.kind, header.dcid, header.scid, header.pn_offset);
-                    let header =
-                        LongHeader { kind, dcid, scid, token: &[], pn_offset, packet_len: 0 };
+            let Some(kind) = PacketKind::of(&datagram) else { return };
+            match kind {
+                PacketKind::Long { header, packet_len } => {
+                    let rest = datagram.split_off(packet_len.min(datagram.len()));
                     let result = self.handle_long(now, arrival, &header, datagram);
                     self.settle(now, result);
-                    rest
+                    datagram = rest;
                 }
-                Ok(Header::Short) => {
+                PacketKind::Short => {
                     let result = self.handle_short(now, arrival, datagram);
-                    self.settle(now, result);
-                    return;
+                    return self.settle(now, result);
                 }
-                Ok(Header::Retry { .. }) => return self.handle_retry(now, &datagram),
-                Ok(Header::VersionNegotiation { dcid, scid, versions }) => {
-                    return self.handle_version_negotiation(now, dcid, scid, versions);
+                PacketKind::Retry => return self.handle_retry(now, &datagram),
+                PacketKind::VersionNegotiation => {
+                    return self.handle_version_negotiation(now, &datagram);
                 }
-                Ok(Header::OtherVersion { .. }) | Err(_) => return,
-            };
-            datagram = rest;
+            }
         }
     }
 
@@ -84,7 +110,7 @@ impl Connection {
         &mut self,
         now: Instant,
         arrival: Arrival,
-        header: &LongHeader<'_>,
+        header: &LongPacket,
         mut packet: BytesMut,
     ) -> Result<(), TransportError> {
         let space = match header.kind {
@@ -92,7 +118,6 @@ impl Connection {
             LongType::Handshake => SpaceId::Handshake,
             LongType::ZeroRtt => return Ok(()),
         };
-        let Ok(sample) = Protected::sample(&packet, header.pn_offset) else { return Ok(()) };
         let Some(numbers) = spaces::view(space, &self.early, &self.paths.active) else {
             return Ok(());
         };
@@ -100,23 +125,19 @@ impl Connection {
         let mut opened = None;
         for keys in self.keys.open_long(space) {
             let mut trial = packet.clone();
-            let mask = keys.header.mask(&sample);
-            let Ok((low, pn_len)) = Protected::unmask_long(&mut trial, header.pn_offset, mask)
-            else {
-                continue;
-            };
-            let pn = jsp_wire::pn::expand(low, pn_len, expected);
-            let header_len = header.pn_offset.saturating_add(pn_len);
-            let Some((head, body)) = trial.split_at_mut_checked(header_len) else { continue };
-            if let Ok(len) = keys.packet.open_in_place(pn, head, body) {
-                opened = Some((pn, header_len, len));
+            let range = seal::open_long(&mut trial, header.pn_offset, expected, keys);
+            if let Some((pn, range)) = range {
+                opened = Some((pn, range));
                 packet = trial;
                 break;
             }
         }
-        let Some((pn, header_len, len)) = opened else { return Ok(()) };
+        let Some((pn, range)) = opened else {
+            self.heed_refusal(now, header, packet);
+            return Ok(());
+        };
         let reserved_clear = packet.first().is_some_and(|first| first & 0x0c == 0);
-        let payload = packet.freeze().slice(header_len..header_len.saturating_add(len));
+        let payload = packet.freeze().slice(range);
         let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) else {
             return Ok(());
         };
@@ -131,6 +152,29 @@ impl Connection {
         self.on_long_opened(now, space, &header.scid);
         let Arrival { route, ecn, .. } = arrival;
         self.handle_handshake_payload(now, Opened { space, pn, payload, ecn, route })
+    }
+
+    /// A server that has another identity than the pinned one cannot read our hello, and says so
+    /// under keys that need no pin. That proves nothing, so it only shortens the wait.
+    fn heed_refusal(&mut self, now: Instant, header: &LongPacket, mut packet: BytesMut) {
+        let ids = self.exchange.ids();
+        let pinned = self.exchange.pin.is_some() && !self.keys.has(SpaceId::Handshake);
+        if !pinned || header.kind != LongType::Initial || self.role != Role::Client {
+            return;
+        }
+        let dcid = ids.retry_source.unwrap_or(ids.original_destination);
+        let version = jsp_wire::VERSION_1;
+        let keys = jsp_crypto::initial_keys(Role::Client, version, dcid.as_bytes(), None);
+        let opened = seal::open_long(&mut packet, header.pn_offset, 0, &keys.remote);
+        let Some((_, payload)) = opened else { return };
+        let frames = packet.get(payload).unwrap_or_default();
+        let refused = FrameIter::new(frames).flatten().any(|frame| {
+            matches!(frame, Frame::Close(close) if close.code == CloseCode::IDENTITY)
+        });
+        if refused {
+            self.exchange.note_rejection(CloseReason::NotThePinnedServer);
+            self.lifecycle.hasten(now);
+        }
     }
 
     /// What a packet of the handshake proves before its frames are read.
@@ -254,6 +298,7 @@ impl Connection {
     }
 
     /// The newest packet came from elsewhere: the peer may have moved, or its NAT did.
+    // spec: CON-14
     fn consider_route(&mut self, now: Instant, arrival: Arrival) {
         let known = self.paths.active.route.same_peer(&arrival.route)
             || self.paths.candidate.as_ref().is_some_and(|c| c.route.same_peer(&arrival.route));
@@ -302,13 +347,11 @@ impl Connection {
 
     /// The server speaks other versions. A list with ours in it is a forgery.
     // spec: CON-16
-    fn handle_version_negotiation(
-        &mut self,
-        now: Instant,
-        dcid: &[u8],
-        scid: &[u8],
-        versions: &[u8],
-    ) {
+    fn handle_version_negotiation(&mut self, now: Instant, datagram: &[u8]) {
+        let Ok(Header::VersionNegotiation { dcid, scid, versions }) = Header::parse(datagram)
+        else {
+            return;
+        };
         let offered: Vec<u32> = versions
             .chunks_exact(4)
             .filter_map(|chunk| chunk.try_into().ok().map(u32::from_be_bytes))

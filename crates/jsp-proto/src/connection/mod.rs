@@ -103,7 +103,8 @@ impl Connection {
             outgoing;
         let pin = crypto.pin().copied();
         let grease = rng.u64() as u16;
-        let params = exchange::own_params(&transport, local_id, None, grease);
+        let streams = Streams::new(Side::Client, &transport.stream_limits(rng.u64()));
+        let params = exchange::own_params(&transport, &streams, local_id, None, grease);
         let keys = jsp_crypto::initial_keys(
             Role::Client,
             jsp_wire::VERSION_1,
@@ -117,6 +118,7 @@ impl Connection {
             now,
             Role::Client,
             transport,
+            streams,
             Exchange::new(machine, ids, pin, unix_seconds_at_zero),
             keys,
             path,
@@ -129,16 +131,20 @@ impl Connection {
     }
 
     /// Answers a client's hello.
-    pub(crate) fn accept(now: Instant, incoming: Incoming, mut rng: SeededRng) -> Self {
+    pub(crate) fn answer(now: Instant, incoming: Incoming, mut rng: SeededRng) -> Self {
         let grease = rng.u64() as u16;
         let server = Some((&incoming.ids, incoming.reset_token));
-        let params = exchange::own_params(&incoming.transport, incoming.local_id, server, grease);
+        let transport = incoming.transport;
+        let streams = Streams::new(Side::Server, &transport.stream_limits(rng.u64()));
+        let id = incoming.local_id;
+        let params = exchange::own_params(&transport, &streams, id, server, grease);
         let machine = Handshake::server(incoming.crypto, params);
-        let path = Path::new(incoming.route, incoming.budget, &incoming.transport);
+        let path = Path::new(incoming.route, incoming.budget, &transport);
         let mut connection = Self::assemble(
             now,
             Role::Server,
-            incoming.transport,
+            transport,
+            streams,
             Exchange::new(machine, incoming.ids, None, incoming.unix_seconds_at_zero),
             incoming.initial_keys,
             path,
@@ -154,13 +160,13 @@ impl Connection {
         now: Instant,
         role: Role,
         config: Arc<TransportConfig>,
+        streams: Streams,
         exchange: Exchange,
         keys: Keys,
         path: Path,
         (local_id, remote_id): (ConnectionId, ConnectionId),
         rng: SeededRng,
     ) -> Self {
-        let side = if role == Role::Client { Side::Client } else { Side::Server };
         let lifecycle = Lifecycle::new(
             now,
             config.handshake_timeout,
@@ -169,7 +175,7 @@ impl Connection {
         );
         let trace = Trace::new(&config, role, &exchange.ids().original_destination, now);
         Self {
-            streams: Streams::new(side, &config.stream_limits()),
+            streams,
             config,
             role,
             lifecycle,

@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use jsp_crypto::{Keys, Role};
-use jsp_wire::header::Protected;
-use jsp_wire::{ConnectionId, Frame, FrameIter, Header, Instant, LongType, Route, limits};
+use jsp_wire::{CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Route, limits};
 
 use super::Endpoint;
 use crate::config::{RetryPolicy, ServerSetup};
@@ -15,6 +14,7 @@ use crate::connection::{Connection, Incoming};
 use crate::exchange::HandshakeIds;
 use crate::handshake;
 use crate::path::Budget;
+use crate::seal;
 
 /// Hellos that may be incomplete at once; the oldest give way.
 const HELLOS_MAX: usize = 1024;
@@ -98,7 +98,9 @@ impl Endpoint {
         let mut hello = match self.hellos.take(&route, &dcid) {
             Some(hello) => hello,
             None => {
-                let Some(keys) = opening_keys(&setup, &dcid, datagram) else { return };
+                let Some(keys) = opening_keys(&setup, &dcid, datagram) else {
+                    return self.answer_not_this_server(now, &route, &dcid, &scid);
+                };
                 let expires = now + HELLO_LIFE;
                 let (joined, packets) = (None, Vec::new());
                 Hello { route, dcid, scid, keys, joined, packets, received: 0, expires, proof }
@@ -137,7 +139,9 @@ impl Endpoint {
     fn accept_hello(&mut self, now: Instant, setup: &ServerSetup, hello: Hello) {
         let open = self.connections.values().filter(|slot| !slot.buried).count();
         if open >= setup.connections_max {
-            return self.answer_refusal(&hello.route, &hello.dcid, &hello.scid, &hello.keys);
+            let (route, keys) = (&hello.route, &hello.keys);
+            let code = CloseCode::REFUSED;
+            return self.answer_close(route, &hello.dcid, &hello.scid, keys, code);
         }
         let Some(joined) = hello.joined else { return };
         let local_id = self.fresh_local_id();
@@ -164,7 +168,7 @@ impl Endpoint {
             unix_seconds_at_zero: self.config.unix_seconds_at_zero,
         };
         let rng = self.rng.fork();
-        let connection = Connection::accept(now, incoming, rng);
+        let connection = Connection::answer(now, incoming, rng);
         let handle = self.insert(connection);
         self.half_open.insert(handle);
     }
@@ -180,8 +184,9 @@ impl Hello {
             }
             let (pn_offset, packet_len) = (header.pn_offset, header.packet_len);
             let Some((packet, tail)) = rest.split_at_mut_checked(packet_len) else { return };
-            if let Some((pn, payload)) = open_initial(&self.keys, packet, pn_offset) {
-                self.take_payload(pn, payload);
+            let opened = seal::open_long(packet, pn_offset, 0, &self.keys.remote);
+            if let Some((pn, range)) = opened {
+                self.take_payload(pn, packet.get(range).unwrap_or_default());
             }
             rest = tail;
         }
@@ -217,21 +222,7 @@ fn opening_keys(setup: &ServerSetup, dcid: &ConnectionId, datagram: &[u8]) -> Op
         let keys = jsp_crypto::initial_keys(Role::Server, version, dcid.as_bytes(), pin);
         let Ok(Header::Long(header)) = Header::parse(datagram) else { return None };
         let mut trial = datagram.get(..header.packet_len)?.to_vec();
-        open_initial(&keys, &mut trial, header.pn_offset)?;
+        seal::open_long(&mut trial, header.pn_offset, 0, &keys.remote)?;
         Some(keys)
     })
-}
-
-fn open_initial<'a>(
-    keys: &Keys,
-    packet: &'a mut [u8],
-    pn_offset: usize,
-) -> Option<(u64, &'a [u8])> {
-    let sample = Protected::sample(packet, pn_offset).ok()?;
-    let mask = keys.remote.header.mask(&sample);
-    let (low, pn_len) = Protected::unmask_long(packet, pn_offset, mask).ok()?;
-    let pn = jsp_wire::pn::expand(low, pn_len, 0);
-    let (head, body) = packet.split_at_mut_checked(pn_offset.checked_add(pn_len)?)?;
-    let len = keys.remote.packet.open_in_place(pn, head, body).ok()?;
-    body.get(..len).map(|payload| (pn, payload))
 }

@@ -1,6 +1,6 @@
 //! Answers that need no connection: Retry, version negotiation, stateless reset, refusal.
 
-use jsp_crypto::{Keys, Prf};
+use jsp_crypto::{Keys, Prf, Role};
 use jsp_wire::header::{self, LongFields};
 use jsp_wire::{CloseCode, ConnectionId, Instant, LongType, Route, Writer, limits};
 
@@ -14,7 +14,7 @@ use crate::seal;
 /// Answers that may wait to be sent; more are not made.
 const ANSWERS_MAX: usize = 256;
 
-/// Stateless resets in one second: a flood of strays must not make us shout.
+/// Stateless resets and refusals in one second: a flood of strays must not make us shout.
 const RESETS_PER_SECOND: u32 = 100;
 
 /// Bytes of the shortest stateless reset: like the smallest packet (RFC 9000, section 10.3).
@@ -26,7 +26,7 @@ pub(super) struct Answer {
     datagram: Vec<u8>,
 }
 
-/// How many resets have been sent in the present second.
+/// How many of them have been sent in the present second.
 #[derive(Default)]
 pub(super) struct ResetLimit {
     second: u64,
@@ -123,16 +123,33 @@ impl Endpoint {
         self.queue_answer(route, datagram);
     }
 
-    /// Turns a client away while there is no room.
-    pub(super) fn answer_refusal(
+    /// Tells a client that its hello is for another identity than ours: it has pinned the wrong
+    /// one. Whoever can read the packet's ids can make this answer, so the client only takes it as
+    /// a hint.
+    pub(super) fn answer_not_this_server(
+        &mut self,
+        now: Instant,
+        route: &Route,
+        dcid: &ConnectionId,
+        scid: &ConnectionId,
+    ) {
+        if self.resets.allows(now) {
+            let version = jsp_wire::VERSION_1;
+            let keys = jsp_crypto::initial_keys(Role::Server, version, dcid.as_bytes(), None);
+            self.answer_close(route, dcid, scid, &keys, CloseCode::IDENTITY);
+        }
+    }
+
+    /// Turns a client away without keeping anything of it.
+    pub(super) fn answer_close(
         &mut self,
         route: &Route,
         dcid: &ConnectionId,
         scid: &ConnectionId,
         keys: &Keys,
+        code: CloseCode,
     ) {
-        let farewell =
-            Farewell { by_application: false, code: CloseCode::REFUSED, reason: Vec::new() };
+        let farewell = Farewell { by_application: false, code, reason: Vec::new() };
         let fields = LongFields {
             kind: LongType::Initial,
             dcid: *scid,

@@ -1,0 +1,399 @@
+//! Doors 4 and 5: what of the streams goes into a packet, in this order: the connection's credit,
+//! control frames of streams, data as the scheduler says, openings that no data carried.
+
+use jsp_wire::frame::{ResetStream, Skip, StreamLimit};
+use jsp_wire::{Class, Frame, Instant, Open};
+
+use super::send_bytes::{BytesPiece, Packed, Packing};
+use super::send_messages::{MessagePiece, SendScope};
+use super::stream::{Fin, RecvPhase, SendBody, SendPhase, Sendable, Stream, owed};
+use super::table::Key;
+use super::Streams;
+use crate::packet::PacketBuilder;
+use crate::token::{CreditToken, StreamPart, StreamToken, Token};
+
+/// The packet has no room for the frame.
+struct NoRoom;
+
+/// What a turn of a stream came to.
+enum Turn {
+    /// So many bytes went into the packet.
+    Wrote(usize),
+    /// The next piece does not fit into what is left of the packet.
+    NoRoom,
+    /// It has nothing that may go now.
+    Over(Sendable),
+}
+
+impl Streams {
+    /// True when [`Streams::write`] has something for a packet now.
+    pub(crate) fn wants(&self, now: Instant) -> bool {
+        self.peer.is_some()
+            && !self.is_closed
+            && (self.owes_max_data
+                || self.owes_max_streams
+                || self.owes_blocked
+                || !self.control.is_empty()
+                || !self.opens.is_empty()
+                || self.scheduler.has_any()
+                || self.scheduler.next_release().is_some_and(|at| at <= now))
+    }
+
+    /// Fills the rest of a packet.
+    pub(crate) fn write(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        if self.peer.is_none() || self.is_closed {
+            return;
+        }
+        self.release_capped(now);
+        if self.write_control(packet).is_err() {
+            return;
+        }
+        self.write_data(now, packet);
+        let _full = self.write_opens(packet);
+        self.settle_line(now);
+    }
+
+    /// Everything that goes before data.
+    fn write_control(&mut self, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
+        self.write_credit(packet)?;
+        while let Some(key) = self.control.front().copied() {
+            self.write_owed(key, packet)?;
+            self.control.pop_front();
+            if let Some(stream) = self.table.get_mut(key) {
+                stream.in_control = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_credit(&mut self, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
+        if self.owes_max_data {
+            let consumed = self.received.consumed;
+            let limit = self.window.announce(consumed, self.limits.message_len_max);
+            put(packet, &Frame::MaxData(limit))?;
+            packet.push(Token::Credit(CreditToken::MaxData { limit }));
+            self.owes_max_data = false;
+        }
+        if self.owes_max_streams {
+            let limit = self.peer_streams.announce();
+            put(packet, &Frame::MaxStreams(limit))?;
+            packet.push(Token::Credit(CreditToken::MaxStreams { limit }));
+            self.owes_max_streams = false;
+        }
+        if self.owes_blocked {
+            put(packet, &Frame::DataBlocked(self.credit.limit()))?;
+            packet.push(Token::Credit(CreditToken::Blocked));
+            self.owes_blocked = false;
+        }
+        Ok(())
+    }
+
+    /// Writes the control frames that one stream owes.
+    fn write_owed(&mut self, key: Key, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
+        const ORDER: [u8; 7] = [
+            owed::MAX_DATA,
+            owed::STOP,
+            owed::RESET,
+            owed::SKIP,
+            owed::FINISH,
+            owed::CONSUMED,
+            owed::BLOCKED,
+        ];
+        let Some(stream) = self.table.get_mut(key) else { return Ok(()) };
+        for what in ORDER {
+            if stream.owes & what == 0 {
+                continue;
+            }
+            if let Some((frame, part)) = owed_frame(stream, what) {
+                let bare = matches!(stream.send.phase, SendPhase::Reset { quiet: true, .. });
+                let bare = what == owed::RESET && (bare || stream.profile.unidirectional);
+                if !bare {
+                    write_opening(stream, packet)?;
+                }
+                put(packet, &frame)?;
+                let token = StreamToken { stream: stream.id, what: part, open: false };
+                packet.push(Token::Stream(token));
+                note_owed_sent(stream, part);
+            }
+            stream.owes &= !what;
+        }
+        Ok(())
+    }
+
+    /// Data, by turns, until the packet is full or nobody has any.
+    fn write_data(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        let mut has_data = false;
+        while packet.remaining() > 0 {
+            let Some((class, key)) = self.scheduler.head() else { return };
+            if !self.is_in_line(class, key) {
+                self.scheduler.pop(class);
+                continue;
+            }
+            match self.turn(now, key, packet, has_data) {
+                Turn::Wrote(bytes) => {
+                    has_data = true;
+                    self.after_turn(now, class, key, bytes);
+                }
+                Turn::NoRoom => return,
+                Turn::Over(why) => self.leave_line(now, class, key, why),
+            }
+        }
+    }
+
+    /// True when the head of a class is what it was when it joined; otherwise the place is stale.
+    fn is_in_line(&mut self, class: Class, key: Key) -> bool {
+        let due = self.scheduler.head_due();
+        let Some(stream) = self.table.get_mut(key) else { return false };
+        if !stream.in_line {
+            return false;
+        }
+        if stream.class != class {
+            if stream.line == class {
+                // Its class was changed while it stood here: it joins the other line.
+                stream.line = stream.class;
+                let (class, weight, due) = (stream.class, stream.weight, stream.due);
+                self.scheduler.push(class, key, weight, due);
+            }
+            return false;
+        }
+        class != Class::RealTime || due == Some(stream.due)
+    }
+
+    fn leave_line(&mut self, now: Instant, class: Class, key: Key, why: Sendable) {
+        self.scheduler.pop(class);
+        if let Some(stream) = self.table.get_mut(key) {
+            stream.in_line = false;
+        }
+        self.place(key, now, why);
+        // Giving up what expired may have left a SKIP or the end to be told.
+        self.refresh_quietly(key);
+    }
+
+    fn after_turn(&mut self, now: Instant, class: Class, key: Key, bytes: usize) {
+        let Some(stream) = self.table.get_mut(key) else { return };
+        let next = stream.sendable(now, &mut self.credit, &mut self.events);
+        match next {
+            Sendable::Bytes(_) | Sendable::Message(_) => {
+                if let Sendable::Message(piece) = next {
+                    stream.due = piece.due;
+                }
+                let due = stream.due;
+                self.scheduler.charge(class, bytes, due);
+                self.refresh_quietly(key);
+            }
+            why => {
+                self.scheduler.charge_leaving(class, bytes);
+                self.leave_line(now, class, key, why);
+            }
+        }
+        if !self.blocked.is_empty() {
+            self.unblock(now);
+        }
+    }
+
+    /// What a turn changes for the stream beside its place in line.
+    fn refresh_quietly(&mut self, key: Key) {
+        let Some(stream) = self.table.get_mut(key) else { return };
+        let skips = match &stream.send.body {
+            SendBody::Messages(messages) => messages.wants_skip(),
+            _ => false,
+        };
+        if skips {
+            self.owe(key, owed::SKIP);
+        }
+        self.refresh_end(key);
+        self.refresh_room(key);
+        self.free_if_over(key);
+    }
+
+    /// One piece of one stream.
+    fn turn(
+        &mut self,
+        now: Instant,
+        key: Key,
+        packet: &mut PacketBuilder<'_>,
+        has_data: bool,
+    ) -> Turn {
+        let others = self.scheduler.has_others() || !self.control.is_empty();
+        let Some(stream) = self.table.get_mut(key) else {
+            return Turn::Over(Sendable::Nothing);
+        };
+        let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
+        let waits = stream.waiting();
+        let id = stream.id;
+        let finishing = stream.send.phase == SendPhase::Finishing;
+        let carries = stream.is_local && !stream.is_known;
+        let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
+        let capacity = packet.writer().len() + packet.remaining();
+        let may_shape = packet.may_shape();
+        let mut packing =
+            Packing { stream: id, open, may_shape, alone: false, capacity, has_data };
+        let (packed, part) = match (sendable, &mut stream.send.body) {
+            (Sendable::Bytes(piece), SendBody::Bytes(bytes)) => {
+                packing.alone = !others && piece.len >= waits;
+                let writer = packet.writer();
+                let Some(packed) = bytes.write(piece, &packing, finishing, writer) else {
+                    return Turn::NoRoom;
+                };
+                bytes.sent(piece, packed.len);
+                if !piece.again {
+                    self.credit.spend(packed.len as u64);
+                }
+                (packed, bytes_part(piece, &packed))
+            }
+            (Sendable::Message(piece), SendBody::Messages(messages)) => {
+                packing.alone = !others && u64::from(piece.len) >= waits;
+                let writer = packet.writer();
+                let Some(packed) = messages.write(piece, &packing, finishing, writer) else {
+                    return Turn::NoRoom;
+                };
+                let (credit, events) = (&mut self.credit, &mut self.events);
+                let mut scope = SendScope { now, stream: id, credit, events };
+                messages.sent(piece, packed.len, &mut scope);
+                (packed, message_part(piece, &packed))
+            }
+            (why, _) => return Turn::Over(why),
+        };
+        if packed.fin {
+            stream.send.fin = Fin::Sent;
+            stream.owes &= !owed::FINISH;
+        }
+        if carries {
+            stream.owes &= !owed::OPEN;
+        }
+        if let Some(rate) = &mut stream.rate {
+            rate.spend(packed.len);
+        }
+        if let Some(shape) = packed.shape {
+            packet.set_shape(shape);
+        }
+        packet.push(Token::Stream(StreamToken { stream: id, what: part, open: carries }));
+        Turn::Wrote(packed.len)
+    }
+
+    /// Openings of streams that have no data to carry them.
+    // spec: STR-3
+    fn write_opens(&mut self, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
+        while let Some(key) = self.opens.front().copied() {
+            if let Some(stream) = self.table.get_mut(key) {
+                if stream.owes & owed::OPEN != 0 {
+                    write_opening(stream, packet)?;
+                }
+                stream.in_opens = false;
+            }
+            self.opens.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Takes stale and waiting streams from the head of the line, so that [`Streams::wants`] tells
+    /// the truth.
+    fn settle_line(&mut self, now: Instant) {
+        while let Some((class, key)) = self.scheduler.head() {
+            if !self.is_in_line(class, key) {
+                self.scheduler.pop(class);
+                continue;
+            }
+            let Some(stream) = self.table.get_mut(key) else { return };
+            match stream.sendable(now, &mut self.credit, &mut self.events) {
+                Sendable::Bytes(_) | Sendable::Message(_) => return,
+                why => self.leave_line(now, class, key, why),
+            }
+        }
+    }
+}
+
+fn put(packet: &mut PacketBuilder<'_>, frame: &Frame<'_>) -> Result<(), NoRoom> {
+    if packet.is_closed() {
+        return Err(NoRoom);
+    }
+    frame.write(packet.writer()).map_err(|_| NoRoom)
+}
+
+/// Writes the opening of a stream that the peer may not know, so that a frame that carries none may
+/// follow in the same packet.
+// spec: STR-8
+fn write_opening(stream: &mut Stream, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
+    if let Some(open) = stream.open() {
+        put(packet, &Frame::Open { stream: stream.id, open })?;
+        let token = StreamToken { stream: stream.id, what: StreamPart::Open, open: true };
+        packet.push(Token::Stream(token));
+    }
+    stream.owes &= !owed::OPEN;
+    Ok(())
+}
+
+/// The frame for one bit of what a stream owes, if it still matters.
+fn owed_frame(stream: &mut Stream, what: u8) -> Option<(Frame<'static>, StreamPart)> {
+    let id = stream.id;
+    let limit = |value| StreamLimit { stream: id, value };
+    match what {
+        owed::MAX_DATA => {
+            if stream.recv.phase != RecvPhase::Open || stream.recv.has_end() {
+                return None;
+            }
+            let (consumed, extra) = (stream.recv.consumed(), stream.recv.extra());
+            let value = stream.recv.window.announce(consumed, extra);
+            Some((Frame::MaxStreamData(limit(value)), StreamPart::MaxData { limit: value }))
+        }
+        owed::STOP => match stream.recv.phase {
+            RecvPhase::Stopped { code } => {
+                Some((Frame::StopSending(limit(code)), StreamPart::Stop))
+            }
+            _ => None,
+        },
+        owed::RESET => match stream.send.phase {
+            SendPhase::Reset { code, .. } => {
+                let final_bytes = stream.credited();
+                let frame = ResetStream { stream: id, code, final_bytes };
+                Some((Frame::ResetStream(frame), StreamPart::Reset))
+            }
+            _ => None,
+        },
+        owed::SKIP => match &stream.send.body {
+            SendBody::Messages(messages) if messages.wants_skip() => {
+                let (floor, abandoned) = messages.skip();
+                let frame = Skip { stream: id, floor, abandoned };
+                Some((Frame::Skip(frame), StreamPart::Skip { floor, abandoned }))
+            }
+            _ => None,
+        },
+        owed::FINISH => {
+            let wanted = stream.send.phase == SendPhase::Finishing && stream.send.fin == Fin::Unsent;
+            // Data that waits again will carry the end itself.
+            (wanted && stream.is_drained())
+                .then(|| (Frame::Finish(limit(stream.total())), StreamPart::Finish))
+        }
+        owed::CONSUMED => {
+            let floor = stream.recv.consumed_below;
+            Some((Frame::Consumed(limit(floor)), StreamPart::Consumed { floor }))
+        }
+        owed::BLOCKED => {
+            let at = stream.send.limit;
+            Some((Frame::StreamDataBlocked(limit(at)), StreamPart::Blocked))
+        }
+        _ => None,
+    }
+}
+
+fn note_owed_sent(stream: &mut Stream, part: StreamPart) {
+    match part {
+        StreamPart::Finish => stream.send.fin = Fin::Sent,
+        StreamPart::Skip { floor, .. } => {
+            if let SendBody::Messages(messages) = &mut stream.send.body {
+                messages.skip_sent(floor);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn bytes_part(piece: BytesPiece, packed: &Packed) -> StreamPart {
+    // A packet holds less than 2^32 bytes.
+    StreamPart::Bytes { offset: piece.offset, len: packed.len as u32, fin: packed.fin }
+}
+
+fn message_part(piece: MessagePiece, packed: &Packed) -> StreamPart {
+    let (number, offset) = (piece.number, piece.offset);
+    StreamPart::Message { number, offset, len: packed.len as u32, fin: packed.fin }
+}

@@ -1,0 +1,227 @@
+//! Two endpoints and the wires between them, in virtual time.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use jsp_crypto::{ClientConfig, Identity, Rng, ServerConfig, ServerIdentity};
+use jsp_proto::{
+    Batch, ConnectionHandle, Datagram, Ecn, Endpoint, EndpointConfig, Event, Instant, RetryPolicy,
+    Route, ServerSetup, TransportConfig,
+};
+
+/// Random bytes that are the same each time.
+pub struct TestRng(pub u64);
+
+impl Rng for TestRng {
+    fn fill(&mut self, out: &mut [u8]) {
+        for byte in out {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            *byte = self.0 as u8;
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    Client,
+    Server,
+}
+
+struct Flying {
+    at: Instant,
+    to: End,
+    from: SocketAddr,
+    ecn: Option<Ecn>,
+    bytes: Vec<u8>,
+}
+
+type Filter = Box<dyn FnMut(End, &mut Vec<u8>) -> bool>;
+
+/// A client and a server, 10 ms apart.
+pub struct Pair {
+    pub client: Endpoint,
+    pub server: Endpoint,
+    pub now: Instant,
+    pub client_addr: SocketAddr,
+    pub server_addr: SocketAddr,
+    /// Looks at each datagram by its receiver; false drops it.
+    pub filter: Filter,
+    pub client_config: Arc<ClientConfig>,
+    pub transport: Arc<TransportConfig>,
+    pub events: VecDeque<(End, ConnectionHandle, Event)>,
+    /// Bytes sent by each end: client, server.
+    pub sent: [u64; 2],
+    pub datagrams: [u64; 2],
+    flying: VecDeque<Flying>,
+    batch: Batch,
+}
+
+/// One way.
+pub const DELAY: Duration = Duration::from_millis(10);
+
+impl Pair {
+    pub fn new() -> Self {
+        Self::with(TransportConfig::default(), RetryPolicy::Never)
+    }
+
+    pub fn with(transport: TransportConfig, retry: RetryPolicy) -> Self {
+        let mut rng = TestRng(0x1234_5678_9abc_def1);
+        let identity = Arc::new(Identity::generate(&mut rng));
+        let server_crypto = Arc::new(ServerConfig::new(identity));
+        let pin = server_crypto.fingerprint();
+        let transport = Arc::new(transport);
+        let config = |server, seed: u8| EndpointConfig {
+            server,
+            transport: transport.clone(),
+            seed: [seed; 32],
+            unix_seconds_at_zero: 1_800_000_000,
+        };
+        let setup = ServerSetup { crypto: server_crypto, retry, connections_max: 16 };
+        Self {
+            client: Endpoint::new(config(None, 1)),
+            server: Endpoint::new(config(Some(setup), 2)),
+            now: Instant::from_nanos(1_000_000_000),
+            client_addr: "192.0.2.1:1000".parse().unwrap(),
+            server_addr: "192.0.2.2:2000".parse().unwrap(),
+            filter: Box::new(|_, _| true),
+            client_config: Arc::new(ClientConfig::new(ServerIdentity::Pinned(pin))),
+            transport,
+            events: VecDeque::new(),
+            sent: [0; 2],
+            datagrams: [0; 2],
+            flying: VecDeque::new(),
+            batch: Batch::new(0, 64),
+        }
+    }
+
+    pub fn connect(&mut self) -> ConnectionHandle {
+        let route = Route::udp(self.server_addr);
+        let (config, transport) = (self.client_config.clone(), self.transport.clone());
+        self.client.connect(self.now, route, config, transport).unwrap()
+    }
+
+    /// Connects and runs until both sides say so; answers both handles.
+    pub fn establish(&mut self) -> (ConnectionHandle, ConnectionHandle) {
+        let client = self.connect();
+        self.run_until(|pair| {
+            let connected = |end| {
+                pair.events.iter().any(|(e, _, event)| *e == end && *event == Event::Connected)
+            };
+            connected(End::Client) && connected(End::Server)
+        });
+        let server = self
+            .events
+            .iter()
+            .find(|(end, _, event)| *end == End::Server && *event == Event::Connected)
+            .map(|(_, handle, _)| *handle)
+            .unwrap();
+        self.run_for(Duration::from_millis(100));
+        self.events.clear();
+        (client, server)
+    }
+
+    fn endpoint(&mut self, end: End) -> &mut Endpoint {
+        match end {
+            End::Client => &mut self.client,
+            End::Server => &mut self.server,
+        }
+    }
+
+    /// Sends everything that wants to leave, and gathers events.
+    pub fn flush(&mut self) {
+        for end in [End::Client, End::Server] {
+            while let Some((handle, event)) = self.endpoint(end).poll_event() {
+                self.events.push_back((end, handle, event));
+            }
+            loop {
+                let now = self.now;
+                let mut batch = std::mem::replace(&mut self.batch, Batch::new(0, 1));
+                let more = self.endpoint(end).poll_transmit(now, &mut batch);
+                if more {
+                    self.launch(end, &batch);
+                    batch.clear();
+                }
+                self.batch = batch;
+                if !more {
+                    break;
+                }
+            }
+            while let Some((handle, event)) = self.endpoint(end).poll_event() {
+                self.events.push_back((end, handle, event));
+            }
+        }
+    }
+
+    fn launch(&mut self, end: End, batch: &Batch) {
+        let (to, from) = match end {
+            End::Client => (End::Server, self.client_addr),
+            End::Server => (End::Client, self.server_addr),
+        };
+        let ecn = batch.ecn();
+        for segment in batch.contents().chunks(batch.segment_len()) {
+            let mut bytes = segment.to_vec();
+            self.sent[end as usize] += bytes.len() as u64;
+            self.datagrams[end as usize] += 1;
+            let to_client_now = batch.route().and_then(|route| route.remote());
+            let reaches = end == End::Client || to_client_now == Some(self.client_addr);
+            if (self.filter)(to, &mut bytes) && reaches {
+                self.flying.push_back(Flying { at: self.now + DELAY, to, from, ecn, bytes });
+            }
+        }
+    }
+
+    /// Puts a datagram before an endpoint, as if it had just arrived.
+    pub fn inject(&mut self, to: End, from: SocketAddr, bytes: &[u8]) {
+        let (now, payload) = (self.now, BytesMut::from(bytes));
+        let datagram = Datagram { route: Route::udp(from), ecn: None, payload };
+        self.endpoint(to).handle_datagram(now, datagram);
+    }
+
+    /// Goes on to the next thing that happens; false when nothing will, before `until`.
+    fn step(&mut self, until: Instant) -> bool {
+        self.flush();
+        let arrival = self.flying.front().map(|flying| flying.at);
+        let timers = [self.client.poll_timeout(), self.server.poll_timeout()];
+        let next = timers.into_iter().flatten().map(|(at, _)| at).chain(arrival).min();
+        let Some(next) = next.filter(|next| *next <= until) else {
+            self.now = until;
+            return false;
+        };
+        self.now = self.now.max(next);
+        let now = self.now;
+        while let Some(flying) = self.flying.pop_front_if(|flying| flying.at <= now) {
+            let route = Route::udp(flying.from);
+            let payload = BytesMut::from(&flying.bytes[..]);
+            let datagram = Datagram { route, ecn: flying.ecn, payload };
+            self.endpoint(flying.to).handle_datagram(now, datagram);
+        }
+        self.client.handle_timeout(now);
+        self.server.handle_timeout(now);
+        true
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+        self.flush();
+    }
+
+    /// Runs until the condition holds; panics after two virtual minutes.
+    pub fn run_until(&mut self, mut condition: impl FnMut(&mut Self) -> bool) {
+        let deadline = self.now + Duration::from_secs(120);
+        loop {
+            self.flush();
+            if condition(self) {
+                return;
+            }
+            assert!(self.now < deadline, "did not happen; events: {:?}", self.events);
+            self.step(deadline);
+        }
+    }
+}
