@@ -1,21 +1,25 @@
 //! Door 1: what the application calls. Every method either takes all or nothing, and none blocks.
 
 use bytes::Bytes;
-use jsp_wire::{Class, Framing, Instant, Open, StreamId};
+use jsp_wire::{Class, Instant, Open, StreamId};
 
 use super::config::{self, Message, Received, StreamConfig, StreamInfo};
 use super::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING};
 use super::rate::RateCap;
 use super::send_bytes::SendBytes;
 use super::send_messages::{SendMessages, SendScope};
-use super::stream::{RecvBody, RecvPhase, SendBody, SendPhase, Stream, owed};
+use super::stream::{RecvBody, RecvPhase, ResetCause, SendBody, SendPhase, Stream, owed};
 use super::table::Key;
 use super::{Streams, opening};
 use crate::error::{OpenError, RecvError, SendError};
 
 impl Streams {
     /// Opens a stream. The peer hears of it with its first data, or with the next packet.
-    pub(crate) fn open(&mut self, now: Instant, config: StreamConfig) -> Result<StreamId, OpenError> {
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        config: StreamConfig,
+    ) -> Result<StreamId, OpenError> {
         if self.is_closed {
             return Err(OpenError::Closed);
         }
@@ -150,15 +154,14 @@ impl Streams {
             && id != StreamId::SIGNALLING
             && matches!(stream.send.phase, SendPhase::Open | SendPhase::Finishing)
         {
-            self.start_reset(now, key, code);
+            self.start_reset(now, key, code, ResetCause::Application);
         }
     }
 
     // spec: STR-26
-    pub(super) fn start_reset(&mut self, now: Instant, key: Key, code: u64) {
+    pub(super) fn start_reset(&mut self, now: Instant, key: Key, code: u64, cause: ResetCause) {
         let Some(stream) = self.table.get_mut(key) else { return };
-        stream.send.phase =
-            SendPhase::Reset { code: code.min(jsp_wire::varint::MAX), quiet: false };
+        stream.send.phase = SendPhase::Reset { code: code.min(jsp_wire::varint::MAX), cause };
         stream.owes &= !(owed::SKIP | owed::FINISH | owed::BLOCKED | owed::OPEN);
         match &mut stream.send.body {
             SendBody::Idle => {}
@@ -204,7 +207,12 @@ impl Streams {
 
     /// The next stream that the peer opened.
     pub(crate) fn accept(&mut self) -> Option<StreamId> {
-        self.accept.pop_front()
+        let id = self.accept.pop_front()?;
+        if let Some((key, stream)) = self.table.find(id) {
+            stream.is_accepted = true;
+            self.free_if_over(key);
+        }
+        Some(id)
     }
 
     /// The next message; `None` when there is none now.
@@ -281,14 +289,14 @@ impl Streams {
         self.free_if_over(key);
     }
 
-    /// The application has taken the message `number` and all before it; the peer is told.
+    /// The application has taken all messages below `number`; the peer is told.
     pub(crate) fn consumed(&mut self, id: StreamId, number: u64) {
         let Some((key, stream)) = self.table.find(id) else { return };
         let expected = match &stream.recv.body {
             RecvBody::Messages(messages) => messages.expected(),
             _ => return,
         };
-        let below = number.saturating_add(1).min(expected);
+        let below = number.min(expected);
         if below > stream.recv.consumed_below {
             stream.recv.consumed_below = below;
             self.owe(key, owed::CONSUMED);
@@ -298,9 +306,13 @@ impl Streams {
     /// Changes the class and the weight of our sending half.
     pub(crate) fn set_priority(&mut self, now: Instant, id: StreamId, class: Class, weight: u8) {
         if let Some((key, stream)) = self.table.find(id) {
-            stream.class = class;
             stream.weight = weight.max(1);
-            self.line_up(now, key);
+            if stream.class != class {
+                // Its place in the old line is stale from here on.
+                stream.class = class;
+                stream.in_line = false;
+                self.line_up(now, key);
+            }
         }
     }
 
@@ -314,12 +326,7 @@ impl Streams {
 fn check_sending(stream: &Stream) -> Result<(), SendError> {
     match stream.send.phase {
         SendPhase::Open => Ok(()),
-        SendPhase::Reset { code, quiet: false } => Err(SendError::Stopped(code)),
+        SendPhase::Reset { code, cause: ResetCause::Peer } => Err(SendError::Stopped(code)),
         _ => Err(SendError::Closed),
     }
-}
-
-/// The framing that a body of bytes or messages has.
-pub(super) const fn is_bytes(framing: Framing) -> bool {
-    matches!(framing, Framing::Bytes)
 }

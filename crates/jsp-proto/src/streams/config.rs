@@ -202,6 +202,42 @@ impl Message {
     }
 }
 
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(payload: Bytes) -> Self {
+        Self::binary(payload)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(payload: Vec<u8>) -> Self {
+        Self::binary(payload)
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(payload: &[u8]) -> Self {
+        Self::binary(Bytes::copy_from_slice(payload))
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(payload: &[u8; N]) -> Self {
+        Self::binary(Bytes::copy_from_slice(payload))
+    }
+}
+
 /// A message that has arrived.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Received {
@@ -211,6 +247,13 @@ pub struct Received {
     pub payload: Bytes,
     /// What the message says about itself.
     pub attributes: Attributes,
+}
+
+impl Received {
+    /// The content, where the sender said that it is text and it is valid UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        if self.attributes.text { core::str::from_utf8(&self.payload).ok() } else { None }
+    }
 }
 
 /// What became of a message.

@@ -175,9 +175,6 @@ impl Window {
     }
 
     fn limit(&self, consumed: u64, extra: u64) -> u64 {
-        consumed
-            .saturating_add(self.size)
-            .saturating_add(extra)
-            .min(jsp_wire::varint::MAX)
+        consumed.saturating_add(self.size).saturating_add(extra).min(jsp_wire::varint::MAX)
     }
 }

@@ -8,7 +8,7 @@ use jsp_wire::Instant;
 use super::Streams;
 use super::send_bytes::SendBytes;
 use super::send_messages::{SendMessages, SendScope};
-use super::stream::{Fin, RecvPhase, SendBody, SendPhase, Stream, owed};
+use super::stream::{Fin, RecvPhase, ResetCause, SendBody, SendPhase, Stream, owed};
 use super::table::Key;
 use crate::token::{CreditToken, Fate, StreamPart, StreamToken};
 
@@ -31,6 +31,28 @@ impl Streams {
         match fate {
             Fate::Acked => self.on_part_acked(now, key, token.what),
             Fate::Lost => self.on_part_lost(now, key, token.what),
+        }
+        self.refresh(now, key);
+    }
+
+    /// A frame may have been lost: a probe carries what it said once more. Its fate is still open,
+    /// so nothing is given up, and unreliable messages stay where they are.
+    pub(crate) fn on_doubt(&mut self, now: Instant, token: StreamToken) {
+        if self.is_closed {
+            return;
+        }
+        let Some((key, stream)) = self.table.find(token.stream) else { return };
+        if let StreamPart::Message { number, offset, len, fin } = token.what {
+            if let Some(messages) = messages_of(stream)
+                && messages.doubt(now, number, offset, len)
+            {
+                unsend_fin(stream, fin);
+            }
+        } else {
+            self.on_part_lost(now, key, token.what);
+        }
+        if token.open {
+            self.reopen(key);
         }
         self.refresh(now, key);
     }
@@ -70,9 +92,9 @@ impl Streams {
             }
             StreamPart::Finish => stream.send.fin = Fin::Acked,
             StreamPart::Reset => {
-                if let SendPhase::Reset { quiet, .. } = stream.send.phase {
+                if let SendPhase::Reset { cause, .. } = stream.send.phase {
                     stream.send.phase = SendPhase::Closed;
-                    if quiet {
+                    if cause == ResetCause::GivenUp {
                         self.events.push_back(super::StreamEvent::SendFinished(stream.id));
                     }
                 }

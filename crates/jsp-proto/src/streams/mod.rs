@@ -35,9 +35,6 @@ mod send_messages;
 mod stream;
 mod table;
 
-#[cfg(test)]
-mod tests;
-
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -46,15 +43,14 @@ use core::time::Duration;
 use bytes::Bytes;
 use jsp_wire::{Class, Instant, Profile, StreamId, TransportParams, limits};
 
-use self::config::{MessageFate, StreamLimits};
+use self::config::StreamLimits;
 use self::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING, SendCredit, WINDOW_MIN, Window};
 use self::event::Events;
-use self::recv_messages::Overhead;
 use self::scheduler::Scheduler;
 use self::send_messages::SendScope;
 use self::stream::{
-    Accounted, Fin, RecvBody, RecvHalf, RecvPhase, SendBody, SendHalf, SendPhase, Sendable, Stream,
-    owed,
+    Accounted, Fin, RecvBody, RecvHalf, RecvPhase, ResetCause, SendBody, SendHalf, SendPhase,
+    Sendable, Stream, owed,
 };
 use self::table::{Key, LocalStreams, PeerStreams, Table};
 
@@ -141,7 +137,8 @@ impl Streams {
             limits,
         };
         // spec: STR-4
-        let signalling = streams.blank(StreamId::SIGNALLING, Profile::SIGNALLING, false, Bytes::new());
+        let signalling =
+            streams.blank(StreamId::SIGNALLING, Profile::SIGNALLING, false, Bytes::new());
         streams.table.insert(signalling);
         streams
     }
@@ -232,6 +229,7 @@ impl Streams {
             is_local,
             opening,
             is_known: !is_local,
+            is_accepted: true,
             class: profile.class,
             weight: opening::WEIGHT_DEFAULT,
             rate: None,
@@ -245,6 +243,7 @@ impl Streams {
                 fin: Fin::Unsent,
                 wants_room: false,
                 told: None,
+                consumed_below: 0,
             },
             recv: RecvHalf {
                 phase: if receives { RecvPhase::Open } else { RecvPhase::Absent },
@@ -322,7 +321,7 @@ impl Streams {
             self.events.push_back(StreamEvent::SendFinished(stream.id));
         } else if stream.send.fin == Fin::Unsent && stream.is_drained() {
             if stream.is_unheard() {
-                stream.send.phase = SendPhase::Reset { code: 0, quiet: true };
+                stream.send.phase = SendPhase::Reset { code: 0, cause: ResetCause::GivenUp };
                 stream.owes &= !(owed::OPEN | owed::SKIP);
                 self.owe(key, owed::RESET);
             } else {
@@ -439,10 +438,6 @@ impl Streams {
         }
     }
 
-    fn overhead(&self) -> Overhead {
-        Overhead { numbers: self.received.numbers, pieces: self.received.pieces }
-    }
-
     /// The ordinal of an id, which counts the streams of its opener without stream 0.
     // spec: STR-1
     fn ordinal(id: StreamId) -> u64 {
@@ -460,17 +455,8 @@ impl Streams {
         id.by_server() == (self.side == Side::Server)
     }
 
-    /// A fate that is not reported through the stream, because the stream never took the message.
-    #[cfg(test)]
-    fn open_streams(&self) -> usize {
-        self.table.len()
-    }
-}
-
-/// Fates that end a message without its having arrived.
-impl MessageFate {
-    /// True when the message did not, as far as is known, arrive.
-    pub fn is_failure(self) -> bool {
-        self != Self::Acknowledged
+    /// Bytes of application data in buffers, both directions: counted by going over all streams.
+    pub(crate) fn buffered(&self) -> u64 {
+        self.table.iter().map(|stream| stream.waiting() + stream.recv.unread()).sum()
     }
 }

@@ -4,11 +4,11 @@
 use jsp_wire::frame::{ResetStream, Skip, StreamLimit};
 use jsp_wire::{Class, Frame, Instant, Open};
 
+use super::Streams;
 use super::send_bytes::{BytesPiece, Packed, Packing};
 use super::send_messages::{MessagePiece, SendScope};
 use super::stream::{Fin, RecvPhase, SendBody, SendPhase, Sendable, Stream, owed};
 use super::table::Key;
-use super::Streams;
 use crate::packet::PacketBuilder;
 use crate::token::{CreditToken, StreamPart, StreamToken, Token};
 
@@ -105,8 +105,7 @@ impl Streams {
                 continue;
             }
             if let Some((frame, part)) = owed_frame(stream, what) {
-                let bare = matches!(stream.send.phase, SendPhase::Reset { quiet: true, .. });
-                let bare = what == owed::RESET && (bare || stream.profile.unidirectional);
+                let bare = what == owed::RESET && stream.profile.unidirectional;
                 if !bare {
                     write_opening(stream, packet)?;
                 }
@@ -147,16 +146,7 @@ impl Streams {
         if !stream.in_line {
             return false;
         }
-        if stream.class != class {
-            if stream.line == class {
-                // Its class was changed while it stood here: it joins the other line.
-                stream.line = stream.class;
-                let (class, weight, due) = (stream.class, stream.weight, stream.due);
-                self.scheduler.push(class, key, weight, due);
-            }
-            return false;
-        }
-        class != Class::RealTime || due == Some(stream.due)
+        stream.class == class && (class != Class::RealTime || due == Some(stream.due))
     }
 
     fn leave_line(&mut self, now: Instant, class: Class, key: Key, why: Sendable) {
@@ -226,8 +216,7 @@ impl Streams {
         let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
         let capacity = packet.writer().len() + packet.remaining();
         let may_shape = packet.may_shape();
-        let mut packing =
-            Packing { stream: id, open, may_shape, alone: false, capacity, has_data };
+        let mut packing = Packing { stream: id, open, may_shape, alone: false, capacity, has_data };
         let (packed, part) = match (sendable, &mut stream.send.body) {
             (Sendable::Bytes(piece), SendBody::Bytes(bytes)) => {
                 packing.alone = !others && piece.len >= waits;
@@ -359,7 +348,8 @@ fn owed_frame(stream: &mut Stream, what: u8) -> Option<(Frame<'static>, StreamPa
             _ => None,
         },
         owed::FINISH => {
-            let wanted = stream.send.phase == SendPhase::Finishing && stream.send.fin == Fin::Unsent;
+            let wanted =
+                stream.send.phase == SendPhase::Finishing && stream.send.fin == Fin::Unsent;
             // Data that waits again will carry the end itself.
             (wanted && stream.is_drained())
                 .then(|| (Frame::Finish(limit(stream.total())), StreamPart::Finish))

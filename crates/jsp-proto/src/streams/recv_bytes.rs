@@ -67,6 +67,18 @@ impl RecvBytes {
         }
     }
 
+    /// The stream has this many bytes.
+    pub(super) fn set_end(&mut self, end: u64) -> Result<(), TransportError> {
+        self.check_end(end, true)?;
+        self.end = Some(end);
+        Ok(())
+    }
+
+    /// Bytes in order that nobody has read, and bytes beyond the first gap.
+    pub(super) fn unread(&self) -> u64 {
+        (self.base - self.consumed).saturating_add(self.gaps.bytes())
+    }
+
     /// Takes a piece that passed the checks; `keep` says whether somebody will read it.
     pub(super) fn insert(&mut self, offset: u64, data: Bytes, fin: bool, keep: bool) {
         let end = offset.saturating_add(data.len() as u64);
@@ -142,6 +154,7 @@ impl RecvBytes {
         self.tail = BytesMut::new();
         self.gaps.clear();
         self.highest = position;
+        self.base = position;
         self.consumed = position;
     }
 }

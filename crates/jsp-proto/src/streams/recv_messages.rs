@@ -134,6 +134,8 @@ pub(super) struct RecvMessages {
     expected: u64,
     /// Incomplete messages by number.
     partial: VecDeque<Partial>,
+    /// Pieces of all of them that wait for what stands in front of them.
+    pieces: usize,
     /// Complete messages that wait for lower ones, by number.
     held: VecDeque<Received>,
     ready: VecDeque<Received>,
@@ -159,6 +161,7 @@ impl RecvMessages {
             seen: VecDeque::new(),
             expected: 0,
             partial: VecDeque::new(),
+            pieces: 0,
             held: VecDeque::new(),
             ready: VecDeque::new(),
             ready_bytes: 0,
@@ -208,8 +211,11 @@ impl RecvMessages {
     }
 
     pub(super) fn overhead(&self) -> (u64, u64) {
-        let pieces: usize = self.partial.iter().map(|partial| partial.gaps.len()).sum();
-        ((self.seen.len() + self.partial.len()) as u64, pieces as u64)
+        if self.seen.is_empty() || !self.is_credited() {
+            // What an unreliable stream keeps is bounded by itself.
+            return (0, 0);
+        }
+        (self.seen.len() as u64, (self.pieces + self.partial.len()) as u64)
     }
 
     /// Sets how many messages there are.
@@ -225,6 +231,7 @@ impl RecvMessages {
         self.end = Some(end);
         if !self.is_credited() {
             self.partial.clear();
+            self.pieces = 0;
             self.seen.clear();
             self.base = end;
         }
@@ -331,6 +338,7 @@ impl RecvMessages {
             let attributes = frame.attributes;
             let mut partial = Partial { number, total, attributes, start, gaps };
             let new = partial.insert(offset, data);
+            self.pieces += partial.gaps.len();
             self.partial.insert(at, partial);
             return Ok((new, None));
         };
@@ -341,7 +349,9 @@ impl RecvMessages {
                 "the size of a message changed between its fragments",
             ));
         }
+        let before = partial.gaps.len();
         let new = partial.insert(offset, data);
+        self.pieces = (self.pieces + partial.gaps.len()).saturating_sub(before);
         if !partial.is_complete() {
             return Ok((new, None));
         }
@@ -446,8 +456,14 @@ impl RecvMessages {
         self.seen.drain(..by.min(self.seen.len()));
         self.base = self.base.max(base);
         while self.partial.front().is_some_and(|partial| partial.number < self.base) {
-            self.partial.pop_front();
+            self.pop_partial();
         }
+    }
+
+    fn pop_partial(&mut self) -> Option<Partial> {
+        let partial = self.partial.pop_front()?;
+        self.pieces = self.pieces.saturating_sub(partial.gaps.len());
+        Some(partial)
     }
 
     /// Keeps incomplete unreliable messages within bounds: the oldest go first.
@@ -456,7 +472,7 @@ impl RecvMessages {
         while self.partial.len() > UNRELIABLE_PARTIAL_MAX
             || (self.partial.len() > 1 && bytes > self.keep_max)
         {
-            let Some(oldest) = self.partial.pop_front() else { break };
+            let Some(oldest) = self.pop_partial() else { break };
             bytes = bytes.saturating_sub(oldest.size());
             let index = usize::try_from(oldest.number.saturating_sub(self.base));
             // Fragments that still come are not put together again.
@@ -496,12 +512,19 @@ impl RecvMessages {
         self.seen.drain(..count.min(self.seen.len()));
         self.base = skip.floor;
         while self.partial.front().is_some_and(|partial| partial.number < self.base) {
-            if let Some(partial) = self.partial.pop_front() {
+            if let Some(partial) = self.pop_partial() {
                 let cost = partial.size().saturating_add(MESSAGE_COST);
                 self.consumed = self.consumed.saturating_add(cost);
             }
         }
         Ok(self.advance(keep))
+    }
+
+    /// Bytes of unread messages, and of those that are incomplete or wait.
+    pub(super) fn unread(&self) -> u64 {
+        let partial: u64 = self.partial.iter().map(Partial::size).sum();
+        let held: u64 = self.held.iter().map(|held| held.payload.len() as u64).sum();
+        self.ready_bytes.saturating_add(partial).saturating_add(held)
     }
 
     /// The next message to read.
@@ -529,6 +552,7 @@ impl RecvMessages {
         self.ready = VecDeque::new();
         self.held = VecDeque::new();
         self.partial = VecDeque::new();
+        self.pieces = 0;
         self.seen = VecDeque::new();
         self.forgiven = 0;
         self.received = position;

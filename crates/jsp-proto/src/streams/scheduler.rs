@@ -138,9 +138,8 @@ impl Scheduler {
 
     /// The head of `class` sent `bytes` and stays in line; a real-time stream now waits for `due`.
     pub(super) fn charge(&mut self, class: Class, bytes: usize, due: Instant) {
+        self.charge_leaving(class, bytes);
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX / 1000);
-        self.interactive.note_bytes(class == Class::Interactive, bytes);
-        self.scavenger.note_bytes(class == Class::Scavenger, bytes);
         match class {
             Class::Control => {
                 if self.control.len() > 1 {
@@ -157,6 +156,18 @@ impl Scheduler {
             Class::Interactive => self.interactive.charge_head(bytes),
             Class::Scavenger => self.scavenger.charge_head(bytes),
         }
+    }
+
+    /// What the real-time stream that goes first is sorted by.
+    pub(super) fn head_due(&self) -> Option<Instant> {
+        self.realtime.peek().map(|Reverse((due, _, _))| *due)
+    }
+
+    /// The head of `class` sent `bytes`, its last for now, and is about to leave the line.
+    pub(super) fn charge_leaving(&mut self, class: Class, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX / 1000);
+        self.interactive.note_bytes(class == Class::Interactive, bytes);
+        self.scavenger.note_bytes(class == Class::Scavenger, bytes);
     }
 
     /// True when some stream stands in line.

@@ -167,11 +167,15 @@ impl SendBytes {
             len = len.min(room.checked_sub(head + len_len)?);
             frame.fin = finishing && piece.offset + len as u64 == self.end;
         }
-        writer.whole(|writer| frame.write_head(writer, len).and_then(|()| {
-            let target = writer.reserve(len)?;
-            self.copy(piece.offset, target);
-            Ok::<(), Full>(())
-        })).ok()?;
+        writer
+            .whole(|writer| {
+                frame.write_head(writer, len).and_then(|()| {
+                    let target = writer.reserve(len)?;
+                    self.copy(piece.offset, target);
+                    Ok::<(), Full>(())
+                })
+            })
+            .ok()?;
         Some(Packed { len, fin: frame.fin, shape: None })
     }
 

@@ -304,7 +304,9 @@ impl SendMessages {
             }
             let due = record.due;
             let known = offset - piece.offset;
-            if known > 0 && let Some(front) = self.lost.front_mut() {
+            if known > 0
+                && let Some(front) = self.lost.front_mut()
+            {
                 front.offset += known;
                 front.len -= known;
                 self.waiting = self.waiting.saturating_sub(u64::from(known));
@@ -593,6 +595,21 @@ impl SendMessages {
                 self.pop_done();
             }
         }
+    }
+
+    /// A piece goes once more, whatever becomes of the first; says whether it does.
+    pub(super) fn doubt(&mut self, now: Instant, number: u64, offset: u32, len: u32) -> bool {
+        let waits = self.lost.iter().any(|piece| piece.number == number && piece.offset == offset);
+        let credited = self.is_credited();
+        let Some(record) = self.record(number) else { return false };
+        let useless = record.done || record.superseded || record.expires <= now;
+        if waits || useless || !credited || record.missing(offset, len).is_none() {
+            return false;
+        }
+        self.expiry = self.expiry.min(record.expires);
+        self.lost.push_back(Lost { number, offset, len });
+        self.waiting += u64::from(len);
+        true
     }
 
     /// Gives up what expired while it waited; computes the next expiry.

@@ -36,6 +36,8 @@ pub(super) struct Stream {
     pub(super) opening: Bytes,
     /// The peer knows of it.
     pub(super) is_known: bool,
+    /// The application has it, by opening or accepting it.
+    pub(super) is_accepted: bool,
     pub(super) class: Class,
     pub(super) weight: u8,
     pub(super) rate: Option<Box<RateCap>>,
@@ -69,9 +71,22 @@ pub(super) enum SendPhase {
     Open,
     /// The application has finished it.
     Finishing,
-    /// A reset is on its way. Quiet ones end a stream whose data was all given up.
-    Reset { code: u64, quiet: bool },
+    /// A reset is on its way.
+    Reset {
+        code: u64,
+        cause: ResetCause,
+    },
     Closed,
+}
+
+/// Who wants the reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ResetCause {
+    Application,
+    /// The peer asked to stop.
+    Peer,
+    /// All data was given up before the peer heard of the stream.
+    GivenUp,
 }
 
 /// How far the end of the sending half has come.
@@ -101,6 +116,8 @@ pub(super) struct SendHalf {
     pub(super) wants_room: bool,
     /// The limit at which the peer was last told that it is too small.
     pub(super) told: Option<u64>,
+    /// The peer's application has taken all messages below this.
+    pub(super) consumed_below: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,9 +126,13 @@ pub(super) enum RecvPhase {
     Absent,
     Open,
     /// The application wants no more.
-    Stopped { code: u64 },
+    Stopped {
+        code: u64,
+    },
     /// The peer reset it; the application has not heard yet.
-    Reset { code: u64 },
+    Reset {
+        code: u64,
+    },
     Closed,
 }
 
@@ -267,6 +288,7 @@ impl Stream {
     pub(super) fn is_over(&self) -> bool {
         matches!(self.send.phase, SendPhase::Absent | SendPhase::Closed)
             && matches!(self.recv.phase, RecvPhase::Absent | RecvPhase::Closed)
+            && self.is_accepted
             && self.id != StreamId::SIGNALLING
     }
 
@@ -298,6 +320,15 @@ impl RecvHalf {
             RecvBody::Idle => (0, 0),
             RecvBody::Bytes(bytes) => (0, bytes.pieces() as u64),
             RecvBody::Messages(messages) => messages.overhead(),
+        }
+    }
+
+    /// Bytes that have arrived and were not read.
+    pub(super) fn unread(&self) -> u64 {
+        match &self.body {
+            RecvBody::Idle => 0,
+            RecvBody::Bytes(bytes) => bytes.unread(),
+            RecvBody::Messages(messages) => messages.unread(),
         }
     }
 

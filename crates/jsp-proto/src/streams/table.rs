@@ -91,6 +91,10 @@ impl Table {
         slot.stream.as_mut().map(|stream| (key, stream))
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.places.iter().filter_map(|slot| slot.stream.as_ref())
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut Stream)> {
         self.places.iter_mut().enumerate().filter_map(|(place, slot)| {
             let key = Key { place: place as u32, tenant: slot.tenant };
@@ -98,6 +102,7 @@ impl Table {
         })
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.ids.len()
     }
