@@ -99,7 +99,7 @@ fn packets_of_the_handshake_are_acknowledged_at_once() {
 }
 
 #[test]
-/// spec-test: ACK-7
+/// spec-test: ACK-1, ACK-7
 fn every_second_packet_or_after_the_delay() {
     let mut acks = AckPolicy::new(DELAY);
     acks.on_packet(at(0), 0, true, None);

@@ -11,10 +11,6 @@ use super::rtt::{GRANULARITY, Rtt};
 /// (RFC 8985, section 6.2, step 4: 16 recoveries).
 const EPISODES_UNTIL_NARROWER: u8 = 16;
 
-/// The window is at most this many quarters of the minimum round-trip time; the smoothed
-/// round-trip time bounds it first on any path where it matters.
-const QUARTERS_MAX: u32 = 256;
-
 /// How much disorder the path shows, and so how long a gap may stay open.
 #[derive(Clone, Debug)]
 pub(super) struct ReorderWindow {
@@ -60,8 +56,11 @@ impl ReorderWindow {
     }
 
     /// A packet was acknowledged after one that left later.
-    pub(super) fn on_reordered(&mut self) {
-        self.quarters = self.quarters.max(1);
+    pub(super) fn on_reordered(&mut self, now: Instant) {
+        if self.quarters == 0 {
+            self.quarters = 1;
+            self.widened_at = Some(now);
+        }
     }
 
     /// A packet that left at `sent_at` and was held lost has arrived all the same.
@@ -71,13 +70,15 @@ impl ReorderWindow {
         let quarter = (rtt.min() / 4).max(Duration::from_nanos(1));
         let late = now.since(sent_at + self.reference_rtt);
         // What would have sufficed for this packet.
-        let needed = late.as_nanos() / quarter.as_nanos();
-        let needed = u32::try_from(needed).unwrap_or(u32::MAX).saturating_add(1);
+        let quarters_in = |time: Duration| {
+            let whole = time.as_nanos() / quarter.as_nanos();
+            u32::try_from(whole).unwrap_or(u32::MAX).saturating_add(1)
+        };
         let stepped = match self.widened_at {
             Some(at) if now.since(at) < rtt.smoothed() => self.quarters,
             _ => self.quarters.saturating_add(1),
         };
-        let wider = needed.max(stepped).min(QUARTERS_MAX);
+        let wider = quarters_in(late).max(stepped).min(quarters_in(rtt.smoothed()));
         if wider > self.quarters {
             self.quarters = wider;
             self.widened_at = Some(now);

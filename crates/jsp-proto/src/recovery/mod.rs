@@ -328,7 +328,7 @@ impl Recovery {
                     outcome.largest_acked_size = outcome.largest_acked_size.max(packet.size);
                 }
                 if largest_acked.is_some_and(|largest| pn < largest) {
-                    reorder.on_reordered();
+                    reorder.on_reordered(now);
                 }
                 if matches!(packet.state, State::Lost { .. }) {
                     // spec: REC-9
