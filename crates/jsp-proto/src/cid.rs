@@ -161,7 +161,8 @@ impl RemoteIds {
     pub(crate) fn is_reset(&self, datagram: &[u8]) -> bool {
         let Some(tail) = datagram.last_chunk::<{ limits::RESET_TOKEN_LEN }>() else { return false };
         let held = core::iter::once(&self.current).chain(&self.spare);
-        held.filter_map(|held| held.reset_token).any(|token| jsp_crypto::reset_tokens_equal(&token, tail))
+        held.filter_map(|held| held.reset_token)
+            .any(|token| jsp_crypto::reset_tokens_equal(&token, tail))
     }
 
     /// The peer gave us a further id.

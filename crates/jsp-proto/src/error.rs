@@ -34,7 +34,9 @@ pub enum OpenError {
     #[error("the peer allows no more streams now; wait for StreamsAvailable or close some")]
     LimitReached,
     /// The configuration contradicts itself.
-    #[error("a byte stream must be reliable and ordered, weight at least 1, label at most 255 bytes")]
+    #[error(
+        "a byte stream must be reliable and ordered, weight at least 1, label at most 255 bytes"
+    )]
     InvalidConfig,
     /// The connection is closing or closed.
     #[error("the connection is closed")]
@@ -48,7 +50,9 @@ pub enum SendError {
     #[error("the send buffer is full; wait for Writable")]
     WouldBlock,
     /// The peer accepts no message of this size.
-    #[error("the message has {len} bytes, but the peer accepts at most {max}; split it or use a byte stream")]
+    #[error(
+        "the message has {len} bytes, but the peer accepts at most {max}; split it or use a byte stream"
+    )]
     TooLarge {
         /// Bytes of the message.
         len: u64,

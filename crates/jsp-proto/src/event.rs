@@ -122,7 +122,9 @@ pub enum CloseReason {
     #[error("the server is not the one whose fingerprint is pinned; compare the fingerprints")]
     NotThePinnedServer,
     /// The handshake took too long: no answer, or the answers were lost.
-    #[error("no answer in time; check the address, that the server runs, and that UDP is not blocked")]
+    #[error(
+        "no answer in time; check the address, that the server runs, and that UDP is not blocked"
+    )]
     HandshakeTimeout,
     /// Nothing was heard for the idle time.
     #[error("the peer fell silent for longer than the idle time-out")]
@@ -131,7 +133,9 @@ pub enum CloseReason {
     #[error("the peer no longer knows the connection; it may have restarted: connect again")]
     Reset,
     /// The server speaks none of our versions.
-    #[error("the server speaks none of our protocol versions (it offers {offered:x?}); update one side")]
+    #[error(
+        "the server speaks none of our protocol versions (it offers {offered:x?}); update one side"
+    )]
     VersionMismatch {
         /// What it speaks.
         offered: Vec<u32>,

@@ -161,11 +161,7 @@ impl Keyring {
 
     /// The key for a packet with this phase bit and number, and what its success means.
     // spec: CON-41
-    pub(crate) fn open_short(
-        &self,
-        phase: bool,
-        pn: u64,
-    ) -> Option<(&PacketKey, Generation)> {
+    pub(crate) fn open_short(&self, phase: bool, pn: u64) -> Option<(&PacketKey, Generation)> {
         let data = self.data.as_ref()?;
         if phase == data.phase {
             return Some((&data.remote, Generation::Current));

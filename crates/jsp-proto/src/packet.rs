@@ -19,7 +19,11 @@ pub(crate) struct PacketBuilder<'a> {
 
 impl<'a> PacketBuilder<'a> {
     /// A packet whose payload may fill `room`. Shapes exist in short-header packets only.
-    pub(crate) fn new(room: &'a mut [u8], tokens: &'a mut Vec<Token>, shapes_allowed: bool) -> Self {
+    pub(crate) fn new(
+        room: &'a mut [u8],
+        tokens: &'a mut Vec<Token>,
+        shapes_allowed: bool,
+    ) -> Self {
         tokens.clear();
         Self {
             writer: Writer::new(room),

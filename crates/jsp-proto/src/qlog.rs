@@ -207,14 +207,19 @@ fn write_frame(out: &mut String, token: &Token) {
                 "{{\"frame_type\":\"stream\",\"stream_id\":{},\"message\":{number},\"offset\":{offset},\"length\":{len},\"fin\":{fin}}}",
                 token.stream
             ),
-            _ => write!(out, "{{\"frame_type\":\"stream_control\",\"stream_id\":{}}}", token.stream),
+            _ => {
+                write!(out, "{{\"frame_type\":\"stream_control\",\"stream_id\":{}}}", token.stream)
+            }
         },
         Token::Credit(_) => write!(out, "{{\"frame_type\":\"max_data\"}}"),
         Token::NewConnectionId { sequence } => {
             write!(out, "{{\"frame_type\":\"new_connection_id\",\"sequence_number\":{sequence}}}")
         }
         Token::RetireConnectionId { sequence } => {
-            write!(out, "{{\"frame_type\":\"retire_connection_id\",\"sequence_number\":{sequence}}}")
+            write!(
+                out,
+                "{{\"frame_type\":\"retire_connection_id\",\"sequence_number\":{sequence}}}"
+            )
         }
         Token::PathChallenge => write!(out, "{{\"frame_type\":\"path_challenge\"}}"),
         Token::HandshakeDone => write!(out, "{{\"frame_type\":\"handshake_done\"}}"),

@@ -20,7 +20,7 @@ pub struct Traffic {
 }
 
 /// A snapshot of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ConnectionStats {
     /// Counters.
     pub traffic: Traffic,

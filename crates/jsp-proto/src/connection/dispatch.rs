@@ -222,11 +222,14 @@ impl Connection {
         self.lifecycle.drain(now, pto);
         if was_open {
             let reason = String::from_utf8_lossy(close.reason).into_owned();
-            self.announce_end(now, if close.by_application {
-                CloseReason::ByPeer { code: close.code.0, reason }
-            } else {
-                CloseReason::PeerError { code: close.code, reason }
-            });
+            self.announce_end(
+                now,
+                if close.by_application {
+                    CloseReason::ByPeer { code: close.code.0, reason }
+                } else {
+                    CloseReason::PeerError { code: close.code, reason }
+                },
+            );
         }
         Ok(())
     }

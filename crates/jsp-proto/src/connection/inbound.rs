@@ -168,9 +168,9 @@ impl Connection {
         let opened = seal::open_long(&mut packet, header.pn_offset, 0, &keys.remote);
         let Some((_, payload)) = opened else { return };
         let frames = packet.get(payload).unwrap_or_default();
-        let refused = FrameIter::new(frames).flatten().any(|frame| {
-            matches!(frame, Frame::Close(close) if close.code == CloseCode::IDENTITY)
-        });
+        let refused = FrameIter::new(frames)
+            .flatten()
+            .any(|frame| matches!(frame, Frame::Close(close) if close.code == CloseCode::IDENTITY));
         if refused {
             self.exchange.note_rejection(CloseReason::NotThePinnedServer);
             self.lifecycle.hasten(now);
@@ -178,12 +178,7 @@ impl Connection {
     }
 
     /// What a packet of the handshake proves before its frames are read.
-    fn on_long_opened(
-        &mut self,
-        now: Instant,
-        space: SpaceId,
-        source: &ConnectionId,
-    ) {
+    fn on_long_opened(&mut self, now: Instant, space: SpaceId, source: &ConnectionId) {
         self.lifecycle.on_received(now);
         if self.role == Role::Client && !self.exchange.is_complete() {
             self.remote_ids.set_handshake_id(*source);

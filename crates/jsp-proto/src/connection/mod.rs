@@ -155,7 +155,10 @@ impl Connection {
         connection
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the one place where a connection is put together")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the one place where a connection is put together"
+    )]
     fn assemble(
         now: Instant,
         role: Role,
@@ -167,12 +170,8 @@ impl Connection {
         (local_id, remote_id): (ConnectionId, ConnectionId),
         rng: SeededRng,
     ) -> Self {
-        let lifecycle = Lifecycle::new(
-            now,
-            config.handshake_timeout,
-            config.idle_timeout,
-            config.keep_alive,
-        );
+        let lifecycle =
+            Lifecycle::new(now, config.handshake_timeout, config.idle_timeout, config.keep_alive);
         let trace = Trace::new(&config, role, &exchange.ids().original_destination, now);
         Self {
             streams,
@@ -274,8 +273,7 @@ impl Connection {
     fn early_deadlock_guard(&mut self, guard: bool) {
         for id in [SpaceId::Initial, SpaceId::Handshake] {
             let guarded = guard && self.keys.has(id);
-            if let Some(space) =
-                crate::spaces::select(id, &mut self.early, &mut self.paths.active)
+            if let Some(space) = crate::spaces::select(id, &mut self.early, &mut self.paths.active)
             {
                 space.recovery.set_deadlock_guard(guarded);
             }

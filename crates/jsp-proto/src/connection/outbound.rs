@@ -84,7 +84,7 @@ impl Connection {
         if len == 0 {
             return Ok(false);
         }
-        self.account_datagram(now, len);
+        self.account_datagram(len);
         batch.commit(route, ecn, len);
         Ok(true)
     }
@@ -99,7 +99,7 @@ impl Connection {
         data.saturating_add(self.early.bytes_in_flight())
     }
 
-    fn account_datagram(&mut self, now: Instant, len: usize) {
+    fn account_datagram(&mut self, len: usize) {
         let path = &mut self.paths.active;
         path.budget.on_sent(len);
         if self.ecn_mark().is_some() {
@@ -330,7 +330,7 @@ impl Connection {
         let purpose = Purpose::MtuProbe(size);
         let sealed = self.data_packet(now, room, Allowance::Anything, purpose)?;
         let Some(sealed) = sealed else { return Ok(false) };
-        self.account_datagram(now, sealed.len);
+        self.account_datagram(sealed.len);
         batch.commit(route, ecn, sealed.len);
         Ok(true)
     }
@@ -497,7 +497,8 @@ impl Connection {
 const HANDSHAKE_ROOM_MIN: usize = 96;
 
 /// Least room for a 1-RTT packet: longest header, a little payload, tag.
-const DATA_ROOM_MIN: usize = 1 + limits::CONNECTION_ID_LEN_MAX + limits::PN_LEN_MAX + 8 + limits::TAG_LEN;
+const DATA_ROOM_MIN: usize =
+    1 + limits::CONNECTION_ID_LEN_MAX + limits::PN_LEN_MAX + 8 + limits::TAG_LEN;
 
 /// Fills a datagram with a hello up to the size that every path must carry: what follows the last
 /// packet is not a packet, and is ignored.

@@ -5,8 +5,8 @@ use jsp_wire::Instant;
 use super::Connection;
 use crate::keys::SpaceId;
 use crate::permit;
-use crate::recovery::TimerKind;
 use crate::spaces;
+use crate::token::{Fate, Token};
 
 /// What a connection waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -130,21 +130,42 @@ impl Connection {
             self.scratch.fates = fates;
             return;
         }
-        let kind = due.map(|(_, kind)| kind);
         let outcome = numbers.recovery.on_timeout(now, rtt, delay, may_probe, &mut fates);
         if outcome.probes > 0 {
-            // What is oldest goes again: it may be what was lost.
-            let mut tokens = core::mem::take(&mut self.scratch.tokens);
-            tokens.clear();
-            numbers.recovery.probe_tokens(&mut tokens);
-            fates.extend(tokens.drain(..).map(|token| (token, crate::token::Fate::Lost)));
-            self.scratch.tokens = tokens;
+            let mut doubted = core::mem::take(&mut self.scratch.tokens);
+            doubted.clear();
+            numbers.recovery.probe_tokens(&mut doubted);
             self.probes.owe(space, outcome.probes);
+            self.doubt(now, space, &doubted, &mut fates);
+            self.scratch.tokens = doubted;
         }
-        debug_assert!(outcome.probes > 0 || kind == Some(TimerKind::Loss));
         self.apply_loss(now, &outcome.lost, prior_in_flight);
         self.settle_fates(now, space, &mut fates);
         self.scratch.fates = fates;
+    }
+}
+
+impl Connection {
+    /// A probe is due: what is oldest goes again with it, for it may be what was lost. Nothing is
+    /// held lost by that.
+    fn doubt(
+        &mut self,
+        now: Instant,
+        space: SpaceId,
+        tokens: &[Token],
+        fates: &mut Vec<(Token, Fate)>,
+    ) {
+        for token in tokens {
+            match token {
+                Token::Stream(token) => self.streams.on_doubt(now, *token),
+                token => fates.push((*token, Fate::Lost)),
+            }
+        }
+        let count = self.paths.active.numbers.recovery.pto_count();
+        if space == SpaceId::Data && self.paths.active.mtud.on_probe_timeout(now, count) {
+            let path = &mut self.paths.active;
+            path.congestion.set_mtu(path.mtud.current());
+        }
     }
 }
 

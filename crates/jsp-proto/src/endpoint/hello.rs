@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use jsp_crypto::{Keys, Role};
-use jsp_wire::{CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Route, limits};
+use jsp_wire::{
+    CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Route, limits,
+};
 
 use super::Endpoint;
 use crate::config::{RetryPolicy, ServerSetup};
@@ -84,8 +86,8 @@ impl Endpoint {
     ) {
         let Some(setup) = self.config.server.clone() else { return };
         // spec: CON-1
-        let too_small = datagram.len() < limits::MTU_BASE
-            || dcid.len() < limits::CONNECTION_ID_LEN_INITIAL;
+        let too_small =
+            datagram.len() < limits::MTU_BASE || dcid.len() < limits::CONNECTION_ID_LEN_INITIAL;
         if !self.accepting || too_small {
             return;
         }

@@ -59,11 +59,7 @@ impl Schedule {
     }
 
     /// The front one has nothing more to send until `deadline`.
-    pub(super) fn clean(
-        &mut self,
-        handle: ConnectionHandle,
-        deadline: Option<(Instant, Reason)>,
-    ) {
+    pub(super) fn clean(&mut self, handle: ConnectionHandle, deadline: Option<(Instant, Reason)>) {
         if self.dirty.front() == Some(&handle) {
             self.dirty.pop_front();
         }

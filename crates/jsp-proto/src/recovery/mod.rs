@@ -13,6 +13,7 @@
 
 mod ecn;
 mod loss;
+mod outcome;
 mod rate;
 mod rtt;
 mod sent;
@@ -21,10 +22,11 @@ mod tests;
 
 use core::time::Duration;
 
-use jsp_wire::frame::{Ack, EcnCounts};
+use jsp_wire::frame::Ack;
 use jsp_wire::{CloseCode, Instant};
 
 pub(crate) use ecn::{EcnState, EcnValidation};
+pub(crate) use outcome::{AckOutcome, LossOutcome, SentInfo, TimeoutOutcome, TimerKind};
 pub(crate) use rate::{DeliveryRate, RateMark, RateSample};
 pub(crate) use rtt::Rtt;
 
@@ -53,93 +55,6 @@ const SKIPPED_MAX: usize = 8;
 /// Packets that ask for no acknowledgement and have none: a peer that acknowledges the PINGs
 /// between them never lets it come to this many.
 const QUIET_MAX: usize = 16_384;
-
-/// What recovery needs to know of a packet that leaves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct SentInfo {
-    /// Its number: higher than all before. Numbers between count as skipped.
-    pub(crate) pn: u64,
-    /// Its bytes as the congestion window counts them.
-    pub(crate) size: u16,
-    /// The peer must acknowledge it.
-    pub(crate) ack_eliciting: bool,
-    /// It counts against the congestion window.
-    pub(crate) in_flight: bool,
-    /// It probes a larger datagram: its loss says nothing of congestion.
-    pub(crate) is_mtu_probe: bool,
-    /// It left with an ECN mark.
-    pub(crate) ecn: bool,
-}
-
-/// Which deadline recovery waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum TimerKind {
-    /// The reorder window of a packet ends.
-    Loss,
-    /// Nothing has been heard of the newest packets: ask.
-    Probe,
-}
-
-/// What an ACK frame brought.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct AckOutcome {
-    /// Something that was not known before.
-    pub(crate) newly_acked: bool,
-    /// An ack-eliciting packet is among it.
-    pub(crate) newly_acked_eliciting: bool,
-    /// Bytes that left flight because they arrived.
-    pub(crate) bytes_acked: u64,
-    /// Largest size among the acknowledged packets that were in flight, in bytes; probes of the
-    /// path MTU are left out.
-    pub(crate) largest_acked_size: u16,
-    /// When the most recently sent of the newly acknowledged packets left.
-    pub(crate) largest_newly_acked_sent_at: Option<Instant>,
-    /// The application set the pace when that packet left.
-    pub(crate) app_limited: bool,
-    /// A sample of the round-trip time; `Rtt` has it already.
-    pub(crate) rtt_sample: Option<Duration>,
-    /// What is lost now.
-    pub(crate) lost: LossOutcome,
-    /// Packets that had been held lost and have arrived.
-    pub(crate) spurious: u32,
-    /// A sample of the delivery rate.
-    pub(crate) rate_sample: Option<RateSample>,
-    /// The frame's ECN counts, when it raised the largest acknowledged number: only then are they
-    /// news.
-    pub(crate) ecn: Option<EcnCounts>,
-    /// The frame raised the largest acknowledged number.
-    pub(crate) advanced: bool,
-    /// Newly acknowledged packets that had left with an ECN mark.
-    pub(crate) ecn_acked: u64,
-    /// A probe of the path MTU arrived; its size in bytes.
-    pub(crate) acked_mtu_probe: Option<u16>,
-}
-
-/// What is held lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct LossOutcome {
-    /// Bytes that left flight.
-    pub(crate) bytes_lost: u64,
-    /// Packets that were in flight; probes of the path MTU are left out here and in all the rest.
-    pub(crate) packets: u32,
-    /// Nothing arrived for so long that the window must start anew.
-    pub(crate) persistent_congestion: bool,
-    /// When the most recently sent of them left.
-    pub(crate) largest_lost_sent_at: Option<Instant>,
-    /// Largest size among them, in bytes.
-    pub(crate) largest_lost_size: u16,
-    /// A probe of the path MTU is lost; its size in bytes.
-    pub(crate) lost_mtu_probe: Option<u16>,
-}
-
-/// What a timeout brought.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct TimeoutOutcome {
-    /// What is lost now.
-    pub(crate) lost: LossOutcome,
-    /// Packets to send at once, whatever the congestion window says.
-    pub(crate) probes: u8,
-}
 
 /// Loss recovery of one packet number space of a path.
 #[derive(Debug)]

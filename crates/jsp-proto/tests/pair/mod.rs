@@ -1,5 +1,5 @@
 //! Two endpoints and the wires between them, in virtual time.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
