@@ -1,1 +1,133 @@
-//! JetStreamProto for tokio: secure connections with many streams, each with its own delivery mode.
+//! JetStreamProto for tokio: one secure connection over UDP, many streams, each with its own way of
+//! delivery.
+//!
+//! ```
+//! use jsp::{Endpoint, Identity, StreamConfig};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let server = Endpoint::server("127.0.0.1:0", Identity::generate())?;
+//!     let (addr, fingerprint) = (server.local_addr()?, server.fingerprint());
+//!     tokio::spawn(async move {
+//!         let stream = server.accept().await.unwrap().accept().await.unwrap();
+//!         let question = stream.recv().await.unwrap().unwrap();
+//!         stream.send(format!("you said: {}", question.text().unwrap())).await.unwrap();
+//!         server.shutdown().await;
+//!     });
+//!     let stream = Endpoint::client()?.connect(addr, fingerprint).await?.open(StreamConfig::chat()).await?;
+//!     stream.send("hello").await?;
+//!     println!("{}", stream.recv().await?.unwrap().text().unwrap());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Endpoints, connections, streams
+//!
+//! An [`Endpoint`] is a UDP socket with a driver task: a server ([`Endpoint::server`]), a client
+//! ([`Endpoint::client`]), or both. A [`Connection`] is encrypted and its server always proves its
+//! [`Identity`]; [`Trust`] says which one the client goes on with. Either side opens [`Stream`]s
+//! ([`Connection::open`], [`Connection::accept`]): opening costs no round trip and streams are
+//! cheap, so one stream per message is fine ([`Connection::send_one`]).
+//!
+//! A stream carries messages ([`Stream::send`], [`Stream::recv`]) or bytes ([`Stream::write_all`],
+//! [`Stream::read_chunk`], tokio's `AsyncRead` and `AsyncWrite`). Messages have any size in every
+//! mode; larger ones travel in pieces.
+//!
+//! # Delivery
+//!
+//! | [`Delivery`] | what it promises | for |
+//! |---|---|---|
+//! | `Reliable` | everything arrives | chat, files, requests |
+//! | `Partial` | pieces are sent again until a number of times or a time is used up | video, telemetry |
+//! | `Unreliable` | every piece is sent once | voice, positions |
+//!
+//! Each is ordered or not. An ordered stream hands messages up in the order of sending; an ordered
+//! unreliable one never hands up a message older than the last. A message may bring its own
+//! lifetime, number of retransmissions, or a key under which newer messages replace it
+//! ([`Message`]). A message that is given up never holds back another.
+//!
+//! # Presets
+//!
+//! | [`StreamConfig`] | framing | delivery | order | priority |
+//! |---|---|---|---|---|
+//! | [`voice`](StreamConfig::voice) | messages | unreliable | newest only | real time, high weight |
+//! | [`video`](StreamConfig::video) | messages | 150 ms | none | real time |
+//! | [`chat`](StreamConfig::chat) | messages | reliable | as sent | interactive |
+//! | [`telemetry`](StreamConfig::telemetry) | messages | one retransmission, 2 s | none | interactive, low weight |
+//! | [`file`](StreamConfig::file) | bytes | reliable | as sent | what others leave |
+//!
+//! Classes are strict: real time goes before interactive, whenever a packet is built. Inside a class
+//! weights share; in real time the earliest deadline is first. [`StreamConfig::rate_cap`] keeps one
+//! stream from taking the whole line.
+//!
+//! # What became of a message
+//!
+//! [`Stream::send`] returns when the message is queued. [`SendStream::send_tracked`] gives a
+//! [`Fate`] to await: arrived, expired, replaced, lost. [`SendStream::closed`] waits until a whole
+//! finished stream has arrived. These tell that the peer's *transport* has the data;
+//! [`RecvStream::consumed`] lets the peer's application say more.
+//!
+//! # Waiting, and giving up waiting
+//!
+//! A slow receiver slows its sender: buffers are bounded on both sides ([`TransportConfig`],
+//! [`StreamConfig::send_buffer`]), and `send` and `write` wait for room. Unreliable streams drop
+//! their oldest messages instead. Each call says whether it is cancel-safe, that is, whether it may
+//! be used in `tokio::select!` without losing data; all but `write_all`, `read_exact` and
+//! `read_to_end` are.
+//!
+//! # The end
+//!
+//! | call | what is under way |
+//! |---|---|
+//! | [`Connection::close`], [`Endpoint::close`] | is lost |
+//! | [`Connection::shutdown`], [`Endpoint::shutdown`] | arrives; waits for it |
+//! | dropping the last handle | arrives, if it does within 10 seconds |
+//! | dropping a [`SendStream`] | arrives: it is [finished](SendStream::finish) |
+//! | dropping a [`RecvStream`] | is not wanted: it is [stopped](RecvStream::stop) |
+//!
+//! What has arrived can be read after the connection's end.
+//!
+//! # Errors
+//!
+//! One small enum for each operation: [`BindError`], [`ConnectError`], [`OpenError`],
+//! [`SendError`], [`RecvError`]; and [`ConnectionError`] for why a connection is over. Their
+//! messages say what to do.
+//!
+//! # Testing on a bad network
+//!
+//! [`emulate`] has links with loss, delay, a rate and a queue, from a seed; with
+//! `tokio::time::pause` such tests take no time.
+#![forbid(unsafe_code)]
+
+mod builder;
+mod clock;
+mod connect;
+mod connection;
+pub mod emulate;
+mod endpoint;
+mod error;
+mod identity;
+pub mod link;
+mod remote;
+mod shard;
+mod stream;
+
+pub use builder::Builder;
+pub use bytes::Bytes;
+pub use connection::{Connection, Security};
+pub use endpoint::Endpoint;
+pub use error::{
+    BindError, ConnectError, ConnectionError, IdentityError, OpenError, RecvError, SendError,
+};
+pub use identity::{ClientAuth, Identity, IdentityCheck, Trust};
+pub use jsp_crypto::{
+    Fingerprint, HandshakeError, Kem, PeerIdentity, PublicIdentity, Suite,
+    identity::FingerprintError,
+};
+pub use jsp_proto::{
+    Attributes, Class, CloseCode, ConnectionStats, Delivery, FecPolicy, Framing, Kind, Message,
+    MessageFate, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo, Traffic,
+    TransportConfig,
+};
+pub use remote::Remote;
+pub use stream::{Fate, IntoChunk, RecvStream, SendStream, Stream};

@@ -1,0 +1,213 @@
+//! Making endpoints.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use jsp_crypto::{Rng, ServerConfig, SystemRng};
+use jsp_proto::{EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
+
+use crate::clock::{self, Clock};
+use crate::endpoint::{Endpoint, Offers};
+use crate::error::BindError;
+use crate::identity::{ClientAuth, Identity};
+use crate::link::{Link, UdpLink};
+use crate::shard::{Driver, Shard};
+
+/// Unfinished handshakes above which a server asks clients to prove their address first.
+const HALF_OPEN_MAX: usize = 256;
+
+/// Makes an [`Endpoint`] step by step.
+///
+/// With an identity the endpoint accepts connections; every endpoint may connect.
+#[must_use = "call build"]
+pub struct Builder {
+    bind: Option<String>,
+    link: Option<Box<dyn Link>>,
+    identity: Option<Identity>,
+    client_identity: Option<Identity>,
+    client_auth: ClientAuth,
+    application_protocols: Vec<Vec<u8>>,
+    transport: TransportConfig,
+    retry: RetryPolicy,
+    connections_max: usize,
+    shards: usize,
+    seed: Option<[u8; 32]>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            bind: None,
+            link: None,
+            identity: None,
+            client_identity: None,
+            client_auth: ClientAuth::None,
+            application_protocols: Vec::new(),
+            transport: TransportConfig::default(),
+            retry: RetryPolicy::WhenHalfOpen(HALF_OPEN_MAX),
+            connections_max: 100_000,
+            shards: 1,
+            seed: None,
+        }
+    }
+}
+
+impl Builder {
+    /// The local address, such as `0.0.0.0:4433` or `[::]:4433` (which takes IPv4 too). Default: any
+    /// free port on all interfaces.
+    pub fn bind(mut self, addr: impl ToString) -> Self {
+        self.bind = Some(addr.to_string());
+        self
+    }
+
+    /// Accepts connections under this identity.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Shows this identity to servers that ask. Default: that of [`Builder::identity`], if any.
+    pub fn client_identity(mut self, identity: Identity) -> Self {
+        self.client_identity = Some(identity);
+        self
+    }
+
+    /// Which clients are accepted. Default: all, anonymous.
+    pub fn client_auth(mut self, auth: ClientAuth) -> Self {
+        self.client_auth = auth;
+        self
+    }
+
+    /// Names a protocol that the application speaks, 1 to 255 bytes; may be called several times,
+    /// the most wanted first. Both sides must share one, if the server names any.
+    pub fn application_protocol(mut self, name: impl AsRef<[u8]>) -> Self {
+        self.application_protocols.push(name.as_ref().to_vec());
+        self
+    }
+
+    /// Limits, windows and time-outs.
+    pub fn transport(mut self, transport: TransportConfig) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// When clients must prove their address first. Default: while more than 256 handshakes are
+    /// unfinished.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Connections that may exist at once; further ones are refused. Default 100 000.
+    pub fn connections_max(mut self, max: usize) -> Self {
+        self.connections_max = max;
+        self
+    }
+
+    /// How many driver tasks share the work. This version runs one; other numbers are refused by
+    /// [`Builder::build`].
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// Uses this carrier instead of a UDP socket; excludes [`Builder::bind`].
+    pub fn link(mut self, link: Box<dyn Link>) -> Self {
+        self.link = Some(link);
+        self
+    }
+
+    /// Takes all of the transport's randomness from this seed, so that a test repeats. Never set it
+    /// in production: who knows the seed can break the endpoint's protection.
+    pub fn seed(mut self, seed: [u8; 32]) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Makes the endpoint and starts its driver on the current tokio runtime.
+    ///
+    /// Resolving a name in [`Builder::bind`] may block; addresses do not.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn build(self) -> Result<Endpoint, BindError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| BindError::NoRuntime)?;
+        if self.shards != 1 {
+            return Err(BindError::Config("this version runs one driver: leave shards at 1"));
+        }
+        let link = match (self.link, &self.bind) {
+            (Some(link), None) => link,
+            (Some(_), Some(_)) => {
+                return Err(BindError::Config(
+                    "an endpoint has a link or an address to bind, not both",
+                ));
+            }
+            (None, bind) => Box::new(bind_udp(bind.as_deref())?),
+        };
+        let transport = Arc::new(self.transport);
+        let server = self.identity.as_ref().map(|identity| {
+            let mut crypto = ServerConfig::new(identity.credential());
+            crypto.client_auth = self.client_auth.to_crypto();
+            crypto.application_protocols = self.application_protocols.clone();
+            ServerSetup {
+                crypto: Arc::new(crypto),
+                retry: self.retry,
+                connections_max: self.connections_max,
+            }
+        });
+        let seed = self.seed.unwrap_or_else(|| {
+            let mut seed = [0; 32];
+            SystemRng.fill(&mut seed);
+            seed
+        });
+        let clock = Clock::start();
+        let machine = jsp_proto::Endpoint::new(EndpointConfig {
+            server,
+            transport: Arc::clone(&transport),
+            seed,
+            unix_seconds_at_zero: clock::unix_seconds(),
+        });
+        let shard = Shard::new(machine, link, clock);
+        let offers = Offers {
+            transport,
+            fingerprint: self.identity.as_ref().map(Identity::fingerprint),
+            credential: self.client_identity.or(self.identity).map(|i| i.credential()),
+            application_protocols: self.application_protocols,
+        };
+        let endpoint = Endpoint::new(Arc::clone(&shard), offers);
+        runtime.spawn(Driver::new(shard));
+        Ok(endpoint)
+    }
+}
+
+fn bind_udp(bind: Option<&str>) -> Result<UdpLink, BindError> {
+    let Some(bind) = bind else { return UdpLink::bind_wildcard() };
+    let addrs: Vec<SocketAddr> = match bind.parse() {
+        Ok(addr) => vec![addr],
+        Err(_) => bind
+            .to_socket_addrs()
+            .map_err(|source| BindError::NameNotResolved { name: bind.to_owned(), source })?
+            .collect(),
+    };
+    let mut failure = None;
+    for addr in addrs {
+        match UdpLink::bind(addr) {
+            Ok(link) => return Ok(link),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| BindError::NameNotResolved {
+        name: bind.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address"),
+    }))
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("bind", &self.bind)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,484 @@
+//! A connection: streams opened and accepted, signals, its state and its end.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use jsp_crypto::{Kem, PeerIdentity, Suite};
+use jsp_proto::{ConnectionStats, Message, Received, StreamConfig, StreamInfo};
+use jsp_wire::frame::Kind;
+use jsp_wire::{Instant, Route, StreamId};
+use tokio::task::coop;
+
+use crate::error::{ConnectionError, OpenError, RecvError, SendError};
+use crate::shard::{ConnectionState, Key, Locked, Place, SendEnd, Shard};
+use crate::stream::{self, SendStream, Stream};
+
+/// A connection to a peer. Cheap to clone; all clones are the same connection.
+///
+/// When the last clone and the last stream are dropped, the connection closes with code 0, after
+/// what was finished has arrived, at most 10 seconds later. To know that all has arrived, use
+/// [`Connection::shutdown`].
+#[derive(Clone)]
+pub struct Connection {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// One application's hold on a connection, shared by its clones and streams.
+pub(crate) struct Inner {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) key: Key,
+}
+
+/// What the handshake has established.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// The protocol version.
+    pub version: u32,
+    /// The cipher suite.
+    pub suite: Suite,
+    /// The key exchange.
+    pub kem: Kem,
+    /// Who the peer has proved to be; `None` for a client that showed no identity.
+    pub peer: Option<PeerIdentity>,
+    /// The application protocol that both sides named.
+    pub application_protocol: Option<Vec<u8>>,
+    /// Feature bits that both sides offered.
+    pub features: u64,
+}
+
+impl Security {
+    pub(crate) fn of(security: &jsp_crypto::Security) -> Self {
+        Self {
+            version: security.version,
+            suite: security.suite,
+            kem: security.kem,
+            peer: security.peer,
+            application_protocol: security.application_protocol.clone(),
+            features: security.features,
+        }
+    }
+
+    pub(crate) fn floor(&self) -> jsp_crypto::Floor {
+        jsp_crypto::Floor { version: self.version, post_quantum: self.kem.is_post_quantum() }
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(shard: Arc<Shard>, key: Key) -> Self {
+        Self { inner: Arc::new(Inner { shard, key }) }
+    }
+
+    /// Opens a stream. Waits while the peer allows no more. The peer learns of the stream with the
+    /// first data on it; opening costs no round trip.
+    ///
+    /// Cancel-safe: a stream is opened only when the call returns it.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(&self, config: StreamConfig) -> Result<Stream, OpenError> {
+        self.inner
+            .wait(Place::Opening, |core, inner, now| match inner.try_open(core, &config, now) {
+                Err(OpenError::LimitReached) => Poll::Pending,
+                result => Poll::Ready(result),
+            })
+            .await
+            .map(|id| self.opened(id, &config))
+    }
+
+    /// Opens a stream without waiting.
+    ///
+    /// # Errors
+    /// [`OpenError::LimitReached`] where [`Connection::open`] would wait, and as there.
+    pub fn try_open(&self, config: StreamConfig) -> Result<Stream, OpenError> {
+        let now = self.inner.shard.clock.now();
+        let id = self.inner.try_open(&mut self.inner.shard.lock(), &config, now)?;
+        Ok(self.opened(id, &config))
+    }
+
+    fn opened(&self, id: StreamId, config: &StreamConfig) -> Stream {
+        let info = StreamInfo {
+            profile: config.profile(),
+            label: config.label.clone(),
+            content_type: config.content_type.clone(),
+        };
+        Stream::new(Arc::clone(&self.inner), id, info)
+    }
+
+    /// Sends one message on a stream of its own: opened, sent and finished in one step, so that it
+    /// may travel in one small frame. Waits while the peer allows no more streams.
+    ///
+    /// Cancel-safe: nothing is sent unless the call returns.
+    ///
+    /// # Errors
+    /// See [`SendError`]; a configuration that is no message stream is `WrongFraming`.
+    pub async fn send_one(
+        &self,
+        config: StreamConfig,
+        message: impl Into<Message>,
+    ) -> Result<SendStream, SendError> {
+        let message = message.into();
+        let opened = self
+            .inner
+            .wait(Place::Opening, |core, inner, now| {
+                let id = match inner.try_open(core, &config, now) {
+                    Ok(id) => id,
+                    Err(OpenError::LimitReached) => return Poll::Pending,
+                    Err(OpenError::InvalidConfig) => {
+                        return Poll::Ready(Err(SendError::WrongFraming));
+                    }
+                    Err(OpenError::ConnectionLost(error)) => return Poll::Ready(Err(error.into())),
+                };
+                let sent = stream::send_now(core, inner, id, message.clone(), true, now);
+                Poll::Ready(sent.map(|_| id).inspect_err(|_| inner.abandon(core, id)))
+            })
+            .await;
+        let (send, _recv) = self.opened(opened?, &config).split();
+        Ok(send)
+    }
+
+    /// The next stream that the peer opens.
+    ///
+    /// Cancel-safe: no stream is lost.
+    ///
+    /// # Errors
+    /// Once the connection is over and all streams that arrived before are handed out.
+    pub async fn accept(&self) -> Result<Stream, ConnectionError> {
+        poll_fn_waiting(&self.inner, Place::Accepting, |core, inner, _| {
+            let Some(state) = core.state(inner.key) else {
+                return Poll::Ready(Err(ConnectionError::EndpointClosed));
+            };
+            if let Some((id, info)) = state.unaccepted.pop_front() {
+                return Poll::Ready(Ok((id, info)));
+            }
+            let (connection, state) = match core.live(inner.key) {
+                Ok(live) => live,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            let Some(id) = connection.accept() else { return Poll::Pending };
+            let Some(info) = connection.stream_info(id) else { return Poll::Pending };
+            let held = state.streams.entry(id).or_default();
+            (held.send_held, held.recv_held) = (true, true);
+            Poll::Ready(Ok((id, info)))
+        })
+        .await
+        .map(|(id, info)| Stream::new(Arc::clone(&self.inner), id, info))
+    }
+
+    /// Sends a signalling message, ahead of all streams; it arrives reliably and in order with
+    /// other signals and metadata.
+    ///
+    /// Cancel-safe: nothing is sent unless the call returns.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn signal(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.send_kind(message.into().with_kind(Kind::Signalling)).await
+    }
+
+    /// Sends a metadata message; as [`Connection::signal`], but of the other kind.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn metadata(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.send_kind(message.into().with_kind(Kind::Metadata)).await
+    }
+
+    async fn send_kind(&self, mut message: Message) -> Result<(), SendError> {
+        message.want_fate = true;
+        self.inner.hold_signalling();
+        let place = Place::Writable(StreamId::SIGNALLING);
+        poll_fn_waiting(&self.inner, place, |core, inner, now| {
+            let id = StreamId::SIGNALLING;
+            match stream::send_now(core, inner, id, message.clone(), false, now) {
+                Err(SendError::Full) => Poll::Pending,
+                Ok(_) => {
+                    if let Some(state) = core.state(inner.key) {
+                        state.unconfirmed += 1;
+                    }
+                    Poll::Ready(Ok(()))
+                }
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// The next signalling or metadata message of the peer; its kind stands in its attributes.
+    ///
+    /// Cancel-safe: no message is lost.
+    ///
+    /// # Errors
+    /// Once the connection is over and all messages that arrived before are handed out.
+    pub async fn recv_signal(&self) -> Result<Received, ConnectionError> {
+        self.inner.hold_signalling();
+        let place = Place::Readable(StreamId::SIGNALLING);
+        let received = poll_fn_waiting(&self.inner, place, |core, inner, now| {
+            stream::recv_now(core, inner, StreamId::SIGNALLING, now)
+        })
+        .await;
+        match received {
+            Ok(Some(message)) => Ok(message),
+            Err(RecvError::ConnectionLost(error)) => Err(error),
+            Ok(None) | Err(_) => Err(self.error().unwrap_or(ConnectionError::EndpointClosed)),
+        }
+    }
+
+    /// Counters and estimates of this moment; after the end those of the last moment.
+    pub fn stats(&self) -> ConnectionStats {
+        let mut core = self.inner.shard.lock();
+        match core.live(self.inner.key) {
+            Ok((connection, _)) => connection.stats(),
+            Err(_) => {
+                core.state(self.inner.key).and_then(|s| s.last_stats.clone()).unwrap_or_default()
+            }
+        }
+    }
+
+    /// What the handshake has established.
+    pub fn security(&self) -> Security {
+        let mut core = self.inner.shard.lock();
+        let security = core.state(self.inner.key).and_then(|state| state.security.clone());
+        drop(core);
+        security.map_or_else(unestablished, |security| (*security).clone())
+    }
+
+    /// Fills `out` with at most 8160 secret bytes that both sides of this connection, and nobody
+    /// else, get for the same label and context.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    ///
+    /// # Panics
+    /// When `out` is longer than 8160 bytes.
+    pub fn export(
+        &self,
+        label: &str,
+        context: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), ConnectionError> {
+        assert!(out.len() <= 8160, "at most 8160 bytes can be exported");
+        let mut core = self.inner.shard.lock();
+        let (connection, _) = core.live(self.inner.key)?;
+        let security = connection.security().ok_or(ConnectionError::EndpointClosed)?;
+        security.export(label, context, out).map_err(|_| ConnectionError::EndpointClosed)
+    }
+
+    /// The peer's address; that of the relay where there is one.
+    pub fn remote_addr(&self) -> SocketAddr {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.route().remote().unwrap_or(unknown)
+    }
+
+    /// The way that datagrams take at present.
+    pub fn route(&self) -> Route {
+        let unknown = Route::udp(SocketAddr::from(([0, 0, 0, 0], 0)));
+        self.inner.shard.lock().state(self.inner.key).map_or(unknown, |state| state.route)
+    }
+
+    /// The smoothed round-trip time.
+    pub fn rtt(&self) -> Duration {
+        let mut core = self.inner.shard.lock();
+        core.live(self.inner.key).map_or(Duration::ZERO, |(connection, _)| connection.rtt())
+    }
+
+    /// Why the connection is over; `None` while it is not.
+    pub fn error(&self) -> Option<ConnectionError> {
+        self.inner.shard.lock().state(self.inner.key).and_then(|state| state.error().cloned())
+    }
+
+    /// Waits until the connection is over, and says why.
+    ///
+    /// Cancel-safe.
+    pub async fn closed(&self) -> ConnectionError {
+        poll_fn_waiting(&self.inner, Place::Closed, |core, inner, _| {
+            let gone = ConnectionError::EndpointClosed;
+            core.state(inner.key).map_or(Poll::Ready(gone), |s| {
+                s.error().cloned().map_or(Poll::Pending, Poll::Ready)
+            })
+        })
+        .await
+    }
+
+    /// Closes at once. What is under way or in buffers is lost; the peer's application sees `code`
+    /// and at most 255 bytes of `reason`.
+    pub fn close(&self, code: u64, reason: &[u8]) {
+        let now = self.inner.shard.clock.now();
+        self.inner.shard.lock().close(self.inner.key, now, code, reason);
+    }
+
+    /// Finishes every stream that this side still sends on, waits until the peer's transport has
+    /// all of it, then closes with code 0. Waits as long as a peer that lives does not read.
+    ///
+    /// Cancel-safe: once begun it goes on by itself.
+    pub async fn shutdown(&self) -> ConnectionError {
+        let now = self.inner.shard.clock.now();
+        self.inner.shard.lock().close_when_delivered(self.inner.key, now, 0);
+        self.closed().await
+    }
+}
+
+fn unestablished() -> Security {
+    Security {
+        version: 0,
+        suite: Suite::ChaCha20Poly1305,
+        kem: Kem::X25519MlKem768,
+        peer: None,
+        application_protocol: None,
+        features: 0,
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("remote", &self.remote_addr()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn try_open(
+        &self,
+        core: &mut Locked<'_>,
+        config: &StreamConfig,
+        now: Instant,
+    ) -> Result<StreamId, OpenError> {
+        let (connection, state) = core.live(self.key)?;
+        if state.closing.is_some() {
+            return Err(OpenError::ConnectionLost(ConnectionError::ClosedLocally { code: 0 }));
+        }
+        let id = connection.open(now, config.clone()).map_err(|error| match error {
+            jsp_proto::OpenError::LimitReached => OpenError::LimitReached,
+            jsp_proto::OpenError::InvalidConfig => OpenError::InvalidConfig,
+            jsp_proto::OpenError::Closed => {
+                OpenError::ConnectionLost(ConnectionError::EndpointClosed)
+            }
+        })?;
+        let held = state.streams.entry(id).or_default();
+        (held.send_held, held.recv_held) = (true, true);
+        Ok(id)
+    }
+
+    /// Takes back a stream that was opened for nothing.
+    fn abandon(&self, core: &mut Locked<'_>, id: StreamId) {
+        if let Ok((connection, state)) = core.live(self.key) {
+            connection.reset(id, 0);
+            state.streams.remove(&id);
+        }
+    }
+
+    /// Stream 0 is held from its first use on.
+    fn hold_signalling(&self) {
+        if let Some(state) = self.shard.lock().state(self.key) {
+            let stream = state.streams.entry(StreamId::SIGNALLING).or_default();
+            stream.recv_held = true;
+        }
+    }
+
+    /// Tries until it is ready, waiting at `place` in between.
+    pub(crate) async fn wait<R>(
+        &self,
+        place: Place,
+        attempt: impl FnMut(&mut Locked<'_>, &Self, Instant) -> Poll<R>,
+    ) -> R {
+        poll_fn_waiting(self, place, attempt).await
+    }
+
+    /// Notes in the connection's state; nothing when the connection is gone.
+    pub(crate) fn with_state(&self, edit: impl FnOnce(&mut ConnectionState)) {
+        if let Some(state) = self.shard.lock().state(self.key) {
+            edit(state);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let now = self.shard.clock.now();
+        self.shard.lock().orphan(self.key, now);
+    }
+}
+
+/// The place of all poll-based calls of one half of a stream; numbers given to futures stay below.
+const SHARED_KEY: u64 = u64::MAX;
+
+/// A task's place among those that wait; given up when the future is dropped.
+pub(crate) struct Waiting<'a> {
+    inner: &'a Inner,
+    place: Place,
+    key: Option<u64>,
+}
+
+impl<'a> Waiting<'a> {
+    pub(crate) fn new(inner: &'a Inner, place: Place) -> Self {
+        Self { inner, place, key: None }
+    }
+
+    /// For the calls of `AsyncRead` and `AsyncWrite`, which have no future to keep the place in:
+    /// all share one place.
+    pub(crate) fn shared(inner: &'a Inner, place: Place) -> Self {
+        Self { inner, place, key: Some(SHARED_KEY) }
+    }
+
+    /// Stays noted beyond this value's life.
+    pub(crate) fn keep(mut self) {
+        self.key = None;
+    }
+
+    /// One attempt; when it is not ready, the task is noted under the same lock.
+    pub(crate) fn poll<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(&mut Locked<'_>, &Inner, Instant) -> Poll<R>,
+    ) -> Poll<R> {
+        let coop = ready!(coop::poll_proceed(cx));
+        let now = self.inner.shard.clock.now();
+        let mut core = self.inner.shard.lock();
+        let result = attempt(&mut core, self.inner, now);
+        if result.is_ready() {
+            coop.made_progress();
+            self.leave(&mut core);
+        } else if let Some(waiters) =
+            core.state(self.inner.key).and_then(|state| state.waiters(self.place))
+        {
+            waiters.register(&mut self.key, cx.waker());
+        }
+        result
+    }
+
+    fn leave(&mut self, core: &mut Locked<'_>) {
+        if let Some(key) = self.key.take()
+            && let Some(waiters) =
+                core.state(self.inner.key).and_then(|state| state.waiters(self.place))
+        {
+            waiters.remove(key);
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.key.is_some() {
+            let inner = self.inner;
+            self.leave(&mut inner.shard.lock());
+        }
+    }
+}
+
+async fn poll_fn_waiting<R>(
+    inner: &Inner,
+    place: Place,
+    mut attempt: impl FnMut(&mut Locked<'_>, &Inner, Instant) -> Poll<R>,
+) -> R {
+    let mut waiting = Waiting::new(inner, place);
+    poll_fn(|cx| waiting.poll(cx, &mut attempt)).await
+}
+
+/// Marks a stream as finished on this side.
+pub(crate) fn mark_finishing(core: &mut Locked<'_>, inner: &Inner, id: StreamId) {
+    if let Some((state, wakes)) = core.state_and_wakes(inner.key) {
+        state.end_sending(id, SendEnd::Finishing, wakes);
+    }
+}

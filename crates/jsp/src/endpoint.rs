@@ -1,0 +1,218 @@
+//! An endpoint: the local end of any number of connections.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+
+use jsp_crypto::{Credential, Fingerprint};
+use jsp_proto::TransportConfig;
+
+use crate::builder::Builder;
+use crate::connect;
+use crate::connection::Connection;
+use crate::error::{BindError, ConnectError};
+use crate::identity::{Identity, Trust};
+use crate::remote::Remote;
+use crate::shard::{Core, Shard, Waiters};
+
+/// The local end of any number of connections: a server, a client, or both on one socket. Cheap to
+/// clone; all clones are the same endpoint.
+///
+/// When the last clone is dropped, no more connections are accepted; those that are held go on.
+pub struct Endpoint {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) offers: Arc<Offers>,
+}
+
+/// What the endpoint brings to its connections.
+pub(crate) struct Offers {
+    pub(crate) transport: Arc<TransportConfig>,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) credential: Option<Credential>,
+    pub(crate) application_protocols: Vec<Vec<u8>>,
+}
+
+impl Endpoint {
+    pub(crate) fn new(shard: Arc<Shard>, offers: Offers) -> Self {
+        shard.lock().endpoint_handles += 1;
+        Self { shard, offers: Arc::new(offers) }
+    }
+
+    /// Starts an endpoint with other than the usual settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// An endpoint that accepts connections at `addr` (`"0.0.0.0:4433"`, a `SocketAddr`; port 0 for
+    /// any free one) under `identity`, and may also connect. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn server(addr: impl ToString, identity: Identity) -> Result<Self, BindError> {
+        Self::builder().bind(addr).identity(identity).build()
+    }
+
+    /// An endpoint on any free port that only connects. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn client() -> Result<Self, BindError> {
+        Self::builder().build()
+    }
+
+    /// Connects to `remote`: a `SocketAddr`, or `"host:port"`. Of a name's several addresses the
+    /// first to answer wins. Returns once the server has proved its identity.
+    ///
+    /// Cancel-safe: dropping the call gives the attempt up.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]. The time-out is
+    /// [`TransportConfig::handshake_timeout`](crate::TransportConfig::handshake_timeout).
+    pub async fn connect(
+        &self,
+        remote: impl Into<Remote>,
+        trust: impl Into<Trust>,
+    ) -> Result<Connection, ConnectError> {
+        connect::connect(self, remote.into(), trust.into()).await
+    }
+
+    /// The next connection that a client has established; `None` once the endpoint is closed.
+    ///
+    /// Cancel-safe: no connection is lost. An endpoint without identity waits until it is closed.
+    pub async fn accept(&self) -> Option<Connection> {
+        let key = self
+            .wait(
+                |core| &mut core.accepting,
+                |core| match core.incoming.pop_front() {
+                    Some(key) => Poll::Ready(Some(key)),
+                    None if core.closed => Poll::Ready(None),
+                    None => Poll::Pending,
+                },
+            )
+            .await?;
+        Some(Connection::new(Arc::clone(&self.shard), key))
+    }
+
+    /// The address that peers reach this endpoint at; a wildcard address when it listens on all
+    /// interfaces.
+    ///
+    /// # Errors
+    /// When the link is gone.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.shard.link.local_addr()
+    }
+
+    /// The fingerprint that clients pin.
+    ///
+    /// # Panics
+    /// When the endpoint has no identity: only a server has a fingerprint.
+    pub fn fingerprint(&self) -> Fingerprint {
+        match self.offers.fingerprint {
+            Some(fingerprint) => fingerprint,
+            None => panic!("a client endpoint has no fingerprint; build it with an identity"),
+        }
+    }
+
+    /// Closes the endpoint and all its connections at once; what is under way is lost. Peers see
+    /// `code` and at most 255 bytes of `reason`.
+    pub fn close(&self, code: u64, reason: &[u8]) {
+        let now = self.shard.clock.now();
+        let mut core = self.shard.lock();
+        core.stop_accepting();
+        for key in core.keys() {
+            core.close(key, now, code, reason);
+        }
+        core.drop_incoming();
+    }
+
+    /// Ends in order: accepts no more, finishes every stream that this side still sends on, waits
+    /// until the peers have all of it, closes all connections with code 0, and returns when the
+    /// last is gone. Connections that nobody has accepted yet are closed too. Waits as long as a
+    /// peer that lives does not read.
+    ///
+    /// Cancel-safe: once begun it goes on by itself.
+    pub async fn shutdown(&self) {
+        let now = self.shard.clock.now();
+        {
+            let mut core = self.shard.lock();
+            core.stop_accepting();
+            for key in core.keys() {
+                core.close_when_delivered(key, now, 0);
+            }
+            core.drop_incoming();
+        }
+        self.wait(
+            |core| &mut core.draining,
+            |core| {
+                let over = core.is_gone() || (core.endpoint.is_idle() && core.all_over());
+                if over { Poll::Ready(()) } else { Poll::Pending }
+            },
+        )
+        .await;
+    }
+
+    async fn wait<R>(
+        &self,
+        place: fn(&mut Core) -> &mut Waiters,
+        mut attempt: impl FnMut(&mut Core) -> Poll<R>,
+    ) -> R {
+        let mut waiting = Waiting { shard: &self.shard, place, key: None };
+        std::future::poll_fn(|cx| {
+            let mut core = waiting.shard.lock();
+            let result = attempt(&mut core);
+            if result.is_pending() {
+                (waiting.place)(&mut core).register(&mut waiting.key, cx.waker());
+            } else if let Some(key) = waiting.key.take() {
+                (waiting.place)(&mut core).remove(key);
+            }
+            result
+        })
+        .await
+    }
+}
+
+/// A task's place among those that wait for the endpoint.
+struct Waiting<'a> {
+    shard: &'a Shard,
+    place: fn(&mut Core) -> &mut Waiters,
+    key: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            (self.place)(&mut self.shard.lock()).remove(key);
+        }
+    }
+}
+
+impl Clone for Endpoint {
+    fn clone(&self) -> Self {
+        self.shard.lock().endpoint_handles += 1;
+        Self { shard: Arc::clone(&self.shard), offers: Arc::clone(&self.offers) }
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        let now = self.shard.clock.now();
+        let mut core = self.shard.lock();
+        core.endpoint_handles -= 1;
+        if core.endpoint_handles == 0 {
+            core.stop_accepting();
+            let unaccepted: Vec<_> = core.incoming.iter().copied().collect();
+            for key in unaccepted {
+                core.close(key, now, 0, b"the endpoint is closed");
+            }
+            core.drop_incoming();
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("link", &self.shard.link).finish_non_exhaustive()
+    }
+}

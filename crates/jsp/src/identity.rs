@@ -1,0 +1,269 @@
+//! Who this side is, and whom it trusts.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jsp_crypto::known_hosts::{KnownHosts, Lookup};
+use jsp_crypto::{
+    ClientConfig, ClientVerifier, Credential, Fingerprint, PublicIdentity, ServerIdentity,
+    ServerVerifier, VerifierRejection,
+};
+
+use crate::error::{ConnectError, IdentityError};
+
+/// A secret key that names its holder: servers have one, clients may. Cheap to clone.
+#[derive(Clone)]
+pub struct Identity(Arc<jsp_crypto::Identity>);
+
+impl Identity {
+    /// A new identity from the system's random generator. Clients that pin the old one of a server
+    /// will refuse it: keep an identity with [`Identity::save`].
+    ///
+    /// # Panics
+    /// When the system has no random generator.
+    pub fn generate() -> Self {
+        Self(Arc::new(jsp_crypto::Identity::generate(&mut jsp_crypto::SystemRng)))
+    }
+
+    /// The identity of a 32-byte secret seed. `None` when the cryptographic library refuses it,
+    /// which no known one does.
+    pub fn from_seed(seed: &[u8; 32]) -> Option<Self> {
+        jsp_crypto::Identity::from_seed(seed).map(|identity| Self(Arc::new(identity)))
+    }
+
+    /// Reads an identity from a file that only its owner may read. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the file is missing, damaged, or open to others.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, IdentityError> {
+        Ok(Self(Arc::new(jsp_crypto::Identity::load(path.as_ref())?)))
+    }
+
+    /// Reads an identity from a file, or makes one and writes the file if there is none. Blocks on
+    /// the disk.
+    ///
+    /// # Errors
+    /// As [`Identity::load`], and when the file cannot be written.
+    pub fn load_or_generate(path: impl AsRef<Path>) -> Result<Self, IdentityError> {
+        let path = path.as_ref();
+        if path.symlink_metadata().is_ok() {
+            return Self::load(path);
+        }
+        let identity = Self::generate();
+        identity.save(path)?;
+        Ok(identity)
+    }
+
+    /// Writes the identity to a new file that only its owner may read. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When a file is there already or cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), IdentityError> {
+        Ok(self.0.save(path.as_ref())?)
+    }
+
+    /// What peers know this identity by.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.0.fingerprint()
+    }
+
+    /// The public key.
+    pub fn public(&self) -> PublicIdentity {
+        self.0.public()
+    }
+
+    pub(crate) fn credential(&self) -> Credential {
+        Credential::from(Arc::clone(&self.0))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.fingerprint().short())
+    }
+}
+
+/// Which server a client goes on with.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// The one with this fingerprint, and no other.
+    Pinned(Fingerprint),
+    /// The one met first under the same name and port, remembered in this file. Reading and writing
+    /// the file blocks a moment.
+    FirstUse(PathBuf),
+    /// Whoever answers: safe from eavesdroppers, but not from somebody in between. For tests.
+    Insecure,
+}
+
+impl From<Fingerprint> for Trust {
+    fn from(fingerprint: Fingerprint) -> Self {
+        Self::Pinned(fingerprint)
+    }
+}
+
+/// Which clients a server goes on with.
+#[derive(Clone, Default)]
+pub enum ClientAuth {
+    /// All; none is asked who it is.
+    #[default]
+    None,
+    /// All that show no identity, and those that show one that passes.
+    Optional(IdentityCheck),
+    /// Those that show an identity that passes.
+    Required(IdentityCheck),
+}
+
+/// Decides about an identity that its holder has proved. Runs inside the handshake: must be quick.
+pub type IdentityCheck = Arc<dyn Fn(&Fingerprint) -> bool + Send + Sync>;
+
+impl ClientAuth {
+    /// Every client must show an identity, whichever.
+    pub fn required() -> Self {
+        Self::Required(Arc::new(|_| true))
+    }
+
+    /// Only clients with one of these fingerprints.
+    pub fn only(allowed: impl IntoIterator<Item = Fingerprint>) -> Self {
+        let allowed: Vec<Fingerprint> = allowed.into_iter().collect();
+        Self::Required(Arc::new(move |shown| allowed.contains(shown)))
+    }
+
+    pub(crate) fn to_crypto(&self) -> jsp_crypto::ClientAuth {
+        match self {
+            Self::None => jsp_crypto::ClientAuth::None,
+            Self::Optional(check) => {
+                jsp_crypto::ClientAuth::Optional(Box::new(Check(Arc::clone(check))))
+            }
+            Self::Required(check) => {
+                jsp_crypto::ClientAuth::Required(Box::new(Check(Arc::clone(check))))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ClientAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "ClientAuth::None",
+            Self::Optional(_) => "ClientAuth::Optional",
+            Self::Required(_) => "ClientAuth::Required",
+        })
+    }
+}
+
+struct Check(IdentityCheck);
+
+impl ClientVerifier for Check {
+    fn verify(&self, _: &PublicIdentity, shown: &Fingerprint) -> Result<(), VerifierRejection> {
+        let refused = VerifierRejection("the server does not know this client");
+        if (self.0)(shown) { Ok(()) } else { Err(refused) }
+    }
+}
+
+/// The verifier of one attempt to connect: accepts one fingerprint, any, or none, and remembers
+/// what it was shown.
+#[derive(Clone)]
+struct Witness {
+    accepts: Accepts,
+    shown: Arc<Mutex<Option<Fingerprint>>>,
+}
+
+#[derive(Clone, Copy)]
+enum Accepts {
+    Any,
+    One(Fingerprint),
+    None,
+}
+
+impl ServerVerifier for Witness {
+    fn verify(&self, _: &PublicIdentity, shown: &Fingerprint) -> Result<(), VerifierRejection> {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(*shown);
+        match self.accepts {
+            Accepts::Any => Ok(()),
+            Accepts::One(known) if known == *shown => Ok(()),
+            Accepts::One(_) => Err(VerifierRejection("it is not the identity met before")),
+            Accepts::None => Err(VerifierRejection("only its identity was asked for")),
+        }
+    }
+}
+
+/// How one attempt to connect checks the server, and what is to be done afterwards.
+pub(crate) struct Verification {
+    pub(crate) crypto: ClientConfig,
+    witness: Option<Witness>,
+    store: Option<(PathBuf, String)>,
+}
+
+impl Verification {
+    /// Prepares the check for the server named `host` (with its port). Blocks on the disk where
+    /// the trust has a file.
+    pub(crate) fn new(trust: &Trust, host: &str) -> Result<Self, ConnectError> {
+        let (path, witness) = match trust {
+            Trust::Pinned(fingerprint) => {
+                let crypto = ClientConfig::new(ServerIdentity::Pinned(*fingerprint));
+                return Ok(Self { crypto, witness: None, store: None });
+            }
+            Trust::Insecure => {
+                let crypto = ClientConfig::new(ServerIdentity::AnyInsecure);
+                return Ok(Self { crypto, witness: None, store: None });
+            }
+            Trust::FirstUse(path) => {
+                let known = KnownHosts::open(path)
+                    .map_err(|error| ConnectError::KnownHosts { path: path.clone(), error })?
+                    .get(host);
+                let accepts = known.map_or(Accepts::Any, |(known, _)| Accepts::One(known));
+                (path, (Witness { accepts, shown: Arc::default() }, known.map(|(_, floor)| floor)))
+            }
+        };
+        let (witness, floor) = witness;
+        let expected = ServerIdentity::TrustOnFirstUse(Box::new(witness.clone()));
+        let mut crypto = ClientConfig::new(expected);
+        crypto.floor = floor.unwrap_or_default();
+        Ok(Self { crypto, witness: Some(witness), store: Some((path.clone(), host.to_owned())) })
+    }
+
+    /// A check that no server passes: only to learn who answers.
+    pub(crate) fn inquiry() -> Self {
+        let witness = Witness { accepts: Accepts::None, shown: Arc::default() };
+        let expected = ServerIdentity::TrustOnFirstUse(Box::new(witness.clone()));
+        Self { crypto: ClientConfig::new(expected), witness: Some(witness), store: None }
+    }
+
+    /// What outlives the handshake.
+    pub(crate) fn split(self) -> (ClientConfig, Outcome) {
+        (self.crypto, Outcome { witness: self.witness, store: self.store })
+    }
+}
+
+/// What the check of a server has shown.
+#[derive(Clone)]
+pub(crate) struct Outcome {
+    witness: Option<Witness>,
+    store: Option<(PathBuf, String)>,
+}
+
+impl Outcome {
+    /// The identity that the server has proved.
+    pub(crate) fn shown(&self) -> Option<Fingerprint> {
+        let witness = self.witness.as_ref()?;
+        *witness.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The identity that was expected, and the other one that was shown.
+    pub(crate) fn mismatch(&self) -> Option<(Fingerprint, Fingerprint)> {
+        let Accepts::One(expected) = self.witness.as_ref()?.accepts else { return None };
+        self.shown().filter(|shown| *shown != expected).map(|shown| (expected, shown))
+    }
+
+    /// Remembers the server, where it was met for the first time. Blocks on the disk.
+    pub(crate) fn remember(&self, floor: jsp_crypto::Floor) -> Result<(), ConnectError> {
+        let (Some((path, host)), Some(shown)) = (&self.store, self.shown()) else { return Ok(()) };
+        let failed = |error| ConnectError::KnownHosts { path: path.clone(), error };
+        let mut store = KnownHosts::open(path).map_err(failed)?;
+        if store.lookup(host, &shown) == Lookup::Match(floor) {
+            return Ok(());
+        }
+        store.remember(host, shown, floor).map_err(failed)
+    }
+}

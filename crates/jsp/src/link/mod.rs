@@ -1,0 +1,63 @@
+//! Links: what carries datagrams for an endpoint.
+//!
+//! An endpoint normally makes a [`UdpLink`] by itself. Give it another one with
+//! [`Builder::link`](crate::Builder::link): an emulated bad network from [`crate::emulate`], or your
+//! own carrier.
+
+mod buffers;
+mod udp;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+pub use jsp_proto::{Datagram, Ecn};
+pub use jsp_wire::Route;
+pub use udp::UdpLink;
+
+/// Datagrams to be sent in one call: all for one route, all of one length but for a shorter last.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// Where they go.
+    pub route: Route,
+    /// The congestion mark that they carry.
+    pub ecn: Option<Ecn>,
+    /// The datagrams, one behind the other. Never empty.
+    pub contents: &'a [u8],
+    /// Length of each datagram but the last, in bytes. Never 0.
+    pub segment_len: usize,
+}
+
+/// A carrier of datagrams. One driver task polls it; any task of the program may send.
+///
+/// None of the calls may block. A link that loses, delays or reorders datagrams is normal; one that
+/// changes them only costs time, as every datagram is authenticated.
+pub trait Link: fmt::Debug + Send + Sync + 'static {
+    /// Moves what has arrived to the end of `inbox`. `Pending` when nothing has: then the task of
+    /// `cx` is woken when something may have arrived. An error ends the endpoint.
+    fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>>;
+
+    /// Sends as much as the carrier takes at once and returns how many bytes of
+    /// [`Transmit::contents`] that were, whole datagrams always. What the carrier can never send
+    /// (no route, too large) counts as sent: it is lost, and the transport sees that.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when it takes nothing now; others end the endpoint.
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize>;
+
+    /// `Ready` when [`Link::try_send`] may take something; else wakes the task of `cx` when it may.
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The address that peers reach this end at.
+    ///
+    /// # Errors
+    /// When the carrier is gone.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Most datagrams that one call of [`Link::try_send`] should carry: 1 where the carrier gains
+    /// nothing from more.
+    fn segments_max(&self) -> usize {
+        1
+    }
+}

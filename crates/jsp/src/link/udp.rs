@@ -1,0 +1,298 @@
+//! Plain UDP, with segmentation and receive offload and congestion marks where the system has them.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use quinn_udp::{EcnCodepoint, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use super::buffers::{Buffers, SLOTS};
+use super::{Datagram, Ecn, Link, Route, Transmit};
+use crate::error::BindError;
+
+/// Bytes of socket buffer asked for in each direction: what 1 Gbit/s brings in 32 ms. The system
+/// may grant less.
+const SOCKET_BUFFER: usize = 4 << 20;
+
+/// A UDP socket.
+pub struct UdpLink {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    buffers: Mutex<Buffers>,
+    /// IPv6 with IPv4 inside: addresses are translated at this border.
+    dual: bool,
+    /// Bound to no certain address: answers must name the address that was asked.
+    wildcard: bool,
+}
+
+impl UdpLink {
+    /// Binds a socket to `addr`. An IPv6 wildcard takes IPv4 too, where the system can. Must be
+    /// called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind(addr: SocketAddr) -> Result<Self, BindError> {
+        Self::bind_socket(addr).map_err(|error| BindError::new(addr, error))
+    }
+
+    /// Binds any free port on all interfaces, for both IP versions where the system can.
+    pub(crate) fn bind_wildcard() -> Result<Self, BindError> {
+        let [v6, v4] = wildcards();
+        Self::bind(v6).or_else(|_| Self::bind(v4))
+    }
+
+    /// A link over a socket that the caller has bound and set up.
+    ///
+    /// # Errors
+    /// When the system refuses an option that the link needs.
+    pub fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let state = UdpSocketState::new((&socket).into())?;
+        let ip = socket.local_addr()?.ip();
+        let wildcard = ip.is_unspecified();
+        let dual = wildcard && ip.is_ipv6() && !socket2::SockRef::from(&socket).only_v6()?;
+        let socket = UdpSocket::from_std(socket)?;
+        Ok(Self { socket, state, buffers: Mutex::new(Buffers::new()), dual, wildcard })
+    }
+
+    fn bind_socket(addr: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        if addr.is_ipv6() && addr.ip().is_unspecified() {
+            // Systems without dual-stack sockets serve IPv6 alone.
+            let _ = socket.set_only_v6(false);
+        }
+        // Larger buffers are a wish: the system's limit holds.
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+        socket.bind(&addr.into())?;
+        Self::from_std(socket.into())
+    }
+
+    fn recv(&self, inbox: &mut Vec<Datagram>) -> io::Result<()> {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut received = Ok(0);
+        let ready = self.socket.try_io(Interest::READABLE, || {
+            let (mut slices, meta) = buffers.split();
+            received = self.state.recv((&self.socket).into(), &mut slices, meta);
+            match &received {
+                // Fewer than could be: the socket is empty. Saying so here, under the readiness
+                // that was seen before the call, saves the call that would find nothing.
+                Ok(count) if *count < SLOTS => Err(io::ErrorKind::WouldBlock.into()),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.kind().into()),
+            }
+        });
+        let count = match received {
+            Ok(0) => return ready,
+            Ok(count) => count,
+            Err(error) => return Err(error),
+        };
+        for index in 0..count.min(SLOTS) {
+            let Some(meta) = buffers.meta.get(index).copied() else { break };
+            let stride = meta.stride.max(1);
+            let mut joined = buffers.take(index, meta.len);
+            let local = meta.dst_ip.filter(|_| self.wildcard).map(|ip| ip.to_canonical());
+            let remote = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+            let route = Route::Udp { local, remote };
+            let ecn = meta.ecn.map(from_codepoint);
+            while !joined.is_empty() {
+                let payload = joined.split_to(stride.min(joined.len()));
+                inbox.push(Datagram { route, ecn, payload });
+            }
+        }
+        Ok(())
+    }
+
+    fn outward(&self, remote: SocketAddr) -> SocketAddr {
+        match remote {
+            SocketAddr::V4(v4) if self.dual => {
+                SocketAddr::new(IpAddr::V6(v4.ip().to_ipv6_mapped()), v4.port())
+            }
+            other => other,
+        }
+    }
+
+    fn send_one_call(&self, transmit: &quinn_udp::Transmit<'_>) -> io::Result<()> {
+        self.socket
+            .try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), transmit))
+    }
+}
+
+impl Link for UdpLink {
+    fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.socket.poll_recv_ready(cx))?;
+            match self.recv(inbox) {
+                // Also for empty datagrams: a flood of them must not hold the driver here.
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        let Route::Udp { local, remote } = transmit.route else {
+            // No datagram of another carrier belongs here: lost.
+            return Ok(transmit.contents.len());
+        };
+        let mut udp = quinn_udp::Transmit {
+            destination: self.outward(remote),
+            ecn: transmit.ecn.map(to_codepoint),
+            contents: transmit.contents,
+            segment_size: Some(transmit.segment_len),
+            src_ip: local,
+        };
+        if transmit.contents.len() <= transmit.segment_len {
+            udp.segment_size = None;
+        }
+        let several = udp.segment_size.is_some();
+        match self.send_one_call(&udp) {
+            Ok(()) => return Ok(transmit.contents.len()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(_) if !several => return Ok(transmit.contents.len()),
+            Err(_) => {}
+        }
+        // The interface cannot segment, or one datagram is too large for it: one by one.
+        udp.segment_size = None;
+        let mut sent = 0;
+        for datagram in transmit.contents.chunks(transmit.segment_len.max(1)) {
+            udp.contents = datagram;
+            match self.send_one_call(&udp) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return if sent == 0 { Err(error) } else { Ok(sent) };
+                }
+                _ => sent += datagram.len(),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_send_ready(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn segments_max(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+}
+
+impl fmt::Debug for UdpLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpLink").field("local", &self.socket.local_addr().ok()).finish()
+    }
+}
+
+/// Errors that a socket reports about some datagram of the past, or about nothing.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable,
+        WouldBlock,
+    };
+    matches!(
+        error.kind(),
+        ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkUnreachable
+            | WouldBlock
+    )
+}
+
+/// The wildcard address that a client binds: both IP versions where the system can.
+fn wildcards() -> [SocketAddr; 2] {
+    [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), SocketAddr::from(([0, 0, 0, 0], 0))]
+}
+
+fn from_codepoint(ecn: EcnCodepoint) -> Ecn {
+    match ecn {
+        EcnCodepoint::Ect0 => Ecn::Ect0,
+        EcnCodepoint::Ect1 => Ecn::Ect1,
+        EcnCodepoint::Ce => Ecn::Ce,
+    }
+}
+
+fn to_codepoint(ecn: Ecn) -> EcnCodepoint {
+    match ecn {
+        Ecn::Ect0 => EcnCodepoint::Ect0,
+        Ecn::Ect1 => EcnCodepoint::Ect1,
+        Ecn::Ce => EcnCodepoint::Ce,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    async fn receive(link: &UdpLink, count: usize) -> Vec<Datagram> {
+        let mut inbox = Vec::new();
+        while inbox.len() < count {
+            poll_fn(|cx| link.poll_recv(cx, &mut inbox)).await.unwrap();
+        }
+        inbox
+    }
+
+    #[tokio::test]
+    async fn a_batch_arrives_as_its_datagrams() {
+        let a = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let b = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let contents: Vec<u8> = (0..3500u32).map(|i| (i / 1200) as u8).collect();
+        let route = Route::udp(b.local_addr().unwrap());
+        let ecn = Some(Ecn::Ect0);
+        let transmit = Transmit { route, ecn, contents: &contents, segment_len: 1200 };
+        assert_eq!(a.try_send(&transmit).unwrap(), 3500);
+        let inbox = receive(&b, 3).await;
+        let lens: Vec<_> = inbox.iter().map(|d| d.payload.len()).collect();
+        assert_eq!(lens, [1200, 1200, 1100]);
+        assert!(inbox[2].payload.iter().all(|&byte| byte == 2));
+        assert_eq!(inbox[0].route, Route::udp(a.local_addr().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn ipv4_and_ipv6_meet_on_one_wildcard_socket() {
+        let Ok(any) = UdpLink::bind(wildcards()[0]) else { return };
+        if !any.dual {
+            return;
+        }
+        let port = any.local_addr().unwrap().port();
+        let b = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let b_addr = b.local_addr().unwrap();
+        let hello =
+            Transmit { route: Route::udp(b_addr), ecn: None, contents: b"hello", segment_len: 5 };
+        any.try_send(&hello).unwrap();
+        let got = receive(&b, 1).await;
+        assert_eq!(got[0].route.remote().unwrap().port(), port);
+        let answer = Transmit { route: got[0].route, ..hello };
+        b.try_send(&answer).unwrap();
+        let got = receive(&any, 1).await;
+        let Route::Udp { local, remote } = got[0].route else { panic!("a UDP route") };
+        assert_eq!((local, remote), (Some("127.0.0.1".parse().unwrap()), b_addr));
+    }
+
+    #[tokio::test]
+    async fn a_full_receive_call_leaves_nothing_behind() {
+        let a = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let b = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let route = Route::udp(b.local_addr().unwrap());
+        for round in 0..3 {
+            for i in 0..SLOTS * 2 + round {
+                let contents = [i as u8];
+                a.try_send(&Transmit { route, ecn: None, contents: &contents, segment_len: 1 })
+                    .unwrap();
+            }
+            let inbox = receive(&b, SLOTS * 2 + round).await;
+            assert_eq!(inbox.len(), SLOTS * 2 + round);
+        }
+    }
+}

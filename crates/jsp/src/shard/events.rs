@@ -1,0 +1,168 @@
+//! What the transport tells, turned into woken tasks and remembered state.
+
+use std::sync::Arc;
+
+use jsp_proto::{ConnectionHandle, Event, RecvError};
+use jsp_wire::{Instant, StreamId};
+
+use super::{ConnectionState, Core, Key, Phase, Rest, SendEnd, StreamState};
+use crate::connection::Security;
+use crate::error::ConnectionError;
+
+impl Core {
+    /// Handles all events that wait.
+    pub(super) fn dispatch_events(&mut self, now: Instant) {
+        while let Some((handle, event)) = self.endpoint.poll_event() {
+            match self.by_handle.get(&handle).copied() {
+                Some(key) => self.dispatch(key, handle, event, now),
+                None => match event {
+                    Event::Connected => self.take_incoming(handle, now),
+                    // A handshake that failed, or a connection that is forgotten already.
+                    Event::Closed { .. } => self.endpoint.forget(now, handle),
+                    _ => {}
+                },
+            }
+        }
+        if self.closed {
+            self.draining.wake(&mut self.wakes);
+        }
+    }
+
+    fn take_incoming(&mut self, handle: ConnectionHandle, now: Instant) {
+        let refuse = self.closed;
+        let Some(connection) = self.endpoint.connection(handle) else { return };
+        if refuse {
+            connection.close(now, 0, b"the endpoint is closed");
+            return self.endpoint.forget(now, handle);
+        }
+        let mut state = ConnectionState::new(handle, Phase::Open, connection.route());
+        state.security = connection.security().map(|s| Arc::new(Security::of(s)));
+        let key = self.insert(handle, state);
+        self.incoming.push_back(key);
+        self.accepting.wake(&mut self.wakes);
+    }
+
+    fn dispatch(&mut self, key: Key, handle: ConnectionHandle, event: Event, now: Instant) {
+        match event {
+            Event::Closed { reason } => return self.on_closed(key, reason.into(), now),
+            Event::Connected => return self.on_connected(key, handle),
+            _ => {}
+        }
+        let Some(state) = self.connections.get_mut(&key) else { return };
+        let wakes = &mut self.wakes;
+        match event {
+            Event::StreamOpened { .. } => state.accepting.wake(wakes),
+            Event::Readable { stream } => {
+                if let Some(stream) = state.streams.get_mut(&stream) {
+                    stream.readable.wake(wakes);
+                }
+            }
+            Event::Writable { stream } => {
+                if let Some(stream) = state.streams.get_mut(&stream) {
+                    stream.writable.wake(wakes);
+                }
+            }
+            Event::StreamsAvailable => state.opening.wake(wakes),
+            Event::Fate { stream, number, fate } => {
+                state.set_fate((stream, number), fate, wakes);
+                self.close_if_delivered(key, now);
+            }
+            Event::SendStopped { stream, code } => {
+                state.end_sending(stream, SendEnd::Stopped(code), wakes);
+                self.close_if_delivered(key, now);
+            }
+            Event::SendFinished { stream } => {
+                state.end_sending(stream, SendEnd::Finished, wakes);
+                self.close_if_delivered(key, now);
+            }
+            Event::Consumed { stream, below } => {
+                if let Some(stream) = state.streams.get_mut(&stream) {
+                    stream.consumed_below = stream.consumed_below.max(below);
+                    stream.ended.wake(wakes);
+                }
+            }
+            Event::PathChanged { route } => state.route = route,
+            Event::Connected | Event::Closed { .. } | Event::Drained => {}
+        }
+    }
+
+    fn on_connected(&mut self, key: Key, handle: ConnectionHandle) {
+        let security = self.endpoint.connection(handle).and_then(|connection| {
+            connection.security().map(|security| Arc::new(Security::of(security)))
+        });
+        let Some(state) = self.connections.get_mut(&key) else { return };
+        state.security = security;
+        if matches!(state.phase, Phase::Handshake) {
+            state.phase = Phase::Open;
+        }
+        state.connected.wake(&mut self.wakes);
+    }
+
+    fn on_closed(&mut self, key: Key, error: ConnectionError, now: Instant) {
+        self.salvage(key, now);
+        self.end_connection(key, error, now);
+    }
+
+    /// Takes over what has arrived and is not yet read: the transport forgets a closed connection
+    /// long before a slow reader is through.
+    pub(super) fn salvage(&mut self, key: Key, now: Instant) {
+        let Some(state) = self.connections.get_mut(&key) else { return };
+        if state.orphan || state.error().is_some() {
+            return;
+        }
+        let Some(connection) = state.handle.and_then(|handle| self.endpoint.connection(handle))
+        else {
+            return;
+        };
+        state.last_stats = Some(connection.stats());
+        while let Some(id) = connection.accept() {
+            if let Some(info) = connection.stream_info(id) {
+                state.unaccepted.push_back((id, info));
+                let held = StreamState { recv_held: true, ..StreamState::default() };
+                state.streams.entry(id).or_insert(held);
+            }
+        }
+        state.streams.entry(StreamId::SIGNALLING).or_default().recv_held = true;
+        for (id, stream) in state.streams.iter_mut().filter(|(_, stream)| stream.recv_held) {
+            loop {
+                match connection.recv(now, *id) {
+                    Ok(Some(message)) => stream.rest.push_back(Rest::Message(message)),
+                    Ok(None) => break,
+                    Err(RecvError::WrongFraming) => {
+                        salvage_bytes(connection, now, *id, stream);
+                        break;
+                    }
+                    Err(error) => {
+                        stream.rest.push_back(Rest::End(reset_code(error)));
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn salvage_bytes(
+    connection: &mut jsp_proto::Connection,
+    now: Instant,
+    id: StreamId,
+    stream: &mut StreamState,
+) {
+    loop {
+        match connection.read(now, id, usize::MAX) {
+            Ok(Some(bytes)) => stream.rest.push_back(Rest::Bytes(bytes)),
+            Ok(None) => return,
+            Err(error) => {
+                stream.rest.push_back(Rest::End(reset_code(error)));
+                return;
+            }
+        }
+    }
+}
+
+fn reset_code(error: RecvError) -> Option<u64> {
+    match error {
+        RecvError::Reset(code) => Some(code),
+        RecvError::Closed | RecvError::WrongFraming => None,
+    }
+}

@@ -1,0 +1,407 @@
+//! One endpoint's machine, its link, and everybody who waits for them.
+//!
+//! The machine stands behind one lock with short critical sections that never span an `await`. A
+//! call that queues something sends it in the caller's own context when nothing else is going on
+//! (no task switch before the datagram leaves), and leaves it to the driver when the driver is
+//! about to run anyway or the last datagram has only just left (then batching pays).
+
+mod driver;
+mod events;
+mod outbox;
+mod state;
+mod waiters;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use jsp_proto::{Connection, ConnectionHandle, Endpoint};
+use jsp_wire::{Instant, StreamId};
+
+use crate::clock::Clock;
+use crate::error::ConnectionError;
+use crate::link::Link;
+pub(crate) use driver::Driver;
+use outbox::Outbox;
+pub(crate) use state::{ConnectionState, FateSlot, Phase, Place, Rest, SendEnd, StreamState};
+pub(crate) use waiters::{Waiters, WakeList};
+
+/// A caller sends in its own context when nothing was sent for this long; calls in closer
+/// succession are batched by the driver. About the cost of one send call.
+const INLINE_GAP: Duration = Duration::from_micros(10);
+
+/// Batches that a caller sends in its own context at most before the driver takes over.
+const INLINE_BATCHES: usize = 2;
+
+/// Bytes that an application reads before the credit for them is looked at, while it reads on
+/// without waiting.
+const READ_FLUSH: usize = 64 << 10;
+
+/// How long a connection that nobody holds any more may take to deliver what was finished.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// The facade's own name for a connection; never used again, unlike the transport's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Key(u64);
+
+pub(crate) struct Shard {
+    core: Mutex<Core>,
+    pub(crate) link: Box<dyn Link>,
+    pub(crate) clock: Clock,
+}
+
+pub(crate) struct Core {
+    pub(crate) endpoint: Endpoint,
+    /// Out while the driver sends without holding the lock.
+    outbox: Option<Outbox>,
+    driver: DriverState,
+    last_sent: Instant,
+    read_since_flush: usize,
+    connections: HashMap<Key, ConnectionState>,
+    by_handle: HashMap<ConnectionHandle, Key>,
+    last_key: u64,
+    /// Established by peers, not yet accepted.
+    pub(crate) incoming: VecDeque<Key>,
+    pub(crate) accepting: Waiters,
+    /// Tasks that wait for the last connection's state to be gone.
+    pub(crate) draining: Waiters,
+    /// No more connections are accepted or made.
+    pub(crate) closed: bool,
+    /// Handles of the endpoint that the application holds.
+    pub(crate) endpoint_handles: usize,
+    /// When to close connections that nobody holds.
+    lingering: Vec<(Instant, Key)>,
+    pub(crate) wakes: WakeList,
+}
+
+struct DriverState {
+    waker: Option<Waker>,
+    /// It runs now and looks at `wanted` before it sleeps.
+    running: bool,
+    /// There is something to do for it.
+    wanted: bool,
+    /// When it wakes up by itself.
+    armed: Instant,
+    /// It has ended; nothing moves any more.
+    gone: bool,
+}
+
+/// The locked core. Tasks are woken after the lock is released.
+pub(crate) struct Locked<'a> {
+    // Fields are dropped in this order: first the lock is released.
+    core: MutexGuard<'a, Core>,
+    woken_after: WakeList,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.woken_after = std::mem::take(&mut self.core.wakes);
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(endpoint: Endpoint, link: Box<dyn Link>, clock: Clock) -> Arc<Self> {
+        let core = Core {
+            endpoint,
+            outbox: Some(Outbox::new(&*link)),
+            driver: DriverState {
+                waker: None,
+                running: false,
+                wanted: true,
+                armed: Instant::FAR_FUTURE,
+                gone: false,
+            },
+            last_sent: Instant::ZERO,
+            read_since_flush: 0,
+            connections: HashMap::new(),
+            by_handle: HashMap::new(),
+            last_key: 0,
+            incoming: VecDeque::new(),
+            accepting: Waiters::default(),
+            draining: Waiters::default(),
+            closed: false,
+            endpoint_handles: 0,
+            lingering: Vec::new(),
+            wakes: WakeList::default(),
+        };
+        Arc::new(Self { core: Mutex::new(core), link, clock })
+    }
+
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { core, woken_after: WakeList::default() }
+    }
+
+    /// What a caller has just queued goes out: now when all is quiet, else with the driver.
+    pub(crate) fn flush(&self, core: &mut Core, now: Instant) {
+        let quiet = now.since(core.last_sent) >= INLINE_GAP;
+        if quiet && !core.driver.running && !core.driver.wanted {
+            core.send_inline(&*self.link, now);
+        } else {
+            core.want_driver();
+        }
+    }
+
+    /// The application has read `len` bytes, or (`None`) found nothing more: credit that became
+    /// due is sent.
+    pub(crate) fn flush_read(&self, core: &mut Core, len: Option<usize>, now: Instant) {
+        match len {
+            Some(len) => {
+                core.read_since_flush = core.read_since_flush.saturating_add(len.max(1));
+                if core.read_since_flush < READ_FLUSH {
+                    return;
+                }
+            }
+            None if core.read_since_flush == 0 => return,
+            None => {}
+        }
+        core.read_since_flush = 0;
+        if core.driver.running || core.driver.wanted {
+            core.want_driver();
+        } else {
+            core.send_inline(&*self.link, now);
+        }
+    }
+}
+
+impl Core {
+    /// The driver runs soon.
+    pub(crate) fn want_driver(&mut self) {
+        if self.driver.wanted {
+            return;
+        }
+        self.driver.wanted = true;
+        if !self.driver.running
+            && let Some(waker) = &self.driver.waker
+        {
+            self.wakes.push(waker.clone());
+        }
+    }
+
+    fn send_inline(&mut self, link: &dyn Link, now: Instant) {
+        let Some(mut outbox) = self.outbox.take() else { return self.want_driver() };
+        let mut all_sent = false;
+        if outbox.is_empty() {
+            for _ in 0..INLINE_BATCHES {
+                self.endpoint.poll_transmit(now, &mut outbox.batch);
+                if outbox.is_empty() {
+                    all_sent = true;
+                    break;
+                }
+                self.last_sent = now;
+                if outbox.send(link).is_err() {
+                    break;
+                }
+            }
+        }
+        self.outbox = Some(outbox);
+        self.read_since_flush = 0;
+        self.dispatch_events(now);
+        let due = self.endpoint.poll_timeout().map(|(at, _)| at);
+        if !all_sent || due.is_some_and(|at| at < self.driver.armed) {
+            self.want_driver();
+        }
+    }
+
+    /// A connection that the facade knows under `key` from now on.
+    pub(crate) fn insert(&mut self, handle: ConnectionHandle, state: ConnectionState) -> Key {
+        self.last_key += 1;
+        let key = Key(self.last_key);
+        self.connections.insert(key, state);
+        self.by_handle.insert(handle, key);
+        key
+    }
+
+    /// The facade's state of a connection; there as long as somebody holds the connection.
+    pub(crate) fn state(&mut self, key: Key) -> Option<&mut ConnectionState> {
+        self.connections.get_mut(&key)
+    }
+
+    /// The facade's state together with the list of tasks to wake.
+    pub(crate) fn state_and_wakes(
+        &mut self,
+        key: Key,
+    ) -> Option<(&mut ConnectionState, &mut WakeList)> {
+        Some((self.connections.get_mut(&key)?, &mut self.wakes))
+    }
+
+    /// A connection that is alive: the transport's part and the facade's.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(crate) fn live(
+        &mut self,
+        key: Key,
+    ) -> Result<(&mut Connection, &mut ConnectionState), ConnectionError> {
+        let state = self.connections.get_mut(&key).ok_or(ConnectionError::EndpointClosed)?;
+        if let Some(error) = state.error() {
+            return Err(error.clone());
+        }
+        let connection = state.handle.and_then(|handle| self.endpoint.connection(handle));
+        connection.map(|c| (c, state)).ok_or(ConnectionError::EndpointClosed)
+    }
+
+    /// Accepts no more connections and makes none.
+    pub(crate) fn stop_accepting(&mut self) {
+        self.closed = true;
+        self.endpoint.stop_accepting();
+        self.accepting.wake(&mut self.wakes);
+        self.want_driver();
+    }
+
+    /// Forgets the connections that nobody has accepted; they are closed already or about to be.
+    pub(crate) fn drop_incoming(&mut self) {
+        for key in std::mem::take(&mut self.incoming) {
+            if let Some(state) = self.connections.get_mut(&key) {
+                state.orphan = true;
+            }
+            self.forget_if_over(key);
+        }
+    }
+
+    /// True when every connection that is still held is over.
+    pub(crate) fn all_over(&self) -> bool {
+        self.connections.values().all(|state| state.error().is_some())
+    }
+
+    /// Every connection's key.
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.connections.keys().copied().collect()
+    }
+
+    /// True once nothing moves any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.driver.gone
+    }
+
+    /// Closes a connection at once, with what is under way lost.
+    pub(crate) fn close(&mut self, key: Key, now: Instant, code: u64, reason: &[u8]) {
+        self.salvage(key, now);
+        let Ok((connection, _)) = self.live(key) else { return };
+        connection.close(now, code, reason);
+        self.end_connection(key, ConnectionError::ClosedLocally { code }, now);
+        self.want_driver();
+    }
+
+    /// The connection is over: everybody learns it, and the transport may forget it.
+    fn end_connection(&mut self, key: Key, error: ConnectionError, now: Instant) {
+        if let Some(state) = self.connections.get_mut(&key) {
+            state.close(error, &mut self.wakes);
+            if let Some(handle) = state.handle.take() {
+                self.by_handle.remove(&handle);
+                self.endpoint.forget(now, handle);
+            }
+        }
+        self.forget_if_over(key);
+    }
+
+    /// Finishes all streams of a connection and closes it once everything has arrived.
+    pub(crate) fn close_when_delivered(&mut self, key: Key, now: Instant, code: u64) {
+        let Ok((connection, state)) = self.live(key) else { return };
+        if matches!(state.phase, Phase::Handshake) {
+            return self.close(key, now, code, b"");
+        }
+        let open: Vec<StreamId> = state
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.send_held && stream.end == SendEnd::Open)
+            .map(|(id, _)| *id)
+            .collect();
+        let finished: Vec<_> =
+            open.into_iter().filter(|id| connection.finish(*id).is_ok()).collect();
+        state.closing = Some(code);
+        for id in finished {
+            if let Some((state, wakes)) = self.state_and_wakes(key) {
+                state.end_sending(id, SendEnd::Finishing, wakes);
+            }
+        }
+        self.close_if_delivered(key, now);
+        self.want_driver();
+    }
+
+    /// Carries out a close that waited for the last confirmation.
+    pub(crate) fn close_if_delivered(&mut self, key: Key, now: Instant) {
+        let Some(state) = self.connections.get(&key) else { return };
+        if let (Some(code), 0) = (state.closing, state.unconfirmed) {
+            self.close(key, now, code, b"");
+        }
+    }
+
+    /// The application holds the connection no more.
+    pub(crate) fn orphan(&mut self, key: Key, now: Instant) {
+        let Some(state) = self.connections.get_mut(&key) else { return };
+        state.orphan = true;
+        if state.error().is_some() {
+            self.forget_if_over(key);
+            return;
+        }
+        let code = state.closing.unwrap_or(0);
+        self.lingering.push((now + LINGER, key));
+        self.close_when_delivered(key, now, code);
+    }
+
+    /// Closes what has lingered for too long; answers when to look again.
+    fn check_lingering(&mut self, now: Instant) -> Option<Instant> {
+        if self.lingering.is_empty() {
+            return None;
+        }
+        let (due, later) =
+            std::mem::take(&mut self.lingering).into_iter().partition(|(at, _)| *at <= now);
+        self.lingering = later;
+        let due: Vec<(Instant, Key)> = due;
+        for (_, key) in due {
+            self.close(key, now, 0, b"");
+        }
+        self.lingering.iter().map(|(at, _)| *at).min()
+    }
+
+    fn forget_if_over(&mut self, key: Key) {
+        let over = self.connections.get(&key).is_some_and(|s| s.orphan && s.error().is_some());
+        if over {
+            self.connections.remove(&key);
+            self.lingering.retain(|(_, lingering)| *lingering != key);
+        }
+    }
+
+    /// True when nobody needs the driver any more.
+    fn is_finished(&self) -> bool {
+        self.endpoint_handles == 0 && self.connections.is_empty() && self.endpoint.is_idle()
+    }
+
+    /// Nothing moves any more: the driver has ended, by itself, by an error of the link or with
+    /// its runtime.
+    fn end(&mut self, cause: Option<io::Error>) {
+        self.driver.gone = true;
+        self.closed = true;
+        let error = match cause {
+            Some(error) => ConnectionError::Link(error.kind(), error.to_string()),
+            None => ConnectionError::EndpointClosed,
+        };
+        for state in self.connections.values_mut() {
+            state.close(error.clone(), &mut self.wakes);
+            state.handle = None;
+        }
+        self.connections.retain(|_, state| !state.orphan);
+        self.by_handle.clear();
+        self.incoming.clear();
+        self.accepting.wake(&mut self.wakes);
+        self.draining.wake(&mut self.wakes);
+    }
+}

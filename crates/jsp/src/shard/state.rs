@@ -1,0 +1,216 @@
+//! What the facade knows about a connection beside the transport's own state: who waits, which
+//! handles live, and what arrived before the end.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use jsp_proto::{ConnectionHandle, ConnectionStats, MessageFate, Received, StreamInfo};
+use jsp_wire::{Route, StreamId};
+
+use super::waiters::{Waiters, WakeList};
+use crate::connection::Security;
+use crate::error::ConnectionError;
+
+/// A connection in the eyes of the facade.
+pub(crate) struct ConnectionState {
+    /// The transport's name for it, until the transport has forgotten it.
+    pub(crate) handle: Option<ConnectionHandle>,
+    pub(crate) phase: Phase,
+    pub(crate) route: Route,
+    pub(crate) security: Option<Arc<Security>>,
+    pub(crate) last_stats: Option<ConnectionStats>,
+    pub(crate) streams: HashMap<StreamId, StreamState>,
+    pub(crate) fates: HashMap<(StreamId, u64), FateSlot>,
+    /// Streams that the peer opened and that nobody had accepted when the connection ended.
+    pub(crate) unaccepted: VecDeque<(StreamId, StreamInfo)>,
+    /// Finished streams and signals whose arrival is not confirmed yet.
+    pub(crate) unconfirmed: usize,
+    /// Close with this code as soon as nothing is unconfirmed.
+    pub(crate) closing: Option<u64>,
+    /// Nobody holds the connection any more.
+    pub(crate) orphan: bool,
+    pub(crate) connected: Waiters,
+    pub(crate) closed: Waiters,
+    pub(crate) opening: Waiters,
+    pub(crate) accepting: Waiters,
+}
+
+/// How far a connection is.
+pub(crate) enum Phase {
+    Handshake,
+    Open,
+    Closed(ConnectionError),
+}
+
+/// A place where tasks wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    Connected,
+    Closed,
+    Opening,
+    Accepting,
+    Readable(StreamId),
+    Writable(StreamId),
+    Ended(StreamId),
+}
+
+/// A stream in the eyes of the facade.
+#[derive(Default)]
+pub(crate) struct StreamState {
+    pub(crate) readable: Waiters,
+    pub(crate) writable: Waiters,
+    pub(crate) ended: Waiters,
+    pub(crate) end: SendEnd,
+    /// The peer's application has taken all messages below this number.
+    pub(crate) consumed_below: u64,
+    pub(crate) send_held: bool,
+    pub(crate) recv_held: bool,
+    /// What had arrived when the connection ended.
+    pub(crate) rest: VecDeque<Rest>,
+}
+
+/// How far the sending side of a stream is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum SendEnd {
+    #[default]
+    Open,
+    /// Finished; not all has arrived.
+    Finishing,
+    /// All has arrived.
+    Finished,
+    /// The peer wants no more.
+    Stopped(u64),
+    /// We reset it.
+    Reset,
+}
+
+/// Something that had arrived when the connection ended.
+pub(crate) enum Rest {
+    Message(Received),
+    Bytes(Bytes),
+    /// The stream's end, or a reset, in place of an end by the connection's.
+    End(Option<u64>),
+}
+
+/// A message whose fate is awaited.
+pub(crate) enum FateSlot {
+    Waiting(Option<Waker>),
+    Known(MessageFate),
+}
+
+impl ConnectionState {
+    pub(crate) fn new(handle: ConnectionHandle, phase: Phase, route: Route) -> Self {
+        Self {
+            handle: Some(handle),
+            phase,
+            route,
+            security: None,
+            last_stats: None,
+            streams: HashMap::new(),
+            fates: HashMap::new(),
+            unaccepted: VecDeque::new(),
+            unconfirmed: 0,
+            closing: None,
+            orphan: false,
+            connected: Waiters::default(),
+            closed: Waiters::default(),
+            opening: Waiters::default(),
+            accepting: Waiters::default(),
+        }
+    }
+
+    pub(crate) fn error(&self) -> Option<&ConnectionError> {
+        match &self.phase {
+            Phase::Closed(error) => Some(error),
+            Phase::Handshake | Phase::Open => None,
+        }
+    }
+
+    pub(crate) fn waiters(&mut self, place: Place) -> Option<&mut Waiters> {
+        Some(match place {
+            Place::Connected => &mut self.connected,
+            Place::Closed => &mut self.closed,
+            Place::Opening => &mut self.opening,
+            Place::Accepting => &mut self.accepting,
+            Place::Readable(stream) => &mut self.streams.get_mut(&stream)?.readable,
+            Place::Writable(stream) => &mut self.streams.get_mut(&stream)?.writable,
+            Place::Ended(stream) => &mut self.streams.get_mut(&stream)?.ended,
+        })
+    }
+
+    /// The sending side of a stream has come to `end`. Answers whether nothing is unconfirmed now.
+    pub(crate) fn end_sending(&mut self, id: StreamId, end: SendEnd, wakes: &mut WakeList) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let was_finishing = stream.end == SendEnd::Finishing;
+        let is_finishing = end == SendEnd::Finishing;
+        stream.end = end;
+        match (was_finishing, is_finishing) {
+            (false, true) => self.unconfirmed += 1,
+            (true, false) => self.unconfirmed = self.unconfirmed.saturating_sub(1),
+            _ => {}
+        }
+        if !is_finishing {
+            stream.ended.wake(wakes);
+            stream.writable.wake(wakes);
+        }
+        self.forget_unheld(id);
+    }
+
+    /// Drops the state of a stream that nobody holds and nothing is expected of.
+    pub(crate) fn forget_unheld(&mut self, id: StreamId) {
+        let idle = self.streams.get(&id).is_some_and(|stream| {
+            !stream.send_held && !stream.recv_held && stream.end != SendEnd::Finishing
+        });
+        if idle {
+            self.streams.remove(&id);
+        }
+    }
+
+    pub(crate) fn set_fate(
+        &mut self,
+        key: (StreamId, u64),
+        fate: MessageFate,
+        wakes: &mut WakeList,
+    ) {
+        match self.fates.get_mut(&key) {
+            Some(slot) => {
+                let known = FateSlot::Known(fate);
+                if let FateSlot::Waiting(Some(waker)) = std::mem::replace(slot, known) {
+                    wakes.push(waker);
+                }
+            }
+            None if key.0 == StreamId::SIGNALLING => {
+                self.unconfirmed = self.unconfirmed.saturating_sub(1);
+            }
+            None => {}
+        }
+    }
+
+    /// The connection is over: everybody who waits learns it.
+    pub(crate) fn close(&mut self, error: ConnectionError, wakes: &mut WakeList) {
+        if self.error().is_some() {
+            return;
+        }
+        self.phase = Phase::Closed(error);
+        self.unconfirmed = 0;
+        for slot in self.fates.values_mut() {
+            if let FateSlot::Waiting(waker) = slot {
+                if let Some(waker) = waker.take() {
+                    wakes.push(waker);
+                }
+                *slot = FateSlot::Known(MessageFate::Abandoned);
+            }
+        }
+        for stream in self.streams.values_mut() {
+            stream.readable.wake(wakes);
+            stream.writable.wake(wakes);
+            stream.ended.wake(wakes);
+        }
+        self.connected.wake(wakes);
+        self.closed.wake(wakes);
+        self.opening.wake(wakes);
+        self.accepting.wake(wakes);
+    }
+}

@@ -1,0 +1,312 @@
+//! Streams: messages or bytes, in both directions or one.
+
+mod chunk;
+mod fate;
+mod io;
+mod recv;
+mod send;
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use jsp_proto::{Message, Received, StreamInfo};
+use jsp_wire::{Instant, StreamId};
+
+use crate::connection::Inner;
+use crate::error::{RecvError, SendError};
+use crate::shard::{Locked, Rest};
+pub use chunk::IntoChunk;
+pub use fate::Fate;
+pub use recv::RecvStream;
+pub use send::SendStream;
+
+/// What the two halves of a stream share.
+pub(crate) struct Shared {
+    inner: Arc<Inner>,
+    id: StreamId,
+    info: StreamInfo,
+}
+
+/// A stream with both its halves. All that [`SendStream`] and [`RecvStream`] can do, it can do.
+///
+/// On a unidirectional stream the accepting side only receives and the opening side only sends; the
+/// other half says so by its errors.
+#[derive(Debug)]
+pub struct Stream {
+    send: SendStream,
+    recv: RecvStream,
+}
+
+impl Stream {
+    pub(crate) fn new(inner: Arc<Inner>, id: StreamId, info: StreamInfo) -> Self {
+        let shared = Arc::new(Shared { inner, id, info });
+        Self { send: SendStream::new(Arc::clone(&shared)), recv: RecvStream::new(shared) }
+    }
+
+    /// The two halves, to be used by different tasks.
+    pub fn split(self) -> (SendStream, RecvStream) {
+        (self.send, self.recv)
+    }
+
+    /// Both halves, borrowed.
+    pub fn halves(&mut self) -> (&mut SendStream, &mut RecvStream) {
+        (&mut self.send, &mut self.recv)
+    }
+
+    /// The stream's id, the same on both sides.
+    pub fn id(&self) -> StreamId {
+        self.send.id()
+    }
+
+    /// What its opener said about it.
+    pub fn info(&self) -> &StreamInfo {
+        self.send.info()
+    }
+
+    /// See [`SendStream::send`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send(&self, message: impl Into<Message>) -> Result<u64, SendError> {
+        self.send.send(message).await
+    }
+
+    /// See [`SendStream::send_tracked`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send_tracked(&self, message: impl Into<Message>) -> Result<Fate, SendError> {
+        self.send.send_tracked(message).await
+    }
+
+    /// See [`SendStream::send_last`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send_last(&self, message: impl Into<Message>) -> Result<u64, SendError> {
+        self.send.send_last(message).await
+    }
+
+    /// See [`SendStream::try_send`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<u64, SendError> {
+        self.send.try_send(message)
+    }
+
+    /// See [`SendStream::write`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn write(&self, data: impl IntoChunk) -> Result<usize, SendError> {
+        self.send.write(data).await
+    }
+
+    /// See [`SendStream::write_all`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn write_all(&self, data: impl IntoChunk) -> Result<(), SendError> {
+        self.send.write_all(data).await
+    }
+
+    /// See [`SendStream::finish`].
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn finish(&self) -> Result<(), SendError> {
+        self.send.finish()
+    }
+
+    /// See [`SendStream::reset`].
+    pub fn reset(&self, code: u64) {
+        self.send.reset(code);
+    }
+
+    /// See [`RecvStream::recv`].
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub async fn recv(&self) -> Result<Option<Received>, RecvError> {
+        self.recv.recv().await
+    }
+
+    /// See [`RecvStream::read`].
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub async fn read(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
+        self.recv.read(buffer).await
+    }
+
+    /// See [`RecvStream::read_chunk`].
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub async fn read_chunk(&self, max: usize) -> Result<Option<Bytes>, RecvError> {
+        self.recv.read_chunk(max).await
+    }
+
+    /// See [`RecvStream::read_to_end`].
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub async fn read_to_end(&self, limit: usize) -> Result<Vec<u8>, RecvError> {
+        self.recv.read_to_end(limit).await
+    }
+
+    /// See [`RecvStream::stop`].
+    pub fn stop(&self, code: u64) {
+        self.recv.stop(code);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("id", &self.id).field("info", &self.info).finish()
+    }
+}
+
+/// Queues a message under the lock and lets it go out. `Full` when there is no room.
+pub(crate) fn send_now(
+    core: &mut Locked<'_>,
+    inner: &Inner,
+    id: StreamId,
+    message: Message,
+    last: bool,
+    now: Instant,
+) -> Result<u64, SendError> {
+    let (connection, _) = core.live(inner.key)?;
+    let sent = connection.send(now, id, message);
+    let finished = last && sent.is_ok() && connection.finish(id).is_ok();
+    let number = sent.map_err(|error| explain_closed(core, inner, error))?;
+    if finished {
+        crate::connection::mark_finishing(core, inner, id);
+    }
+    inner.shard.flush(core, now);
+    Ok(number)
+}
+
+/// A stream takes no more: because it has ended, or because all has.
+fn explain_closed(core: &mut Locked<'_>, inner: &Inner, error: jsp_proto::SendError) -> SendError {
+    if error != jsp_proto::SendError::Closed {
+        return error.into();
+    }
+    let over = core.state(inner.key).and_then(|state| state.error().cloned());
+    over.map_or(SendError::Closed, SendError::ConnectionLost)
+}
+
+/// The next message under the lock; `Ready(Ok(None))` at the end of the stream.
+pub(crate) fn recv_now(
+    core: &mut Locked<'_>,
+    inner: &Inner,
+    id: StreamId,
+    now: Instant,
+) -> Poll<Result<Option<Received>, RecvError>> {
+    let (connection, _) = match core.live(inner.key) {
+        Ok(live) => live,
+        Err(error) => return Poll::Ready(recv_rest(core, inner, id, error)),
+    };
+    match connection.recv(now, id) {
+        Ok(Some(message)) => {
+            inner.shard.flush_read(core, Some(message.payload.len()), now);
+            Poll::Ready(Ok(Some(message)))
+        }
+        Ok(None) => {
+            inner.shard.flush_read(core, None, now);
+            Poll::Pending
+        }
+        Err(error) => {
+            inner.shard.flush_read(core, None, now);
+            Poll::Ready(end_of(error))
+        }
+    }
+}
+
+/// The next bytes under the lock; `Ready(Ok(None))` at the end of the stream.
+pub(crate) fn read_now(
+    core: &mut Locked<'_>,
+    inner: &Inner,
+    id: StreamId,
+    max: usize,
+    now: Instant,
+) -> Poll<Result<Option<Bytes>, RecvError>> {
+    let (connection, _) = match core.live(inner.key) {
+        Ok(live) => live,
+        Err(error) => return Poll::Ready(read_rest(core, inner, id, max, error)),
+    };
+    match connection.read(now, id, max) {
+        Ok(Some(bytes)) => {
+            inner.shard.flush_read(core, Some(bytes.len()), now);
+            Poll::Ready(Ok(Some(bytes)))
+        }
+        Ok(None) => {
+            inner.shard.flush_read(core, None, now);
+            Poll::Pending
+        }
+        Err(error) => {
+            inner.shard.flush_read(core, None, now);
+            Poll::Ready(end_of(error))
+        }
+    }
+}
+
+fn end_of<T>(error: jsp_proto::RecvError) -> Result<Option<T>, RecvError> {
+    match error {
+        jsp_proto::RecvError::Closed => Ok(None),
+        jsp_proto::RecvError::Reset(code) => Err(RecvError::Reset(code)),
+        jsp_proto::RecvError::WrongFraming => Err(RecvError::WrongFraming),
+    }
+}
+
+/// A message that had arrived before the connection ended, else why there is none.
+fn recv_rest(
+    core: &mut Locked<'_>,
+    inner: &Inner,
+    id: StreamId,
+    over: crate::ConnectionError,
+) -> Result<Option<Received>, RecvError> {
+    let Some(stream) = core.state(inner.key).and_then(|state| state.streams.get_mut(&id)) else {
+        return Err(over.into());
+    };
+    match stream.rest.pop_front() {
+        Some(Rest::Message(message)) => Ok(Some(message)),
+        Some(Rest::Bytes(_)) => Err(RecvError::WrongFraming),
+        Some(Rest::End(code)) => {
+            stream.rest.push_front(Rest::End(code));
+            code.map_or(Ok(None), |code| Err(RecvError::Reset(code)))
+        }
+        None => Err(over.into()),
+    }
+}
+
+/// Bytes that had arrived before the connection ended, else why there are none.
+fn read_rest(
+    core: &mut Locked<'_>,
+    inner: &Inner,
+    id: StreamId,
+    max: usize,
+    over: crate::ConnectionError,
+) -> Result<Option<Bytes>, RecvError> {
+    let Some(stream) = core.state(inner.key).and_then(|state| state.streams.get_mut(&id)) else {
+        return Err(over.into());
+    };
+    match stream.rest.pop_front() {
+        Some(Rest::Bytes(mut bytes)) => {
+            let taken = bytes.split_to(max.min(bytes.len()));
+            if !bytes.is_empty() {
+                stream.rest.push_front(Rest::Bytes(bytes));
+            }
+            Ok(Some(taken))
+        }
+        Some(Rest::Message(_)) => Err(RecvError::WrongFraming),
+        Some(Rest::End(code)) => {
+            stream.rest.push_front(Rest::End(code));
+            code.map_or(Ok(None), |code| Err(RecvError::Reset(code)))
+        }
+        None => Err(over.into()),
+    }
+}
