@@ -99,14 +99,15 @@ impl SendBytes {
         let len = data.len();
         if len < MERGE_BELOW {
             self.tail.extend_from_slice(&data);
+            self.end += len as u64;
             if self.tail.len() >= MERGE_BELOW * 16 {
                 self.flush_tail();
             }
         } else {
             self.flush_tail();
             self.chunks.push_back(Chunk { start: self.end, data });
+            self.end += len as u64;
         }
-        self.end += len as u64;
     }
 
     fn flush_tail(&mut self) {
