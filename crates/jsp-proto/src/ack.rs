@@ -124,18 +124,14 @@ impl ReceivedRanges {
     }
 
     /// The highest number.
-    pub(crate) fn largest(&self) -> Option<u64> {
+    #[cfg(test)]
+    fn largest(&self) -> Option<u64> {
         self.ranges.front().map(|range| range.1)
     }
 
     /// Number of ranges.
     pub(crate) fn len(&self) -> usize {
         self.ranges.len()
-    }
-
-    /// True when nothing is remembered.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
     }
 
     /// From the highest down, each as (lowest, highest).

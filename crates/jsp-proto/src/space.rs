@@ -73,7 +73,8 @@ impl ReplayWindow {
     }
 
     /// The largest number received.
-    pub(crate) fn largest(&self) -> Option<u64> {
+    #[cfg(test)]
+    fn largest(&self) -> Option<u64> {
         self.largest
     }
 }
@@ -88,7 +89,17 @@ fn place(pn: u64) -> (usize, u64) {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PacketNumbers {
     next: u64,
-    skip: Option<u64>,
+    skip: Option<Skip>,
+}
+
+/// The next number that is left out.
+#[derive(Clone, Copy, Debug)]
+struct Skip {
+    pn: u64,
+    /// The choice after this one falls this far ahead, and at most twice as far.
+    range: u64,
+    /// State of the generator that chooses.
+    random: u64,
 }
 
 impl PacketNumbers {
@@ -102,9 +113,11 @@ impl PacketNumbers {
     /// was left out from the gap.
     // spec: ACK-3, ACK-4
     pub(crate) fn next_pn(&mut self) -> Option<u64> {
-        if self.skip == Some(self.next) {
-            self.skip = None;
+        if let Some(skip) = self.skip
+            && skip.pn == self.next
+        {
             self.next = self.next.saturating_add(1);
+            self.choose_skip(mix(skip.random), skip.range);
         }
         if self.next > limits::PN_MAX {
             return None;
@@ -116,22 +129,32 @@ impl PacketNumbers {
 
     /// What [`PacketNumbers::next_pn`] will give.
     pub(crate) fn peek(&self) -> u64 {
-        if self.skip == Some(self.next) { self.next.saturating_add(1) } else { self.next }
+        let is_skipped = self.skip.is_some_and(|skip| skip.pn == self.next);
+        self.next.saturating_add(u64::from(is_skipped))
     }
 
-    /// True while a number is chosen to be left out.
-    pub(crate) fn has_skip(&self) -> bool {
-        self.skip.is_some()
-    }
-
-    /// Chooses a number to leave out, within about two windows of `cwnd_packets` packets; `random`
-    /// is any number, uniform and unpredictable to the peer. Call when there is no choice pending.
+    /// Begins to leave numbers out: the first one or two windows of `cwnd_packets` packets ahead,
+    /// each further one about twice as far as the one before. `random` is any number, uniform and
+    /// unpredictable to the peer.
     // spec: ACK-4
     pub(crate) fn plan_skip(&mut self, random: u64, cwnd_packets: u64) {
-        let range = cwnd_packets.clamp(SKIP_RANGE_MIN, SKIP_RANGE_MAX);
-        let ahead = range.saturating_add(random % range);
-        self.skip = Some(self.next.saturating_add(ahead));
+        self.choose_skip(random, cwnd_packets.max(SKIP_RANGE_MIN));
     }
+
+    fn choose_skip(&mut self, random: u64, range: u64) {
+        let range = range.min(SKIP_RANGE_MAX);
+        let pn = self.next.saturating_add(range).saturating_add(random % range);
+        self.skip = Some(Skip { pn, range: range.saturating_mul(2), random });
+    }
+}
+
+/// A step of SplitMix64 (Steele, Lea and Flood, 2014): what is left out need not be secret against
+/// more than a peer that guesses.
+fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// Packets between numbers that are left out: at least this many, so that short exchanges lose no
@@ -201,25 +224,32 @@ mod tests {
         assert_eq!(numbers.next_pn(), Some(limits::PN_MAX));
         assert_eq!(numbers.next_pn(), None);
         assert_eq!(numbers.next_pn(), None);
-        let mut last = PacketNumbers { next: limits::PN_MAX, skip: Some(limits::PN_MAX) };
+        let mut last = PacketNumbers { next: limits::PN_MAX, skip: None };
+        last.skip = Some(Skip { pn: limits::PN_MAX, range: 64, random: 1 });
         assert_eq!(last.next_pn(), None);
     }
 
     #[test]
     /// spec-test: ACK-4
-    fn one_number_is_left_out_where_it_was_planned() {
+    fn numbers_are_left_out_at_growing_distances() {
         for random in [0, 1, 77, u64::MAX] {
             let mut numbers = PacketNumbers::new();
             numbers.plan_skip(random, 10);
-            let given: Vec<u64> = (0..500).filter_map(|_| numbers.next_pn()).collect();
+            let given: Vec<u64> = (0..1_000_000).filter_map(|_| numbers.next_pn()).collect();
             let gaps: Vec<u64> = given
                 .windows(2)
                 .filter(|pair| pair[1] != pair[0] + 1)
                 .map(|pair| pair[0])
                 .collect();
-            assert_eq!(gaps.len(), 1, "{random}");
-            assert!(!numbers.has_skip());
-            assert!((SKIP_RANGE_MIN..2 * SKIP_RANGE_MIN + 1).contains(&(gaps[0] + 1)));
+            assert!((12..=26).contains(&gaps.len()), "{random}: {gaps:?}");
+            let mut range = SKIP_RANGE_MIN;
+            let mut start = 0;
+            for gap in gaps {
+                let distance = gap + 1 - start;
+                assert!((range..2 * range).contains(&distance), "{random}: {range} {distance}");
+                start = gap + 2;
+                range = (range * 2).min(SKIP_RANGE_MAX);
+            }
         }
     }
 }

@@ -143,7 +143,8 @@ impl Cubic {
         self.mtu = mtu as u64;
     }
 
-    pub(super) fn is_slow_start(&self) -> bool {
+    /// The window still grows exponentially.
+    fn is_slow_start(&self) -> bool {
         self.recovery.is_none() && self.window < self.threshold
     }
 

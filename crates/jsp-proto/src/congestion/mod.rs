@@ -136,13 +136,6 @@ impl Congestion {
             Self::Cubic(cubic) => cubic.set_mtu(mtu),
         }
     }
-
-    /// The window still grows exponentially.
-    pub(crate) fn is_slow_start(&self) -> bool {
-        match self {
-            Self::Cubic(cubic) => cubic.is_slow_start(),
-        }
-    }
 }
 
 /// `window` bytes in each `rtt`, times `numerator / denominator`, in bytes a second.

@@ -7,7 +7,7 @@ const TESTED_PACKETS: u64 = 10;
 
 /// How far the test has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum EcnState {
+enum EcnState {
     /// Marks are tried out.
     Testing,
     /// Enough are on their way; wait for what the peer saw.
@@ -39,7 +39,8 @@ impl EcnValidation {
     }
 
     /// How far the test has come.
-    pub(crate) fn state(&self) -> EcnState {
+    #[cfg(test)]
+    fn state(&self) -> EcnState {
         self.state
     }
 
@@ -83,11 +84,6 @@ impl EcnValidation {
             self.state = EcnState::Capable;
         }
         ce
-    }
-
-    /// The path may have changed: try again.
-    pub(crate) fn restart(&mut self) {
-        *self = Self::new();
     }
 }
 

@@ -25,9 +25,9 @@ use core::time::Duration;
 use jsp_wire::frame::Ack;
 use jsp_wire::{CloseCode, Instant};
 
-pub(crate) use ecn::{EcnState, EcnValidation};
+pub(crate) use ecn::EcnValidation;
 pub(crate) use outcome::{AckOutcome, LossOutcome, SentInfo, TimeoutOutcome, TimerKind};
-pub(crate) use rate::{DeliveryRate, RateMark, RateSample};
+pub(crate) use rate::{DeliveryRate, RateMark};
 pub(crate) use rtt::Rtt;
 
 use crate::error::TransportError;
@@ -464,11 +464,13 @@ impl Recovery {
     }
 
     /// The highest number that was sent or skipped.
+    #[cfg(test)]
     pub(crate) fn largest_sent(&self) -> Option<u64> {
         self.ledger.end().checked_sub(1)
     }
 
     /// An acknowledgement is being waited for.
+    #[cfg(test)]
     pub(crate) fn has_ack_eliciting_in_flight(&self) -> bool {
         self.eliciting > 0
     }

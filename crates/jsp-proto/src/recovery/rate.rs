@@ -106,7 +106,8 @@ impl DeliveryRate {
     }
 
     /// Bytes delivered since the start.
-    pub(crate) fn delivered(&self) -> u64 {
+    #[cfg(test)]
+    fn delivered(&self) -> u64 {
         self.delivered
     }
 }

@@ -93,7 +93,7 @@ fn on_short_round_trips_it_is_as_fast_as_reno() {
     let rtt = rtt_of(Duration::from_millis(10));
     let mut cubic = after_loss(20, &rtt);
     climb(&mut cubic, &rtt, 0, 500);
-    let packets = cubic.window as f64 / MTU as f64;
+    let packets = cubic.window / MTU as f64;
     let reno_friendly = 14.0 + ALPHA * 50.0;
     assert!(packets > 20.0, "{packets}");
     // Beyond the old window it adds a whole packet in a round trip.
