@@ -133,7 +133,7 @@ impl Connection {
                     Err(OpenError::ConnectionLost(error)) => return Poll::Ready(Err(error.into())),
                 };
                 let sent = stream::send_now(core, inner, id, message.clone(), true, now);
-                Poll::Ready(sent.map(|_| id).inspect_err(|_| inner.abandon(core, id)))
+                Poll::Ready(sent.map(|_| id).inspect_err(|_| inner.abandon(core, id, now)))
             })
             .await;
         let (send, _recv) = self.opened(opened?, &config).split();
@@ -362,9 +362,9 @@ impl Inner {
     }
 
     /// Takes back a stream that was opened for nothing.
-    fn abandon(&self, core: &mut Locked<'_>, id: StreamId) {
+    fn abandon(&self, core: &mut Locked<'_>, id: StreamId, now: Instant) {
         if let Ok((connection, state)) = core.live(self.key) {
-            connection.reset(id, 0);
+            connection.reset(now, id, 0);
             state.streams.remove(&id);
         }
     }

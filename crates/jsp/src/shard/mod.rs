@@ -325,7 +325,7 @@ impl Core {
             .map(|(id, _)| *id)
             .collect();
         let finished: Vec<_> =
-            open.into_iter().filter(|id| connection.finish(*id).is_ok()).collect();
+            open.into_iter().filter(|id| connection.finish(now, *id).is_ok()).collect();
         state.closing = Some(code);
         for id in finished {
             if let Some((state, wakes)) = self.state_and_wakes(key) {

@@ -181,7 +181,7 @@ pub(crate) fn send_now(
 ) -> Result<u64, SendError> {
     let (connection, _) = core.live(inner.key)?;
     let sent = connection.send(now, id, message);
-    let finished = last && sent.is_ok() && connection.finish(id).is_ok();
+    let finished = last && sent.is_ok() && connection.finish(now, id).is_ok();
     let number = sent.map_err(|error| explain_closed(core, inner, error))?;
     if finished {
         crate::connection::mark_finishing(core, inner, id);

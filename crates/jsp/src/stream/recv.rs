@@ -224,7 +224,7 @@ impl RecvStream {
         let now = inner.shard.clock.now();
         let mut core = inner.shard.lock();
         if let Ok((connection, _)) = core.live(inner.key) {
-            connection.stop(self.shared.id, code);
+            connection.stop(now, self.shared.id, code);
             inner.shard.flush(&mut core, now);
         }
     }
@@ -237,7 +237,7 @@ impl Drop for RecvStream {
         let mut core = inner.shard.lock();
         if let Ok((connection, _)) = core.live(inner.key) {
             // Without effect on a stream that was read to its end.
-            connection.stop(id, 0);
+            connection.stop(now, id, 0);
             inner.shard.flush(&mut core, now);
         }
         if let Some(state) = core.state(inner.key) {

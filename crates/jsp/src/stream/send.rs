@@ -184,7 +184,7 @@ impl SendStream {
                     break;
                 }
             };
-            match connection.write(self.shared.id, chunk.clone()) {
+            match connection.write(now, self.shared.id, chunk.clone()) {
                 Ok(len) => {
                     let _ = chunk.split_to(len.min(chunk.len()));
                     if chunk.is_empty() {
@@ -247,7 +247,7 @@ impl SendStream {
         let now = inner.shard.clock.now();
         let mut core = inner.shard.lock();
         let (connection, _) = core.live(inner.key)?;
-        connection.finish(self.shared.id)?;
+        connection.finish(now, self.shared.id)?;
         mark_finishing(&mut core, inner, self.shared.id);
         inner.shard.flush(&mut core, now);
         Ok(())
@@ -259,7 +259,7 @@ impl SendStream {
         let now = inner.shard.clock.now();
         let mut core = inner.shard.lock();
         let Ok((connection, _)) = core.live(inner.key) else { return };
-        connection.reset(self.shared.id, code);
+        connection.reset(now, self.shared.id, code);
         if let Some((state, wakes)) = core.state_and_wakes(inner.key) {
             state.end_sending(self.shared.id, SendEnd::Reset, wakes);
         }
@@ -330,8 +330,9 @@ impl SendStream {
     /// Changes the priority of what this side sends: class, and weight in the class from 1 to 255.
     pub fn set_priority(&self, class: Class, weight: u8) {
         let inner = &self.shared.inner;
+        let now = inner.shard.clock.now();
         if let Ok((connection, _)) = inner.shard.lock().live(inner.key) {
-            connection.set_priority(self.shared.id, class, weight.max(1));
+            connection.set_priority(now, self.shared.id, class, weight.max(1));
         }
     }
 
@@ -351,7 +352,7 @@ fn write_now(
         Ok(live) => live,
         Err(error) => return Poll::Ready(Err(error.into())),
     };
-    match connection.write(id, data.clone()) {
+    match connection.write(now, id, data.clone()) {
         Ok(len) => {
             inner.shard.flush(core, now);
             Poll::Ready(Ok(len))
@@ -390,7 +391,7 @@ impl Drop for SendStream {
         );
         if open
             && let Ok((connection, _)) = core.live(inner.key)
-            && connection.finish(id).is_ok()
+            && connection.finish(now, id).is_ok()
         {
             mark_finishing(&mut core, inner, id);
             inner.shard.flush(&mut core, now);
