@@ -8,8 +8,8 @@
 //!    that a probe is due; [`Recovery::probe_tokens`] gives the probe something to carry.
 //!
 //! A token comes back with [`Fate::Lost`] at most once for each packet that carried it, and with
-//! [`Fate::Acked`] at most once. `Acked` may follow `Lost`: the packet was late, or was only
-//! doubled by a probe.
+//! [`Fate::Acked`] at most once. `Acked` may follow `Lost`: the packet was late, and was
+//! held lost too soon. What [`Recovery::probe_tokens`] gives is no fate.
 
 mod ecn;
 mod loss;
@@ -323,9 +323,7 @@ impl Recovery {
         outcome: &mut LossOutcome,
         fates: &mut Vec<(Token, Fate)>,
     ) {
-        if !lost.resent {
-            fates.extend(self.ledger.tokens(lost).map(|token| (token, Fate::Lost)));
-        }
+        fates.extend(self.ledger.tokens(lost).map(|token| (token, Fate::Lost)));
         if lost.ack_eliciting {
             self.eliciting = self.eliciting.saturating_sub(1);
         } else {
@@ -408,8 +406,8 @@ impl Recovery {
 
     /// Appends what the oldest packet without fate carried, so that a probe can carry it again, and
     /// answers whether there was one. The packet is not declared lost: it stays in flight, and its
-    /// acknowledgement still counts. If it is lost, its tokens do not come back a second time.
-    /// To the owners, hand the tokens as [`Fate::Lost`].
+    /// fate is still to come. When the probe's own acknowledgement decides it, the fates of the
+    /// probe come first, so that owners see that nothing is missing. A packet is asked for once.
     // spec: REC-16
     pub(crate) fn probe_tokens(&mut self, out: &mut Vec<Token>) -> bool {
         let oldest = self.ledger.iter_from(self.scan_from).find(|(_, packet)| {

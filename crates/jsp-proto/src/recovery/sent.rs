@@ -34,7 +34,7 @@ pub(super) struct Packet {
     pub(super) in_flight: bool,
     pub(super) is_mtu_probe: bool,
     pub(super) ecn: bool,
-    /// Its tokens went back to their owners already, for a probe.
+    /// A probe has carried its tokens.
     pub(super) resent: bool,
     tokens_len: u16,
     /// Place of the first token, counted from the start of the space.
