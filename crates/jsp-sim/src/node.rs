@@ -149,7 +149,8 @@ impl Node {
             let had_events = self.hand_out_events(around);
             let acted = self.run_actors(around);
             let sent = self.transmit(around);
-            if !had_events && !acted && !sent {
+            // Looking for something to send may end a connection, which is an event again.
+            if !had_events && !acted && !sent && !self.hand_out_events(around) {
                 return;
             }
         }
@@ -204,12 +205,16 @@ impl Node {
             let Some(index) = self.actor_of(handle, around) else { continue };
             let (_, actor) = &mut self.actors[index];
             let end = actor.end();
+            (around.log)(Observation::Event { end, event: &event });
             if let Event::PathChanged { route } = &event
                 && let Some(to) = route.remote()
             {
                 (around.log)(Observation::PathChanged { end, to });
             }
             actor.on_event(around.now, &event, &around.tables[end.pair as usize], around.log);
+            if event == Event::Drained {
+                self.endpoint.forget(around.now, handle);
+            }
         }
         had_any
     }
@@ -244,7 +249,8 @@ impl Node {
                 (around.log)(Observation::Buffered {
                     end: actor.end(),
                     bytes: connection.stats().buffered,
-                    window_max: self.transport.connection_window_max,
+                    window_max: self.transport.connection_window_max
+                        + self.transport.message_len_max,
                     unreliable_buffer: self.transport.unreliable_buffer as u64,
                 });
             }

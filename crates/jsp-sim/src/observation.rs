@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jsp_proto::{CloseReason, MessageFate, StreamConfig};
+use jsp_proto::{CloseReason, Event, MessageFate, StreamConfig};
 use jsp_wire::StreamId;
 
 use crate::app::MessagePlan;
@@ -13,6 +13,13 @@ use crate::flow::{End, Flow};
 /// One thing that happened, or that an application did.
 #[derive(Clone, Debug)]
 pub enum Observation<'a> {
+    /// The endpoint told its application something; what follows from it is observed apart.
+    Event {
+        /// Where.
+        end: End,
+        /// What.
+        event: &'a Event,
+    },
     /// The handshake is complete at this end.
     Connected(End),
     /// The application closes the connection with this code and reason.
@@ -265,6 +272,7 @@ impl fmt::Display for Observation<'_> {
             Self::Opened { end, stream, config } => {
                 write!(f, "{end} opens stream {stream}: {:?}", config.profile())
             }
+            Self::Event { end, event } => write!(f, "{end} is told {event:?}"),
             other => write!(f, "{other:?}"),
         }
     }

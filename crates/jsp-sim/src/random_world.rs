@@ -84,24 +84,32 @@ fn random_client(random: &mut Random, script: Script, faults_end: Instant) -> Cl
         }
         rebinds.sort();
     }
-    Client {
-        connect_at: Instant::ZERO + random.duration_to(millis(500)),
-        transport: random_transport(random),
-        script,
-        rebinds,
+    let mut transport = random_transport(random);
+    if !rebinds.is_empty() {
+        // Only what the client sends tells the server where it is now.
+        transport.keep_alive = Some(random.duration_between(secs(1), secs(3)));
+        transport.idle_timeout = secs(100);
     }
+    let connect_at = Instant::ZERO + random.duration_to(millis(500));
+    Client { connect_at, transport, script, rebinds }
 }
 
 fn random_transport(random: &mut Random) -> TransportConfig {
     let stream_window = random.log_between(16 << 10, 1 << 20);
     let connection_window = stream_window * random.between(1, 4);
+    let keep_alive = random.chance(0.3).then(|| random.duration_between(secs(2), secs(15)));
     TransportConfig {
-        idle_timeout: random.duration_between(secs(25), secs(60)),
-        keep_alive: random.chance(0.3).then(|| random.duration_between(secs(2), secs(15))),
+        // A quiet connection lives to the end of its world, by time or by keep-alive.
+        idle_timeout: match keep_alive {
+            Some(interval) => interval * 3 + secs(8),
+            None => random.duration_between(secs(100), secs(150)),
+        },
+        keep_alive,
         stream_window,
         connection_window,
         stream_window_max: stream_window * random.between(1, 8),
         connection_window_max: connection_window * random.between(1, 8),
+        message_len_max: 1 << 20,
         streams_max: random.log_between(4, 1024),
         unreliable_buffer: random.log_between(16 << 10, 1 << 20) as usize,
         ack_delay_max: random.duration_between(millis(1), millis(40)),

@@ -132,7 +132,8 @@ impl Actor {
         let open = self.to_open.last().filter(|_| self.may_open).map(|plan| plan.open_at);
         let senders = self.senders.values().filter_map(Sender::wake);
         let readers = self.readers.values().filter_map(Reader::wake);
-        senders.chain(readers).chain(open).min()
+        let accept = self.may_accept.then_some(Instant::ZERO);
+        senders.chain(readers).chain(open).chain(accept).min()
     }
 
     /// What is still going on, for people.

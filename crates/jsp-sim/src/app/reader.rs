@@ -91,7 +91,7 @@ impl Reader {
             ReadPlan::Prompt | ReadPlan::Stop { .. } => usize::MAX,
         };
         while budget > 0 {
-            if self.stops(connection, log) {
+            if self.stops(now, connection, log) {
                 return;
             }
             match self.step(now, budget, connection, log) {
@@ -111,12 +111,12 @@ impl Reader {
         }
     }
 
-    fn stops(&mut self, connection: &mut Connection, log: Log<'_>) -> bool {
+    fn stops(&mut self, now: Instant, connection: &mut Connection, log: Log<'_>) -> bool {
         let ReadPlan::Stop { after, code } = self.plan else { return false };
         if self.taken < after {
             return false;
         }
-        connection.stop(self.flow.stream, code);
+        connection.stop(now, self.flow.stream, code);
         log(Observation::StopSent { flow: self.flow, code });
         self.stage = Stage::Done;
         true

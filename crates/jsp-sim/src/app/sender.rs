@@ -95,7 +95,7 @@ impl Sender {
             && at <= now
             && !self.is_done()
         {
-            connection.reset(self.flow.stream, code);
+            connection.reset(now, self.flow.stream, code);
             log(Observation::ResetSent { flow: self.flow, code });
             self.stage = Stage::Done;
         }
@@ -111,7 +111,7 @@ impl Sender {
             if *at > now || self.is_done() {
                 return;
             }
-            connection.set_priority(self.flow.stream, *class, *weight);
+            connection.set_priority(now, self.flow.stream, *class, *weight);
             self.priorities_set += 1;
         }
     }
@@ -128,14 +128,14 @@ impl Sender {
             Traffic::Messages(messages) => match messages.get(self.sent as usize) {
                 Some(message) if message.at > now => return false,
                 Some(message) => self.send_message(now, message, connection, log),
-                None => return self.end(plan, connection, log),
+                None => return self.end(now, plan, connection, log),
             },
             Traffic::Bytes { start, .. } if *start > now => return false,
             Traffic::Bytes { total, .. } if self.sent >= *total => {
-                return self.end(plan, connection, log);
+                return self.end(now, plan, connection, log);
             }
             Traffic::Bytes { total, chunk, .. } => {
-                self.write_bytes((*total - self.sent).min(*chunk as u64), connection, log)
+                self.write_bytes(now, (*total - self.sent).min(*chunk as u64), connection, log)
             }
         };
         match result {
@@ -173,22 +173,29 @@ impl Sender {
 
     fn write_bytes(
         &mut self,
+        now: Instant,
         len: u64,
         connection: &mut Connection,
         log: Log<'_>,
     ) -> Result<(), SendError> {
         let content = Pattern::of_bytes(self.flow).bytes(self.sent, len as usize);
-        let taken = connection.write(self.flow.stream, content)?;
+        let taken = connection.write(now, self.flow.stream, content)?;
         self.sent += taken as u64;
         log(Observation::BytesWritten { flow: self.flow, len: taken });
         if taken == 0 { Err(SendError::WouldBlock) } else { Ok(()) }
     }
 
-    fn end(&mut self, plan: &SendPlan, connection: &mut Connection, log: Log<'_>) -> bool {
+    fn end(
+        &mut self,
+        now: Instant,
+        plan: &SendPlan,
+        connection: &mut Connection,
+        log: Log<'_>,
+    ) -> bool {
         match plan.ending {
             Ending::StayOpen => self.stage = Stage::Done,
             Ending::Reset { .. } => self.stage = Stage::Drained,
-            Ending::Finish => match connection.finish(self.flow.stream) {
+            Ending::Finish => match connection.finish(now, self.flow.stream) {
                 Ok(()) => {
                     self.stage = Stage::Done;
                     log(Observation::Finished(self.flow));

@@ -93,6 +93,7 @@ fn check_flow(seen: &Observation<'_>, flow: Flow, record: &FlowRecord, verdict: 
         Observation::ConsumptionTold { below, .. } if below > record.consumed => {
             verdict.breach(format!("{flow}: told consumed below {below}, is {}", record.consumed));
         }
+        Observation::ResetSeen { code: 0, .. } if record.may_end_unheard() => {}
         Observation::ResetSeen { code, .. } if record.reset != Some(code) => {
             verdict.breach(format!("{flow}: reset {code} seen, sent was {:?}", record.reset));
         }

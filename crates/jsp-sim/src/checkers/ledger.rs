@@ -40,6 +40,8 @@ pub struct FlowRecord {
     pub fates_open: u64,
     /// The receiver said that it has taken all messages below this number.
     pub consumed: u64,
+    /// The side that did not open the stream took it.
+    pub is_accepted: bool,
     /// Bytes written.
     pub written: u64,
     /// Bytes read.
@@ -70,6 +72,7 @@ impl FlowRecord {
             highest_received: None,
             fates_open: 0,
             consumed: 0,
+            is_accepted: false,
             written: 0,
             read: 0,
             is_finished: false,
@@ -121,7 +124,15 @@ impl FlowRecord {
                 return Some("the sender's word that all arrived".to_owned());
             }
         }
-        (self.is_finished && !self.is_ended).then(|| "the end".to_owned())
+        let is_over = self.is_ended || (self.may_end_unheard() && self.is_reset_seen);
+        let is_unheard = self.may_end_unheard() && !self.is_accepted && self.is_send_finished;
+        (self.is_finished && !is_over && !is_unheard).then(|| "the end".to_owned())
+    }
+
+    /// Whether the peer may never hear of the stream, or only of a reset with code 0: all that it
+    /// carried was given up before the peer knew of it.
+    pub fn may_end_unheard(&self) -> bool {
+        !self.is_reliable() && self.config.unidirectional && self.is_finished
     }
 }
 
@@ -198,6 +209,13 @@ impl Ledger {
             }
             Observation::Drained(end) => self.ends.entry(end).or_default().drained = Some(now),
             Observation::Opened { end, stream, config } => self.open(end, stream, config),
+            Observation::Accepted { end, stream, .. } => {
+                for from in [end, end.peer()] {
+                    if let Some(record) = self.flows.get_mut(&Flow { from, stream }) {
+                        record.is_accepted = true;
+                    }
+                }
+            }
             Observation::FaultsEnded => self.faults_ended = Some(now),
             Observation::Settled { .. } => self.settled = Some(now),
             _ => self.apply_to_flow(now, seen),

@@ -29,10 +29,10 @@ impl Checker for Liveness {
                 verdict.breach(format!("not done in time: {}", missing.join("; ")));
             }
             Observation::Spinning { what } => verdict.breach(format!("no progress: {what}")),
-            Observation::Closed { end, reason } if !ledger.is_over(end.pair) => {
-                if !is_clean_failure(end, reason, ledger) {
-                    verdict.breach(format!("{end}: it ended by itself: {reason}"));
-                }
+            Observation::Closed { end, reason }
+                if !ledger.is_over(end.pair) && !is_clean_failure(end, reason, ledger) =>
+            {
+                verdict.breach(format!("{end}: it ended by itself: {reason}"));
             }
             _ => {}
         }
