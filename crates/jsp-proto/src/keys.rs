@@ -60,8 +60,10 @@ struct Data {
 
 struct Previous {
     remote: PacketKey,
-    until: Instant,
-    /// Packets below this number may still come under the old keys.
+    /// Before this the peer's next update is not followed.
+    settles_at: Instant,
+    /// Packets below this number may still come under the old keys: the lowest number seen under
+    /// the present ones, unknown until there is one.
     below_pn: u64,
 }
 
@@ -159,9 +161,15 @@ impl Keyring {
         self.data.as_ref().map(|data| &data.remote_header)
     }
 
-    /// The key for a packet with this phase bit and number, and what its success means.
-    // spec: CON-41
-    pub(crate) fn open_short(&self, phase: bool, pn: u64) -> Option<(&PacketKey, Generation)> {
+    /// The key for a packet with this phase bit and number, and what its success means. `None` when
+    /// it could only be an update too soon after the last one.
+    // spec: CON-41, CON-43
+    pub(crate) fn open_short(
+        &self,
+        now: Instant,
+        phase: bool,
+        pn: u64,
+    ) -> Option<(&PacketKey, Generation)> {
         let data = self.data.as_ref()?;
         if phase == data.phase {
             return Some((&data.remote, Generation::Current));
@@ -170,36 +178,36 @@ impl Keyring {
             Some(previous) if pn < previous.below_pn => {
                 Some((&previous.remote, Generation::Previous))
             }
+            Some(previous) if now < previous.settles_at => None,
             _ => Some((&data.next.1, Generation::Next)),
         }
     }
 
     /// The peer has updated: we follow. `pn` is the first packet of the new generation.
-    // spec: CON-42, CON-43
-    pub(crate) fn on_peer_update(
-        &mut self,
-        now: Instant,
-        pn: u64,
-        pto: Duration,
-    ) -> Result<(), TransportError> {
-        let Some(data) = self.data.as_mut() else { return Ok(()) };
-        if data.previous.as_ref().is_some_and(|previous| now < previous.until) {
-            let reason = "keys were updated again before the last update had settled";
-            return Err(TransportError::new(CloseCode::KEY_UPDATE, reason));
+    // spec: CON-42
+    pub(crate) fn on_peer_update(&mut self, now: Instant, pn: u64, pto: Duration) {
+        if let Some(data) = self.data.as_mut() {
+            data.step(now, pn, pto);
         }
-        data.step(now, pn, pto);
-        Ok(())
+    }
+
+    /// A packet opened with the present keys: lower numbers alone may come under the old ones.
+    pub(crate) fn on_opened_current(&mut self, pn: u64) {
+        if let Some(previous) = self.data.as_mut().and_then(|data| data.previous.as_mut()) {
+            previous.below_pn = previous.below_pn.min(pn);
+        }
     }
 
     /// Updates the keys now if the last update is confirmed; answers whether it did.
     // spec: CON-44
-    pub(crate) fn update(&mut self, now: Instant, next_remote_pn: u64, pto: Duration) -> bool {
+    pub(crate) fn update(&mut self, now: Instant, pto: Duration) -> bool {
         let Some(data) = self.data.as_mut() else { return false };
         let settled = data.confirmed_at.is_some_and(|at| now >= at + pto * 3);
         if !settled {
             return false;
         }
-        data.step(now, next_remote_pn, pto);
+        // What the peer has under way, and sends until it hears of it, comes under the old keys.
+        data.step(now, u64::MAX, pto);
         true
     }
 
@@ -245,7 +253,7 @@ impl Data {
         let (local, remote) = core::mem::replace(&mut self.next, next);
         self.local = local;
         let old = core::mem::replace(&mut self.remote, remote);
-        self.previous = Some(Previous { remote: old, until: now + pto * 3, below_pn: pn });
+        self.previous = Some(Previous { remote: old, settles_at: now + pto, below_pn: pn });
         self.phase = !self.phase;
         self.sealed = 0;
         self.first_pn = None;

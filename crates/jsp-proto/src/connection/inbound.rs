@@ -237,7 +237,8 @@ impl Connection {
         if !window.accept(pn) {
             return Ok(());
         }
-        let Some((key, generation)) = self.keys.open_short(fields.key_phase, pn) else {
+        let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, pn)
+        else {
             return Ok(());
         };
         let header_len = pn_offset.saturating_add(fields.pn_len);
@@ -248,9 +249,13 @@ impl Connection {
         // spec: CON-40
         self.paths.active.numbers.window.commit(pn);
         self.lifecycle.on_received(now);
-        if generation == Generation::Next {
-            let pto = self.pto();
-            self.keys.on_peer_update(now, pn, pto)?;
+        match generation {
+            Generation::Previous => {}
+            Generation::Current => self.keys.on_opened_current(pn),
+            Generation::Next => {
+                let pto = self.pto();
+                self.keys.on_peer_update(now, pn, pto);
+            }
         }
         if is_newest {
             self.consider_route(now, arrival);

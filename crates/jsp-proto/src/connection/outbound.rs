@@ -476,9 +476,8 @@ impl Connection {
 
     /// Steps to the next keys, unless the last step has not settled yet.
     pub(super) fn update_keys(&mut self, now: Instant) -> bool {
-        let expected = self.paths.active.numbers.window.expected();
         let pto = self.pto();
-        self.keys.update(now, expected, pto)
+        self.keys.update(now, pto)
     }
 
     /// The peer is at fault, or we are: say so and close.
@@ -494,7 +493,7 @@ impl Connection {
 }
 
 /// Least room for a packet of the handshake beside its token: header, a little payload, tag.
-const HANDSHAKE_ROOM_MIN: usize = 96;
+pub(super) const HANDSHAKE_ROOM_MIN: usize = 96;
 
 /// Least room for a 1-RTT packet: longest header, a little payload, tag.
 const DATA_ROOM_MIN: usize =

@@ -3,6 +3,7 @@
 use jsp_wire::Instant;
 
 use super::Connection;
+use super::outbound::HANDSHAKE_ROOM_MIN;
 use crate::keys::SpaceId;
 use crate::permit;
 use crate::spaces;
@@ -45,7 +46,7 @@ impl Connection {
             let Some(numbers) = spaces::view(space, &self.early, path) else { continue };
             let at = numbers.recovery.poll_timeout(&path.rtt, delay, may_probe);
             soonest.offer(at.map(|(at, _)| at), Reason::Recovery);
-            if self.keys.has(space) {
+            if self.keys.has(space) && self.has_budget() {
                 soonest.offer(numbers.acks.poll_timeout(), Reason::Ack);
             }
         }
@@ -86,7 +87,12 @@ impl Connection {
             SpaceId::Data => self.exchange.is_complete(),
             SpaceId::Initial | SpaceId::Handshake => self.keys.has(space),
         };
-        ready && self.paths.active.budget.remaining() > 0
+        ready && self.has_budget()
+    }
+
+    /// Without room for a packet of the handshake, waking up is of no use: the client must write.
+    fn has_budget(&self) -> bool {
+        self.paths.active.budget.remaining() >= HANDSHAKE_ROOM_MIN
     }
 
     /// Acts on every deadline that has passed.
