@@ -32,7 +32,7 @@ impl Connection {
             Frame::Handshake(fragment) => self.on_fragment(now, opened.space, fragment),
             Frame::Close(close) => self.on_close_frame(now, close),
             Frame::Bytes(f) => self.streams.on_bytes(now, f, data(f.data)),
-            Frame::Message(f) => self.streams.on_message(now, f, data(f.data)),
+            Frame::Message(f) => self.streams.on_message(now, opened.pn, f, data(f.data)),
             Frame::Open { stream, open } => self.streams.on_open(now, *stream, open),
             Frame::Finish(f) => self.streams.on_finish(now, f),
             Frame::ResetStream(f) => self.streams.on_reset(now, f),
@@ -105,6 +105,9 @@ impl Connection {
 
     /// What an acknowledgement means for the path.
     fn apply_ack(&mut self, now: Instant, outcome: &AckOutcome, prior_in_flight: u64) {
+        // Congestion control hears of losses before it hears of arrivals: the acknowledgement that
+        // starts a recovery belongs to it already.
+        self.apply_loss(now, &outcome.lost, prior_in_flight);
         let in_flight = self.bytes_in_flight();
         let path = &mut self.paths.active;
         if outcome.spurious > 0 {
@@ -139,7 +142,6 @@ impl Connection {
             path.numbers.acks.set_rtt(rtt);
             self.streams.on_rtt(rtt);
         }
-        self.apply_loss(now, &outcome.lost, prior_in_flight);
     }
 
     /// What losses mean for the path.

@@ -284,25 +284,25 @@ pub struct StreamInfo {
 
 /// What the streams of a connection may take. Each value is clamped to what the protocol allows.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StreamLimits {
+pub(crate) struct StreamLimits {
     /// Credit of all the peer's streams together at the start, in bytes.
-    pub data_window: u64,
+    pub(crate) data_window: u64,
     /// What that credit may grow to, in bytes.
-    pub data_window_max: u64,
+    pub(crate) data_window_max: u64,
     /// Credit of each stream of the peer at the start, in bytes.
-    pub stream_window: u64,
+    pub(crate) stream_window: u64,
     /// What that credit may grow to, in bytes.
-    pub stream_window_max: u64,
+    pub(crate) stream_window_max: u64,
     /// Streams that the peer may have open at once; at most 2^20.
-    pub streams_max: u64,
+    pub(crate) streams_max: u64,
     /// Largest message that is accepted, in bytes; at least 65,536 and at most 2^30.
-    pub message_len_max: u64,
+    pub(crate) message_len_max: u64,
     /// Unread bytes that are kept of one unreliable stream; older messages are dropped first.
-    pub unreliable_buffer: u64,
+    pub(crate) unreliable_buffer: u64,
     /// Bytes that may wait in the send buffer of a stream that the peer opened.
-    pub send_buffer: usize,
+    pub(crate) send_buffer: usize,
     /// A random number, so that no peer can choose stream ids that collide in our table.
-    pub hash_key: u64,
+    pub(crate) hash_key: u64,
 }
 
 impl Default for StreamLimits {

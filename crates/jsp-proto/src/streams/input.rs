@@ -109,10 +109,11 @@ impl Streams {
         self.after_arrival(now, key)
     }
 
-    /// A message or a fragment of one; `data` holds the same bytes as the frame.
+    /// A message or a fragment of one in packet `pn`; `data` holds the same bytes as the frame.
     pub(crate) fn on_message(
         &mut self,
         now: Instant,
+        pn: u64,
         frame: &MessageFrame<'_>,
         data: Bytes,
     ) -> Result<(), TransportError> {
@@ -130,8 +131,8 @@ impl Streams {
         let RecvBody::Messages(messages) = &mut stream.recv.body else {
             return Err(WRONG_FRAMING);
         };
-        let number = frame.number.resolve(messages.expected())?;
-        messages.insert(number, frame, data, keep)?;
+        let Some(number) = messages.resolve(pn, frame.number)? else { return Ok(()) };
+        messages.insert(pn, number, frame, data, keep)?;
         if frame.fin {
             messages.set_end(number.saturating_add(1))?;
         }

@@ -34,6 +34,8 @@ mod send_bytes;
 mod send_messages;
 mod stream;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

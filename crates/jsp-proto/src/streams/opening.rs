@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use jsp_wire::stream::open_id;
-use jsp_wire::{Delivery, Framing, Full, Open, Writer, limits, tlv};
+use jsp_wire::{Full, Open, Writer, limits, tlv};
 
 use super::config::{self, FecPolicy, StreamConfig, StreamInfo};
 use crate::error::OpenError;
@@ -104,9 +104,4 @@ pub(super) fn info(open: &Open<'_>) -> StreamInfo {
         label: text(open_id::LABEL).unwrap_or_default(),
         content_type: text(open_id::CONTENT_TYPE),
     }
-}
-
-/// True when the sending half needs credit.
-pub(super) fn is_credited(framing: Framing, delivery: Delivery) -> bool {
-    framing == Framing::Bytes || delivery != Delivery::Unreliable
 }

@@ -48,8 +48,10 @@ impl Streams {
         if self.write_control(packet).is_err() {
             return;
         }
-        self.write_data(now, packet);
-        let _full = self.write_opens(packet);
+        // A packet that is full leaves openings to the data that will carry them.
+        if self.write_data(now, packet).is_ok() {
+            let _full = self.write_opens(packet);
+        }
         self.settle_line(now);
     }
 
@@ -120,10 +122,10 @@ impl Streams {
     }
 
     /// Data, by turns, until the packet is full or nobody has any.
-    fn write_data(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+    fn write_data(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
         let mut has_data = false;
         while packet.remaining() > 0 {
-            let Some((class, key)) = self.scheduler.head() else { return };
+            let Some((class, key)) = self.scheduler.head() else { return Ok(()) };
             if !self.is_in_line(class, key) {
                 self.scheduler.pop(class);
                 continue;
@@ -133,10 +135,11 @@ impl Streams {
                     has_data = true;
                     self.after_turn(now, class, key, bytes);
                 }
-                Turn::NoRoom => return,
+                Turn::NoRoom => return Err(NoRoom),
                 Turn::Over(why) => self.leave_line(now, class, key, why),
             }
         }
+        Err(NoRoom)
     }
 
     /// True when the head of a class is what it was when it joined; otherwise the place is stale.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use jsp_wire::frame::{Attributes, MessageFrame, Skip};
+use jsp_wire::frame::{Attributes, MessageFrame, MessageNumber, Skip};
 use jsp_wire::{CloseCode, Delivery};
 
 use crate::error::TransportError;
@@ -18,6 +18,9 @@ const COMPLETE: u32 = 1 << 31;
 
 /// Numbers below the highest that an unreliable stream still takes, in messages.
 const UNRELIABLE_REACH: u64 = 1024;
+
+/// Packets that are remembered to place short numbers in packets that come late.
+const MARKS_MAX: usize = 16;
 
 /// Unreliable messages that may be incomplete at once.
 const UNRELIABLE_PARTIAL_MAX: usize = 64;
@@ -132,6 +135,8 @@ pub(super) struct RecvMessages {
     seen: VecDeque<u32>,
     /// One more than the highest number seen.
     expected: u64,
+    /// Of unreliable streams: packet numbers that raised `expected`, and what they raised it to.
+    marks: VecDeque<(u64, u64)>,
     /// Incomplete messages by number.
     partial: VecDeque<Partial>,
     /// Pieces of all of them that wait for what stands in front of them.
@@ -160,6 +165,7 @@ impl RecvMessages {
             base: 0,
             seen: VecDeque::new(),
             expected: 0,
+            marks: VecDeque::new(),
             partial: VecDeque::new(),
             pieces: 0,
             held: VecDeque::new(),
@@ -218,6 +224,48 @@ impl RecvMessages {
         (self.seen.len() as u64, (self.pieces + self.partial.len()) as u64)
     }
 
+    /// The number of a message in packet `pn`; `None` when it came too late to tell.
+    ///
+    /// Messages whose short number is used are sent once and in order, so the highest number in the
+    /// packets before `pn` tells which of the possible numbers it is, however late it comes.
+    // spec: STR-12
+    pub(super) fn resolve(
+        &self,
+        pn: u64,
+        number: MessageNumber,
+    ) -> Result<Option<u64>, TransportError> {
+        if let MessageNumber::Full(number) = number {
+            return Ok(Some(number));
+        }
+        if self.is_credited() {
+            return Err(TransportError::new(
+                CloseCode::PROTOCOL_VIOLATION,
+                "a short message number on a stream that sends again",
+            ));
+        }
+        let before = self.marks.iter().rev().find(|mark| mark.0 < pn).map(|mark| mark.1);
+        match before {
+            Some(expected) => Ok(Some(number.resolve(expected)?)),
+            None if self.marks.len() < MARKS_MAX => Ok(Some(number.resolve(0)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Notes the number of a message in packet `pn`.
+    fn note_number(&mut self, pn: u64, number: u64) {
+        if number < self.expected {
+            return;
+        }
+        self.expected = number.saturating_add(1);
+        if self.is_credited() || self.marks.back().is_some_and(|mark| mark.0 > pn) {
+            return;
+        }
+        if self.marks.len() >= MARKS_MAX {
+            self.marks.pop_front();
+        }
+        self.marks.push_back((pn, self.expected));
+    }
+
     /// Sets how many messages there are.
     // spec: STR-14
     pub(super) fn set_end(&mut self, end: u64) -> Result<(), TransportError> {
@@ -241,6 +289,7 @@ impl RecvMessages {
     /// Takes a message or a fragment; `keep` says whether somebody will read it.
     pub(super) fn insert(
         &mut self,
+        pn: u64,
         number: u64,
         frame: &MessageFrame<'_>,
         data: Bytes,
@@ -252,7 +301,7 @@ impl RecvMessages {
                 "a message came after the end of its stream",
             ));
         }
-        self.expected = self.expected.max(number.saturating_add(1));
+        self.note_number(pn, number);
         if number < self.base {
             return Ok(Taken::default());
         }

@@ -394,7 +394,7 @@ impl SendMessages {
         let whole = piece.offset == 0 && piece.len == record.len;
         let mut len = wanted;
         if !whole || head + wanted > room {
-            let fits_elsewhere = whole && head + wanted + 2 <= packing.capacity;
+            let fits_elsewhere = whole && head + wanted <= packing.capacity;
             if packing.has_data && fits_elsewhere && !self.shape_fits(&frame, packing, wanted, room)
             {
                 return None;
@@ -482,12 +482,13 @@ impl SendMessages {
         Some(Packed { len, fin: frame.fin, shape: Some(shape) })
     }
 
-    /// True when the low 8 bits tell the receiver which number it is.
+    /// True when the low 8 bits tell the receiver which number it is. Only what is never sent again
+    /// may use them: a packet that comes late is then placed by the packets around it.
     // spec: STR-12
     fn in_reach(&self, number: u64) -> bool {
         let ahead = (number + 1).saturating_sub(self.acked_next);
         let behind = self.sent_next.saturating_sub(number + 1);
-        ahead <= limits::MESSAGE_NUMBER_LOW8_REACH && behind < limits::MESSAGE_NUMBER_LOW8_REACH
+        !self.is_credited() && behind == 0 && ahead <= limits::MESSAGE_NUMBER_LOW8_REACH
     }
 
     /// Notes that the first `len` bytes of `piece` went out.
