@@ -243,10 +243,17 @@ mod tests {
         inbox
     }
 
+    /// A socket of the loopback interface that has been told that it may send.
+    async fn loopback() -> UdpLink {
+        let link = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        poll_fn(|cx| link.poll_writable(cx)).await.unwrap();
+        link
+    }
+
     #[tokio::test]
     async fn a_batch_arrives_as_its_datagrams() {
-        let a = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let b = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let a = loopback().await;
+        let b = loopback().await;
         let contents: Vec<u8> = (0..3500u32).map(|i| (i / 1200) as u8).collect();
         let route = Route::udp(b.local_addr().unwrap());
         let ecn = Some(Ecn::Ect0);
@@ -265,8 +272,9 @@ mod tests {
         if !any.dual {
             return;
         }
+        poll_fn(|cx| any.poll_writable(cx)).await.unwrap();
         let port = any.local_addr().unwrap().port();
-        let b = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let b = loopback().await;
         let b_addr = b.local_addr().unwrap();
         let hello =
             Transmit { route: Route::udp(b_addr), ecn: None, contents: b"hello", segment_len: 5 };
@@ -282,8 +290,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_receive_call_leaves_nothing_behind() {
-        let a = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let b = UdpLink::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let a = loopback().await;
+        let b = loopback().await;
         let route = Route::udp(b.local_addr().unwrap());
         for round in 0..3 {
             for i in 0..SLOTS * 2 + round {

@@ -68,6 +68,9 @@ impl Core {
                 self.close_if_delivered(key, now);
             }
             Event::SendStopped { stream, code } => {
+                // It may come before the application has accepted the stream.
+                let stopped = || StreamState { end: SendEnd::Stopped(code), ..Default::default() };
+                state.streams.entry(stream).or_insert_with(stopped);
                 state.end_sending(stream, SendEnd::Stopped(code), wakes);
                 self.close_if_delivered(key, now);
             }

@@ -155,7 +155,9 @@ impl ConnectionState {
             stream.ended.wake(wakes);
             stream.writable.wake(wakes);
         }
-        self.forget_unheld(id);
+        if was_finishing {
+            self.forget_unheld(id);
+        }
     }
 
     /// Drops the state of a stream that nobody holds and nothing is expected of.

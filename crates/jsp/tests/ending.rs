@@ -1,0 +1,190 @@
+//! How streams, connections and endpoints end.
+
+mod peers;
+
+use std::time::Duration;
+
+use jsp::emulate::BadLink;
+use jsp::{ConnectionError, MessageFate, RecvError, SendError, StreamConfig};
+use peers::{emulated, far, loopback};
+
+#[tokio::test]
+async fn the_peer_sees_code_and_reason() {
+    let peers = loopback().await;
+    let stream = peers.at_client.open(StreamConfig::chat()).await.unwrap();
+    stream.send("x").await.unwrap();
+    let at_server = peers.at_server.accept().await.unwrap();
+    at_server.recv().await.unwrap();
+    peers.at_server.close(42, b"enough");
+    let told = ConnectionError::ClosedByPeer { code: 42, reason: "enough".into() };
+    assert_eq!(peers.at_client.closed().await, told);
+    assert_eq!(stream.recv().await, Err(RecvError::ConnectionLost(told.clone())));
+    assert_eq!(stream.send("y").await, Err(SendError::ConnectionLost(told.clone())));
+    assert_eq!(peers.at_client.accept().await.map(|_| ()), Err(told.clone()));
+    assert_eq!(peers.at_client.open(StreamConfig::chat()).await.map(|_| ()), Err(told.into()));
+    assert_eq!(peers.at_server.error(), Some(ConnectionError::ClosedLocally { code: 42 }));
+}
+
+#[tokio::test]
+async fn codes_of_reset_and_stop_arrive() {
+    let peers = loopback().await;
+    let near = peers.at_client.open(StreamConfig::chat()).await.unwrap();
+    near.send("x").await.unwrap();
+    let far = peers.at_server.accept().await.unwrap();
+    far.recv().await.unwrap();
+    near.reset(7);
+    assert_eq!(far.recv().await, Err(RecvError::Reset(7)));
+    near.stop(9);
+    let (send, _recv) = far.split();
+    assert_eq!(send.closed().await, Err(SendError::Stopped(9)));
+    assert_eq!(send.send("y").await, Err(SendError::Stopped(9)));
+}
+
+#[tokio::test]
+async fn dropping_the_halves_finishes_and_stops() {
+    let peers = loopback().await;
+    let near = peers.at_client.open(StreamConfig::chat()).await.unwrap();
+    near.send("last words").await.unwrap();
+    drop(near);
+    let (send, recv) = peers.at_server.accept().await.unwrap().split();
+    assert_eq!(recv.recv().await.unwrap().unwrap().text(), Some("last words"));
+    assert_eq!(recv.recv().await.unwrap(), None);
+    assert_eq!(send.closed().await, Err(SendError::Stopped(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_vanishes_is_noticed() {
+    let (peers, control) = emulated(far()).await;
+    let stream = peers.at_client.open(StreamConfig::chat()).await.unwrap();
+    stream.send("x").await.unwrap();
+    peers.at_server.accept().await.unwrap().recv().await.unwrap();
+    control.cut();
+    let fate = stream.send_tracked("into the void").await.unwrap();
+    let started = tokio::time::Instant::now();
+    assert_eq!(stream.recv().await, Err(RecvError::ConnectionLost(ConnectionError::TimedOut)));
+    let took = started.elapsed();
+    assert!(took > Duration::from_secs(25) && took < Duration::from_secs(60), "{took:?}");
+    assert_eq!(fate.await, MessageFate::Abandoned);
+    assert_eq!(peers.at_server.closed().await, ConnectionError::TimedOut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_cut_loses_nothing() {
+    let (peers, control) = emulated(far()).await;
+    let stream = peers.at_client.open(StreamConfig::chat()).await.unwrap();
+    stream.send("before").await.unwrap();
+    let at_server = peers.at_server.accept().await.unwrap();
+    assert_eq!(at_server.recv().await.unwrap().unwrap().text(), Some("before"));
+    control.cut();
+    stream.send("during").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    control.restore();
+    assert_eq!(at_server.recv().await.unwrap().unwrap().text(), Some("during"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_delivers_everything_over_a_bad_link() {
+    let bad = BadLink { loss: 0.1, rate: Some(10_000_000), queue: 64 << 10, seed: 5, ..far() };
+    let (peers, _control) = emulated(bad).await;
+    let messages = peers.at_client.open(StreamConfig::messages()).await.unwrap();
+    let bytes = peers.at_client.open(StreamConfig::bytes()).await.unwrap();
+    for nth in 0..200 {
+        messages.send(format!("{nth}")).await.unwrap();
+    }
+    bytes.write_all(vec![3; 300_000]).await.unwrap();
+    peers.at_client.signal("going").await.unwrap();
+    let at_server = peers.at_server.clone();
+    let reader = tokio::spawn(async move {
+        assert_eq!(at_server.recv_signal().await.unwrap().text(), Some("going"));
+        let (mut count, mut len) = (0, 0);
+        for _ in 0..2 {
+            let stream = at_server.accept().await.unwrap();
+            if stream.info().profile.framing == jsp::Framing::Bytes {
+                len = stream.read_to_end(usize::MAX).await.unwrap().len();
+            } else {
+                while stream.recv().await.unwrap().is_some() {
+                    count += 1;
+                }
+            }
+        }
+        (count, len)
+    });
+    peers.client.shutdown().await;
+    assert_eq!(peers.at_client.error(), Some(ConnectionError::ClosedLocally { code: 0 }));
+    assert_eq!(reader.await.unwrap(), (200, 300_000));
+    assert!(peers.at_server.closed().await.is_orderly());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_handle_still_delivers_what_was_finished() {
+    let (peers, _control) = emulated(far()).await;
+    let stream = peers.at_client.open(StreamConfig::bytes()).await.unwrap();
+    stream.write_all(vec![1; 200_000]).await.unwrap();
+    drop((stream, peers.at_client, peers.client));
+    let at_server = peers.at_server.accept().await.unwrap();
+    assert_eq!(at_server.read_to_end(usize::MAX).await.unwrap().len(), 200_000);
+    let closed = peers.at_server.closed().await;
+    assert_eq!(closed, ConnectionError::ClosedByPeer { code: 0, reason: String::new() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_can_be_read_long_after_the_end() {
+    let (peers, _control) = emulated(BadLink::default()).await;
+    let stream = peers.at_client.open(StreamConfig::messages()).await.unwrap();
+    stream.send("kept").await.unwrap();
+    let other = peers.at_client.open(StreamConfig::bytes()).await.unwrap();
+    other.write_all(b"also kept").await.unwrap();
+    peers.at_client.signal("and this").await.unwrap();
+    peers.at_client.shutdown().await;
+    assert!(peers.at_server.closed().await.is_orderly());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let first = peers.at_server.accept().await.unwrap();
+    assert_eq!(first.recv().await.unwrap().unwrap().text(), Some("kept"));
+    assert_eq!(first.recv().await.unwrap(), None);
+    let second = peers.at_server.accept().await.unwrap();
+    assert_eq!(second.read_to_end(100).await.unwrap(), b"also kept");
+    assert_eq!(peers.at_server.recv_signal().await.unwrap().text(), Some("and this"));
+    assert!(peers.at_server.accept().await.is_err());
+    assert!(peers.at_server.recv_signal().await.is_err());
+}
+
+#[tokio::test]
+async fn a_closed_endpoint_accepts_and_connects_no_more() {
+    let peers = loopback().await;
+    peers.server.close(3, b"maintenance");
+    assert!(peers.server.accept().await.is_none());
+    let told = ConnectionError::ClosedByPeer { code: 3, reason: "maintenance".into() };
+    assert_eq!(peers.at_client.closed().await, told);
+    let addr = peers.server.local_addr().unwrap();
+    let refused = peers.server.connect(addr, jsp::Trust::Insecure).await;
+    assert!(matches!(refused, Err(jsp::ConnectError::EndpointClosed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadlines_decide_fates() {
+    let bad = BadLink { rate: Some(100_000), queue: 1 << 20, ..far() };
+    let (peers, _control) = emulated(bad).await;
+    let config = StreamConfig {
+        delivery: jsp::Delivery::Partial {
+            retransmits: None,
+            lifetime: Some(Duration::from_millis(300)),
+        },
+        ordered: false,
+        send_buffer: 4 << 20,
+        ..StreamConfig::messages()
+    };
+    let stream = peers.at_client.open(config).await.unwrap();
+    let mut fates = Vec::new();
+    for _ in 0..100 {
+        fates.push(stream.send_tracked(vec![0; 1000]).await.unwrap());
+    }
+    let (mut arrived, mut expired) = (0, 0);
+    for fate in fates {
+        match fate.await {
+            MessageFate::Acknowledged => arrived += 1,
+            MessageFate::Expired => expired += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(arrived > 0 && expired > 0, "{arrived} arrived, {expired} expired");
+}
