@@ -62,7 +62,7 @@ pub(crate) enum StreamPart {
     /// A credit of this size.
     MaxData { limit: u64 },
     /// A skip up to this floor.
-    Skip { floor: u64, abandoned: u64 },
+    Skip { floor: u64, credit_below: u64 },
     /// What the application has consumed.
     Consumed { floor: u64 },
     /// A note that credit is missing; informative.

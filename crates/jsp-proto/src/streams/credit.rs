@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
-use jsp_wire::Instant;
+use jsp_wire::{CloseCode, Instant};
+
+use crate::error::TransportError;
 
 /// What a message costs in credit beside its bytes. It pays for the records that a receiver keeps,
 /// so that a flood of empty messages is bounded by credit too.
@@ -176,5 +178,33 @@ impl Window {
 
     fn limit(&self, consumed: u64, extra: u64) -> u64 {
         consumed.saturating_add(self.size).saturating_add(extra).min(jsp_wire::varint::MAX)
+    }
+}
+
+/// What the records of messages may take together, over all streams of a connection.
+#[derive(Debug)]
+pub(super) struct Overhead {
+    /// Numbers above the lowest open one of their streams.
+    pub(super) numbers: u64,
+    /// Pieces that arrived before what stands in front of them.
+    pub(super) pieces: u64,
+}
+
+/// Numbers that all streams of a connection may keep: a second of a million messages per second.
+const NUMBERS_MAX: u64 = 1 << 20;
+
+/// Out-of-order pieces that all streams of a connection may keep.
+const PIECES_MAX: u64 = 1 << 16;
+
+impl Overhead {
+    // spec: STR-17
+    pub(super) fn check(&self) -> Result<(), TransportError> {
+        if self.numbers > NUMBERS_MAX || self.pieces > PIECES_MAX {
+            return Err(TransportError::new(
+                CloseCode::EXCESSIVE_LOAD,
+                "too many pieces arrived out of order",
+            ));
+        }
+        Ok(())
     }
 }

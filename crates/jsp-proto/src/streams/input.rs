@@ -4,9 +4,10 @@ use bytes::Bytes;
 use jsp_wire::frame::{BytesFrame, MessageFrame, ResetStream, Skip, StreamLimit};
 use jsp_wire::{CloseCode, Framing, Instant, Open, StreamId};
 
+use super::credit::Overhead;
 use super::rate::RateCap;
 use super::recv_bytes::RecvBytes;
-use super::recv_messages::{Overhead, RecvMessages};
+use super::recv_messages::RecvMessages;
 use super::stream::{Accounted, RecvBody, RecvPhase, ResetCause, SendPhase, Stream, owed};
 use super::table::{Key, Standing};
 use super::{StreamEvent, Streams, opening};

@@ -7,8 +7,8 @@
 //! | `fate` | what became of them |
 //! | `input` | frames of the peer |
 //! | `table`, `stream` | which streams exist; one stream |
-//! | `send_bytes`, `send_messages`, `record` | sending halves |
-//! | `recv_bytes`, `recv_messages`, `gaps` | receiving halves |
+//! | `send_bytes`, `send_messages`, `record`, `pack` | sending halves |
+//! | `recv_bytes`, `recv_messages`, `assembly`, `gaps` | receiving halves |
 //! | `scheduler`, `rate` | whose bytes next |
 //! | `credit` | flow control |
 //! | `opening`, `config`, `event` | what is said and heard about streams |
@@ -16,6 +16,7 @@
 //! The normative text is `docs/spec/03-streams.md`; code cites its sentences as `spec: STR-n`.
 
 mod application;
+mod assembly;
 pub(crate) mod config;
 mod credit;
 mod event;
@@ -24,6 +25,7 @@ mod gaps;
 mod input;
 mod opening;
 mod output;
+mod pack;
 mod ranges;
 mod rate;
 mod record;

@@ -344,9 +344,9 @@ fn owed_frame(stream: &mut Stream, what: u8) -> Option<(Frame<'static>, StreamPa
         },
         owed::SKIP => match &stream.send.body {
             SendBody::Messages(messages) if messages.wants_skip() => {
-                let (floor, abandoned) = messages.skip();
-                let frame = Skip { stream: id, floor, abandoned };
-                Some((Frame::Skip(frame), StreamPart::Skip { floor, abandoned }))
+                let (floor, credit_below) = messages.skip();
+                let frame = Skip { stream: id, floor, credit_below };
+                Some((Frame::Skip(frame), StreamPart::Skip { floor, credit_below }))
             }
             _ => None,
         },

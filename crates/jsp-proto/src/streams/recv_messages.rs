@@ -3,15 +3,16 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use jsp_wire::frame::{Attributes, MessageFrame, MessageNumber, Skip};
 use jsp_wire::{CloseCode, Delivery};
 
 use crate::error::TransportError;
 
+use super::assembly::Partial;
 use super::config::Received;
 use super::credit::{MESSAGE_COST, NUMBER_REACH};
-use super::gaps::{COPY_BELOW, Gaps};
+use super::gaps::COPY_BELOW;
 
 /// Marks a number whose message is complete; the other bits hold its cost.
 const COMPLETE: u32 = 1 << 31;
@@ -27,95 +28,6 @@ const UNRELIABLE_PARTIAL_MAX: usize = 64;
 
 /// Beyond this many unread messages, small ones are copied, so that they pin no datagrams.
 const UNREAD_SHARED_MAX: usize = 16;
-
-/// First allocation for a message of several pieces, in bytes.
-const ASSEMBLY_START: usize = 16 << 10;
-
-/// What the records of messages may take together, over all streams of a connection.
-#[derive(Debug)]
-pub(super) struct Overhead {
-    /// Numbers above the lowest open one of their streams.
-    pub(super) numbers: u64,
-    /// Pieces that arrived before what stands in front of them.
-    pub(super) pieces: u64,
-}
-
-/// Numbers that all streams of a connection may keep: a second of a million messages per second.
-const NUMBERS_MAX: u64 = 1 << 20;
-
-/// Out-of-order pieces that all streams of a connection may keep.
-const PIECES_MAX: u64 = 1 << 16;
-
-impl Overhead {
-    // spec: STR-17
-    pub(super) fn check(&self) -> Result<(), TransportError> {
-        if self.numbers > NUMBERS_MAX || self.pieces > PIECES_MAX {
-            return Err(TransportError::new(
-                CloseCode::EXCESSIVE_LOAD,
-                "too many pieces arrived out of order",
-            ));
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct Partial {
-    number: u64,
-    total: u64,
-    attributes: Attributes,
-    /// The contiguous start.
-    start: BytesMut,
-    gaps: Gaps,
-}
-
-impl Partial {
-    /// Takes a fragment; how many of its bytes were new.
-    fn insert(&mut self, offset: u64, data: Bytes) -> u64 {
-        let base = self.start.len() as u64;
-        let end = offset.saturating_add(data.len() as u64);
-        if end <= base {
-            return 0;
-        }
-        if offset > base {
-            return self.gaps.insert(offset, data);
-        }
-        let known = usize::try_from(base - offset).unwrap_or(usize::MAX);
-        // What the gaps hold already is not new.
-        let mut new = 0;
-        let mut rest = data.slice(known.min(data.len())..);
-        if self.gaps.is_empty() {
-            new = rest.len() as u64;
-            self.append(&rest);
-            return new;
-        }
-        let at = base;
-        new += self.gaps.insert(at, std::mem::take(&mut rest));
-        while let Some(piece) = self.gaps.pop_at(self.start.len() as u64) {
-            self.append(&piece);
-        }
-        new
-    }
-
-    fn append(&mut self, data: &[u8]) {
-        let missing = self.start.capacity() - self.start.len();
-        if missing < data.len() {
-            let total = usize::try_from(self.total).unwrap_or(usize::MAX);
-            let left = total.saturating_sub(self.start.len());
-            let grown = self.start.len().max(ASSEMBLY_START).max(data.len());
-            self.start.reserve(grown.min(left).max(data.len()));
-        }
-        self.start.extend_from_slice(data);
-    }
-
-    fn is_complete(&self) -> bool {
-        self.start.len() as u64 == self.total
-    }
-
-    fn held(&self) -> u64 {
-        self.start.len() as u64
-    }
-}
 
 /// What a frame did.
 #[derive(Clone, Copy, Default, Debug)]
@@ -383,11 +295,9 @@ impl RecvMessages {
             if data.len() as u64 == total {
                 return Ok((total, Some((data, frame.attributes))));
             }
-            let (start, gaps) = (BytesMut::new(), Gaps::default());
-            let attributes = frame.attributes;
-            let mut partial = Partial { number, total, attributes, start, gaps };
+            let mut partial = Partial::new(number, total, frame.attributes);
             let new = partial.insert(offset, data);
-            self.pieces += partial.gaps.len();
+            self.pieces += partial.pieces();
             self.partial.insert(at, partial);
             return Ok((new, None));
         };
@@ -398,13 +308,16 @@ impl RecvMessages {
                 "the size of a message changed between its fragments",
             ));
         }
-        let before = partial.gaps.len();
+        let before = partial.pieces();
         let new = partial.insert(offset, data);
-        self.pieces = (self.pieces + partial.gaps.len()).saturating_sub(before);
+        self.pieces = (self.pieces + partial.pieces()).saturating_sub(before);
         if !partial.is_complete() {
             return Ok((new, None));
         }
-        let whole = self.partial.remove(at).map(|done| (done.start.freeze(), done.attributes));
+        let whole = self.partial.remove(at).map(|done| {
+            let attributes = done.attributes;
+            (done.into_payload(), attributes)
+        });
         Ok((new, whole))
     }
 
@@ -511,7 +424,7 @@ impl RecvMessages {
 
     fn pop_partial(&mut self) -> Option<Partial> {
         let partial = self.partial.pop_front()?;
-        self.pieces = self.pieces.saturating_sub(partial.gaps.len());
+        self.pieces = self.pieces.saturating_sub(partial.pieces());
         Some(partial)
     }
 
@@ -552,7 +465,7 @@ impl RecvMessages {
         for slot in self.seen.iter().take(count) {
             below = below.saturating_add(u64::from(slot & !COMPLETE));
         }
-        let forgiven = skip.abandoned.checked_sub(below).ok_or(LIE)?;
+        let forgiven = skip.credit_below.checked_sub(below).ok_or(LIE)?;
         if forgiven < self.forgiven {
             return Err(LIE);
         }
@@ -606,12 +519,5 @@ impl RecvMessages {
         self.forgiven = 0;
         self.received = position;
         self.consumed = position;
-    }
-}
-
-impl Partial {
-    /// Bytes that have arrived.
-    fn size(&self) -> u64 {
-        self.held().saturating_add(self.gaps.bytes())
     }
 }

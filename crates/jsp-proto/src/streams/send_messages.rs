@@ -5,20 +5,17 @@ use std::collections::{HashMap, VecDeque};
 
 use core::time::Duration;
 
-use jsp_wire::frame::{Fragment, MessageFrame, MessageNumber};
-use jsp_wire::{Delivery, Full, Instant, Shape, StreamId, Writer, limits, varint};
+use jsp_wire::{Delivery, Instant, StreamId, Writer, limits};
 
 use super::config::{Message, MessageFate};
 use super::credit::{MESSAGE_COST, NUMBER_REACH, START_MIN, SendCredit};
 use super::event::{Events, StreamEvent};
+use super::pack::{Content, pack};
 use super::record::Record;
 use super::send_bytes::{Packed, Packing};
 
 /// A real-time message without a lifetime is due this long after it was queued.
 const DUE_WITHOUT_LIFETIME: Duration = Duration::from_millis(100);
-
-/// Shortest data that makes a shape of a message long enough to be sampled for header protection.
-const SHAPE_DATA_MIN: usize = 1;
 
 #[derive(Clone, Copy, Debug)]
 struct Lost {
@@ -365,8 +362,7 @@ impl SendMessages {
         }
     }
 
-    /// Writes `piece`, or its start, or nothing when the room is not worth a frame.
-    // spec: STR-11, STR-12, STR-13
+    /// Writes `piece`, or its start; nothing when the room is not worth a frame.
     pub(super) fn write(
         &self,
         piece: MessagePiece,
@@ -375,111 +371,17 @@ impl SendMessages {
         writer: &mut Writer<'_>,
     ) -> Option<Packed> {
         let record = self.record(piece.number)?;
-        let room = writer.remaining();
-        let ends = |len: usize| piece.offset as usize + len == record.len as usize;
-        let last = finishing && piece.number + 1 == self.count();
-        let fins = last && self.may_finish();
-        let mut frame = MessageFrame {
-            stream: packing.stream,
-            open: packing.open,
-            number: MessageNumber::Full(piece.number),
-            fragment: None,
+        let start = piece.offset as usize;
+        let content = Content {
+            number: piece.number,
+            offset: piece.offset,
+            total: record.len,
             attributes: record.attributes,
-            fin: fins,
-            data: &[],
-            to_end: true,
+            data: record.payload.get(start..start + piece.len as usize)?,
+            fins: finishing && piece.number + 1 == self.count() && self.may_finish(),
+            in_reach: self.in_reach(piece.number),
         };
-        let wanted = piece.len as usize;
-        let head = head_len(&frame);
-        let whole = piece.offset == 0 && piece.len == record.len;
-        let mut len = wanted;
-        if !whole || head + wanted > room {
-            let fits_elsewhere = whole && head + wanted <= packing.capacity;
-            if packing.has_data && fits_elsewhere && !self.shape_fits(&frame, packing, wanted, room)
-            {
-                return None;
-            }
-            let fragment = Fragment { offset: piece.offset.into(), total: record.len.into() };
-            if !self.shape_fits(&frame, packing, wanted, room) || !whole {
-                frame.fragment = Some(fragment);
-                len = wanted.min(room.checked_sub(head_len(&frame))?);
-                if len == 0 || (len < wanted && len < super::FRAGMENT_MIN && packing.has_data) {
-                    return None;
-                }
-            }
-        }
-        frame.fin = fins && ends(len);
-        let payload = record.payload.get(piece.offset as usize..)?;
-        if let Some(packed) = self.write_shape(&frame, packing, piece, payload, writer) {
-            return Some(packed);
-        }
-        let mut padding = 0;
-        if head_len(&frame) + len < room {
-            let over = head_len(&frame) + varint::len(len as u64) + len;
-            frame.to_end = over > room && frame.fragment.is_none();
-            if frame.to_end {
-                // The length does not fit: the frame ends the packet, with padding before it.
-                padding = room - head_len(&frame) - len;
-            } else if over > room {
-                len -= over - room;
-                frame.fin = fins && ends(len);
-            }
-        }
-        let data = payload.get(..len)?;
-        let written = writer.whole(|writer| {
-            writer.reserve(padding)?.fill(0);
-            frame.write_head(writer, len)?;
-            writer.bytes(data)?;
-            Ok::<(), Full>(())
-        });
-        written.ok()?;
-        Some(Packed { len, fin: frame.fin, shape: None })
-    }
-
-    /// True when the whole message fits as a shape though not as a frame.
-    fn shape_fits(
-        &self,
-        frame: &MessageFrame<'_>,
-        packing: &Packing<'_>,
-        wanted: usize,
-        room: usize,
-    ) -> bool {
-        let MessageNumber::Full(number) = frame.number else { return false };
-        packing.may_shape
-            && frame.shape(self.in_reach(number)).is_some()
-            && shape_head_len(frame) + wanted <= room
-    }
-
-    fn write_shape(
-        &self,
-        frame: &MessageFrame<'_>,
-        packing: &Packing<'_>,
-        piece: MessagePiece,
-        payload: &[u8],
-        writer: &mut Writer<'_>,
-    ) -> Option<Packed> {
-        if !packing.may_shape {
-            return None;
-        }
-        let shape = frame.shape(self.in_reach(piece.number))?;
-        let head = shape_head_len(frame);
-        let room = writer.remaining().checked_sub(head)?;
-        let wanted = piece.len as usize;
-        let fills = wanted + super::FRAGMENT_MIN > room;
-        if !(fills || packing.alone) || wanted < SHAPE_DATA_MIN {
-            return None;
-        }
-        if wanted > room && shape != Shape::Fragment {
-            return None;
-        }
-        let len = wanted.min(room);
-        let data = payload.get(..len)?;
-        let written = writer.whole(|writer| {
-            frame.write_shape_head(writer)?;
-            writer.bytes(data)
-        });
-        written.ok()?;
-        Some(Packed { len, fin: frame.fin, shape: Some(shape) })
+        pack(&content, packing, writer)
     }
 
     /// True when the low 8 bits tell the receiver which number it is. Only what is never sent again
@@ -688,31 +590,4 @@ impl SendMessages {
         self.expiry = Instant::FAR_FUTURE;
         self.skip_needed = 0;
     }
-}
-
-/// Bytes of a frame beside its data and the length of that.
-fn head_len(frame: &MessageFrame<'_>) -> usize {
-    let number = match frame.number {
-        MessageNumber::Full(number) => varint::len(number),
-        MessageNumber::Low8(_) => 1,
-    };
-    let fragment =
-        frame.fragment.map_or(0, |part| varint::len(part.offset) + varint::len(part.total));
-    1 + varint::len(frame.stream.0)
-        + frame.open.map_or(0, |open| open.len())
-        + number
-        + fragment
-        + frame.attributes.len()
-}
-
-/// Bytes of a shape beside its data.
-fn shape_head_len(frame: &MessageFrame<'_>) -> usize {
-    let number = match (frame.open, frame.number, frame.fragment) {
-        (Some(open), ..) => open.len(),
-        (None, MessageNumber::Full(number), Some(part)) => {
-            varint::len(number) + varint::len(part.offset) + varint::len(part.total)
-        }
-        (None, ..) => 1,
-    };
-    varint::len(frame.stream.0) + number
 }

@@ -114,21 +114,22 @@ pub struct Skip {
     pub stream: StreamId,
     /// The lowest message number that may still come.
     pub floor: u64,
-    /// Credited bytes that the sender has abandoned on this stream since its start.
-    pub abandoned: u64,
+    /// Credit that all messages below `floor` together have used. From it the receiver knows how
+    /// much of the credit will never arrive.
+    pub credit_below: u64,
 }
 
 impl Skip {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let stream = StreamId(reader.varint()?);
-        Ok(Self { stream, floor: reader.varint()?, abandoned: reader.varint()? })
+        Ok(Self { stream, floor: reader.varint()?, credit_below: reader.varint()? })
     }
 
     pub(super) fn write(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
         writer.varint(kind::SKIP)?;
         writer.varint(self.stream.0)?;
         writer.varint(self.floor)?;
-        writer.varint(self.abandoned)
+        writer.varint(self.credit_below)
     }
 }
 
