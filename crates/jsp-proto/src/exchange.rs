@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use jsp_crypto::{Fingerprint, Handshake, Role, Security};
 use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer};
 
+use crate::batch::Ecn;
 use crate::config::TransportConfig;
 use crate::error::TransportError;
 use crate::event::CloseReason;
@@ -32,13 +33,23 @@ pub(crate) struct Exchange {
     /// Unix time at `Instant::ZERO`, in seconds.
     unix_seconds_at_zero: u64,
     /// 1-RTT packets that came before the handshake was complete.
-    early: VecDeque<(Route, BytesMut)>,
+    early: VecDeque<Early>,
     /// Why the last candidate for the server was refused.
     rejection: Option<CloseReason>,
 }
 
+/// A 1-RTT packet that came before the handshake was complete.
+pub(crate) struct Early {
+    pub(crate) route: Route,
+    pub(crate) ecn: Option<Ecn>,
+    pub(crate) packet: BytesMut,
+}
+
 /// 1-RTT packets kept while the handshake is not complete: a first flight's worth.
 const EARLY_PACKETS_MAX: usize = 10;
+
+/// Bytes of them all: they are not authentic yet, and half-open connections must stay cheap.
+const EARLY_BYTES_MAX: usize = 16 * 1024;
 
 /// Ids that were used before the peer could be believed; its parameters must repeat them.
 #[derive(Clone, Copy)]
@@ -76,22 +87,29 @@ impl Exchange {
         self.unix_seconds_at_zero.saturating_add(now.as_nanos() / 1_000_000_000)
     }
 
-    /// Keeps a packet that cannot be read yet; the oldest give way.
-    pub(crate) fn keep_early(&mut self, packet: BytesMut, route: Route) {
-        if self.early.len() >= EARLY_PACKETS_MAX {
-            self.early.pop_front();
+    /// Keeps a packet that cannot be read yet; those that find no room will be sent again.
+    // spec: CON-19
+    pub(crate) fn keep_early(&mut self, early: Early) {
+        let bytes: usize = self.early.iter().map(|early| early.packet.len()).sum();
+        let fits = bytes.saturating_add(early.packet.len()) <= EARLY_BYTES_MAX;
+        if fits && self.early.len() < EARLY_PACKETS_MAX {
+            self.early.push_back(early);
         }
-        self.early.push_back((route, packet));
     }
 
     /// Packets that can be read now.
-    pub(crate) fn take_early(&mut self) -> VecDeque<(Route, BytesMut)> {
+    pub(crate) fn take_early(&mut self) -> VecDeque<Early> {
         core::mem::take(&mut self.early)
     }
 
     /// A server that was not the expected one answered; the expected one may follow.
     pub(crate) fn note_rejection(&mut self, reason: CloseReason) {
         self.rejection = Some(reason);
+    }
+
+    /// The pinned server was heard after all; answers whether it was held to be another.
+    pub(crate) fn forget_wrong_server(&mut self) -> bool {
+        self.rejection.take_if(|reason| *reason == CloseReason::NotThePinnedServer).is_some()
     }
 
     /// A handshake that ran out of time because every answer was refused says why.

@@ -15,7 +15,7 @@ const REFUSED_GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum State {
     /// Keys are being agreed.
-    Handshaking { deadline: Instant },
+    Handshaking { deadline: Instant, refused_until: Option<Instant> },
     /// Both identities are settled.
     Established,
     /// We have closed: whatever comes is answered with CLOSE, more and more rarely.
@@ -78,7 +78,10 @@ impl Lifecycle {
         keep_alive: Option<Duration>,
     ) -> Self {
         Self {
-            state: State::Handshaking { deadline: now + handshake_timeout },
+            state: State::Handshaking {
+                deadline: now + handshake_timeout,
+                refused_until: None,
+            },
             farewell: None,
             idle_timeout: (!idle_timeout.is_zero()).then_some(idle_timeout),
             keep_alive,
@@ -116,8 +119,16 @@ impl Lifecycle {
 
     /// An answer came that cannot lead to a connection: another one must come soon.
     pub(crate) fn hasten(&mut self, now: Instant) {
-        if let State::Handshaking { deadline } = &mut self.state {
-            *deadline = (*deadline).min(now + REFUSED_GRACE);
+        if let State::Handshaking { refused_until, .. } = &mut self.state {
+            refused_until.get_or_insert(now + REFUSED_GRACE);
+        }
+    }
+
+    /// The true server was heard after all: what looked like a refusal was a forgery, or the answer
+    /// to a damaged packet.
+    pub(crate) fn take_time(&mut self) {
+        if let State::Handshaking { refused_until, .. } = &mut self.state {
+            *refused_until = None;
         }
     }
 
@@ -203,7 +214,9 @@ impl Lifecycle {
     /// three probe time-outs.
     pub(crate) fn poll_timeout(&self, pto: Duration) -> Option<Instant> {
         match &self.state {
-            State::Handshaking { deadline } => Some(*deadline),
+            State::Handshaking { deadline, refused_until } => {
+                Some(refused_until.map_or(*deadline, |at| at.min(*deadline)))
+            }
             State::Established => self.idle_timeout.map(|idle| self.active_at + idle.max(pto * 3)),
             State::Closing { until, .. } | State::Draining { until } => Some(*until),
             State::Drained => None,

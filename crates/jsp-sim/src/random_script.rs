@@ -15,6 +15,8 @@ pub const READ_TIME_MAX: Duration = Duration::from_secs(5);
 const MESSAGE_LEN_MAX: u64 = 1 << 20;
 /// Most messages in one direction of a stream.
 const MESSAGES_MAX: u64 = 60;
+/// Halves of streams that never end, in one script: fewer than a peer allows streams.
+const STAY_OPEN_MAX: u32 = 3;
 /// Most streams that hold one message each and are opened in a row.
 const BURST_MAX: u64 = 40;
 
@@ -23,18 +25,26 @@ pub struct Budget {
     bytes: u64,
     /// Everything begins before this.
     until: Instant,
+    /// Halves of streams that may stay open.
+    stay_open: u32,
 }
 
 impl Budget {
     /// This many bytes, begun before the instant.
     pub fn new(bytes: u64, until: Instant) -> Self {
-        Self { bytes, until }
+        Self { bytes, until, stay_open: STAY_OPEN_MAX }
     }
 
     fn take(&mut self, bytes: u64) -> u64 {
         let taken = bytes.min(self.bytes);
         self.bytes -= taken;
         taken
+    }
+
+    fn may_stay_open(&mut self) -> bool {
+        let may = self.stay_open > 0;
+        self.stay_open = self.stay_open.saturating_sub(1);
+        may
     }
 
     fn moment(&self, random: &mut Random, after: Instant) -> Instant {
@@ -165,9 +175,8 @@ fn random_delivery(random: &mut Random) -> Delivery {
         0 => Delivery::Unreliable,
         1 => Delivery::Partial {
             retransmits: random.chance(0.5).then(|| random.below(4) as u32),
-            lifetime: random.chance(0.6).then(|| {
-                random.duration_between(Duration::from_millis(20), Duration::from_secs(3))
-            }),
+            // Whole milliseconds: so the other side is told of it.
+            lifetime: random.chance(0.6).then(|| Duration::from_millis(random.between(20, 3_000))),
         },
         _ => Delivery::Reliable,
     }
@@ -191,7 +200,7 @@ fn half(
     };
     let ending = match random.below(8) {
         0 => Ending::Reset { at: budget.moment(random, open_at), code: random.below(1 << 20) },
-        1 => Ending::StayOpen,
+        1 if budget.may_stay_open() => Ending::StayOpen,
         _ => Ending::Finish,
     };
     let mut priorities = Vec::new();

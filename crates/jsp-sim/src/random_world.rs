@@ -110,7 +110,7 @@ fn random_transport(random: &mut Random) -> TransportConfig {
         stream_window_max: stream_window * random.between(1, 8),
         connection_window_max: connection_window * random.between(1, 8),
         message_len_max: 1 << 20,
-        streams_max: random.log_between(4, 1024),
+        streams_max: random.log_between(6, 1024),
         unreliable_buffer: random.log_between(16 << 10, 1 << 20) as usize,
         ack_delay_max: random.duration_between(millis(1), millis(40)),
         mtu_ceiling: *random.pick(&[1200, 1452, 1452, 1472]),

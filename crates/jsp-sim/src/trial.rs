@@ -15,6 +15,8 @@ use crate::world::World;
 const DONE_AFTER_FAULTS: Duration = Duration::from_secs(30);
 /// Time for late acknowledgements and probes before silence is expected.
 const STRAGGLE: Duration = Duration::from_secs(5);
+/// Round trips that the search for the path's MTU may take: it goes on after all work is done.
+const STRAGGLE_ROUND_TRIPS: u32 = 60;
 /// How long silence is watched.
 const QUIET: Duration = Duration::from_secs(8);
 /// Datagrams a quiet second may have besides keep-alive.
@@ -104,7 +106,8 @@ fn is_settled(world: &World) -> bool {
 
 /// Until silence has been watched.
 fn rest(world: &mut World) -> bool {
-    let straggle = STRAGGLE + drain_time(world.topology());
+    let straggle =
+        STRAGGLE + drain_time(world.topology()) + rtt(world.topology()) * STRAGGLE_ROUND_TRIPS;
     world.run_until(world.now() + straggle);
     let clients = &world.topology().clients;
     let intervals = clients.iter().map(|client| client.transport.keep_alive);
@@ -121,6 +124,12 @@ fn rest(world: &mut World) -> bool {
 fn drain_time(topology: &Topology) -> Duration {
     let links = topology.paths.iter().flat_map(|path| [&path.up, &path.down]);
     links.map(|link| queue_time(link, topology.faults_end)).max().unwrap_or_default()
+}
+
+/// The longest round trip without queues.
+fn rtt(topology: &Topology) -> Duration {
+    let paths = topology.paths.iter().map(|path| path.up.travel_max() + path.down.travel_max());
+    paths.max().unwrap_or_default()
 }
 
 fn queue_time(link: &LinkConfig, at: Instant) -> Duration {
@@ -152,7 +161,8 @@ fn end(world: &mut World) {
         }
         Farewell::Vanish(side) => {
             world.vanish(side);
-            CLOSE_WITHIN + idle_timeout(world.topology())
+            // The time begins anew with the first thing that is sent in vain.
+            CLOSE_WITHIN + idle_timeout(world.topology()) * 2
         }
     };
     world.run_until(world.now() + limit);

@@ -11,6 +11,7 @@ use super::Connection;
 use crate::batch::Ecn;
 use crate::error::TransportError;
 use crate::event::CloseReason;
+use crate::exchange::Early;
 use crate::keys::{Generation, SpaceId};
 use crate::path::Budget;
 use crate::path::validation::Candidate;
@@ -24,6 +25,8 @@ pub(super) struct Opened {
     pub(super) payload: Bytes,
     pub(super) ecn: Option<Ecn>,
     pub(super) route: Route,
+    /// Bytes of the datagram that brought it.
+    pub(super) received: usize,
 }
 
 /// Where a datagram came from.
@@ -105,6 +108,16 @@ impl Connection {
         }
     }
 
+    /// Packets that came before the keys for them.
+    // spec: CON-19
+    pub(super) fn replay_early(&mut self, now: Instant) {
+        for Early { route, ecn, packet } in self.exchange.take_early() {
+            let arrival = Arrival { route, ecn, len: packet.len() };
+            let result = self.handle_short(now, arrival, packet);
+            self.settle(now, result);
+        }
+    }
+
     /// Door 2 for the handshake's packets: whichever keys open it say whose it is.
     fn handle_long(
         &mut self,
@@ -121,7 +134,12 @@ impl Connection {
         let Some(numbers) = spaces::view(space, &self.early, &self.paths.active) else {
             return Ok(());
         };
-        let expected = numbers.window.expected();
+        // Initial packets are few, and anybody on the way can make one with a high number: those
+        // must not hide the true ones.
+        // spec: CON-26
+        let is_initial = space == SpaceId::Initial;
+        let expected = if is_initial { 0 } else { numbers.window.expected() };
+        let packet_len = packet.len();
         let mut opened = None;
         for keys in self.keys.open_long(space) {
             let mut trial = packet.clone();
@@ -141,7 +159,8 @@ impl Connection {
         let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) else {
             return Ok(());
         };
-        if !numbers.window.commit(pn) {
+        let is_new = numbers.window.commit(pn);
+        if !is_new && !(is_initial && self.role == Role::Client) {
             return Ok(());
         }
         // spec: CON-8
@@ -150,8 +169,26 @@ impl Connection {
             return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
         }
         self.on_long_opened(now, space, &header.scid);
-        let Arrival { route, ecn, .. } = arrival;
-        self.handle_handshake_payload(now, Opened { space, pn, payload, ecn, route })
+        let Arrival { route, ecn, len } = arrival;
+        self.trace.packet_received(now, space, pn, packet_len);
+        let opened = Opened { space, pn, payload, ecn, route, received: len };
+        match self.handle_handshake_payload(now, opened) {
+            Err(error) if space == SpaceId::Initial && self.lifecycle.is_open() => {
+                if self.role == Role::Client {
+                    self.doubt_server(now, CloseReason::LocalError(error));
+                }
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Something speaks against the server in a packet that anybody on the way could have made: a
+    /// true server gets the time to show itself before the attempt is given up.
+    // spec: CON-25
+    pub(super) fn doubt_server(&mut self, now: Instant, reason: CloseReason) {
+        self.exchange.note_rejection(reason);
+        self.lifecycle.hasten(now);
     }
 
     /// A server that has another identity than the pinned one cannot read our hello, and says so
@@ -172,14 +209,16 @@ impl Connection {
             .flatten()
             .any(|frame| matches!(frame, Frame::Close(close) if close.code == CloseCode::IDENTITY));
         if refused {
-            self.exchange.note_rejection(CloseReason::NotThePinnedServer);
-            self.lifecycle.hasten(now);
+            self.doubt_server(now, CloseReason::NotThePinnedServer);
         }
     }
 
     /// What a packet of the handshake proves before its frames are read.
     fn on_long_opened(&mut self, now: Instant, space: SpaceId, source: &ConnectionId) {
         self.lifecycle.on_received(now);
+        if self.exchange.forget_wrong_server() {
+            self.lifecycle.take_time();
+        }
         if self.role == Role::Client && !self.exchange.is_complete() {
             self.remote_ids.set_handshake_id(*source);
         }
@@ -222,7 +261,10 @@ impl Connection {
             return Ok(());
         }
         if !self.exchange.is_complete() {
-            self.exchange.keep_early(packet, arrival.route);
+            let Arrival { route, ecn, .. } = arrival;
+            // A copy: the packet may be a slice of a much larger buffer.
+            let packet = BytesMut::from(&packet[..]);
+            self.exchange.keep_early(Early { route, ecn, packet });
             return Ok(());
         }
         let pn_offset = self.local_id_len(&packet).saturating_add(1);
@@ -265,7 +307,7 @@ impl Connection {
         })?;
         let Arrival { route, ecn, len } = arrival;
         self.trace.packet_received(now, SpaceId::Data, pn, len);
-        let opened = Opened { space: SpaceId::Data, pn, payload, ecn, route };
+        let opened = Opened { space: SpaceId::Data, pn, payload, ecn, route, received: len };
         let mut eliciting = false;
         for frame in Payload::read(shape, &opened.payload)? {
             let frame = frame?;
@@ -310,15 +352,22 @@ impl Connection {
         self.paths.candidate = Some(Box::new(candidate));
     }
 
+    /// True for a client that has heard nothing yet: only then may it be sent elsewhere or away.
+    fn is_untouched(&self) -> bool {
+        let initial = spaces::view(SpaceId::Initial, &self.early, &self.paths.active);
+        self.role == Role::Client
+            && self.lifecycle.is_open()
+            && self.exchange.ids().retry_source.is_none()
+            && self.keys.has(SpaceId::Initial)
+            && initial.is_some_and(|numbers| numbers.window.expected() == 0)
+    }
+
     /// The server wants a proof of address: the hello goes again with the cookie.
     // spec: CON-15
     fn handle_retry(&mut self, now: Instant, datagram: &[u8]) {
         let Ok(Header::Retry { scid, token, .. }) = Header::parse(datagram) else { return };
         let ids = *self.exchange.ids();
-        let untouched = self.role == Role::Client
-            && ids.retry_source.is_none()
-            && self.keys.has(SpaceId::Initial)
-            && !self.keys.has(SpaceId::Handshake);
+        let untouched = self.is_untouched();
         let original = ids.original_destination;
         let genuine = jsp_crypto::verify_retry_integrity_tag(
             jsp_wire::VERSION_1,
@@ -339,6 +388,7 @@ impl Connection {
             numbers.recovery.discard();
             numbers.recovery.set_deadlock_guard(true);
         }
+        self.probes.forgive(SpaceId::Initial);
         if let Some(flight) = self.exchange.flight(SpaceId::Initial) {
             flight.restart();
         }
@@ -356,8 +406,7 @@ impl Connection {
             .chunks_exact(4)
             .filter_map(|chunk| chunk.try_into().ok().map(u32::from_be_bytes))
             .collect();
-        let ours = self.role == Role::Client
-            && !self.keys.has(SpaceId::Handshake)
+        let ours = self.is_untouched()
             && dcid == self.local_ids.first().as_bytes()
             && scid == self.exchange.ids().original_destination.as_bytes();
         if ours && !offered.contains(&jsp_wire::VERSION_1) && self.lifecycle.is_open() {

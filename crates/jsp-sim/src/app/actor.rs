@@ -1,7 +1,7 @@
 //! The application at one end of one connection: opens, accepts, sends and reads as planned, and
 //! acts on events only, so that an event that never comes shows as work that never ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use jsp_proto::{Connection, Event, OpenError};
@@ -23,6 +23,8 @@ pub struct Actor {
     to_open: Vec<Rc<StreamPlan>>,
     senders: BTreeMap<StreamId, Sender>,
     readers: BTreeMap<StreamId, Reader>,
+    /// Streams that the peer stopped before we took them.
+    stopped: BTreeSet<StreamId>,
     is_connected: bool,
     is_closed: bool,
     may_open: bool,
@@ -38,6 +40,7 @@ impl Actor {
             to_open: to_open.into_iter().map(Rc::new).collect(),
             senders: BTreeMap::new(),
             readers: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             is_connected: false,
             is_closed: false,
             may_open: true,
@@ -81,8 +84,11 @@ impl Actor {
             }
             Event::SendFinished { stream } => log(Observation::SendFinished(self.sends(*stream))),
             Event::SendStopped { stream, code } => {
-                if let Some(sender) = self.senders.get_mut(stream) {
-                    sender.stop();
+                match self.senders.get_mut(stream) {
+                    Some(sender) => sender.stop(),
+                    None => {
+                        self.stopped.insert(*stream);
+                    }
                 }
                 log(Observation::SendStopped { flow: self.sends(*stream), code: *code });
             }
@@ -167,7 +173,7 @@ impl Actor {
     /// Begins to send and read on a stream; `is_opener` tells which half of its plan is ours.
     fn start(&mut self, now: Instant, stream: StreamId, plan: &Rc<StreamPlan>, is_opener: bool) {
         let both = !plan.config.unidirectional;
-        if is_opener || both {
+        if (is_opener || both) && !self.stopped.remove(&stream) {
             let sender = Sender::new(self.sends(stream), Rc::clone(plan), is_opener);
             self.senders.insert(stream, sender);
         }

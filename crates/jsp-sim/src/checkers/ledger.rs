@@ -109,7 +109,8 @@ impl FlowRecord {
             return (!is_heard).then(|| "the word to stop".to_owned());
         }
         if self.reset.is_some() {
-            return (!self.is_reset_seen).then(|| "the reset".to_owned());
+            // A peer never hears of a stream that was given up before it knew of it.
+            return (!self.is_reset_seen && self.is_accepted).then(|| "the reset".to_owned());
         }
         if self.is_reliable() {
             let messages = (self.messages.len() as u64).saturating_sub(self.received);

@@ -158,6 +158,15 @@ impl LinkConfig {
     pub fn delayed(delay: Duration) -> Self {
         Self { delay, ..Self::default() }
     }
+
+    /// The longest time a packet travels without faults, once it has left.
+    pub fn travel_max(&self) -> Duration {
+        let jitter = match self.jitter {
+            Jitter::None => Duration::ZERO,
+            Jitter::InOrder(most) | Jitter::Reordering(most) => most,
+        };
+        self.delay + jitter
+    }
 }
 
 /// What a link did.
