@@ -6,7 +6,6 @@ use jsp_wire::{CloseCode, Framing, Instant, Open, StreamId};
 
 use super::credit::Overhead;
 use super::rate::RateCap;
-use super::recv_bytes::RecvBytes;
 use super::recv_messages::RecvMessages;
 use super::stream::{Accounted, RecvBody, RecvPhase, ResetCause, SendPhase, Stream, owed};
 use super::table::{Key, Standing};
@@ -160,7 +159,7 @@ impl Streams {
         if matches!(stream.recv.body, RecvBody::Idle) {
             let profile = stream.profile;
             stream.recv.body = match framing {
-                Framing::Bytes => RecvBody::Bytes(Box::new(RecvBytes::default())),
+                Framing::Bytes => RecvBody::Bytes(Box::default()),
                 Framing::Messages => RecvBody::Messages(Box::new(RecvMessages::new(
                     profile.delivery,
                     profile.ordered,

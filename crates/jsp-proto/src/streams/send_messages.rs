@@ -80,7 +80,7 @@ pub(super) struct SendMessages {
     skip_needed: u64,
     skip_sent: u64,
     skip_acked: u64,
-    keys: Option<Box<HashMap<u64, u64>>>,
+    keys: HashMap<u64, u64>,
     /// The earliest expiry among waiting messages; may be too early, never too late.
     expiry: Instant,
 }
@@ -103,7 +103,7 @@ impl SendMessages {
             skip_needed: 0,
             skip_sent: 0,
             skip_acked: 0,
-            keys: None,
+            keys: HashMap::new(),
             expiry: Instant::FAR_FUTURE,
         }
     }
@@ -202,7 +202,7 @@ impl SendMessages {
 
     // spec: STR-33
     fn supersede(&mut self, key: u64, by: u64, scope: &mut SendScope<'_>) {
-        let Some(old) = self.keys.get_or_insert_default().insert(key, by) else { return };
+        let Some(old) = self.keys.insert(key, by) else { return };
         let lost = self.lost.iter().any(|piece| piece.number == old);
         let Some(record) = self.record_mut(old) else { return };
         if record.done {
@@ -253,10 +253,14 @@ impl SendMessages {
         if record.want_fate {
             scope.events.push_back(StreamEvent::Fate { stream: scope.stream, number, fate });
         }
-        if let (Some(key), Some(keys)) = (key, &mut self.keys)
-            && keys.get(&key) == Some(&number)
+        self.forget_key(key, number);
+    }
+
+    fn forget_key(&mut self, key: Option<u64>, number: u64) {
+        if let Some(key) = key
+            && self.keys.get(&key) == Some(&number)
         {
-            keys.remove(&key);
+            self.keys.remove(&key);
         }
     }
 
@@ -320,7 +324,7 @@ impl SendMessages {
         }
     }
 
-    // spec: STR-21, STR-23
+    // spec: STR-13, STR-21, STR-23
     fn next_new(&mut self, limit: u64, scope: &mut SendScope<'_>) -> Next {
         loop {
             let Some(record) = self.record(self.cursor) else { return Next::Nothing };
@@ -446,11 +450,7 @@ impl SendMessages {
             record.done = true;
             record.payload = bytes::Bytes::new();
             let key = record.key;
-            if let (Some(key), Some(keys)) = (key, &mut self.keys)
-                && keys.get(&key) == Some(&number)
-            {
-                keys.remove(&key);
-            }
+            self.forget_key(key, number);
             self.pop_done();
         }
     }
@@ -585,7 +585,7 @@ impl SendMessages {
         self.cursor = self.first;
         self.records = VecDeque::new();
         self.lost = VecDeque::new();
-        self.keys = None;
+        self.keys = HashMap::new();
         self.waiting = 0;
         self.expiry = Instant::FAR_FUTURE;
         self.skip_needed = 0;

@@ -206,5 +206,5 @@ fn idle_streams_cost_nothing() {
     while build(&mut a, now, 1200).is_some() {}
     assert!(!a.wants(now) && !a.scheduler.has_any());
     assert!(a.control.is_empty() && a.opens.is_empty() && a.blocked.is_empty());
-    assert!(std::mem::size_of::<crate::streams::stream::Stream>() <= 512);
+    assert!(size_of::<crate::streams::stream::Stream>() <= 512);
 }
