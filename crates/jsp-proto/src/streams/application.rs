@@ -188,7 +188,7 @@ impl Streams {
                 self.free_if_over(key);
                 return;
             }
-            _ => return,
+            _ => return self.free_if_over(key),
         }
         stream.recv.phase = RecvPhase::Stopped { code: code.min(jsp_wire::varint::MAX) };
         match &mut stream.recv.body {
@@ -205,12 +205,12 @@ impl Streams {
         self.free_if_over(key);
     }
 
-    /// The next stream that the peer opened.
+    /// The next stream that the peer opened. One that is over already stays until its end is read,
+    /// so that the application can learn what it was.
     pub(crate) fn accept(&mut self) -> Option<StreamId> {
         let id = self.accept.pop_front()?;
-        if let Some((key, stream)) = self.table.find(id) {
+        if let Some((_, stream)) = self.table.find(id) {
             stream.is_accepted = true;
-            self.free_if_over(key);
         }
         Some(id)
     }
@@ -277,6 +277,7 @@ impl Streams {
                 Some(RecvError::Reset(code))
             }
             RecvPhase::Absent | RecvPhase::Stopped { .. } | RecvPhase::Closed => {
+                self.free_if_over(key);
                 Some(RecvError::Closed)
             }
         }
