@@ -5,16 +5,19 @@ use std::collections::VecDeque;
 use jsp_wire::frame::NewConnectionId;
 use jsp_wire::{CloseCode, ConnectionId, Frame, limits};
 
+use crate::ack::ReceivedRanges;
 use crate::error::TransportError;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 
-/// An id that the endpoint must start or stop to know.
+/// Retirements that may wait to be sent: a peer that makes us retire and never acknowledges must not
+/// fill our memory.
+const RETIREMENTS_MAX: usize = 16;
+
+/// What the endpoint must know about an id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum IdChange {
-    /// Datagrams to this id are ours.
-    Added(ConnectionId),
-    /// No longer.
+    /// Datagrams to this id are no longer ours.
     Removed(ConnectionId),
 }
 
@@ -28,6 +31,8 @@ struct Issued {
 
 /// Ids by which the peer reaches us.
 pub(crate) struct LocalIds {
+    /// The id of the handshake; the empty one says that there are no others.
+    first: ConnectionId,
     issued: VecDeque<Issued>,
     next_sequence: u64,
     changes: Vec<IdChange>,
@@ -37,12 +42,13 @@ impl LocalIds {
     /// Starts with the id of the handshake; it may be the empty one, then there are no others.
     pub(crate) fn new(handshake_id: ConnectionId) -> Self {
         let first = Issued { sequence: 0, id: handshake_id, reset_token: [0; 16], announce: false };
-        Self { issued: VecDeque::from([first]), next_sequence: 1, changes: Vec::new() }
+        let issued = VecDeque::from([first]);
+        Self { first: handshake_id, issued, next_sequence: 1, changes: Vec::new() }
     }
 
-    /// The id of the handshake, as long as the peer keeps it.
+    /// The id of the handshake.
     pub(crate) fn first(&self) -> ConnectionId {
-        self.issued.front().map_or(ConnectionId::EMPTY, |issued| issued.id)
+        self.first
     }
 
     /// How many more ids the peer should have, if it keeps `peer_max`.
@@ -60,13 +66,12 @@ impl LocalIds {
         let sequence = self.next_sequence;
         self.next_sequence = self.next_sequence.saturating_add(1);
         self.issued.push_back(Issued { sequence, id, reset_token, announce: true });
-        self.changes.push(IdChange::Added(id));
     }
 
     /// The peer uses an id no more.
     // spec: CON-21
     pub(crate) fn on_retire(&mut self, sequence: u64) -> Result<(), TransportError> {
-        if sequence >= self.next_sequence {
+        if sequence >= self.next_sequence || self.first.is_empty() {
             let reason = "an id was retired that was never issued";
             return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
         }
@@ -106,7 +111,7 @@ impl LocalIds {
         }
     }
 
-    /// Ids that the endpoint has not heard of yet.
+    /// Ids that the endpoint has not heard of yet as gone.
     pub(crate) fn take_changes(&mut self) -> impl Iterator<Item = IdChange> + '_ {
         self.changes.drain(..)
     }
@@ -124,6 +129,8 @@ pub(crate) struct RemoteIds {
     /// Sequences to be told as retired.
     retire: VecDeque<u64>,
     retire_prior_to: u64,
+    /// Sequences that were ever taken: a frame that comes twice says nothing new.
+    taken: ReceivedRanges,
 }
 
 #[derive(Clone, Copy)]
@@ -136,7 +143,9 @@ struct Held {
 impl RemoteIds {
     pub(crate) fn new(id: ConnectionId) -> Self {
         let current = Held { sequence: 0, id, reset_token: None };
-        Self { current, spare: VecDeque::new(), retire: VecDeque::new(), retire_prior_to: 0 }
+        let mut taken = ReceivedRanges::default();
+        taken.insert(0);
+        Self { current, spare: VecDeque::new(), retire: VecDeque::new(), retire_prior_to: 0, taken }
     }
 
     /// What goes into the headers of our packets.
@@ -172,11 +181,13 @@ impl RemoteIds {
             let reason = "a peer without connection ids issued one";
             return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
         }
-        let known = core::iter::once(&self.current)
-            .chain(&self.spare)
-            .any(|held| held.sequence == frame.sequence);
-        if known || frame.sequence < self.retire_prior_to || self.retire.contains(&frame.sequence) {
+        if !self.taken.insert(frame.sequence) {
             return Ok(());
+        }
+        // Overtaken by the frame that asked to retire it: the peer waits to hear that it is.
+        if frame.sequence < self.retire_prior_to {
+            self.retire.push_back(frame.sequence);
+            return self.check_limits();
         }
         let held =
             Held { sequence: frame.sequence, id: frame.id, reset_token: Some(frame.reset_token) };
@@ -184,8 +195,13 @@ impl RemoteIds {
         if frame.retire_prior_to > self.retire_prior_to {
             self.retire_below(frame.retire_prior_to);
         }
+        self.check_limits()
+    }
+
+    // spec: CON-22
+    fn check_limits(&self) -> Result<(), TransportError> {
         let active = self.spare.len().saturating_add(1) as u64;
-        if active > limits::CONNECTION_IDS_ACTIVE_MAX || self.retire.len() > 16 {
+        if active > limits::CONNECTION_IDS_ACTIVE_MAX || self.retire.len() > RETIREMENTS_MAX {
             let reason = "more connection ids than allowed";
             return Err(TransportError::new(CloseCode::CONNECTION_ID_LIMIT, reason));
         }

@@ -46,26 +46,26 @@ impl DataSources<'_> {
     }
 }
 
-/// A packet of the handshake: acknowledgement, then our message, then a PING if a probe would
-/// otherwise be empty.
+/// A packet of the handshake: acknowledgement, then our message, then a PING if one is asked
+/// for and nothing else asks for an acknowledgement.
 pub(crate) fn handshake_packet(
     now: Instant,
     packet: &mut PacketBuilder<'_>,
     allowance: Allowance,
     acks: &mut AckPolicy,
     flight: Option<&mut Flight>,
-    probe: bool,
+    ping: bool,
 ) {
     if acks.has_news() {
         acks.write(now, packet, false);
     }
-    if !allowance.allows_data() {
-        return;
-    }
-    if let Some(flight) = flight {
+    if let Some(flight) = flight
+        && allowance.allows_data()
+    {
         flight.write(packet);
     }
-    if probe {
+    // A PING is asked for when the handshake depends on it: it waits for no window.
+    if ping {
         add_ping(packet);
     }
 }

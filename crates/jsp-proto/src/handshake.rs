@@ -23,9 +23,7 @@ pub(crate) struct Joined {
 #[derive(Default)]
 pub(crate) struct Flight {
     outgoing: Option<Outgoing>,
-    incoming: VecDeque<Incoming>,
-    /// Ids of messages that are complete: their late fragments are nothing new.
-    done: VecDeque<[u8; 8]>,
+    joiner: Joiner,
 }
 
 struct Outgoing {
@@ -90,6 +88,35 @@ impl Flight {
         }
     }
 
+    /// Takes a fragment of the peer's message; answers the message when it is whole.
+    pub(crate) fn on_fragment(
+        &mut self,
+        fragment: &HandshakeFragment<'_>,
+    ) -> Result<Option<Joined>, TransportError> {
+        self.joiner.on_fragment(fragment)
+    }
+}
+
+/// Joins the fragments of the peer's messages, a bounded number at a time.
+pub(crate) struct Joiner {
+    incoming: VecDeque<Incoming>,
+    /// Ids of messages that are complete: their late fragments are nothing new.
+    done: VecDeque<[u8; 8]>,
+    /// Incomplete messages that are kept; the oldest gives way.
+    incoming_max: usize,
+}
+
+impl Default for Joiner {
+    fn default() -> Self {
+        Self::new(INCOMING_MAX)
+    }
+}
+
+impl Joiner {
+    pub(crate) fn new(incoming_max: usize) -> Self {
+        Self { incoming: VecDeque::new(), done: VecDeque::new(), incoming_max }
+    }
+
     /// Takes a fragment; answers the message when it is whole.
     // spec: CON-3, CON-4
     pub(crate) fn on_fragment(
@@ -103,7 +130,7 @@ impl Flight {
         let place = match place {
             Some(place) => place,
             None => {
-                if self.incoming.len() >= INCOMING_MAX {
+                if self.incoming.len() >= self.incoming_max {
                     self.incoming.pop_front();
                 }
                 self.incoming.push_back(Incoming::new(fragment.id, fragment.total));
@@ -129,7 +156,7 @@ impl Flight {
 }
 
 /// A message of the peer that is not complete yet.
-pub(crate) struct Incoming {
+struct Incoming {
     id: [u8; 8],
     bytes: Vec<u8>,
     /// What has arrived, as ascending ranges that do not touch.
@@ -138,16 +165,11 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     /// An empty message of `total` bytes, at most 4096 by the wire format.
-    pub(crate) fn new(id: [u8; 8], total: u16) -> Self {
+    fn new(id: [u8; 8], total: u16) -> Self {
         Self { id, bytes: vec![0; usize::from(total)], have: Vec::new() }
     }
 
-    /// The name of the message.
-    pub(crate) fn id(&self) -> [u8; 8] {
-        self.id
-    }
-
-    pub(crate) fn add(&mut self, fragment: &HandshakeFragment<'_>) -> Result<(), TransportError> {
+    fn add(&mut self, fragment: &HandshakeFragment<'_>) -> Result<(), TransportError> {
         let start = usize::from(fragment.offset);
         let end = start.saturating_add(fragment.data.len());
         let same = usize::from(fragment.total) == self.bytes.len();
@@ -169,12 +191,8 @@ impl Incoming {
         Ok(())
     }
 
-    pub(crate) fn is_whole(&self) -> bool {
+    fn is_whole(&self) -> bool {
         matches!(self.have.as_slice(), [(0, end)] if *end == self.bytes.len())
-    }
-
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
     }
 }
 

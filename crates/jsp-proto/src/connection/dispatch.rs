@@ -30,7 +30,10 @@ impl Connection {
             Frame::Padding(_) | Frame::Ping => Ok(()),
             Frame::Ack(ack) => self.on_ack(now, opened.space, ack),
             Frame::Handshake(fragment) => self.on_fragment(now, opened.space, fragment),
-            Frame::Close(close) => self.on_close_frame(now, close),
+            Frame::Close(close) => {
+                self.on_close_frame(now, opened.space, close);
+                Ok(())
+            }
             Frame::Bytes(f) => self.streams.on_bytes(now, f, data(f.data)),
             Frame::Message(f) => self.streams.on_message(now, opened.pn, f, data(f.data)),
             Frame::Open { stream, open } => self.streams.on_open(now, *stream, open),
@@ -48,7 +51,8 @@ impl Connection {
             Frame::NewConnectionId(f) => self.remote_ids.on_new(f),
             Frame::RetireConnectionId(sequence) => self.local_ids.on_retire(*sequence),
             Frame::PathChallenge(challenge) => {
-                self.paths.responses.push(opened.route, *challenge);
+                let is_active = self.paths.active.route.same_peer(&opened.route);
+                self.paths.responses.push(opened.route, *challenge, opened.received, is_active);
                 Ok(())
             }
             Frame::PathResponse(answer) => self.on_path_response(*answer),
@@ -202,7 +206,9 @@ impl Connection {
     /// The candidate has proved itself: datagrams go there now.
     fn on_path_response(&mut self, answer: [u8; 8]) -> Result<(), TransportError> {
         if let Some(candidate) = self.paths.candidate.take_if(|c| c.challenge == answer) {
-            self.paths.active.move_to(candidate.route, &self.config);
+            let peer = self.exchange.peer.map_or(u64::MAX, |peer| peer.datagram_len_max);
+            let ceiling = usize::try_from(peer).unwrap_or(usize::MAX);
+            self.paths.active.move_to(candidate.route, &self.config, ceiling);
             self.remote_ids.advance();
             self.events.push_back(Event::PathChanged { route: candidate.route });
         }
@@ -218,21 +224,21 @@ impl Connection {
         Ok(())
     }
 
-    fn on_close_frame(&mut self, now: Instant, close: &Close<'_>) -> Result<(), TransportError> {
+    fn on_close_frame(&mut self, now: Instant, space: SpaceId, close: &Close<'_>) {
         let was_open = self.lifecycle.is_open();
+        let reason = String::from_utf8_lossy(close.reason).into_owned();
+        let reason = if close.by_application {
+            CloseReason::ByPeer { code: close.code.0, reason }
+        } else {
+            CloseReason::PeerError { code: close.code, reason }
+        };
+        if was_open && space == SpaceId::Initial && self.role == Role::Client {
+            return self.doubt_server(now, reason);
+        }
         let pto = self.pto();
         self.lifecycle.drain(now, pto);
         if was_open {
-            let reason = String::from_utf8_lossy(close.reason).into_owned();
-            self.announce_end(
-                now,
-                if close.by_application {
-                    CloseReason::ByPeer { code: close.code.0, reason }
-                } else {
-                    CloseReason::PeerError { code: close.code, reason }
-                },
-            );
+            self.announce_end(now, reason);
         }
-        Ok(())
     }
 }

@@ -55,7 +55,8 @@ impl Connection {
         let Some(machine) = self.exchange.machine.as_mut() else { return };
         let result = machine.read(level, message, unix_seconds, &mut self.rng);
         let hopeless = machine.is_failed() || self.role == Role::Server;
-        let last_hope_gone = machine.live_candidates() == 0 && machine.last_rejection().is_some();
+        let rejection = machine.last_rejection().cloned();
+        let last_hope_gone = machine.live_candidates() == 0 && rejection.is_some();
         match result {
             Ok(()) => self.pump_handshake(now),
             // A server that has answered already ignores what it cannot use.
@@ -63,6 +64,7 @@ impl Connection {
             // A forged hello must not end a client's attempt: the real one may follow.
             Err(error) if hopeless => self.fail_handshake(now, error),
             Err(error) => {
+                let error = rejection.unwrap_or(error);
                 self.exchange.note_rejection(CloseReason::Handshake(error));
                 if last_hope_gone {
                     self.lifecycle.hasten(now);
@@ -149,13 +151,6 @@ impl Connection {
         let path = &mut self.paths.active;
         let packets = path.congestion.window() / path.mtud.current().max(1) as u64;
         path.numbers.numbers.plan_skip(random, packets);
-    }
-
-    /// Packets that came before the keys for them.
-    fn replay_early(&mut self, now: Instant) {
-        for (route, packet) in self.exchange.take_early() {
-            self.handle_datagram(now, route, None, packet);
-        }
     }
 
     /// Both sides know that the handshake is complete: its keys are of no more use.

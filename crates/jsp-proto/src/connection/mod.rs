@@ -10,7 +10,9 @@
 mod api;
 mod dispatch;
 mod establish;
+mod farewell;
 mod inbound;
+mod off_path;
 mod outbound;
 mod timers;
 
@@ -211,11 +213,21 @@ impl Connection {
         self.local_ids.take_changes()
     }
 
-    /// All ids that the endpoint may know this connection by.
-    pub(crate) fn known_ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+    /// All ids of ours that the peer may use.
+    pub(crate) fn local_ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.local_ids.all()
+    }
+
+    /// Ids that a client writes to until it has heard of one of ours; `None` at the client.
+    pub(crate) fn hello_ids(&self) -> Option<[Option<ConnectionId>; 2]> {
         let first = self.exchange.ids();
-        let retry = first.retry_source.into_iter();
-        self.local_ids.all().chain([first.original_destination]).chain(retry)
+        let ids = [Some(first.original_destination), first.retry_source];
+        (self.role == Role::Server).then_some(ids)
+    }
+
+    /// True when both sides are known to have completed the handshake.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.exchange.is_complete() && !self.keys.has(SpaceId::Handshake)
     }
 
     /// How many more ids the peer could use.
@@ -238,11 +250,6 @@ impl Connection {
         self.lifecycle.is_drained()
     }
 
-    /// True while the handshake is not complete.
-    pub(crate) fn is_handshaking(&self) -> bool {
-        self.lifecycle.is_open() && !self.lifecycle.is_established()
-    }
-
     /// The peer acknowledges within this time, as far as we know.
     fn peer_ack_delay_max(&self) -> Duration {
         self.exchange
@@ -257,8 +264,11 @@ impl Connection {
 
     /// Ends the connection without last words: the reason is all that is left.
     fn lose(&mut self, now: Instant, reason: CloseReason) {
+        let was_open = self.lifecycle.is_open();
         self.lifecycle.vanish();
-        self.announce_end(now, reason);
+        if was_open {
+            self.announce_end(now, reason);
+        }
     }
 
     /// Tells the application and the streams that it is over.

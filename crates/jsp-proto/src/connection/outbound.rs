@@ -2,15 +2,13 @@
 
 use jsp_crypto::Role;
 use jsp_wire::header::{LongFields, LongType};
-use jsp_wire::{CloseCode, Instant, Route, limits};
+use jsp_wire::{CloseCode, Instant, limits};
 
 use super::Connection;
 use crate::batch::{Batch, Ecn};
 use crate::compose::{self, DataSources};
 use crate::error::TransportError;
-use crate::event::CloseReason;
 use crate::keys::SpaceId;
-use crate::lifecycle::Farewell;
 use crate::packet::PacketBuilder;
 use crate::path::{Budget, Path};
 use crate::permit::{self, Allowance, Permit};
@@ -20,7 +18,7 @@ use crate::spaces;
 
 /// What a 1-RTT packet is built for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub(super) enum Purpose {
     /// Whatever there is to say.
     Regular,
     /// To learn whether a datagram of this size passes.
@@ -34,10 +32,10 @@ enum Purpose {
 }
 
 /// What one packet came to.
-struct Sealed {
-    len: usize,
-    pn: u64,
-    ack_eliciting: bool,
+pub(super) struct Sealed {
+    pub(super) len: usize,
+    pub(super) pn: u64,
+    pub(super) ack_eliciting: bool,
 }
 
 impl Connection {
@@ -182,7 +180,11 @@ impl Connection {
         let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
         let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, false);
         let flight = self.exchange.flight(space);
-        compose::handshake_packet(now, &mut packet, allowance, &mut numbers.acks, flight, probe);
+        // A client that drops its Initial keys with this packet must have one under way that it
+        // will ask after: a server without budget has no other way to hear of it.
+        let insist = space == SpaceId::Handshake && self.role == Role::Client;
+        let ping = probe || (insist && self.keys.has(SpaceId::Initial));
+        compose::handshake_packet(now, &mut packet, allowance, &mut numbers.acks, flight, ping);
         let built = packet.finish();
         if built.len == 0 {
             return Ok(None);
@@ -197,7 +199,7 @@ impl Connection {
         Ok(Some(sealed))
     }
 
-    fn data_packet(
+    pub(super) fn data_packet(
         &mut self,
         now: Instant,
         room: &mut [u8],
@@ -213,7 +215,7 @@ impl Connection {
             remote_ids: &mut self.remote_ids,
             streams: &mut self.streams,
         };
-        let has_answer = self.paths.responses.wants();
+        let has_answer = self.paths.responses.wants_for(&path.route);
         let wants = (has_answer || sources.wants(now)) && allowance.allows_data();
         let regular = purpose == Purpose::Regular;
         if regular && !wants && !probe && !path.numbers.acks.wants_ack_now(now) {
@@ -256,7 +258,9 @@ impl Connection {
         let len = seal::seal_short(room, &fields, built, key, header_key)?;
         let sealed = Sealed { len, pn, ack_eliciting: built.ack_eliciting };
         self.on_packet_sent(now, SpaceId::Data, &sealed, purpose)?;
-        self.maintain_keys(now)?;
+        if purpose != Purpose::Farewell {
+            self.maintain_keys(now)?;
+        }
         Ok(Some(sealed))
     }
 
@@ -268,12 +272,13 @@ impl Connection {
         sealed: &Sealed,
         purpose: Purpose,
     ) -> Result<(), TransportError> {
-        let ecn = self.ecn_mark().is_some();
+        let on_path = matches!(purpose, Purpose::Regular | Purpose::MtuProbe(_));
+        // Datagrams elsewhere, and last words, leave without a mark.
+        let ecn = on_path && self.ecn_mark().is_some();
         let path = &mut self.paths.active;
         let is_mtu_probe = matches!(purpose, Purpose::MtuProbe(_));
         // Packets to another address are not the path's: they never count against its window.
-        let in_flight = sealed.ack_eliciting
-            && !matches!(purpose, Purpose::Challenge(_) | Purpose::Response(_));
+        let in_flight = sealed.ack_eliciting && on_path;
         let size = sealed.len.min(usize::from(u16::MAX)) as u16;
         let info = SentInfo {
             pn: sealed.pn,
@@ -305,7 +310,7 @@ impl Connection {
         Ok(())
     }
 
-    /// A datagram of a trial size; it says nothing but PING.
+    /// Bytes of the datagram that would tell whether the path carries more, when it is time for it.
     fn mtu_probe_size(&mut self, now: Instant) -> Option<usize> {
         let settled = self.lifecycle.is_established() && self.paths.active.rtt.has_sample();
         if !settled || self.paths.active.budget != Budget::Unlimited {
@@ -315,10 +320,10 @@ impl Connection {
         let path = &mut self.paths.active;
         // The probe waits its turn like everything else that counts.
         let size = path.mtud.next_probe_size(now)?;
-        let fits = in_flight.saturating_add(size as u64) <= path.congestion.window();
-        if fits { path.mtud.probe(now) } else { None }
+        (in_flight.saturating_add(size as u64) <= path.congestion.window()).then_some(size)
     }
 
+    /// A datagram of a trial size; it says nothing but PING.
     fn probe_datagram(
         &mut self,
         now: Instant,
@@ -330,136 +335,11 @@ impl Connection {
         let purpose = Purpose::MtuProbe(size);
         let sealed = self.data_packet(now, room, Allowance::Anything, purpose)?;
         let Some(sealed) = sealed else { return Ok(false) };
+        // Only now: a probe that was not sent is never settled.
+        self.paths.active.mtud.probe(now);
         self.account_datagram(sealed.len);
         batch.commit(route, ecn, sealed.len);
         Ok(true)
-    }
-
-    /// Challenges to an address on trial, and answers to challenges from elsewhere. `None` when
-    /// there are none; `Some(false)` when the batch is for another route.
-    fn off_path_datagram(
-        &mut self,
-        now: Instant,
-        batch: &mut Batch,
-    ) -> Result<Option<bool>, TransportError> {
-        if !self.lifecycle.is_established() {
-            return Ok(None);
-        }
-        let pto = self.pto();
-        let active = self.paths.active.route;
-        if let Some(candidate) = &mut self.paths.candidate
-            && candidate.wants(now)
-        {
-            let (route, challenge) = (candidate.route, candidate.challenge);
-            let room_len = limits::MTU_BASE.min(candidate.budget.remaining());
-            candidate.on_sent(now, pto);
-            return self.datagram_to(now, batch, route, room_len, Purpose::Challenge(challenge));
-        }
-        let Some((route, data)) = self.paths.responses.pop_not_for(&active) else {
-            return Ok(None);
-        };
-        let budget = self.paths.candidate.as_ref().filter(|c| c.route.same_peer(&route));
-        let room_len = budget.map_or(limits::MTU_BASE, |c| c.budget.remaining());
-        let room_len = room_len.min(limits::MTU_BASE);
-        self.datagram_to(now, batch, route, room_len, Purpose::Response(data))
-    }
-
-    fn datagram_to(
-        &mut self,
-        now: Instant,
-        batch: &mut Batch,
-        route: Route,
-        room_len: usize,
-        purpose: Purpose,
-    ) -> Result<Option<bool>, TransportError> {
-        if !batch.is_empty() {
-            // Another route's batch goes first; what was due is asked for again by its timer.
-            if let Purpose::Response(data) = purpose {
-                self.paths.responses.push(route, data);
-            }
-            return Ok(Some(false));
-        }
-        let Some(room) = batch.room(room_len) else { return Ok(None) };
-        let Some(sealed) = self.data_packet(now, room, Allowance::Probe, purpose)? else {
-            return Ok(None);
-        };
-        if let Some(candidate) = &mut self.paths.candidate
-            && candidate.route.same_peer(&route)
-        {
-            candidate.budget.on_sent(sealed.len);
-        }
-        batch.commit(route, None, sealed.len);
-        Ok(Some(true))
-    }
-
-    /// CLOSE, in every space whose keys the peer may have.
-    fn farewell_datagram(
-        &mut self,
-        now: Instant,
-        batch: &mut Batch,
-    ) -> Result<bool, TransportError> {
-        let route = self.paths.active.route;
-        if !batch.is_open_for(&route, None) {
-            return Ok(false);
-        }
-        let room_len = self.paths.active.datagram_len_max().min(limits::MTU_BASE);
-        let Some(room) = batch.room(room_len) else { return Ok(false) };
-        let mut len = 0;
-        for space in SpaceId::ALL {
-            let Some(rest) = room.get_mut(len..) else { break };
-            let data_ready = self.exchange.is_complete();
-            let sealed = match space {
-                SpaceId::Data if data_ready => {
-                    self.data_packet(now, rest, Allowance::Probe, Purpose::Farewell)?
-                }
-                SpaceId::Data => None,
-                _ if data_ready && self.role == Role::Client => None,
-                _ => self.handshake_farewell(space, rest)?,
-            };
-            len = len.saturating_add(sealed.map_or(0, |sealed| sealed.len));
-        }
-        self.lifecycle.on_farewell_sent();
-        if len == 0 {
-            return Ok(false);
-        }
-        self.paths.active.budget.on_sent(len);
-        batch.commit(route, None, len);
-        Ok(true)
-    }
-
-    fn handshake_farewell(
-        &mut self,
-        space: SpaceId,
-        room: &mut [u8],
-    ) -> Result<Option<Sealed>, TransportError> {
-        let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) else {
-            return Ok(None);
-        };
-        let Some(keys) = self.keys.seal_long(space) else { return Ok(None) };
-        let Some(farewell) = self.lifecycle.farewell() else { return Ok(None) };
-        let token = self.exchange.token.clone();
-        if room.len() < token.len().saturating_add(HANDSHAKE_ROOM_MIN) {
-            return Ok(None);
-        }
-        let pn = numbers.numbers.next_pn().ok_or_else(numbers_used_up)?;
-        let fields = LongFields {
-            kind: if space == SpaceId::Initial { LongType::Initial } else { LongType::Handshake },
-            dcid: *self.remote_ids.current(),
-            scid: self.local_ids.first(),
-            token: &token,
-            pn,
-            pn_len: limits::PN_LEN_MAX,
-        };
-        let layout = seal::write_long_header(room, &fields)?;
-        let header_len = layout.pn_offset.saturating_add(fields.pn_len);
-        let payload_end = room.len().saturating_sub(limits::TAG_LEN);
-        let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
-        let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, false);
-        // An application's words are for the application: not for a peer that is not proved.
-        compose::early_farewell(&mut packet, farewell);
-        let built = packet.finish();
-        let len = seal::seal_long(room, layout, &fields, built, keys)?;
-        Ok(Some(Sealed { len, pn, ack_eliciting: false }))
     }
 
     /// Updates the keys when they have sealed enough.
@@ -479,24 +359,13 @@ impl Connection {
         let pto = self.pto();
         self.keys.update(now, pto)
     }
-
-    /// The peer is at fault, or we are: say so and close.
-    pub(super) fn fail(&mut self, now: Instant, error: TransportError) {
-        if self.lifecycle.is_open() {
-            let pto = self.pto();
-            self.lifecycle.close(now, Farewell::from_error(&error), pto);
-            self.announce_end(now, CloseReason::LocalError(error));
-        } else {
-            self.lifecycle.vanish();
-        }
-    }
 }
 
 /// Least room for a packet of the handshake beside its token: header, a little payload, tag.
 pub(super) const HANDSHAKE_ROOM_MIN: usize = 96;
 
 /// Least room for a 1-RTT packet: longest header, a little payload, tag.
-const DATA_ROOM_MIN: usize =
+pub(super) const DATA_ROOM_MIN: usize =
     1 + limits::CONNECTION_ID_LEN_MAX + limits::PN_LEN_MAX + 8 + limits::TAG_LEN;
 
 /// Fills a datagram with a hello up to the size that every path must carry: what follows the last
@@ -512,6 +381,6 @@ fn pad_hello(room: &mut [u8], len: usize) -> usize {
     }
 }
 
-fn numbers_used_up() -> TransportError {
+pub(super) fn numbers_used_up() -> TransportError {
     TransportError::new(CloseCode::AEAD_LIMIT, "all packet numbers are used")
 }

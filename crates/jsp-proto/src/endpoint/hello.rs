@@ -14,7 +14,7 @@ use super::Endpoint;
 use crate::config::{RetryPolicy, ServerSetup};
 use crate::connection::{Connection, Incoming};
 use crate::exchange::HandshakeIds;
-use crate::handshake;
+use crate::handshake::Joiner;
 use crate::path::Budget;
 use crate::seal;
 
@@ -27,13 +27,19 @@ const HELLO_LIFE: Duration = Duration::from_millis(2000);
 /// Packets that may bring one hello.
 const PACKETS_MAX: usize = 16;
 
+/// Different messages under one client's address and id that are kept apart: the true one, and one
+/// by somebody who has seen its start.
+const MESSAGES_MAX: usize = 2;
+
 /// A hello that is not complete yet.
 struct Hello {
     route: Route,
     dcid: ConnectionId,
     scid: ConnectionId,
     keys: Keys,
-    joined: Option<handshake::Incoming>,
+    joiner: Joiner,
+    /// The hello, when it is whole.
+    message: Option<Vec<u8>>,
     packets: Vec<u64>,
     received: usize,
     expires: Instant,
@@ -92,7 +98,7 @@ impl Endpoint {
             return;
         }
         self.hellos.expire(now);
-        let proof = match self.check_cookie(now, &route, token) {
+        let proof = match self.check_cookie(now, &route, &dcid, token) {
             Some(proof) => Some(proof),
             None if self.retry_is_due(&setup) => return self.answer_retry(now, route, dcid, scid),
             None => None,
@@ -104,14 +110,24 @@ impl Endpoint {
                     return self.answer_not_this_server(now, &route, &dcid, &scid);
                 };
                 let expires = now + HELLO_LIFE;
-                let (joined, packets) = (None, Vec::new());
-                Hello { route, dcid, scid, keys, joined, packets, received: 0, expires, proof }
+                Hello {
+                    route,
+                    dcid,
+                    scid,
+                    keys,
+                    joiner: Joiner::new(MESSAGES_MAX),
+                    message: None,
+                    packets: Vec::new(),
+                    received: 0,
+                    expires,
+                    proof,
+                }
             }
         };
         hello.received = hello.received.saturating_add(datagram.len());
         hello.take_datagram(datagram);
-        if hello.joined.as_ref().is_some_and(|joined| joined.is_whole()) {
-            self.accept_hello(now, &setup, hello);
+        if let Some(message) = hello.message.take() {
+            self.accept_hello(now, &setup, hello, message);
         } else if hello.packets.len() < PACKETS_MAX {
             self.hellos.keep(hello);
         }
@@ -128,7 +144,17 @@ impl Endpoint {
     }
 
     // spec: CON-2
-    fn check_cookie(&self, now: Instant, route: &Route, token: &[u8]) -> Option<Proof> {
+    fn check_cookie(
+        &self,
+        now: Instant,
+        route: &Route,
+        dcid: &ConnectionId,
+        token: &[u8],
+    ) -> Option<Proof> {
+        // A cookie serves for the one id that came with it: one connection at a time.
+        if token.is_empty() || *dcid != self.retry_id(token) {
+            return None;
+        }
         let time = self.unix_seconds(now);
         let original = self.cookies.verify(token, &route.to_cookie_bytes(), None, time).ok()?;
         Some(Proof { original_destination: ConnectionId::new(&original)? })
@@ -138,14 +164,18 @@ impl Endpoint {
         self.config.unix_seconds_at_zero.saturating_add(now.as_nanos() / 1_000_000_000)
     }
 
-    fn accept_hello(&mut self, now: Instant, setup: &ServerSetup, hello: Hello) {
-        let open = self.connections.values().filter(|slot| !slot.buried).count();
-        if open >= setup.connections_max {
+    fn accept_hello(
+        &mut self,
+        now: Instant,
+        setup: &ServerSetup,
+        hello: Hello,
+        message: Vec<u8>,
+    ) {
+        if self.open >= setup.connections_max {
             let (route, keys) = (&hello.route, &hello.keys);
             let code = CloseCode::REFUSED;
             return self.answer_close(route, &hello.dcid, &hello.scid, keys, code);
         }
-        let Some(joined) = hello.joined else { return };
         let local_id = self.fresh_local_id();
         let ids = HandshakeIds {
             original_destination: hello.proof.map_or(hello.dcid, |p| p.original_destination),
@@ -164,7 +194,7 @@ impl Endpoint {
             reset_token: self.reset_token(&local_id),
             peer_id: hello.scid,
             initial_keys: hello.keys,
-            hello: joined.into_bytes(),
+            hello: message,
             received: hello.packets,
             budget,
             unix_seconds_at_zero: self.config.unix_seconds_at_zero,
@@ -198,11 +228,10 @@ impl Hello {
         for frame in FrameIter::new(payload) {
             match frame {
                 Ok(Frame::Handshake(fragment)) => {
-                    let joined = self.joined.get_or_insert_with(|| {
-                        handshake::Incoming::new(fragment.id, fragment.total)
-                    });
-                    if joined.id() != fragment.id || joined.add(&fragment).is_err() {
-                        return;
+                    // Who contradicts himself is not listened to; the true client may follow.
+                    let Ok(joined) = self.joiner.on_fragment(&fragment) else { return };
+                    if let Some(joined) = joined {
+                        self.message = Some(joined.message);
                     }
                 }
                 Ok(Frame::Padding(_) | Frame::Ping | Frame::Ack(_)) => {}

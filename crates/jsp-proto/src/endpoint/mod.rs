@@ -5,6 +5,7 @@ mod hello;
 mod schedule;
 mod stateless;
 
+use core::hash::Hash;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -68,8 +69,12 @@ pub struct Endpoint {
     cookies: CookieKeys,
     connections: HashMap<ConnectionHandle, Slot>,
     by_id: HashMap<ConnectionId, ConnectionHandle>,
+    /// Connections whose clients may still write to an id that is not ours: the one of their hello.
+    by_hello: HashMap<(Route, ConnectionId), ConnectionHandle>,
     by_route: HashMap<Route, ConnectionHandle>,
     next_handle: u64,
+    /// Connections that are not drained.
+    open: usize,
     hellos: Hellos,
     half_open: HashSet<ConnectionHandle>,
     schedule: Schedule,
@@ -78,9 +83,17 @@ pub struct Endpoint {
     resets: stateless::ResetLimit,
 }
 
+/// Where a client wrote to before it had heard of an id of ours.
+struct HelloNames {
+    route: Route,
+    ids: [Option<ConnectionId>; 2],
+}
+
 /// A connection, and how far its end has come.
 struct Slot {
     connection: Box<Connection>,
+    /// What its client's hello was sent to, until the handshake is confirmed.
+    hello: Option<HelloNames>,
     /// Its ids are free, its last event is queued.
     buried: bool,
     /// The application holds no handle any more.
@@ -102,8 +115,10 @@ impl Endpoint {
             rng,
             connections: HashMap::new(),
             by_id: HashMap::new(),
+            by_hello: HashMap::new(),
             by_route: HashMap::new(),
             next_handle: 0,
+            open: 0,
             hellos: Hellos::default(),
             half_open: HashSet::new(),
             schedule: Schedule::default(),
@@ -172,11 +187,19 @@ impl Endpoint {
     fn insert(&mut self, connection: Connection) -> ConnectionHandle {
         let handle = ConnectionHandle(self.next_handle);
         self.next_handle = self.next_handle.saturating_add(1);
-        for id in connection.known_ids().filter(|id| !id.is_empty()) {
+        for id in connection.local_ids().filter(|id| !id.is_empty()) {
             self.by_id.insert(id, handle);
         }
+        let hello = connection.hello_ids().map(|ids| {
+            let route = peer_key(&connection.route());
+            for id in ids.into_iter().flatten() {
+                self.by_hello.insert((route, id), handle);
+            }
+            HelloNames { route, ids }
+        });
         let connection = Box::new(connection);
-        self.connections.insert(handle, Slot { connection, buried: false, forgotten: false });
+        self.open = self.open.saturating_add(1);
+        self.connections.insert(handle, Slot { connection, hello, buried: false, forgotten: false });
         self.schedule.touch(handle);
         handle
     }
@@ -205,7 +228,12 @@ impl Endpoint {
                 id.and_then(|id| self.by_id.get(&id).copied()).or_else(by_route)
             }
             Header::Long(LongHeader { dcid, .. }) | Header::Retry { dcid, .. } => {
-                if dcid.is_empty() { by_route() } else { self.by_id.get(&dcid).copied() }
+                if dcid.is_empty() {
+                    return by_route();
+                }
+                // Two clients may use the same id in their hellos: the address tells them apart.
+                let by_hello = || self.by_hello.get(&(peer_key(route), dcid)).copied();
+                self.by_id.get(&dcid).copied().or_else(by_hello)
             }
             Header::VersionNegotiation { dcid, .. } => match ConnectionId::new(dcid) {
                 Some(id) if !id.is_empty() => self.by_id.get(&id).copied(),
@@ -277,14 +305,14 @@ impl Endpoint {
     fn settle(&mut self, now: Instant, handle: ConnectionHandle) {
         let Some(slot) = self.connections.get_mut(&handle) else { return };
         let connection = &mut slot.connection;
-        for change in connection.take_id_changes() {
-            match change {
-                IdChange::Added(id) => {
-                    self.by_id.insert(id, handle);
-                }
-                IdChange::Removed(id) => {
-                    self.by_id.remove(&id);
-                }
+        for IdChange::Removed(id) in connection.take_id_changes() {
+            self.by_id.remove(&id);
+        }
+        if (connection.is_confirmed() || connection.is_drained())
+            && let Some(names) = slot.hello.take()
+        {
+            for id in names.ids.into_iter().flatten() {
+                release(&mut self.by_hello, &(names.route, id), handle);
             }
         }
         let deadline = connection.poll_timeout(now);
@@ -294,6 +322,7 @@ impl Endpoint {
         }
         if !slot.buried {
             slot.buried = true;
+            self.open = self.open.saturating_sub(1);
             connection.push_event(Event::Drained);
             self.schedule.touch_events(handle);
             self.release_names(handle);
@@ -309,15 +338,10 @@ impl Endpoint {
     fn release_names(&mut self, handle: ConnectionHandle) {
         self.half_open.remove(&handle);
         let Some(slot) = self.connections.get(&handle) else { return };
-        let has_no_id = slot.connection.known_ids().any(|id| id.is_empty());
-        for id in slot.connection.known_ids() {
-            if self.by_id.get(&id) == Some(&handle) {
-                self.by_id.remove(&id);
-            }
+        for id in slot.connection.local_ids() {
+            self.by_id.remove(&id);
         }
-        if has_no_id {
-            self.by_route.retain(|_, owner| *owner != handle);
-        }
+        release(&mut self.by_route, &peer_key(&slot.connection.route()), handle);
     }
 
     fn issue_ids(&mut self, handle: ConnectionHandle) {
@@ -380,6 +404,17 @@ impl Endpoint {
     /// Connections that exist, drained ones included until they are forgotten.
     pub fn connection_count(&self) -> usize {
         self.connections.len()
+    }
+}
+
+/// Removes a name if it is still this connection's.
+fn release<K: Eq + Hash>(
+    names: &mut HashMap<K, ConnectionHandle>,
+    name: &K,
+    owner: ConnectionHandle,
+) {
+    if names.get(name) == Some(&owner) {
+        names.remove(name);
     }
 }
 

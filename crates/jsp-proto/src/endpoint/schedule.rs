@@ -9,6 +9,9 @@ use jsp_wire::Instant;
 use super::ConnectionHandle;
 use crate::connection::Reason;
 
+/// Outdated deadlines that are not worth a tidying.
+const OUTDATED_MIN: usize = 64;
+
 /// What is queued for one connection.
 #[derive(Default)]
 struct Entry {
@@ -69,7 +72,20 @@ impl Schedule {
         entry.deadline = deadline;
         if let (true, Some((at, _))) = (changed, deadline) {
             self.deadlines.push(Reverse((at, handle)));
+            self.compact();
         }
+    }
+
+    /// Drops outdated deadlines once they outnumber the true ones: a deadline that moves with each
+    /// packet must not leave one behind for each packet.
+    fn compact(&mut self) {
+        if self.deadlines.len() <= OUTDATED_MIN.saturating_add(self.entries.len().saturating_mul(4)) {
+            return;
+        }
+        let true_ones = self.entries.iter().filter_map(|(handle, entry)| {
+            entry.deadline.map(|(at, _)| Reverse((at, *handle)))
+        });
+        self.deadlines = true_ones.collect();
     }
 
     pub(super) fn next_eventful(&self) -> Option<ConnectionHandle> {
@@ -120,5 +136,31 @@ impl Schedule {
             self.deadlines.pop();
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moving_deadlines_leave_no_heap_behind() {
+        let mut schedule = Schedule::default();
+        let handles: Vec<_> = (0..3).map(ConnectionHandle).collect();
+        for step in 0..100_000u64 {
+            let handle = handles[(step % 3) as usize];
+            schedule.touch(handle);
+            // A deadline that moves ahead with each packet.
+            let at = Instant::from_nanos(1_000_000_000 + step);
+            while schedule.next_dirty() == Some(handle) {
+                schedule.clean(handle, Some((at, Reason::Lifecycle)));
+            }
+        }
+        assert!(schedule.deadlines.len() <= 128, "{}", schedule.deadlines.len());
+        let earliest = Instant::from_nanos(1_000_000_000 + 99_997);
+        assert_eq!(schedule.peek(), Some((earliest, Reason::Lifecycle)));
+        let due: Vec<_> =
+            core::iter::from_fn(|| schedule.pop_due(Instant::from_nanos(2_000_000_000))).collect();
+        assert_eq!(due, [handles[1], handles[2], handles[0]]);
     }
 }

@@ -84,8 +84,7 @@ impl Endpoint {
         let address = route.to_cookie_bytes();
         let time = self.unix_seconds(now);
         let cookie = self.cookies.mint(&address, &original, None, time);
-        let source = Prf::new(self.reset_key).derive("retry id", &cookie);
-        let source = source.get(..8).and_then(ConnectionId::new).unwrap_or(ConnectionId::EMPTY);
+        let source = self.retry_id(&cookie);
         let mut buf = [0; 256];
         let mut writer = Writer::new(&mut buf);
         if header::write_retry(&mut writer, &scid, &source, &cookie).is_err() {
@@ -96,6 +95,13 @@ impl Endpoint {
         let tag = jsp_crypto::retry_integrity_tag(version, dcid.as_bytes(), &datagram);
         datagram.extend_from_slice(&tag);
         self.queue_answer(route, datagram);
+    }
+
+    /// The id that a Retry with this cookie gives the client to write to.
+    pub(super) fn retry_id(&self, cookie: &[u8]) -> ConnectionId {
+        let id = Prf::new(self.reset_key).derive("retry id", cookie);
+        let id = id.get(..limits::CONNECTION_ID_LEN_INITIAL);
+        id.and_then(ConnectionId::new).unwrap_or(ConnectionId::EMPTY)
     }
 
     /// Tells a peer whose connection we do not know that it is gone. Shorter than what it answers,

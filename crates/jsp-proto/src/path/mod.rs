@@ -55,21 +55,24 @@ impl Path {
     }
 
     /// The path leads elsewhere now: what was measured on it is forgotten, unless only the port
-    /// has changed, which is the same network behind another mapping.
+    /// has changed, which is the same network behind another mapping. `ceiling` is the largest
+    /// datagram that the peer receives.
     // spec: CON-13
-    pub(crate) fn move_to(&mut self, route: Route, config: &TransportConfig) {
+    pub(crate) fn move_to(&mut self, route: Route, config: &TransportConfig, ceiling: usize) {
         let same_host = match (self.route.remote(), route.remote()) {
             (Some(old), Some(new)) => old.ip() == new.ip(),
             _ => false,
         };
         self.route = route;
         self.budget = Budget::Unlimited;
+        // What went to the old address was not lost to congestion: ask again soon.
+        self.numbers.recovery.reset_backoff();
         if !same_host {
             self.rtt = Rtt::new(config.rtt_initial);
             self.congestion = Congestion::cubic(limits::MTU_BASE);
             self.pacer = Pacer::new();
             self.delivery = DeliveryRate::default();
-            self.mtud = Mtud::new(config.mtu_ceiling);
+            self.mtud = Mtud::new(config.mtu_ceiling.min(ceiling));
             self.ecn = EcnValidation::new();
         }
     }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use jsp_wire::{Instant, Route};
+use jsp_wire::{Instant, Route, limits};
 
 use crate::path::Budget;
 
@@ -48,35 +48,106 @@ impl Candidate {
     }
 }
 
+/// An answer owed to one challenge.
+pub(crate) struct Owed {
+    /// Where the challenge came from.
+    pub(crate) route: Route,
+    /// What it said.
+    pub(crate) data: [u8; 8],
+    /// Bytes that may go to an address of which nothing else is known.
+    pub(crate) allowance: usize,
+}
+
 /// Answers owed to the peer's challenges, each to the route its challenge came by.
 #[derive(Default)]
 pub(crate) struct Responses {
-    owed: VecDeque<(Route, [u8; 8])>,
+    owed: VecDeque<Owed>,
 }
 
 impl Responses {
-    /// The peer asks for an answer.
+    /// The peer asks for an answer, in a datagram of `received` bytes. `is_active` says that the
+    /// route is the path in use. Elsewhere the latest challenge alone is answered, so that many in
+    /// one datagram do not draw more than it paid for.
     // spec: CON-12
-    pub(crate) fn push(&mut self, route: Route, data: [u8; 8]) {
+    pub(crate) fn push(&mut self, route: Route, data: [u8; 8], received: usize, is_active: bool) {
+        if !is_active {
+            self.owed.retain(|owed| !owed.route.same_peer(&route));
+        }
         if self.owed.len() >= RESPONSES_MAX {
             self.owed.pop_front();
         }
-        self.owed.push_back((route, data));
+        let allowance = received.saturating_mul(limits::AMPLIFICATION_FACTOR as usize);
+        self.owed.push_back(Owed { route, data, allowance });
     }
 
     /// The oldest answer that goes by `route`.
     pub(crate) fn pop_for(&mut self, route: &Route) -> Option<[u8; 8]> {
-        let place = self.owed.iter().position(|(owed, _)| owed.same_peer(route))?;
-        self.owed.remove(place).map(|(_, data)| data)
+        let place = self.owed.iter().position(|owed| owed.route.same_peer(route))?;
+        self.owed.remove(place).map(|owed| owed.data)
     }
 
     /// The oldest answer that goes elsewhere.
-    pub(crate) fn pop_not_for(&mut self, route: &Route) -> Option<(Route, [u8; 8])> {
-        let place = self.owed.iter().position(|(owed, _)| !owed.same_peer(route))?;
+    pub(crate) fn pop_not_for(&mut self, route: &Route) -> Option<Owed> {
+        let place = self.owed.iter().position(|owed| !owed.route.same_peer(route))?;
         self.owed.remove(place)
     }
 
-    pub(crate) fn wants(&self) -> bool {
-        !self.owed.is_empty()
+    /// True when an answer goes by `route`.
+    pub(crate) fn wants_for(&self, route: &Route) -> bool {
+        self.owed.iter().any(|owed| owed.route.same_peer(route))
+    }
+
+    /// True when an answer goes elsewhere.
+    pub(crate) fn wants_elsewhere(&self, route: &Route) -> bool {
+        self.owed.iter().any(|owed| !owed.route.same_peer(route))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    // spec-test: CON-12
+    fn eight_answers_are_owed_at_most_and_the_latest_win() {
+        let mut responses = Responses::default();
+        let route = Route::udp("192.0.2.1:1".parse().unwrap());
+        for n in 0..20 {
+            responses.push(route, [n; 8], 100, true);
+        }
+        let answers: Vec<_> = core::iter::from_fn(|| responses.pop_for(&route)).collect();
+        assert_eq!(answers, (12..20).map(|n| [n; 8]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn challenges_from_elsewhere_in_one_datagram_draw_one_answer() {
+        let mut responses = Responses::default();
+        let active = Route::udp("192.0.2.1:1".parse().unwrap());
+        let other = Route::udp("192.0.2.7:1".parse().unwrap());
+        for n in 0..8 {
+            responses.push(other, [n; 8], 50, false);
+        }
+        assert!(responses.wants_elsewhere(&active) && !responses.wants_for(&active));
+        let owed = responses.pop_not_for(&active).unwrap();
+        assert_eq!((owed.data, owed.allowance), ([7; 8], 150));
+        assert!(responses.pop_not_for(&active).is_none());
+    }
+
+    #[test]
+    fn a_candidate_is_given_up_after_four_challenges() {
+        let route = Route::udp("192.0.2.1:1".parse().unwrap());
+        let pto = Duration::from_millis(100);
+        let mut now = Instant::from_nanos(5);
+        let mut candidate = Candidate::new(now, route, [1; 8], 1200);
+        let mut challenges = 0;
+        while !candidate.is_hopeless(now) {
+            if candidate.wants(now) {
+                candidate.on_sent(now, pto);
+                challenges += 1;
+            }
+            now = candidate.poll_timeout();
+        }
+        assert_eq!(challenges, CHALLENGES_MAX);
+        assert_eq!(now.since(Instant::from_nanos(5)), pto * 10);
     }
 }

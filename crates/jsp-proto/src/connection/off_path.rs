@@ -1,0 +1,69 @@
+//! Datagrams to other addresses than the path's: challenges, and answers to challenges.
+
+use jsp_wire::{Instant, Route, limits};
+
+use super::Connection;
+use super::outbound::{DATA_ROOM_MIN, Purpose};
+use crate::batch::Batch;
+use crate::error::TransportError;
+use crate::permit::Allowance;
+
+impl Connection {
+    /// Challenges to an address on trial, and answers to challenges from elsewhere. `None` when
+    /// there are none; `Some(false)` when the batch is for another route.
+    pub(super) fn off_path_datagram(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+    ) -> Result<Option<bool>, TransportError> {
+        if !self.lifecycle.is_established() {
+            return Ok(None);
+        }
+        if !batch.is_empty() {
+            // What is due leaves with the next batch, which begins empty.
+            let due = self.paths.candidate.as_ref().is_some_and(|c| c.wants(now));
+            let owed = self.paths.responses.wants_elsewhere(&self.paths.active.route);
+            return Ok((due || owed).then_some(false));
+        }
+        let pto = self.pto();
+        if let Some(candidate) = &mut self.paths.candidate
+            && candidate.wants(now)
+        {
+            let (route, challenge) = (candidate.route, candidate.challenge);
+            let room_len = candidate.budget.remaining();
+            candidate.on_sent(now, pto);
+            return self.datagram_to(now, batch, route, room_len, Purpose::Challenge(challenge));
+        }
+        let active = self.paths.active.route;
+        let Some(owed) = self.paths.responses.pop_not_for(&active) else { return Ok(None) };
+        let candidate = self.paths.candidate.as_ref().filter(|c| c.route.same_peer(&owed.route));
+        // spec: CON-10
+        let room_len = candidate.map_or(owed.allowance, |c| c.budget.remaining());
+        self.datagram_to(now, batch, owed.route, room_len, Purpose::Response(owed.data))
+    }
+
+    fn datagram_to(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+        route: Route,
+        room_len: usize,
+        purpose: Purpose,
+    ) -> Result<Option<bool>, TransportError> {
+        let room_len = room_len.min(limits::MTU_BASE);
+        if room_len < DATA_ROOM_MIN {
+            return Ok(None);
+        }
+        let Some(room) = batch.room(room_len) else { return Ok(None) };
+        let Some(sealed) = self.data_packet(now, room, Allowance::Probe, purpose)? else {
+            return Ok(None);
+        };
+        if let Some(candidate) = &mut self.paths.candidate
+            && candidate.route.same_peer(&route)
+        {
+            candidate.budget.on_sent(sealed.len);
+        }
+        batch.commit(route, None, sealed.len);
+        Ok(Some(true))
+    }
+}
