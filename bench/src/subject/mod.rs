@@ -1,5 +1,6 @@
 //! What is measured: one trait for every transport, one file for each.
 
+pub(crate) mod jsp;
 pub(crate) mod quinn;
 pub(crate) mod raw;
 pub(crate) mod rustls_tcp;
@@ -100,6 +101,8 @@ pub(crate) trait Stream: Send + 'static {
 /// A library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Family {
+    /// JetStreamProto.
+    Jsp,
     /// QUIC.
     Quinn,
     /// TCP and TLS 1.3.
@@ -145,6 +148,8 @@ pub(crate) struct Subject {
 
 /// Every subject by name: family, then setting, then flavour where they are not the usual.
 pub(crate) const NAMES: &[&str] = &[
+    "jsp",
+    "jsp-ct",
     "quinn",
     "quinn-ct",
     "quinn-tuned",
@@ -168,6 +173,7 @@ impl FromStr for Subject {
         }
         let mut words = name.split('-');
         let family = match words.next() {
+            Some("jsp") => Family::Jsp,
             Some("quinn") => Family::Quinn,
             Some("tls") => Family::Tls,
             _ => Family::Raw,
@@ -189,6 +195,7 @@ impl FromStr for Subject {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.family {
+            Family::Jsp => "jsp",
             Family::Quinn => "quinn",
             Family::Tls => "tls",
             Family::Raw => "raw",
@@ -211,7 +218,7 @@ impl Subject {
     /// Whether the library can do `exercise` at all.
     pub(crate) fn supports(self, exercise: Exercise) -> bool {
         match self.family {
-            Family::Quinn => true,
+            Family::Jsp | Family::Quinn => true,
             Family::Tls => !matches!(
                 exercise,
                 Exercise::MessagePerStream | Exercise::Datagrams | Exercise::Paced
@@ -246,6 +253,10 @@ impl Subject {
         }
         self.runtime()?.block_on(async {
             match self.family {
+                Family::Jsp => {
+                    let (endpoint, address, trust) = jsp::listen()?;
+                    server::run(endpoint, address, trust, exercise, plan, desk).await
+                }
                 Family::Quinn => {
                     let (endpoint, address, trust) = quinn::listen(self.profile)?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
@@ -272,6 +283,10 @@ impl Subject {
         }
         self.runtime()?.block_on(async {
             match self.family {
+                Family::Jsp => {
+                    let endpoint = jsp::dialler(trust)?;
+                    client::run(endpoint, address, exercise, plan, desk).await
+                }
                 Family::Quinn => {
                     let endpoint = quinn::dialler(self.profile, trust)?;
                     client::run(endpoint, address, exercise, plan, desk).await

@@ -92,18 +92,31 @@ const LOSSY_QUEUE_BYTES: u64 = LOSSY_RATE / 8 / 50;
 /// Its losses, percent.
 const LOSSES_PERCENT: [f64; 4] = [0.0, 0.1, 1.0, 5.0];
 
-const BULK: &[&str] =
-    &["quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct", "tls", "tls-ct", "raw"];
-const MESSAGES: &[&str] = &["quinn", "quinn-ct", "quinn-tuned-ct", "tls", "tls-ct", "raw"];
+const BULK: &[&str] = &[
+    "jsp",
+    "jsp-ct",
+    "quinn",
+    "quinn-ct",
+    "quinn-tuned",
+    "quinn-tuned-ct",
+    "tls",
+    "tls-ct",
+    "raw",
+];
+const MESSAGES: &[&str] =
+    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned-ct", "tls", "tls-ct", "raw"];
 const GATHERED: &[&str] = &["quinn", "quinn-ct", "quinn-tuned-ct", "tls", "tls-ct"];
-const PER_STREAM: &[&str] = &["quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct"];
-const DATAGRAMS: &[&str] = &["quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct", "raw"];
-const PINGPONG: &[&str] = &["quinn", "quinn-ct", "tls", "tls-ct", "raw", "raw-spin"];
-const HANDSHAKE: &[&str] = &["quinn", "quinn-ct", "quinn-pq", "quinn-pq-ct", "tls"];
-const HELLO: &[&str] = &["quinn", "quinn-pq", "tls"];
-const OVERHEAD: &[&str] = &["quinn"];
-const IDLE: &[&str] = &["quinn", "tls"];
-const LOSSY: &[&str] = &["quinn", "quinn-tuned", "quinn-bbr", "tls"];
+const PER_STREAM: &[&str] =
+    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct"];
+const DATAGRAMS: &[&str] =
+    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct", "raw"];
+const PINGPONG: &[&str] =
+    &["jsp", "jsp-ct", "quinn", "quinn-ct", "tls", "tls-ct", "raw", "raw-spin"];
+const HANDSHAKE: &[&str] = &["jsp", "quinn", "quinn-ct", "quinn-pq", "quinn-pq-ct", "tls"];
+const HELLO: &[&str] = &["jsp", "quinn", "quinn-pq", "tls"];
+const OVERHEAD: &[&str] = &["jsp", "quinn"];
+const IDLE: &[&str] = &["jsp", "quinn", "tls"];
+const LOSSY: &[&str] = &["jsp", "quinn", "quinn-tuned", "quinn-bbr", "tls"];
 
 impl Workload {
     /// The cases of this workload, in the order of the report.
