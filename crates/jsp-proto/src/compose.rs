@@ -34,15 +34,20 @@ impl DataSources<'_> {
 
     /// The order of urgency inside a packet: what keeps the connection alive, then what it is for.
     fn write(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        self.write_answer(packet);
+        self.control.write(packet);
+        self.remote_ids.write(packet);
+        self.local_ids.write(packet);
+        self.streams.write(now, packet);
+    }
+
+    /// The answer to a challenge.
+    fn write_answer(&mut self, packet: &mut PacketBuilder<'_>) {
         if let Some(data) = self.answer.take()
             && Frame::PathResponse(data).write(packet.writer()).is_ok()
         {
             packet.elicit_ack();
         }
-        self.control.write(packet);
-        self.remote_ids.write(packet);
-        self.local_ids.write(packet);
-        self.streams.write(now, packet);
     }
 }
 
@@ -79,12 +84,13 @@ pub(crate) fn data_packet(
     sources: &mut DataSources<'_>,
     probe: bool,
 ) {
+    let answers = sources.answer.is_some();
     let with_data = allowance.allows_data() && (probe || sources.wants(now));
-    if acks.wants_ack_now(now) || (with_data && acks.has_news()) {
-        acks.write(now, packet, !with_data);
+    if acks.wants_ack_now(now) || ((with_data || answers) && acks.has_news()) {
+        acks.write(now, packet, !with_data && !answers);
     }
     if !with_data {
-        return;
+        return sources.write_answer(packet);
     }
     sources.write(now, packet);
     if probe {

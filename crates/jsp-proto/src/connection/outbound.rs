@@ -215,13 +215,15 @@ impl Connection {
             remote_ids: &mut self.remote_ids,
             streams: &mut self.streams,
         };
-        let has_answer = self.paths.responses.wants_for(&path.route);
-        let wants = (has_answer || sources.wants(now)) && allowance.allows_data();
         let regular = purpose == Purpose::Regular;
+        // Neither window nor pacer hold an answer back: the peer may be waiting to hear from us at
+        // all, and the window to be opened by what it then sends.
+        let has_answer = regular && self.paths.responses.wants_for(&path.route);
+        let wants = has_answer || (sources.wants(now) && allowance.allows_data());
         if regular && !wants && !probe && !path.numbers.acks.wants_ack_now(now) {
             return Ok(None);
         }
-        if wants && has_answer {
+        if has_answer {
             sources.answer = self.paths.responses.pop_for(&path.route);
         }
         let dcid = *sources.remote_ids.current();

@@ -73,6 +73,8 @@ impl Responses {
         if !is_active {
             self.owed.retain(|owed| !owed.route.same_peer(&route));
         }
+        // A challenge that is asked again is answered once.
+        self.owed.retain(|owed| owed.data != data);
         if self.owed.len() >= RESPONSES_MAX {
             self.owed.pop_front();
         }
