@@ -107,6 +107,11 @@ impl Exchange {
         self.rejection = Some(reason);
     }
 
+    /// A server was refused, or refused us, before.
+    pub(crate) fn is_rejected(&self) -> bool {
+        self.rejection.is_some()
+    }
+
     /// The pinned server was heard after all; answers whether it was held to be another.
     pub(crate) fn forget_wrong_server(&mut self) -> bool {
         self.rejection.take_if(|reason| *reason == CloseReason::NotThePinnedServer).is_some()

@@ -8,8 +8,9 @@ use crate::error::TransportError;
 use crate::event::CloseReason;
 
 /// How long a client goes on listening after a server was refused: long enough for the true server
-/// to be heard behind a forger, short enough for a person to wait.
-const REFUSED_GRACE: Duration = Duration::from_secs(1);
+/// to be heard behind a forger, and for a hello that was lost to go again (after 1 s); short enough
+/// for a person to wait.
+const REFUSED_GRACE: Duration = Duration::from_millis(1500);
 
 /// Where a connection stands.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -208,8 +208,11 @@ impl Connection {
         let refused = FrameIter::new(frames)
             .flatten()
             .any(|frame| matches!(frame, Frame::Close(close) if close.code == CloseCode::IDENTITY));
-        if refused {
-            self.doubt_server(now, CloseReason::NotThePinnedServer);
+        // The true server answers a damaged hello like this too: one refusal is no ground yet.
+        match (refused, self.exchange.is_rejected()) {
+            (false, _) => {}
+            (true, false) => self.exchange.note_rejection(CloseReason::NotThePinnedServer),
+            (true, true) => self.doubt_server(now, CloseReason::NotThePinnedServer),
         }
     }
 
