@@ -369,7 +369,7 @@ impl Streams {
         let RecvBody::Messages(messages) = &mut stream.recv.body else {
             return Err(WRONG_FRAMING);
         };
-        // spec: STR-35
+        // spec: STR-39
         if !messages.is_credited() {
             return Err(TransportError::new(
                 CloseCode::STREAM_STATE,

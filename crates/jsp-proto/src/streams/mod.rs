@@ -7,8 +7,8 @@
 //! | `fate` | what became of them |
 //! | `input` | frames of the peer |
 //! | `table`, `stream` | which streams exist; one stream |
-//! | `send_bytes`, `send_messages`, `record`, `pack` | sending halves |
-//! | `recv_bytes`, `recv_messages`, `assembly`, `gaps` | receiving halves |
+//! | `send_bytes`, `send_messages`, `send_fate`, `record`, `pack` | sending halves |
+//! | `recv_bytes`, `recv_messages`, `recv_unreliable`, `assembly`, `gaps` | receiving halves |
 //! | `scheduler`, `rate` | whose bytes next |
 //! | `credit` | flow control |
 //! | `opening`, `config`, `event` | what is said and heard about streams |
@@ -31,8 +31,10 @@ mod rate;
 mod record;
 mod recv_bytes;
 mod recv_messages;
+mod recv_unreliable;
 mod scheduler;
 mod send_bytes;
+mod send_fate;
 mod send_messages;
 mod stream;
 mod table;
@@ -314,7 +316,7 @@ impl Streams {
     }
 
     /// Sends the end of a finished half once all before it is sent; closes it once all has arrived.
-    // spec: STR-5, STR-37
+    // spec: STR-5, STR-28, STR-37
     fn refresh_end(&mut self, key: Key) {
         let Some(stream) = self.table.get_mut(key) else { return };
         if stream.send.phase != SendPhase::Finishing {

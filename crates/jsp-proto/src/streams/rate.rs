@@ -34,7 +34,7 @@ impl RateCap {
         i64::try_from(bytes).unwrap_or(i64::MAX / 2).max(BURST_MIN as i64)
     }
 
-    /// When the stream may send: `None` for now.
+    /// When the stream may send; `None` when it may already.
     pub(super) fn wait(&mut self, now: Instant) -> Option<Instant> {
         let elapsed = now.since(self.last).as_nanos();
         let gained = elapsed * u128::from(self.rate) / NANOS;

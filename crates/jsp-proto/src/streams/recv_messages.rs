@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use jsp_wire::frame::{Attributes, MessageFrame, MessageNumber, Skip};
+use jsp_wire::frame::{Attributes, MessageFrame, Skip};
 use jsp_wire::{CloseCode, Delivery};
 
 use crate::error::TransportError;
@@ -15,16 +15,7 @@ use super::credit::{MESSAGE_COST, NUMBER_REACH};
 use super::gaps::COPY_BELOW;
 
 /// Marks a number whose message is complete; the other bits hold its cost.
-const COMPLETE: u32 = 1 << 31;
-
-/// Numbers below the highest that an unreliable stream still takes, in messages.
-const UNRELIABLE_REACH: u64 = 1024;
-
-/// Packets that are remembered to place short numbers in packets that come late.
-const MARKS_MAX: usize = 16;
-
-/// Unreliable messages that may be incomplete at once.
-const UNRELIABLE_PARTIAL_MAX: usize = 64;
+pub(super) const COMPLETE: u32 = 1 << 31;
 
 /// Beyond this many unread messages, small ones are copied, so that they pin no datagrams.
 const UNREAD_SHARED_MAX: usize = 16;
@@ -39,34 +30,34 @@ pub(super) struct Taken {
 /// Messages of a stream as they arrive.
 #[derive(Debug)]
 pub(super) struct RecvMessages {
-    delivery: Delivery,
-    ordered: bool,
+    pub(super) delivery: Delivery,
+    pub(super) ordered: bool,
     /// All numbers below are settled: complete or skipped.
-    base: u64,
+    pub(super) base: u64,
     /// Cost so far of the numbers from `base` on; 0 for one that was never seen.
-    seen: VecDeque<u32>,
+    pub(super) seen: VecDeque<u32>,
     /// One more than the highest number seen.
-    expected: u64,
+    pub(super) expected: u64,
     /// Of unreliable streams: packet numbers that raised `expected`, and what they raised it to.
-    marks: VecDeque<(u64, u64)>,
+    pub(super) marks: VecDeque<(u64, u64)>,
     /// Incomplete messages by number.
-    partial: VecDeque<Partial>,
+    pub(super) partial: VecDeque<Partial>,
     /// Pieces of all of them that wait for what stands in front of them.
-    pieces: usize,
+    pub(super) pieces: usize,
     /// Complete messages that wait for lower ones, by number.
-    held: VecDeque<Received>,
-    ready: VecDeque<Received>,
-    ready_bytes: u64,
+    pub(super) held: VecDeque<Received>,
+    pub(super) ready: VecDeque<Received>,
+    pub(super) ready_bytes: u64,
     /// Costs of all that was received, and of that below `base`.
-    received: u64,
-    received_below: u64,
+    pub(super) received: u64,
+    pub(super) received_below: u64,
     /// Credit of messages that were skipped and did not arrive.
-    forgiven: u64,
-    consumed: u64,
+    pub(super) forgiven: u64,
+    pub(super) consumed: u64,
     /// How many messages there are.
-    end: Option<u64>,
+    pub(super) end: Option<u64>,
     /// Bytes of unreliable messages to keep at most.
-    keep_max: u64,
+    pub(super) keep_max: u64,
 }
 
 impl RecvMessages {
@@ -134,48 +125,6 @@ impl RecvMessages {
             return (0, 0);
         }
         (self.seen.len() as u64, (self.pieces + self.partial.len()) as u64)
-    }
-
-    /// The number of a message in packet `pn`; `None` when it came too late to tell.
-    ///
-    /// Messages whose short number is used are sent once and in order, so the highest number in the
-    /// packets before `pn` tells which of the possible numbers it is, however late it comes.
-    // spec: STR-12
-    pub(super) fn resolve(
-        &self,
-        pn: u64,
-        number: MessageNumber,
-    ) -> Result<Option<u64>, TransportError> {
-        if let MessageNumber::Full(number) = number {
-            return Ok(Some(number));
-        }
-        if self.is_credited() {
-            return Err(TransportError::new(
-                CloseCode::PROTOCOL_VIOLATION,
-                "a short message number on a stream that sends again",
-            ));
-        }
-        let before = self.marks.iter().rev().find(|mark| mark.0 < pn).map(|mark| mark.1);
-        match before {
-            Some(expected) => Ok(Some(number.resolve(expected)?)),
-            None if self.marks.len() < MARKS_MAX => Ok(Some(number.resolve(0)?)),
-            None => Ok(None),
-        }
-    }
-
-    /// Notes the number of a message in packet `pn`.
-    fn note_number(&mut self, pn: u64, number: u64) {
-        if number < self.expected {
-            return;
-        }
-        self.expected = number.saturating_add(1);
-        if self.is_credited() || self.marks.back().is_some_and(|mark| mark.0 > pn) {
-            return;
-        }
-        if self.marks.len() >= MARKS_MAX {
-            self.marks.pop_front();
-        }
-        self.marks.push_back((pn, self.expected));
     }
 
     /// Sets how many messages there are.
@@ -276,7 +225,7 @@ impl RecvMessages {
     }
 
     /// Adds a piece; the new bytes, and the message when it is whole.
-    fn assemble(
+    pub(super) fn assemble(
         &mut self,
         number: u64,
         frame: &MessageFrame<'_>,
@@ -331,7 +280,7 @@ impl RecvMessages {
         self.held.insert(at, received);
     }
 
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         number: u64,
         attributes: Attributes,
@@ -369,83 +318,8 @@ impl RecvMessages {
         ready
     }
 
-    fn insert_unreliable(
-        &mut self,
-        number: u64,
-        frame: &MessageFrame<'_>,
-        data: Bytes,
-        keep: bool,
-    ) -> Taken {
-        if number - self.base >= UNRELIABLE_REACH {
-            self.raise_base(number - UNRELIABLE_REACH + 1);
-        }
-        let index = usize::try_from(number - self.base).unwrap_or(usize::MAX);
-        if self.seen.len() <= index {
-            self.seen.resize(index + 1, 0);
-        }
-        match self.seen.get_mut(index) {
-            Some(slot) if *slot & COMPLETE == 0 => *slot = 1,
-            _ => return Taken::default(),
-        }
-        // A total that changes makes the message worthless, not the connection.
-        let Ok((_, whole)) = self.assemble(number, frame, data) else { return Taken::default() };
-        let Some((payload, attributes)) = whole else {
-            self.evict();
-            return Taken::default();
-        };
-        if let Some(slot) = self.seen.get_mut(index) {
-            *slot = COMPLETE;
-        }
-        if self.ordered {
-            self.raise_base(number + 1);
-        }
-        if !keep {
-            return Taken::default();
-        }
-        let taken = self.deliver(number, attributes, payload, keep);
-        // spec: STR-36
-        let over = |s: &Self| s.ready_bytes + s.ready.len() as u64 * MESSAGE_COST > s.keep_max;
-        while self.ready.len() > 1 && over(self) {
-            if let Some(dropped) = self.ready.pop_front() {
-                self.ready_bytes = self.ready_bytes.saturating_sub(dropped.payload.len() as u64);
-            }
-        }
-        taken
-    }
-
-    fn raise_base(&mut self, base: u64) {
-        let by = usize::try_from(base.saturating_sub(self.base)).unwrap_or(usize::MAX);
-        self.seen.drain(..by.min(self.seen.len()));
-        self.base = self.base.max(base);
-        while self.partial.front().is_some_and(|partial| partial.number < self.base) {
-            self.pop_partial();
-        }
-    }
-
-    fn pop_partial(&mut self) -> Option<Partial> {
-        let partial = self.partial.pop_front()?;
-        self.pieces = self.pieces.saturating_sub(partial.pieces());
-        Some(partial)
-    }
-
-    /// Keeps incomplete unreliable messages within bounds: the oldest go first.
-    fn evict(&mut self) {
-        let mut bytes: u64 = self.partial.iter().map(Partial::size).sum();
-        while self.partial.len() > UNRELIABLE_PARTIAL_MAX
-            || (self.partial.len() > 1 && bytes > self.keep_max)
-        {
-            let Some(oldest) = self.pop_partial() else { break };
-            bytes = bytes.saturating_sub(oldest.size());
-            let index = usize::try_from(oldest.number.saturating_sub(self.base));
-            // Fragments that still come are not put together again.
-            if let Some(slot) = index.ok().and_then(|index| self.seen.get_mut(index)) {
-                *slot = COMPLETE;
-            }
-        }
-    }
-
     /// The sender has given messages up.
-    // spec: STR-34, STR-35
+    // spec: STR-35, STR-39
     pub(super) fn skip(&mut self, skip: &Skip, keep: bool) -> Result<bool, TransportError> {
         const LIE: TransportError = TransportError::new(
             CloseCode::PROTOCOL_VIOLATION,

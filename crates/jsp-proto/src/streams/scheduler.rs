@@ -163,7 +163,7 @@ impl Scheduler {
         self.realtime.peek().map(|Reverse((due, _, _))| *due)
     }
 
-    /// The head of `class` sent `bytes`, its last for now, and is about to leave the line.
+    /// The head of `class` sent `bytes` and is about to leave the line.
     pub(super) fn charge_leaving(&mut self, class: Class, bytes: usize) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX / 1000);
         self.interactive.note_bytes(class == Class::Interactive, bytes);

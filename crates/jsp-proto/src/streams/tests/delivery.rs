@@ -36,6 +36,28 @@ fn bytes_arrive_whole_and_in_order_over_a_bad_link() {
     }
 }
 
+#[test]
+fn short_writes_are_gathered() {
+    let mut pipe = Pipe::new(12, 10);
+    let now = pipe.now;
+    let id = pipe.a().open(now, StreamConfig::bytes()).unwrap();
+    let data = pattern(12, 200_000);
+    let (mut written, mut read) = (0, Vec::new());
+    while written < data.len() {
+        let len = [1, 40, 255, 256, 3000][pipe.rng.below(5) as usize];
+        let end = data.len().min(written + len);
+        let now = pipe.now;
+        written += pipe.a().write_bytes(now, id, data.slice(written..end)).unwrap();
+        if pipe.rng.chance(20) {
+            pipe.step();
+        }
+    }
+    pipe.run();
+    let now = pipe.now;
+    drain(pipe.b(), now, id, &mut read);
+    assert!(read == data);
+}
+
 // spec-test: STR-10, STR-11, STR-14, STR-21, STR-31
 #[test]
 fn reliable_messages_of_all_sizes_arrive_in_order() {

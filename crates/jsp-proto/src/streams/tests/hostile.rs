@@ -244,7 +244,7 @@ fn tables_of_numbers_and_pieces_are_bounded() {
     assert_eq!(refused, Some((1 << 16, CloseCode::EXCESSIVE_LOAD)));
 }
 
-// spec-test: STR-34, STR-35
+// spec-test: STR-34, STR-35, STR-39
 #[test]
 fn a_skip_must_agree_with_what_came() {
     let skip = |floor, credit_below| Frame::Skip(Skip { stream: M, floor, credit_below });

@@ -127,7 +127,7 @@ fn a_stream_without_data_opens_by_itself_and_again_when_lost() {
     assert_eq!(out, b"hello");
 }
 
-// spec-test: STR-27, STR-37
+// spec-test: STR-27, STR-28
 #[test]
 fn a_lost_unreliable_one_shot_ends_by_a_bare_reset() {
     let (mut a, mut b, now) = pair(&StreamLimits::default());
@@ -213,6 +213,7 @@ fn a_stop_makes_the_other_side_reset_with_the_same_code() {
     assert_eq!(pipe.fates(0).len(), 100);
     assert!(pipe.fates(0).iter().any(|fate| fate.1 == MessageFate::Abandoned));
     assert_eq!(pipe.b().accept(), Some(id));
+    assert_eq!(pipe.b().recv(now, id), Err(RecvError::Closed));
     assert_eq!((pipe.a().table.len(), pipe.b().table.len()), (1, 1));
 }
 
@@ -233,6 +234,14 @@ fn an_end_without_data_is_told_again_when_lost() {
         settle(&mut a, now, &sent, Fate::Acked);
         assert_eq!(events(&mut a), [StreamEvent::SendFinished(id)]);
         assert_eq!(b.accept(), Some(id));
+        // It is over, but stays until its end is read.
+        assert!(b.info(id).is_some());
+        let end = if framing.framing == jsp_wire::Framing::Bytes {
+            b.read(now, id, 1).map(drop)
+        } else {
+            b.recv(now, id).map(drop)
+        };
+        assert_eq!(end, Err(RecvError::Closed));
         assert_eq!((a.table.len(), b.table.len()), (1, 1));
     }
 }
@@ -266,7 +275,9 @@ fn limits_of_streams_are_told_and_lifted() {
     assert_eq!(open(&mut pipe), Err(OpenError::LimitReached));
     pipe.a().finish(now, ids[2]).unwrap();
     pipe.run();
-    while pipe.b().accept().is_some() {}
+    while let Some(id) = pipe.b().accept() {
+        pipe.received(id);
+    }
     pipe.run();
     assert!(pipe.events[0].contains(&StreamEvent::StreamsAvailable));
     assert!(open(&mut pipe).is_ok());
@@ -307,4 +318,33 @@ fn configurations_that_contradict_themselves_are_refused() {
     let id = a.open(now, one_way(StreamConfig::chat())).unwrap();
     assert_eq!(a.write_bytes(now, id, Bytes::from_static(b"x")), Err(SendError::WrongFraming));
     assert_eq!(a.recv(now, id), Err(RecvError::Closed));
+}
+
+// spec-test: STR-37
+#[test]
+fn the_end_of_unreliable_messages_waits_for_those_on_their_way() {
+    let (mut a, mut b, now) = pair(&StreamLimits::default());
+    let id = a.open(now, one_way(StreamConfig::voice())).unwrap();
+    let mut packets = Vec::new();
+    for i in 0..3 {
+        a.send(now, id, Message::binary(vec![i; 10])).unwrap();
+        if i == 2 {
+            a.finish(now, id).unwrap();
+        }
+        packets.push(build(&mut a, now, 1200).unwrap());
+    }
+    assert!(!a.wants(now));
+    // The last comes first, and does not end the stream for the others.
+    take(&mut b, now, &packets[0]).unwrap();
+    take(&mut b, now, &packets[1]).unwrap();
+    take(&mut b, now, &packets[2]).unwrap();
+    settle(&mut a, now, &packets[0], Fate::Acked);
+    settle(&mut a, now, &packets[1], Fate::Lost);
+    assert!(!a.wants(now));
+    settle(&mut a, now, &packets[2], Fate::Acked);
+    let end = build(&mut a, now, 1200).unwrap();
+    take(&mut b, now, &end).unwrap();
+    let got = std::iter::from_fn(|| b.recv(now, id).unwrap_or(None)).count();
+    assert_eq!(got, 3);
+    assert_eq!(b.recv(now, id), Err(RecvError::Closed));
 }

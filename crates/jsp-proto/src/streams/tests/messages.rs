@@ -8,7 +8,7 @@ fn first_message(sent: &Sent) -> (MessageNumber, bool, usize) {
     (frame.number, frame.fragment.is_some(), frame.data.len())
 }
 
-// spec-test: STR-12
+// spec-test: STR-12, STR-18
 #[test]
 fn short_numbers_are_used_within_their_reach_and_resolve_across_the_wrap() {
     let (mut a, mut b, now) = pair(&StreamLimits::default());
@@ -51,7 +51,7 @@ fn short_numbers_are_used_within_their_reach_and_resolve_across_the_wrap() {
     assert!(short > 2000, "{short}");
 }
 
-// spec-test: STR-12
+// spec-test: STR-18
 #[test]
 fn a_late_packet_with_a_short_number_is_placed_by_the_packets_around_it() {
     let (mut a, mut b, now) = pair(&StreamLimits::default());
@@ -81,6 +81,7 @@ fn a_late_packet_with_a_short_number_is_placed_by_the_packets_around_it() {
     assert_eq!(b.recv(now, id).unwrap(), None);
 }
 
+// spec-test: STR-18
 #[test]
 fn a_short_number_where_messages_are_sent_again_is_an_error() {
     let (_, mut b, now) = pair(&StreamLimits::default());

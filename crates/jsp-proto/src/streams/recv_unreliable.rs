@@ -1,0 +1,139 @@
+//! What differs for unreliable messages as they arrive: short numbers, a window of numbers that slides
+//! by itself, and bounds that the oldest give way to.
+
+use bytes::Bytes;
+use jsp_wire::CloseCode;
+use jsp_wire::frame::{MessageFrame, MessageNumber};
+
+use super::assembly::Partial;
+use super::credit::MESSAGE_COST;
+use super::recv_messages::{COMPLETE, RecvMessages, Taken};
+use crate::error::TransportError;
+
+/// Numbers below the highest that an unreliable stream still takes, in messages.
+const UNRELIABLE_REACH: u64 = 1024;
+
+/// Packets that are remembered to place short numbers in packets that come late.
+const MARKS_MAX: usize = 16;
+
+/// Unreliable messages that may be incomplete at once.
+const UNRELIABLE_PARTIAL_MAX: usize = 64;
+
+impl RecvMessages {
+    /// The number of a message in packet `pn`; `None` when it came too late to tell.
+    ///
+    /// Messages whose short number is used are sent once and in order, so the highest number in the
+    /// packets before `pn` tells which of the possible numbers it is, however late it comes.
+    // spec: STR-18
+    pub(super) fn resolve(
+        &self,
+        pn: u64,
+        number: MessageNumber,
+    ) -> Result<Option<u64>, TransportError> {
+        if let MessageNumber::Full(number) = number {
+            return Ok(Some(number));
+        }
+        if self.is_credited() {
+            return Err(TransportError::new(
+                CloseCode::PROTOCOL_VIOLATION,
+                "a short message number on a stream that sends again",
+            ));
+        }
+        let before = self.marks.iter().rev().find(|mark| mark.0 < pn).map(|mark| mark.1);
+        match before {
+            Some(expected) => Ok(Some(number.resolve(expected)?)),
+            None if self.marks.len() < MARKS_MAX => Ok(Some(number.resolve(0)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Notes the number of a message in packet `pn`.
+    pub(super) fn note_number(&mut self, pn: u64, number: u64) {
+        if number < self.expected {
+            return;
+        }
+        self.expected = number.saturating_add(1);
+        if self.is_credited() || self.marks.back().is_some_and(|mark| mark.0 > pn) {
+            return;
+        }
+        if self.marks.len() >= MARKS_MAX {
+            self.marks.pop_front();
+        }
+        self.marks.push_back((pn, self.expected));
+    }
+
+    pub(super) fn insert_unreliable(
+        &mut self,
+        number: u64,
+        frame: &MessageFrame<'_>,
+        data: Bytes,
+        keep: bool,
+    ) -> Taken {
+        if number - self.base >= UNRELIABLE_REACH {
+            self.raise_base(number - UNRELIABLE_REACH + 1);
+        }
+        let index = usize::try_from(number - self.base).unwrap_or(usize::MAX);
+        if self.seen.len() <= index {
+            self.seen.resize(index + 1, 0);
+        }
+        match self.seen.get_mut(index) {
+            Some(slot) if *slot & COMPLETE == 0 => *slot = 1,
+            _ => return Taken::default(),
+        }
+        // A total that changes makes the message worthless, not the connection.
+        let Ok((_, whole)) = self.assemble(number, frame, data) else { return Taken::default() };
+        let Some((payload, attributes)) = whole else {
+            self.evict();
+            return Taken::default();
+        };
+        if let Some(slot) = self.seen.get_mut(index) {
+            *slot = COMPLETE;
+        }
+        if self.ordered {
+            self.raise_base(number + 1);
+        }
+        if !keep {
+            return Taken::default();
+        }
+        let taken = self.deliver(number, attributes, payload, keep);
+        // spec: STR-36
+        let over = |s: &Self| s.ready_bytes + s.ready.len() as u64 * MESSAGE_COST > s.keep_max;
+        while self.ready.len() > 1 && over(self) {
+            if let Some(dropped) = self.ready.pop_front() {
+                self.ready_bytes = self.ready_bytes.saturating_sub(dropped.payload.len() as u64);
+            }
+        }
+        taken
+    }
+
+    pub(super) fn raise_base(&mut self, base: u64) {
+        let by = usize::try_from(base.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        self.seen.drain(..by.min(self.seen.len()));
+        self.base = self.base.max(base);
+        while self.partial.front().is_some_and(|partial| partial.number < self.base) {
+            self.pop_partial();
+        }
+    }
+
+    pub(super) fn pop_partial(&mut self) -> Option<Partial> {
+        let partial = self.partial.pop_front()?;
+        self.pieces = self.pieces.saturating_sub(partial.pieces());
+        Some(partial)
+    }
+
+    /// Keeps incomplete unreliable messages within bounds: the oldest go first.
+    pub(super) fn evict(&mut self) {
+        let mut bytes: u64 = self.partial.iter().map(Partial::size).sum();
+        while self.partial.len() > UNRELIABLE_PARTIAL_MAX
+            || (self.partial.len() > 1 && bytes > self.keep_max)
+        {
+            let Some(oldest) = self.pop_partial() else { break };
+            bytes = bytes.saturating_sub(oldest.size());
+            let index = usize::try_from(oldest.number.saturating_sub(self.base));
+            // Fragments that still come are not put together again.
+            if let Some(slot) = index.ok().and_then(|index| self.seen.get_mut(index)) {
+                *slot = COMPLETE;
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The fates of messages: acknowledged, lost, expired, superseded, abandoned; and the floor that tells
+//! the receiver of those that will not come.
+
+use std::collections::{HashMap, VecDeque};
+
+use jsp_wire::Instant;
+
+use super::config::MessageFate;
+use super::event::StreamEvent;
+use super::send_messages::{Lost, SendMessages, SendScope};
+
+impl SendMessages {
+    // spec: STR-33
+    pub(super) fn supersede(&mut self, key: u64, by: u64, scope: &mut SendScope<'_>) {
+        let Some(old) = self.keys.insert(key, by) else { return };
+        let lost = self.lost.iter().any(|piece| piece.number == old);
+        let Some(record) = self.record_mut(old) else { return };
+        if record.done {
+            return;
+        }
+        record.superseded = true;
+        if lost || !record.is_sent() {
+            self.give_up(old, MessageFate::Superseded, scope);
+            self.pop_done();
+        }
+    }
+
+    /// Ends a message that will not be sent, or not again.
+    pub(super) fn give_up(&mut self, number: u64, fate: MessageFate, scope: &mut SendScope<'_>) {
+        let credited = self.is_credited();
+        let Some(record) = self.record_mut(number) else { return };
+        if record.done {
+            return;
+        }
+        let unsent = u64::from(record.len - record.sent);
+        if credited && record.started && !record.is_sent() {
+            scope.credit.end(unsent);
+        }
+        record.given_up = true;
+        self.waiting = self.waiting.saturating_sub(unsent);
+        self.settle(number, fate, scope);
+    }
+
+    pub(super) fn settle(&mut self, number: u64, fate: MessageFate, scope: &mut SendScope<'_>) {
+        let Some(record) = self.record_mut(number) else { return };
+        record.done = true;
+        record.payload = bytes::Bytes::new();
+        record.pieces = None;
+        let key = record.key;
+        if record.want_fate {
+            scope.events.push_back(StreamEvent::Fate { stream: scope.stream, number, fate });
+        }
+        self.forget_key(key, number);
+    }
+
+    pub(super) fn forget_key(&mut self, key: Option<u64>, number: u64) {
+        if let Some(key) = key
+            && self.keys.get(&key) == Some(&number)
+        {
+            self.keys.remove(&key);
+        }
+    }
+
+    pub(super) fn pop_done(&mut self) {
+        let credited = self.is_credited();
+        while self.records.front().is_some_and(|record| record.done) {
+            let Some(record) = self.records.pop_front() else { break };
+            self.first += 1;
+            if credited {
+                self.credited_below += record.cost();
+                if record.given_up {
+                    self.skip_needed = self.first;
+                }
+            }
+        }
+        self.cursor = self.cursor.max(self.first);
+        if self.skip_acked >= self.skip_needed {
+            self.confirmed = self.first;
+        }
+    }
+
+    /// The peer has a piece.
+    pub(super) fn acked(&mut self, number: u64, offset: u32, len: u32, scope: &mut SendScope<'_>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.acked_next = self.acked_next.max(number + 1);
+        let Some(record) = self.record_mut(number) else { return };
+        if !record.done && record.acked(offset, len) {
+            self.settle(number, MessageFate::Acknowledged, scope);
+            self.pop_done();
+        }
+    }
+
+    /// A piece was lost: it goes again, or its message is given up.
+    // spec: STR-30, STR-31, STR-32
+    pub(super) fn lost(&mut self, number: u64, offset: u32, len: u32, scope: &mut SendScope<'_>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let unreliable = !self.is_credited();
+        let Some(record) = self.record_mut(number) else { return };
+        if record.done || record.missing(offset, len).is_none() {
+            return;
+        }
+        let fate = if unreliable {
+            Some(MessageFate::Lost)
+        } else if record.superseded {
+            Some(MessageFate::Superseded)
+        } else if record.expires <= scope.now {
+            Some(MessageFate::Expired)
+        } else if record.may_repeat(offset, len) {
+            None
+        } else {
+            Some(MessageFate::Lost)
+        };
+        let expires = record.expires;
+        match fate {
+            None => {
+                self.lost.push_back(Lost { number, offset, len });
+                self.waiting += u64::from(len);
+                self.expiry = self.expiry.min(expires);
+            }
+            Some(fate) => {
+                self.give_up(number, fate, scope);
+                self.pop_done();
+            }
+        }
+    }
+
+    /// A piece goes once more, whatever becomes of the first; says whether it does.
+    pub(super) fn doubt(&mut self, now: Instant, number: u64, offset: u32, len: u32) -> bool {
+        let waits = self.lost.iter().any(|piece| piece.number == number && piece.offset == offset);
+        let credited = self.is_credited();
+        let Some(record) = self.record(number) else { return false };
+        let useless = record.done || record.superseded || record.expires <= now;
+        if waits || useless || !credited || record.missing(offset, len).is_none() {
+            return false;
+        }
+        self.expiry = self.expiry.min(record.expires);
+        self.lost.push_back(Lost { number, offset, len });
+        self.waiting += u64::from(len);
+        true
+    }
+
+    /// Gives up what expired while it waited; computes the next expiry.
+    pub(super) fn expire(&mut self, scope: &mut SendScope<'_>) {
+        if self.expiry > scope.now {
+            return;
+        }
+        let mut earliest = Instant::FAR_FUTURE;
+        let mut lost = std::mem::take(&mut self.lost);
+        lost.retain(|piece| {
+            let expires = self.record(piece.number).filter(|r| !r.done).map(|r| r.expires);
+            let keep = expires.is_some_and(|expires| expires > scope.now);
+            if keep {
+                earliest = earliest.min(expires.unwrap_or(Instant::FAR_FUTURE));
+            } else {
+                self.waiting = self.waiting.saturating_sub(u64::from(piece.len));
+                self.give_up(piece.number, MessageFate::Expired, scope);
+            }
+            keep
+        });
+        self.lost = lost;
+        for number in self.cursor..self.count() {
+            let Some(record) = self.record(number) else { break };
+            if record.done || record.is_sent() {
+                continue;
+            }
+            if record.expires <= scope.now {
+                self.give_up(number, MessageFate::Expired, scope);
+            } else {
+                earliest = earliest.min(record.expires);
+            }
+        }
+        self.expiry = earliest;
+        self.pop_done();
+    }
+
+    /// True when the peer should hear of messages that will not come.
+    pub(super) fn wants_skip(&self) -> bool {
+        self.skip_needed > self.skip_sent.max(self.skip_acked)
+    }
+
+    /// What a SKIP says now: floor, and credit of all messages below it.
+    // spec: STR-34
+    pub(super) fn skip(&self) -> (u64, u64) {
+        (self.first, self.credited_below)
+    }
+
+    pub(super) fn skip_sent(&mut self, floor: u64) {
+        self.skip_sent = floor;
+    }
+
+    pub(super) fn skip_acked(&mut self, floor: u64) {
+        self.skip_acked = self.skip_acked.max(floor);
+        self.confirmed = self.confirmed.max(floor);
+        self.pop_done();
+    }
+
+    pub(super) fn skip_lost(&mut self, floor: u64) {
+        if self.skip_sent == floor {
+            self.skip_sent = 0;
+        }
+    }
+
+    /// Ends all messages; the credit that was used stays known.
+    pub(super) fn abandon(&mut self, scope: &mut SendScope<'_>) {
+        for number in self.first..self.count() {
+            self.give_up(number, MessageFate::Abandoned, scope);
+        }
+        self.first = self.count();
+        self.cursor = self.first;
+        self.records = VecDeque::new();
+        self.lost = VecDeque::new();
+        self.keys = HashMap::new();
+        self.waiting = 0;
+        self.expiry = Instant::FAR_FUTURE;
+        self.skip_needed = 0;
+    }
+}
