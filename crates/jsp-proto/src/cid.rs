@@ -252,3 +252,130 @@ impl RemoteIds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> ConnectionId {
+        ConnectionId::new(&[n; 4]).unwrap()
+    }
+
+    fn new_id(sequence: u64, retire_prior_to: u64) -> NewConnectionId {
+        let id = id(sequence as u8 + 100);
+        NewConnectionId { sequence, retire_prior_to, id, reset_token: [sequence as u8; 16] }
+    }
+
+    /// The sequences that would be told as retired now.
+    fn retired(ids: &mut RemoteIds) -> Vec<u64> {
+        let (mut buf, mut tokens) = ([0; 200], Vec::new());
+        let mut packet = PacketBuilder::new(&mut buf, &mut tokens, false);
+        ids.write(&mut packet);
+        let sequence = |token: &Token| match token {
+            Token::RetireConnectionId { sequence } => *sequence,
+            other => panic!("{other:?}"),
+        };
+        tokens.iter().map(sequence).collect()
+    }
+
+    #[test]
+    // spec-test: CON-20
+    fn the_peer_holds_no_more_ids_than_it_wants() {
+        for (wanted, expected) in [(2, 1), (3, 2), (4, 3), (1 << 40, 3)] {
+            let mut ids = LocalIds::new(id(1));
+            assert_eq!(ids.missing(wanted), expected);
+            for n in 0..expected {
+                ids.issue(id(n as u8 + 2), [0; 16]);
+            }
+            assert_eq!(ids.missing(wanted), 0);
+            ids.on_retire(0).unwrap();
+            assert_eq!(ids.missing(wanted), 1);
+            assert_eq!(ids.take_changes().collect::<Vec<_>>(), [IdChange::Removed(id(1))]);
+            // All may be retired: new ones replace them, and the first keeps its meaning.
+            (1..=expected as u64).for_each(|sequence| ids.on_retire(sequence).unwrap());
+            assert_eq!(ids.missing(wanted), expected + 1);
+            assert_eq!(ids.first(), id(1));
+        }
+        assert_eq!(LocalIds::new(ConnectionId::EMPTY).missing(4), 0);
+    }
+
+    #[test]
+    // spec-test: CON-21
+    fn only_what_was_issued_can_be_retired() {
+        let mut ids = LocalIds::new(id(1));
+        let error = ids.on_retire(1).unwrap_err();
+        assert_eq!(error.code, CloseCode::PROTOCOL_VIOLATION);
+        ids.on_retire(0).unwrap();
+        // Said twice, it says nothing new.
+        ids.on_retire(0).unwrap();
+        assert_eq!(ids.take_changes().count(), 1);
+        let error = LocalIds::new(ConnectionId::EMPTY).on_retire(0).unwrap_err();
+        assert_eq!(error.code, CloseCode::PROTOCOL_VIOLATION);
+    }
+
+    #[test]
+    // spec-test: CON-22
+    fn too_many_ids_and_too_many_retirements_are_faults() {
+        let mut ids = RemoteIds::new(id(0));
+        (1..8).for_each(|n| ids.on_new(&new_id(n, 0)).unwrap());
+        let error = ids.on_new(&new_id(8, 0)).unwrap_err();
+        assert_eq!(error.code, CloseCode::CONNECTION_ID_LIMIT);
+
+        let mut ids = RemoteIds::new(id(0));
+        (1..=16).for_each(|n| ids.on_new(&new_id(n, n)).unwrap());
+        let error = ids.on_new(&new_id(17, 17)).unwrap_err();
+        assert_eq!(error.code, CloseCode::CONNECTION_ID_LIMIT);
+
+        let mut none = RemoteIds::new(ConnectionId::EMPTY);
+        let error = none.on_new(&new_id(1, 0)).unwrap_err();
+        assert_eq!(error.code, CloseCode::PROTOCOL_VIOLATION);
+    }
+
+    #[test]
+    // spec-test: CON-23
+    fn an_id_is_taken_once() {
+        let mut ids = RemoteIds::new(id(0));
+        ids.on_new(&new_id(1, 0)).unwrap();
+        ids.advance();
+        assert_eq!(*ids.current(), id(101));
+        assert_eq!(retired(&mut ids), [0]);
+        ids.on_new(&new_id(2, 0)).unwrap();
+        ids.advance();
+        assert_eq!(retired(&mut ids), [1]);
+        // Both come again, late: they are gone.
+        ids.on_new(&new_id(1, 0)).unwrap();
+        ids.on_new(&new_id(2, 0)).unwrap();
+        ids.advance();
+        assert_eq!(*ids.current(), id(102));
+        assert!(!ids.wants());
+        // One that was overtaken by the request to retire it is retired at once.
+        ids.on_new(&new_id(5, 5)).unwrap();
+        assert_eq!(retired(&mut ids), [2]);
+        ids.on_new(&new_id(4, 0)).unwrap();
+        assert_eq!(retired(&mut ids), [4]);
+        ids.on_new(&new_id(4, 0)).unwrap();
+        assert!(!ids.wants());
+        assert_eq!(*ids.current(), id(105));
+    }
+
+    #[test]
+    fn lost_frames_are_written_again() {
+        let mut ids = RemoteIds::new(id(0));
+        ids.on_new(&new_id(1, 1)).unwrap();
+        assert_eq!(retired(&mut ids), [0]);
+        ids.on_fate(0, Fate::Lost);
+        assert_eq!(retired(&mut ids), [0]);
+        ids.on_fate(0, Fate::Acked);
+        assert!(!ids.wants());
+
+        let mut ids = LocalIds::new(id(1));
+        ids.issue(id(2), [0; 16]);
+        let (mut buf, mut tokens) = ([0; 200], Vec::new());
+        ids.write(&mut PacketBuilder::new(&mut buf, &mut tokens, false));
+        assert!(!ids.wants());
+        ids.on_fate(1, Fate::Lost);
+        assert!(ids.wants());
+        ids.on_retire(1).unwrap();
+        assert!(!ids.wants());
+    }
+}

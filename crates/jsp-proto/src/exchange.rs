@@ -229,3 +229,94 @@ pub(crate) fn own_params(
     debug_assert!(written);
     writer.written().to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jsp_crypto::{ClientConfig, ServerIdentity};
+
+    use super::*;
+    use crate::rng::SeededRng;
+
+    fn id(n: u8) -> ConnectionId {
+        ConnectionId::new(&[n; 8]).unwrap()
+    }
+
+    fn exchange(retry_source: Option<ConnectionId>) -> Exchange {
+        let config = Arc::new(ClientConfig::new(ServerIdentity::AnyInsecure));
+        let machine = Handshake::client(config, &[], &mut SeededRng::new([1; 32])).unwrap();
+        let ids = HandshakeIds { original_destination: id(1), retry_source };
+        Exchange::new(machine, ids, None, 0)
+    }
+
+    fn encode(params: &TransportParams) -> Vec<u8> {
+        let mut buf = [0; 512];
+        let mut writer = Writer::new(&mut buf);
+        params.write(&mut writer, 7).unwrap();
+        writer.written().to_vec()
+    }
+
+    fn check(role: Role, retry: Option<ConnectionId>, params: &TransportParams) -> bool {
+        let result = exchange(retry).on_peer_params(role, &encode(params), &id(3));
+        if let Err(error) = &result {
+            assert_eq!(error.code, CloseCode::PARAMETERS);
+        }
+        result.is_ok()
+    }
+
+    #[test]
+    // spec-test: CON-5
+    fn a_server_must_repeat_the_ids_of_the_first_packets() {
+        let plain = TransportParams {
+            initial_source_id: id(3),
+            original_destination_id: Some(id(1)),
+            ..TransportParams::default()
+        };
+        let retried = TransportParams { retry_source_id: Some(id(2)), ..plain };
+        let client = Role::Client;
+        assert!(check(client, None, &plain));
+        assert!(check(client, Some(id(2)), &retried));
+        assert!(!check(client, Some(id(2)), &plain));
+        assert!(!check(client, None, &retried));
+        assert!(!check(client, Some(id(4)), &retried));
+        assert!(!check(client, None, &TransportParams { initial_source_id: id(4), ..plain }));
+        let other = TransportParams { original_destination_id: Some(id(4)), ..plain };
+        assert!(!check(client, None, &other));
+        assert!(!check(client, None, &TransportParams { original_destination_id: None, ..plain }));
+        assert!(exchange(None).on_peer_params(client, &[0xff], &id(3)).is_err());
+    }
+
+    #[test]
+    // spec-test: CON-6
+    fn a_client_must_not_speak_like_a_server() {
+        let plain = TransportParams { initial_source_id: id(3), ..TransportParams::default() };
+        let server = Role::Server;
+        assert!(check(server, None, &plain));
+        assert!(!check(server, None, &TransportParams { initial_source_id: id(4), ..plain }));
+        let claims = [
+            TransportParams { original_destination_id: Some(id(1)), ..plain },
+            TransportParams { retry_source_id: Some(id(1)), ..plain },
+            TransportParams { reset_token: Some([0; 16]), ..plain },
+        ];
+        for params in claims {
+            assert!(!check(server, None, &params));
+        }
+    }
+
+    #[test]
+    // spec-test: CON-19
+    fn early_packets_are_few_and_small() {
+        let early = |len: usize| Early {
+            route: Route::udp("192.0.2.1:1".parse().unwrap()),
+            ecn: None,
+            packet: BytesMut::zeroed(len),
+        };
+        let mut exchange = exchange(None);
+        (0..20).for_each(|_| exchange.keep_early(early(1200)));
+        assert_eq!(exchange.take_early().len(), EARLY_PACKETS_MAX);
+        (0..20).for_each(|_| exchange.keep_early(early(5000)));
+        assert_eq!(exchange.take_early().len(), EARLY_BYTES_MAX / 5000);
+        assert!(exchange.take_early().is_empty());
+    }
+}

@@ -282,8 +282,7 @@ impl Connection {
         if !window.accept(pn) {
             return Ok(());
         }
-        let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, pn)
-        else {
+        let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, pn) else {
             return Ok(());
         };
         let header_len = pn_offset.saturating_add(fields.pn_len);

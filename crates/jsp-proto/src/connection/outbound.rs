@@ -182,6 +182,7 @@ impl Connection {
         let flight = self.exchange.flight(space);
         // A client that drops its Initial keys with this packet must have one under way that it
         // will ask after: a server without budget has no other way to hear of it.
+        // spec: CON-24
         let insist = space == SpaceId::Handshake && self.role == Role::Client;
         let ping = probe || (insist && self.keys.has(SpaceId::Initial));
         compose::handshake_packet(now, &mut packet, allowance, &mut numbers.acks, flight, ping);

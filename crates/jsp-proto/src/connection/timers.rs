@@ -30,6 +30,10 @@ pub enum Reason {
     PathValidation,
 }
 
+/// Probe time-outs of a handshake space until its back-off starts anew: the handshake has an end of
+/// its own, and a flight is a few packets, so patience helps nobody.
+const HANDSHAKE_DOUBLINGS_MAX: u32 = 2;
+
 impl Connection {
     /// The earliest deadline, and whose it is.
     pub(crate) fn poll_timeout(&mut self, now: Instant) -> Option<(Instant, Reason)> {
@@ -140,7 +144,13 @@ impl Connection {
         if outcome.probes > 0 {
             let mut doubted = core::mem::take(&mut self.scratch.tokens);
             doubted.clear();
-            numbers.recovery.probe_tokens(&mut doubted);
+            // A message of the handshake is of use as a whole only: all of it goes again.
+            // spec: CON-27
+            let whole = space != SpaceId::Data;
+            while numbers.recovery.probe_tokens(&mut doubted) && whole {}
+            if whole && numbers.recovery.pto_count() >= HANDSHAKE_DOUBLINGS_MAX {
+                numbers.recovery.reset_backoff();
+            }
             self.probes.owe(space, outcome.probes);
             self.doubt(now, space, &doubted, &mut fates);
             self.scratch.tokens = doubted;

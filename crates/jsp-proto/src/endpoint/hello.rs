@@ -21,8 +21,9 @@ use crate::seal;
 /// Hellos that may be incomplete at once; the oldest give way.
 const HELLOS_MAX: usize = 1024;
 
-/// How long a hello may take to become complete.
-const HELLO_LIFE: Duration = Duration::from_millis(2000);
+/// How long a hello may take to become complete: longer than two probe time-outs of a client that
+/// has measured nothing yet.
+const HELLO_LIFE: Duration = Duration::from_secs(5);
 
 /// Packets that may bring one hello.
 const PACKETS_MAX: usize = 16;
@@ -164,13 +165,7 @@ impl Endpoint {
         self.config.unix_seconds_at_zero.saturating_add(now.as_nanos() / 1_000_000_000)
     }
 
-    fn accept_hello(
-        &mut self,
-        now: Instant,
-        setup: &ServerSetup,
-        hello: Hello,
-        message: Vec<u8>,
-    ) {
+    fn accept_hello(&mut self, now: Instant, setup: &ServerSetup, hello: Hello, message: Vec<u8>) {
         if self.open >= setup.connections_max {
             let (route, keys) = (&hello.route, &hello.keys);
             let code = CloseCode::REFUSED;

@@ -199,7 +199,8 @@ impl Endpoint {
         });
         let connection = Box::new(connection);
         self.open = self.open.saturating_add(1);
-        self.connections.insert(handle, Slot { connection, hello, buried: false, forgotten: false });
+        self.connections
+            .insert(handle, Slot { connection, hello, buried: false, forgotten: false });
         self.schedule.touch(handle);
         handle
     }

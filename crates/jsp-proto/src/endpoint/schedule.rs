@@ -79,12 +79,14 @@ impl Schedule {
     /// Drops outdated deadlines once they outnumber the true ones: a deadline that moves with each
     /// packet must not leave one behind for each packet.
     fn compact(&mut self) {
-        if self.deadlines.len() <= OUTDATED_MIN.saturating_add(self.entries.len().saturating_mul(4)) {
+        if self.deadlines.len() <= OUTDATED_MIN.saturating_add(self.entries.len().saturating_mul(4))
+        {
             return;
         }
-        let true_ones = self.entries.iter().filter_map(|(handle, entry)| {
-            entry.deadline.map(|(at, _)| Reverse((at, *handle)))
-        });
+        let true_ones = self
+            .entries
+            .iter()
+            .filter_map(|(handle, entry)| entry.deadline.map(|(at, _)| Reverse((at, *handle))));
         self.deadlines = true_ones.collect();
     }
 

@@ -1,7 +1,7 @@
 //! Two endpoints and the wires between them, in virtual time.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use jsp_crypto::{ClientConfig, Identity, Rng, ServerConfig, ServerIdentity};
 use jsp_proto::{
-    Batch, ConnectionHandle, Datagram, Ecn, Endpoint, EndpointConfig, Event, Instant, RetryPolicy,
+    Batch, CloseReason, ConnectionHandle, Datagram, Ecn, Endpoint, EndpointConfig, Event, Instant, RetryPolicy,
     Route, ServerSetup, TransportConfig,
 };
 
@@ -43,6 +43,9 @@ struct Flying {
 
 type Filter = Box<dyn FnMut(End, &mut Vec<u8>) -> bool>;
 
+/// How long each copy of a datagram takes: none for a lost one.
+type Weather = Box<dyn FnMut(End) -> Vec<Duration>>;
+
 /// A client and a server, 10 ms apart.
 pub struct Pair {
     pub client: Endpoint,
@@ -52,12 +55,22 @@ pub struct Pair {
     pub server_addr: SocketAddr,
     /// Looks at each datagram by its receiver; false drops it.
     pub filter: Filter,
+    /// How long the copies of a datagram take, by its receiver.
+    pub weather: Weather,
+    /// Bytes that the server received from each address.
+    pub heard: HashMap<SocketAddr, u64>,
+    /// Bytes that the server sent to each address.
+    pub told: HashMap<SocketAddr, u64>,
+    /// Every datagram that was delivered, when wanted: receiver and bytes.
+    pub record: Option<Vec<(End, Vec<u8>)>>,
     pub client_config: Arc<ClientConfig>,
+    server_config: EndpointConfig,
     pub transport: Arc<TransportConfig>,
     pub events: VecDeque<(End, ConnectionHandle, Event)>,
     /// Bytes sent by each end: client, server.
     pub sent: [u64; 2],
     pub datagrams: [u64; 2],
+    established: Option<(ConnectionHandle, ConnectionHandle)>,
     flying: VecDeque<Flying>,
     batch: Batch,
 }
@@ -71,6 +84,16 @@ impl Pair {
     }
 
     pub fn with(transport: TransportConfig, retry: RetryPolicy) -> Self {
+        Self::seeded(transport, retry, 16, 1)
+    }
+
+    /// A pair of which everything random follows from `seed`.
+    pub fn seeded(
+        transport: TransportConfig,
+        retry: RetryPolicy,
+        connections_max: usize,
+        seed: u8,
+    ) -> Self {
         let mut rng = TestRng(0x1234_5678_9abc_def1);
         let identity = Arc::new(Identity::generate(&mut rng));
         let server_crypto = Arc::new(ServerConfig::new(identity));
@@ -82,19 +105,26 @@ impl Pair {
             seed: [seed; 32],
             unix_seconds_at_zero: 1_800_000_000,
         };
-        let setup = ServerSetup { crypto: server_crypto, retry, connections_max: 16 };
+        let setup = ServerSetup { crypto: server_crypto, retry, connections_max };
+        let server_config = config(Some(setup), seed.wrapping_add(100));
         Self {
-            client: Endpoint::new(config(None, 1)),
-            server: Endpoint::new(config(Some(setup), 2)),
+            client: Endpoint::new(config(None, seed)),
+            server: Endpoint::new(server_config.clone()),
+            server_config,
             now: Instant::from_nanos(1_000_000_000),
             client_addr: "192.0.2.1:1000".parse().unwrap(),
             server_addr: "192.0.2.2:2000".parse().unwrap(),
             filter: Box::new(|_, _| true),
+            weather: Box::new(|_| vec![DELAY]),
+            heard: HashMap::new(),
+            told: HashMap::new(),
+            record: None,
             client_config: Arc::new(ClientConfig::new(ServerIdentity::Pinned(pin))),
             transport,
             events: VecDeque::new(),
             sent: [0; 2],
             datagrams: [0; 2],
+            established: None,
             flying: VecDeque::new(),
             batch: Batch::new(0, 64),
         }
@@ -123,6 +153,7 @@ impl Pair {
             .unwrap();
         self.run_for(Duration::from_millis(100));
         self.events.clear();
+        self.established = Some((client, server));
         (client, server)
     }
 
@@ -168,19 +199,48 @@ impl Pair {
             let mut bytes = segment.to_vec();
             self.sent[end as usize] += bytes.len() as u64;
             self.datagrams[end as usize] += 1;
-            let to_client_now = batch.route().and_then(|route| route.remote());
-            let reaches = end == End::Client || to_client_now == Some(self.client_addr);
-            if (self.filter)(to, &mut bytes) && reaches {
-                self.flying.push_back(Flying { at: self.now + DELAY, to, from, ecn, bytes });
+            let to_addr = batch.route().and_then(|route| route.remote()).unwrap();
+            if end == End::Server {
+                *self.told.entry(to_addr).or_default() += bytes.len() as u64;
+            }
+            let reaches = end == End::Client || to_addr == self.client_addr;
+            if !(self.filter)(to, &mut bytes) || !reaches {
+                continue;
+            }
+            for delay in (self.weather)(to) {
+                let at = self.now + delay;
+                let place = self.flying.partition_point(|other| other.at <= at);
+                self.flying.insert(place, Flying { at, to, from, ecn, bytes: bytes.clone() });
             }
         }
+    }
+
+    /// The server starts anew: it has its seed and its identity, and nothing else.
+    pub fn restart_server(&mut self) {
+        self.server = Endpoint::new(self.server_config.clone());
     }
 
     /// Puts a datagram before an endpoint, as if it had just arrived.
     pub fn inject(&mut self, to: End, from: SocketAddr, bytes: &[u8]) {
         let (now, payload) = (self.now, BytesMut::from(bytes));
         let datagram = Datagram { route: Route::udp(from), ecn: None, payload };
+        if to == End::Server {
+            *self.heard.entry(from).or_default() += bytes.len() as u64;
+        }
         self.endpoint(to).handle_datagram(now, datagram);
+    }
+
+    /// The handles of the only connection.
+    pub fn handles(&self) -> (ConnectionHandle, ConnectionHandle) {
+        self.established.unwrap()
+    }
+
+    /// Why the connection of this end was closed, if it was.
+    pub fn close_reason(&self, end: End, handle: ConnectionHandle) -> Option<CloseReason> {
+        self.events.iter().find_map(|(at, of, event)| match event {
+            Event::Closed { reason } if *at == end && *of == handle => Some(reason.clone()),
+            _ => None,
+        })
     }
 
     /// Goes on to the next thing that happens; false when nothing will, before `until`.
@@ -196,6 +256,12 @@ impl Pair {
         self.now = self.now.max(next);
         let now = self.now;
         while let Some(flying) = self.flying.pop_front_if(|flying| flying.at <= now) {
+            if flying.to == End::Server {
+                *self.heard.entry(flying.from).or_default() += flying.bytes.len() as u64;
+            }
+            if let Some(record) = &mut self.record {
+                record.push((flying.to, flying.bytes.clone()));
+            }
             let route = Route::udp(flying.from);
             let payload = BytesMut::from(&flying.bytes[..]);
             let datagram = Datagram { route, ecn: flying.ecn, payload };

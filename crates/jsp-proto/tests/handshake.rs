@@ -1,0 +1,461 @@
+//! Handshakes in bad weather and bad company.
+
+mod pair;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jsp_crypto::{
+    ClientConfig, Fingerprint, HandshakeError, Keys, PublicIdentity, Role, ServerIdentity,
+    ServerVerifier, VerifierRejection, initial_keys,
+};
+use jsp_proto::{CloseReason, Event, RetryPolicy, Route, StreamConfig, TransportConfig};
+use jsp_wire::header::{self, Header, LongFields, Protected};
+use jsp_wire::{CloseCode, ConnectionId, LongType, VERSION_1, Writer};
+use pair::{End, Pair};
+
+/// True when a datagram holds a Handshake packet.
+fn has_handshake(mut datagram: &[u8]) -> bool {
+    while let Ok(Header::Long(header)) = Header::parse(datagram) {
+        if header.kind == LongType::Handshake {
+            return true;
+        }
+        datagram = &datagram[header.packet_len..];
+    }
+    false
+}
+
+/// Runs one handshake with the filter; the server must keep to its budget until the client is proved.
+/// Panics when it does not come about.
+fn connects(retry: RetryPolicy, filter: impl FnMut(End, &mut Vec<u8>) -> bool + 'static) -> Pair {
+    let mut pair = Pair::with(TransportConfig::default(), retry);
+    pair.filter = Box::new(filter);
+    let client = pair.connect();
+    pair.record = Some(Vec::new());
+    let mut proved = false;
+    pair.run_until(|pair| {
+        let record = pair.record.take().unwrap();
+        proved |= record.iter().any(|(to, bytes)| *to == End::Server && has_handshake(bytes));
+        pair.record = Some(Vec::new());
+        if !proved {
+            let told = pair.told.get(&pair.client_addr).copied().unwrap_or(0);
+            let heard = pair.heard.get(&pair.client_addr).copied().unwrap_or(0);
+            assert!(told <= 3 * heard, "{told} bytes for {heard}");
+        }
+        let count = pair.events.iter().filter(|(_, _, e)| *e == Event::Connected).count();
+        assert_eq!(pair.close_reason(End::Client, client), None);
+        count == 2
+    });
+    pair
+}
+
+#[test]
+// spec-test: CON-3, CON-10, CON-11, CON-24, CON-27
+fn any_one_or_two_datagrams_may_be_lost() {
+    for retry in [RetryPolicy::Never, RetryPolicy::Always] {
+        for first in 0..9 {
+            for second in first..9 {
+                let mut n = 0;
+                connects(retry, move |_, _| {
+                    n += 1;
+                    n - 1 != first && n - 1 != second
+                });
+            }
+        }
+    }
+}
+
+#[test]
+// spec-test: CON-11, CON-24
+fn a_server_without_budget_is_asked_again() {
+    // The server's flight is lost but for its first datagram, until its budget is used up; then the
+    // client's answer is lost as well.
+    let (mut to_client, mut to_server) = (0, 0);
+    connects(RetryPolicy::Never, move |to, _| {
+        let n = if to == End::Client { &mut to_client } else { &mut to_server };
+        *n += 1;
+        match to {
+            End::Client => *n == 1 || *n > 5,
+            End::Server => *n <= 2 || *n > 4,
+        }
+    });
+}
+
+#[test]
+// spec-test: CON-3
+fn hello_fragments_may_change_places_and_come_twice() {
+    let mut pair = Pair::new();
+    let mut n = 0u64;
+    pair.weather = Box::new(move |to| {
+        n += 1;
+        let first = if to == End::Server && n == 1 { 25 } else { 10 };
+        vec![Duration::from_millis(first), Duration::from_millis(40)]
+    });
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.close_reason(End::Client, client), None);
+    let connected = pair.events.iter().filter(|(_, _, e)| *e == Event::Connected).count();
+    assert_eq!(connected, 2);
+}
+
+#[test]
+// spec-test: CON-17
+fn a_lost_handshake_done_is_said_again() {
+    let mut pair = Pair::new();
+    let mut to_client = 0;
+    pair.filter = Box::new(move |to, _| {
+        to_client += u32::from(to == End::Client);
+        // After the server's flight, nothing reaches the client for a while.
+        to == End::Server || !(3..8).contains(&to_client)
+    });
+    let client = pair.connect();
+    pair.run_for(Duration::from_secs(8));
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    assert!(connection.is_established());
+    let stream = connection.open(now, StreamConfig::bytes()).unwrap();
+    connection.write(now, stream, bytes::Bytes::from_static(b"later")).unwrap();
+    pair.run_for(Duration::from_secs(2));
+    assert!(pair.events.iter().any(|(_, _, e)| *e == Event::StreamOpened { stream }));
+    assert_eq!(pair.client.connection(client).unwrap().stats().bytes_in_flight, 0);
+}
+
+#[test]
+// spec-test: CON-19
+fn data_that_overtakes_the_clients_flight_is_kept() {
+    let mut pair = Pair::new();
+    pair.filter = Box::new(|_, _| true);
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    // The client's flight is on its way; hold it back, and let the data pass.
+    let now = pair.now;
+    pair.weather = {
+        let mut n = 0;
+        Box::new(move |to| {
+            n += u32::from(to == End::Server);
+            let late = to == End::Server && n == 1;
+            vec![Duration::from_millis(if late { 60 } else { 10 })]
+        })
+    };
+    pair.flush();
+    let connection = pair.client.connection(client).unwrap();
+    let stream = connection.open(now, StreamConfig::bytes()).unwrap();
+    connection.write(now, stream, bytes::Bytes::from_static(b"early")).unwrap();
+    pair.run_until(|pair| {
+        pair.events
+            .iter()
+            .any(|(end, _, e)| *end == End::Server && *e == Event::StreamOpened { stream })
+    });
+    // It was not sent a second time: it came with the flight.
+    assert!(pair.now - now <= Duration::from_millis(61), "{:?}", pair.now - now);
+}
+
+#[test]
+// spec-test: CON-25
+fn a_wrong_pin_is_told_soon() {
+    let mut pair = Pair::new();
+    let wrong = Fingerprint::from_bytes([7; 32]);
+    pair.client_config = Arc::new(ClientConfig::new(ServerIdentity::Pinned(wrong)));
+    let start = pair.now;
+    let client = pair.connect();
+    pair.run_until(|pair| pair.close_reason(End::Client, client).is_some());
+    let reason = pair.close_reason(End::Client, client);
+    assert_eq!(reason, Some(CloseReason::NotThePinnedServer));
+    assert!(pair.now - start < Duration::from_millis(1800));
+}
+
+struct Refuse;
+
+impl ServerVerifier for Refuse {
+    fn verify(&self, _: &PublicIdentity, _: &Fingerprint) -> Result<(), VerifierRejection> {
+        Err(VerifierRejection("not this one"))
+    }
+}
+
+#[test]
+fn a_refused_identity_is_told_soon() {
+    let mut pair = Pair::new();
+    let expected = ServerIdentity::TrustOnFirstUse(Box::new(Refuse));
+    pair.client_config = Arc::new(ClientConfig::new(expected));
+    let start = pair.now;
+    let client = pair.connect();
+    pair.run_until(|pair| pair.close_reason(End::Client, client).is_some());
+    let error = HandshakeError::IdentityRejected("not this one");
+    assert_eq!(pair.close_reason(End::Client, client), Some(CloseReason::Handshake(error)));
+    assert!(pair.now - start < Duration::from_millis(1800));
+}
+
+#[test]
+// spec-test: CON-25
+fn too_many_connections_are_refused() {
+    let mut pair = Pair::seeded(TransportConfig::default(), RetryPolicy::Never, 1, 1);
+    let (first, _) = pair.establish();
+    let start = pair.now;
+    let second = pair.connect();
+    pair.run_until(|pair| pair.close_reason(End::Client, second).is_some());
+    match pair.close_reason(End::Client, second) {
+        Some(CloseReason::PeerError { code, .. }) => assert_eq!(code, CloseCode::REFUSED),
+        other => panic!("{other:?}"),
+    }
+    assert!(pair.now - start < Duration::from_millis(1800));
+    assert!(!pair.client.connection(first).unwrap().is_closed());
+    // Once the first is gone there is room again.
+    let now = pair.now;
+    pair.client.connection(first).unwrap().close(now, 0, b"");
+    pair.run_for(Duration::from_secs(2));
+    let third = pair.connect();
+    pair.run_until(|pair| pair.client.connection(third).unwrap().is_established());
+}
+
+#[test]
+fn two_connections_to_one_server_share_the_socket() {
+    let mut pair = Pair::new();
+    let (first, _) = pair.establish();
+    let second = pair.connect();
+    pair.run_until(|pair| pair.client.connection(second).unwrap().is_established());
+    pair.run_for(Duration::from_millis(200));
+    for handle in [first, second] {
+        let now = pair.now;
+        let connection = pair.client.connection(handle).unwrap();
+        let stream = connection.open(now, StreamConfig::bytes()).unwrap();
+        connection.write(now, stream, bytes::Bytes::from(vec![1; 5000])).unwrap();
+        connection.finish(now, stream).unwrap();
+        pair.run_until(|pair| {
+            let done = Event::SendFinished { stream };
+            pair.events.contains(&(End::Client, handle, done))
+        });
+        let _ = pair.client.connection(handle).unwrap().stats();
+        pair.run_for(Duration::from_millis(100));
+    }
+    let now = pair.now;
+    pair.client.connection(first).unwrap().close(now, 1, b"");
+    pair.run_for(Duration::from_secs(3));
+    assert!(!pair.client.connection(second).unwrap().is_closed());
+}
+
+/// The first packet of a client, as somebody on the way reads it: its ids.
+fn ids_of(datagram: &[u8]) -> (ConnectionId, ConnectionId) {
+    match Header::parse(datagram) {
+        Ok(Header::Long(header)) => (header.dcid, header.scid),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An Initial packet with this payload, by somebody who knows the ids and the pin.
+fn forge(
+    keys: &Keys,
+    (dcid, scid): (ConnectionId, ConnectionId),
+    pn: u64,
+    pn_len: usize,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut packet = vec![0; 1200];
+    let fields = LongFields { kind: LongType::Initial, dcid, scid, token: &[], pn, pn_len };
+    let layout = fields.write(&mut Writer::new(&mut packet)).unwrap();
+    let start = layout.pn_offset + pn_len;
+    packet[start..start + payload.len()].copy_from_slice(payload);
+    let len = payload.len().max(4) + 16;
+    packet.truncate(start + len);
+    header::patch_length(&mut packet, layout, pn_len + len).unwrap();
+    let (head, body) = packet.split_at_mut(start);
+    keys.local.packet.seal_in_place(pn, head, body).unwrap();
+    let sample = Protected::sample(&packet, layout.pn_offset).unwrap();
+    Protected::mask(&mut packet, layout.pn_offset, keys.local.header.mask(&sample)).unwrap();
+    packet
+}
+
+/// A client's attempt whose hello somebody on the way has read; answers the ids and the keys with
+/// which he can speak as the server.
+fn overheard(pair: &mut Pair) -> (jsp_proto::ConnectionHandle, ConnectionId, ConnectionId, Keys) {
+    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+    let pin = *pin;
+    let seen = Arc::new(Mutex::new(None));
+    let sink = seen.clone();
+    pair.filter = Box::new(move |_, bytes| {
+        sink.lock().unwrap().get_or_insert_with(|| bytes.clone());
+        true
+    });
+    let client = pair.connect();
+    pair.flush();
+    let (dcid, scid) = ids_of(seen.lock().unwrap().as_ref().unwrap());
+    let keys = initial_keys(Role::Server, VERSION_1, dcid.as_bytes(), Some(&pin));
+    (client, dcid, scid, keys)
+}
+
+#[test]
+// spec-test: CON-25, CON-26
+fn forged_initial_packets_do_not_stop_a_handshake() {
+    let close = [0x03, 0, 0x01, 0];
+    let ack_of_unsent = [0x08, 50, 0, 0, 0];
+    let not_allowed_here = [0x4b];
+    for (pn, pn_len) in [(0, 1), (0xffff_fff0, 4)] {
+        for payload in [&close[..], &ack_of_unsent, &not_allowed_here, &[0xff], &[0x01]] {
+            let mut pair = Pair::new();
+            let (client, dcid, scid, keys) = overheard(&mut pair);
+            let elsewhere = ConnectionId::new(&[9; 4]).unwrap();
+            let from = pair.server_addr;
+            for n in 0..3 {
+                let forged = forge(&keys, (scid, elsewhere), pn + n, pn_len, payload);
+                pair.inject(End::Client, from, &forged);
+            }
+            assert_eq!(dcid.len(), 8);
+            pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+            pair.run_for(Duration::from_secs(2));
+            assert_eq!(pair.close_reason(End::Client, client), None, "{payload:?}");
+        }
+    }
+}
+
+#[test]
+fn another_client_with_the_same_id_does_not_take_the_first_ones_place() {
+    // Somebody elsewhere sends the victim's own hello, from his address, before it arrives.
+    let mut pair = Pair::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    pair.filter = Box::new(move |to, bytes| {
+        if to == End::Server {
+            sink.lock().unwrap().push(bytes.clone());
+        }
+        true
+    });
+    let client = pair.connect();
+    pair.flush();
+    let thief = "203.0.113.9:9".parse().unwrap();
+    let hello = seen.lock().unwrap().clone();
+    for datagram in hello {
+        pair.inject(End::Server, thief, &datagram);
+    }
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.close_reason(End::Client, client), None);
+    assert!(pair.told[&thief] <= 3 * pair.heard[&thief]);
+}
+
+#[test]
+// spec-test: CON-1
+fn small_datagrams_and_short_ids_open_nothing() {
+    let mut pair = Pair::new();
+    let (_, dcid, scid, _) = overheard(&mut pair);
+    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+    let pin = *pin;
+    let client = "203.0.113.9:9".parse().unwrap();
+    for (id, len) in [(&dcid.as_bytes()[..7], 1200), (dcid.as_bytes(), 1199)] {
+        let keys = initial_keys(Role::Client, VERSION_1, id, Some(&pin));
+        let id = ConnectionId::new(id).unwrap();
+        let mut datagram = forge(&keys, (id, scid), 0, 1, &[1]);
+        datagram.resize(len, 0);
+        pair.inject(End::Server, client, &datagram);
+    }
+    pair.run_for(Duration::from_millis(1));
+    assert_eq!(pair.told.get(&client), None);
+}
+
+#[test]
+// spec-test: CON-16
+fn versions_are_negotiated_both_ways() {
+    // The server answers a version that it does not know.
+    let mut pair = Pair::new();
+    let stranger = "203.0.113.9:9".parse().unwrap();
+    let mut datagram = vec![0xc0, 0x0a, 0x0a, 0x0a, 0x0a, 8, 1, 2, 3, 4, 5, 6, 7, 8, 2, 9, 9];
+    datagram.resize(1200, 0);
+    pair.inject(End::Server, stranger, &datagram);
+    pair.inject(End::Server, stranger, &datagram[..1199]);
+    pair.flush();
+    // flags, version 0, the ids turned round, and one version: 5 + 3 + 9 + 4 bytes, once.
+    assert_eq!(pair.told[&stranger], 21);
+
+    // A client gives up when the server speaks none of its versions, and when that is no forgery.
+    for (versions, wrong_id, ends) in
+        [(&[7, 8][..], false, true), (&[7, VERSION_1], false, false), (&[7, 8], true, false)]
+    {
+        let mut pair = Pair::new();
+        let (client, dcid, scid, _) = overheard(&mut pair);
+        let mut buf = [0; 100];
+        let mut writer = Writer::new(&mut buf);
+        let source = if wrong_id { &[5; 8][..] } else { dcid.as_bytes() };
+        header::write_version_negotiation(&mut writer, scid.as_bytes(), source, versions).unwrap();
+        let packet = writer.written().to_vec();
+        let from = pair.server_addr;
+        pair.inject(End::Client, from, &packet);
+        pair.run_for(Duration::from_millis(500));
+        let reason = CloseReason::VersionMismatch { offered: versions.to_vec() };
+        assert_eq!(pair.close_reason(End::Client, client), ends.then_some(reason));
+    }
+    // It comes too late once anything else was heard.
+    let mut pair = Pair::new();
+    let (client, dcid, scid, _) = overheard(&mut pair);
+    pair.run_for(Duration::from_millis(21));
+    let mut buf = [0; 100];
+    let mut writer = Writer::new(&mut buf);
+    let ids = (scid.as_bytes(), dcid.as_bytes());
+    header::write_version_negotiation(&mut writer, ids.0, ids.1, &[7]).unwrap();
+    let packet = writer.written().to_vec();
+    let from = pair.server_addr;
+    pair.inject(End::Client, from, &packet);
+    pair.run_for(Duration::from_millis(500));
+    assert!(pair.client.connection(client).unwrap().is_established());
+}
+
+#[test]
+// spec-test: CON-2, CON-15
+fn a_retry_is_obeyed_once_and_its_cookie_serves_one_address() {
+    let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
+    pair.record = Some(Vec::new());
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    pair.run_for(Duration::from_secs(1));
+    let record = pair.record.take().unwrap();
+    // The hello with its cookie, from elsewhere and again: no connection, no more than a Retry.
+    let stranger = "203.0.113.9:9".parse().unwrap();
+    let with_cookie = |datagram: &[u8]| match Header::parse(datagram) {
+        Ok(Header::Long(header)) => header.kind == LongType::Initial && !header.token.is_empty(),
+        _ => false,
+    };
+    let mut count = 0;
+    for (to, datagram) in &record {
+        if *to == End::Server && with_cookie(datagram) {
+            pair.inject(End::Server, stranger, datagram);
+            count += 1;
+        }
+    }
+    assert!(count >= 2);
+    let before = pair.server.connection_count();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.server.connection_count(), before);
+    assert_eq!(before, 1);
+    // A Retry that comes again does nothing.
+    let from = pair.server_addr;
+    for (to, datagram) in &record {
+        if *to == End::Client && matches!(Header::parse(datagram), Ok(Header::Retry { .. })) {
+            pair.inject(End::Client, from, datagram);
+        }
+    }
+    pair.run_for(Duration::from_secs(1));
+    assert!(pair.client.connection(client).unwrap().is_established());
+    let route = Route::udp(pair.server_addr);
+    assert_eq!(pair.client.connection(client).unwrap().route(), route);
+}
+
+#[test]
+// spec-test: CON-7, CON-18
+fn hellos_are_large_and_initial_keys_are_dropped_early() {
+    let mut pair = Pair::new();
+    pair.record = Some(Vec::new());
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    pair.run_for(Duration::from_secs(1));
+    let mut client_is_past = false;
+    for (to, datagram) in pair.record.take().unwrap() {
+        if to == End::Client {
+            continue;
+        }
+        let is_initial = |datagram: &[u8]| matches!(Header::parse(datagram), Ok(Header::Long(h)) if h.kind == LongType::Initial);
+        // A client's first datagrams are whole hellos; with its first Handshake packet it sends
+        // its last Initial packet, an acknowledgement.
+        assert!(!(client_is_past && is_initial(&datagram)));
+        assert!(client_is_past || datagram.len() >= 1200 || has_handshake(&datagram));
+        client_is_past |= has_handshake(&datagram);
+    }
+    assert!(client_is_past);
+}
