@@ -160,7 +160,8 @@ impl Connection {
             return Ok(());
         };
         let is_new = numbers.window.commit(pn);
-        if !is_new && !(is_initial && self.role == Role::Client) {
+        let takes_doubles = is_initial && self.role == Role::Client;
+        if !is_new && !takes_doubles {
             return Ok(());
         }
         // spec: CON-8
@@ -313,6 +314,11 @@ impl Connection {
         let mut eliciting = false;
         for frame in Payload::read(shape, &opened.payload)? {
             let frame = frame?;
+            if let Frame::Message(message) = &frame
+                && !self.streams.can_place(pn, message)
+            {
+                return Ok(());
+            }
             eliciting |= frame.is_ack_eliciting();
             self.dispatch(now, &opened, &frame)?;
         }

@@ -1,7 +1,7 @@
 //! Door 8: frames of the peer. Each is checked against what the peer may do, taken, and accounted.
 
 use bytes::Bytes;
-use jsp_wire::frame::{BytesFrame, MessageFrame, ResetStream, Skip, StreamLimit};
+use jsp_wire::frame::{BytesFrame, MessageFrame, MessageNumber, ResetStream, Skip, StreamLimit};
 use jsp_wire::{CloseCode, Framing, Instant, Open, StreamId};
 
 use super::credit::Overhead;
@@ -137,6 +137,18 @@ impl Streams {
             messages.set_end(number.saturating_add(1))?;
         }
         self.after_arrival(now, key)
+    }
+
+    /// False when a message has a short number and comes too late to tell which: its packet must pass
+    /// for lost, so that the message is sent again under its full number.
+    // spec: STR-18
+    pub(crate) fn can_place(&mut self, pn: u64, frame: &MessageFrame<'_>) -> bool {
+        if matches!(frame.number, MessageNumber::Full(_)) {
+            return true;
+        }
+        let Some((_, stream)) = self.table.find(frame.stream) else { return true };
+        let RecvBody::Messages(messages) = &stream.recv.body else { return true };
+        !matches!(messages.resolve(pn, frame.number), Ok(None))
     }
 
     /// The stream with a body to receive into; `None` when what comes is of no use any more.

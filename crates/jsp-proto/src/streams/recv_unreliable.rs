@@ -1,8 +1,7 @@
-//! What differs for unreliable messages as they arrive: short numbers, a window of numbers that slides
-//! by itself, and bounds that the oldest give way to.
+//! Short numbers, and what differs for unreliable messages as they arrive: a window of numbers that
+//! slides by itself, and bounds that the oldest give way to.
 
 use bytes::Bytes;
-use jsp_wire::CloseCode;
 use jsp_wire::frame::{MessageFrame, MessageNumber};
 
 use super::assembly::Partial;
@@ -22,8 +21,9 @@ const UNRELIABLE_PARTIAL_MAX: usize = 64;
 impl RecvMessages {
     /// The number of a message in packet `pn`; `None` when it came too late to tell.
     ///
-    /// Messages whose short number is used are sent once and in order, so the highest number in the
-    /// packets before `pn` tells which of the possible numbers it is, however late it comes.
+    /// A short number is used only the first time that a message is sent, and messages are first sent
+    /// in order, so the highest number in the packets before `pn` tells which of the possible
+    /// numbers it is, however late it comes.
     // spec: STR-18
     pub(super) fn resolve(
         &self,
@@ -33,12 +33,6 @@ impl RecvMessages {
         if let MessageNumber::Full(number) = number {
             return Ok(Some(number));
         }
-        if self.is_credited() {
-            return Err(TransportError::new(
-                CloseCode::PROTOCOL_VIOLATION,
-                "a short message number on a stream that sends again",
-            ));
-        }
         let before = self.marks.iter().rev().find(|mark| mark.0 < pn).map(|mark| mark.1);
         match before {
             Some(expected) => Ok(Some(number.resolve(expected)?)),
@@ -47,13 +41,14 @@ impl RecvMessages {
         }
     }
 
-    /// Notes the number of a message in packet `pn`.
+    /// Notes the number of a message in packet `pn`. Number 0 is what is known without a mark, which
+    /// keeps streams of one message free of them.
     pub(super) fn note_number(&mut self, pn: u64, number: u64) {
         if number < self.expected {
             return;
         }
         self.expected = number.saturating_add(1);
-        if self.is_credited() || self.marks.back().is_some_and(|mark| mark.0 > pn) {
+        if number == 0 || self.marks.back().is_some_and(|mark| mark.0 > pn) {
             return;
         }
         if self.marks.len() >= MARKS_MAX {

@@ -315,18 +315,19 @@ impl SendMessages {
             attributes: record.attributes,
             data: record.payload.get(start..start + piece.len as usize)?,
             fins: finishing && piece.number + 1 == self.count() && self.may_finish(),
-            in_reach: self.in_reach(piece.number),
+            in_reach: !piece.again && self.in_reach(piece.number),
         };
         pack(&content, packing, writer)
     }
 
-    /// True when the low 8 bits tell the receiver which number it is. Only what is never sent again
-    /// may use them: a packet that comes late is then placed by the packets around it.
+    /// True when the low 8 bits tell the receiver which number it is: in packets that bring a number
+    /// for the first time, numbers rise with the packet number, so that a packet that comes late is
+    /// placed by the packets around it.
     // spec: STR-12
     fn in_reach(&self, number: u64) -> bool {
         let ahead = (number + 1).saturating_sub(self.acked_next);
         let behind = self.sent_next.saturating_sub(number + 1);
-        !self.is_credited() && behind == 0 && ahead <= limits::MESSAGE_NUMBER_LOW8_REACH
+        behind == 0 && ahead <= limits::MESSAGE_NUMBER_LOW8_REACH
     }
 
     /// Notes that the first `len` bytes of `piece` went out.
