@@ -1,0 +1,10 @@
+//! One file per command.
+
+pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod key;
+pub(crate) mod perf;
+pub(crate) mod ping;
+pub(crate) mod send;
+pub(crate) mod serve;

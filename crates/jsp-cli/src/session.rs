@@ -1,0 +1,191 @@
+//! Endpoints and connections as all commands use them, and Ctrl-C.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jsp::{ClientAuth, ConnectError, Connection, Endpoint, Identity, TransportConfig, Trust};
+use jsp_crypto::known_hosts::KnownHosts;
+
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::protocol::{APPLICATION_PROTOCOL, DONE, INTERRUPTED};
+use crate::settings;
+use crate::target::Target;
+
+/// Windows that keep a process of `jsp send` or `jsp serve` small, yet fill 1 Gbit/s over 60 ms.
+const STREAM_WINDOW_MAX: u64 = 6 << 20;
+const CONNECTION_WINDOW_MAX: u64 = 8 << 20;
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// The transport of all commands. `timeout` is how long silence may last.
+pub(crate) fn transport(timeout: Duration) -> TransportConfig {
+    TransportConfig {
+        idle_timeout: timeout,
+        keep_alive: Some(timeout / 4),
+        handshake_timeout: timeout,
+        stream_window_max: STREAM_WINDOW_MAX,
+        connection_window_max: CONNECTION_WINDOW_MAX,
+        ..TransportConfig::default()
+    }
+}
+
+/// An endpoint that accepts.
+pub(crate) fn listen(
+    bind: &str,
+    identity: Identity,
+    auth: ClientAuth,
+    timeout: Duration,
+) -> Result<Endpoint, Failure> {
+    Ok(Endpoint::builder()
+        .bind(bind)
+        .identity(identity)
+        .client_auth(auth)
+        .application_protocol(APPLICATION_PROTOCOL)
+        .transport(transport(timeout))
+        .build()?)
+}
+
+/// The identity in `path`, or this user's own; made at the first use.
+pub(crate) fn identity(path: Option<&Path>) -> Result<Identity, Failure> {
+    let path = match path {
+        Some(path) => path.to_owned(),
+        None => settings::identity_path()?,
+    };
+    settings::make_parent(&path)?;
+    Ok(Identity::load_or_generate(path)?)
+}
+
+/// This user's identity if there is one: shown to servers that ask.
+fn client_identity() -> Result<Option<Identity>, Failure> {
+    let path = settings::identity_path()?;
+    Ok(if path.exists() { Some(Identity::load(path)?) } else { None })
+}
+
+/// Connects, and tells the user whom it met for the first time.
+pub(crate) async fn connect(
+    target: &Target,
+    timeout: Duration,
+    output: Output,
+) -> Result<(Endpoint, Connection), Failure> {
+    let mut builder = Endpoint::builder()
+        .application_protocol(APPLICATION_PROTOCOL)
+        .transport(transport(timeout));
+    if let Some(identity) = client_identity()? {
+        builder = builder.client_identity(identity);
+    }
+    let endpoint = builder.build()?;
+    let (trust, first_meeting) = trust(target)?;
+    let connected = endpoint.connect(target.authority.as_str(), trust).await;
+    let connection = connected.map_err(|error| explain(error, target))?;
+    if let Some(store) = first_meeting
+        && let Some(peer) = connection.security().peer
+    {
+        output.remark(format!(
+            "jsp: {} is met for the first time; it is\n     {}\n     Compare this with what the \
+             server prints. It is remembered in {}.",
+            target.authority,
+            peer.fingerprint,
+            store.display()
+        ));
+    }
+    Ok((endpoint, connection))
+}
+
+/// Whom to trust, and the store when the host is not in it yet.
+fn trust(target: &Target) -> Result<(Trust, Option<PathBuf>), Failure> {
+    if let Some(fingerprint) = target.fingerprint {
+        return Ok((Trust::Pinned(fingerprint), None));
+    }
+    let path = settings::known_hosts_path()?;
+    let known = open_known_hosts(&path)?.get(&target.authority).is_some();
+    Ok((Trust::FirstUse(path.clone()), (!known).then_some(path)))
+}
+
+/// The store of known hosts.
+pub(crate) fn open_known_hosts(path: &Path) -> Result<KnownHosts, Failure> {
+    KnownHosts::open(path).map_err(|error| Failure::new(Exit::Keys, error.to_string()))
+}
+
+fn explain(error: ConnectError, target: &Target) -> Failure {
+    let is_mismatch = matches!(error, ConnectError::Identity { .. });
+    let mut failure = Failure::from(error);
+    if is_mismatch {
+        failure.sentence = match target.fingerprint {
+            Some(_) => format!("WRONG IDENTITY: {}", failure.sentence),
+            None => format!(
+                "THE IDENTITY HAS CHANGED: {}. If you know why it changed: jsp key forget {}",
+                failure.sentence, target.authority
+            ),
+        };
+    }
+    failure
+}
+
+/// Runs `work` until it ends or the user presses Ctrl-C; then says goodbye.
+pub(crate) async fn until_interrupted<T>(
+    endpoint: &Endpoint,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let result = tokio::select! {
+        result = work => result,
+        () = interrupt() => Err(Failure::interrupted()),
+    };
+    match &result {
+        Err(Failure { exit: Exit::Interrupted, .. }) => {
+            endpoint.close(INTERRUPTED, b"interrupted by its user");
+        }
+        _ => endpoint.close(DONE, b"done"),
+    }
+    // The goodbye is a courtesy: without it the peer waits for its time-out.
+    let _ = tokio::time::timeout(GOODBYE, endpoint.shutdown()).await;
+    result
+}
+
+/// Returns when the user, or the system, wants the program to end.
+pub(crate) async fn interrupt() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                result = tokio::signal::ctrl_c() => wait_unless(result.is_ok()).await,
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let result = tokio::signal::ctrl_c().await;
+    wait_unless(result.is_ok()).await;
+}
+
+/// A system that cannot tell of Ctrl-C never interrupts.
+async fn wait_unless(told: bool) {
+    if !told {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The URI that others reach `endpoint` at.
+pub(crate) fn uri(endpoint: &Endpoint) -> Result<(Target, SocketAddr), Failure> {
+    let bound = endpoint.local_addr().map_err(|error| {
+        Failure::new(Exit::CannotListen, format!("the socket has no address: {error}"))
+    })?;
+    let mut reached = bound;
+    if bound.ip().is_unspecified() {
+        reached.set_ip(own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    }
+    let target =
+        Target { authority: reached.to_string(), fingerprint: Some(endpoint.fingerprint()) };
+    Ok((target, bound))
+}
+
+/// This machine's address towards the outside. Nothing is sent: connecting a UDP socket only
+/// chooses a route. 192.0.2.1 is an address for documentation (RFC 5737).
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
+}
