@@ -5,6 +5,7 @@
 //! own carrier.
 
 mod buffers;
+mod readiness;
 mod udp;
 
 use std::fmt;

@@ -4,14 +4,13 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use quinn_udp::{EcnCodepoint, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 
 use super::buffers::{Buffers, SLOTS};
+use super::readiness::Readiness;
 use super::{Datagram, Ecn, Link, Route, Transmit};
 use crate::error::BindError;
 
@@ -21,7 +20,7 @@ const SOCKET_BUFFER: usize = 4 << 20;
 
 /// A UDP socket.
 pub struct UdpLink {
-    socket: UdpSocket,
+    socket: Readiness,
     state: UdpSocketState,
     buffers: Mutex<Buffers>,
     /// IPv6 with IPv4 inside: addresses are translated at this border.
@@ -56,7 +55,7 @@ impl UdpLink {
         let ip = socket.local_addr()?.ip();
         let wildcard = ip.is_unspecified();
         let dual = wildcard && ip.is_ipv6() && !socket2::SockRef::from(&socket).only_v6()?;
-        let socket = UdpSocket::from_std(socket)?;
+        let socket = Readiness::new(socket)?;
         Ok(Self { socket, state, buffers: Mutex::new(Buffers::new()), dual, wildcard })
     }
 
@@ -73,12 +72,13 @@ impl UdpLink {
         Self::from_std(socket.into())
     }
 
-    fn recv(&self, inbox: &mut Vec<Datagram>) -> io::Result<()> {
+    /// One receive call; `WouldBlock` when there was nothing.
+    fn recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut received = Ok(0);
-        let ready = self.socket.try_io(Interest::READABLE, || {
+        let polled = self.socket.poll_recv(cx, |socket| {
             let (mut slices, meta) = buffers.split();
-            received = self.state.recv((&self.socket).into(), &mut slices, meta);
+            received = self.state.recv(socket.into(), &mut slices, meta);
             match &received {
                 // Fewer than could be: the socket is empty. Saying so here, under the readiness
                 // that was seen before the call, saves the call that would find nothing.
@@ -87,10 +87,13 @@ impl UdpLink {
                 Err(error) => Err(error.kind().into()),
             }
         });
+        if polled.is_pending() {
+            return Poll::Pending;
+        }
         let count = match received {
-            Ok(0) => return ready,
+            Ok(0) => return polled,
             Ok(count) => count,
-            Err(error) => return Err(error),
+            Err(error) => return Poll::Ready(Err(error)),
         };
         for index in 0..count.min(SLOTS) {
             let Some(meta) = buffers.meta.get(index).copied() else { break };
@@ -105,7 +108,7 @@ impl UdpLink {
                 inbox.push(Datagram { route, ecn, payload });
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     fn outward(&self, remote: SocketAddr) -> SocketAddr {
@@ -118,20 +121,17 @@ impl UdpLink {
     }
 
     fn send_one_call(&self, transmit: &quinn_udp::Transmit<'_>) -> io::Result<()> {
-        self.socket
-            .try_io(Interest::WRITABLE, || self.state.try_send((&self.socket).into(), transmit))
+        self.socket.try_send(|socket| self.state.try_send(socket.into(), transmit))
     }
 }
 
 impl Link for UdpLink {
     fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.socket.poll_recv_ready(cx))?;
-            match self.recv(inbox) {
+            match self.recv(cx, inbox) {
+                Poll::Ready(Err(error)) if is_passing(&error) => {}
                 // Also for empty datagrams: a flood of them must not hold the driver here.
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(error) if is_passing(&error) => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                other => return other,
             }
         }
     }
@@ -174,11 +174,11 @@ impl Link for UdpLink {
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_send_ready(cx)
+        self.socket.poll_writable(cx)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.socket.socket().local_addr()
     }
 
     fn segments_max(&self) -> usize {
@@ -188,7 +188,7 @@ impl Link for UdpLink {
 
 impl fmt::Debug for UdpLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UdpLink").field("local", &self.socket.local_addr().ok()).finish()
+        f.debug_struct("UdpLink").field("local", &self.socket.socket().local_addr().ok()).finish()
     }
 }
 
