@@ -31,6 +31,9 @@ pub(crate) enum Generation {
 /// Most candidate server hellos that a client keeps apart (a man on the side may race the server).
 const CANDIDATES_MAX: usize = 5;
 
+/// Packets below the sealing limit that are left for CLOSE.
+const SEALED_RESERVE: u64 = 64;
+
 /// All keys of a connection.
 pub(crate) struct Keyring {
     initial: Option<Keys>,
@@ -243,7 +246,10 @@ impl Keyring {
     /// True when the sealing limit is reached and no update can help in time.
     // spec: CON-46
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.data.as_ref().is_some_and(|data| data.sealed >= data.local.confidentiality_limit())
+        self.data.as_ref().is_some_and(|data| {
+            let limit = data.local.confidentiality_limit();
+            data.sealed >= limit.saturating_sub(SEALED_RESERVE)
+        })
     }
 }
 
@@ -258,5 +264,146 @@ impl Data {
         self.sealed = 0;
         self.first_pn = None;
         self.confirmed_at = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jsp_crypto::{
+        ClientConfig, Handshake, Identity, Level, Output, Role, ServerConfig, ServerIdentity,
+        initial_keys,
+    };
+
+    use super::*;
+    use crate::rng::SeededRng;
+
+    const PTO: Duration = Duration::from_millis(100);
+
+    /// The keys of both ends after a handshake: client, server.
+    fn keyrings() -> (Keyring, Keyring) {
+        let mut rng = SeededRng::new([3; 32]);
+        let identity = Arc::new(Identity::generate(&mut rng));
+        let config = Arc::new(ClientConfig::new(ServerIdentity::AnyInsecure));
+        let client = Handshake::client(config, &[], &mut rng).unwrap();
+        let server = Handshake::server(Arc::new(ServerConfig::new(identity)), Vec::new());
+        let ring = |role| Keyring::new(initial_keys(role, 1, &[1; 8], None));
+        let mut ends = [(client, ring(Role::Client)), (server, ring(Role::Server))];
+        let mut under_way: Vec<(usize, Level, Vec<u8>)> = Vec::new();
+        loop {
+            for (place, (machine, ring)) in ends.iter_mut().enumerate() {
+                while let Some(output) = machine.poll() {
+                    match output {
+                        Output::Send { level, message } => {
+                            under_way.push((1 - place, level, message));
+                        }
+                        Output::DataKeys(keys) => ring.set_data(keys).unwrap(),
+                        _ => {}
+                    }
+                }
+            }
+            if under_way.is_empty() {
+                let [(_, client), (_, server)] = ends;
+                return (client, server);
+            }
+            let (to, level, message) = under_way.remove(0);
+            ends[to].0.read(level, &message, 1_800_000_000, &mut rng).unwrap();
+        }
+    }
+
+    /// A packet with this number, as the ring would seal it now.
+    fn seal(ring: &mut Keyring, pn: u64) -> (bool, u64, Vec<u8>) {
+        let mut packet = vec![0; 30];
+        let (key, _, phase) = ring.seal_short(pn).unwrap();
+        key.seal_in_place(pn, b"", &mut packet).unwrap();
+        (phase, pn, packet)
+    }
+
+    /// Opens a packet as the corridor does; answers which keys did.
+    fn open(
+        ring: &mut Keyring,
+        now: Instant,
+        (phase, pn, packet): &(bool, u64, Vec<u8>),
+    ) -> Option<Generation> {
+        let (key, generation) = ring.open_short(now, *phase, *pn)?;
+        key.open_in_place(*pn, b"", &mut packet.clone()).ok()?;
+        match generation {
+            Generation::Previous => {}
+            Generation::Current => ring.on_opened_current(*pn),
+            Generation::Next => ring.on_peer_update(now, *pn, PTO),
+        }
+        Some(generation)
+    }
+
+    #[test]
+    // spec-test: CON-41, CON-42
+    fn packets_of_three_generations_open_in_any_order() {
+        let (mut client, mut server) = keyrings();
+        let now = Instant::from_nanos(1_000_000_000);
+        let old: Vec<_> = (0..4).map(|pn| seal(&mut client, pn)).collect();
+        let answer = seal(&mut server, 0);
+        assert_eq!(open(&mut server, now, &old[0]), Some(Generation::Current));
+        client.on_acked(now, 0);
+        let now = now + PTO * 3;
+        assert!(client.update(now, PTO));
+        let new: Vec<_> = (4..8).map(|pn| seal(&mut client, pn)).collect();
+        // What the server sent before it heard of the update.
+        let late = seal(&mut server, 1);
+        assert_eq!(open(&mut client, now, &late), Some(Generation::Previous));
+        assert_eq!(open(&mut server, now, &new[1]), Some(Generation::Next));
+        assert_eq!(open(&mut server, now, &old[3]), Some(Generation::Previous));
+        assert_eq!(open(&mut server, now, &new[0]), Some(Generation::Current));
+        assert_eq!(open(&mut server, now, &old[1]), Some(Generation::Previous));
+        // The server follows with what it sends.
+        let followed = seal(&mut server, 2);
+        assert!(followed.0 && !answer.0);
+        assert_eq!(open(&mut client, now, &followed), Some(Generation::Current));
+        assert_eq!(open(&mut client, now, &answer), Some(Generation::Previous));
+    }
+
+    #[test]
+    // spec-test: CON-43, CON-44
+    fn updates_wait_for_each_other() {
+        let (mut client, mut server) = keyrings();
+        let now = Instant::from_nanos(1_000_000_000);
+        assert!(!client.update(now + PTO * 100, PTO), "nothing was acknowledged");
+        open(&mut server, now, &seal(&mut client, 0)).unwrap();
+        client.on_acked(now, 0);
+        assert!(!client.update(now + PTO * 3 - Duration::from_nanos(1), PTO));
+        assert!(client.update(now + PTO * 3, PTO));
+        let now = now + PTO * 3;
+        assert_eq!(open(&mut server, now, &seal(&mut client, 1)), Some(Generation::Next));
+        // A peer that does not wait is not followed until it does.
+        client.on_acked(now - PTO * 3, 1);
+        assert!(client.update(now, PTO));
+        let hasty = seal(&mut client, 2);
+        assert_eq!(open(&mut server, now + PTO / 2, &hasty), None);
+        assert_eq!(open(&mut server, now + PTO, &hasty), Some(Generation::Next));
+    }
+
+    #[test]
+    // spec-test: CON-45
+    fn forgeries_end_the_connection_at_half_the_limit() {
+        let (mut client, _) = keyrings();
+        let data = client.data.as_mut().unwrap();
+        data.forgeries = data.remote.integrity_limit() / 2 - 2;
+        assert_eq!(client.on_forgery(), Ok(()));
+        assert_eq!(client.on_forgery().unwrap_err().code, CloseCode::AEAD_LIMIT);
+    }
+
+    #[test]
+    // spec-test: CON-46
+    fn keys_are_updated_at_half_the_limit_and_never_exhausted() {
+        let (mut client, _) = keyrings();
+        let limit = client.data.as_ref().unwrap().local.confidentiality_limit();
+        let mut at = |sealed| {
+            client.data.as_mut().unwrap().sealed = sealed;
+            (client.update_is_due(u64::MAX), client.is_exhausted())
+        };
+        assert_eq!(at(limit / 2 - 1), (false, false));
+        assert_eq!(at(limit / 2), (true, false));
+        assert_eq!(at(limit - SEALED_RESERVE - 1), (true, false));
+        assert_eq!(at(limit - SEALED_RESERVE), (true, true));
     }
 }

@@ -79,10 +79,7 @@ impl Lifecycle {
         keep_alive: Option<Duration>,
     ) -> Self {
         Self {
-            state: State::Handshaking {
-                deadline: now + handshake_timeout,
-                refused_until: None,
-            },
+            state: State::Handshaking { deadline: now + handshake_timeout, refused_until: None },
             farewell: None,
             idle_timeout: (!idle_timeout.is_zero()).then_some(idle_timeout),
             keep_alive,
@@ -90,10 +87,6 @@ impl Lifecycle {
             sent_since_heard: false,
             busy_at: now,
         }
-    }
-
-    pub(crate) fn state(&self) -> &State {
-        &self.state
     }
 
     /// Data may be sent and received.
@@ -247,5 +240,65 @@ impl Answer {
             self.due = true;
             self.next_at = self.next_at.saturating_mul(2);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PTO: Duration = Duration::from_millis(100);
+
+    fn lifecycle() -> (Instant, Lifecycle) {
+        let now = Instant::from_nanos(7);
+        let (ten, idle) = (Duration::from_secs(10), Duration::from_secs(30));
+        (now, Lifecycle::new(now, ten, idle, Some(Duration::from_secs(3))))
+    }
+
+    #[test]
+    // spec-test: CON-33
+    fn the_1st_2nd_4th_8th_packet_is_answered() {
+        let (now, mut lifecycle) = lifecycle();
+        lifecycle.on_established(now);
+        let farewell =
+            Farewell { by_application: true, code: jsp_wire::CloseCode(1), reason: Vec::new() };
+        lifecycle.close(now, farewell, PTO);
+        assert!(lifecycle.farewell().is_some());
+        lifecycle.on_farewell_sent();
+        let mut answered = Vec::new();
+        for n in 1..=40 {
+            lifecycle.on_received(now);
+            if lifecycle.farewell().is_some() {
+                answered.push(n);
+                lifecycle.on_farewell_sent();
+            }
+        }
+        assert_eq!(answered, [1, 2, 4, 8, 16, 32]);
+        assert_eq!(lifecycle.poll_timeout(PTO), Some(now + PTO * 3));
+        assert_eq!(lifecycle.handle_timeout(now + PTO * 3, PTO), None);
+        assert!(lifecycle.is_drained());
+    }
+
+    #[test]
+    // spec-test: CON-30, CON-31
+    fn silence_is_measured_from_what_was_heard_and_first_sent() {
+        let (now, mut lifecycle) = lifecycle();
+        lifecycle.on_established(now);
+        lifecycle.on_peer_idle_timeout(20_000);
+        let idle = Duration::from_secs(20);
+        assert_eq!(lifecycle.poll_timeout(PTO), Some(now + idle));
+        // Never before three probe time-outs.
+        assert_eq!(lifecycle.poll_timeout(idle), Some(now + idle * 3));
+        let later = now + Duration::from_secs(5);
+        lifecycle.on_sent(later, true);
+        assert_eq!(lifecycle.poll_timeout(PTO), Some(later + idle));
+        assert_eq!(lifecycle.keep_alive_at(), Some(later + Duration::from_secs(3)));
+        // What is sent after that moves nothing until something is heard.
+        lifecycle.on_sent(later + PTO, true);
+        assert_eq!(lifecycle.poll_timeout(PTO), Some(later + idle));
+        lifecycle.on_received(later + PTO * 2);
+        assert_eq!(lifecycle.poll_timeout(PTO), Some(later + PTO * 2 + idle));
+        let end = later + PTO * 2 + idle;
+        assert_eq!(lifecycle.handle_timeout(end, PTO), Some(CloseReason::IdleTimeout));
     }
 }

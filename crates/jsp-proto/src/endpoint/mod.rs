@@ -252,10 +252,10 @@ impl Endpoint {
                 let token = header.token.to_vec();
                 self.handle_hello(now, route, dcid, scid, &token, &mut payload);
             }
-            Ok(Header::OtherVersion { dcid, scid, .. }) => {
-                if self.accepting && payload.len() >= limits::MTU_BASE {
-                    self.answer_version_negotiation(route, scid, dcid);
-                }
+            Ok(Header::OtherVersion { dcid, scid, .. })
+                if self.accepting && payload.len() >= limits::MTU_BASE =>
+            {
+                self.answer_version_negotiation(route, scid, dcid);
             }
             Ok(Header::Short) => self.answer_reset(now, route, &payload),
             _ => {}
