@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use jsp_crypto::{ClientConfig, Identity, Rng, ServerConfig, ServerIdentity};
 use jsp_proto::{
-    Batch, CloseReason, ConnectionHandle, Datagram, Ecn, Endpoint, EndpointConfig, Event, Instant, RetryPolicy,
-    Route, ServerSetup, TransportConfig,
+    Batch, CloseReason, ConnectionHandle, Datagram, Ecn, Endpoint, EndpointConfig, Event, Instant,
+    RetryPolicy, Route, ServerSetup, TransportConfig,
 };
 
 /// Random bytes that are the same each time.
