@@ -1,2 +1,160 @@
-//! Checks and runners of the workspace.
-fn main() {}
+//! Checks and runners of the workspace: `cargo xtask --help` lists them.
+//!
+//! Every command that measures or checks takes `--json`: one object per line on standard output,
+//! progress on standard error. The exit status is 0 only when everything held.
+
+mod check;
+mod deny;
+mod findings;
+mod forward;
+mod fuzz;
+mod no_std;
+mod process;
+mod report;
+mod size;
+mod source;
+mod spec;
+mod steps;
+mod tidy;
+mod vectors;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::report::Output;
+
+/// Checks and runners of the JetStreamProto workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run everything that must hold before a change lands
+    Test {
+        /// Run only these steps (comma-separated)
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        /// Leave these steps out (comma-separated)
+        #[arg(long, value_delimiter = ',')]
+        skip: Vec<String>,
+        /// Stop at the first step that fails
+        #[arg(long)]
+        fail_fast: bool,
+        /// Random worlds for the simulator
+        #[arg(long, default_value_t = 200)]
+        seeds: u32,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that code and tests cite every rule of the specification
+    Spec {
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the rules of the house: sizes, names, words, edges
+    Tidy {
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the fuzz targets
+    Fuzz {
+        /// Time for all targets together, in minutes
+        #[arg(long, default_value_t = 5.0)]
+        minutes: f64,
+        /// Only this target
+        #[arg(long)]
+        target: Option<String>,
+        /// Targets that run at the same time [default: one for each core]
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the simulator; its own arguments follow
+    Sim {
+        /// Arguments of the simulator, `--help` among them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run the benchmark program; its own arguments follow
+    Bench {
+        /// Arguments of the benchmark program, `--help` among them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Write the test vectors, or compare them with what is tracked
+    Vectors {
+        /// Compare, write nothing
+        #[arg(long)]
+        check: bool,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build a small client and print what it weighs
+    Size {
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// True when everything held, an error when the command could not do its work.
+fn run(task: Task) -> anyhow::Result<bool> {
+    match task {
+        Task::Test { only, skip, fail_fast, seeds, json } => {
+            check::run(&check::Selection { only, skip, fail_fast, seeds }, Output::new(json))
+        }
+        Task::Spec { json } => spec::run(Output::new(json)),
+        Task::Tidy { json } => tidy::run(Output::new(json)),
+        Task::Fuzz { minutes, target, jobs, json } => {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            fuzz::run(minutes, target.as_deref(), jobs.unwrap_or(cores), Output::new(json))
+        }
+        Task::Sim { arguments } => forward::sim(&arguments),
+        Task::Bench { arguments } => forward::bench(&arguments),
+        Task::Vectors { check, json } => vectors::run(check, Output::new(json)),
+        Task::Size { json } => size::run(Output::new(json)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_after_a_forwarding_command_are_kept() {
+        let parsed =
+            Arguments::try_parse_from(["xtask", "sim", "--seeds", "3", "--json", "--help"])
+                .unwrap();
+        let Task::Sim { arguments } = parsed.command else { panic!("not sim") };
+        assert_eq!(arguments, ["--seeds", "3", "--json", "--help"]);
+    }
+}

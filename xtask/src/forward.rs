@@ -1,0 +1,24 @@
+//! `cargo xtask sim` and `cargo xtask bench`: the programs that measure, built as they are shipped.
+
+use anyhow::{Context, Result};
+
+use crate::process;
+
+/// Runs the simulator; true when every checker held.
+pub(crate) fn sim(arguments: &[String]) -> Result<bool> {
+    run(&["--package", "jsp-sim"], arguments)
+}
+
+/// Runs the benchmark program; true when every bar held.
+pub(crate) fn bench(arguments: &[String]) -> Result<bool> {
+    run(&["--manifest-path", "bench/Cargo.toml"], arguments)
+}
+
+/// The child keeps our standard output and error, so rows and progress arrive as it prints them.
+fn run(package: &[&str], arguments: &[String]) -> Result<bool> {
+    let mut cargo = process::cargo();
+    cargo.args(["run", "--quiet", "--release"]).args(package).arg("--").args(arguments);
+    let what = process::shown(&cargo);
+    let status = cargo.status().with_context(|| format!("could not start `{what}`"))?;
+    Ok(status.success())
+}

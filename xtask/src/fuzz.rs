@@ -1,0 +1,213 @@
+//! `cargo xtask fuzz`: every fuzz target for its share of the time.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process;
+use crate::report::{Output, Row};
+use crate::workspace;
+
+/// Where the targets stand, one file each.
+pub(crate) const TARGETS: &str = "fuzz/fuzz_targets/";
+/// The version that is built when none is installed.
+const CARGO_FUZZ: &str = "0.13.2";
+/// The least time that a target gets, in seconds: below it libFuzzer only reads its seeds.
+const SECONDS_MIN: u64 = 5;
+/// Longest input that a target is given, in bytes: more than the largest datagram.
+const INPUT_BYTES_MAX: u32 = 65_536;
+
+/// What one target did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Outcome {
+    executions: u64,
+    /// Edges of the control flow that some input reached.
+    coverage: u64,
+    corpus: u64,
+    /// The input that made the target fail.
+    artifact: Option<String>,
+}
+
+/// Runs every target, or the named one; true when no input made one fail.
+pub(crate) fn run(minutes: f64, only: Option<&str>, jobs: usize, output: Output) -> Result<bool> {
+    let targets = targets(only)?;
+    process::ensure_cargo_tool("cargo-fuzz", CARGO_FUZZ, output)?;
+    process::run(cargo_fuzz(&["build"]), output)?;
+    let jobs = jobs.clamp(1, targets.len());
+    let rounds = targets.len().div_ceil(jobs) as f64;
+    let seconds = ((minutes * 60.0 / rounds) as u64).max(SECONDS_MIN);
+    output.say(format!("{} targets, {seconds} s each, {jobs} at a time", targets.len()));
+    let outcomes = run_all(&targets, seconds, jobs, output)?;
+    let mut clean = true;
+    output.say(format!(
+        "\n{:24} {:>12} {:>10} {:>8} {:>8}  result",
+        "target", "executions", "per second", "edges", "corpus"
+    ));
+    for (target, outcome) in targets.iter().zip(&outcomes) {
+        clean &= outcome.artifact.is_none();
+        summarise(target, outcome, seconds, output);
+    }
+    Ok(clean)
+}
+
+/// The names of the targets, sorted.
+fn targets(only: Option<&str>) -> Result<Vec<String>> {
+    let files = workspace::files()?;
+    let names = files.iter().filter_map(|path| path.strip_prefix(TARGETS)?.strip_suffix(".rs"));
+    let targets: Vec<String> =
+        names.filter(|name| only.is_none_or(|wanted| wanted == *name)).map(str::to_owned).collect();
+    match only {
+        Some(name) => ensure!(!targets.is_empty(), "no target `{name}` in {TARGETS}"),
+        None => ensure!(!targets.is_empty(), "no target in {TARGETS}"),
+    }
+    Ok(targets)
+}
+
+/// The sanitizers are unstable options of a stable compiler, which this variable opens.
+fn cargo_fuzz(arguments: &[&str]) -> Command {
+    let mut cargo = process::cargo();
+    cargo.arg("fuzz").args(arguments).env("RUSTC_BOOTSTRAP", "1");
+    cargo
+}
+
+/// Workers take the next target until none is left.
+fn run_all(targets: &[String], seconds: u64, jobs: usize, output: Output) -> Result<Vec<Outcome>> {
+    let next = Mutex::new(0..targets.len());
+    let done: Mutex<Vec<(usize, Result<Outcome>)>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let Some(index) = next.lock().expect("no worker panics").next() else { return };
+                    let outcome = run_one(&targets[index], seconds, output);
+                    done.lock().expect("no worker panics").push((index, outcome));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("no worker panics");
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// New inputs go below `target/`; the tracked seeds stay as they are.
+fn run_one(target: &str, seconds: u64, output: Output) -> Result<Outcome> {
+    let found = format!("target/fuzz-corpus/{target}");
+    std::fs::create_dir_all(workspace::root().join(&found)).with_context(|| found.clone())?;
+    let seeds = format!("fuzz/corpus/{target}");
+    let dictionary = format!("fuzz/dict/{target}.dict");
+    let mut fuzz = cargo_fuzz(&["run", target, &found]);
+    if workspace::has(&seeds) {
+        fuzz.arg(&seeds);
+    }
+    fuzz.arg("--")
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-max_len={INPUT_BYTES_MAX}"));
+    fuzz.args(["-print_final_stats=1", "-timeout=10", "-rss_limit_mb=2048"]);
+    if workspace::has(&dictionary) {
+        fuzz.arg(format!("-dict={}", workspace::root().join(&dictionary).display()));
+    }
+    let quiet = fuzz.output().with_context(|| format!("could not run the target {target}"))?;
+    let log = String::from_utf8_lossy(&quiet.stderr).into_owned();
+    let mut outcome = read_log(&log);
+    if !quiet.status.success() {
+        output.say(tail(&log, 40));
+        let artifact = outcome.artifact.take().unwrap_or_default();
+        outcome.artifact = Some(relative(&artifact));
+    }
+    Ok(outcome)
+}
+
+/// Figures out of libFuzzer's log: the final statistics, and the last line of progress.
+fn read_log(log: &str) -> Outcome {
+    let mut outcome = Outcome::default();
+    for line in log.lines() {
+        if let Some(number) = line.strip_prefix("stat::number_of_executed_units:") {
+            outcome.executions = number.trim().parse().unwrap_or(0);
+        } else if let Some((_, path)) = line.split_once("Test unit written to ") {
+            outcome.artifact = Some(path.trim().to_owned());
+        } else if line.starts_with('#') {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let after = |name: &str| {
+                let at = words.iter().position(|word| *word == name)?;
+                words.get(at + 1)?.split('/').next()?.parse().ok()
+            };
+            outcome.coverage = after("cov:").unwrap_or(outcome.coverage);
+            outcome.corpus = after("corp:").unwrap_or(outcome.corpus);
+        }
+    }
+    outcome
+}
+
+fn tail(log: &str, lines: usize) -> String {
+    let all: Vec<&str> = log.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+fn relative(path: &str) -> String {
+    let path = Path::new(path);
+    path.strip_prefix(workspace::root()).unwrap_or(path).display().to_string()
+}
+
+fn summarise(target: &str, outcome: &Outcome, seconds: u64, output: Output) {
+    let rate = outcome.executions / seconds;
+    let result = if outcome.artifact.is_some() { "FAILED" } else { "clean" };
+    output.say(format!(
+        "{target:24} {:>12} {rate:>10} {:>8} {:>8}  {result}",
+        outcome.executions, outcome.coverage, outcome.corpus
+    ));
+    if let Some(artifact) = &outcome.artifact {
+        output.say(format!("  reproduce: RUSTC_BOOTSTRAP=1 cargo fuzz run {target} {artifact}"));
+    }
+    let row = |metric, value: u64, unit| Row::new("fuzz", target, metric, value, unit);
+    output.row(&row("executions", outcome.executions, "count"));
+    output.row(&row("coverage", outcome.coverage, "edges"));
+    output.row(&row("corpus", outcome.corpus, "count"));
+    let findings = u64::from(outcome.artifact.is_some());
+    output.row(&row("findings", findings, "count").bar("== 0", findings == 0));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+INFO: Seed: 1
+#2\tINITED cov: 12 ft: 13 corp: 1/1b exec/s: 0 rss: 40Mb
+#5000\tDONE   cov: 80 ft: 120 corp: 31/900b lim: 4096 exec/s: 2500 rss: 44Mb
+stat::number_of_executed_units: 5000
+stat::average_exec_per_sec:     2500
+";
+
+    #[test]
+    fn figures_are_read_from_the_log() {
+        let outcome = read_log(LOG);
+        assert_eq!(outcome, Outcome { executions: 5000, coverage: 80, corpus: 31, artifact: None });
+    }
+
+    #[test]
+    fn a_finding_names_its_input() {
+        let log = format!(
+            "{LOG}artifact_prefix='fuzz/artifacts/a/'; Test unit written to fuzz/artifacts/a/crash-1\n"
+        );
+        assert_eq!(read_log(&log).artifact.as_deref(), Some("fuzz/artifacts/a/crash-1"));
+    }
+
+    #[test]
+    fn targets_are_built_with_a_stable_compiler() {
+        let command = cargo_fuzz(&["build"]);
+        assert!(
+            command
+                .get_envs()
+                .any(|(name, value)| name == "RUSTC_BOOTSTRAP" && value == Some("1".as_ref()))
+        );
+    }
+
+    #[test]
+    fn an_unknown_target_is_named() {
+        let error = targets(Some("no_such_target")).unwrap_err();
+        assert!(error.to_string().contains("no_such_target"));
+    }
+}
