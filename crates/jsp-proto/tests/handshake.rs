@@ -50,7 +50,7 @@ fn connects(retry: RetryPolicy, filter: impl FnMut(End, &mut Vec<u8>) -> bool + 
 }
 
 #[test]
-// spec-test: CON-3, CON-10, CON-11, CON-24, CON-27
+// spec-test: CON-3, CON-10, CON-11, CON-27
 fn any_one_or_two_datagrams_may_be_lost() {
     for retry in [RetryPolicy::Never, RetryPolicy::Always] {
         for first in 0..9 {
@@ -66,7 +66,7 @@ fn any_one_or_two_datagrams_may_be_lost() {
 }
 
 #[test]
-// spec-test: CON-11, CON-24
+// spec-test: CON-11
 fn a_server_without_budget_is_asked_again() {
     // The server's flight is lost but for its first datagram, until its budget is used up; then the
     // client's answer is lost as well.
@@ -458,4 +458,38 @@ fn hellos_are_large_and_initial_keys_are_dropped_early() {
         client_is_past |= has_handshake(&datagram);
     }
     assert!(client_is_past);
+}
+
+#[test]
+// spec-test: CON-24
+fn a_client_without_initial_keys_goes_on_asking() {
+    // The refused flight is acknowledged in the first Handshake packet, and nothing of what the
+    // client says from then on arrives.
+    let mut pair = Pair::new();
+    let expected = ServerIdentity::TrustOnFirstUse(Box::new(Refuse));
+    pair.client_config = Arc::new(ClientConfig::new(expected));
+    let mut to_server = 0;
+    pair.filter = Box::new(move |to, _| {
+        to_server += u32::from(to == End::Server);
+        to == End::Client || to_server <= 2
+    });
+    let client = pair.connect();
+    pair.run_until(|pair| pair.close_reason(End::Client, client).is_some());
+    assert!(pair.datagrams[0] >= 2 + 4, "{} datagrams", pair.datagrams[0]);
+}
+
+#[test]
+// spec-test: CON-10
+fn a_client_that_falls_silent_is_not_flooded() {
+    let mut pair = Pair::new();
+    let mut to_server = 0;
+    pair.filter = Box::new(move |to, _| {
+        to_server += u32::from(to == End::Server);
+        to == End::Server && to_server <= 2
+    });
+    pair.connect();
+    pair.run_for(Duration::from_secs(30));
+    let (told, heard) = (pair.told[&pair.client_addr], pair.heard[&pair.client_addr]);
+    assert_eq!(heard, 2400);
+    assert!(told > 2 * heard && told <= 3 * heard, "{told}");
 }
