@@ -26,7 +26,7 @@ async fn a_reader_that_does_not_read_stops_its_sender() {
         match near.try_send(&payload[..]) {
             Ok(_) => sent += 1,
             Err(SendError::Full) => {
-                // Full for now, or for good? For good once nothing is under way any more.
+                // It may make room again, until nothing is under way any more.
                 let stats = peers.at_client.stats();
                 if stats.bytes_in_flight == 0 && near.try_send(&payload[..]).is_err() {
                     break;
