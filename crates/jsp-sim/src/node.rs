@@ -48,6 +48,8 @@ pub(crate) struct Node {
     pair: Pair,
     endpoint: Endpoint,
     actors: Vec<(ConnectionHandle, Actor)>,
+    /// Handshakes of clients that have a connection already: a hello came late, or twice.
+    ghosts: Vec<ConnectionHandle>,
     transport: TransportConfig,
     batch: Batch,
     pub(crate) is_gone: bool,
@@ -95,7 +97,8 @@ impl Node {
     fn new(side: Side, pair: Pair, endpoint: Endpoint, transport: &TransportConfig) -> Self {
         let batch = Batch::new(0, SEGMENTS_MAX);
         let transport = transport.clone();
-        Self { side, pair, endpoint, actors: Vec::new(), transport, batch, is_gone: false }
+        let (actors, ghosts) = (Vec::new(), Vec::new());
+        Self { side, pair, endpoint, actors, ghosts, transport, batch, is_gone: false }
     }
 
     /// Starts a client's connection.
@@ -202,7 +205,10 @@ impl Node {
         let mut had_any = false;
         while let Some((handle, event)) = self.endpoint.poll_event() {
             had_any = true;
-            let Some(index) = self.actor_of(handle, around) else { continue };
+            let Some(index) = self.actor_of(handle, around) else {
+                self.on_ghost_event(handle, &event, around);
+                continue;
+            };
             let (_, actor) = &mut self.actors[index];
             let end = actor.end();
             (around.log)(Observation::Event { end, event: &event });
@@ -228,12 +234,40 @@ impl Node {
         if let Some(index) = self.actors.iter().position(|(known, _)| *known == handle) {
             return Some(index);
         }
+        if self.ghosts.contains(&handle) {
+            return None;
+        }
         let route = self.endpoint.connection(handle).map(|connection| connection.route());
         let pair = pair_of(route?.remote()?)?;
-        let script = std::mem::take(around.server_scripts.get_mut(pair as usize)?);
         let end = End { pair, side: Side::Server };
+        if self.ends().any(|known| known == end) {
+            self.ghosts.push(handle);
+            return None;
+        }
+        let script = std::mem::take(around.server_scripts.get_mut(pair as usize)?);
         self.actors.push((handle, Actor::new(end, script)));
         Some(self.actors.len() - 1)
+    }
+
+    /// A second handshake with the same hello must come to nothing, and go away.
+    fn on_ghost_event(
+        &mut self,
+        handle: ConnectionHandle,
+        event: &Event,
+        around: &mut Surroundings<'_>,
+    ) {
+        match event {
+            Event::Closed { .. } => {}
+            Event::Drained => {
+                self.endpoint.forget(around.now, handle);
+                self.ghosts.retain(|ghost| *ghost != handle);
+            }
+            other => {
+                let what = format!("a hello that came twice led to {other:?}");
+                let end = End { pair: self.pair, side: self.side };
+                (around.log)(Observation::CallFailed { end, what: &what });
+            }
+        }
     }
 
     fn run_actors(&mut self, around: &mut Surroundings<'_>) -> bool {

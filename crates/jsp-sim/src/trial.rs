@@ -13,16 +13,18 @@ use crate::world::World;
 
 /// Everything reliable is done this long after the last fault, slow links and readers aside.
 const DONE_AFTER_FAULTS: Duration = Duration::from_secs(30);
-/// Time for late acknowledgements and probes before silence is expected.
-const STRAGGLE: Duration = Duration::from_secs(5);
-/// Round trips that the search for the path's MTU may take: it goes on after all work is done.
+/// Time for late acknowledgements and probes before silence is expected: the search for the path's
+/// MTU goes on after all work is done, and asks three times for each size that does not pass.
+const STRAGGLE: Duration = Duration::from_secs(15);
+/// Round trips that the search may take beside.
 const STRAGGLE_ROUND_TRIPS: u32 = 60;
 /// How long silence is watched.
 const QUIET: Duration = Duration::from_secs(8);
 /// Datagrams a quiet second may have besides keep-alive.
 const QUIET_DATAGRAMS_PER_SECOND: f64 = 0.5;
-/// A closed connection is gone within three probe time-outs, 2 s at most in these worlds each.
-const CLOSE_WITHIN: Duration = Duration::from_secs(15);
+/// A closed connection is gone within three probe time-outs, which may still be those of the first
+/// round trips.
+const CLOSE_WITHIN: Duration = Duration::from_secs(40);
 /// How often the world is asked whether all is done.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 

@@ -6,13 +6,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use jsp_crypto::Fingerprint;
 use jsp_wire::{Instant, StreamId};
 
 use crate::app::{PlanTable, StreamPlan};
 use crate::checkers::{Checkers, Violation};
-use crate::flow::{End, Side};
+use crate::flow::{End, Pair, Side};
 use crate::link::{Datagram, Link, Tally};
 use crate::node::{Node, Surroundings};
 use crate::observation::Observation;
@@ -22,6 +23,9 @@ use crate::topology::{SERVER_ADDRESS, Topology, client_address, pair_of};
 /// Things that may be due in one instant; more is a loop without progress. A link at 1 Gbit/s with
 /// everything released at once stays below.
 const SAME_INSTANT_MAX: u32 = 200_000;
+
+/// How much later a client moves that is not connected yet.
+const REBIND_LATER: Duration = Duration::from_millis(200);
 
 /// Something to be done at an instant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -296,7 +300,7 @@ impl World {
                 self.nodes[client + 1].connect(at, spec, self.server_fingerprint);
                 self.pump(client + 1);
             }
-            Task::Rebind(client) => self.changes[client] += 1,
+            Task::Rebind(client) => self.rebind(client),
             Task::EndFaults => self.note(&Observation::FaultsEnded),
             Task::Link(index) if self.link_wakes[index] == Some(at) => {
                 self.link_wakes[index] = None;
@@ -311,6 +315,17 @@ impl World {
             Task::Link(_) | Task::Node(_) => {}
         }
         true
+    }
+
+    /// Moves a client; during the handshake it stays, as no protocol of this kind survives that.
+    fn rebind(&mut self, client: usize) {
+        let ledger = self.checkers.ledger();
+        let pair = client as Pair;
+        if ledger.is_established(pair) {
+            self.changes[client] += 1;
+        } else if !ledger.is_over(pair) && self.now < self.topology.faults_end {
+            self.put_down(self.now + REBIND_LATER, Task::Rebind(client));
+        }
     }
 
     /// Hands out what has arrived on a link.

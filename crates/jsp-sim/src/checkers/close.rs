@@ -4,7 +4,7 @@ use jsp_proto::CloseReason;
 use jsp_wire::Instant;
 
 use super::{Checker, Ledger, Verdict};
-use crate::flow::End;
+use crate::flow::{End, Side};
 use crate::observation::Observation;
 
 /// Reasons are true, nothing is said after the end, and every end is gone when the world is.
@@ -36,7 +36,10 @@ impl Checker for Close {
                     verdict.breach(format!("{end}: drained before it closed, or twice"));
                 }
             }
-            Observation::DatagramSent { from, .. } if ledger.end(from).drained.is_some() => {
+            // A server still answers late packets without state; a client has nothing to say.
+            Observation::DatagramSent { from, .. }
+                if from.side == Side::Client && ledger.end(from).drained.is_some() =>
+            {
                 verdict.breach(format!("{from}: it sends after it has drained"));
             }
             Observation::Connected(end) => {

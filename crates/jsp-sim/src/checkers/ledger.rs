@@ -48,6 +48,8 @@ pub struct FlowRecord {
     pub read: u64,
     /// The sender finished.
     pub is_finished: bool,
+    /// When it did.
+    pub finished_at: Option<Instant>,
     /// The sender was told that everything arrived.
     pub is_send_finished: bool,
     /// The receiver read the end.
@@ -76,6 +78,7 @@ impl FlowRecord {
             written: 0,
             read: 0,
             is_finished: false,
+            finished_at: None,
             is_send_finished: false,
             is_ended: false,
             reset: None,
@@ -267,7 +270,10 @@ impl Ledger {
             Observation::ConsumptionSaid { below, .. } => record.consumed = below,
             Observation::BytesWritten { len, .. } => record.written += len as u64,
             Observation::BytesRead { data, .. } => record.read += data.len() as u64,
-            Observation::Finished(_) => record.is_finished = true,
+            Observation::Finished(_) => {
+                record.is_finished = true;
+                record.finished_at = Some(now);
+            }
             Observation::Ended(_) => record.is_ended = true,
             Observation::SendFinished(_) => record.is_send_finished = true,
             Observation::ResetSent { code, .. } => record.reset = Some(code),
