@@ -240,8 +240,8 @@ mod tests {
         assert_eq!(contents().to_bytes().len(), CONTENTS_LEN);
         assert!(keys.open(&ticket, 1_000_000) == Ok(contents()));
         assert!(keys.open(&ticket, 1_060_000) == Ok(contents()));
-        for now in [0, 999_999, 1_060_001, u64::MAX] {
-            assert!(keys.open(&ticket, now) == Err(TicketError::Expired));
+        for time in [0, 999_999, 1_060_001, u64::MAX] {
+            assert!(keys.open(&ticket, time) == Err(TicketError::Expired));
         }
         keys.rotate(&mut rng);
         assert!(keys.open(&ticket, 1_000_000) == Ok(contents()));
