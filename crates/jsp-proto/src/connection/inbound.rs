@@ -69,6 +69,10 @@ impl PacketKind {
     }
 }
 
+/// What is said to a peer that uses the shape that means nothing.
+const RESERVED_SHAPE: TransportError =
+    TransportError::new(CloseCode::FRAME_ENCODING, "a packet has the reserved shape");
+
 impl Connection {
     /// Takes a datagram that the endpoint found to be ours.
     pub(crate) fn handle_datagram(
@@ -305,9 +309,7 @@ impl Connection {
         if is_newest {
             self.consider_route(now, arrival);
         }
-        let shape = fields.shape.ok_or_else(|| {
-            TransportError::new(CloseCode::FRAME_ENCODING, "a packet has the reserved shape")
-        })?;
+        let shape = fields.shape.ok_or(RESERVED_SHAPE)?;
         let Arrival { route, ecn, len } = arrival;
         self.trace.packet_received(now, SpaceId::Data, pn, len);
         let opened = Opened { space: SpaceId::Data, pn, payload, ecn, route, received: len };
