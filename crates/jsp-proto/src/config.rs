@@ -38,6 +38,8 @@ pub struct TransportConfig {
     pub unreliable_buffer: usize,
     /// Longest time that an acknowledgement is held back. Default 25 ms.
     pub ack_delay_max: Duration,
+    /// How the sending rate follows what the path delivers. Default [`CongestionControl::Bbr`].
+    pub congestion: CongestionControl,
     /// Largest UDP payload that path MTU discovery tries, in bytes, 1200 to 65507. Default 1452:
     /// Ethernet's 1500 less IPv6 and UDP headers.
     pub mtu_ceiling: usize,
@@ -63,6 +65,7 @@ impl Default for TransportConfig {
             message_len_max: 16 << 20,
             unreliable_buffer: 1 << 20,
             ack_delay_max: Duration::from_millis(25),
+            congestion: CongestionControl::default(),
             mtu_ceiling: 1452,
             key_update_packets: 1 << 22,
             qlog: false,
@@ -95,6 +98,17 @@ impl TransportConfig {
         self.stream_window_max = self.stream_window_max.max(self.stream_window);
         self
     }
+}
+
+/// How the sending rate follows what the path delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CongestionControl {
+    /// A model of the path's rate and delay: fills it with nearly empty queues, and takes losses
+    /// for congestion only when packets wait.
+    #[default]
+    Bbr,
+    /// RFC 9438: fills queues until something is lost, like most of the Internet.
+    Cubic,
 }
 
 /// When a server asks a client to prove its address before it does any work for it.

@@ -52,7 +52,7 @@ mod streams;
 mod token;
 
 pub use batch::{Batch, Ecn};
-pub use config::{EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
+pub use config::{CongestionControl, EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
 pub use connection::{Connection, Reason};
 pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Endpoint};
 pub use error::{OpenError, RecvError, SendError, TransportError};

@@ -4,6 +4,7 @@
 //! For each ACK the caller reports losses first ([`Congestion::on_loss`]), then what arrived
 //! ([`Congestion::on_ack`]): an ACK that starts recovery is already counted by it.
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod prr;
@@ -12,9 +13,11 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
+pub(crate) use bbr::Bbr;
 pub(crate) use cubic::Cubic;
 
-use crate::recovery::Rtt;
+use crate::config::CongestionControl;
+use crate::recovery::{RateSample, Rtt};
 
 /// Bytes that a path may carry before anything is known about it: ten packets, but not more than
 /// 14720 bytes for packets of common size (RFC 9002, section 7.2).
@@ -45,6 +48,8 @@ pub(crate) struct AckSample {
     pub(crate) has_rtt_sample: bool,
     /// The application set the pace when that packet left.
     pub(crate) app_limited: bool,
+    /// It brought a sample of the delivery rate.
+    pub(crate) rate: Option<RateSample>,
 }
 
 /// What a loss means for congestion.
@@ -63,19 +68,25 @@ pub(crate) struct LossSample {
 /// The congestion controller of a path.
 #[derive(Clone, Debug)]
 pub(crate) enum Congestion {
+    /// BBR, bounded by delay.
+    Bbr(Box<Bbr>),
     /// CUBIC with HyStart++ and proportional rate reduction.
-    Cubic(Cubic),
+    Cubic(Box<Cubic>),
 }
 
 impl Congestion {
-    /// CUBIC for a path that carries datagrams of `mtu` bytes.
-    pub(crate) fn cubic(mtu: usize) -> Self {
-        Self::Cubic(Cubic::new(mtu))
+    /// The chosen controller for a path that carries datagrams of `mtu` bytes.
+    pub(crate) fn new(control: CongestionControl, mtu: usize) -> Self {
+        match control {
+            CongestionControl::Bbr => Self::Bbr(Box::new(Bbr::new(mtu))),
+            CongestionControl::Cubic => Self::Cubic(Box::new(Cubic::new(mtu))),
+        }
     }
 
     /// `bytes` leave and count against the window; `in_flight` includes them.
     pub(crate) fn on_sent(&mut self, _now: Instant, bytes: u64, in_flight: u64) {
         match self {
+            Self::Bbr(_) => {}
             Self::Cubic(cubic) => cubic.on_sent(bytes, in_flight),
         }
     }
@@ -83,6 +94,7 @@ impl Congestion {
     /// Bytes arrived.
     pub(crate) fn on_ack(&mut self, now: Instant, sample: &AckSample, rtt: &Rtt) {
         match self {
+            Self::Bbr(bbr) => bbr.on_ack(now, sample, rtt),
             Self::Cubic(cubic) => cubic.on_ack(now, sample, rtt),
         }
     }
@@ -90,6 +102,7 @@ impl Congestion {
     /// Packets are lost.
     pub(crate) fn on_loss(&mut self, now: Instant, sample: &LossSample) {
         match self {
+            Self::Bbr(bbr) => bbr.on_loss(now, sample),
             Self::Cubic(cubic) => cubic.on_loss(now, sample),
         }
     }
@@ -98,6 +111,7 @@ impl Congestion {
     /// before the ACK that says so.
     pub(crate) fn on_ecn_ce(&mut self, now: Instant, sent_at: Instant, prior_in_flight: u64) {
         match self {
+            Self::Bbr(bbr) => bbr.on_ecn_ce(now, sent_at),
             Self::Cubic(cubic) => cubic.on_ecn_ce(now, sent_at, prior_in_flight),
         }
     }
@@ -105,6 +119,7 @@ impl Congestion {
     /// So many packets that had been reported lost have arrived.
     pub(crate) fn on_spurious_loss(&mut self, _now: Instant, packets: u32) {
         match self {
+            Self::Bbr(bbr) => bbr.on_spurious_loss(packets),
             Self::Cubic(cubic) => cubic.on_spurious_loss(packets),
         }
     }
@@ -112,6 +127,7 @@ impl Congestion {
     /// Nothing arrived for several probe timeouts.
     pub(crate) fn on_persistent_congestion(&mut self, _now: Instant) {
         match self {
+            Self::Bbr(bbr) => bbr.on_persistent_congestion(),
             Self::Cubic(cubic) => cubic.on_persistent_congestion(),
         }
     }
@@ -119,6 +135,7 @@ impl Congestion {
     /// Bytes that may be in flight.
     pub(crate) fn window(&self) -> u64 {
         match self {
+            Self::Bbr(bbr) => bbr.window(),
             Self::Cubic(cubic) => cubic.window(),
         }
     }
@@ -126,6 +143,7 @@ impl Congestion {
     /// Bytes a second at which packets may leave.
     pub(crate) fn pacing_rate(&self, rtt: &Rtt) -> u64 {
         match self {
+            Self::Bbr(bbr) => bbr.pacing_rate(rtt),
             Self::Cubic(cubic) => cubic.pacing_rate(rtt),
         }
     }
@@ -133,6 +151,7 @@ impl Congestion {
     /// The path carries datagrams of `mtu` bytes now.
     pub(crate) fn set_mtu(&mut self, mtu: usize) {
         match self {
+            Self::Bbr(bbr) => bbr.set_mtu(mtu),
             Self::Cubic(cubic) => cubic.set_mtu(mtu),
         }
     }

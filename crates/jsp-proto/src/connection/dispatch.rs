@@ -127,6 +127,7 @@ impl Connection {
                 has_losses: outcome.lost.packets > 0,
                 has_rtt_sample: outcome.rtt_sample.is_some(),
                 app_limited: outcome.app_limited,
+                rate: outcome.rate_sample,
             };
             path.congestion.on_ack(now, &sample, &path.rtt);
             path.mtud.on_acked(usize::from(outcome.largest_acked_size));

@@ -34,7 +34,7 @@ impl Path {
         Self {
             route,
             rtt: Rtt::new(config.rtt_initial),
-            congestion: Congestion::cubic(limits::MTU_BASE),
+            congestion: Congestion::new(config.congestion, limits::MTU_BASE),
             pacer: Pacer::new(),
             delivery: DeliveryRate::default(),
             mtud: Mtud::new(config.mtu_ceiling),
@@ -69,7 +69,7 @@ impl Path {
         self.numbers.recovery.reset_backoff();
         if !same_host {
             self.rtt = Rtt::new(config.rtt_initial);
-            self.congestion = Congestion::cubic(limits::MTU_BASE);
+            self.congestion = Congestion::new(config.congestion, limits::MTU_BASE);
             self.pacer = Pacer::new();
             self.delivery = DeliveryRate::default();
             self.mtud = Mtud::new(config.mtu_ceiling.min(ceiling));

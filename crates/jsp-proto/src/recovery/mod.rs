@@ -27,7 +27,7 @@ use jsp_wire::{CloseCode, Instant};
 
 pub(crate) use ecn::EcnValidation;
 pub(crate) use outcome::{AckOutcome, LossOutcome, SentInfo, TimeoutOutcome, TimerKind};
-pub(crate) use rate::{DeliveryRate, RateMark};
+pub(crate) use rate::{DeliveryRate, RateMark, RateSample};
 pub(crate) use rtt::Rtt;
 
 use crate::error::TransportError;

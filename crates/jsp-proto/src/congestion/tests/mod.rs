@@ -1,6 +1,8 @@
 //! What all controllers share, and the whole in a closed loop.
 
+mod bbr_loop;
 mod closed_loop;
+mod world;
 
 use super::*;
 

@@ -1,0 +1,366 @@
+//! BBR after draft-ietf-ccwg-bbr (BBRv3), bounded by delay.
+//!
+//! The model is the draft's: what the path delivers and how long it takes when nothing waits say
+//! how fast to send. Where the draft asks losses whether it sends too much, this asks the
+//! queue first, because the path also serves voice, and because radios lose packets without
+//! any queue:
+//!
+//! - Startup and probes for more end when packets begin to wait, not when they are lost.
+//! - A queue that stands for a whole round trip proves that the bottleneck is busy; what it
+//!   delivers then is its capacity, and replaces what the model holds.
+//! - Losses without a queue are made up for, unless they follow from our own rate (a policer).
+
+mod losses;
+mod model;
+mod probe;
+mod startup;
+
+use core::time::Duration;
+
+use jsp_wire::Instant;
+
+use super::{AckSample, LossSample, rate_of, window_initial, window_min};
+use crate::recovery::Rtt;
+use losses::{Losses, Verdict};
+use model::{Model, Round, bytes_in};
+use probe::{Cruise, Up};
+use startup::FullPipe;
+
+/// Rate while the path is unknown: in each round trip twice what came back in the one before
+/// (draft-ietf-ccwg-bbr, `StartupPacingGain`, 4 ln 2).
+const STARTUP_GAIN: f64 = 2.77;
+
+/// Bandwidth-delay products in flight while the path is unknown (`StartupCwndGain`).
+const STARTUP_WINDOW: f64 = 2.0;
+
+/// Rate while what startup put into queues drains (`DrainPacingGain`, 0.5 in the draft: this is
+/// its older value, twice as quick).
+const DRAIN_GAIN: f64 = 0.35;
+
+/// Rate while what a probe put into queues drains (`ProbeBW_DOWN` has 0.9; a smaller queue drains
+/// sooner).
+const DOWN_GAIN: f64 = 0.8;
+
+/// Share of the rate that is left free, so that a queue from rounding drains
+/// (`PacingMarginPercent`, 1).
+const MARGIN: f64 = 0.99;
+
+/// Bandwidth-delay products in flight when the model is trusted; acknowledgements come in lumps of
+/// an eighth of a round trip.
+const WINDOW_GAIN: f64 = 1.25;
+
+/// The window follows round-trip times that vary up to this many minimal ones.
+const WINDOW_GAIN_MAX: f64 = 2.0;
+
+/// Packets that may always be in flight (`MinPipeCwnd`).
+const PACKETS_MIN: u64 = 4;
+
+/// Share of losses in a round, above the usual, that means congestion when packets wait
+/// (`LossThresh`), and how many packets at least.
+const LOSS_SHARE: f64 = 0.02;
+const LOSS_PACKETS: u32 = 3;
+
+/// What is left of the rate after congestion, at least (`Beta`).
+const BETA: f64 = 0.7;
+
+/// A probe for more, and each round without one, should make packets wait no longer than a
+/// quarter of the round-trip time, within these bounds.
+const WAIT_MIN: Duration = Duration::from_millis(4);
+const WAIT_MAX: Duration = Duration::from_millis(12);
+
+/// A policer is looked for at this share of what arrives, and then given this share: a bucket that
+/// is empty must fill again.
+const TRIAL_SHARE: f64 = 0.9;
+const POLICED_SHARE: f64 = 0.98;
+
+/// Rounds with a standing queue, in spite of going slower, after which the minimum of the
+/// round-trip time is in doubt.
+const STANDING_ROUNDS: u32 = 8;
+
+/// The controller.
+#[derive(Clone, Debug)]
+pub(crate) struct Bbr {
+    mtu: u64,
+    model: Model,
+    losses: Losses,
+    phase: Phase,
+    pipe: FullPipe,
+    window: u64,
+    /// Rounds in a row in which the queue stood.
+    standing: u32,
+    /// Packets that left by then belong to the congestion that was answered last.
+    answered_at: Option<Instant>,
+    /// What to return to when losses turn out not to have been.
+    undo: Option<Undo>,
+}
+
+/// What the controller is about.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Learning what the path delivers.
+    Startup,
+    /// Draining what startup put into queues.
+    Drain,
+    /// Sending what the path delivers.
+    Cruise(Cruise),
+    /// Probing whether it delivers more.
+    Up(Up),
+    /// Draining what the probe put into queues.
+    Down,
+    /// Looking for the round-trip time without any queue.
+    ProbeRtt(probe::LowTide),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Undo {
+    bandwidth: u64,
+    /// Packets of the episode that have not arrived.
+    missing: u32,
+}
+
+impl Bbr {
+    /// A path that carries datagrams of `mtu` bytes, and of which nothing is known.
+    pub(crate) fn new(mtu: usize) -> Self {
+        Self {
+            mtu: mtu as u64,
+            model: Model::new(),
+            losses: Losses::new(),
+            phase: Phase::Startup,
+            pipe: FullPipe::new(),
+            window: window_initial(mtu),
+            standing: 0,
+            answered_at: None,
+            undo: None,
+        }
+    }
+
+    pub(super) fn window(&self) -> u64 {
+        self.window.max(self.window_min())
+    }
+
+    pub(super) fn set_mtu(&mut self, mtu: usize) {
+        self.mtu = mtu as u64;
+    }
+
+    /// Bytes a second at which packets may leave.
+    // spec: CC-13, CC-14
+    pub(super) fn pacing_rate(&self, rtt: &Rtt) -> u64 {
+        let bandwidth = self.model.bandwidth();
+        let rate = scale(bandwidth, self.pacing_gain() * MARGIN * self.losses.compensation());
+        match self.phase {
+            Phase::Startup => {
+                // The first samples are of a handshake, and say little.
+                let first = window_initial(usize::try_from(self.mtu).unwrap_or(usize::MAX));
+                rate.max(rate_of(first, rtt.smoothed(), 2, 1))
+            }
+            _ => rate.max(rate_of(self.window_min(), rtt.smoothed(), 1, 1)),
+        }
+    }
+
+    fn pacing_gain(&self) -> f64 {
+        match &self.phase {
+            Phase::Startup => STARTUP_GAIN,
+            Phase::Drain => DRAIN_GAIN,
+            Phase::Down => DOWN_GAIN,
+            Phase::Up(up) => up.gain(),
+            Phase::Cruise(_) => self.cruise_gain(),
+            Phase::ProbeRtt(_) => 1.0,
+        }
+    }
+
+    /// Takes what arrived.
+    pub(super) fn on_ack(&mut self, now: Instant, sample: &AckSample, rtt: &Rtt) {
+        let ended = self.model.on_ack(now, sample, rtt.adjusted());
+        if let Some(round) = ended {
+            self.on_round(now, &round);
+        }
+        self.step(now, sample, ended.as_ref());
+        self.update_window(sample, rtt);
+    }
+
+    fn step(&mut self, now: Instant, sample: &AckSample, ended: Option<&Round>) {
+        match self.phase {
+            Phase::Startup => self.step_startup(now, ended),
+            Phase::Drain => self.step_drain(now, sample.in_flight),
+            Phase::Cruise(cruise) => self.step_cruise(now, cruise, sample, ended),
+            Phase::Up(up) => self.step_up(now, up, sample, ended),
+            Phase::Down => self.step_down(now, sample.in_flight),
+            Phase::ProbeRtt(tide) => self.step_probe_rtt(now, tide, sample, ended),
+        }
+    }
+
+    /// What a round that has ended says, whatever the phase is.
+    fn on_round(&mut self, now: Instant, round: &Round) {
+        let wait = self.model.standing_delay(round);
+        let stands = round.samples >= 2 && wait > self.wait_max();
+        let congested = self.losses.exceed(round.acked, LOSS_SHARE, LOSS_PACKETS);
+        let cruises = matches!(self.phase, Phase::Cruise(cruise) if cruise.is_settled(round));
+        let rounds = self.model.rounds();
+        let verdict = self.losses.on_round(round, rounds, self.mtu, cruises && !stands);
+        self.obey(verdict);
+        self.standing = if stands { self.standing.saturating_add(1) } else { 0 };
+        if !stands || round.app_limited || matches!(self.phase, Phase::Startup) {
+            return;
+        }
+        // spec: CC-16
+        if round.rate_max > 0 && !matches!(self.phase, Phase::ProbeRtt(_)) {
+            self.model.set_bandwidth(round.rate_max.min(self.model.bandwidth()));
+        }
+        if congested || matches!(self.phase, Phase::Up(_)) {
+            self.phase = Phase::Down;
+        }
+        if self.standing >= STANDING_ROUNDS && !matches!(self.phase, Phase::ProbeRtt(_)) {
+            self.standing = 0;
+            self.enter_probe_rtt(now);
+        }
+    }
+
+    // spec: CC-18
+    fn obey(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Nothing => {}
+            Verdict::Try(rate) => self.model.set_ceiling(Some(scale(rate, TRIAL_SHARE))),
+            Verdict::Policed => self.model.raise_ceiling(POLICED_SHARE / TRIAL_SHARE),
+            Verdict::Over => self.model.set_ceiling(None),
+        }
+    }
+
+    /// How long packets should wait at most.
+    fn wait_max(&self) -> Duration {
+        let rtt = self.model.rtt_min().unwrap_or_default();
+        (rtt / 4).clamp(WAIT_MIN, WAIT_MAX)
+    }
+
+    /// The window follows its target as fast as bytes arrive, and down at once.
+    // spec: CC-19
+    fn update_window(&mut self, sample: &AckSample, rtt: &Rtt) {
+        let grown = self.window.saturating_add(sample.bytes_acked);
+        let target = self.window_target(rtt);
+        self.window = match self.phase {
+            // The path is unknown: what is known of it bounds nothing yet.
+            Phase::Startup => {
+                let first = window_initial(usize::try_from(self.mtu).unwrap_or(usize::MAX));
+                grown.min(target.max(first).max(self.window.min(target.saturating_mul(2))))
+            }
+            _ => grown.min(target),
+        }
+        .max(self.window_min());
+    }
+
+    fn window_target(&self, rtt: &Rtt) -> u64 {
+        let bdp = self.model.bdp();
+        let lumps = self.model.extra_acked().min(bdp).saturating_add(self.mtu.saturating_mul(3));
+        let bytes = match &self.phase {
+            Phase::Startup | Phase::Drain => scale(bdp, STARTUP_WINDOW),
+            Phase::ProbeRtt(_) => return self.low_tide_window(),
+            Phase::Up(up) => {
+                let wait = self.wait_max().saturating_mul(up.stretch());
+                bdp.saturating_add(bytes_in(self.model.bandwidth(), wait))
+            }
+            Phase::Cruise(_) | Phase::Down => {
+                let usual = rtt.smoothed().saturating_add(rtt.var().saturating_mul(2));
+                let varying = bytes_in(self.model.bandwidth(), usual);
+                varying.clamp(scale(bdp, WINDOW_GAIN), scale(bdp, WINDOW_GAIN_MAX))
+            }
+        };
+        let compensated = scale(bytes, self.losses.compensation());
+        self.brake(compensated.saturating_add(lumps))
+    }
+
+    /// When packets wait far too long, what is in flight comes down at once to what arrives in a
+    /// round trip, and returns as soon as they do not.
+    // spec: CC-16
+    fn brake(&self, target: u64) -> u64 {
+        let allowed = self.wait_max().saturating_mul(2);
+        let startup = matches!(self.phase, Phase::Startup);
+        if startup || self.model.rate_latest() == 0 || self.model.queue_delay() <= allowed {
+            return target;
+        }
+        let rtt = self.model.rtt_min().unwrap_or_default();
+        let arriving = bytes_in(self.model.rate_latest(), rtt.saturating_add(WAIT_MIN));
+        target.min(arriving.saturating_add(self.mtu.saturating_mul(3)))
+    }
+
+    // spec: CC-2
+    fn window_min(&self) -> u64 {
+        let mtu = usize::try_from(self.mtu).unwrap_or(usize::MAX);
+        window_min(mtu).max(self.mtu.saturating_mul(PACKETS_MIN))
+    }
+
+    pub(super) fn on_loss(&mut self, now: Instant, sample: &LossSample) {
+        self.losses.on_loss(sample.bytes_lost, sample.packets);
+        if let Some(undo) = &mut self.undo {
+            undo.missing = undo.missing.saturating_add(sample.packets);
+        }
+        let acked = self.model.round().acked;
+        let waits = self.model.queue_delay() > self.wait_max() / 2;
+        if !waits || !self.losses.exceed(acked, LOSS_SHARE, LOSS_PACKETS) {
+            return;
+        }
+        if self.is_answered(sample.largest_lost_sent_at) {
+            return;
+        }
+        let undo = Undo { bandwidth: self.model.bandwidth(), missing: sample.packets };
+        self.yield_to(now);
+        self.undo = Some(undo);
+    }
+
+    // spec: ECN-2
+    pub(super) fn on_ecn_ce(&mut self, now: Instant, sent_at: Instant) {
+        if self.is_answered(sent_at) {
+            return;
+        }
+        // The network's own word cannot turn out wrong.
+        self.undo = None;
+        self.yield_to(now);
+    }
+
+    // spec: CC-7
+    fn is_answered(&self, sent_at: Instant) -> bool {
+        self.answered_at.is_some_and(|at| sent_at <= at)
+    }
+
+    /// The path says that it has too much: go down to what it delivers, but not below `BETA` of
+    /// what was thought.
+    // spec: CC-16
+    fn yield_to(&mut self, now: Instant) {
+        self.answered_at = Some(now);
+        let bandwidth = self.model.bandwidth();
+        let delivered = self.model.rate_latest().max(scale(bandwidth, BETA));
+        self.model.set_bandwidth(delivered.min(bandwidth));
+        self.phase = match self.phase {
+            Phase::Startup | Phase::Drain => Phase::Drain,
+            Phase::ProbeRtt(tide) => Phase::ProbeRtt(tide),
+            _ => Phase::Down,
+        };
+    }
+
+    // spec: CC-11
+    pub(super) fn on_spurious_loss(&mut self, packets: u32) {
+        self.losses.on_spurious(u64::from(packets).saturating_mul(self.mtu), packets);
+        let Some(undo) = &mut self.undo else { return };
+        undo.missing = undo.missing.saturating_sub(packets);
+        if undo.missing > 0 {
+            return;
+        }
+        let bandwidth = undo.bandwidth.max(self.model.bandwidth());
+        self.undo = None;
+        self.model.set_bandwidth(bandwidth);
+    }
+
+    /// Nothing arrived for a long time. The model stays: acknowledgements bring the window back to
+    /// it within a round trip.
+    // spec: CC-12
+    pub(super) fn on_persistent_congestion(&mut self) {
+        self.window = 0;
+        self.undo = None;
+    }
+}
+
+/// `value * gain`, saturated.
+fn scale(value: u64, gain: f64) -> u64 {
+    (value as f64 * gain) as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! The steady cycle: send what the path delivers, ask now and then whether it delivers more, drain
+//! what that put into queues; and look for the shortest round-trip time when it was not seen for
+//! long.
+
+use core::time::Duration;
+
+use jsp_wire::Instant;
+
+use super::model::{Model, Round, time_of};
+use super::{Bbr, Phase, scale};
+use crate::congestion::AckSample;
+
+/// Time between two probes for more, and what is added to it at random, so that flows which share
+/// a path do not probe together (draft-ietf-ccwg-bbr: 2 to 3 s).
+const CRUISE: Duration = Duration::from_secs(2);
+const CRUISE_SPREAD_NANOS: u64 = 1_000_000_000;
+
+/// A probe sends what makes a queue grow by about this in a round trip: that is how late its news
+/// comes.
+const UP_WAIT: Duration = Duration::from_millis(10);
+
+/// Least and most that a probe sends above the known rate, as a share of it. The most is reached
+/// in steps, while each step finds more.
+const UP_EXCESS_MIN: f64 = 0.05;
+const UP_EXCESS_FIRST_MAX: f64 = 0.25;
+const UP_EXCESS_MAX: f64 = 1.0;
+
+/// Rounds of one step: what is sent in the first is acknowledged in the second.
+const UP_ROUNDS: u8 = 2;
+
+/// A step has found more when the bandwidth has risen by this share of the excess.
+const UP_FOUND: f64 = 0.5;
+
+/// Packets that a flow may have waiting while it cruises: the same number for all flows of a path,
+/// so that faster ones give way to slower ones.
+const CRUISE_PACKETS_WAITING: u64 = 4;
+
+/// Bounds for the time that these packets take.
+const CRUISE_WAIT_MIN: Duration = Duration::from_millis(2);
+const CRUISE_WAIT_MAX: Duration = Duration::from_millis(8);
+
+/// Least rate while cruising, as a share of the bandwidth.
+const CRUISE_GAIN_MIN: f64 = 0.75;
+
+/// The minimum of the round-trip time must have been confirmed within this time.
+const RTT_MIN_AGE: Duration = Duration::from_secs(10);
+
+/// How long, and with how many bandwidth-delay products in flight, it is looked for
+/// (`ProbeRTTDuration`, `ProbeRTTCwndGain`).
+const LOW_TIDE: Duration = Duration::from_millis(200);
+const LOW_TIDE_WINDOW: f64 = 0.5;
+
+/// One stretch of steady sending.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cruise {
+    began: Instant,
+    probe_at: Instant,
+}
+
+impl Cruise {
+    fn new(now: Instant) -> Self {
+        // The low digits of the clock are random enough to keep flows apart.
+        let mixed = now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let spread = Duration::from_nanos(mixed % CRUISE_SPREAD_NANOS);
+        Self { began: now, probe_at: now + CRUISE + spread }
+    }
+
+    /// What a round tells is of packets that left while cruising: its losses too, which come a
+    /// round trip later than what arrives.
+    pub(super) fn is_settled(&self, round: &Round) -> bool {
+        round.began() > Some(self.began)
+    }
+}
+
+/// One probe for more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Up {
+    /// Share of the bandwidth that is sent above it.
+    excess: f64,
+    /// The bandwidth when the step began.
+    base: u64,
+    rounds: u8,
+    steps: u32,
+}
+
+impl Up {
+    pub(super) fn new(_now: Instant, model: &Model) -> Self {
+        let rtt = model.rtt_min().unwrap_or(UP_WAIT).as_secs_f64().max(0.001);
+        let excess = (UP_WAIT.as_secs_f64() / rtt).clamp(UP_EXCESS_MIN, UP_EXCESS_FIRST_MAX);
+        Self { excess, base: model.bandwidth(), rounds: 0, steps: 0 }
+    }
+
+    pub(super) fn gain(&self) -> f64 {
+        1.0 + self.excess
+    }
+
+    /// How many times the usual wait the window allows: later steps send more in a round trip.
+    pub(super) fn stretch(&self) -> u32 {
+        1u32 << self.steps.min(3)
+    }
+
+    /// A round has ended; false when the path does not deliver more.
+    fn goes_on(&mut self, bandwidth: u64) -> bool {
+        self.rounds = self.rounds.saturating_add(1);
+        if self.rounds < UP_ROUNDS {
+            return true;
+        }
+        if (bandwidth as f64) < self.base as f64 * (1.0 + self.excess * UP_FOUND) {
+            return false;
+        }
+        self.rounds = 0;
+        self.base = bandwidth;
+        self.steps = self.steps.saturating_add(1);
+        self.excess = (self.excess * 2.0).min(UP_EXCESS_MAX);
+        true
+    }
+}
+
+/// A stretch with little in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LowTide {
+    /// Set once so little is in flight.
+    until: Option<Instant>,
+    rtt_min: Option<Duration>,
+    rounds: u32,
+}
+
+impl Bbr {
+    /// Less than the bandwidth while packets wait: the excess is gone in about a round trip.
+    // spec: CC-14
+    pub(super) fn cruise_gain(&self) -> f64 {
+        let own = time_of(self.mtu.saturating_mul(CRUISE_PACKETS_WAITING), self.model.bandwidth());
+        let allowed = own.clamp(CRUISE_WAIT_MIN, CRUISE_WAIT_MAX);
+        let excess = self.model.queue_delay().saturating_sub(allowed);
+        let rtt = self.model.rtt_min().unwrap_or(CRUISE_WAIT_MAX).as_secs_f64().max(0.001);
+        (1.0 - excess.as_secs_f64() / rtt).clamp(CRUISE_GAIN_MIN, 1.0)
+    }
+
+    pub(super) fn step_cruise(
+        &mut self,
+        now: Instant,
+        cruise: Cruise,
+        sample: &AckSample,
+        ended: Option<&Round>,
+    ) {
+        if ended.is_none() || sample.app_limited {
+            return;
+        }
+        if self.model.rtt_min_age(now) > RTT_MIN_AGE {
+            self.enter_probe_rtt(now);
+        } else if now >= cruise.probe_at && !self.losses.is_policed() {
+            self.phase = Phase::Up(Up::new(now, &self.model));
+        }
+    }
+
+    // spec: CC-14
+    pub(super) fn step_up(
+        &mut self,
+        now: Instant,
+        mut up: Up,
+        sample: &AckSample,
+        ended: Option<&Round>,
+    ) {
+        let waits = self.model.queue_delay() >= self.wait_max();
+        let more = match ended {
+            Some(_) if sample.app_limited => false,
+            Some(_) => up.goes_on(self.model.bandwidth()),
+            None => true,
+        };
+        self.phase = Phase::Up(up);
+        if waits || !more {
+            self.model.next_cycle();
+            self.phase = Phase::Down;
+            self.step_down(now, sample.in_flight);
+        }
+    }
+
+    pub(super) fn step_down(&mut self, now: Instant, in_flight: u64) {
+        let drained = in_flight <= self.model.bdp();
+        if drained && self.model.queue_delay() <= CRUISE_WAIT_MAX {
+            self.phase = Phase::Cruise(Cruise::new(now));
+        }
+    }
+
+    // spec: CC-20
+    pub(super) fn enter_probe_rtt(&mut self, _now: Instant) {
+        self.phase = Phase::ProbeRtt(LowTide { until: None, rtt_min: None, rounds: 0 });
+    }
+
+    pub(super) fn low_tide_window(&self) -> u64 {
+        scale(self.model.bdp(), LOW_TIDE_WINDOW).max(self.window_min())
+    }
+
+    // spec: CC-20
+    pub(super) fn step_probe_rtt(
+        &mut self,
+        now: Instant,
+        mut tide: LowTide,
+        sample: &AckSample,
+        ended: Option<&Round>,
+    ) {
+        match tide.until {
+            None if sample.in_flight <= self.low_tide_window() => tide.until = Some(now + LOW_TIDE),
+            None => {}
+            Some(until) => {
+                if let Some(round) = ended {
+                    tide.rounds = tide.rounds.saturating_add(1);
+                    tide.rtt_min = match (tide.rtt_min, round.rtt_min) {
+                        (Some(a), Some(b)) => Some(a.min(b)),
+                        (a, b) => a.or(b),
+                    };
+                }
+                if now >= until && tide.rounds >= 2 {
+                    if let Some(rtt) = tide.rtt_min {
+                        self.model.set_rtt_min(now, rtt);
+                    }
+                    self.phase = Phase::Cruise(Cruise::new(now));
+                    return;
+                }
+            }
+        }
+        self.phase = Phase::ProbeRtt(tide);
+    }
+}
