@@ -232,9 +232,7 @@ impl Connection {
         let mut core = self.inner.shard.lock();
         match core.live(self.inner.key) {
             Ok((connection, _)) => connection.stats(),
-            Err(_) => {
-                core.state(self.inner.key).and_then(|s| s.last_stats.clone()).unwrap_or_default()
-            }
+            Err(_) => core.state(self.inner.key).and_then(|s| s.last_stats).unwrap_or_default(),
         }
     }
 

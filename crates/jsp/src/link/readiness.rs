@@ -34,7 +34,7 @@ mod unix {
 
     impl Readiness {
         pub(in crate::link) fn new(socket: UdpSocket) -> io::Result<Self> {
-            let reader = AsyncFd::with_interest(socket, Interest::READABLE)?;
+            let reader = register(socket, Interest::READABLE)?;
             Ok(Self { reader, full: AtomicBool::new(false), writer: Mutex::default() })
         }
 
@@ -86,11 +86,18 @@ mod unix {
                 Some(registered) => registered,
                 None => {
                     let socket = self.socket().try_clone()?;
-                    writer.insert(AsyncFd::with_interest(socket, Interest::WRITABLE)?)
+                    writer.insert(register(socket, Interest::WRITABLE)?)
                 }
             };
             registered.poll_write_ready(cx).map_ok(|_| ())
         }
+    }
+
+    /// The newer form of this call is `unsafe`, as a value might change its file descriptor while it
+    /// is registered. The standard library's socket keeps one descriptor for life.
+    #[allow(deprecated, reason = "this use is sound, and unsafe code is denied")]
+    fn register(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+        AsyncFd::with_interest(socket, interest)
     }
 
     fn is_would_block(result: &io::Result<()>) -> bool {

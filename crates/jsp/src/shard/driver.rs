@@ -1,6 +1,6 @@
 //! The task that receives, keeps time, and sends what callers leave to it.
 
-use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +15,9 @@ use crate::link::Datagram;
 /// Rounds of receiving and sending before other tasks of the runtime get their turn.
 const ROUNDS: usize = 16;
 
+/// Datagrams taken from the link before they are handled.
+const INBOX: usize = 256;
+
 /// Batches sent between two looks at what has arrived: acknowledgements must not wait for long.
 const BATCHES: usize = 4;
 
@@ -25,11 +28,14 @@ pub(crate) struct Driver {
     sleep: Pin<Box<Sleep>>,
 }
 
-/// What a round of sending left.
-#[derive(PartialEq, Eq)]
-enum Left {
-    Nothing,
-    More,
+/// What is to be done after a round.
+enum Next {
+    /// Another round: there is more to receive or to send.
+    Round,
+    /// Nothing before this time, or before something arrives.
+    Sleep(Option<Instant>),
+    /// Nobody needs the shard any more.
+    End,
 }
 
 impl Driver {
@@ -37,12 +43,22 @@ impl Driver {
         Self { shard, inbox: Vec::new(), sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
     }
 
-    /// Takes what has arrived and what time has brought. Answers whether something arrived.
-    fn receive(&mut self, cx: &mut Context<'_>) -> std::io::Result<bool> {
-        let received = match self.shard.link.poll_recv(cx, &mut self.inbox) {
-            Poll::Ready(result) => result.map(|()| true)?,
-            Poll::Pending => false,
-        };
+    /// Moves what has arrived into the inbox. Answers whether there may be more; if not, the task
+    /// is woken when there is.
+    fn receive(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        while self.inbox.len() < INBOX {
+            match self.shard.link.poll_recv(cx, &mut self.inbox) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Receives, handles and sends. Tasks are woken where the lock is released: before the first
+    /// send call, or at the end.
+    fn round(&mut self, cx: &mut Context<'_>) -> io::Result<Next> {
+        let more_to_receive = self.receive(cx)?;
         let now = self.shard.clock.now();
         let mut core = self.shard.lock();
         core.driver.running = true;
@@ -57,38 +73,41 @@ impl Driver {
             core.endpoint.handle_timeout(now);
         }
         core.dispatch_events(now);
-        Ok(received)
-    }
-
-    /// Sends what there is, the lock released during each send call.
-    fn send(&mut self, cx: &mut Context<'_>) -> std::io::Result<Left> {
-        let now = self.shard.clock.now();
-        let mut core = self.shard.lock();
+        let mut more_to_send = true;
         for _ in 0..BATCHES {
-            let Some(mut outbox) = core.outbox.take() else { return Ok(Left::Nothing) };
+            let Some(mut outbox) = core.outbox.take() else { break };
             core.endpoint.poll_transmit(now, &mut outbox.batch);
             if outbox.is_empty() {
                 core.outbox = Some(outbox);
-                core.dispatch_events(now);
-                return Ok(Left::Nothing);
+                more_to_send = false;
+                break;
             }
             core.last_sent = now;
             drop(core);
             let sent = outbox.send(&*self.shard.link);
             core = self.shard.lock();
             core.outbox = Some(outbox);
-            match sent {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    core.dispatch_events(now);
-                    let writable = self.shard.link.poll_writable(cx)?.is_ready();
-                    return Ok(if writable { Left::More } else { Left::Nothing });
+            if let Err(error) = sent {
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    return Err(error);
                 }
-                Err(error) => return Err(error),
+                more_to_send = self.shard.link.poll_writable(cx)?.is_ready();
+                break;
             }
         }
         core.dispatch_events(now);
-        Ok(Left::More)
+        let linger = core.check_lingering(now);
+        if core.is_finished() {
+            return Ok(Next::End);
+        }
+        if more_to_receive || more_to_send || core.driver.wanted {
+            return Ok(Next::Round);
+        }
+        let due = core.endpoint.poll_timeout().map(|(at, _)| at);
+        let until = [due, linger].into_iter().flatten().min();
+        core.driver.armed = until.unwrap_or(Instant::FAR_FUTURE);
+        core.driver.running = false;
+        Ok(Next::Sleep(until))
     }
 
     /// Sets the alarm. Answers whether it has gone off already.
@@ -103,28 +122,13 @@ impl Driver {
         self.sleep.as_mut().poll(cx).is_ready()
     }
 
-    fn run(&mut self, cx: &mut Context<'_>) -> std::io::Result<Poll<()>> {
+    fn run(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
         for _ in 0..ROUNDS {
-            let received = self.receive(cx)?;
-            let left = self.send(cx)?;
-            let now = self.shard.clock.now();
-            let until = {
-                let mut core = self.shard.lock();
-                let linger = core.check_lingering(now);
-                if core.is_finished() {
-                    return Ok(Poll::Ready(()));
-                }
-                if received || left == Left::More || core.driver.wanted {
-                    continue;
-                }
-                let due = core.endpoint.poll_timeout().map(|(at, _)| at);
-                let until = [due, linger].into_iter().flatten().min();
-                core.driver.armed = until.unwrap_or(Instant::FAR_FUTURE);
-                core.driver.running = false;
-                until
-            };
-            if !self.sleep(cx, until) {
-                return Ok(Poll::Pending);
+            match self.round(cx)? {
+                Next::Round => {}
+                Next::Sleep(until) if self.sleep(cx, until) => {}
+                Next::Sleep(_) => return Ok(Poll::Pending),
+                Next::End => return Ok(Poll::Ready(())),
             }
         }
         self.shard.lock().driver.running = false;

@@ -7,6 +7,7 @@
 
 mod driver;
 mod events;
+mod hash;
 mod outbox;
 mod state;
 mod waiters;
@@ -25,6 +26,7 @@ use crate::clock::Clock;
 use crate::error::ConnectionError;
 use crate::link::Link;
 pub(crate) use driver::Driver;
+use hash::IntegerHash;
 use outbox::Outbox;
 pub(crate) use state::{ConnectionState, FateSlot, Phase, Place, Rest, SendEnd, StreamState};
 pub(crate) use waiters::{Waiters, WakeList};
@@ -60,8 +62,8 @@ pub(crate) struct Core {
     driver: DriverState,
     last_sent: Instant,
     read_since_flush: usize,
-    connections: HashMap<Key, ConnectionState>,
-    by_handle: HashMap<ConnectionHandle, Key>,
+    connections: HashMap<Key, ConnectionState, IntegerHash>,
+    by_handle: HashMap<ConnectionHandle, Key, IntegerHash>,
     last_key: u64,
     /// Established by peers, not yet accepted.
     pub(crate) incoming: VecDeque<Key>,
@@ -130,8 +132,8 @@ impl Shard {
             },
             last_sent: Instant::ZERO,
             read_since_flush: 0,
-            connections: HashMap::new(),
-            by_handle: HashMap::new(),
+            connections: HashMap::default(),
+            by_handle: HashMap::default(),
             last_key: 0,
             incoming: VecDeque::new(),
             accepting: Waiters::default(),

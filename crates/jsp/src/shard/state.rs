@@ -9,6 +9,7 @@ use bytes::Bytes;
 use jsp_proto::{ConnectionHandle, ConnectionStats, MessageFate, Received, StreamInfo};
 use jsp_wire::{Route, StreamId};
 
+use super::hash::IntegerHash;
 use super::waiters::{Waiters, WakeList};
 use crate::connection::Security;
 use crate::error::ConnectionError;
@@ -21,8 +22,8 @@ pub(crate) struct ConnectionState {
     pub(crate) route: Route,
     pub(crate) security: Option<Arc<Security>>,
     pub(crate) last_stats: Option<ConnectionStats>,
-    pub(crate) streams: HashMap<StreamId, StreamState>,
-    pub(crate) fates: HashMap<(StreamId, u64), FateSlot>,
+    pub(crate) streams: HashMap<StreamId, StreamState, IntegerHash>,
+    pub(crate) fates: HashMap<(StreamId, u64), FateSlot, IntegerHash>,
     /// Streams that the peer opened and that nobody had accepted when the connection ended.
     pub(crate) unaccepted: VecDeque<(StreamId, StreamInfo)>,
     /// Finished streams and signals whose arrival is not confirmed yet.
@@ -108,8 +109,8 @@ impl ConnectionState {
             route,
             security: None,
             last_stats: None,
-            streams: HashMap::new(),
-            fates: HashMap::new(),
+            streams: HashMap::default(),
+            fates: HashMap::default(),
             unaccepted: VecDeque::new(),
             unconfirmed: 0,
             closing: None,
