@@ -353,6 +353,7 @@ fn small_datagrams_and_short_ids_open_nothing() {
 
 #[test]
 // spec-test: CON-16
+// spec-test: WIRE-39
 fn versions_are_negotiated_both_ways() {
     // The server answers a version that it does not know.
     let mut pair = Pair::new();

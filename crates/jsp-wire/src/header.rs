@@ -126,6 +126,7 @@ impl Shape {
             4 => Self::Fragment,
             5 => Self::Repair,
             6 => Self::Ack,
+            // spec: WIRE-35
             _ => return None,
         })
     }
@@ -190,7 +191,7 @@ pub struct LongHeader<'a> {
 
 impl<'a> Header<'a> {
     /// Reads the readable part of the packet at the start of `datagram`.
-    // spec: WIRE-1, WIRE-2, WIRE-3
+    // spec: WIRE-1, WIRE-2, WIRE-3, WIRE-26
     pub fn parse(datagram: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(datagram);
         let first = reader.u8()?;
@@ -228,6 +229,7 @@ impl<'a> Header<'a> {
         Self::parse_long(datagram, reader, kind, dcid, scid)
     }
 
+    // spec: WIRE-25
     fn parse_retry(
         datagram: &'a [u8],
         mut reader: Reader<'a>,
@@ -245,6 +247,7 @@ impl<'a> Header<'a> {
         Ok(Self::Retry { dcid, scid, token, integrity_tag, covered })
     }
 
+    // spec: WIRE-25, WIRE-28
     fn parse_long(
         datagram: &'a [u8],
         mut reader: Reader<'a>,
@@ -314,6 +317,7 @@ impl Protected {
         })
     }
 
+    // spec: WIRE-27
     /// Puts the mask on; the same act for both forms but for how many bits of the first byte hide.
     pub fn mask(packet: &mut [u8], pn_offset: usize, mask: [u8; 5]) -> Result<(), DecodeError> {
         let first = packet.first_mut().ok_or(DecodeError::Truncated)?;
@@ -475,6 +479,9 @@ fn write_id(writer: &mut Writer<'_>, id: &ConnectionId) -> Result<(), Full> {
 
 fn write_pn(writer: &mut Writer<'_>, pn: u64, pn_len: usize) -> Result<(), Full> {
     let bytes = (pn as u32).to_be_bytes();
+    if pn_len == 0 {
+        return Err(Full);
+    }
     let skip = limits::PN_LEN_MAX.checked_sub(pn_len).ok_or(Full)?;
     writer.bytes(bytes.get(skip..).ok_or(Full)?)
 }

@@ -53,6 +53,7 @@ impl Route {
     }
 
     /// The bytes that a cookie binds: kind, address and port of the peer's end.
+    // spec: WIRE-38
     pub fn to_cookie_bytes(&self) -> [u8; 27] {
         let mut out = [0u8; 27];
         let (kind, addr, number) = match self {

@@ -31,6 +31,7 @@ impl Tlv<'_> {
 }
 
 /// True for ids that exist only to keep receivers honest.
+// spec: WIRE-29
 pub const fn is_grease(id: u64) -> bool {
     id >= 29 && id & 1 == 1 && (id.wrapping_sub(29)) % 31 == 0
 }

@@ -19,6 +19,7 @@ pub const fn len(value: u64) -> usize {
 }
 
 /// Reads one varint. Longer forms than needed are accepted, as RFC 9000 does.
+// spec: WIRE-40
 pub fn read(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
     let first = reader.peek()?;
     match first >> 6 {

@@ -62,6 +62,7 @@ impl Connection {
                 Ok(())
             }
             Frame::HandshakeDone => self.on_handshake_done(now),
+            // spec: WIRE-36
             Frame::Ticket(_) | Frame::Exchange(_) | Frame::Repair(_) => {
                 let reason = "a frame belongs to a feature that was not negotiated";
                 Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
@@ -216,6 +217,7 @@ impl Connection {
         Ok(())
     }
 
+    // spec: CON-28
     fn on_handshake_done(&mut self, now: Instant) -> Result<(), TransportError> {
         if self.role == Role::Server {
             let reason = "a client said that the handshake is done";

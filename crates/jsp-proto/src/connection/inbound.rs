@@ -75,6 +75,7 @@ const RESERVED_SHAPE: TransportError =
 
 impl Connection {
     /// Takes a datagram that the endpoint found to be ours.
+    // spec: WIRE-7
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
@@ -133,6 +134,7 @@ impl Connection {
         let space = match header.kind {
             LongType::Initial => SpaceId::Initial,
             LongType::Handshake => SpaceId::Handshake,
+            // spec: WIRE-37
             LongType::ZeroRtt => return Ok(()),
         };
         let Some(numbers) = spaces::view(space, &self.early, &self.paths.active) else {
@@ -309,6 +311,7 @@ impl Connection {
         if is_newest {
             self.consider_route(now, arrival);
         }
+        // spec: WIRE-35
         let shape = fields.shape.ok_or(RESERVED_SHAPE)?;
         let Arrival { route, ecn, len } = arrival;
         self.trace.packet_received(now, SpaceId::Data, pn, len);

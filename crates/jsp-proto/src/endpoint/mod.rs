@@ -255,6 +255,7 @@ impl Endpoint {
             Ok(Header::OtherVersion { dcid, scid, .. })
                 if self.accepting && payload.len() >= limits::MTU_BASE =>
             {
+                // spec: WIRE-39
                 self.answer_version_negotiation(route, scid, dcid);
             }
             Ok(Header::Short) => self.answer_reset(now, route, &payload),

@@ -15,6 +15,10 @@ const ECN: u64 = 1;
 const TIMES: u64 = 2;
 const RECOVERED: u64 = 4;
 
+/// Bytes that stand before the further ranges at most: type, largest, delay, count (at most 255)
+/// and first run.
+const HEAD_LEN_MAX: usize = 1 + 8 + 8 + 2 + 8;
+
 /// How many packets arrived with each mark, since the start of the path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct EcnCounts {
@@ -26,8 +30,8 @@ pub struct EcnCounts {
     pub ce: u64,
 }
 
-/// Which packets arrived.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Which packets arrived. Equal are those that say the same, however their numbers are written.
+#[derive(Clone, Copy, Debug)]
 pub struct Ack<'a> {
     /// The highest packet number received.
     pub largest: u64,
@@ -42,6 +46,18 @@ pub struct Ack<'a> {
     /// Which of the packets were recovered by FEC, opaque here.
     pub recovered: &'a [u8],
 }
+
+impl PartialEq for Ack<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.delay_8us == other.delay_8us
+            && self.ecn == other.ecn
+            && self.times == other.times
+            && self.recovered == other.recovered
+            && self.ranges().eq(other.ranges())
+    }
+}
+
+impl Eq for Ack<'_> {}
 
 impl<'a> Ack<'a> {
     // spec: WIRE-18
@@ -129,8 +145,7 @@ pub fn write_ack(
     let tail_len = section_len(ecn, times, recovered);
     let mut list = ranges.clone();
     let (mut low, largest) = list.next().ok_or(Full)?;
-    // 25 covers type, delay, count and first run at their longest beside `largest`.
-    let room = writer.remaining().saturating_sub(tail_len).saturating_sub(33);
+    let room = writer.remaining().saturating_sub(tail_len).saturating_sub(HEAD_LEN_MAX);
     let (mut count, mut spent) = (0u64, 0usize);
     for range in list.take(limits::ACK_RANGES_MAX.saturating_sub(1)) {
         let (gap, run) = gap_and_run(low, range);

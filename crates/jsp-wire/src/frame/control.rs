@@ -62,6 +62,7 @@ pub struct Close<'a> {
 }
 
 impl<'a> Close<'a> {
+    // spec: WIRE-32
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let by_application = match reader.u8()? {
             0 => false,
@@ -172,6 +173,7 @@ pub struct NewConnectionId {
 }
 
 impl NewConnectionId {
+    // spec: WIRE-33
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (sequence, retire_prior_to) = (reader.varint()?, reader.varint()?);
         let len = usize::from(reader.u8()?);

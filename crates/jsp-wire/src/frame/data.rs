@@ -165,6 +165,7 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    // spec: WIRE-34
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let bits = reader.u8()?;
         let kind = match bits >> 1 & 3 {
