@@ -152,6 +152,11 @@ impl Connection {
                 numbers.recovery.reset_backoff();
             }
             self.probes.owe(space, outcome.probes);
+            if space == SpaceId::Handshake && self.exchange.is_complete() {
+                // The server may be done with the handshake, and look for us elsewhere: only a
+                // packet of the present keys shows it where we are.
+                self.probes.owe(SpaceId::Data, 1);
+            }
             self.doubt(now, space, &doubted, &mut fates);
             self.scratch.tokens = doubted;
         }
