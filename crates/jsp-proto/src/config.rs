@@ -7,6 +7,9 @@ use jsp_wire::limits;
 
 use crate::streams::config::StreamLimits;
 
+/// Shortest keep-alive interval: more would be noise.
+const KEEP_ALIVE_MIN: Duration = Duration::from_millis(100);
+
 /// How the transport behaves. One value may serve any number of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportConfig {
@@ -93,6 +96,7 @@ impl TransportConfig {
     pub(crate) fn clamped(mut self) -> Self {
         self.mtu_ceiling = self.mtu_ceiling.clamp(limits::MTU_BASE, limits::MTU_MAX);
         self.streams_max = self.streams_max.clamp(1, limits::STREAMS_OPEN_MAX);
+        self.keep_alive = self.keep_alive.map(|interval| interval.max(KEEP_ALIVE_MIN));
         self.ack_delay_max = self.ack_delay_max.min(Duration::from_secs(10));
         self.connection_window_max = self.connection_window_max.max(self.connection_window);
         self.stream_window_max = self.stream_window_max.max(self.stream_window);

@@ -54,11 +54,6 @@ impl<'a> PacketBuilder<'a> {
         self.shape != Shape::Frames
     }
 
-    /// True while the packet holds nothing.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.writer.len() == 0
-    }
-
     /// Says that the payload is exactly what `shape` names.
     pub(crate) fn set_shape(&mut self, shape: Shape) {
         debug_assert!(self.shapes_allowed);

@@ -294,6 +294,6 @@ fn what_does_not_fit_is_left_for_the_next_packet() {
     let mut tokens = Vec::new();
     let mut packet = PacketBuilder::new(&mut room, &mut tokens, true);
     assert!(!acks.write(at(0), &mut packet, true));
-    assert!(packet.is_empty());
+    assert!(packet.finish().len == 0);
     assert!(acks.has_news());
 }

@@ -67,6 +67,8 @@ pub struct Endpoint {
     rng: SeededRng,
     reset_key: [u8; 32],
     cookies: CookieKeys,
+    /// When the cookie keys are to be replaced.
+    cookies_until: Instant,
     connections: HashMap<ConnectionHandle, Slot>,
     by_id: HashMap<ConnectionId, ConnectionHandle>,
     /// Connections whose clients may still write to an id that is not ours: the one of their hello.
@@ -112,6 +114,7 @@ impl Endpoint {
             config,
             reset_key,
             cookies,
+            cookies_until: Instant::ZERO,
             rng,
             connections: HashMap::new(),
             by_id: HashMap::new(),

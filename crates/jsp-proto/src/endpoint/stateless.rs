@@ -1,5 +1,7 @@
 //! Answers that need no connection: Retry, version negotiation, stateless reset, refusal.
 
+use core::time::Duration;
+
 use jsp_crypto::{Keys, Prf, Role};
 use jsp_wire::header::{self, LongFields};
 use jsp_wire::{CloseCode, ConnectionId, Instant, LongType, Route, Writer, limits};
@@ -19,6 +21,9 @@ const RESETS_PER_SECOND: u32 = 100;
 
 /// Bytes of the shortest stateless reset: like the smallest packet (RFC 9000, section 10.3).
 const RESET_LEN_MIN: usize = 21;
+
+/// How long cookies are made with one key; the key before it still serves for as long again.
+const COOKIE_KEYS_LIFE: Duration = Duration::from_secs(600);
 
 /// A datagram that is ready.
 pub(super) struct Answer {
@@ -83,6 +88,10 @@ impl Endpoint {
         let Ok(original) = <[u8; 8]>::try_from(dcid.as_bytes()) else { return };
         let address = route.to_cookie_bytes();
         let time = self.unix_seconds(now);
+        if now >= self.cookies_until {
+            self.cookies.rotate(&mut self.rng);
+            self.cookies_until = now + COOKIE_KEYS_LIFE;
+        }
         let cookie = self.cookies.mint(&address, &original, None, time);
         let source = self.retry_id(&cookie);
         let mut buf = [0; 256];
