@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use clap::Args;
 use jsp::{ClientAuth, Connection, Message, RecvStream, Stream};
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, TABLE};
@@ -30,6 +32,8 @@ Ctrl-D, or the end of the input, says goodbye.";
 const LINE_MAX: u64 = 32 << 10;
 /// Lines that wait for a slow listener before it is left behind.
 const LINES_WAITING: usize = 256;
+/// How long the peer's answer to a goodbye is waited for.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// Talk to somebody, line by line
 #[derive(Debug, Args)]
@@ -114,15 +118,21 @@ async fn talk(connection: &Connection, peer: &str, output: Output) -> Result<(),
                 }
                 None => break,
             },
-            heard = &mut hearing => return heard,
+            heard = &mut hearing => {
+                heard?;
+                output.remark(format!("{peer} has left"));
+                return Ok(());
+            }
         }
     }
     send.finish()?;
     tokio::select! {
-        arrived = send.closed() => Ok(arrived?),
+        arrived = send.closed() => arrived?,
         // Goes on to print what the peer says meanwhile.
-        heard = &mut hearing => heard,
+        heard = &mut hearing => return heard,
     }
+    // A peer that chats ends its half too; one that does not says so now.
+    timeout(LAST_WORD, hearing).await.unwrap_or(Ok(()))
 }
 
 /// Prints what a peer says until it stops.
@@ -133,7 +143,6 @@ async fn hear(recv: RecvStream, peer: &str, output: Output) -> Result<(), Failur
         let name = output.tinted(Tone::Strong, format!("{peer}:"));
         output.line(format!("{name} {}", harmless(&text)));
     }
-    output.remark(format!("{peer} has left"));
     Ok(())
 }
 

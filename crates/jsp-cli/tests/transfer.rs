@@ -1,0 +1,115 @@
+//! Files between two processes of the built program.
+#![allow(missing_docs, unreachable_pub)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, Read};
+
+use support::{Place, Server, names, noise};
+
+#[test]
+fn files_and_a_tree_arrive_whole() {
+    let place = Place::new("round-trip");
+    let inbox = place.path("inbox");
+    let big = noise(1, 3_000_000);
+    let big_path = place.write("big.bin", &big);
+    for number in 0..200 {
+        place.write(&format!("tree/{}/{number}.txt", number % 7), &noise(2, number));
+    }
+    fs::create_dir_all(place.path("tree/empty")).unwrap();
+    let mut server = Server::start(&place, &inbox, &["--once"]);
+    let sent =
+        place.run(["send", "--json", big_path.to_str().unwrap(), "tree", &server.uri]).left_with(0);
+    let last: serde_json::Value = serde_json::from_str(sent.out.lines().last().unwrap()).unwrap();
+    // Files, and the folders tree, tree/0 .. tree/6 and tree/empty.
+    assert_eq!((last["event"].as_str(), last["stored"].as_u64()), (Some("sent"), Some(201 + 9)));
+    assert_eq!(server.wait(), Some(0));
+    assert_eq!(fs::read(inbox.join("big.bin")).unwrap(), big);
+    for number in 0..200 {
+        let path = inbox.join(format!("tree/{}/{number}.txt", number % 7));
+        assert_eq!(fs::read(path).unwrap(), noise(2, number));
+    }
+    assert!(inbox.join("tree/empty").is_dir());
+    assert_eq!(names(&inbox), ["big.bin", "tree"], "no unfinished file is left");
+}
+
+#[test]
+fn what_is_there_is_not_overwritten() {
+    let place = Place::new("taken");
+    let inbox = place.path("inbox");
+    let (a, b) = (place.write("a.txt", b"new a"), place.write("b.txt", b"new b"));
+    place.write("inbox/a.txt", b"old a");
+    let server = Server::start(&place, &inbox, &[]);
+    let files = [a.to_str().unwrap(), b.to_str().unwrap()];
+    let sent = place.run(["send", files[0], files[1], &server.uri]);
+    let sent = sent.left_with(5);
+    assert!(sent.err.contains("there already"), "{}", sent.err);
+    assert_eq!(fs::read(inbox.join("a.txt")).unwrap(), b"old a");
+    assert_eq!(fs::read(inbox.join("b.txt")).unwrap(), b"new b");
+    drop(server);
+
+    let server = Server::start(&place, &inbox, &["--rename"]);
+    place.run(["send", "a.txt", &server.uri]).left_with(0);
+    assert_eq!(names(&inbox), ["a (1).txt", "a.txt", "b.txt"]);
+    assert_eq!(fs::read(inbox.join("a (1).txt")).unwrap(), b"new a");
+}
+
+#[test]
+fn an_unreadable_file_is_told_and_the_others_go_on() {
+    let place = Place::new("unreadable");
+    let inbox = place.path("inbox");
+    place.write("good.txt", b"good");
+    let server = Server::start(&place, &inbox, &[]);
+    let sent = place.run(["send", "missing.txt", "good.txt", &server.uri]).left_with(5);
+    assert!(sent.err.contains("missing.txt: it cannot be read"), "{}", sent.err);
+    assert_eq!(fs::read(inbox.join("good.txt")).unwrap(), b"good");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_takes_no_files_is_told_at_the_start() {
+    let place = Place::new("no-inbox");
+    let refused = place.run(["serve", "--bind", "127.0.0.1:0", "--dir", "/proc"]).left_with(5);
+    assert!(refused.err.contains("cannot receive files"), "{}", refused.err);
+}
+
+#[test]
+fn a_killed_receiver_leaves_nothing_under_the_final_name() {
+    let place = Place::new("killed");
+    let inbox = place.path("inbox");
+    place.write("tree/first.txt", b"first");
+    let big = place.write("tree/second.bin", &noise(3, 64 << 20));
+    let mut server = Server::start(&place, &inbox, &[]);
+    let mut sender = place
+        .jsp()
+        .args(["send", "--json", "--timeout", "2", "tree", &server.uri])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first file is stored and confirmed; the second is under way or about to be.
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert_ne!(server.out.read_line(&mut line).unwrap(), 0);
+        if line.contains("received") {
+            break;
+        }
+    }
+    server.kill();
+    let code = sender.wait().unwrap().code();
+    let mut said = String::new();
+    sender.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("vanished"), "{said}");
+    assert_eq!(fs::read(inbox.join("tree/first.txt")).unwrap(), b"first");
+    let second = inbox.join("tree/second.bin");
+    assert!(!second.exists() || fs::read(&second).unwrap() == fs::read(&big).unwrap());
+
+    // The next start removes what was left, and the same command completes the tree.
+    let server = Server::start(&place, &inbox, &[]);
+    assert!(names(&inbox).iter().all(|name| !name.starts_with(".jsp-partial-")));
+    place.run(["send", "tree", &server.uri]).left_with(5);
+    assert_eq!(fs::read(&second).unwrap(), fs::read(&big).unwrap());
+}
