@@ -157,3 +157,29 @@ async fn nonsense_and_oversize_are_refused_with_a_reason() {
     assert_eq!(StreamConfig::voice().class, Class::RealTime);
     assert_eq!(StreamConfig::file().framing, Framing::Bytes);
 }
+
+#[tokio::test]
+async fn many_messages_are_taken_at_once() {
+    let peers = loopback().await;
+    let near = peers.at_client.open(StreamConfig::messages()).await.unwrap();
+    let fates: Vec<_> = {
+        let mut fates = Vec::new();
+        for nth in 0..1000 {
+            fates.push(near.send_tracked(format!("{nth}")).await.unwrap());
+        }
+        fates
+    };
+    near.finish().unwrap();
+    let far = peers.at_server.accept().await.unwrap();
+    // All have arrived before the first is taken.
+    for fate in fates {
+        assert_eq!(fate.await, MessageFate::Acknowledged);
+    }
+    let (_send, recv) = far.split();
+    assert_eq!(recv.try_recv().unwrap().unwrap().text(), Some("0"));
+    let mut messages = Vec::new();
+    assert_eq!(recv.recv_many(&mut messages, 100).await, Ok(100));
+    while recv.recv_many(&mut messages, 10_000).await.unwrap() > 0 {}
+    let numbers: Vec<u64> = messages.iter().map(|message| message.number).collect();
+    assert_eq!(numbers, (1..1000).collect::<Vec<_>>());
+}

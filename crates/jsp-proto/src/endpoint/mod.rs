@@ -1,6 +1,7 @@
 //! Door 1 in and door 10 out: which connection a datagram belongs to, and everything that happens
 //! before there is one.
 
+mod handle;
 mod hello;
 mod schedule;
 mod stateless;
@@ -21,19 +22,10 @@ use crate::config::{EndpointConfig, TransportConfig};
 use crate::connection::{Connection, Outgoing, Reason};
 use crate::event::Event;
 use crate::rng::SeededRng;
+use handle::ByHandle;
+pub use handle::ConnectionHandle;
 use hello::Hellos;
 use schedule::Schedule;
-
-/// The name of a connection inside its endpoint. Never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ConnectionHandle(u64);
-
-impl ConnectionHandle {
-    /// A number that is unique in the endpoint, for tables and logs.
-    pub const fn id(self) -> u64 {
-        self.0
-    }
-}
 
 /// A datagram that has arrived.
 #[derive(Clone, Debug)]
@@ -69,7 +61,7 @@ pub struct Endpoint {
     cookies: CookieKeys,
     /// When the cookie keys are to be replaced.
     cookies_until: Instant,
-    connections: HashMap<ConnectionHandle, Slot>,
+    connections: ByHandle<Slot>,
     by_id: HashMap<ConnectionId, ConnectionHandle>,
     /// Connections whose clients may still write to an id that is not ours: the one of their hello.
     by_hello: HashMap<(Route, ConnectionId), ConnectionHandle>,
@@ -116,7 +108,7 @@ impl Endpoint {
             cookies,
             cookies_until: Instant::ZERO,
             rng,
-            connections: HashMap::new(),
+            connections: ByHandle::default(),
             by_id: HashMap::new(),
             by_hello: HashMap::new(),
             by_route: HashMap::new(),
@@ -188,7 +180,7 @@ impl Endpoint {
     }
 
     fn insert(&mut self, connection: Connection) -> ConnectionHandle {
-        let handle = ConnectionHandle(self.next_handle);
+        let handle = ConnectionHandle::new(self.next_handle);
         self.next_handle = self.next_handle.saturating_add(1);
         for id in connection.local_ids().filter(|id| !id.is_empty()) {
             self.by_id.insert(id, handle);

@@ -2,11 +2,11 @@
 //! deadlines.
 
 use core::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 
 use jsp_wire::Instant;
 
-use super::ConnectionHandle;
+use super::handle::{ByHandle, ConnectionHandle};
 use crate::connection::Reason;
 
 /// Outdated deadlines that are not worth a tidying.
@@ -23,7 +23,7 @@ struct Entry {
 /// Attention owed to connections. Idle ones cost nothing.
 #[derive(Default)]
 pub(super) struct Schedule {
-    entries: HashMap<ConnectionHandle, Entry>,
+    entries: ByHandle<Entry>,
     dirty: VecDeque<ConnectionHandle>,
     eventful: VecDeque<ConnectionHandle>,
     /// May hold deadlines that have changed since; the entry knows the true one.
@@ -38,7 +38,10 @@ impl Schedule {
             entry.dirty = true;
             self.dirty.push_back(handle);
         }
-        self.touch_events(handle);
+        if !entry.eventful {
+            entry.eventful = true;
+            self.eventful.push_back(handle);
+        }
     }
 
     /// It has events.
@@ -148,7 +151,7 @@ mod tests {
     #[test]
     fn moving_deadlines_leave_no_heap_behind() {
         let mut schedule = Schedule::default();
-        let handles: Vec<_> = (0..3).map(ConnectionHandle).collect();
+        let handles: Vec<_> = (0..3).map(ConnectionHandle::new).collect();
         for step in 0..100_000u64 {
             let handle = handles[(step % 3) as usize];
             schedule.touch(handle);

@@ -226,6 +226,47 @@ pub(crate) fn recv_now(
     }
 }
 
+/// The next messages under the lock, at most `max`; `Ready(Ok(0))` at the end of the stream.
+pub(crate) fn recv_many_now(
+    core: &mut Locked<'_>,
+    inner: &Inner,
+    id: StreamId,
+    now: Instant,
+    messages: &mut Vec<Received>,
+    max: usize,
+) -> Poll<Result<usize, RecvError>> {
+    let before = messages.len();
+    let mut len = 0;
+    let mut end = None;
+    if let Ok((connection, _)) = core.live(inner.key) {
+        while messages.len() - before < max {
+            match connection.recv(now, id) {
+                Ok(Some(message)) => {
+                    len += message.payload.len();
+                    messages.push(message);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    end = Some(end_of::<Received>(error));
+                    break;
+                }
+            }
+        }
+        let count = messages.len() - before;
+        inner.shard.flush_read(core, (count > 0).then_some(len), now);
+        return match end {
+            _ if count > 0 => Poll::Ready(Ok(count)),
+            Some(end) => Poll::Ready(end.map(|_| 0)),
+            None => Poll::Pending,
+        };
+    }
+    // After the connection's end: one by one, from what was kept.
+    recv_now(core, inner, id, now).map_ok(|message| {
+        messages.extend(message);
+        messages.len() - before
+    })
+}
+
 /// The next bytes under the lock; `Ready(Ok(None))` at the end of the stream.
 pub(crate) fn read_now(
     core: &mut Locked<'_>,

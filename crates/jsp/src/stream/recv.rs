@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jsp_proto::{Received, StreamInfo};
 use jsp_wire::StreamId;
 
-use super::{Shared, read_now, recv_now};
+use super::{Shared, read_now, recv_many_now, recv_now};
 use crate::connection::Waiting;
 use crate::error::RecvError;
 use crate::shard::Place;
@@ -64,17 +64,7 @@ impl RecvStream {
         let mut waiting = self.readable();
         poll_fn(|cx| {
             waiting.poll(cx, |core, inner, now| {
-                let mut count = 0;
-                while count < max {
-                    match recv_now(core, inner, id, now) {
-                        Poll::Ready(Ok(Some(message))) => messages.push(message),
-                        Poll::Pending if count == 0 => return Poll::Pending,
-                        Poll::Ready(Err(error)) if count == 0 => return Poll::Ready(Err(error)),
-                        _ => break,
-                    }
-                    count += 1;
-                }
-                Poll::Ready(Ok(count))
+                recv_many_now(core, inner, id, now, messages, max.max(1))
             })
         })
         .await
