@@ -2,6 +2,7 @@
 
 mod pair;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use jsp_crypto::{
 };
 use jsp_proto::{CloseReason, Event, RetryPolicy, Route, StreamConfig, TransportConfig};
 use jsp_wire::header::{self, Header, LongFields, Protected};
-use jsp_wire::{CloseCode, ConnectionId, LongType, VERSION_1, Writer};
+use jsp_wire::{CloseCode, ConnectionId, LongType, VERSION_1, Writer, limits};
 use pair::{End, Pair};
 
 /// True when a datagram holds a Handshake packet.
@@ -493,4 +494,36 @@ fn a_client_that_falls_silent_is_not_flooded() {
     let (told, heard) = (pair.told[&pair.client_addr], pair.heard[&pair.client_addr]);
     assert_eq!(heard, 2400);
     assert!(told > 2 * heard && told <= 3 * heard, "{told}");
+}
+
+#[test]
+// spec-test: WIRE-7
+// spec-test: WIRE-37
+fn what_stands_before_a_packet_does_not_hide_it() {
+    // Before each packet of the handshake: one that nobody can open, and one of early data.
+    let mut pair = Pair::new();
+    let changed = Arc::new(AtomicU32::new(0));
+    let sink = changed.clone();
+    pair.filter = Box::new(move |_, datagram| {
+        let Ok(Header::Long(header)) = Header::parse(datagram) else { return true };
+        let (dcid, scid) = (header.dcid, header.scid);
+        if dcid.len() == limits::CONNECTION_ID_LEN_INITIAL {
+            // A datagram that opens a connection starts with an Initial packet.
+            return true;
+        }
+        sink.fetch_add(1, Ordering::Relaxed);
+        for kind in [LongType::Handshake, LongType::ZeroRtt] {
+            let mut packet = [0x55; 100];
+            let fields = LongFields { kind, dcid, scid, token: &[], pn: 0, pn_len: 1 };
+            let layout = fields.write(&mut Writer::new(&mut packet)).unwrap();
+            header::patch_length(&mut packet, layout, 100 - layout.pn_offset).unwrap();
+            datagram.splice(0..0, packet);
+        }
+        true
+    });
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.close_reason(End::Client, client), None);
+    assert!(changed.load(Ordering::Relaxed) >= 2);
 }

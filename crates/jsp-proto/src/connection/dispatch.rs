@@ -245,3 +245,83 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jsp_crypto::{ClientConfig, Identity, ServerConfig, ServerIdentity};
+    use jsp_wire::{ConnectionId, Route, VERSION_1};
+
+    use super::super::{Incoming, Outgoing};
+    use super::*;
+    use crate::config::TransportConfig;
+    use crate::exchange::HandshakeIds;
+    use crate::path::Budget;
+    use crate::rng::SeededRng;
+
+    fn route() -> Route {
+        Route::udp("192.0.2.1:1".parse().unwrap())
+    }
+
+    fn client() -> Connection {
+        let id = ConnectionId::new(&[7; 8]).unwrap();
+        let outgoing = Outgoing {
+            route: route(),
+            crypto: Arc::new(ClientConfig::new(ServerIdentity::AnyInsecure)),
+            transport: Arc::new(TransportConfig::default()),
+            destination: id,
+            local_id: ConnectionId::EMPTY,
+            unix_seconds_at_zero: 0,
+        };
+        Connection::connect(Instant::ZERO, outgoing, SeededRng::new([1; 32])).unwrap()
+    }
+
+    /// A server whose client has sent nonsense: what it thinks of a frame does not depend on that.
+    fn server() -> Connection {
+        let id = ConnectionId::new(&[7; 8]).unwrap();
+        let mut rng = SeededRng::new([2; 32]);
+        let identity = Arc::new(Identity::generate(&mut rng));
+        let incoming = Incoming {
+            route: route(),
+            crypto: Arc::new(ServerConfig::new(identity)),
+            transport: Arc::new(TransportConfig::default()),
+            ids: HandshakeIds { original_destination: id, retry_source: None },
+            local_id: id,
+            reset_token: [0; 16],
+            peer_id: ConnectionId::EMPTY,
+            initial_keys: jsp_crypto::initial_keys(Role::Server, VERSION_1, id.as_bytes(), None),
+            hello: Vec::new(),
+            received: Vec::new(),
+            budget: Budget::Unlimited,
+            unix_seconds_at_zero: 0,
+        };
+        Connection::answer(Instant::ZERO, incoming, rng)
+    }
+
+    #[test]
+    // spec-test: CON-28
+    fn a_client_cannot_say_that_the_handshake_is_done() {
+        let error = server().on_handshake_done(Instant::ZERO).unwrap_err();
+        assert_eq!(error.code, CloseCode::PROTOCOL_VIOLATION);
+        assert_eq!(client().on_handshake_done(Instant::ZERO), Ok(()));
+    }
+
+    #[test]
+    // spec-test: WIRE-36
+    fn frames_of_features_that_were_not_negotiated_are_refused() {
+        let mut client = client();
+        for frame in [Frame::Ticket(b"x"), Frame::Exchange(b"x"), Frame::Repair(b"x")] {
+            let opened = Opened {
+                space: SpaceId::Data,
+                pn: 0,
+                payload: Bytes::new(),
+                ecn: None,
+                route: route(),
+                received: 1200,
+            };
+            let error = client.dispatch(Instant::ZERO, &opened, &frame).unwrap_err();
+            assert_eq!(error.code, CloseCode::PROTOCOL_VIOLATION, "{frame:?}");
+        }
+    }
+}
