@@ -42,6 +42,9 @@ pub fn random_world(seed: u64) -> Topology {
         let (up, down) = random_links(&mut random, faults_end);
         for link in [&up, &down] {
             slowest = slowest.min(link.rate.at(faults_end).unwrap_or(RATE_MAX));
+            if let Queue::Policer { bps, .. } = link.queue {
+                slowest = slowest.min(bps);
+            }
         }
         let members = if is_shared { (0..clients).collect() } else { vec![index] };
         topology = topology.path(Path { clients: members, up, down });
