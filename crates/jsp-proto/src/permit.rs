@@ -8,6 +8,10 @@ use crate::path::Path;
 /// Smallest datagram worth building: a header, an ACK and a tag, in bytes.
 const DATAGRAM_LEN_MIN: usize = 64;
 
+/// Packets that urgent data may have in flight beyond the window, which bulk has filled up: the
+/// voice of one round trip at the start of a connection.
+const URGENT_PACKETS: u64 = 4;
+
 /// What may be put into the next datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Permit {
@@ -35,14 +39,20 @@ impl Allowance {
 }
 
 /// Asks all who have a say; `None` when nothing at all may be sent on this path.
-pub(crate) fn permit(now: Instant, path: &mut Path, in_flight: u64, probe: bool) -> Option<Permit> {
+pub(crate) fn permit(
+    now: Instant,
+    path: &mut Path,
+    in_flight: u64,
+    probe: bool,
+    urgent: bool,
+) -> Option<Permit> {
     let room = path.datagram_len_max();
     if room < DATAGRAM_LEN_MIN {
         return None;
     }
     let allowance = if probe {
         Allowance::Probe
-    } else if in_flight.saturating_add(room as u64) > path.congestion.window() {
+    } else if is_full(path, in_flight, urgent) {
         Allowance::AckOnly
     } else {
         let rate = path.congestion.pacing_rate(&path.rtt);
@@ -53,6 +63,16 @@ pub(crate) fn permit(now: Instant, path: &mut Path, in_flight: u64, probe: bool)
         }
     };
     Some(Permit { room, allowance })
+}
+
+/// The window has no room for another datagram. Urgent data may exceed it a little: it is thin,
+/// and must not wait for what bulk has under way.
+// spec: CC-21
+pub(crate) fn is_full(path: &Path, in_flight: u64, urgent: bool) -> bool {
+    let room = path.datagram_len_max() as u64;
+    let window = path.congestion.window();
+    let beyond = if urgent { (window / 2).min(room.saturating_mul(URGENT_PACKETS)) } else { 0 };
+    in_flight.saturating_add(room) > window.saturating_add(beyond)
 }
 
 /// When the pacer lets the next datagram go.

@@ -73,8 +73,9 @@ impl Connection {
             return self.probe_datagram(now, batch, size);
         }
         let in_flight = self.bytes_in_flight();
-        let probe = self.probes.any();
-        let Some(permit) = permit::permit(now, &mut self.paths.active, in_flight, probe) else {
+        let (probe, urgent) = (self.probes.any(), self.streams.is_urgent());
+        let Some(permit) = permit::permit(now, &mut self.paths.active, in_flight, probe, urgent) else
+        {
             return Ok(false);
         };
         let Some(room) = batch.room(permit.room) else { return Ok(false) };

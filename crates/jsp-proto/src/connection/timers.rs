@@ -71,10 +71,9 @@ impl Connection {
 
     /// True when only the pacer holds data back.
     fn is_paced(&self, now: Instant) -> bool {
-        let room = self.paths.active.datagram_len_max() as u64;
-        let window = self.paths.active.congestion.window();
         let wants = self.streams.wants(now) || self.control.wants();
-        wants && self.bytes_in_flight().saturating_add(room) <= window
+        let urgent = self.streams.is_urgent();
+        wants && !permit::is_full(&self.paths.active, self.bytes_in_flight(), urgent)
     }
 
     fn ack_delay_for(&self, space: SpaceId) -> core::time::Duration {

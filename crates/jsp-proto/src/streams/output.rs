@@ -39,6 +39,11 @@ impl Streams {
                 || self.scheduler.next_release().is_some_and(|at| at <= now))
     }
 
+    /// True when data of a class waits that must not wait behind others: control or real time.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.peer.is_some() && !self.is_closed && self.scheduler.has_urgent()
+    }
+
     /// Fills the rest of a packet.
     pub(crate) fn write(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
         if self.peer.is_none() || self.is_closed {

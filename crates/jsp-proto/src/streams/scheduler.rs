@@ -178,6 +178,11 @@ impl Scheduler {
             || !self.scavenger.turns.is_empty()
     }
 
+    /// True when a stream stands in line whose data is late soon.
+    pub(super) fn has_urgent(&self) -> bool {
+        !self.control.is_empty() || !self.realtime.is_empty()
+    }
+
     /// True when another stream than the head stands in line.
     pub(super) fn has_others(&self) -> bool {
         self.control.len()

@@ -18,6 +18,9 @@ const DOUBTFUL: f64 = 0.02;
 /// from all.
 const TRIAL_LOSSES: f64 = 30.0;
 
+/// A trial is over as soon as it has seen this many, if they are no fewer than before.
+const TRIAL_LOSSES_ENOUGH: u64 = 12;
+
 /// At most this share of losses is made up for by sending more.
 const COMPENSATED_MAX: f64 = 0.5;
 
@@ -173,11 +176,13 @@ impl Losses {
             }
             State::Trial { before, seen: Some(seen) } => {
                 seen.add(measured.lost, measured.total.saturating_sub(measured.lost));
-                if (seen.total / mtu.max(1)) as f64 * *before < TRIAL_LOSSES {
+                let (before, share) = (*before, seen.value());
+                let fewer = share * 2.0 < before;
+                let enough = !fewer && seen.lost >= mtu.saturating_mul(TRIAL_LOSSES_ENOUGH);
+                if !enough && (seen.total / mtu.max(1)) as f64 * before < TRIAL_LOSSES {
                     return Verdict::Nothing;
                 }
-                let (before, share) = (*before, seen.value());
-                if share * 2.0 < before {
+                if fewer {
                     self.usual = 0.0;
                     let until_round = rounds.saturating_add(POLICED_ROUNDS);
                     self.state = State::Policed { before, until_round };

@@ -85,6 +85,8 @@ pub(crate) struct Bbr {
     losses: Losses,
     phase: Phase,
     pipe: FullPipe,
+    /// The last probe stopped before it had found all there is.
+    found: bool,
     window: u64,
     /// Rounds in a row in which the queue stood.
     standing: u32,
@@ -127,6 +129,7 @@ impl Bbr {
             losses: Losses::new(),
             phase: Phase::Startup,
             pipe: FullPipe::new(),
+            found: false,
             window: window_initial(mtu),
             standing: 0,
             answered_at: None,
@@ -159,7 +162,7 @@ impl Bbr {
 
     fn pacing_gain(&self) -> f64 {
         match &self.phase {
-            Phase::Startup => STARTUP_GAIN,
+            Phase::Startup => self.startup_gain(),
             Phase::Drain => DRAIN_GAIN,
             Phase::Down => DOWN_GAIN,
             Phase::Up(up) => up.gain(),
@@ -180,7 +183,7 @@ impl Bbr {
 
     fn step(&mut self, now: Instant, sample: &AckSample, ended: Option<&Round>) {
         match self.phase {
-            Phase::Startup => self.step_startup(now, ended),
+            Phase::Startup => self.step_startup(now, sample, ended),
             Phase::Drain => self.step_drain(now, sample.in_flight),
             Phase::Cruise(cruise) => self.step_cruise(now, cruise, sample, ended),
             Phase::Up(up) => self.step_up(now, up, sample, ended),

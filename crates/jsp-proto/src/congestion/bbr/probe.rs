@@ -23,13 +23,18 @@ const UP_WAIT: Duration = Duration::from_millis(10);
 /// in steps, while each step finds more.
 const UP_EXCESS_MIN: f64 = 0.05;
 const UP_EXCESS_FIRST_MAX: f64 = 0.25;
-const UP_EXCESS_MAX: f64 = 1.0;
+const UP_EXCESS_MAX: f64 = 0.5;
 
 /// Rounds of one step: what is sent in the first is acknowledged in the second.
 const UP_ROUNDS: u8 = 2;
 
 /// A step has found more when the bandwidth has risen by this share of the excess.
 const UP_FOUND: f64 = 0.5;
+
+/// Rounds until the next probe when the last one found this much more, and had to stop because
+/// packets waited.
+const SOON_ROUNDS: u32 = 4;
+const SOON_FOUND: f64 = 1.08;
 
 /// Packets that a flow may have waiting while it cruises: the same number for all flows of a path,
 /// so that faster ones give way to slower ones.
@@ -58,7 +63,11 @@ pub(super) struct Cruise {
 }
 
 impl Cruise {
-    fn new(now: Instant) -> Self {
+    /// `soon` says that the last probe had to stop before it had found all there is.
+    fn new(now: Instant, soon: bool, rtt: Duration) -> Self {
+        if soon {
+            return Self { began: now, probe_at: now + rtt.saturating_mul(SOON_ROUNDS) };
+        }
         // The low digits of the clock are random enough to keep flows apart.
         let mixed = now.as_nanos().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
         let spread = Duration::from_nanos(mixed % CRUISE_SPREAD_NANOS);
@@ -75,28 +84,36 @@ impl Cruise {
 /// One probe for more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Up {
+    began: Instant,
     /// Share of the bandwidth that is sent above it.
     excess: f64,
-    /// The bandwidth when the step began.
+    /// The bandwidth when the probe began, and when its step did.
+    first: u64,
     base: u64,
     rounds: u8,
     steps: u32,
 }
 
 impl Up {
-    pub(super) fn new(_now: Instant, model: &Model) -> Self {
+    pub(super) fn new(now: Instant, model: &Model) -> Self {
         let rtt = model.rtt_min().unwrap_or(UP_WAIT).as_secs_f64().max(0.001);
         let excess = (UP_WAIT.as_secs_f64() / rtt).clamp(UP_EXCESS_MIN, UP_EXCESS_FIRST_MAX);
-        Self { excess, base: model.bandwidth(), rounds: 0, steps: 0 }
+        let base = model.bandwidth();
+        Self { began: now, excess, first: base, base, rounds: 0, steps: 0 }
     }
 
     pub(super) fn gain(&self) -> f64 {
         1.0 + self.excess
     }
 
+    /// What is heard is of packets that left before the probe began.
+    fn is_young(&self, sample: &AckSample) -> bool {
+        sample.largest_sent_at <= self.began
+    }
+
     /// How many times the usual wait the window allows: later steps send more in a round trip.
     pub(super) fn stretch(&self) -> u32 {
-        1u32 << self.steps.min(3)
+        1u32 << self.steps.min(2)
     }
 
     /// A round has ended; false when the path does not deliver more.
@@ -161,14 +178,17 @@ impl Bbr {
         sample: &AckSample,
         ended: Option<&Round>,
     ) {
-        let waits = self.model.queue_delay() >= self.wait_max();
+        let young = up.is_young(sample);
+        let allowed = self.wait_max().saturating_mul(if young { 2 } else { 1 });
+        let waits = self.model.queue_delay() >= allowed;
         let more = match ended {
             Some(_) if sample.app_limited => false,
-            Some(_) => up.goes_on(self.model.bandwidth()),
-            None => true,
+            Some(_) if !young => up.goes_on(self.model.bandwidth()),
+            _ => true,
         };
         self.phase = Phase::Up(up);
         if waits || !more {
+            self.found = waits && self.model.bandwidth() as f64 > up.first as f64 * SOON_FOUND;
             self.model.next_cycle();
             self.phase = Phase::Down;
             self.step_down(now, sample.in_flight);
@@ -178,8 +198,14 @@ impl Bbr {
     pub(super) fn step_down(&mut self, now: Instant, in_flight: u64) {
         let drained = in_flight <= self.model.bdp();
         if drained && self.model.queue_delay() <= CRUISE_WAIT_MAX {
-            self.phase = Phase::Cruise(Cruise::new(now));
+            self.cruise(now);
         }
+    }
+
+    fn cruise(&mut self, now: Instant) {
+        let soon = core::mem::take(&mut self.found);
+        let rtt = self.model.rtt_min().unwrap_or_default();
+        self.phase = Phase::Cruise(Cruise::new(now, soon, rtt));
     }
 
     // spec: CC-20
@@ -214,7 +240,7 @@ impl Bbr {
                     if let Some(rtt) = tide.rtt_min {
                         self.model.set_rtt_min(now, rtt);
                     }
-                    self.phase = Phase::Cruise(Cruise::new(now));
+                    self.cruise(now);
                     return;
                 }
             }

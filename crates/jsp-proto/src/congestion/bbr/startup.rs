@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 
-use jsp_wire::Instant;
+use jsp_wire::{Instant, time};
 
 use super::model::Round;
-use super::{Bbr, LOSS_PACKETS, LOSS_SHARE, Phase, Up};
+use super::{Bbr, LOSS_PACKETS, LOSS_SHARE, Phase, STARTUP_GAIN, Up};
+use crate::congestion::AckSample;
 
 /// A round that delivers this much more than the best before has not found the end
 /// (draft-ietf-ccwg-bbr, `BBRCheckStartupFullBandwidth`).
@@ -25,20 +26,29 @@ const RISE_MAX: Duration = Duration::from_millis(16);
 /// Round-trip samples before which a rise says nothing.
 const SAMPLES_MIN: u32 = 4;
 
+/// Packets of a train that must arrive before their spacing says how fast the bottleneck is.
+const TRAIN_PACKETS: u64 = 5;
+
+/// Packets that leave within this time of each other are a train.
+const TRAIN_TIME: Duration = Duration::from_millis(1);
+
 /// Whether startup has filled the pipe.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FullPipe {
     best: u64,
+    rounds: u32,
     rounds_without: u8,
+    train: Train,
 }
 
 impl FullPipe {
     pub(super) fn new() -> Self {
-        Self { best: 0, rounds_without: 0 }
+        Self { best: 0, rounds: 0, rounds_without: 0, train: Train::default() }
     }
 
     /// A round has ended with this estimate; true when the pipe is full.
     fn on_round(&mut self, bandwidth: u64) -> bool {
+        self.rounds = self.rounds.saturating_add(1);
         if bandwidth as f64 >= self.best as f64 * GROWTH {
             self.best = bandwidth;
             self.rounds_without = 0;
@@ -47,11 +57,46 @@ impl FullPipe {
         self.rounds_without = self.rounds_without.saturating_add(1);
         self.rounds_without >= ROUNDS_WITHOUT_GROWTH
     }
+
+    /// Bytes a second that the bottleneck seems to pass.
+    pub(super) fn hint(&self) -> Option<u64> {
+        self.train.rate
+    }
+}
+
+/// The packets of the first flight leave at once; the bottleneck spaces them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Train {
+    /// When it left, and when the first news of it came.
+    sent_at: Option<(Instant, Instant)>,
+    /// Bytes that were acknowledged since.
+    bytes: u64,
+    rate: Option<u64>,
+}
+
+impl Train {
+    fn on_ack(&mut self, now: Instant, sample: &AckSample, mtu: u64) {
+        match self.sent_at {
+            Some((sent_at, news_at)) if sample.largest_sent_at.since(sent_at) < TRAIN_TIME => {
+                self.bytes = self.bytes.saturating_add(sample.bytes_acked);
+                if self.bytes >= mtu.saturating_mul(TRAIN_PACKETS) {
+                    let nanos = u128::from(time::saturating_nanos(now.since(news_at))).max(1);
+                    let rate = u128::from(self.bytes).saturating_mul(1_000_000_000) / nanos;
+                    self.rate = self.rate.max(u64::try_from(rate).ok());
+                }
+            }
+            _ => {
+                self.sent_at = Some((sample.largest_sent_at, now));
+                self.bytes = 0;
+            }
+        }
+    }
 }
 
 impl Bbr {
     // spec: CC-13
-    pub(super) fn step_startup(&mut self, now: Instant, ended: Option<&Round>) {
+    pub(super) fn step_startup(&mut self, now: Instant, sample: &AckSample, ended: Option<&Round>) {
+        self.pipe.train.on_ack(now, sample, self.mtu);
         let full = match ended {
             Some(round) if !round.app_limited => self.pipe.on_round(self.model.bandwidth()),
             _ => false,
@@ -62,14 +107,24 @@ impl Bbr {
         }
     }
 
+    /// Doubling, until the rate at which the bottleneck spaces packets is reached; from there on
+    /// with care, because what is too much is seen a round trip late.
+    pub(super) fn startup_gain(&self) -> f64 {
+        let bandwidth = self.model.bandwidth().max(1);
+        let hint = self.pipe.hint().map_or(f64::INFINITY, |hint| hint as f64 / bandwidth as f64);
+        hint.clamp(GROWTH, STARTUP_GAIN)
+    }
+
     /// Packets wait: the bottleneck is slower than what was sent a round trip ago.
     fn startup_waits(&self) -> bool {
         let rtt = self.model.rtt_min().unwrap_or_default();
         let rise = (rtt / RISE_DIVISOR).clamp(RISE_MIN, RISE_MAX);
         let round = self.model.round();
-        let waits = round.samples >= SAMPLES_MIN && self.model.queue_delay() >= rise;
+        // The first flight left at once, and waits for itself.
+        let paced = self.pipe.rounds > 0;
+        let waits = paced && round.samples >= SAMPLES_MIN && self.model.queue_delay() >= rise;
         let loses = self.losses.exceed(round.acked, LOSS_SHARE, LOSS_PACKETS);
-        waits || (loses && self.model.queue_delay() >= rise / 2)
+        waits || (paced && loses && self.model.queue_delay() >= rise / 2)
     }
 
     /// Until what is in flight is what the path holds. Whether it holds more is asked at once:

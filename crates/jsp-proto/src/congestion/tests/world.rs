@@ -189,7 +189,10 @@ impl Loop {
             let in_flight = self.recovery.bytes_in_flight();
             let wants = self.load.bulk || !self.voice.is_empty();
             if self.probes == 0 {
-                if in_flight + MTU > self.congestion.window() {
+                // Urgent data may exceed the window, as in the real corridor.
+                let window = self.congestion.window();
+                let beyond = if self.voice.is_empty() { 0 } else { (window / 2).min(4 * MTU) };
+                if in_flight + MTU > window + beyond {
                     return;
                 }
                 let paced = self.pacer.next_release(now, rate, MTU as usize);
