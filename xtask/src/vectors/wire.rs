@@ -1,13 +1,24 @@
 //! Vectors of the wire format, one file for each encoding.
 //!
-//! Numbers above 2^53 are not exact in every reader of JSON, so all numbers are decimal strings.
+//! Numbers above 2^53 are not exact in every reader of JSON, so numbers are decimal strings, but for
+//! counts of bytes and numbers of shapes. Bytes are hexadecimal.
+
+mod frames;
+mod headers;
+mod params;
 
 use jsp_wire::{Writer, pn, varint};
 use serde_json::{Value, json};
 
 /// Every file of the wire format: its name and its text.
 pub(super) fn all() -> Vec<(String, String)> {
-    vec![file("varint", &varints()), file("packet-number", &packet_numbers())]
+    vec![
+        file("varint", &varints()),
+        file("packet-number", &packet_numbers()),
+        file("headers", &headers::all()),
+        file("frames", &frames::all()),
+        file("params", &params::all()),
+    ]
 }
 
 fn file(name: &str, content: &Value) -> (String, String) {
@@ -15,12 +26,26 @@ fn file(name: &str, content: &Value) -> (String, String) {
     (format!("wire-{name}.json"), text + "\n")
 }
 
-/// What `write` puts into a buffer, in hexadecimal.
-fn hex(write: impl FnOnce(&mut Writer<'_>) -> Result<(), jsp_wire::Full>) -> String {
+/// What `write` puts into a buffer.
+fn encode<T>(write: impl FnOnce(&mut Writer<'_>) -> Result<T, jsp_wire::Full>) -> Vec<u8> {
     let mut buffer = [0; 2048];
     let mut writer = Writer::new(&mut buffer);
     write(&mut writer).expect("a vector fits a datagram");
-    writer.written().iter().map(|byte| format!("{byte:02x}")).collect()
+    writer.written().to_vec()
+}
+
+/// What `write` puts into a buffer, in hexadecimal.
+fn hex<T>(write: impl FnOnce(&mut Writer<'_>) -> Result<T, jsp_wire::Full>) -> String {
+    hex_of(&encode(write))
+}
+
+fn hex_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Inputs that a reader refuses, each with the reason.
+fn refused(cases: &[(&str, &[u8])]) -> Vec<Value> {
+    cases.iter().map(|(why, bytes)| json!({"why": why, "hex": hex_of(bytes)})).collect()
 }
 
 /// Both sides of every change of length, and the examples of RFC 9000, appendix A.1.
