@@ -131,3 +131,8 @@ pub use jsp_proto::{
 };
 pub use remote::Remote;
 pub use stream::{Fate, IntoChunk, RecvStream, SendStream, Stream};
+
+/// The program in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
