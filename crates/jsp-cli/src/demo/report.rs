@@ -11,6 +11,10 @@ use crate::output::{Output, Row, Tone, bits_per_second, megabits, milliseconds};
 /// 20 ms and some waiting behind a datagram that is being sent.
 const VOICE_ALLOWANCE: Duration = Duration::from_millis(25);
 
+/// Percent of the link's rate that must have been in use: a voice that is alone on a link proves
+/// nothing.
+const FILLED_MIN: f64 = 75.0;
+
 /// Rows of one table.
 pub(super) struct Report {
     scene: Scene,
@@ -51,7 +55,8 @@ impl Report {
         rows.extend([
             row("link", "lost", link.outgoing.lost as f64 / entered * 100.0, "%"),
             row("link", "dropped", link.outgoing.dropped as f64 / entered * 100.0, "%"),
-            row("link", "filled", filled * 100.0, "%"),
+            row("link", "filled", filled * 100.0, "%")
+                .with_bar(format!(">= {FILLED_MIN}"), filled * 100.0 >= FILLED_MIN),
             row("link", "rtt", milliseconds(stats.rtt), "ms"),
             row("link", "window", stats.congestion_window as f64, "bytes"),
         ]);
@@ -121,8 +126,8 @@ fn table(report: &Report, output: Output) {
         ["stream", "sent", "arrived", "p50 ms", "p95 ms", "p99 ms", "max ms", "missed", "rate"];
     output.line(output.tinted(Tone::Strong, cells(&head.map(str::to_owned))));
     let time = scene.time;
-    output.line(cells(&messages("voice", &picture.voice, voice::DEADLINE, time)));
-    output.line(cells(&messages("chat", &picture.chat, chat::DEADLINE, time)));
+    output.line(cells(&messages("voice", &picture.voice, time)));
+    output.line(cells(&messages("chat", &picture.chat, time)));
     let size = |bytes: u64| format!("{:.2} MB", bytes as f64 / 1e6);
     let none = || "-".to_owned();
     let file = &picture.file;
@@ -137,7 +142,11 @@ fn table(report: &Report, output: Output) {
         none(),
         bits_per_second(file.bytes, picture.hashes.done_after),
     ]));
-    output.line("(latency one way, of what arrived; missed: lost, or later than 150 ms for voice and 1 s for chat)");
+    output.line(format!(
+        "(latency one way, of what arrived; missed: lost, or later than {} ms for voice and {} s for chat)",
+        voice::DEADLINE.as_millis(),
+        chat::DEADLINE.as_secs()
+    ));
     for row in rows.iter().filter(|row| row.case == "link") {
         output.line(format!("link {:8} {:>10} {}", row.metric, row.value, row.unit));
     }
@@ -155,7 +164,7 @@ fn table(report: &Report, output: Output) {
     }
 }
 
-fn messages(name: &str, track: &Track, _deadline: Duration, time: Duration) -> [String; 9] {
+fn messages(name: &str, track: &Track, time: Duration) -> [String; 9] {
     let ms = |share| format!("{:.1}", quantile(track, share));
     [
         name.to_owned(),
