@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jsp_proto::{RetryPolicy, TransportConfig};
+use jsp_proto::{CongestionControl, RetryPolicy, TransportConfig};
 use jsp_wire::Instant;
 
 use crate::app::Script;
@@ -108,6 +108,7 @@ fn random_transport(random: &mut Random) -> TransportConfig {
             None => random.duration_between(secs(100), secs(150)),
         },
         keep_alive,
+        congestion: *random.pick(&[CongestionControl::Bbr, CongestionControl::Cubic]),
         stream_window,
         connection_window,
         stream_window_max: stream_window * random.between(1, 8),
