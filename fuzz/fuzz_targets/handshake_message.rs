@@ -1,0 +1,8 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../bodies/handshake.rs"]
+mod bodies;
+
+fuzz_target!(|data: &[u8]| bodies::message(data));

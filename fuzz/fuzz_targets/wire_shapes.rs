@@ -1,0 +1,9 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../bodies/wire.rs"]
+#[allow(dead_code, reason = "each target uses its own part")]
+mod bodies;
+
+fuzz_target!(|data: &[u8]| bodies::shapes(data));
