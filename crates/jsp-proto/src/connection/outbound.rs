@@ -74,8 +74,8 @@ impl Connection {
         }
         let in_flight = self.bytes_in_flight();
         let (probe, urgent) = (self.probes.any(), self.streams.is_urgent());
-        let Some(permit) = permit::permit(now, &mut self.paths.active, in_flight, probe, urgent) else
-        {
+        let Some(permit) = permit::permit(now, &mut self.paths.active, in_flight, probe, urgent)
+        else {
             return Ok(false);
         };
         let Some(room) = batch.room(permit.room) else { return Ok(false) };

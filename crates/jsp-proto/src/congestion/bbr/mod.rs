@@ -37,9 +37,9 @@ const STARTUP_WINDOW: f64 = 2.0;
 /// its older value, twice as quick).
 const DRAIN_GAIN: f64 = 0.35;
 
-/// Rate while what a probe put into queues drains (`ProbeBW_DOWN` has 0.9; a smaller queue drains
-/// sooner).
-const DOWN_GAIN: f64 = 0.8;
+/// Rate while what a probe put into queues drains (`ProbeBW_DOWN` has 0.9, and drains for as long as
+/// the probe took: others wait meanwhile).
+const DOWN_GAIN: f64 = 0.65;
 
 /// Share of the rate that is left free, so that a queue from rounding drains
 /// (`PacingMarginPercent`, 1).
@@ -66,7 +66,7 @@ const BETA: f64 = 0.7;
 /// A probe for more, and each round without one, should make packets wait no longer than a
 /// quarter of the round-trip time, within these bounds.
 const WAIT_MIN: Duration = Duration::from_millis(4);
-const WAIT_MAX: Duration = Duration::from_millis(12);
+const WAIT_MAX: Duration = Duration::from_millis(10);
 
 /// A policer is looked for at this share of what arrives, and then given this share: a bucket that
 /// is empty must fill again.
@@ -149,7 +149,7 @@ impl Bbr {
     // spec: CC-13, CC-14
     pub(super) fn pacing_rate(&self, rtt: &Rtt) -> u64 {
         let bandwidth = self.model.bandwidth();
-        let rate = scale(bandwidth, self.pacing_gain() * MARGIN * self.losses.compensation());
+        let rate = scale(bandwidth, self.pacing_gain() * MARGIN);
         match self.phase {
             Phase::Startup => {
                 // The first samples are of a handshake, and say little.
@@ -165,8 +165,8 @@ impl Bbr {
             Phase::Startup => self.startup_gain(),
             Phase::Drain => DRAIN_GAIN,
             Phase::Down => DOWN_GAIN,
-            Phase::Up(up) => up.gain(),
-            Phase::Cruise(_) => self.cruise_gain(),
+            Phase::Up(up) => up.gain(self.losses.compensation()),
+            Phase::Cruise(_) => self.cruise_gain() * self.losses.compensation(),
             Phase::ProbeRtt(_) => 1.0,
         }
     }
@@ -252,7 +252,11 @@ impl Bbr {
 
     fn window_target(&self, rtt: &Rtt) -> u64 {
         let bdp = self.model.bdp();
-        let lumps = self.model.extra_acked().min(bdp).saturating_add(self.mtu.saturating_mul(3));
+        // A probe fills what it is allowed: lumps that are larger than those of a receiver like
+        // ours would only wait.
+        let lumps_max = if matches!(self.phase, Phase::Up(_)) { bdp / 6 } else { bdp };
+        let lumps = self.model.extra_acked().min(lumps_max);
+        let lumps = lumps.saturating_add(self.mtu.saturating_mul(3));
         let bytes = match &self.phase {
             Phase::Startup | Phase::Drain => scale(bdp, STARTUP_WINDOW),
             Phase::ProbeRtt(_) => return self.low_tide_window(),

@@ -25,6 +25,9 @@ const UP_EXCESS_MIN: f64 = 0.05;
 const UP_EXCESS_FIRST_MAX: f64 = 0.25;
 const UP_EXCESS_MAX: f64 = 0.5;
 
+/// By how much the excess grows with each step.
+const UP_GROWTH: f64 = 1.5;
+
 /// Rounds of one step: what is sent in the first is acknowledged in the second.
 const UP_ROUNDS: u8 = 2;
 
@@ -102,8 +105,9 @@ impl Up {
         Self { began: now, excess, first: base, base, rounds: 0, steps: 0 }
     }
 
-    pub(super) fn gain(&self) -> f64 {
-        1.0 + self.excess
+    /// What makes up for losses is part of the excess, as long as it is the smaller part.
+    pub(super) fn gain(&self, compensation: f64) -> f64 {
+        (1.0 + self.excess).max(compensation * (1.0 + self.excess / 2.0))
     }
 
     /// What is heard is of packets that left before the probe began.
@@ -113,7 +117,7 @@ impl Up {
 
     /// How many times the usual wait the window allows: later steps send more in a round trip.
     pub(super) fn stretch(&self) -> u32 {
-        1u32 << self.steps.min(2)
+        1 + (self.steps / 2).min(3)
     }
 
     /// A round has ended; false when the path does not deliver more.
@@ -128,7 +132,7 @@ impl Up {
         self.rounds = 0;
         self.base = bandwidth;
         self.steps = self.steps.saturating_add(1);
-        self.excess = (self.excess * 2.0).min(UP_EXCESS_MAX);
+        self.excess = (self.excess * UP_GROWTH).min(UP_EXCESS_MAX);
         true
     }
 }
@@ -196,8 +200,7 @@ impl Bbr {
     }
 
     pub(super) fn step_down(&mut self, now: Instant, in_flight: u64) {
-        let drained = in_flight <= self.model.bdp();
-        if drained && self.model.queue_delay() <= CRUISE_WAIT_MAX {
+        if in_flight <= self.model.bdp() {
             self.cruise(now);
         }
     }
