@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use jsp_crypto::{Fingerprint, Identity, Rng, Role, ServerConfig, initial_keys};
 use jsp_proto::{
-    Batch, Datagram, Endpoint, EndpointConfig, Instant, RetryPolicy, Route, ServerSetup,
+    Batch, Datagram, Endpoint, EndpointConfig, Event, Instant, RetryPolicy, Route, ServerSetup,
     TransportConfig,
 };
 use jsp_wire::header::{LongFields, Protected, patch_length};
@@ -50,14 +50,15 @@ struct World {
     got: HashMap<SocketAddr, usize>,
     gave: HashMap<SocketAddr, usize>,
     pin: Fingerprint,
+    opened: usize,
 }
 
 /// The input is a list of steps: `kind 1 | length 1 | bytes`.
 ///
 /// Kind 0 is a datagram, 1 the payload of an Initial packet that is sealed as a client would, 2 the
 /// same from a client without the pin, 3 a datagram padded to 1200 bytes, 4 lets time pass. Bits 4
-/// and 5 of the kind name the sender.
-pub fn datagrams(data: &[u8]) {
+/// and 5 of the kind name the sender. Answers how many connections came about.
+pub fn datagrams(data: &[u8]) -> usize {
     let crypto = crypto();
     let pin = crypto.fingerprint();
     let retry = match data.first().map(|first| first & 1) {
@@ -76,6 +77,7 @@ pub fn datagrams(data: &[u8]) {
         got: HashMap::new(),
         gave: HashMap::new(),
         pin,
+        opened: 0,
     };
     let mut rest = data.get(1..).unwrap_or_default();
     while let [kind, len, tail @ ..] = rest {
@@ -84,6 +86,7 @@ pub fn datagrams(data: &[u8]) {
         rest = next;
     }
     world.end();
+    world.opened
 }
 
 impl World {
@@ -117,16 +120,27 @@ impl World {
 
     fn flush(&mut self) {
         let mut batch = Batch::new(0, 64);
+        self.read_events();
         while self.endpoint.poll_transmit(self.now, &mut batch) {
             let to = batch.route().and_then(|route| route.remote()).expect("plain UDP");
             assert!(batch.segment_len() <= DATAGRAM_LEN_MAX);
             *self.gave.entry(to).or_default() += batch.contents().len();
             batch.clear();
         }
-        while self.endpoint.poll_event().is_some() {}
+        self.read_events();
         for (to, gave) in &self.gave {
             let got = self.got.get(to).copied().unwrap_or(0);
             assert!(*gave <= 3 * got, "{gave} bytes for {got}");
+        }
+    }
+
+    /// Forgets connections that are over, as an application does.
+    fn read_events(&mut self) {
+        while let Some((handle, event)) = self.endpoint.poll_event() {
+            if event == Event::Drained {
+                self.opened += 1;
+                self.endpoint.forget(self.now, handle);
+            }
         }
     }
 
@@ -138,6 +152,8 @@ impl World {
             self.endpoint.handle_timeout(self.now);
             self.flush();
         }
+        // What was forgotten last goes with the next look at it.
+        self.flush();
         assert_eq!(self.endpoint.connection_count(), 0);
         assert!(self.endpoint.poll_timeout().is_none(), "timers never end");
     }

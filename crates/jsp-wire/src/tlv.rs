@@ -33,7 +33,7 @@ impl Tlv<'_> {
 /// True for ids that exist only to keep receivers honest.
 // spec: WIRE-29
 pub const fn is_grease(id: u64) -> bool {
-    id >= 29 && id & 1 == 1 && (id.wrapping_sub(29)) % 31 == 0
+    id >= 29 && id & 1 == 1 && id.wrapping_sub(29).is_multiple_of(31)
 }
 
 /// The `n`-th grease id (odd, so ignorable).
