@@ -3,6 +3,8 @@
 //! Each function takes arbitrary bytes and panics when a rule is broken. The fuzz targets feed them
 //! for ever, the tests of the crate feed them the corpora and inputs of their own.
 
+use std::cell::RefCell;
+
 use jsp_wire::frame::{
     Ack, AckFrequency, Attributes, BytesFrame, Close, EcnCounts, Fragment, HandshakeFragment, Kind,
     MessageFrame, MessageNumber, NewConnectionId, ResetStream, Skip, StreamLimit, write_ack,
@@ -19,10 +21,16 @@ const ROOM: usize = 70_000;
 
 /// Writes into a buffer that is large enough.
 pub fn encode<T>(write: impl FnOnce(&mut Writer<'_>) -> Result<T, Full>) -> Vec<u8> {
-    let mut buffer = vec![0; ROOM];
-    let mut writer = Writer::new(&mut buffer);
-    write(&mut writer).expect("there is room");
-    writer.written().to_vec()
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut writer = Writer::new(buffer);
+        write(&mut writer).expect("there is room");
+        writer.written().to_vec()
+    })
+}
+
+thread_local! {
+    /// Made once: a sanitizer makes large allocations slow.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; ROOM]);
 }
 
 /// The shapes in the order of their numbers.
@@ -89,7 +97,7 @@ fn long_header(data: &[u8], long: &LongHeader<'_>) {
         pn: u64::from(low),
         pn_len,
     };
-    let mut buffer = vec![0; ROOM];
+    let mut buffer = vec![0; packet.len() + 8];
     let mut writer = Writer::new(&mut buffer);
     let layout = fields.write(&mut writer).expect("there is room");
     let rest = &packet[long.pn_offset + pn_len..];
