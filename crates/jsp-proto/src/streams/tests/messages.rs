@@ -110,7 +110,7 @@ fn reliable_messages_use_short_numbers_only_the_first_time() {
         while let Some(sent) = build(&mut a, now, 1200) {
             take(&mut b, now, &sent).unwrap();
         }
-        for sent in build(&mut b, now, 1200) {
+        while let Some(sent) = build(&mut b, now, 1200) {
             take(&mut a, now, &sent).unwrap();
         }
     }
