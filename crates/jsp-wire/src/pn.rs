@@ -52,6 +52,23 @@ mod tests {
     }
 
     #[test]
+    // spec-test: WIRE-9
+    fn the_closest_number_is_meant() {
+        let edges = [0, 1, 127, 128, 129, 255, 256, 1 << 20, (1 << 40) + 77];
+        let top = [limits::PN_MAX - 300, limits::PN_MAX - 128, limits::PN_MAX];
+        for expected in edges.into_iter().chain(top) {
+            for low in 0..=255u64 {
+                let near = expected.saturating_sub(600)..=(expected + 600).min(limits::PN_MAX);
+                let closest = near
+                    .filter(|number| number % 256 == low)
+                    .min_by_key(|number| (number.abs_diff(expected), u64::MAX - number))
+                    .unwrap();
+                assert_eq!(expand(low as u32, 1, expected), closest, "{low} {expected}");
+            }
+        }
+    }
+
+    #[test]
     // spec-test: WIRE-8
     // spec-test: WIRE-9
     fn each_length_survives_its_whole_window() {
