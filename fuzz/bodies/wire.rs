@@ -269,9 +269,7 @@ pub fn roundtrip(data: &[u8]) {
             }
         }
     });
-    let route = source.route();
-    let bytes = route.to_cookie_bytes();
-    assert!((1..=3).contains(&bytes[0]));
+    assert!((1..=3).contains(&source.route().to_cookie_bytes()[0]));
 }
 
 /// The encoding of the frame that [`roundtrip`] makes of the bytes.
