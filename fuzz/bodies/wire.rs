@@ -168,8 +168,7 @@ fn frame_again(frame: &Frame<'_>) -> usize {
 }
 
 fn ack_ranges(ack: &Ack<'_>) {
-    let mut below = u64::MAX;
-    let mut count = 0;
+    let (mut below, mut count) = (u64::MAX, 0);
     for (low, high) in ack.ranges() {
         assert!(low <= high && high < below);
         // Ranges that touch would be one.
@@ -481,8 +480,7 @@ fn message<'a: 'b, 'b>(source: &mut Source<'a>, open: Open<'b>) -> MessageFrame<
         kind: [Kind::Data, Kind::Metadata, Kind::Signalling][usize::from(flags >> 1 & 3) % 3],
         timestamp_ms: (flags & 8 != 0).then(|| source.varint()),
     };
-    let more = source.u8();
-    let offset = source.varint().min(varint::MAX - 600);
+    let (more, offset) = (source.u8(), source.varint().min(varint::MAX - 600));
     let data = source.bytes(255);
     let total = offset + data.len() as u64 + u64::from(more);
     let fragment = (more & 1 != 0 && !data.is_empty()).then_some(Fragment { offset, total });
