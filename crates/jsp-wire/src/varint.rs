@@ -5,7 +5,7 @@ use crate::cursor::{DecodeError, Full, Reader, Writer};
 /// The largest value a varint carries: 2^62 - 1.
 pub const MAX: u64 = (1 << 62) - 1;
 
-/// Bytes that `value` takes; values over [`MAX`] count as 8 and are refused by [`write`].
+/// Bytes that `value` takes; values over [`MAX`] count as 8 and are refused by [`write()`].
 pub const fn len(value: u64) -> usize {
     if value < 1 << 6 {
         1
