@@ -29,8 +29,10 @@ const SAMPLES_MIN: u32 = 4;
 /// Packets of a train that must arrive before their spacing says how fast the bottleneck is.
 const TRAIN_PACKETS: u64 = 5;
 
-/// Packets that leave within this time of each other are a train.
-const TRAIN_TIME: Duration = Duration::from_millis(1);
+/// Packets that leave within this time of each other are a train, if the bottleneck stretches them
+/// to more than twice the time: then the spacing is its own.
+const TRAIN_TIME: Duration = Duration::from_millis(5);
+const TRAIN_STRETCH: u32 = 2;
 
 /// Whether startup has filled the pipe.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +81,10 @@ impl Train {
         match self.sent_at {
             Some((sent_at, news_at)) if sample.largest_sent_at.since(sent_at) < TRAIN_TIME => {
                 self.bytes = self.bytes.saturating_add(sample.bytes_acked);
-                if self.bytes >= mtu.saturating_mul(TRAIN_PACKETS) {
-                    let nanos = u128::from(time::saturating_nanos(now.since(news_at))).max(1);
+                let length = sample.largest_sent_at.since(sent_at).saturating_mul(TRAIN_STRETCH);
+                let arrived = now.since(news_at);
+                if self.bytes >= mtu.saturating_mul(TRAIN_PACKETS) && arrived > length {
+                    let nanos = u128::from(time::saturating_nanos(arrived)).max(1);
                     let rate = u128::from(self.bytes).saturating_mul(1_000_000_000) / nanos;
                     self.rate = self.rate.max(u64::try_from(rate).ok());
                 }
@@ -134,5 +138,48 @@ impl Bbr {
             self.model.next_cycle();
             self.phase = Phase::Up(Up::new(now, &self.model));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MTU: u64 = 1000;
+
+    fn at(micros: u64) -> Instant {
+        Instant::from_nanos(micros * 1000)
+    }
+
+    /// Ten packets, sent `gap_out` apart and acknowledged `gap_in` apart, in microseconds.
+    fn hint(gap_out: u64, gap_in: u64) -> Option<u64> {
+        let mut train = Train::default();
+        for n in 0..10 {
+            let sample = AckSample {
+                bytes_acked: MTU,
+                in_flight: 0,
+                largest_sent_at: at(n * gap_out),
+                has_losses: false,
+                has_rtt_sample: true,
+                app_limited: false,
+                rate: None,
+            };
+            train.on_ack(at(50_000 + n * gap_in), &sample, MTU);
+        }
+        train.rate
+    }
+
+    #[test]
+    /// spec-test: CC-13
+    fn a_train_tells_the_rate_of_the_bottleneck() {
+        assert_eq!(hint(0, 1000), Some(1_000_000));
+        assert_eq!(hint(300, 1000), Some(1_000_000));
+    }
+
+    #[test]
+    /// spec-test: CC-13
+    fn spacing_that_is_the_senders_own_tells_nothing() {
+        assert_eq!(hint(1000, 1000), None);
+        assert_eq!(hint(6000, 20_000), None);
     }
 }
