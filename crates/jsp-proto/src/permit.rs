@@ -80,3 +80,24 @@ pub(crate) fn paced_until(now: Instant, path: &mut Path) -> Option<Instant> {
     let rate = path.congestion.pacing_rate(&path.rtt);
     path.pacer.next_release(now, rate, path.mtud.current())
 }
+
+#[cfg(test)]
+mod tests {
+    use jsp_wire::Route;
+
+    use super::*;
+    use crate::config::TransportConfig;
+    use crate::path::Budget;
+
+    #[test]
+    /// spec-test: CC-21
+    fn urgent_data_passes_a_full_window_but_not_by_much() {
+        let route = Route::udp("192.0.2.1:1".parse().unwrap());
+        let path = Path::new(route, Budget::Unlimited, &TransportConfig::default());
+        let (window, room) = (path.congestion.window(), path.datagram_len_max() as u64);
+        assert!(!is_full(&path, window - room, false));
+        assert!(is_full(&path, window - room + 1, false));
+        assert!(!is_full(&path, window + 3 * room, true));
+        assert!(is_full(&path, window + 3 * room + 1, true));
+    }
+}
