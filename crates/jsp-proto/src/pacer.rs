@@ -1,6 +1,6 @@
 //! Spreads packets over time: a token bucket that fills at the path's rate.
 //!
-//! The bucket holds ten packets, so that an initial window leaves at once, or two milliseconds of
+//! The bucket holds ten packets, so that an initial window leaves at once, or five milliseconds of
 //! the rate, so that a driver with timers of a millisecond reaches the rate and a batch for
 //! segmentation offload fills up.
 
@@ -11,8 +11,9 @@ use jsp_wire::Instant;
 /// Packets that may leave in one burst at any rate (RFC 9002, section 7.7: the initial window).
 const BURST_PACKETS: u64 = 10;
 
-/// Time whose bytes may leave in one burst.
-const BURST_TIME: Duration = Duration::from_millis(2);
+/// Time whose bytes may leave in one burst: timers are late by a few milliseconds on a busy machine,
+/// and what they are late must not be lost, because the rate is no higher than what the path delivers.
+const BURST_TIME: Duration = Duration::from_millis(5);
 
 /// When the bucket is empty, wait for the bytes of this time, so that a fast path is served in
 /// batches, not packet by packet.
@@ -117,7 +118,7 @@ mod tests {
     fn the_rate_is_kept_from_slow_to_fast() {
         for rate in [10_000u64, 1_000_000, 125_000_000, 1_250_000_000] {
             let (total, _, largest) = run(rate, Duration::from_secs(2));
-            let burst = (rate / 500).max(10 * MTU as u64);
+            let burst = (rate / 200).max(10 * MTU as u64);
             let expected = 2 * rate;
             assert!(total >= expected - expected / 100, "{rate}: {total}");
             assert!(total <= expected + burst + MTU as u64 + rate / 1000, "{rate}: {total}");
