@@ -117,9 +117,9 @@ impl Congestion {
     }
 
     /// So many packets that had been reported lost have arrived.
-    pub(crate) fn on_spurious_loss(&mut self, _now: Instant, packets: u32) {
+    pub(crate) fn on_spurious_loss(&mut self, now: Instant, packets: u32) {
         match self {
-            Self::Bbr(bbr) => bbr.on_spurious_loss(packets),
+            Self::Bbr(bbr) => bbr.on_spurious_loss(now, packets),
             Self::Cubic(cubic) => cubic.on_spurious_loss(packets),
         }
     }

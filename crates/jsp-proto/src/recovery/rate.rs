@@ -25,6 +25,7 @@ pub(crate) struct RateMark {
     delivered_at: Instant,
     first_sent_at: Instant,
     app_limited: bool,
+    in_flight: u64,
 }
 
 /// What one ACK says about the delivery rate.
@@ -37,6 +38,8 @@ pub(crate) struct RateSample {
     /// Bytes that had been delivered when the packet left: a round ends when this passes the count
     /// at its beginning.
     pub(crate) prior_delivered: u64,
+    /// Bytes that were in flight when the packet left.
+    pub(crate) sent_in_flight: u64,
     /// How long the delivery took.
     pub(crate) interval: Duration,
     /// The application sent less than it might have: the network may be faster than the sample.
@@ -56,6 +59,7 @@ impl DeliveryRate {
             delivered_at: self.delivered_at,
             first_sent_at: self.first_sent_at,
             app_limited: app_limited || self.app_limited(),
+            in_flight,
         }
     }
 
@@ -100,6 +104,7 @@ impl DeliveryRate {
             rate: u64::try_from(rate).unwrap_or(u64::MAX),
             delivered,
             prior_delivered: mark.delivered,
+            sent_in_flight: mark.in_flight,
             interval,
             app_limited: mark.app_limited,
         })

@@ -122,7 +122,13 @@ impl Losses {
     pub(super) fn exceed(&self, acked: u64, share: f64, packets: u32) -> bool {
         let mut round = Share::default();
         round.add(self.lost, acked);
-        self.packets >= packets && round.value() > self.usual + share
+        if self.packets < packets || self.lost == 0 {
+            return false;
+        }
+        // Twice the deviation that the usual share has by chance.
+        let sent = round.total as f64 * f64::from(self.packets) / self.lost as f64;
+        let chance = 2.0 * (self.usual * (1.0 - self.usual) / sent.max(1.0)).sqrt();
+        round.value() > self.usual + share + chance
     }
 
     /// A round has ended. `steady` says that nothing waited in it, and that it tells of packets
@@ -204,6 +210,11 @@ impl Losses {
         self.proven = share;
         self.state = State::Watching;
         Verdict::Over
+    }
+
+    /// The path loses so much by itself that a loss tells nothing of what was in flight.
+    pub(super) fn is_lossy(&self, share: f64) -> bool {
+        self.usual > share
     }
 
     /// Something polices us, or may: do not ask for more.

@@ -10,9 +10,11 @@
 //!   delivers then is its capacity, and replaces what the model holds.
 //! - Losses without a queue are made up for, unless they follow from our own rate (a policer).
 
+mod bounds;
 mod losses;
 mod model;
 mod probe;
+mod rivals;
 mod startup;
 
 use core::time::Duration;
@@ -21,9 +23,11 @@ use jsp_wire::Instant;
 
 use super::{AckSample, LossSample, rate_of, window_initial, window_min};
 use crate::recovery::Rtt;
+use bounds::{BETA, Bounds};
 use losses::{Losses, Verdict};
 use model::{Model, Round, bytes_in};
 use probe::{Cruise, Up};
+use rivals::Rivals;
 use startup::FullPipe;
 
 /// Rate while the path is unknown: in each round trip twice what came back in the one before
@@ -50,7 +54,7 @@ const MARGIN: f64 = 0.99;
 const WINDOW_GAIN: f64 = 1.25;
 
 /// The window follows round-trip times that vary up to this many minimal ones.
-const WINDOW_GAIN_MAX: f64 = 2.0;
+const WINDOW_GAIN_MAX: f64 = 4.0;
 
 /// Packets that may always be in flight (`MinPipeCwnd`).
 const PACKETS_MIN: u64 = 4;
@@ -60,12 +64,17 @@ const PACKETS_MIN: u64 = 4;
 const LOSS_SHARE: f64 = 0.02;
 const LOSS_PACKETS: u32 = 3;
 
-/// What is left of the rate after congestion, at least (`Beta`).
-const BETA: f64 = 0.7;
+/// The same while others fill the queue (`DefaultCwndGain`, and `ProbeBW_UP`'s).
+const RIVALS_WINDOW: f64 = 2.0;
+const RIVALS_WINDOW_UP: f64 = 2.25;
+/// What is left of the flight after a loss beside others, who go down to 0.7 (RFC 9438, section 4.6)
+/// but come back without a pause.
+const RIVALS_BETA: f64 = 0.85;
+const RIVALS_DOWN_GAIN: f64 = 0.9;
 
 /// A probe for more, and each round without one, should make packets wait no longer than a
 /// quarter of the round-trip time, within these bounds.
-const WAIT_MIN: Duration = Duration::from_millis(4);
+const WAIT_MIN: Duration = Duration::from_millis(9);
 const WAIT_MAX: Duration = Duration::from_millis(10);
 
 /// A policer is looked for at this share of what arrives, and then given this share: a bucket that
@@ -73,23 +82,21 @@ const WAIT_MAX: Duration = Duration::from_millis(10);
 const TRIAL_SHARE: f64 = 0.9;
 const POLICED_SHARE: f64 = 0.98;
 
-/// Rounds with a standing queue, in spite of going slower, after which the minimum of the
-/// round-trip time is in doubt.
-const STANDING_ROUNDS: u32 = 8;
-
 /// The controller.
 #[derive(Clone, Debug)]
 pub(crate) struct Bbr {
     mtu: u64,
     model: Model,
     losses: Losses,
+    bounds: Bounds,
+    rivals: Rivals,
     phase: Phase,
     pipe: FullPipe,
     /// The last probe stopped before it had found all there is.
     found: bool,
+    /// The last probe was too much: the next one goes no further at first.
+    too_high: bool,
     window: u64,
-    /// Rounds in a row in which the queue stood.
-    standing: u32,
     /// Packets that left by then belong to the congestion that was answered last.
     answered_at: Option<Instant>,
     /// What to return to when losses turn out not to have been.
@@ -105,10 +112,12 @@ enum Phase {
     Drain,
     /// Sending what the path delivers.
     Cruise(Cruise),
+    /// Filling the path before a probe, so that it meets the queue and not a gap.
+    Refill,
     /// Probing whether it delivers more.
     Up(Up),
-    /// Draining what the probe put into queues.
-    Down,
+    /// Draining what the probe put into queues, for so many rounds so far.
+    Down(u8),
     /// Looking for the round-trip time without any queue.
     ProbeRtt(probe::LowTide),
 }
@@ -116,8 +125,20 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Undo {
     bandwidth: u64,
+    bounds: Bounds,
+    window: u64,
+    /// What the losses put an end to.
+    from: Ended,
     /// Packets of the episode that have not arrived.
     missing: u32,
+}
+
+/// What congestion put an end to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ended {
+    Startup,
+    Probe,
+    Nothing,
 }
 
 impl Bbr {
@@ -127,11 +148,13 @@ impl Bbr {
             mtu: mtu as u64,
             model: Model::new(),
             losses: Losses::new(),
+            bounds: Bounds::default(),
+            rivals: Rivals::default(),
             phase: Phase::Startup,
             pipe: FullPipe::new(),
             found: false,
+            too_high: false,
             window: window_initial(mtu),
-            standing: 0,
             answered_at: None,
             undo: None,
         }
@@ -148,8 +171,7 @@ impl Bbr {
     /// Bytes a second at which packets may leave.
     // spec: CC-13, CC-14
     pub(super) fn pacing_rate(&self, rtt: &Rtt) -> u64 {
-        let bandwidth = self.model.bandwidth();
-        let rate = scale(bandwidth, self.pacing_gain() * MARGIN);
+        let rate = scale(self.bandwidth(), self.pacing_gain() * MARGIN);
         match self.phase {
             Phase::Startup => {
                 // The first samples are of a handshake, and say little.
@@ -160,11 +182,21 @@ impl Bbr {
         }
     }
 
+    /// Bytes a second that the path delivers, as far as known.
+    fn bandwidth(&self) -> u64 {
+        match self.phase {
+            Phase::Startup | Phase::Refill | Phase::Up(_) => self.model.bandwidth(),
+            _ => self.bounds.rate(self.model.bandwidth()),
+        }
+    }
+
     fn pacing_gain(&self) -> f64 {
         match &self.phase {
             Phase::Startup => self.startup_gain(),
             Phase::Drain => DRAIN_GAIN,
-            Phase::Down => DOWN_GAIN,
+            Phase::Down(_) if self.rivals.present() => RIVALS_DOWN_GAIN,
+            Phase::Down(_) => DOWN_GAIN,
+            Phase::Refill => self.losses.compensation(),
             Phase::Up(up) => up.gain(self.losses.compensation()),
             Phase::Cruise(_) => self.cruise_gain() * self.losses.compensation(),
             Phase::ProbeRtt(_) => 1.0,
@@ -177,6 +209,9 @@ impl Bbr {
         if let Some(round) = ended {
             self.on_round(now, &round);
         }
+        if !self.losses.exceed(self.model.round().acked, LOSS_SHARE, 1) {
+            self.bounds.raise(self.model.in_flight());
+        }
         self.step(now, sample, ended.as_ref());
         self.update_window(sample, rtt);
     }
@@ -186,8 +221,12 @@ impl Bbr {
             Phase::Startup => self.step_startup(now, sample, ended),
             Phase::Drain => self.step_drain(now, sample.in_flight),
             Phase::Cruise(cruise) => self.step_cruise(now, cruise, sample, ended),
+            Phase::Refill => self.step_refill(now, ended),
             Phase::Up(up) => self.step_up(now, up, sample, ended),
-            Phase::Down => self.step_down(now, sample.in_flight),
+            Phase::Down(rounds) => {
+                let rounds = rounds.saturating_add(u8::from(ended.is_some()));
+                self.step_down(now, rounds, sample.in_flight);
+            }
             Phase::ProbeRtt(tide) => self.step_probe_rtt(now, tide, sample, ended),
         }
     }
@@ -201,20 +240,26 @@ impl Bbr {
         let rounds = self.model.rounds();
         let verdict = self.losses.on_round(round, rounds, self.mtu, cruises && !stands);
         self.obey(verdict);
-        self.standing = if stands { self.standing.saturating_add(1) } else { 0 };
-        if !stands || round.app_limited || matches!(self.phase, Phase::Startup) {
+        if self.is_lossy() {
+            self.bounds = Bounds::default();
+        }
+        if round.app_limited || matches!(self.phase, Phase::Startup | Phase::ProbeRtt(_)) {
+            return;
+        }
+        let asks = matches!(self.phase, Phase::Refill | Phase::Up(_));
+        if !asks && self.rivals.on_round(now, stands) {
+            self.bounds = Bounds::default();
+            self.phase = self.refill(now);
+        }
+        if !stands || self.rivals.present() {
             return;
         }
         // spec: CC-16
-        if round.rate_max > 0 && !matches!(self.phase, Phase::ProbeRtt(_)) {
+        if round.rate_max > 0 {
             self.model.set_bandwidth(round.rate_max.min(self.model.bandwidth()));
         }
-        if congested || matches!(self.phase, Phase::Up(_)) {
-            self.phase = Phase::Down;
-        }
-        if self.standing >= STANDING_ROUNDS && !matches!(self.phase, Phase::ProbeRtt(_)) {
-            self.standing = 0;
-            self.enter_probe_rtt(now);
+        if congested || asks {
+            self.phase = Phase::Down(0);
         }
     }
 
@@ -260,18 +305,36 @@ impl Bbr {
         let bytes = match &self.phase {
             Phase::Startup | Phase::Drain => scale(bdp, STARTUP_WINDOW),
             Phase::ProbeRtt(_) => return self.low_tide_window(),
+            Phase::Up(_) if self.rivals.present() => scale(bdp, RIVALS_WINDOW_UP),
+            _ if self.rivals.present() => scale(bdp, RIVALS_WINDOW),
             Phase::Up(up) => {
                 let wait = self.wait_max().saturating_mul(up.stretch());
                 bdp.saturating_add(bytes_in(self.model.bandwidth(), wait))
             }
-            Phase::Cruise(_) | Phase::Down => {
+            Phase::Cruise(_) | Phase::Refill | Phase::Down(_) => {
                 let usual = rtt.smoothed().saturating_add(rtt.var().saturating_mul(2));
-                let varying = bytes_in(self.model.bandwidth(), usual);
+                let longest = usual.max(self.model.rtt_max());
+                let varying = bytes_in(self.model.bandwidth(), longest);
                 varying.clamp(scale(bdp, WINDOW_GAIN), scale(bdp, WINDOW_GAIN_MAX))
             }
         };
         let compensated = scale(bytes, self.losses.compensation());
-        self.brake(compensated.saturating_add(lumps))
+        self.bound(self.brake(compensated.saturating_add(lumps)))
+    }
+
+    /// What was too much before is not tried again, but by a probe.
+    // spec: CC-24, CC-26
+    fn bound(&self, target: u64) -> u64 {
+        match self.phase {
+            Phase::Startup => target,
+            Phase::Refill | Phase::Up(_) => target.min(self.bounds.long()),
+            Phase::Drain | Phase::Down(_) => {
+                target.min(self.bounds.long()).min(self.bounds.short())
+            }
+            Phase::Cruise(_) | Phase::ProbeRtt(_) => {
+                target.min(self.bounds.with_headroom(self.mtu)).min(self.bounds.short())
+            }
+        }
     }
 
     /// When packets wait far too long, what is in flight comes down at once to what arrives in a
@@ -280,11 +343,13 @@ impl Bbr {
     fn brake(&self, target: u64) -> u64 {
         let allowed = self.wait_max().saturating_mul(2);
         let startup = matches!(self.phase, Phase::Startup);
-        if startup || self.model.rate_latest() == 0 || self.model.queue_delay() <= allowed {
+        let unknown = startup || self.model.rate_latest() == 0;
+        if unknown || self.rivals.present() || self.model.queue_delay() <= allowed {
             return target;
         }
         let rtt = self.model.rtt_min().unwrap_or_default();
-        let arriving = bytes_in(self.model.rate_latest(), rtt.saturating_add(WAIT_MIN));
+        let arriving =
+            bytes_in(self.model.rate_latest(), rtt.saturating_add(Duration::from_millis(4)));
         target.min(arriving.saturating_add(self.mtu.saturating_mul(3)))
     }
 
@@ -300,15 +365,27 @@ impl Bbr {
             undo.missing = undo.missing.saturating_add(sample.packets);
         }
         let acked = self.model.round().acked;
-        let waits = self.model.queue_delay() > self.wait_max() / 2;
-        if !waits || !self.losses.exceed(acked, LOSS_SHARE, LOSS_PACKETS) {
+        let waits = self.rivals.present() || self.model.queue_delay() > self.wait_max() / 2;
+        let (share, packets) =
+            if self.rivals.present() { (0.0, 1) } else { (LOSS_SHARE, LOSS_PACKETS) };
+        if !waits || !self.losses.exceed(acked, share, packets) {
             return;
         }
         if self.is_answered(sample.largest_lost_sent_at) {
             return;
         }
-        let undo = Undo { bandwidth: self.model.bandwidth(), missing: sample.packets };
-        self.yield_to(now);
+        let undo = Undo {
+            bandwidth: self.model.bandwidth(),
+            bounds: self.bounds,
+            window: self.window,
+            from: match self.phase {
+                Phase::Startup => Ended::Startup,
+                Phase::Refill | Phase::Up(_) => Ended::Probe,
+                _ => Ended::Nothing,
+            },
+            missing: sample.packets,
+        };
+        self.yield_to(now, sample.prior_in_flight);
         self.undo = Some(undo);
     }
 
@@ -319,7 +396,7 @@ impl Bbr {
         }
         // The network's own word cannot turn out wrong.
         self.undo = None;
-        self.yield_to(now);
+        self.yield_to(now, self.model.in_flight());
     }
 
     // spec: CC-7
@@ -327,32 +404,69 @@ impl Bbr {
         self.answered_at.is_some_and(|at| sent_at <= at)
     }
 
-    /// The path says that it has too much: go down to what it delivers, but not below `BETA` of
-    /// what was thought.
-    // spec: CC-16
-    fn yield_to(&mut self, now: Instant) {
+    /// The path says that `in_flight` bytes are too much. A probe has found a lasting bound; else
+    /// go down to what is delivered until the next one.
+    // spec: CC-16, CC-24, CC-26
+    fn yield_to(&mut self, now: Instant, in_flight: u64) {
         self.answered_at = Some(now);
-        let bandwidth = self.model.bandwidth();
-        let delivered = self.model.rate_latest().max(scale(bandwidth, BETA));
-        self.model.set_bandwidth(delivered.min(bandwidth));
-        self.phase = match self.phase {
-            Phase::Startup | Phase::Drain => Phase::Drain,
-            Phase::ProbeRtt(tide) => Phase::ProbeRtt(tide),
-            _ => Phase::Down,
-        };
+        let target = self.model.bdp().min(self.window);
+        if self.is_lossy() {
+            let delivered = self.model.rate_latest().max(scale(self.model.bandwidth(), BETA));
+            self.model.set_bandwidth(delivered.min(self.model.bandwidth()));
+        }
+        match self.phase {
+            Phase::Startup | Phase::Drain if self.is_lossy() => self.phase = Phase::Drain,
+            Phase::ProbeRtt(_) if self.is_lossy() => {}
+            _ if self.is_lossy() => self.phase = Phase::Down(0),
+            Phase::Startup => {
+                let delivered = self.model.delivered_latest();
+                self.bounds.too_high(delivered.max(self.model.bdp()), target);
+                self.phase = Phase::Drain;
+            }
+            Phase::Refill | Phase::Up(_) | Phase::Cruise(_) | Phase::Down(_)
+                if self.rivals.present() =>
+            {
+                self.bounds.share(scale(in_flight, RIVALS_BETA));
+                self.model.next_cycle();
+                self.phase = Phase::Down(0);
+            }
+            Phase::Refill | Phase::Up(_) => {
+                self.bounds.too_high(in_flight, target);
+                self.too_high = true;
+                self.model.next_cycle();
+                self.phase = Phase::Down(0);
+            }
+            Phase::Drain | Phase::Cruise(_) | Phase::Down(_) | Phase::ProbeRtt(_) => {
+                let known = (self.model.bandwidth(), self.window);
+                let delivered = (self.model.rate_latest(), self.model.delivered_latest());
+                self.bounds.lower(known, delivered);
+            }
+        }
+    }
+
+    /// Losses are the path's own, as far as nobody fills the queue.
+    fn is_lossy(&self) -> bool {
+        !self.rivals.present() && self.losses.is_lossy(LOSS_SHARE)
     }
 
     // spec: CC-11
-    pub(super) fn on_spurious_loss(&mut self, packets: u32) {
+    pub(super) fn on_spurious_loss(&mut self, now: Instant, packets: u32) {
         self.losses.on_spurious(u64::from(packets).saturating_mul(self.mtu), packets);
         let Some(undo) = &mut self.undo else { return };
         undo.missing = undo.missing.saturating_sub(packets);
         if undo.missing > 0 {
             return;
         }
-        let bandwidth = undo.bandwidth.max(self.model.bandwidth());
-        self.undo = None;
-        self.model.set_bandwidth(bandwidth);
+        let Some(undo) = self.undo.take() else { return };
+        self.model.set_bandwidth(undo.bandwidth.max(self.model.bandwidth()));
+        self.bounds.widen(&undo.bounds);
+        self.window = self.window.max(undo.window);
+        self.phase = match (undo.from, self.phase) {
+            (_, Phase::ProbeRtt(tide)) => Phase::ProbeRtt(tide),
+            (Ended::Startup, _) => Phase::Startup,
+            (Ended::Probe, _) => self.refill(now),
+            (Ended::Nothing, phase) => phase,
+        };
     }
 
     /// Nothing arrived for a long time. The model stays: acknowledgements bring the window back to

@@ -28,9 +28,14 @@ pub(super) struct Model {
     ceiling: Option<u64>,
     /// Bytes a second of the latest sample.
     rate_latest: u64,
+    /// Bytes in flight when the packet of that sample left, and delivered since.
+    in_flight: u64,
+    delivered_latest: u64,
     rtt_min: Option<Duration>,
     /// When a sample last confirmed the minimum.
     rtt_confirmed_at: Instant,
+    /// The longest round-trip times of the last rounds, in two halves.
+    rtt_max: [Duration; 2],
     /// The latest samples of the round-trip time, in a ring.
     recent: [Duration; RECENT_SAMPLES],
     recent_at: usize,
@@ -79,8 +84,11 @@ impl Model {
             rates: [0; 2],
             ceiling: None,
             rate_latest: 0,
+            in_flight: 0,
+            delivered_latest: 0,
             rtt_min: None,
             rtt_confirmed_at: Instant::ZERO,
+            rtt_max: [Duration::ZERO; 2],
             recent: [Duration::ZERO; RECENT_SAMPLES],
             recent_at: 0,
             extra: ExtraAcked::default(),
@@ -104,6 +112,8 @@ impl Model {
         self.round.app_limited |= sample.app_limited;
         if let Some(rate) = sample.rate {
             self.rate_latest = rate.rate;
+            self.in_flight = rate.sent_in_flight;
+            self.delivered_latest = rate.delivered;
             self.round.rate_max = self.round.rate_max.max(rate.rate);
             // A quiet application does not make the path slower, but a fast sample is one.
             // spec: CC-15
@@ -128,6 +138,11 @@ impl Model {
         }
     }
 
+    /// The next round begins now: what ends it left after this.
+    pub(super) fn restart_round(&mut self, now: Instant) {
+        self.round.began = Some(now);
+    }
+
     fn on_rtt(&mut self, now: Instant, rtt: Duration) {
         self.round.samples = self.round.samples.saturating_add(1);
         self.round.rtt_min = Some(self.round.rtt_min.map_or(rtt, |least| least.min(rtt)));
@@ -142,6 +157,8 @@ impl Model {
             self.rtt_confirmed_at = now;
         }
         self.rtt_min = Some(least);
+        let [longest, _] = &mut self.rtt_max;
+        *longest = (*longest).max(rtt);
         if let Some(slot) = self.recent.get_mut(self.recent_at) {
             *slot = rtt;
         }
@@ -161,6 +178,8 @@ impl Model {
             self.extra.rotated_at_round = self.rounds;
             let [current, _] = self.extra.most;
             self.extra.most = [0, current];
+            let [current, _] = self.rtt_max;
+            self.rtt_max = [Duration::ZERO, current];
         }
         let surplus = self.extra.acked.saturating_sub(due);
         let [current, _] = &mut self.extra.most;
@@ -176,6 +195,16 @@ impl Model {
     /// Bytes a second of the latest sample.
     pub(super) fn rate_latest(&self) -> u64 {
         self.rate_latest
+    }
+
+    /// Bytes that were in flight when the packet of the latest sample left.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Bytes that were delivered in the time of the latest sample: about a round trip.
+    pub(super) fn delivered_latest(&self) -> u64 {
+        self.delivered_latest
     }
 
     /// The path delivers `rate` bytes a second, whatever was seen before.
@@ -209,6 +238,12 @@ impl Model {
     /// The round-trip time when nothing waits; `None` before the first sample.
     pub(super) fn rtt_min(&self) -> Option<Duration> {
         self.rtt_min
+    }
+
+    /// The longest round-trip time of the last five to ten rounds.
+    pub(super) fn rtt_max(&self) -> Duration {
+        let [current, before] = self.rtt_max;
+        current.max(before)
     }
 
     /// How long ago the minimum was seen, or nearly seen, last.

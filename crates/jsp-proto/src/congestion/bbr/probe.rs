@@ -28,6 +28,9 @@ const UP_EXCESS_MAX: f64 = 0.5;
 /// By how much the excess grows with each step.
 const UP_GROWTH: f64 = 1.5;
 
+/// By how much a probe may raise the lasting bound beside others.
+const UP_FAIR: f64 = 1.5;
+
 /// Rounds of one step: what is sent in the first is acknowledged in the second.
 const UP_ROUNDS: u8 = 2;
 
@@ -47,11 +50,15 @@ const CRUISE_PACKETS_WAITING: u64 = 4;
 const CRUISE_WAIT_MIN: Duration = Duration::from_millis(2);
 const CRUISE_WAIT_MAX: Duration = Duration::from_millis(8);
 
+/// Time in which the excess drains at least: flows with short ways must not give way before others
+/// have seen it.
+const CRUISE_DRAIN: Duration = Duration::from_millis(60);
+
 /// Least rate while cruising, as a share of the bandwidth.
 const CRUISE_GAIN_MIN: f64 = 0.75;
 
 /// The minimum of the round-trip time must have been confirmed within this time.
-const RTT_MIN_AGE: Duration = Duration::from_secs(10);
+const RTT_MIN_AGE: Duration = Duration::from_secs(5);
 
 /// How long, and with how many bandwidth-delay products in flight, it is looked for
 /// (`ProbeRTTDuration`, `ProbeRTTCwndGain`).
@@ -93,19 +100,31 @@ pub(super) struct Up {
     /// The bandwidth when the probe began, and when its step did.
     first: u64,
     base: u64,
+    /// Most bytes in flight beside others, who need as long to give way.
+    fair: u64,
     rounds: u8,
     steps: u32,
 }
 
 impl Up {
-    pub(super) fn new(now: Instant, model: &Model) -> Self {
+    pub(super) fn new(now: Instant, model: &Model, fair: Option<u64>) -> Self {
         let rtt = model.rtt_min().unwrap_or(UP_WAIT).as_secs_f64().max(0.001);
-        let excess = (UP_WAIT.as_secs_f64() / rtt).clamp(UP_EXCESS_MIN, UP_EXCESS_FIRST_MAX);
+        let careful = (UP_WAIT.as_secs_f64() / rtt).clamp(UP_EXCESS_MIN, UP_EXCESS_FIRST_MAX);
+        let excess = if fair.is_some() { UP_EXCESS_FIRST_MAX } else { careful };
         let base = model.bandwidth();
-        Self { began: now, excess, first: base, base, rounds: 0, steps: 0 }
+        Self {
+            began: now,
+            excess,
+            first: base,
+            base,
+            fair: fair.unwrap_or(u64::MAX),
+            rounds: 0,
+            steps: 0,
+        }
     }
 
     /// What makes up for losses is part of the excess, as long as it is the smaller part.
+    // spec: CC-14
     pub(super) fn gain(&self, compensation: f64) -> f64 {
         (1.0 + self.excess).max(compensation * (1.0 + self.excess / 2.0))
     }
@@ -118,6 +137,12 @@ impl Up {
     /// How many times the usual wait the window allows: later steps send more in a round trip.
     pub(super) fn stretch(&self) -> u32 {
         1 + (self.steps / 2).min(3)
+    }
+
+    /// The bound on the flight, not the path, was the limit: nothing is known yet.
+    fn restart(&mut self, bandwidth: u64) {
+        self.rounds = 0;
+        self.base = bandwidth;
     }
 
     /// A round has ended; false when the path does not deliver more.
@@ -137,6 +162,9 @@ impl Up {
     }
 }
 
+/// Rounds of draining at most: a queue that is still there then is not ours.
+const DOWN_ROUNDS: u8 = 3;
+
 /// A stretch with little in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LowTide {
@@ -150,11 +178,14 @@ impl Bbr {
     /// Less than the bandwidth while packets wait: the excess is gone in about a round trip.
     // spec: CC-14
     pub(super) fn cruise_gain(&self) -> f64 {
+        if self.rivals.present() {
+            return 1.0;
+        }
         let own = time_of(self.mtu.saturating_mul(CRUISE_PACKETS_WAITING), self.model.bandwidth());
         let allowed = own.clamp(CRUISE_WAIT_MIN, CRUISE_WAIT_MAX);
         let excess = self.model.queue_delay().saturating_sub(allowed);
-        let rtt = self.model.rtt_min().unwrap_or(CRUISE_WAIT_MAX).as_secs_f64().max(0.001);
-        (1.0 - excess.as_secs_f64() / rtt).clamp(CRUISE_GAIN_MIN, 1.0)
+        let time = self.model.rtt_min().unwrap_or_default().max(CRUISE_DRAIN);
+        (1.0 - excess.as_secs_f64() / time.as_secs_f64()).clamp(CRUISE_GAIN_MIN, 1.0)
     }
 
     pub(super) fn step_cruise(
@@ -170,7 +201,24 @@ impl Bbr {
         if self.model.rtt_min_age(now) > RTT_MIN_AGE {
             self.enter_probe_rtt(now);
         } else if now >= cruise.probe_at && !self.losses.is_policed() {
-            self.phase = Phase::Up(Up::new(now, &self.model));
+            self.phase = self.refill(now);
+        }
+    }
+
+    /// Forgets what bounds for a short time, and fills the path for a round.
+    // spec: CC-23
+    pub(super) fn refill(&mut self, now: Instant) -> Phase {
+        self.bounds.reset_short();
+        self.model.restart_round(now);
+        Phase::Refill
+    }
+
+    // spec: CC-23
+    pub(super) fn step_refill(&mut self, now: Instant, ended: Option<&Round>) {
+        if ended.is_some() {
+            let fair = scale(self.bounds.long(), UP_FAIR);
+            let fair = self.rivals.present().then_some(fair);
+            self.phase = Phase::Up(Up::new(now, &self.model, fair));
         }
     }
 
@@ -184,23 +232,35 @@ impl Bbr {
     ) {
         let young = up.is_young(sample);
         let allowed = self.wait_max().saturating_mul(if young { 2 } else { 1 });
-        let waits = self.model.queue_delay() >= allowed;
+        let waits = !self.rivals.present() && self.model.queue_delay() >= allowed;
+        let enough = up.fair != u64::MAX && self.bounds.long() >= up.fair;
+        let careful = self.too_high && sample.in_flight >= self.bounds.long();
+        let filled = sample.in_flight.saturating_add(sample.bytes_acked).saturating_add(self.mtu);
+        if filled >= self.window && self.window >= self.bounds.long() {
+            up.restart(self.model.bandwidth());
+            self.bounds.probe_upward(sample.bytes_acked, self.window, self.mtu, ended.is_some());
+        }
         let more = match ended {
             Some(_) if sample.app_limited => false,
             Some(_) if !young => up.goes_on(self.model.bandwidth()),
             _ => true,
         };
         self.phase = Phase::Up(up);
-        if waits || !more {
+        if waits || careful || enough || !more {
             self.found = waits && self.model.bandwidth() as f64 > up.first as f64 * SOON_FOUND;
+            // What was too much is not any more, if nothing is lost until the next probe.
+            self.found |= careful;
+            self.too_high = false;
             self.model.next_cycle();
-            self.phase = Phase::Down;
-            self.step_down(now, sample.in_flight);
+            self.step_down(now, 0, sample.in_flight);
         }
     }
 
-    pub(super) fn step_down(&mut self, now: Instant, in_flight: u64) {
-        if in_flight <= self.model.bdp() {
+    // spec: CC-27
+    pub(super) fn step_down(&mut self, now: Instant, rounds: u8, in_flight: u64) {
+        self.phase = Phase::Down(rounds);
+        let meant = self.model.bdp().min(self.bounds.with_headroom(self.mtu));
+        if in_flight <= meant || rounds >= DOWN_ROUNDS {
             self.cruise(now);
         }
     }

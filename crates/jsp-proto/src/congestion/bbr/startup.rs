@@ -136,7 +136,7 @@ impl Bbr {
     pub(super) fn step_drain(&mut self, now: Instant, in_flight: u64) {
         if in_flight <= self.model.bdp() {
             self.model.next_cycle();
-            self.phase = Phase::Up(Up::new(now, &self.model));
+            self.phase = Phase::Up(Up::new(now, &self.model, None));
         }
     }
 }

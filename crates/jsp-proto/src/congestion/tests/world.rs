@@ -33,6 +33,9 @@ pub(super) struct Link {
     pub(super) late: Option<(u64, Duration)>,
     /// Each packet is late by up to this much, at random.
     pub(super) jitter: Duration,
+    /// Each so often everything stands still for so long, and then comes at once, like on a radio
+    /// that looks at other channels.
+    pub(super) stalls: Option<(Duration, Duration)>,
     /// From then on the link has another rate.
     pub(super) steps: Vec<(Instant, u64)>,
     /// Bytes a second, and bytes at once: what is above is dropped before the queue.
@@ -87,7 +90,10 @@ impl Link {
         }
         let late = self.late.filter(|(every, _)| pn.is_multiple_of(*every));
         let jitter = Duration::from_nanos(self.random(self.jitter.as_nanos() as u64));
-        Some(self.free_at + self.one_way + late.map_or(Duration::ZERO, |l| l.1) + jitter)
+        let at = self.free_at + self.one_way + late.map_or(Duration::ZERO, |l| l.1) + jitter;
+        let Some((every, length)) = self.stalls else { return Some(at) };
+        let since = Duration::from_nanos(at.as_nanos() % every.as_nanos() as u64);
+        Some(if since < length { at + (length - since) } else { at })
     }
 
     /// The wait that this share of the packets sent from `from` on did not exceed, in milliseconds.
@@ -122,6 +128,12 @@ pub(super) struct Load {
     /// A message of voice each 20 ms, before anything else.
     pub(super) voice: bool,
     pub(super) begins: Duration,
+    /// The second in which it ends.
+    pub(super) ends: Option<u64>,
+    /// Its controller, if it is not the one that all have.
+    pub(super) control: Option<CongestionControl>,
+    /// What its way takes longer than that of others, in each direction.
+    pub(super) farther: Duration,
 }
 
 const VOICE_EVERY: Duration = Duration::from_millis(20);
@@ -135,7 +147,7 @@ pub(super) struct Loop {
     pacer: Pacer,
     acks: AckPolicy,
     next_pn: u64,
-    load: Load,
+    pub(super) load: Load,
     voice_at: Instant,
     /// When each message of voice that waits was made.
     voice: VecDeque<Instant>,
@@ -154,7 +166,7 @@ impl Loop {
             recovery: Recovery::new(),
             rtt: Rtt::new(Duration::from_millis(333)),
             delivery: DeliveryRate::default(),
-            congestion: Congestion::new(control, MTU as usize),
+            congestion: Congestion::new(load.control.unwrap_or(control), MTU as usize),
             pacer: Pacer::new(),
             acks: AckPolicy::new(DELAY_MAX),
             next_pn: 0,
@@ -181,6 +193,9 @@ impl Loop {
     fn send(&mut self, now: Instant, link: &mut Link) {
         self.paced_until = None;
         if now < Instant::ZERO + self.load.begins {
+            return;
+        }
+        if self.load.ends.is_some_and(|end| now.as_nanos() >= end * 1_000_000_000) {
             return;
         }
         self.speak(now);
@@ -229,6 +244,7 @@ impl Loop {
         self.totals.sent += 1;
         let voice: Vec<Instant> = self.voice.drain(..).collect();
         if let Some(at) = link.carry(now, info.pn, size) {
+            let at = at + self.load.farther;
             let place = self.wire.partition_point(|(other, ..)| *other <= at);
             self.wire.insert(place, (at, info.pn, size, voice));
         }
@@ -320,7 +336,7 @@ impl Loop {
         if let Some((bytes, shape)) = self.ack(now)
             && link.random(1_000_000) >= link.loss_back_ppm
         {
-            self.back.push_back((now + link.one_way, bytes, shape));
+            self.back.push_back((now + link.one_way + self.load.farther, bytes, shape));
         }
         while let Some((_, bytes, shape)) = self.back.pop_front_if(|entry| entry.0 <= now) {
             for frame in Payload::read(shape, &bytes).expect("readable") {
@@ -375,9 +391,16 @@ pub(super) fn share(
     share_watched(control, link, loads, seconds, |_, _, _| ())
 }
 
-pub(super) const BULK: Load = Load { bulk: true, voice: false, begins: Duration::ZERO };
-pub(super) const VOICE: Load = Load { bulk: false, voice: true, begins: Duration::ZERO };
-pub(super) const BOTH: Load = Load { bulk: true, voice: true, begins: Duration::ZERO };
+pub(super) const BULK: Load = Load {
+    bulk: true,
+    voice: false,
+    begins: Duration::ZERO,
+    ends: None,
+    control: None,
+    farther: Duration::ZERO,
+};
+pub(super) const VOICE: Load = Load { bulk: false, voice: true, ..BULK };
+pub(super) const BOTH: Load = Load { voice: true, ..BULK };
 
 /// One flow sends all it can for `seconds`; answers it and its share of the link.
 pub(super) fn run(control: CongestionControl, link: Link, seconds: u64) -> (Loop, Link, f64) {
@@ -398,6 +421,7 @@ pub(super) fn link(mbit: u64, rtt_ms: u64, queue_bdp_percent: u64) -> Link {
         loss_back_ppm: 0,
         late: None,
         jitter: Duration::ZERO,
+        stalls: None,
         steps: Vec::new(),
         policer: None,
         random: 1,
