@@ -45,10 +45,9 @@ const RATE_WINDOW: Duration = Duration::from_millis(10);
 /// A wish for a longer delay than this is a fault, in microseconds: parameters end here too.
 const WISH_DELAY_LIMIT_US: u64 = 1 << 24;
 
-/// ACKs sent since one of ours was known to have arrived, after which a PING goes along: the peer
-/// acknowledges it, and what it then knows can be forgotten here.
-const PING_AFTER_RANGES: u32 = 8;
-const PING_AFTER: u32 = 64;
+/// ACKs of several ranges sent since one was known to have arrived, after which a PING goes along: the
+/// peer acknowledges it, and what it then knows can be forgotten here.
+const PING_AFTER: u32 = 8;
 
 /// Packet numbers received, as ranges from the highest down, which neither overlap nor touch.
 #[derive(Clone, Debug, Default)]
@@ -313,10 +312,11 @@ impl AckPolicy {
         true
     }
 
-    /// The peer should acknowledge one of our ACKs: it has had many, or they have grown long.
+    /// The peer should acknowledge one of our ACKs: they drag gaps along.
     fn wants_ping(&self) -> bool {
-        let after = if self.ranges.len() > 1 { PING_AFTER_RANGES } else { PING_AFTER };
-        self.unconfirmed >= after && self.unconfirmed.is_multiple_of(PING_AFTER_RANGES)
+        self.ranges.len() > 1
+            && self.unconfirmed >= PING_AFTER
+            && self.unconfirmed.is_multiple_of(PING_AFTER)
     }
 
     /// Everything has been said.

@@ -207,6 +207,11 @@ fn write_frame(out: &mut String, token: &Token) {
                 "{{\"frame_type\":\"stream\",\"stream_id\":{},\"message\":{number},\"offset\":{offset},\"length\":{len},\"fin\":{fin}}}",
                 token.stream
             ),
+            StreamPart::Messages { first, count, len } => write!(
+                out,
+                "{{\"frame_type\":\"stream\",\"stream_id\":{},\"message\":{first},\"messages\":{count},\"length\":{len}}}",
+                token.stream
+            ),
             _ => {
                 write!(out, "{{\"frame_type\":\"stream_control\",\"stream_id\":{}}}", token.stream)
             }

@@ -49,8 +49,10 @@ pub(crate) struct StreamToken {
 pub(crate) enum StreamPart {
     /// Bytes of a byte stream.
     Bytes { offset: u64, len: u32, fin: bool },
-    /// Bytes of a message. `sent` counts which transmission of the piece it was, from 0.
+    /// Bytes of a message.
     Message { number: u64, offset: u32, len: u32, fin: bool },
+    /// Whole messages one after another, for the first time; `len` bytes together.
+    Messages { first: u64, count: u32, len: u32 },
     /// Only the opening.
     Open,
     /// The end of the stream.

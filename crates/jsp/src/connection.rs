@@ -120,7 +120,7 @@ impl Connection {
         config: StreamConfig,
         message: impl Into<Message>,
     ) -> Result<SendStream, SendError> {
-        let message = message.into();
+        let mut message = message.into();
         let opened = self
             .inner
             .wait(Place::Opening, |core, inner, now| {
@@ -132,7 +132,7 @@ impl Connection {
                     }
                     Err(OpenError::ConnectionLost(error)) => return Poll::Ready(Err(error.into())),
                 };
-                let sent = stream::send_now(core, inner, id, message.clone(), true, now);
+                let sent = stream::send_now(core, inner, id, &mut message, true, now);
                 Poll::Ready(sent.map(|_| id).inspect_err(|_| inner.abandon(core, id, now)))
             })
             .await;
@@ -193,7 +193,7 @@ impl Connection {
         let place = Place::Writable(StreamId::SIGNALLING);
         poll_fn_waiting(&self.inner, place, |core, inner, now| {
             let id = StreamId::SIGNALLING;
-            match stream::send_now(core, inner, id, message.clone(), false, now) {
+            match stream::send_now(core, inner, id, &mut message, false, now) {
                 Err(SendError::Full) => Poll::Pending,
                 Ok(_) => {
                     if let Some(state) = core.state(inner.key) {

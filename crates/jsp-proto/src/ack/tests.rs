@@ -169,21 +169,14 @@ fn an_ack_that_stands_alone_needs_no_type_and_one_with_counts_is_a_frame() {
 
 #[test]
 /// spec-test: ACK-10
-fn many_acks_without_an_echo_ask_for_one() {
+fn acks_that_drag_gaps_along_ask_for_an_echo() {
     let mut acks = AckPolicy::new(DELAY);
-    let mut pings = Vec::new();
     for n in 0..200u64 {
         acks.on_packet(at(n), n, true, None);
-        if write(&mut acks, at(n), true).expect("an ACK").ack_eliciting {
-            pings.push(n);
-        }
+        let alone = write(&mut acks, at(n), true).expect("an ACK");
+        assert!(!alone.ack_eliciting, "one range is told at no cost");
     }
-    assert_eq!(pings.first(), Some(&64));
-    // The peer has confirmed one: the count starts over.
     acks.on_fate(150, Fate::Acked);
-    acks.on_packet(at(300), 200, true, None);
-    assert!(!write(&mut acks, at(300), true).expect("an ACK").ack_eliciting);
-    // With gaps to drag along, sooner.
     let mut sooner = None;
     for n in 0..100u64 {
         let pn = 300 + 2 * n;
@@ -193,7 +186,7 @@ fn many_acks_without_an_echo_ask_for_one() {
             break;
         }
     }
-    assert!(sooner.expect("a PING") <= 8, "{sooner:?}");
+    assert!(sooner.expect("a PING") <= 16, "{sooner:?}");
 }
 
 #[test]

@@ -39,12 +39,26 @@ impl Connection {
         &mut self,
         now: Instant,
         stream: StreamId,
-        message: Message,
+        mut message: Message,
+    ) -> Result<u64, SendError> {
+        self.offer(now, stream, &mut message)
+    }
+
+    /// Queues a message and leaves an empty one in its place; answers its number in the stream. A
+    /// message that finds no room stays where it is, to be offered again.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was taken.
+    pub fn offer(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        message: &mut Message,
     ) -> Result<u64, SendError> {
         if !self.lifecycle.is_open() {
             return Err(SendError::Closed);
         }
-        self.streams.send(now, stream, message)
+        self.streams.offer(now, stream, message)
     }
 
     /// Queues the first part of `bytes` that finds room; answers its length in bytes.

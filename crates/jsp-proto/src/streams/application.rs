@@ -45,12 +45,13 @@ impl Streams {
         Ok(id)
     }
 
-    /// Queues a message; its number in the stream.
-    pub(crate) fn send(
+    /// Queues a message and leaves an empty one in its place; its number in the stream. A message
+    /// that is not taken stays what it is.
+    pub(crate) fn offer(
         &mut self,
         now: Instant,
         id: StreamId,
-        message: Message,
+        message: &mut Message,
     ) -> Result<u64, SendError> {
         let len_max = self.peer_message_len_max();
         if self.is_closed {
@@ -81,6 +82,7 @@ impl Streams {
         }
         let (credit, events) = (&mut self.credit, &mut self.events);
         let mut scope = SendScope { now, stream: id, credit, events };
+        let message = core::mem::take(message);
         let number = messages.push(message, stream.lifetime, stream.retransmits, &mut scope);
         let (drop_order, in_line) = (messages.wants_skip(), stream.in_line);
         let expires = messages.expiry() < stream.armed;
@@ -88,6 +90,16 @@ impl Streams {
             self.refresh(now, key);
         }
         Ok(number)
+    }
+
+    #[cfg(test)]
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        mut message: Message,
+    ) -> Result<u64, SendError> {
+        self.offer(now, id, &mut message)
     }
 
     fn peer_message_len_max(&self) -> u64 {

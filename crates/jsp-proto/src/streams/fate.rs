@@ -42,14 +42,20 @@ impl Streams {
             return;
         }
         let Some((key, stream)) = self.table.find(token.stream) else { return };
-        if let StreamPart::Message { number, offset, len, fin } = token.what {
-            if let Some(messages) = messages_of(stream)
-                && messages.doubt(now, number, offset, len)
-            {
-                unsend_fin(stream, fin);
+        match token.what {
+            StreamPart::Message { number, offset, len, fin } => {
+                if let Some(messages) = messages_of(stream)
+                    && messages.doubt(now, number, offset, len)
+                {
+                    unsend_fin(stream, fin);
+                }
             }
-        } else {
-            self.on_part_lost(now, key, token.what);
+            StreamPart::Messages { first, count, .. } => {
+                if let Some(messages) = messages_of(stream) {
+                    messages.doubt_run(now, first, count);
+                }
+            }
+            what => self.on_part_lost(now, key, what),
         }
         if token.open {
             self.reopen(key);
@@ -88,6 +94,14 @@ impl Streams {
                     let (credit, events) = (&mut self.credit, &mut self.events);
                     let mut scope = SendScope { now, stream: id, credit, events };
                     messages.acked(number, offset, len, &mut scope);
+                }
+            }
+            StreamPart::Messages { first, count, .. } => {
+                let id = stream.id;
+                if let Some(messages) = messages_of(stream) {
+                    let (credit, events) = (&mut self.credit, &mut self.events);
+                    let mut scope = SendScope { now, stream: id, credit, events };
+                    messages.run_acked(first, count, &mut scope);
                 }
             }
             StreamPart::Finish => stream.send.fin = Fin::Acked,
@@ -129,6 +143,14 @@ impl Streams {
                     let (credit, events) = (&mut self.credit, &mut self.events);
                     let mut scope = SendScope { now, stream: id, credit, events };
                     messages.lost(number, offset, len, &mut scope);
+                }
+            }
+            StreamPart::Messages { first, count, .. } => {
+                let id = stream.id;
+                if let Some(messages) = messages_of(stream) {
+                    let (credit, events) = (&mut self.credit, &mut self.events);
+                    let mut scope = SendScope { now, stream: id, credit, events };
+                    messages.run_lost(first, count, &mut scope);
                 }
             }
             StreamPart::Finish => unsend_fin(stream, true),

@@ -3,7 +3,7 @@
 //! | file | concept |
 //! |------|---------|
 //! | `application` | what the application calls |
-//! | `output` | frames into a packet, in the order of the policy |
+//! | `output`, `turn` | frames into a packet, in the order of the policy; one stream's turn |
 //! | `fate` | what became of them |
 //! | `input` | frames of the peer |
 //! | `table`, `stream` | which streams exist; one stream |
@@ -40,6 +40,7 @@ mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

@@ -2,28 +2,17 @@
 //! control frames of streams, data as the scheduler says, openings that no data carried.
 
 use jsp_wire::frame::{ResetStream, Skip, StreamLimit};
-use jsp_wire::{Class, Frame, Instant, Open};
+use jsp_wire::{Class, Frame, Instant};
 
 use super::Streams;
-use super::send_bytes::{BytesPiece, Packed, Packing};
-use super::send_messages::{MessagePiece, SendScope};
 use super::stream::{Fin, RecvPhase, SendBody, SendPhase, Sendable, Stream, owed};
 use super::table::Key;
+use super::turn::Turn;
 use crate::packet::PacketBuilder;
 use crate::token::{CreditToken, StreamPart, StreamToken, Token};
 
 /// The packet has no room for the frame.
 struct NoRoom;
-
-/// What a turn of a stream came to.
-enum Turn {
-    /// So many bytes went into the packet.
-    Wrote(usize),
-    /// The next piece does not fit into what is left of the packet.
-    NoRoom,
-    /// It has nothing that may go now.
-    Over(Sendable),
-}
 
 impl Streams {
     /// True when [`Streams::write`] has something for a packet now.
@@ -204,70 +193,6 @@ impl Streams {
         self.free_if_over(key);
     }
 
-    /// One piece of one stream.
-    fn turn(
-        &mut self,
-        now: Instant,
-        key: Key,
-        packet: &mut PacketBuilder<'_>,
-        has_data: bool,
-    ) -> Turn {
-        let others = self.scheduler.has_others() || !self.control.is_empty();
-        let Some(stream) = self.table.get_mut(key) else {
-            return Turn::Over(Sendable::Nothing);
-        };
-        let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
-        let waits = stream.waiting();
-        let id = stream.id;
-        let finishing = stream.send.phase == SendPhase::Finishing;
-        let carries = stream.is_local && !stream.is_known;
-        let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
-        let capacity = packet.writer().len() + packet.remaining();
-        let may_shape = packet.may_shape();
-        let mut packing = Packing { stream: id, open, may_shape, alone: false, capacity, has_data };
-        let (packed, part) = match (sendable, &mut stream.send.body) {
-            (Sendable::Bytes(piece), SendBody::Bytes(bytes)) => {
-                packing.alone = !others && piece.len >= waits;
-                let writer = packet.writer();
-                let Some(packed) = bytes.write(piece, &packing, finishing, writer) else {
-                    return Turn::NoRoom;
-                };
-                bytes.sent(piece, packed.len);
-                if !piece.again {
-                    self.credit.spend(packed.len as u64);
-                }
-                (packed, bytes_part(piece, &packed))
-            }
-            (Sendable::Message(piece), SendBody::Messages(messages)) => {
-                packing.alone = !others && u64::from(piece.len) >= waits;
-                let writer = packet.writer();
-                let Some(packed) = messages.write(piece, &packing, finishing, writer) else {
-                    return Turn::NoRoom;
-                };
-                let (credit, events) = (&mut self.credit, &mut self.events);
-                let mut scope = SendScope { now, stream: id, credit, events };
-                messages.sent(piece, packed.len, &mut scope);
-                (packed, message_part(piece, &packed))
-            }
-            (why, _) => return Turn::Over(why),
-        };
-        if packed.fin {
-            stream.send.fin = Fin::Sent;
-            stream.owes &= !owed::FINISH;
-        }
-        if carries {
-            stream.owes &= !owed::OPEN;
-        }
-        if let Some(rate) = &mut stream.rate {
-            rate.spend(packed.len);
-        }
-        if let Some(shape) = packed.shape {
-            packet.set_shape(shape);
-        }
-        packet.push(Token::Stream(StreamToken { stream: id, what: part, open: carries }));
-        Turn::Wrote(packed.len)
-    }
-
     /// Openings of streams that have no data to carry them.
     // spec: STR-3
     fn write_opens(&mut self, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
@@ -384,14 +309,4 @@ fn note_owed_sent(stream: &mut Stream, part: StreamPart) {
         }
         _ => {}
     }
-}
-
-fn bytes_part(piece: BytesPiece, packed: &Packed) -> StreamPart {
-    // A packet holds less than 2^32 bytes.
-    StreamPart::Bytes { offset: piece.offset, len: packed.len as u32, fin: packed.fin }
-}
-
-fn message_part(piece: MessagePiece, packed: &Packed) -> StreamPart {
-    let (number, offset) = (piece.number, piece.offset);
-    StreamPart::Message { number, offset, len: packed.len as u32, fin: packed.fin }
 }

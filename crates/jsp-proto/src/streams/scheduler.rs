@@ -183,6 +183,17 @@ impl Scheduler {
         !self.control.is_empty() || !self.realtime.is_empty()
     }
 
+    /// Bytes that the stream at the head may send before another one's turn.
+    pub(super) fn head_share(&mut self) -> usize {
+        let ring = match self.head() {
+            Some((Class::Interactive, _)) => &self.interactive,
+            Some((Class::Scavenger, _)) => &self.scavenger,
+            _ => return 0,
+        };
+        let deficit = ring.turns.front().map_or(0, |turn| turn.deficit);
+        usize::try_from(deficit).unwrap_or(0)
+    }
+
     /// True when another stream than the head stands in line.
     pub(super) fn has_others(&self) -> bool {
         self.control.len()

@@ -90,6 +90,35 @@ impl SendMessages {
         }
     }
 
+    /// The peer has `count` whole messages from `first` on.
+    pub(super) fn run_acked(&mut self, first: u64, count: u32, scope: &mut SendScope<'_>) {
+        let end = first.saturating_add(u64::from(count));
+        self.in_flight = self.in_flight.saturating_sub(count.into());
+        self.acked_next = self.acked_next.max(end);
+        for number in first.max(self.first)..end {
+            if self.record(number).is_some_and(|record| !record.done) {
+                self.settle(number, MessageFate::Acknowledged, scope);
+            }
+        }
+        self.pop_done();
+    }
+
+    /// `count` whole messages from `first` on were lost.
+    pub(super) fn run_lost(&mut self, first: u64, count: u32, scope: &mut SendScope<'_>) {
+        for number in first..first.saturating_add(u64::from(count)) {
+            let len = self.record(number).map_or(0, |record| record.len);
+            self.lost(number, 0, len, scope);
+        }
+    }
+
+    /// `count` whole messages from `first` on go once more.
+    pub(super) fn doubt_run(&mut self, now: Instant, first: u64, count: u32) {
+        for number in first..first.saturating_add(u64::from(count)) {
+            let len = self.record(number).map_or(0, |record| record.len);
+            self.doubt(now, number, 0, len);
+        }
+    }
+
     /// A piece was lost: it goes again, or its message is given up.
     // spec: STR-30, STR-31, STR-32
     pub(super) fn lost(&mut self, number: u64, offset: u32, len: u32, scope: &mut SendScope<'_>) {

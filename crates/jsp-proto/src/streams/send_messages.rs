@@ -330,8 +330,14 @@ impl SendMessages {
         behind == 0 && ahead <= limits::MESSAGE_NUMBER_LOW8_REACH
     }
 
-    /// Notes that the first `len` bytes of `piece` went out.
-    pub(super) fn sent(&mut self, piece: MessagePiece, len: usize, scope: &mut SendScope<'_>) {
+    /// Notes that the first `len` bytes of `piece` went out; true when they are a whole message that
+    /// goes for the first time.
+    pub(super) fn sent(
+        &mut self,
+        piece: MessagePiece,
+        len: usize,
+        scope: &mut SendScope<'_>,
+    ) -> bool {
         // Pieces are at most the message's 32-bit length.
         let len = len as u32;
         self.in_flight += 1;
@@ -345,10 +351,10 @@ impl SendMessages {
                     self.lost.pop_front();
                 }
             }
-            return;
+            return false;
         }
         let credited = self.is_credited();
-        let mut cost = 0;
+        let (mut cost, mut is_whole) = (0, false);
         if let Some(record) = self.record_mut(piece.number) {
             let unsent = u64::from(record.len - record.sent);
             if credited && !record.started {
@@ -365,11 +371,13 @@ impl SendMessages {
                 }
             }
             if record.is_sent() {
+                is_whole = piece.offset == 0;
                 self.cursor = piece.number + 1;
                 self.end_unreliable(piece.number);
             }
         }
         self.credited += cost;
+        is_whole
     }
 
     /// An unreliable message whose fate nobody asked for is done once it is sent.

@@ -82,7 +82,7 @@ impl Driver {
                 more_to_send = false;
                 break;
             }
-            core.last_sent = now;
+            core.last_flush = now;
             drop(core);
             let sent = outbox.send(&*self.shard.link);
             core = self.shard.lock();

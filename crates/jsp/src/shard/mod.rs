@@ -60,7 +60,8 @@ pub(crate) struct Core {
     /// Out while the driver sends without holding the lock.
     outbox: Option<Outbox>,
     driver: DriverState,
-    last_sent: Instant,
+    /// When what there was to send went out last, or was found to have to wait.
+    last_flush: Instant,
     read_since_flush: usize,
     connections: HashMap<Key, ConnectionState, IntegerHash>,
     by_handle: HashMap<ConnectionHandle, Key, IntegerHash>,
@@ -114,7 +115,9 @@ impl DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        self.woken_after = std::mem::take(&mut self.core.wakes);
+        if !self.core.wakes.is_empty() {
+            self.woken_after = std::mem::take(&mut self.core.wakes);
+        }
     }
 }
 
@@ -130,7 +133,7 @@ impl Shard {
                 armed: Instant::FAR_FUTURE,
                 gone: false,
             },
-            last_sent: Instant::ZERO,
+            last_flush: Instant::ZERO,
             read_since_flush: 0,
             connections: HashMap::default(),
             by_handle: HashMap::default(),
@@ -153,7 +156,7 @@ impl Shard {
 
     /// What a caller has just queued goes out: now when all is quiet, else with the driver.
     pub(crate) fn flush(&self, core: &mut Core, now: Instant) {
-        let quiet = now.since(core.last_sent) >= INLINE_GAP;
+        let quiet = now.since(core.last_flush) >= INLINE_GAP;
         if quiet && !core.driver.running && !core.driver.wanted {
             core.send_inline(&*self.link, now);
         } else {
@@ -200,6 +203,7 @@ impl Core {
     fn send_inline(&mut self, link: &dyn Link, now: Instant) {
         let Some(mut outbox) = self.outbox.take() else { return self.want_driver() };
         let mut all_sent = false;
+        self.last_flush = now;
         if outbox.is_empty() {
             for _ in 0..INLINE_BATCHES {
                 self.endpoint.poll_transmit(now, &mut outbox.batch);
@@ -207,7 +211,6 @@ impl Core {
                     all_sent = true;
                     break;
                 }
-                self.last_sent = now;
                 if outbox.send(link).is_err() {
                     break;
                 }

@@ -58,6 +58,10 @@ pub(crate) struct WakeList {
 }
 
 impl WakeList {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     pub(crate) fn push(&mut self, waker: Waker) {
         match &self.first {
             None => self.first = Some(waker),

@@ -170,17 +170,18 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Queues a message under the lock and lets it go out. `Full` when there is no room.
+/// Queues a message under the lock and lets it go out. `Full` when there is no room: then, and only
+/// then, the message is still there.
 pub(crate) fn send_now(
     core: &mut Locked<'_>,
     inner: &Inner,
     id: StreamId,
-    message: Message,
+    message: &mut Message,
     last: bool,
     now: Instant,
 ) -> Result<u64, SendError> {
     let (connection, _) = core.live(inner.key)?;
-    let sent = connection.send(now, id, message);
+    let sent = connection.offer(now, id, message);
     let finished = last && sent.is_ok() && connection.finish(now, id).is_ok();
     let number = sent.map_err(|error| explain_closed(core, inner, error))?;
     if finished {

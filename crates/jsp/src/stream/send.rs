@@ -82,7 +82,7 @@ impl SendStream {
 
     async fn send_as(
         &self,
-        message: Message,
+        mut message: Message,
         last: bool,
         mut note: impl FnMut(&mut Locked<'_>, u64),
     ) -> Result<u64, SendError> {
@@ -90,7 +90,7 @@ impl SendStream {
         let mut waiting = Waiting::new(&self.shared.inner, Place::Writable(id));
         poll_fn(|cx| {
             waiting.poll(cx, |core, inner, now| {
-                match send_now(core, inner, id, message.clone(), last, now) {
+                match send_now(core, inner, id, &mut message, last, now) {
                     Err(SendError::Full) => Poll::Pending,
                     Ok(number) => {
                         note(core, number);
@@ -110,7 +110,8 @@ impl SendStream {
     pub fn try_send(&self, message: impl Into<Message>) -> Result<u64, SendError> {
         let inner = &self.shared.inner;
         let now = inner.shard.clock.now();
-        send_now(&mut inner.shard.lock(), inner, self.shared.id, message.into(), false, now)
+        let mut message = message.into();
+        send_now(&mut inner.shard.lock(), inner, self.shared.id, &mut message, false, now)
     }
 
     /// Writes as much of `data` as finds room in the send buffer and answers how many bytes that

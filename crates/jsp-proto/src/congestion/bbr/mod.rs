@@ -56,6 +56,14 @@ const WINDOW_GAIN: f64 = 1.25;
 /// The window follows round-trip times that vary up to this many minimal ones.
 const WINDOW_GAIN_MAX: f64 = 4.0;
 
+/// Hosts send and acknowledge in lumps of this time, be the path ever so short, and three of them
+/// are under way: one on each side and one between (`offload_budget`, three times `send_quantum`).
+const LUMP_TIME: Duration = Duration::from_millis(1);
+const LUMPS: u64 = 3;
+
+/// No lump is larger than a batch of segmentation offload.
+const LUMP_MAX: u64 = 64 * 1024;
+
 /// Packets that may always be in flight (`MinPipeCwnd`).
 const PACKETS_MIN: u64 = 4;
 
@@ -303,7 +311,7 @@ impl Bbr {
         let lumps = self.model.extra_acked().min(lumps_max);
         let lumps = lumps.saturating_add(self.mtu.saturating_mul(3));
         let bytes = match &self.phase {
-            Phase::Startup | Phase::Drain => scale(bdp, STARTUP_WINDOW),
+            Phase::Startup | Phase::Drain => self.pipe(STARTUP_WINDOW),
             Phase::ProbeRtt(_) => return self.low_tide_window(),
             Phase::Up(_) if self.rivals.present() => scale(bdp, RIVALS_WINDOW_UP),
             _ if self.rivals.present() => scale(bdp, RIVALS_WINDOW),
@@ -315,11 +323,18 @@ impl Bbr {
                 let usual = rtt.smoothed().saturating_add(rtt.var().saturating_mul(2));
                 let longest = usual.max(self.model.rtt_max());
                 let varying = bytes_in(self.model.bandwidth(), longest);
-                varying.clamp(scale(bdp, WINDOW_GAIN), scale(bdp, WINDOW_GAIN_MAX))
+                varying.min(scale(bdp, WINDOW_GAIN_MAX)).max(self.pipe(WINDOW_GAIN))
             }
         };
         let compensated = scale(bytes, self.losses.compensation());
         self.bound(self.brake(compensated.saturating_add(lumps)))
+    }
+
+    /// So many bandwidth-delay products, but not less than what the hosts have under way.
+    // spec: CC-28
+    fn pipe(&self, products: f64) -> u64 {
+        let lump = bytes_in(self.model.bandwidth(), LUMP_TIME).min(LUMP_MAX);
+        scale(self.model.bdp(), products).max(lump.saturating_mul(LUMPS))
     }
 
     /// What was too much before is not tried again, but by a probe.

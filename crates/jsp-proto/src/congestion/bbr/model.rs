@@ -15,8 +15,10 @@ const RECENT_SAMPLES: usize = 4;
 /// (draft-ietf-ccwg-bbr, `ExtraAckedFilterLen`: 10).
 const EXTRA_ACKED_ROUNDS: u64 = 5;
 
-/// A round-trip time within this fraction of the minimum confirms the minimum.
+/// A round-trip time within this fraction of the minimum confirms the minimum; or, on short paths,
+/// within the time by which hosts alone make it vary.
 const CONFIRM_DIVISOR: u32 = 16;
+const CONFIRM_MIN: Duration = Duration::from_micros(500);
 
 /// The model of a path.
 #[derive(Clone, Debug)]
@@ -153,7 +155,7 @@ impl Model {
                 rtt
             }
         };
-        if rtt <= least.saturating_add(least / CONFIRM_DIVISOR) {
+        if rtt <= least.saturating_add((least / CONFIRM_DIVISOR).max(CONFIRM_MIN)) {
             self.rtt_confirmed_at = now;
         }
         self.rtt_min = Some(least);

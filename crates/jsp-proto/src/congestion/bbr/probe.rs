@@ -259,7 +259,7 @@ impl Bbr {
     // spec: CC-27
     pub(super) fn step_down(&mut self, now: Instant, rounds: u8, in_flight: u64) {
         self.phase = Phase::Down(rounds);
-        let meant = self.model.bdp().min(self.bounds.with_headroom(self.mtu));
+        let meant = self.pipe(1.0).min(self.bounds.with_headroom(self.mtu));
         if in_flight <= meant || rounds >= DOWN_ROUNDS {
             self.cruise(now);
         }

@@ -134,7 +134,7 @@ impl Bbr {
     /// Until what is in flight is what the path holds. Whether it holds more is asked at once:
     /// waiting ended startup, and may have ended it early.
     pub(super) fn step_drain(&mut self, now: Instant, in_flight: u64) {
-        if in_flight <= self.model.bdp() {
+        if in_flight <= self.pipe(1.0) {
             self.model.next_cycle();
             self.phase = Phase::Up(Up::new(now, &self.model, None));
         }

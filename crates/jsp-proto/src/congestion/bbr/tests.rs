@@ -303,3 +303,30 @@ fn a_policer_loses_nothing_at_a_lower_rate_and_a_radio_as_much() {
     assert_eq!(conclude(&mut fading, 0), Some(Verdict::Policed));
     assert_eq!(conclude(&mut fading, 6), Some(Verdict::Over));
 }
+
+#[test]
+/// spec-test: CC-28
+fn on_a_short_path_the_window_holds_what_the_hosts_have_under_way() {
+    for (rate, held) in [(10_000_000, 30_000), (1_000_000_000, 196_608)] {
+        let mut bench = Bench::new();
+        (0..200).for_each(|_| bench.ack(Duration::from_micros(20), rate, false));
+        let window = bench.bbr.window();
+        assert!((held..held * 5 / 4 + 5 * MTU).contains(&window), "{rate}: {window}");
+        bench.bbr.phase = Phase::Drain;
+        bench.bbr.step_drain(bench.now, held + MTU);
+        assert!(matches!(bench.bbr.phase, Phase::Drain), "{rate}");
+        bench.bbr.step_drain(bench.now, held);
+        assert!(matches!(bench.bbr.phase, Phase::Up(_)), "{rate}");
+    }
+}
+
+#[test]
+/// spec-test: CC-20
+fn what_hosts_make_of_a_short_round_trip_confirms_it() {
+    let mut bench = Bench::new();
+    bench.ack(Duration::from_micros(20), 10_000_000, false);
+    for _ in 0..1000 {
+        bench.ack(Duration::from_micros(400), 10_000_000, false);
+        assert!(!matches!(bench.bbr.phase, Phase::ProbeRtt(_)));
+    }
+}

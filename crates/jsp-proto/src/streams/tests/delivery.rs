@@ -222,7 +222,11 @@ fn a_lost_piece_is_repeated_as_often_as_allowed() {
         while let Some(sent) = build(&mut a, now, 4000) {
             let data = sent.tokens.iter().any(|token| {
                 let Token::Stream(token) = token else { return false };
-                matches!(token.what, crate::token::StreamPart::Message { .. })
+                matches!(
+                    token.what,
+                    crate::token::StreamPart::Message { .. }
+                        | crate::token::StreamPart::Messages { .. }
+                )
             });
             if !data {
                 assert!(transmissions == allowed + 1);

@@ -27,7 +27,9 @@ fn shares(a: &mut Streams, now: Instant, packets: usize) -> HashMap<StreamId, u6
         let Some(sent) = build(a, now, 1200) else { break };
         for token in &sent.tokens {
             if let Token::Stream(token) = token
-                && let StreamPart::Bytes { len, .. } | StreamPart::Message { len, .. } = token.what
+                && let StreamPart::Bytes { len, .. }
+                | StreamPart::Message { len, .. }
+                | StreamPart::Messages { len, .. } = token.what
             {
                 *shares.entry(token.stream).or_insert(0) += u64::from(len);
             }
@@ -124,7 +126,7 @@ fn real_time_goes_by_the_earliest_deadline() {
     let mut order = Vec::new();
     while let Some(sent) = build(&mut a, now, 1200) {
         order.extend(sent.tokens.iter().filter_map(|token| match token {
-            Token::Stream(token) if matches!(token.what, StreamPart::Message { .. }) => {
+            Token::Stream(token) if matches!(token.what, StreamPart::Messages { count: 1, .. }) => {
                 Some(token.stream)
             }
             _ => None,

@@ -1,0 +1,204 @@
+//! Door 5: one stream's turn to write into a packet: a piece of bytes, or messages one after another.
+
+use jsp_wire::{Instant, Open, StreamId};
+
+use super::Streams;
+use super::send_bytes::{BytesPiece, Packed, Packing};
+use super::send_messages::{MessagePiece, SendScope};
+use super::stream::{Fin, SendBody, SendPhase, Sendable, Stream, owed};
+use super::table::Key;
+use crate::packet::PacketBuilder;
+use crate::token::{StreamPart, StreamToken, Token};
+
+/// What a turn of a stream came to.
+pub(super) enum Turn {
+    /// So many bytes went into the packet.
+    Wrote(usize),
+    /// The next piece does not fit into what is left of the packet.
+    NoRoom,
+    /// It has nothing that may go now.
+    Over(Sendable),
+}
+
+/// What surrounds a turn.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Other streams wait, or control frames do.
+    others: bool,
+    /// Data stand in the packet already.
+    has_data: bool,
+    /// Bytes after which the turn ends.
+    allowance: usize,
+}
+
+/// Whole messages that stand one after another in a packet, under one token.
+#[derive(Default)]
+struct Run {
+    first: u64,
+    count: u32,
+    len: u32,
+}
+
+impl Run {
+    fn add(&mut self, piece: MessagePiece, token: StreamToken, packet: &mut PacketBuilder<'_>) {
+        if self.count > 0 && piece.number != self.first + u64::from(self.count) {
+            self.end(token, packet);
+        }
+        if self.count == 0 {
+            self.first = piece.number;
+        }
+        self.count += 1;
+        self.len += piece.len;
+    }
+
+    fn end(&mut self, token: StreamToken, packet: &mut PacketBuilder<'_>) {
+        let Run { first, count, len } = core::mem::take(self);
+        if count > 0 {
+            let what = StreamPart::Messages { first, count, len };
+            packet.push(Token::Stream(StreamToken { what, ..token }));
+        }
+    }
+}
+
+impl Streams {
+    /// One stream writes until its share of the packet is used, or it has nothing more.
+    pub(super) fn turn(
+        &mut self,
+        now: Instant,
+        key: Key,
+        packet: &mut PacketBuilder<'_>,
+        has_data: bool,
+    ) -> Turn {
+        let others = self.scheduler.has_others() || !self.control.is_empty();
+        let allowance = if others { self.scheduler.head_share() } else { usize::MAX };
+        let place = Place { others, has_data, allowance };
+        match self.table.get_mut(key).map(|stream| &stream.send.body) {
+            Some(SendBody::Bytes(_)) => self.bytes_turn(now, key, packet, place),
+            Some(SendBody::Messages(_)) => self.messages_turn(now, key, packet, place),
+            Some(SendBody::Idle) | None => Turn::Over(Sendable::Nothing),
+        }
+    }
+
+    fn bytes_turn(
+        &mut self,
+        now: Instant,
+        key: Key,
+        packet: &mut PacketBuilder<'_>,
+        place: Place,
+    ) -> Turn {
+        let Some(stream) = self.table.get_mut(key) else { return Turn::Over(Sendable::Nothing) };
+        let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
+        let Sendable::Bytes(piece) = sendable else { return Turn::Over(sendable) };
+        let alone = !place.others && piece.len >= stream.waiting();
+        let finishing = stream.send.phase == SendPhase::Finishing;
+        let carries = stream.is_local && !stream.is_known;
+        let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
+        let packing = packing(stream.id, open, packet, place.has_data, alone);
+        let SendBody::Bytes(bytes) = &mut stream.send.body else {
+            return Turn::Over(Sendable::Nothing);
+        };
+        let Some(packed) = bytes.write(piece, &packing, finishing, packet.writer()) else {
+            return Turn::NoRoom;
+        };
+        bytes.sent(piece, packed.len);
+        if !piece.again {
+            self.credit.spend(packed.len as u64);
+        }
+        let what = bytes_part(piece, &packed);
+        let token = StreamToken { stream: stream.id, what, open: carries };
+        stream.note_packed(&packed, packet);
+        packet.push(Token::Stream(token));
+        Turn::Wrote(packed.len)
+    }
+
+    fn messages_turn(
+        &mut self,
+        now: Instant,
+        key: Key,
+        packet: &mut PacketBuilder<'_>,
+        place: Place,
+    ) -> Turn {
+        let Some(stream) = self.table.get_mut(key) else { return Turn::Over(Sendable::Nothing) };
+        let finishing = stream.send.phase == SendPhase::Finishing;
+        let carries = stream.is_local && !stream.is_known;
+        let token = StreamToken { stream: stream.id, what: StreamPart::Open, open: carries };
+        let (mut run, mut pieces, mut wrote) = (Run::default(), 0usize, 0);
+        loop {
+            let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
+            let Sendable::Message(piece) = sendable else {
+                if pieces == 0 {
+                    return Turn::Over(sendable);
+                }
+                break;
+            };
+            let alone = !place.others && u64::from(piece.len) >= stream.waiting();
+            let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
+            let packing = packing(stream.id, open, packet, place.has_data || pieces > 0, alone);
+            let SendBody::Messages(messages) = &mut stream.send.body else { break };
+            let Some(packed) = messages.write(piece, &packing, finishing, packet.writer()) else {
+                if pieces == 0 {
+                    return Turn::NoRoom;
+                }
+                break;
+            };
+            let (credit, events) = (&mut self.credit, &mut self.events);
+            let mut scope = SendScope { now, stream: stream.id, credit, events };
+            let is_whole = messages.sent(piece, packed.len, &mut scope);
+            pieces += 1;
+            wrote += packed.len;
+            stream.note_packed(&packed, packet);
+            if is_whole && !packed.fin {
+                run.add(piece, token, packet);
+            } else {
+                run.end(token, packet);
+                let what = message_part(piece, &packed);
+                packet.push(Token::Stream(StreamToken { what, ..token }));
+            }
+            if wrote >= place.allowance || stream.rate.is_some() || packet.remaining() == 0 {
+                break;
+            }
+        }
+        run.end(token, packet);
+        Turn::Wrote(wrote)
+    }
+}
+
+impl Stream {
+    /// What a piece in the packet changes beside the data themselves.
+    fn note_packed(&mut self, packed: &Packed, packet: &mut PacketBuilder<'_>) {
+        if packed.fin {
+            self.send.fin = Fin::Sent;
+            self.owes &= !owed::FINISH;
+        }
+        if self.is_local && !self.is_known {
+            self.owes &= !owed::OPEN;
+        }
+        if let Some(rate) = &mut self.rate {
+            rate.spend(packed.len);
+        }
+        if let Some(shape) = packed.shape {
+            packet.set_shape(shape);
+        }
+    }
+}
+
+fn packing<'a>(
+    stream: StreamId,
+    open: Option<Open<'a>>,
+    packet: &mut PacketBuilder<'_>,
+    has_data: bool,
+    alone: bool,
+) -> Packing<'a> {
+    let capacity = packet.writer().len() + packet.remaining();
+    Packing { stream, open, may_shape: packet.may_shape(), alone, capacity, has_data }
+}
+
+fn bytes_part(piece: BytesPiece, packed: &Packed) -> StreamPart {
+    // A packet holds less than 2^32 bytes.
+    StreamPart::Bytes { offset: piece.offset, len: packed.len as u32, fin: packed.fin }
+}
+
+fn message_part(piece: MessagePiece, packed: &Packed) -> StreamPart {
+    let (number, offset) = (piece.number, piece.offset);
+    StreamPart::Message { number, offset, len: packed.len as u32, fin: packed.fin }
+}
