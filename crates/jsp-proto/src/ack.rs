@@ -45,9 +45,15 @@ const RATE_WINDOW: Duration = Duration::from_millis(10);
 /// A wish for a longer delay than this is a fault, in microseconds: parameters end here too.
 const WISH_DELAY_LIMIT_US: u64 = 1 << 24;
 
-/// ACKs of several ranges sent since one was known to have arrived, after which a PING goes along: the
-/// peer acknowledges it, and what it then knows can be forgotten here.
+/// ACKs sent since one was known to have arrived, after which a PING goes along if they drag many
+/// ranges: the peer acknowledges it, and what it then knows can be forgotten here.
 const PING_AFTER: u32 = 8;
+
+/// Ranges that ACKs may name without a PING: a gap that is left on purpose (ACK-4) is not worth one.
+const RANGES_QUIET: usize = 2;
+
+/// What so many ACKs have told, the peer knows; were it wrong, it would send a little again.
+const TOLD_ENOUGH: u32 = 64;
 
 /// Packet numbers received, as ranges from the highest down, which neither overlap nor touch.
 #[derive(Clone, Debug, Default)]
@@ -173,6 +179,15 @@ pub(crate) struct AckPolicy {
     has_news: bool,
     /// ACKs sent since one was known to have arrived.
     unconfirmed: u32,
+    told: Told,
+}
+
+/// What ACKs have told again and again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// All of these named everything that had arrived up to this number.
+    through: u64,
+    acks: u32,
 }
 
 impl AckPolicy {
@@ -196,6 +211,7 @@ impl AckPolicy {
             missing: None,
             has_news: false,
             unconfirmed: 0,
+            told: Told::default(),
         }
     }
 
@@ -308,25 +324,37 @@ impl AckPolicy {
         if has_ping {
             packet.elicit_ack();
         }
-        self.on_written();
+        self.on_written(largest);
         true
     }
 
     /// The peer should acknowledge one of our ACKs: they drag gaps along.
     fn wants_ping(&self) -> bool {
-        self.ranges.len() > 1
+        self.ranges.len() > RANGES_QUIET
             && self.unconfirmed >= PING_AFTER
             && self.unconfirmed.is_multiple_of(PING_AFTER)
     }
 
     /// Everything has been said.
-    fn on_written(&mut self) {
+    fn on_written(&mut self, largest: u64) {
         self.unacked = 0;
         self.deadline = None;
         self.at_once = false;
         self.missing = None;
         self.has_news = false;
         self.unconfirmed = self.unconfirmed.saturating_add(1);
+        self.told.acks = self.told.acks.saturating_add(1);
+        if self.told.acks > TOLD_ENOUGH {
+            self.forget_told(self.told.through);
+            self.told = Told { through: largest, acks: 0 };
+        }
+    }
+
+    /// Forgets what the peer knows, up to `through`. The range at the top stays whole, so that the
+    /// next ACK has something to stand on.
+    fn forget_told(&mut self, through: u64) {
+        let top = self.ranges.iter().next().map_or(0, |(low, _)| low);
+        self.ranges.forget_through(through.min(top.saturating_sub(1)));
     }
 
     /// What became of an ACK that named everything up to `largest`: what the peer has heard need
@@ -337,9 +365,7 @@ impl AckPolicy {
             return;
         }
         self.unconfirmed = 0;
-        // The range at the top stays whole, so that the next ACK has something to stand on.
-        let top = self.ranges.iter().next().map_or(0, |(low, _)| low);
-        self.ranges.forget_through(largest.min(top.saturating_sub(1)));
+        self.forget_told(largest);
     }
 
     /// Takes the peer's wish for other rules, unless a newer one holds already.

@@ -158,6 +158,8 @@ impl Shard {
     pub(crate) fn flush(&self, core: &mut Core, now: Instant) {
         let quiet = now.since(core.last_flush) >= INLINE_GAP;
         if quiet && !core.driver.running && !core.driver.wanted {
+            // Also when the window or the pacer lets nothing go: asking again at once is of no use.
+            core.last_flush = now;
             core.send_inline(&*self.link, now);
         } else {
             core.want_driver();
@@ -203,7 +205,6 @@ impl Core {
     fn send_inline(&mut self, link: &dyn Link, now: Instant) {
         let Some(mut outbox) = self.outbox.take() else { return self.want_driver() };
         let mut all_sent = false;
-        self.last_flush = now;
         if outbox.is_empty() {
             for _ in 0..INLINE_BATCHES {
                 self.endpoint.poll_transmit(now, &mut outbox.batch);
@@ -211,6 +212,7 @@ impl Core {
                     all_sent = true;
                     break;
                 }
+                self.last_flush = now;
                 if outbox.send(link).is_err() {
                     break;
                 }
