@@ -25,8 +25,8 @@ const HELLOS_MAX: usize = 1024;
 /// has measured nothing yet.
 const HELLO_LIFE: Duration = Duration::from_secs(5);
 
-/// Packets that may bring one hello.
-const PACKETS_MAX: usize = 16;
+/// Packets that may bring one hello: each of its pieces three times.
+const PACKETS_MAX: usize = 3 * limits::HELLO_FRAGMENTS_MAX;
 
 /// Different messages under one client's address and id that are kept apart: the true one, and one
 /// by somebody who has seen its start.
