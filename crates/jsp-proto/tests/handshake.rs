@@ -13,7 +13,7 @@ use jsp_crypto::{
 use jsp_proto::{CloseReason, Event, RetryPolicy, Route, StreamConfig, TransportConfig};
 use jsp_wire::header::{self, Header, LongFields, Protected};
 use jsp_wire::{CloseCode, ConnectionId, LongType, VERSION_1, Writer, limits};
-use pair::{End, Pair};
+use pair::{DELAY, End, Pair};
 
 /// True when a datagram holds a Handshake packet.
 fn has_handshake(mut datagram: &[u8]) -> bool {
@@ -153,7 +153,116 @@ fn data_that_overtakes_the_clients_flight_is_kept() {
 }
 
 #[test]
+// spec-test: CON-38
+fn a_lost_client_flight_goes_again_with_the_first_data() {
+    let mut pair = Pair::new();
+    // The client's flight leaves alone, and is lost.
+    let mut flights = 0;
+    pair.filter = Box::new(move |to, bytes| {
+        let is_flight = to == End::Server && has_handshake(bytes);
+        flights += u32::from(is_flight);
+        !is_flight || flights > 1
+    });
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    let stream = connection.open(now, StreamConfig::bytes()).unwrap();
+    connection.write(now, stream, bytes::Bytes::from_static(b"first")).unwrap();
+    pair.run_until(|pair| {
+        pair.events
+            .iter()
+            .any(|(end, _, e)| *end == End::Server && *e == Event::StreamOpened { stream })
+    });
+    assert!(pair.now - now <= Duration::from_millis(11), "{:?}", pair.now - now);
+    // Once is enough: the data that follow are data alone.
+    let before = pair.sent[0];
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    connection.write(now, stream, bytes::Bytes::from_static(b"second")).unwrap();
+    pair.flush();
+    assert!((1..60).contains(&(pair.sent[0] - before)), "{}", pair.sent[0] - before);
+}
+
+#[test]
+// spec-test: CON-29
+fn damaged_hellos_are_no_sign_of_a_wrong_pin() {
+    // Two whole hellos arrive damaged, and twice each: the third, after three seconds, is heard.
+    let mut pair = Pair::new();
+    let mut to_server = 0;
+    pair.filter = Box::new(move |to, bytes| {
+        to_server += u32::from(to == End::Server);
+        if to == End::Server && to_server <= 4 {
+            bytes[600] ^= 0x10;
+        }
+        true
+    });
+    pair.weather = Box::new(|to| vec![DELAY; if to == End::Server { 2 } else { 1 }]);
+    let start = pair.now;
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    assert!(pair.now - start > Duration::from_millis(1600), "{:?}", pair.now - start);
+    assert!(pair.told[&pair.client_addr] > 0);
+    assert_eq!(pair.close_reason(End::Client, client), None);
+}
+
+#[test]
+// spec-test: CON-37
+fn a_cookie_of_another_address_is_told_of() {
+    // The client's address changes between the Retry and the hello that obeys it.
+    let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
+    let start = pair.now;
+    let client = pair.connect();
+    pair.run_for(Duration::from_millis(15));
+    pair.client_addr = "192.0.2.1:1001".parse().unwrap();
+    pair.run_until(|pair| pair.close_reason(End::Client, client).is_some());
+    match pair.close_reason(End::Client, client) {
+        Some(CloseReason::PeerError { code, .. }) => assert_eq!(code, CloseCode::INVALID_TOKEN),
+        other => panic!("{other:?}"),
+    }
+    assert!(pair.now - start < Duration::from_millis(1800));
+    assert_eq!(pair.server.connection_count(), 0);
+}
+
+#[test]
+// spec-test: CON-37
+fn a_hello_with_a_bad_cookie_opens_nothing() {
+    let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
+    let hellos = Arc::new(Mutex::new(Vec::new()));
+    let sink = hellos.clone();
+    pair.filter = Box::new(move |to, bytes| {
+        let retried = matches!(Header::parse(bytes), Ok(Header::Long(h)) if !h.token.is_empty());
+        if to == End::Server && retried {
+            sink.lock().unwrap().push(bytes.clone());
+        }
+        !retried
+    });
+    pair.connect();
+    pair.run_for(DELAY * 3);
+    let hellos = hellos.lock().unwrap().clone();
+    assert_eq!(hellos.len(), 2);
+    // A server with other cookie keys, with and without Retry; and the same bytes, damaged.
+    for policy in [RetryPolicy::Never, RetryPolicy::Always] {
+        for damaged in [false, true] {
+            let mut other = Pair::seeded(TransportConfig::default(), policy, 16, 99);
+            let from = other.client_addr;
+            for hello in &hellos {
+                let mut hello = hello.clone();
+                hello[40] ^= u8::from(damaged);
+                other.inject(End::Server, from, &hello);
+            }
+            other.run_for(DELAY);
+            assert_eq!(other.server.connection_count(), 0);
+            let told = other.told.get(&from).copied().unwrap_or(0);
+            assert_eq!(told > 0, !damaged);
+            assert!(told < 150, "two short answers at most: {told}");
+        }
+    }
+}
+
+#[test]
 // spec-test: CON-25
+// spec-test: CON-29
 fn a_wrong_pin_is_told_soon() {
     let mut pair = Pair::new();
     let wrong = Fingerprint::from_bytes([7; 32]);

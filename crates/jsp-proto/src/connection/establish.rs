@@ -133,10 +133,13 @@ impl Connection {
 
     /// Both sides are who they should be.
     fn on_complete(&mut self, now: Instant, security: Security) {
+        let awaits_verdict = security.awaits_verdict;
         self.exchange.security = Some(Box::new(security));
         self.lifecycle.on_established(now);
         self.plan_skip();
-        self.events.push_back(Event::Connected);
+        if !awaits_verdict {
+            self.events.push_back(Event::Connected);
+        }
         if self.role == Role::Server {
             self.paths.active.budget = Budget::Unlimited;
             self.control.announce_handshake_done();
@@ -159,6 +162,9 @@ impl Connection {
         if self.keys.has(SpaceId::Handshake) && self.exchange.is_complete() {
             self.discard_space(SpaceId::Initial);
             self.discard_space(SpaceId::Handshake);
+            if self.exchange.security.as_ref().is_some_and(|security| security.awaits_verdict) {
+                self.events.push_back(Event::Connected);
+            }
             self.paths.active.numbers.recovery.reset_backoff();
             self.trace.established(now, self.exchange.security.as_deref());
         }

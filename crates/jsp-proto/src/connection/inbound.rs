@@ -212,14 +212,14 @@ impl Connection {
         let opened = seal::open_long(&mut packet, header.pn_offset, 0, &keys.remote);
         let Some((_, payload)) = opened else { return };
         let frames = packet.get(payload).unwrap_or_default();
-        let refused = FrameIter::new(frames)
-            .flatten()
-            .any(|frame| matches!(frame, Frame::Close(close) if close.code == CloseCode::IDENTITY));
-        // The true server answers a damaged hello like this too: one refusal is no ground yet.
-        match (refused, self.exchange.is_rejected()) {
-            (false, _) => {}
-            (true, false) => self.exchange.note_rejection(CloseReason::NotThePinnedServer),
-            (true, true) => self.doubt_server(now, CloseReason::NotThePinnedServer),
+        // The true server answers a damaged hello like this too, but cannot name what we sent.
+        // spec: CON-29
+        let refused = FrameIter::new(frames).flatten().any(|frame| {
+            matches!(frame, Frame::Close(close)
+                if close.code == CloseCode::IDENTITY && self.exchange.has_sent_hello(close.reason))
+        });
+        if refused {
+            self.doubt_server(now, CloseReason::NotThePinnedServer);
         }
     }
 
