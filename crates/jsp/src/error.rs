@@ -167,7 +167,7 @@ impl ConnectError {
             }
             // Whatever displeased the server, it tells no more than this.
             ConnectionError::PeerError { code: CloseCode::HANDSHAKE_FAILED, .. } => {
-                let reason = "it does not accept this side's identity, or both have no settings in common; ask who runs it, and compare";
+                let reason = "it does not accept this side's identity, or has no setting in common with it; ask whoever runs it to let this side's fingerprint in, and compare versions";
                 Self::Refused { remote, reason: reason.to_owned() }
             }
             ConnectionError::ClosedByPeer { reason, .. } => Self::Refused { remote, reason },
