@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jsp_crypto::{
-    ClientConfig, Fingerprint, HandshakeError, Keys, PublicIdentity, Role, ServerIdentity,
-    ServerVerifier, VerifierRejection, initial_keys,
+    ClientConfig, Fingerprint, HandshakeError, Identity, Keys, PublicIdentity, Role, ServerConfig,
+    ServerIdentity, ServerVerifier, VerifierRejection, initial_keys,
 };
-use jsp_proto::{CloseReason, Event, RetryPolicy, Route, StreamConfig, TransportConfig};
+use jsp_proto::{
+    Batch, CloseReason, Datagram, Endpoint, EndpointConfig, Event, RetryPolicy, Route, ServerSetup,
+    StreamConfig, TransportConfig,
+};
 use jsp_wire::header::{self, Header, LongFields, Protected};
 use jsp_wire::{CloseCode, ConnectionId, LongType, VERSION_1, Writer, limits};
-use pair::{DELAY, End, Pair};
+use pair::{DELAY, End, Pair, TestRng};
 
 /// True when a datagram holds a Handshake packet.
 fn has_handshake(mut datagram: &[u8]) -> bool {
@@ -355,14 +358,27 @@ fn ids_of(datagram: &[u8]) -> (ConnectionId, ConnectionId) {
 /// An Initial packet with this payload, by somebody who knows the ids and the pin.
 fn forge(
     keys: &Keys,
+    ids: (ConnectionId, ConnectionId),
+    pn: u64,
+    pn_len: usize,
+    payload: &[u8],
+) -> Vec<u8> {
+    forge_with(keys, ids, pn, pn_len, 0, payload)
+}
+
+/// The same with further bits set in its flags.
+fn forge_with(
+    keys: &Keys,
     (dcid, scid): (ConnectionId, ConnectionId),
     pn: u64,
     pn_len: usize,
+    flags: u8,
     payload: &[u8],
 ) -> Vec<u8> {
     let mut packet = vec![0; 1200];
     let fields = LongFields { kind: LongType::Initial, dcid, scid, token: &[], pn, pn_len };
     let layout = fields.write(&mut Writer::new(&mut packet)).unwrap();
+    packet[0] |= flags;
     let start = layout.pn_offset + pn_len;
     packet[start..start + payload.len()].copy_from_slice(payload);
     let len = payload.len().max(4) + 16;
@@ -394,6 +410,19 @@ fn overheard(pair: &mut Pair) -> (jsp_proto::ConnectionHandle, ConnectionId, Con
 }
 
 #[test]
+// spec-test: CON-8, CON-25
+fn a_forged_packet_with_reserved_bits_ends_nothing() {
+    let mut pair = Pair::new();
+    let (client, _, scid, keys) = overheard(&mut pair);
+    let ids = (scid, ConnectionId::new(&[9; 4]).unwrap());
+    let from = pair.server_addr;
+    pair.inject(End::Client, from, &forge_with(&keys, ids, 0, 1, 0x0c, &[1]));
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.close_reason(End::Client, client), None);
+}
+
+#[test]
 // spec-test: CON-25, CON-26
 fn forged_initial_packets_do_not_stop_a_handshake() {
     let close = [0x03, 0, 0x01, 0];
@@ -415,6 +444,71 @@ fn forged_initial_packets_do_not_stop_a_handshake() {
             assert_eq!(pair.close_reason(End::Client, client), None, "{payload:?}");
         }
     }
+}
+
+/// Accepts one server only.
+struct Only(Fingerprint);
+
+impl ServerVerifier for Only {
+    fn verify(&self, _: &PublicIdentity, found: &Fingerprint) -> Result<(), VerifierRejection> {
+        if *found == self.0 { Ok(()) } else { Err(VerifierRejection("another server")) }
+    }
+}
+
+#[test]
+// spec-test: CON-25, CON-26, CON-39
+fn a_server_on_the_side_that_answers_first_changes_nothing() {
+    let mut pair = Pair::new();
+    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+    let true_server = *pin;
+    let expected = ServerIdentity::TrustOnFirstUse(Box::new(Only(true_server)));
+    pair.client_config = Arc::new(ClientConfig::new(expected));
+    let hello = Arc::new(Mutex::new(Vec::new()));
+    let sink = hello.clone();
+    pair.filter = Box::new(move |to, bytes| {
+        if to == End::Server {
+            sink.lock().unwrap().push(bytes.clone());
+        }
+        true
+    });
+    let client = pair.connect();
+    pair.flush();
+    // Another server reads the hello, and its whole answer is there before the true one's.
+    let identity = Arc::new(Identity::generate(&mut TestRng(77)));
+    let setup = ServerSetup {
+        crypto: Arc::new(ServerConfig::new(identity)),
+        retry: RetryPolicy::Never,
+        connections_max: 4,
+    };
+    let mut other = Endpoint::new(EndpointConfig {
+        server: Some(setup),
+        transport: pair.transport.clone(),
+        seed: [8; 32],
+        unix_seconds_at_zero: 1_800_000_000,
+    });
+    let (now, route) = (pair.now, Route::udp(pair.client_addr));
+    for bytes in hello.lock().unwrap().iter() {
+        let payload = bytes::BytesMut::from(&bytes[..]);
+        other.handle_datagram(now, Datagram { route, ecn: None, payload });
+    }
+    let mut batch = Batch::new(0, 64);
+    let (from, mut answers) = (pair.server_addr, 0);
+    while other.poll_transmit(now, &mut batch) {
+        for segment in batch.contents().chunks(batch.segment_len()) {
+            pair.inject(End::Client, from, segment);
+            pair.flush();
+            answers += 1;
+        }
+        batch.clear();
+    }
+    assert!(answers >= 2);
+    let start = pair.now;
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    assert!(pair.now - start < Duration::from_millis(100), "{:?}", pair.now - start);
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.close_reason(End::Client, client), None);
+    let security = pair.client.connection(client).unwrap().security().unwrap();
+    assert_eq!(security.peer.unwrap().fingerprint, true_server);
 }
 
 #[test]

@@ -141,10 +141,11 @@ impl Connection {
             return Ok(());
         };
         // Initial packets are few, and anybody on the way can make one with a high number: those
-        // must not hide the true ones.
+        // must not hide the true ones. So it is with all packets until a server has proved itself.
         // spec: CON-26
         let is_initial = space == SpaceId::Initial;
-        let expected = if is_initial { 0 } else { numbers.window.expected() };
+        let is_anybodys = is_initial || self.is_unproved();
+        let expected = if is_anybodys { 0 } else { numbers.window.expected() };
         let packet_len = packet.len();
         let mut opened = None;
         for keys in self.keys.open_long(space) {
@@ -165,22 +166,26 @@ impl Connection {
         let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) else {
             return Ok(());
         };
-        let is_new = numbers.window.commit(pn);
+        // A candidate's numbers are not those of the server that will have been the true one.
+        let is_new = (is_anybodys && !is_initial) || numbers.window.commit(pn);
         let takes_doubles = is_initial && self.role == Role::Client;
         if !is_new && !takes_doubles {
             return Ok(());
-        }
-        // spec: CON-8
-        if !reserved_clear || payload.is_empty() {
-            let reason = "a handshake packet has reserved bits set or holds nothing";
-            return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
         }
         self.on_long_opened(now, space, &header.scid);
         let Arrival { route, ecn, len } = arrival;
         self.trace.packet_received(now, space, pn, packet_len);
         let opened = Opened { space, pn, payload, ecn, route, received: len };
-        match self.handle_handshake_payload(now, opened) {
-            Err(error) if space == SpaceId::Initial && self.lifecycle.is_open() => {
+        // spec: CON-8
+        let result = if reserved_clear && !opened.payload.is_empty() {
+            self.handle_handshake_payload(now, opened)
+        } else {
+            let reason = "a handshake packet has reserved bits set or holds nothing";
+            Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
+        };
+        let is_anybodys = is_initial || self.is_unproved();
+        match result {
+            Err(error) if is_anybodys && self.lifecycle.is_open() => {
                 if self.role == Role::Client {
                     self.doubt_server(now, CloseReason::LocalError(error));
                 }
@@ -255,7 +260,10 @@ impl Connection {
             eliciting |= frame.is_ack_eliciting();
             self.dispatch(now, &opened, &frame)?;
         }
-        self.note_for_ack(now, &opened, eliciting);
+        // spec: CON-39
+        if opened.space == SpaceId::Initial || !self.is_unproved() {
+            self.note_for_ack(now, &opened, eliciting);
+        }
         Ok(())
     }
 

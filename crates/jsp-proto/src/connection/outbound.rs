@@ -125,7 +125,7 @@ impl Connection {
             self.exchange.flight(SpaceId::Handshake).into_iter().for_each(Flight::join_data);
         }
         for space in SpaceId::ALL {
-            if !self.keys.has(space) || self.is_data_premature(space) {
+            if !self.keys.has(space) || self.is_premature(space) {
                 continue;
             }
             let Some(rest) = room.get_mut(len..) else { break };
@@ -148,9 +148,14 @@ impl Connection {
     }
 
     /// A server must not send data to a client that has not proved itself, a client has no data
-    /// keys before the server has.
-    fn is_data_premature(&self, space: SpaceId) -> bool {
-        space == SpaceId::Data && !self.exchange.is_complete()
+    /// keys before the server has, and does not know which candidate's Handshake keys are right.
+    // spec: CON-39
+    pub(super) fn is_premature(&self, space: SpaceId) -> bool {
+        match space {
+            SpaceId::Initial => false,
+            SpaceId::Handshake => self.is_unproved(),
+            SpaceId::Data => !self.exchange.is_complete(),
+        }
     }
 
     fn handshake_packet(
