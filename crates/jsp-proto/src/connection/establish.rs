@@ -54,13 +54,14 @@ impl Connection {
         let unix_seconds = self.exchange.unix_seconds(now);
         let Some(machine) = self.exchange.machine.as_mut() else { return };
         let result = machine.read(level, message, unix_seconds, &mut self.rng);
-        let hopeless = machine.is_failed() || self.role == Role::Server;
+        let is_failed = machine.is_failed();
+        let hopeless = is_failed || self.role == Role::Server;
         let rejection = machine.last_rejection().cloned();
         let last_hope_gone = machine.live_candidates() == 0 && rejection.is_some();
         match result {
             Ok(()) => self.pump_handshake(now),
             // A server that has answered already ignores what it cannot use.
-            Err(HandshakeError::Unexpected) => {}
+            Err(HandshakeError::Unexpected) if !is_failed => {}
             // A forged hello must not end a client's attempt: the real one may follow.
             Err(error) if hopeless => self.fail_handshake(now, error),
             Err(error) => {

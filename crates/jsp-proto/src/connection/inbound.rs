@@ -416,7 +416,7 @@ impl Connection {
         self.lifecycle.on_received(now);
     }
 
-    /// The server speaks other versions. A list with ours in it is a forgery.
+    /// The server speaks other versions. A list with ours in it is a forgery, and so may be any other.
     // spec: CON-16
     fn handle_version_negotiation(&mut self, now: Instant, datagram: &[u8]) {
         let Ok(Header::VersionNegotiation { dcid, scid, versions }) = Header::parse(datagram)
@@ -431,7 +431,7 @@ impl Connection {
             && dcid == self.local_ids.first().as_bytes()
             && scid == self.exchange.ids().original_destination.as_bytes();
         if ours && !offered.contains(&jsp_wire::VERSION_1) && self.lifecycle.is_open() {
-            self.lose(now, CloseReason::VersionMismatch { offered });
+            self.doubt_server(now, CloseReason::VersionMismatch { offered });
         }
     }
 }
