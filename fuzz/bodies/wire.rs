@@ -374,7 +374,7 @@ fn with_frame(source: &mut Source<'_>, check: impl FnOnce(&Frame<'_>)) {
         })),
         4 => check(&Frame::MaxData(source.varint())),
         5 => check(&Frame::MaxStreamData(source.limit())),
-        6 => check(&Frame::MaxStreams(source.varint())),
+        6 => check(&Frame::MaxStreams(source.varint() >> 1)),
         7 => {
             let stream = source.stream();
             let (floor, credit_below) = (source.varint(), source.varint());
@@ -391,7 +391,7 @@ fn with_frame(source: &mut Source<'_>, check: impl FnOnce(&Frame<'_>)) {
         17 => check(&Frame::StopSending(source.limit())),
         18 => check(&Frame::DataBlocked(source.varint())),
         19 => check(&Frame::StreamDataBlocked(source.limit())),
-        20 => check(&Frame::StreamsBlocked(source.varint())),
+        20 => check(&Frame::StreamsBlocked(source.varint() >> 1)),
         21 => check(&new_connection_id(source)),
         22 => check(&Frame::RetireConnectionId(source.varint())),
         23 => check(&Frame::PathChallenge(source.array())),

@@ -100,7 +100,8 @@ impl From<ConnectError> for Failure {
             ConnectError::Identity { .. } => Exit::WrongIdentity,
             ConnectError::Refused { .. }
             | ConnectError::VersionMismatch { .. }
-            | ConnectError::Handshake { .. } => Exit::Refused,
+            | ConnectError::Handshake { .. }
+            | ConnectError::Ended { error: ConnectionError::PeerError { .. }, .. } => Exit::Refused,
             ConnectError::KnownHosts { .. } => Exit::Keys,
             _ => Exit::Unreachable,
         };

@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jsp::{ClientAuth, ConnectError, Connection, Endpoint, Identity, TransportConfig, Trust};
+use jsp::{
+    ClientAuth, ConnectError, Connection, Endpoint, HandshakeError, Identity, TransportConfig,
+    Trust,
+};
 use jsp_crypto::known_hosts::KnownHosts;
 
 use crate::exit::{Exit, Failure};
@@ -111,7 +114,17 @@ pub(crate) fn open_known_hosts(path: &Path) -> Result<KnownHosts, Failure> {
 
 fn explain(error: ConnectError, target: &Target) -> Failure {
     let is_mismatch = matches!(error, ConnectError::Identity { .. });
+    let required = HandshakeError::ClientIdentityRequired;
+    let wants_identity =
+        matches!(&error, ConnectError::Handshake { error, .. } if *error == required);
     let mut failure = Failure::from(error);
+    if wants_identity {
+        failure.sentence = format!(
+            "{} takes only clients that it knows, and this user has no identity yet: make one with \
+             `jsp key show`, and tell its fingerprint to whoever runs the server",
+            target.authority
+        );
+    }
     if is_mismatch {
         failure.sentence = match target.fingerprint {
             Some(_) => format!("WRONG IDENTITY: {}", failure.sentence),

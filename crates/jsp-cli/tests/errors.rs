@@ -72,8 +72,11 @@ fn a_service_that_is_not_offered_leaves_with_7() {
 
     let stranger = jsp::Fingerprint::from_bytes(STRANGER).to_string();
     let server = Server::start(&place, &place.path("inbox"), &["--allow", &stranger]);
-    let refused = place.run(["ping", "-c", "1", &server.uri]);
-    assert!(matches!(refused.code, Some(6 | 7)), "{refused:?}");
+    let nameless = Place::new("nameless");
+    let refused = nameless.run(["ping", "-c", "1", &server.uri]).left_with(7);
+    assert!(refused.err.contains("jsp key show"), "{}", refused.err);
+    let refused = place.run(["ping", "-c", "1", &server.uri]).left_with(7);
+    assert!(refused.err.contains("does not accept this side's identity"), "{}", refused.err);
 }
 
 #[test]

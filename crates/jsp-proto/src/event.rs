@@ -10,7 +10,8 @@ use crate::streams::config::MessageFate;
 /// Something that happened; polled from the endpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// The handshake is complete and the peer's identity is verified: streams may be opened.
+    /// The handshake is complete and the peer's identity is verified: streams may be opened. A
+    /// client that has shown its own identity hears this once the server has accepted it.
     Connected,
     /// The peer opened a stream: take it with `Connection::accept`.
     StreamOpened {

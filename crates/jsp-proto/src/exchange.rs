@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use jsp_crypto::{Fingerprint, Handshake, Role, Security};
-use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer};
+use jsp_crypto::{Fingerprint, Handshake, Role, Security, hello_id};
+use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer, limits};
 
 use crate::batch::Ecn;
 use crate::config::TransportConfig;
@@ -36,6 +36,8 @@ pub(crate) struct Exchange {
     early: VecDeque<Early>,
     /// Why the last candidate for the server was refused.
     rejection: Option<CloseReason>,
+    /// Names of the Initial packets that a client with a pin has sent, the latest last.
+    hellos: VecDeque<[u8; 8]>,
 }
 
 /// A 1-RTT packet that came before the handshake was complete.
@@ -47,6 +49,9 @@ pub(crate) struct Early {
 
 /// 1-RTT packets kept while the handshake is not complete: a first flight's worth.
 const EARLY_PACKETS_MAX: usize = 10;
+
+/// Initial packets that a client remembers by name: several times a whole hello.
+const HELLOS_MAX: usize = 4 * limits::HELLO_FRAGMENTS_MAX;
 
 /// Bytes of them all: they are not authentic yet, and half-open connections must stay cheap.
 const EARLY_BYTES_MAX: usize = 16 * 1024;
@@ -79,6 +84,7 @@ impl Exchange {
             unix_seconds_at_zero,
             early: VecDeque::new(),
             rejection: None,
+            hellos: VecDeque::new(),
         }
     }
 
@@ -107,9 +113,20 @@ impl Exchange {
         self.rejection = Some(reason);
     }
 
-    /// A server was refused, or refused us, before.
-    pub(crate) fn is_rejected(&self) -> bool {
-        self.rejection.is_some()
+    /// Remembers an Initial packet as it leaves, where another server than the pinned one may have
+    /// to say that it cannot open it.
+    pub(crate) fn note_hello(&mut self, packet: &[u8]) {
+        if self.pin.is_some() {
+            if self.hellos.len() >= HELLOS_MAX {
+                self.hellos.pop_front();
+            }
+            self.hellos.push_back(hello_id(packet));
+        }
+    }
+
+    /// True when a packet of this name has left.
+    pub(crate) fn has_sent_hello(&self, name: &[u8]) -> bool {
+        self.hellos.iter().any(|own| own == name)
     }
 
     /// The pinned server was heard after all; answers whether it was held to be another.
@@ -145,7 +162,10 @@ impl Exchange {
 
     pub(crate) fn discard(&mut self, space: SpaceId) {
         match space {
-            SpaceId::Initial => self.initial = None,
+            SpaceId::Initial => {
+                self.initial = None;
+                self.hellos = VecDeque::new();
+            }
             SpaceId::Handshake => {
                 self.handshake = None;
                 self.machine = None;
@@ -216,7 +236,7 @@ pub(crate) fn own_params(
         retry_source_id: server.and_then(|(ids, _)| ids.retry_source),
         reset_token: server.map(|(_, token)| token),
         idle_timeout_ms: config.idle_timeout.as_millis() as u64,
-        datagram_len_max: jsp_wire::limits::MTU_MAX as u64,
+        datagram_len_max: limits::MTU_MAX as u64,
         ack_delay_max_us: config.ack_delay_max.as_micros() as u64,
         connection_ids_max: 4,
         ..TransportParams::default()

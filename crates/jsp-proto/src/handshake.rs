@@ -31,6 +31,8 @@ struct Outgoing {
     message: Vec<u8>,
     /// Ranges still to be sent, ascending.
     pending: VecDeque<(u16, u16)>,
+    /// It has gone along with data that cannot be read without it.
+    with_data: bool,
 }
 
 impl Flight {
@@ -38,7 +40,8 @@ impl Flight {
     pub(crate) fn send(&mut self, message: Vec<u8>) {
         let end = message.len().min(limits::HANDSHAKE_MESSAGE_LEN_MAX) as u16;
         let pending = VecDeque::from([(0, end)]);
-        self.outgoing = Some(Outgoing { id: hello_id(&message), message, pending });
+        let id = hello_id(&message);
+        self.outgoing = Some(Outgoing { id, message, pending, with_data: false });
     }
 
     /// Sends the message again from its start, as after a Retry.
@@ -46,6 +49,17 @@ impl Flight {
         if let Some(outgoing) = &mut self.outgoing {
             let end = outgoing.message.len() as u16;
             outgoing.pending = VecDeque::from([(0, end)]);
+        }
+    }
+
+    /// Data leave that the peer cannot read without the message: it goes along with the first of
+    /// them, once more if it has left before.
+    pub(crate) fn join_data(&mut self) {
+        if let Some(outgoing) = &mut self.outgoing
+            && !core::mem::replace(&mut outgoing.with_data, true)
+            && outgoing.pending.is_empty()
+        {
+            self.restart();
         }
     }
 

@@ -31,6 +31,14 @@ pub(crate) enum Generation {
 /// Most candidate server hellos that a client keeps apart (a man on the side may race the server).
 const CANDIDATES_MAX: usize = 5;
 
+/// Probe time-outs after an update within which the peer's next one is not followed: a storm of
+/// updates costs us one derivation in this time.
+const SETTLE_PTOS: u32 = 3;
+
+/// Probe time-outs between the acknowledgement of the present keys and our next update. Twice what
+/// the peer insists on, which reckons with a probe time-out of its own.
+const CONFIRMED_PTOS: u32 = 6;
+
 /// Packets below the sealing limit that are left for CLOSE.
 const SEALED_RESERVE: u64 = 64;
 
@@ -205,7 +213,7 @@ impl Keyring {
     // spec: CON-44
     pub(crate) fn update(&mut self, now: Instant, pto: Duration) -> bool {
         let Some(data) = self.data.as_mut() else { return false };
-        let settled = data.confirmed_at.is_some_and(|at| now >= at + pto * 3);
+        let settled = data.confirmed_at.is_some_and(|at| now >= at + pto * CONFIRMED_PTOS);
         if !settled {
             return false;
         }
@@ -259,7 +267,8 @@ impl Data {
         let (local, remote) = core::mem::replace(&mut self.next, next);
         self.local = local;
         let old = core::mem::replace(&mut self.remote, remote);
-        self.previous = Some(Previous { remote: old, settles_at: now + pto, below_pn: pn });
+        let settles_at = now + pto * SETTLE_PTOS;
+        self.previous = Some(Previous { remote: old, settles_at, below_pn: pn });
         self.phase = !self.phase;
         self.sealed = 0;
         self.first_pn = None;
@@ -345,7 +354,7 @@ mod tests {
         let answer = seal(&mut server, 0);
         assert_eq!(open(&mut server, now, &old[0]), Some(Generation::Current));
         client.on_acked(now, 0);
-        let now = now + PTO * 3;
+        let now = now + PTO * CONFIRMED_PTOS;
         assert!(client.update(now, PTO));
         let new: Vec<_> = (4..8).map(|pn| seal(&mut client, pn)).collect();
         // What the server sent before it heard of the update.
@@ -370,16 +379,39 @@ mod tests {
         assert!(!client.update(now + PTO * 100, PTO), "nothing was acknowledged");
         open(&mut server, now, &seal(&mut client, 0)).unwrap();
         client.on_acked(now, 0);
-        assert!(!client.update(now + PTO * 3 - Duration::from_nanos(1), PTO));
-        assert!(client.update(now + PTO * 3, PTO));
-        let now = now + PTO * 3;
+        let now = now + PTO * CONFIRMED_PTOS;
+        assert!(!client.update(now - Duration::from_nanos(1), PTO));
+        assert!(client.update(now, PTO));
         assert_eq!(open(&mut server, now, &seal(&mut client, 1)), Some(Generation::Next));
         // A peer that does not wait is not followed until it does.
-        client.on_acked(now - PTO * 3, 1);
+        client.on_acked(now - PTO * CONFIRMED_PTOS, 1);
         assert!(client.update(now, PTO));
         let hasty = seal(&mut client, 2);
-        assert_eq!(open(&mut server, now + PTO / 2, &hasty), None);
-        assert_eq!(open(&mut server, now + PTO, &hasty), Some(Generation::Next));
+        let settled = now + PTO * SETTLE_PTOS;
+        assert_eq!(open(&mut server, settled - Duration::from_nanos(1), &hasty), None);
+        assert_eq!(open(&mut server, settled, &hasty), Some(Generation::Next));
+    }
+
+    #[test]
+    // spec-test: CON-43
+    fn a_storm_of_updates_is_followed_once_in_three_probe_time_outs() {
+        let (mut client, mut server) = keyrings();
+        let start = Instant::from_nanos(1_000_000_000);
+        let (mut followed, mut pn) = (0u32, 0);
+        for tick in 0..300 {
+            // A client that updates again with the first packet after each that was followed.
+            let now = start + PTO / 10 * tick;
+            if followed > 0 || tick == 0 {
+                let hasty = client.data.as_mut().unwrap();
+                if hasty.phase == server.phase() {
+                    hasty.step(now, u64::MAX, PTO);
+                }
+            }
+            let packet = seal(&mut client, pn);
+            pn += 1;
+            followed += u32::from(open(&mut server, now, &packet) == Some(Generation::Next));
+        }
+        assert_eq!(followed, 30 / SETTLE_PTOS);
     }
 
     #[test]

@@ -144,8 +144,28 @@ fn a_handshake_lives_through_heavy_loss() {
     assert!(failed <= 1, "{failed} of 100 did not connect");
 }
 
+#[test]
+fn damaged_hellos_that_come_twice_are_no_wrong_pin() {
+    live_through(Weather {
+        seed: 738_481_042_078_975_019,
+        lost: 0,
+        twice: 86,
+        damaged: 36,
+        jitter: 12,
+        retry: true,
+        key_updates: false,
+    });
+}
+
+/// A few cases each time, and as many as `PROPTEST_CASES` says where it is set.
+fn cases() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    let is_asked = std::env::var_os("PROPTEST_CASES").is_some();
+    ProptestConfig { cases: if is_asked { config.cases } else { 40 }, ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     #[test]
     fn what_is_reliable_arrives_in_any_weather(

@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jsp_crypto::{
-    ClientConfig, Fingerprint, HandshakeError, Keys, PublicIdentity, Role, ServerIdentity,
-    ServerVerifier, VerifierRejection, initial_keys,
+    ClientConfig, Fingerprint, HandshakeError, Identity, Keys, PublicIdentity, Role, ServerConfig,
+    ServerIdentity, ServerVerifier, VerifierRejection, initial_keys,
 };
-use jsp_proto::{CloseReason, Event, RetryPolicy, Route, StreamConfig, TransportConfig};
+use jsp_proto::{
+    Batch, CloseReason, Datagram, Endpoint, EndpointConfig, Event, RetryPolicy, Route, ServerSetup,
+    StreamConfig, TransportConfig,
+};
 use jsp_wire::header::{self, Header, LongFields, Protected};
 use jsp_wire::{CloseCode, ConnectionId, LongType, VERSION_1, Writer, limits};
-use pair::{End, Pair};
+use pair::{DELAY, End, Pair, TestRng};
 
 /// True when a datagram holds a Handshake packet.
 fn has_handshake(mut datagram: &[u8]) -> bool {
@@ -153,7 +156,116 @@ fn data_that_overtakes_the_clients_flight_is_kept() {
 }
 
 #[test]
+// spec-test: CON-38
+fn a_lost_client_flight_goes_again_with_the_first_data() {
+    let mut pair = Pair::new();
+    // The client's flight leaves alone, and is lost.
+    let mut flights = 0;
+    pair.filter = Box::new(move |to, bytes| {
+        let is_flight = to == End::Server && has_handshake(bytes);
+        flights += u32::from(is_flight);
+        !is_flight || flights > 1
+    });
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    let stream = connection.open(now, StreamConfig::bytes()).unwrap();
+    connection.write(now, stream, bytes::Bytes::from_static(b"first")).unwrap();
+    pair.run_until(|pair| {
+        pair.events
+            .iter()
+            .any(|(end, _, e)| *end == End::Server && *e == Event::StreamOpened { stream })
+    });
+    assert!(pair.now - now <= Duration::from_millis(11), "{:?}", pair.now - now);
+    // Once is enough: the data that follow are data alone.
+    let before = pair.sent[0];
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    connection.write(now, stream, bytes::Bytes::from_static(b"second")).unwrap();
+    pair.flush();
+    assert!((1..60).contains(&(pair.sent[0] - before)), "{}", pair.sent[0] - before);
+}
+
+#[test]
+// spec-test: CON-29
+fn damaged_hellos_are_no_sign_of_a_wrong_pin() {
+    // Two whole hellos arrive damaged, and twice each: the third, after three seconds, is heard.
+    let mut pair = Pair::new();
+    let mut to_server = 0;
+    pair.filter = Box::new(move |to, bytes| {
+        to_server += u32::from(to == End::Server);
+        if to == End::Server && to_server <= 4 {
+            bytes[600] ^= 0x10;
+        }
+        true
+    });
+    pair.weather = Box::new(|to| vec![DELAY; if to == End::Server { 2 } else { 1 }]);
+    let start = pair.now;
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    assert!(pair.now - start > Duration::from_millis(1600), "{:?}", pair.now - start);
+    assert!(pair.told[&pair.client_addr] > 0);
+    assert_eq!(pair.close_reason(End::Client, client), None);
+}
+
+#[test]
+// spec-test: CON-37
+fn a_cookie_of_another_address_is_told_of() {
+    // The client's address changes between the Retry and the hello that obeys it.
+    let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
+    let start = pair.now;
+    let client = pair.connect();
+    pair.run_for(Duration::from_millis(15));
+    pair.client_addr = "192.0.2.1:1001".parse().unwrap();
+    pair.run_until(|pair| pair.close_reason(End::Client, client).is_some());
+    match pair.close_reason(End::Client, client) {
+        Some(CloseReason::PeerError { code, .. }) => assert_eq!(code, CloseCode::INVALID_TOKEN),
+        other => panic!("{other:?}"),
+    }
+    assert!(pair.now - start < Duration::from_millis(1800));
+    assert_eq!(pair.server.connection_count(), 0);
+}
+
+#[test]
+// spec-test: CON-37
+fn a_hello_with_a_bad_cookie_opens_nothing() {
+    let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
+    let hellos = Arc::new(Mutex::new(Vec::new()));
+    let sink = hellos.clone();
+    pair.filter = Box::new(move |to, bytes| {
+        let retried = matches!(Header::parse(bytes), Ok(Header::Long(h)) if !h.token.is_empty());
+        if to == End::Server && retried {
+            sink.lock().unwrap().push(bytes.clone());
+        }
+        !retried
+    });
+    pair.connect();
+    pair.run_for(DELAY * 3);
+    let hellos = hellos.lock().unwrap().clone();
+    assert_eq!(hellos.len(), 2);
+    // A server with other cookie keys, with and without Retry; and the same bytes, damaged.
+    for policy in [RetryPolicy::Never, RetryPolicy::Always] {
+        for damaged in [false, true] {
+            let mut other = Pair::seeded(TransportConfig::default(), policy, 16, 99);
+            let from = other.client_addr;
+            for hello in &hellos {
+                let mut hello = hello.clone();
+                hello[40] ^= u8::from(damaged);
+                other.inject(End::Server, from, &hello);
+            }
+            other.run_for(DELAY);
+            assert_eq!(other.server.connection_count(), 0);
+            let told = other.told.get(&from).copied().unwrap_or(0);
+            assert_eq!(told > 0, !damaged);
+            assert!(told < 150, "two short answers at most: {told}");
+        }
+    }
+}
+
+#[test]
 // spec-test: CON-25
+// spec-test: CON-29
 fn a_wrong_pin_is_told_soon() {
     let mut pair = Pair::new();
     let wrong = Fingerprint::from_bytes([7; 32]);
@@ -246,14 +358,27 @@ fn ids_of(datagram: &[u8]) -> (ConnectionId, ConnectionId) {
 /// An Initial packet with this payload, by somebody who knows the ids and the pin.
 fn forge(
     keys: &Keys,
+    ids: (ConnectionId, ConnectionId),
+    pn: u64,
+    pn_len: usize,
+    payload: &[u8],
+) -> Vec<u8> {
+    forge_with(keys, ids, pn, pn_len, 0, payload)
+}
+
+/// The same with further bits set in its flags.
+fn forge_with(
+    keys: &Keys,
     (dcid, scid): (ConnectionId, ConnectionId),
     pn: u64,
     pn_len: usize,
+    flags: u8,
     payload: &[u8],
 ) -> Vec<u8> {
     let mut packet = vec![0; 1200];
     let fields = LongFields { kind: LongType::Initial, dcid, scid, token: &[], pn, pn_len };
     let layout = fields.write(&mut Writer::new(&mut packet)).unwrap();
+    packet[0] |= flags;
     let start = layout.pn_offset + pn_len;
     packet[start..start + payload.len()].copy_from_slice(payload);
     let len = payload.len().max(4) + 16;
@@ -285,6 +410,19 @@ fn overheard(pair: &mut Pair) -> (jsp_proto::ConnectionHandle, ConnectionId, Con
 }
 
 #[test]
+// spec-test: CON-8, CON-25
+fn a_forged_packet_with_reserved_bits_ends_nothing() {
+    let mut pair = Pair::new();
+    let (client, _, scid, keys) = overheard(&mut pair);
+    let ids = (scid, ConnectionId::new(&[9; 4]).unwrap());
+    let from = pair.server_addr;
+    pair.inject(End::Client, from, &forge_with(&keys, ids, 0, 1, 0x0c, &[1]));
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.close_reason(End::Client, client), None);
+}
+
+#[test]
 // spec-test: CON-25, CON-26
 fn forged_initial_packets_do_not_stop_a_handshake() {
     let close = [0x03, 0, 0x01, 0];
@@ -306,6 +444,71 @@ fn forged_initial_packets_do_not_stop_a_handshake() {
             assert_eq!(pair.close_reason(End::Client, client), None, "{payload:?}");
         }
     }
+}
+
+/// Accepts one server only.
+struct Only(Fingerprint);
+
+impl ServerVerifier for Only {
+    fn verify(&self, _: &PublicIdentity, found: &Fingerprint) -> Result<(), VerifierRejection> {
+        if *found == self.0 { Ok(()) } else { Err(VerifierRejection("another server")) }
+    }
+}
+
+#[test]
+// spec-test: CON-25, CON-26, CON-39
+fn a_server_on_the_side_that_answers_first_changes_nothing() {
+    let mut pair = Pair::new();
+    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+    let true_server = *pin;
+    let expected = ServerIdentity::TrustOnFirstUse(Box::new(Only(true_server)));
+    pair.client_config = Arc::new(ClientConfig::new(expected));
+    let hello = Arc::new(Mutex::new(Vec::new()));
+    let sink = hello.clone();
+    pair.filter = Box::new(move |to, bytes| {
+        if to == End::Server {
+            sink.lock().unwrap().push(bytes.clone());
+        }
+        true
+    });
+    let client = pair.connect();
+    pair.flush();
+    // Another server reads the hello, and its whole answer is there before the true one's.
+    let identity = Arc::new(Identity::generate(&mut TestRng(77)));
+    let setup = ServerSetup {
+        crypto: Arc::new(ServerConfig::new(identity)),
+        retry: RetryPolicy::Never,
+        connections_max: 4,
+    };
+    let mut other = Endpoint::new(EndpointConfig {
+        server: Some(setup),
+        transport: pair.transport.clone(),
+        seed: [8; 32],
+        unix_seconds_at_zero: 1_800_000_000,
+    });
+    let (now, route) = (pair.now, Route::udp(pair.client_addr));
+    for bytes in hello.lock().unwrap().iter() {
+        let payload = bytes::BytesMut::from(&bytes[..]);
+        other.handle_datagram(now, Datagram { route, ecn: None, payload });
+    }
+    let mut batch = Batch::new(0, 64);
+    let (from, mut answers) = (pair.server_addr, 0);
+    while other.poll_transmit(now, &mut batch) {
+        for segment in batch.contents().chunks(batch.segment_len()) {
+            pair.inject(End::Client, from, segment);
+            pair.flush();
+            answers += 1;
+        }
+        batch.clear();
+    }
+    assert!(answers >= 2);
+    let start = pair.now;
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    assert!(pair.now - start < Duration::from_millis(100), "{:?}", pair.now - start);
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.close_reason(End::Client, client), None);
+    let security = pair.client.connection(client).unwrap().security().unwrap();
+    assert_eq!(security.peer.unwrap().fingerprint, true_server);
 }
 
 #[test]
@@ -380,10 +583,23 @@ fn versions_are_negotiated_both_ways() {
         let packet = writer.written().to_vec();
         let from = pair.server_addr;
         pair.inject(End::Client, from, &packet);
-        pair.run_for(Duration::from_millis(500));
+        // The server is not heard: what was answered may be true.
+        pair.filter = Box::new(|to, _| to == End::Server);
+        pair.run_for(Duration::from_millis(1600));
         let reason = CloseReason::VersionMismatch { offered: versions.to_vec() };
         assert_eq!(pair.close_reason(End::Client, client), ends.then_some(reason));
     }
+    // By somebody on the side it ends nothing: the server is heard soon after.
+    let mut pair = Pair::new();
+    let (client, dcid, scid, _) = overheard(&mut pair);
+    let mut buf = [0; 100];
+    let mut writer = Writer::new(&mut buf);
+    header::write_version_negotiation(&mut writer, scid.as_bytes(), dcid.as_bytes(), &[7]).unwrap();
+    let packet = writer.written().to_vec();
+    let from = pair.server_addr;
+    pair.inject(End::Client, from, &packet);
+    pair.run_for(Duration::from_secs(2));
+    assert!(pair.client.connection(client).unwrap().is_established());
     // It comes too late once anything else was heard.
     let mut pair = Pair::new();
     let (client, dcid, scid, _) = overheard(&mut pair);

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jsp_proto::{ConnectionHandle, Event, Route, StreamConfig, StreamId};
+use jsp_proto::{
+    ConnectionHandle, Event, RetryPolicy, Route, StreamConfig, StreamId, TransportConfig,
+};
 use pair::{End, Pair};
 
 /// A pair with a stream on which the server sends.
@@ -114,6 +116,59 @@ fn a_copy_from_elsewhere_moves_nothing() {
     send(&mut pair, End::Server, [client, server], stream);
     send(&mut pair, End::Client, [client, server], stream);
     assert!(pair.told[&thief] <= 3 * pair.heard[&thief]);
+}
+
+#[test]
+// spec-test: CON-12
+fn an_answer_to_a_challenge_waits_for_no_window() {
+    let mut pair = Pair::new();
+    let (client, server, stream) = streaming(&mut pair);
+    // The client fills its window, and no acknowledgement comes back from where it was.
+    let old = pair.client_addr;
+    pair.filter = Box::new(|to, _| to == End::Server);
+    let now = pair.now;
+    let data = Bytes::from(vec![7; 4_000_000]);
+    let connection = pair.client.connection(client).unwrap();
+    assert!(connection.write(now, stream, data).unwrap() > 500_000);
+    pair.run_for(Duration::from_millis(30));
+    let stats = pair.client.connection(client).unwrap().stats();
+    assert!(stats.bytes_in_flight + 1452 > stats.congestion_window, "{stats:?}");
+    pair.client_addr = "198.51.100.3:1000".parse().unwrap();
+    pair.filter = Box::new(|_, _| true);
+    assert_ne!(pair.client_addr, old);
+    let moved = Event::PathChanged { route: Route::udp(pair.client_addr) };
+    let mut asked = None;
+    pair.run_until(|pair| {
+        // The first datagram to the new address is the challenge.
+        if asked.is_none() && pair.told.contains_key(&pair.client_addr) {
+            asked = Some(pair.now);
+        }
+        pair.events.contains(&(End::Server, server, moved.clone()))
+    });
+    let waited = pair.now - asked.unwrap();
+    assert!(waited <= pair::DELAY * 2, "{waited:?}");
+}
+
+#[test]
+// spec-test: CON-17
+fn a_client_that_moves_before_the_handshake_is_confirmed_is_found() {
+    // Without room for larger datagrams there are no probes for them, which would show it too.
+    let config = TransportConfig { mtu_ceiling: 1200, ..Default::default() };
+    let mut pair = Pair::with(config, RetryPolicy::Never);
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    // Its flight is under way; what the server says of it goes to where it came from.
+    pair.flush();
+    let start = pair.now;
+    pair.client_addr = "198.51.100.3:1000".parse().unwrap();
+    let moved = Event::PathChanged { route: Route::udp(pair.client_addr) };
+    pair.run_until(|pair| {
+        pair.events.iter().any(|(end, _, event)| *end == End::Server && *event == moved)
+    });
+    // The client had nothing to say but its flight: one probe time-out of it.
+    assert!(pair.now - start < Duration::from_millis(500), "{:?}", pair.now - start);
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.client.connection(client).unwrap().stats().bytes_in_flight, 0);
 }
 
 #[test]

@@ -12,8 +12,7 @@
 //! What is masked by header protection (the low bits of the first byte and the packet number) is
 //! read in a second step, once the mask is known: see [`Protected`].
 
-use core::fmt;
-
+use crate::connection_id::ConnectionId;
 use crate::cursor::{DecodeError, Full, Reader, Writer};
 use crate::limits;
 use crate::varint;
@@ -27,52 +26,6 @@ const FIXED: u8 = 0x40;
 const MASKED_LONG: u8 = 0x0f;
 /// Bits of the first byte that header protection masks in a short header.
 const MASKED_SHORT: u8 = 0x3f;
-
-/// A connection id: up to 20 bytes that name a connection to its receiver.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId {
-    len: u8,
-    bytes: [u8; limits::CONNECTION_ID_LEN_MAX],
-}
-
-impl ConnectionId {
-    /// The id of no bytes.
-    pub const EMPTY: Self = Self { len: 0, bytes: [0; limits::CONNECTION_ID_LEN_MAX] };
-
-    /// An id of these bytes; `None` when there are more than 20.
-    pub fn new(id: &[u8]) -> Option<Self> {
-        let mut bytes = [0; limits::CONNECTION_ID_LEN_MAX];
-        bytes.get_mut(..id.len())?.copy_from_slice(id);
-        Some(Self { len: id.len() as u8, bytes })
-    }
-
-    /// The id's bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
-    }
-
-    /// Number of bytes.
-    pub const fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    /// True for the id of no bytes.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
-
-impl fmt::Debug for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 /// What a packet with a long header is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -161,7 +114,7 @@ pub enum Header<'a> {
         dcid: ConnectionId,
         /// Source id: what the client must send to from now on.
         scid: ConnectionId,
-        /// The cookie to bring back.
+        /// The cookie to bring back; at least one byte.
         token: &'a [u8],
         /// Proof that the sender saw the client's packet.
         integrity_tag: [u8; 16],
@@ -229,7 +182,7 @@ impl<'a> Header<'a> {
         Self::parse_long(datagram, reader, kind, dcid, scid)
     }
 
-    // spec: WIRE-25
+    // spec: WIRE-25, WIRE-41
     fn parse_retry(
         datagram: &'a [u8],
         mut reader: Reader<'a>,
@@ -237,7 +190,7 @@ impl<'a> Header<'a> {
         scid: ConnectionId,
     ) -> Result<Self, DecodeError> {
         let token_len = reader.remaining().checked_sub(16).ok_or(DecodeError::Truncated)?;
-        if token_len > limits::TOKEN_LEN_MAX {
+        if !(1..=limits::TOKEN_LEN_MAX).contains(&token_len) {
             return Err(DecodeError::Invalid);
         }
         let token = reader.take(token_len)?;
@@ -386,8 +339,12 @@ pub struct LongLayout {
 }
 
 impl LongFields<'_> {
-    /// Writes the header with a length of zero.
+    /// Writes the header with a length of zero; on [`Full`] the writer is as it was.
     pub fn write(&self, writer: &mut Writer<'_>) -> Result<LongLayout, Full> {
+        writer.whole(|writer| self.write_parts(writer))
+    }
+
+    fn write_parts(&self, writer: &mut Writer<'_>) -> Result<LongLayout, Full> {
         let bits = match self.kind {
             LongType::Initial => 0u8,
             LongType::ZeroRtt => 1,
@@ -416,7 +373,8 @@ pub fn patch_length(packet: &mut [u8], layout: LongLayout, length: usize) -> Res
     varint::write_two_bytes(&mut Writer::new(slot), length as u64)
 }
 
-/// Writes a short header; answers the offset of the packet number.
+/// Writes a short header; answers the offset of the packet number. On [`Full`] the writer is as it
+/// was.
 // spec: WIRE-4, WIRE-5
 pub fn write_short(
     writer: &mut Writer<'_>,
@@ -426,13 +384,13 @@ pub fn write_short(
     pn: u64,
     pn_len: usize,
 ) -> Result<usize, Full> {
-    let start = writer.len();
     let phase = if key_phase { 0x20 } else { 0 };
-    writer.u8(FIXED | phase | shape.to_bits() << 2 | pn_len_bits(pn_len))?;
-    writer.bytes(dcid.as_bytes())?;
-    let pn_offset = writer.len().saturating_sub(start);
-    write_pn(writer, pn, pn_len)?;
-    Ok(pn_offset)
+    writer.whole(|writer| {
+        writer.u8(FIXED | phase | shape.to_bits() << 2 | pn_len_bits(pn_len))?;
+        writer.bytes(dcid.as_bytes())?;
+        write_pn(writer, pn, pn_len)?;
+        Ok(dcid.len().saturating_add(1))
+    })
 }
 
 /// Changes the shape in a short header that is written but not yet sealed.
@@ -443,37 +401,55 @@ pub fn patch_shape(packet: &mut [u8], shape: Shape) {
 }
 
 /// Writes a version negotiation packet in answer to a packet with these ids.
+///
+/// # Errors
+/// [`Full`] when the buffer has no room, when an id has more than 255 bytes, or when no version is
+/// listed: a receiver drops such a packet. The writer is then as it was.
 pub fn write_version_negotiation(
     writer: &mut Writer<'_>,
     dcid: &[u8],
     scid: &[u8],
     versions: &[u32],
 ) -> Result<(), Full> {
-    writer.u8(FORM_LONG | FIXED)?;
-    writer.u32(0)?;
-    for id in [dcid, scid] {
-        writer.u8(u8::try_from(id.len()).map_err(|_| Full)?)?;
-        writer.bytes(id)?;
+    if versions.is_empty() {
+        return Err(Full);
     }
-    versions.iter().try_for_each(|version| writer.u32(*version))
+    writer.whole(|writer| {
+        writer.u8(FORM_LONG | FIXED)?;
+        writer.u32(0)?;
+        for id in [dcid, scid] {
+            writer.u8(u8::try_from(id.len()).map_err(|_| Full)?)?;
+            writer.bytes(id)?;
+        }
+        versions.iter().try_for_each(|version| writer.u32(*version))
+    })
 }
 
 /// Writes a Retry packet without its integrity tag.
+///
+/// # Errors
+/// [`Full`] when the buffer has no room, or when the token has no byte or more than 128: a receiver
+/// drops such a packet. The writer is then as it was.
 pub fn write_retry(
     writer: &mut Writer<'_>,
     dcid: &ConnectionId,
     scid: &ConnectionId,
     token: &[u8],
 ) -> Result<(), Full> {
-    writer.u8(FORM_LONG | FIXED | 3 << 4)?;
-    writer.u32(crate::VERSION_1)?;
-    write_id(writer, dcid)?;
-    write_id(writer, scid)?;
-    writer.bytes(token)
+    if !(1..=limits::TOKEN_LEN_MAX).contains(&token.len()) {
+        return Err(Full);
+    }
+    writer.whole(|writer| {
+        writer.u8(FORM_LONG | FIXED | 3 << 4)?;
+        writer.u32(crate::VERSION_1)?;
+        write_id(writer, dcid)?;
+        write_id(writer, scid)?;
+        writer.bytes(token)
+    })
 }
 
 fn write_id(writer: &mut Writer<'_>, id: &ConnectionId) -> Result<(), Full> {
-    writer.u8(id.len)?;
+    writer.u8(id.len() as u8)?;
     writer.bytes(id.as_bytes())
 }
 

@@ -30,6 +30,7 @@
 extern crate std;
 
 pub mod close;
+pub mod connection_id;
 pub mod cursor;
 pub mod frame;
 pub mod header;
@@ -43,9 +44,10 @@ pub mod tlv;
 pub mod varint;
 
 pub use close::CloseCode;
+pub use connection_id::ConnectionId;
 pub use cursor::{DecodeError, Full, Reader, Writer};
 pub use frame::{Frame, FrameIter, Payload};
-pub use header::{ConnectionId, Header, LongType, Shape};
+pub use header::{Header, LongType, Shape};
 pub use params::TransportParams;
 pub use route::Route;
 pub use stream::{Class, Delivery, Framing, Open, Profile, StreamId};

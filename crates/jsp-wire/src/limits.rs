@@ -40,8 +40,9 @@ pub const RESET_TOKEN_LEN: usize = 16;
 /// Longest handshake message, in bytes.
 pub const HANDSHAKE_MESSAGE_LEN_MAX: usize = 4096;
 
-/// Most fragments a client hello may come in.
-pub const HELLO_FRAGMENTS_MAX: usize = 4;
+/// Datagrams of the base size that the longest handshake message needs in Initial packets, whatever
+/// the lengths of ids and token; with the ids and cookies of version 1, four do.
+pub const HELLO_FRAGMENTS_MAX: usize = 5;
 
 /// Longest token (cookie) in a long header, in bytes.
 pub const TOKEN_LEN_MAX: usize = 128;
@@ -66,6 +67,13 @@ pub const MESSAGE_NUMBER_LOW8_REACH: u64 = 127;
 /// the address is validated (RFC 9000, section 8.1).
 pub const AMPLIFICATION_FACTOR: u64 = 3;
 
+/// Streams that a side may open in the life of a connection: the id of a further one would not fit
+/// a varint (`index << 1 | side`, index 0 of the client being stream 0).
+pub const STREAMS_COUNT_MAX: u64 = (1 << 61) - 1;
+
+/// Most entries of a TLV list: looking for an id that comes twice costs the square of them.
+pub const TLV_ENTRIES_MAX: usize = 63;
+
 /// Streams that may be open at once in each direction, as a ceiling for configurations.
 pub const STREAMS_OPEN_MAX: u64 = 1 << 20;
 
@@ -74,8 +82,11 @@ const _: () = assert!(PN_LEN_MAX == SAMPLE_OFFSET);
 const _: () = assert!(CONNECTION_ID_LEN_INITIAL <= CONNECTION_ID_LEN_MAX);
 const _: () = assert!(CONNECTION_ID_LEN_LOCAL <= CONNECTION_ID_LEN_INITIAL);
 const _: () = assert!(PN_MAX == crate::varint::MAX);
-// A hello of the largest size fits in its fragments at the base MTU, headers and tag counted.
-const _: () = assert!(
-    HELLO_FRAGMENTS_MAX * (MTU_BASE - 64 - TOKEN_LEN_MAX) >= HANDSHAKE_MESSAGE_LEN_MAX - 64
-);
+// A hello of the largest size fits in its fragments at the base MTU, in Initial packets with the
+// longest header: flags, version, two ids with their lengths, token with its length, length, number.
+const INITIAL_HEADER_LEN_MAX: usize =
+    1 + 4 + 2 * (1 + CONNECTION_ID_LEN_MAX) + (2 + TOKEN_LEN_MAX) + 2 + PN_LEN_MAX;
+const HELLO_DATA_LEN: usize =
+    MTU_BASE - INITIAL_HEADER_LEN_MAX - crate::frame::HandshakeFragment::HEAD_LEN - TAG_LEN;
+const _: () = assert!(HELLO_FRAGMENTS_MAX * HELLO_DATA_LEN >= HANDSHAKE_MESSAGE_LEN_MAX);
 const _: () = assert!(MESSAGE_NUMBER_LOW8_REACH < 128);

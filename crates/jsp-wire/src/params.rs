@@ -1,7 +1,7 @@
 //! Transport parameters: what each side tells the other inside the handshake, as a TLV list.
 
+use crate::connection_id::ConnectionId;
 use crate::cursor::{DecodeError, Full, Writer};
-use crate::header::ConnectionId;
 use crate::limits;
 use crate::tlv::{self, TlvIter};
 

@@ -35,7 +35,8 @@ impl Route {
         Self::Udp { local: None, remote }
     }
 
-    /// The same peer end: equal routes, where an unknown local address matches any.
+    /// The same end of the peer. Over plain UDP that is the remote address alone: our own address
+    /// may be another, or unknown, since a datagram is answered from whichever the system picks.
     pub fn same_peer(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Udp { remote: a, .. }, Self::Udp { remote: b, .. }) => a == b,

@@ -5,6 +5,7 @@
 //! result are reserved for greasing (RFC 8701's idea) and are never given a meaning.
 
 use crate::cursor::{DecodeError, Full, Reader, Writer};
+use crate::limits;
 
 /// One entry of a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,17 +87,17 @@ pub fn write_varint(writer: &mut Writer<'_>, id: u64, value: u64) -> Result<(), 
     writer.varint(value)
 }
 
-/// Refuses a list that holds an id twice.
+/// Refuses a list that holds an id twice, or more than [`limits::TLV_ENTRIES_MAX`] entries.
 // spec: WIRE-21
 pub fn check_unique(bytes: &[u8]) -> Result<(), DecodeError> {
     for (index, entry) in TlvIter::new(bytes).enumerate() {
+        // Looking for doubles is quadratic in the number of entries, so their number is bounded.
+        if index >= limits::TLV_ENTRIES_MAX {
+            return Err(DecodeError::Invalid);
+        }
         let id = entry?.id;
         let again = TlvIter::new(bytes).take(index).any(|e| e.is_ok_and(|e| e.id == id));
         if again {
-            return Err(DecodeError::Invalid);
-        }
-        // Quadratic in the number of entries, so their number is bounded.
-        if index >= 63 {
             return Err(DecodeError::Invalid);
         }
     }

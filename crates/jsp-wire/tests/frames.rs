@@ -340,17 +340,91 @@ fn an_ack_takes_the_room_there_is() {
                 best = count;
             }
             let wanted = all.len().min(limits::ACK_RANGES_MAX);
-            // Gap and run of the further ranges, and no more than 80 bytes beside them.
-            let each = varint::len(step - 2) + 1;
-            let sections_len = times.len() + if ecn.is_some() { 24 } else { 0 };
-            let fits = 1 + (1499 - 80 - sections_len) / each;
-            assert!(best >= wanted.min(fits), "{step}: {best} of {wanted}");
+            // Gap and run of the further ranges; beside them type, largest, delay, the count's two
+            // bytes, and first run.
+            let each = if step == 2 { 2 } else { varint::len(step - 2) + 1 };
+            let sections_len = if times.is_empty() { 0 } else { 2 + times.len() }
+                + if ecn.is_some() { 17 } else { 0 };
+            let fits = 1 + (1499 - (1 + 8 + 8 + 2 + 1) - sections_len) / each;
+            assert_eq!(best, wanted.min(fits), "{step}");
         }
     }
     let mut buffer = [0; 100];
     let mut writer = Writer::new(&mut buffer);
     let none = core::iter::empty();
     assert_eq!(write_ack(&mut writer, true, 0, none, None, &[], &[]), Err(Full));
+}
+
+#[test]
+fn an_ack_leaves_no_byte_that_a_range_would_fit() {
+    let ranges = [(90u64, 95u64), (80, 85), (70, 75)];
+    // Type, largest in two bytes, delay, count, first run; then two bytes for each further range.
+    for (room, count) in [(6, 1), (7, 1), (8, 2), (9, 2), (10, 3), (11, 3)] {
+        let mut buffer = vec![0; room];
+        let mut writer = Writer::new(&mut buffer);
+        write_ack(&mut writer, true, 0, ranges.iter().copied(), None, &[], &[]).unwrap();
+        let Ok(Frame::Ack(ack)) = first(writer.written()) else { panic!() };
+        assert_eq!(ack.ranges().count(), count, "{room}");
+    }
+}
+
+#[test]
+fn an_ack_ends_before_ranges_out_of_order() {
+    let good = (50u64, 60u64);
+    for wrong in [(40, 49), (49, 49), (45, 55), (55, 70), (50, 60), (70, 80), (30, 20)] {
+        let mut buffer = [0; 100];
+        let mut writer = Writer::new(&mut buffer);
+        let list = [good, wrong, (1, 2)];
+        write_ack(&mut writer, true, 0, list.iter().copied(), None, &[], &[]).unwrap();
+        let Ok(Frame::Ack(ack)) = first(writer.written()) else { panic!() };
+        assert!(ack.ranges().eq([good]), "{wrong:?}");
+    }
+    let upside_down = core::iter::once((7, 6));
+    let mut buffer = [0; 100];
+    let mut writer = Writer::new(&mut buffer);
+    assert_eq!(write_ack(&mut writer, true, 0, upside_down, None, &[], &[]), Err(Full));
+}
+
+#[test]
+fn what_only_a_type_tells_of_is_not_written_without_one() {
+    let counts = Some(EcnCounts { ect0: 1, ect1: 0, ce: 0 });
+    let sections: [(_, &[u8], &[u8]); 3] =
+        [(counts, &[], &[]), (None, &[1], &[]), (None, &[], &[1])];
+    for (ecn, times, recovered) in sections {
+        let mut buffer = [0; 100];
+        let mut writer = Writer::new(&mut buffer);
+        let list = core::iter::once((1, 2));
+        assert_eq!(write_ack(&mut writer, false, 0, list, ecn, times, recovered), Err(Full));
+        assert_eq!(writer.len(), 0);
+    }
+}
+
+#[test]
+// spec-test: WIRE-42
+fn streams_are_counted_as_far_as_ids_reach() {
+    let most = limits::STREAMS_COUNT_MAX;
+    assert_eq!(StreamId::new(most, true).0, varint::MAX);
+    for kind in [kind::MAX_STREAMS, kind::STREAMS_BLOCKED] {
+        assert!(first(&frame(kind, &[most], &[])).is_ok());
+        assert_eq!(first(&frame(kind, &[most + 1], &[])), Err(INVALID));
+    }
+}
+
+#[test]
+fn a_fragment_with_a_short_number_has_no_shape() {
+    let mut message = MessageFrame {
+        stream: StreamId(4),
+        open: None,
+        number: MessageNumber::Full(9),
+        fragment: Some(Fragment { offset: 0, total: 9 }),
+        attributes: Attributes::default(),
+        fin: false,
+        data: b"abc",
+        to_end: true,
+    };
+    assert_eq!(message.shape(true), Some(Shape::Fragment));
+    message.number = MessageNumber::Low8(9);
+    assert_eq!(message.shape(true), None);
 }
 
 #[test]

@@ -4,13 +4,14 @@
 #[allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 mod bodies;
 
+use jsp_wire::frame::HandshakeFragment;
 use jsp_wire::header::{
     LongFields, LongLayout, Protected, patch_length, patch_shape, write_retry, write_short,
     write_version_negotiation,
 };
 use jsp_wire::{
-    ConnectionId, DecodeError, Full, Header, LongType, Reader, Shape, VERSION_1, Writer, limits,
-    route::Route, varint,
+    ConnectionId, DecodeError, Frame, Full, Header, LongType, Reader, Shape, VERSION_1, Writer,
+    limits, route::Route, varint,
 };
 use proptest::prelude::*;
 
@@ -95,14 +96,21 @@ fn a_packet_ends_within_its_datagram() {
 
 #[test]
 // spec-test: WIRE-25
+// spec-test: WIRE-41
 fn tokens_are_bounded() {
     let (packet, _) = initial(&[1; 128], 40);
     assert!(matches!(Header::parse(&packet), Ok(Header::Long(_))));
     let (packet, _) = initial(&[1; 129], 40);
     assert_eq!(Header::parse(&packet), Err(DecodeError::Invalid));
-    for (len, fits) in [(0, true), (128, true), (129, false)] {
+    for (len, fits) in [(0, false), (1, true), (128, true), (129, false)] {
         let token = vec![9; len];
-        let mut packet = bodies::encode(|w| write_retry(w, &id(0), &id(8), &token));
+        let mut buffer = [0; 200];
+        let mut writer = Writer::new(&mut buffer);
+        assert_eq!(write_retry(&mut writer, &id(0), &id(8), &token).is_ok(), fits);
+        let mut packet = vec![0xf0, 0x4a, 0x53, 0x50, 1, 0, 8];
+        packet.extend(id(8).as_bytes());
+        packet.extend(&token);
+        assert_eq!(writer.written(), if fits { &packet[..] } else { &[] });
         packet.extend([3; 16]);
         match Header::parse(&packet) {
             Ok(Header::Retry { dcid, scid, token: found, integrity_tag, covered }) => {
@@ -135,6 +143,8 @@ fn a_list_of_versions_is_whole() {
     let mut buffer = [0; 300];
     let mut writer = Writer::new(&mut buffer);
     assert_eq!(write_version_negotiation(&mut writer, &[0; 256], &[], &[1]), Err(Full));
+    assert_eq!(write_version_negotiation(&mut writer, &[1], &[2], &[]), Err(Full));
+    assert_eq!(writer.len(), 0);
 }
 
 #[test]
@@ -163,6 +173,61 @@ fn a_short_header_bears_shape_phase_and_number() {
         let mut writer = Writer::new(&mut buffer);
         assert_eq!(write_short(&mut writer, &id(0), Shape::Ack, false, 0, wrong), Err(Full));
     }
+}
+
+#[test]
+fn a_header_without_room_leaves_nothing() {
+    let fields = LongFields {
+        kind: LongType::Initial,
+        dcid: id(8),
+        scid: id(4),
+        token: &[7; 29],
+        pn: 1,
+        pn_len: 2,
+    };
+    let writes: [&dyn Fn(&mut Writer<'_>) -> bool; 4] = [
+        &|w| write_short(w, &id(4), Shape::Frames, false, 1, 2).is_ok(),
+        &|w| fields.write(w).is_ok(),
+        &|w| write_retry(w, &id(8), &id(8), &[7; 29]).is_ok(),
+        &|w| write_version_negotiation(w, &[1; 8], &[2; 8], &[1, 2]).is_ok(),
+    ];
+    for write in writes {
+        let fits = (0..100usize).find(|room| {
+            let mut buffer = vec![0; *room];
+            let mut writer = Writer::new(&mut buffer);
+            let fits = write(&mut writer);
+            assert_eq!(writer.len(), if fits { *room } else { 0 });
+            fits
+        });
+        assert!(fits.is_some());
+    }
+}
+
+#[test]
+fn the_longest_hello_fits_its_datagrams() {
+    let token = [7; limits::TOKEN_LEN_MAX];
+    let fields = LongFields {
+        kind: LongType::Initial,
+        dcid: id(limits::CONNECTION_ID_LEN_MAX),
+        scid: id(limits::CONNECTION_ID_LEN_MAX),
+        token: &token,
+        pn: u64::from(u32::MAX),
+        pn_len: limits::PN_LEN_MAX,
+    };
+    let mut offset = 0;
+    for _ in 0..limits::HELLO_FRAGMENTS_MAX {
+        let mut buffer = [0; limits::MTU_BASE - limits::TAG_LEN];
+        let mut writer = Writer::new(&mut buffer);
+        fields.write(&mut writer).unwrap();
+        let room = writer.remaining() - HandshakeFragment::HEAD_LEN;
+        let len = room.min(limits::HANDSHAKE_MESSAGE_LEN_MAX - offset);
+        let data = vec![1; len];
+        let total = limits::HANDSHAKE_MESSAGE_LEN_MAX as u16;
+        let fragment = HandshakeFragment { id: [2; 8], offset: offset as u16, total, data: &data };
+        Frame::Handshake(fragment).write(&mut writer).unwrap();
+        offset += len;
+    }
+    assert_eq!(offset, limits::HANDSHAKE_MESSAGE_LEN_MAX);
 }
 
 #[test]

@@ -68,8 +68,10 @@ fn an_id_comes_once_in_a_bounded_list() {
     assert_eq!(read(&[(0x15, b"a"), (0x15, b"a")]), Err(INVALID));
     assert_eq!(read(&[(id::INITIAL_SOURCE_ID, &[1, 2, 3, 4])]), Err(INVALID));
     let many = |count: u64| (0..count).map(|n| (101 + 2 * n, &b""[..])).collect::<Vec<_>>();
-    assert!(read(&many(62)).is_ok());
-    assert_eq!(read(&many(63)), Err(INVALID));
+    // The source id is one more.
+    let most = limits::TLV_ENTRIES_MAX as u64 - 1;
+    assert!(read(&many(most)).is_ok());
+    assert_eq!(read(&many(most + 1)), Err(INVALID));
 }
 
 #[test]

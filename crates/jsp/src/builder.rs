@@ -68,6 +68,10 @@ impl Builder {
     }
 
     /// Shows this identity to servers that ask. Default: that of [`Builder::identity`], if any.
+    ///
+    /// Where it is shown, [`Endpoint::connect`] waits until the server has accepted it, one round trip
+    /// more than without, and fails with [`ConnectError::Refused`](crate::ConnectError::Refused) when
+    /// the server does not.
     pub fn client_identity(mut self, identity: Identity) -> Self {
         self.client_identity = Some(identity);
         self

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use jsp_wire::Route;
+use jsp_wire::{CloseCode, Route};
 use tokio::time::Sleep;
 
 use crate::connection::{Connection, Waiting};
@@ -57,6 +57,7 @@ pub(crate) async fn connect(
         next: Box::pin(tokio::time::sleep(STAGGER)),
         inquire_at: Box::pin(tokio::time::sleep(INQUIRY_AFTER)),
         inquired: false,
+        renewed: false,
     };
     let Some(addr) = race.waiting.pop() else { return Err(ConnectError::EndpointClosed) };
     race.begin(addr, first, false)?;
@@ -78,6 +79,8 @@ struct Race<'a> {
     next: Pin<Box<Sleep>>,
     inquire_at: Pin<Box<Sleep>>,
     inquired: bool,
+    /// An attempt was begun anew because its cookie had become useless.
+    renewed: bool,
 }
 
 impl Race<'_> {
@@ -203,6 +206,13 @@ impl Race<'_> {
                 self.inquire(remote);
             }
             return None;
+        }
+        // The address changed, or too much time passed, between the server's question for a proof of
+        // address and the answer.
+        if matches!(error, ConnectionError::PeerError { code: CloseCode::INVALID_TOKEN, .. })
+            && !core::mem::replace(&mut self.renewed, true)
+        {
+            self.waiting.push(remote);
         }
         self.failure = Some(ConnectError::new(remote, error));
         None

@@ -63,7 +63,8 @@ impl Endpoint {
     }
 
     /// Connects to `remote`: a `SocketAddr`, or `"host:port"`. Of a name's several addresses the
-    /// first to answer wins. Returns once the server has proved its identity.
+    /// first to answer wins. Returns once the server has proved its identity, and has accepted this
+    /// side's where it asked for one and one is configured.
     ///
     /// Cancel-safe: dropping the call gives the attempt up.
     ///

@@ -103,8 +103,8 @@ pub enum ConnectError {
         /// Who was asked.
         remote: SocketAddr,
     },
-    /// The server does not want the connection.
-    #[error("{remote} refused the connection: {reason}; try later")]
+    /// The server does not want the connection, or does not accept this side's identity.
+    #[error("{remote} refused the connection: {reason}")]
     Refused {
         /// Who was asked.
         remote: SocketAddr,
@@ -162,8 +162,13 @@ impl ConnectError {
                 Self::VersionMismatch { remote, offered }
             }
             ConnectionError::PeerError { code: CloseCode::REFUSED, reason } => {
-                let reason = if reason.is_empty() { "it is full".to_owned() } else { reason };
-                Self::Refused { remote, reason }
+                let full = || "it is full; try later".to_owned();
+                Self::Refused { remote, reason: if reason.is_empty() { full() } else { reason } }
+            }
+            // Whatever displeased the server, it tells no more than this.
+            ConnectionError::PeerError { code: CloseCode::HANDSHAKE_FAILED, .. } => {
+                let reason = "it does not accept this side's identity, or has no setting in common with it; ask whoever runs it to let this side's fingerprint in, and compare versions";
+                Self::Refused { remote, reason: reason.to_owned() }
             }
             ConnectionError::ClosedByPeer { reason, .. } => Self::Refused { remote, reason },
             ConnectionError::EndpointClosed => Self::EndpointClosed,

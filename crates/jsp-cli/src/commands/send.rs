@@ -22,7 +22,8 @@ Examples:
   jsp send a.iso jsp://jsp1...@192.0.2.7:4433  sure of who receives
 
 It ends once the receiver has confirmed that every file is whole and on its disk. A file that cannot
-be read or stored is told of, the others go on, and the exit code is 5.";
+be read or stored is told of, the others go on, and the exit code is 5. So it is with a symbolic link
+inside a folder: it is named and left out, never followed. A link named here is sent as its target.";
 
 /// Send files and folders, and wait until they are stored
 #[derive(Debug, Args)]

@@ -210,6 +210,7 @@ impl Waiting {
                     peer: Some(peer),
                     application_protocol: extensions.protocol.clone(),
                     features: extensions.features & self.config.features,
+                    awaits_verdict: self.shows_identity(&extensions),
                 };
                 let index = u8::try_from(index).unwrap_or(u8::MAX);
                 match self.finish(index, &secrets, transcript, extensions, outcome, outputs) {
@@ -325,6 +326,11 @@ impl Waiting {
         }
     }
 
+    // spec: HS-47
+    fn shows_identity(&self, extensions: &ServerExtensions) -> bool {
+        extensions.client_auth.is_some() && self.config.credential.is_some()
+    }
+
     fn finish(
         &self,
         candidate: u8,
@@ -336,10 +342,9 @@ impl Waiting {
     ) -> Result<(), HandshakeError> {
         let server_finished = transcript.hash();
         let mut message = Vec::new();
-        if extensions.client_auth.is_some()
+        if self.shows_identity(&extensions)
             && let Some(credential) = &self.config.credential
         {
-            // spec: HS-47
             proof::write_identity(Role::Client, credential, &mut transcript, &mut message)?;
         }
         proof::write_finished(Role::Client, secrets, &mut transcript, &mut message)?;

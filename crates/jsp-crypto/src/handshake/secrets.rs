@@ -121,6 +121,7 @@ impl Secrets {
             peer: outcome.peer,
             application_protocol: outcome.application_protocol,
             features: outcome.features,
+            awaits_verdict: outcome.awaits_verdict,
             schedule: self.schedule,
             exporter,
             resumption,
@@ -135,4 +136,5 @@ pub(super) struct Outcome {
     pub(super) peer: Option<super::PeerIdentity>,
     pub(super) application_protocol: Option<Vec<u8>>,
     pub(super) features: u64,
+    pub(super) awaits_verdict: bool,
 }

@@ -36,6 +36,8 @@ pub struct Security {
     pub application_protocol: Option<Vec<u8>>,
     /// Feature bits that both sides offered.
     pub features: u64,
+    /// True for a client that has shown its identity: the server has still to accept it.
+    pub awaits_verdict: bool,
     pub(super) schedule: Schedule,
     pub(super) exporter: Digest,
     pub(super) resumption: Digest,

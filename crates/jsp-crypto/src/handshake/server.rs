@@ -100,6 +100,7 @@ impl Listening {
             features: self.config.features
                 & hello.core.features
                 & !super::config::features::GREASE_MASK,
+            awaits_verdict: false,
         };
         Ok((Waiting { config: self.config, secrets, transcript, exporter, outcome }, outputs))
     }

@@ -235,7 +235,9 @@ impl Connection {
         } else {
             CloseReason::PeerError { code: close.code, reason }
         };
-        if was_open && space == SpaceId::Initial && self.role == Role::Client {
+        let is_anybodys =
+            self.role == Role::Client && (space == SpaceId::Initial || self.is_unproved());
+        if was_open && is_anybodys {
             return self.doubt_server(now, reason);
         }
         let pto = self.pto();
@@ -305,6 +307,20 @@ mod tests {
         let error = server().on_handshake_done(Instant::ZERO).unwrap_err();
         assert_eq!(error.code, CloseCode::PROTOCOL_VIOLATION);
         assert_eq!(client().on_handshake_done(Instant::ZERO), Ok(()));
+    }
+
+    #[test]
+    // spec-test: CON-25
+    fn no_word_ends_an_attempt_before_the_server_has_proved_itself() {
+        let close = Close { by_application: false, code: CloseCode::REFUSED, reason: b"" };
+        for space in [SpaceId::Initial, SpaceId::Handshake] {
+            let mut client = client();
+            client.on_close_frame(Instant::ZERO, space, &close);
+            assert!(client.lifecycle.is_open(), "{space:?}");
+            let mut server = server();
+            server.on_close_frame(Instant::ZERO, space, &close);
+            assert!(!server.lifecycle.is_open(), "{space:?}");
+        }
     }
 
     #[test]

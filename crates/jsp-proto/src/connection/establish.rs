@@ -54,13 +54,14 @@ impl Connection {
         let unix_seconds = self.exchange.unix_seconds(now);
         let Some(machine) = self.exchange.machine.as_mut() else { return };
         let result = machine.read(level, message, unix_seconds, &mut self.rng);
-        let hopeless = machine.is_failed() || self.role == Role::Server;
+        let is_failed = machine.is_failed();
+        let hopeless = is_failed || self.role == Role::Server;
         let rejection = machine.last_rejection().cloned();
         let last_hope_gone = machine.live_candidates() == 0 && rejection.is_some();
         match result {
             Ok(()) => self.pump_handshake(now),
             // A server that has answered already ignores what it cannot use.
-            Err(HandshakeError::Unexpected) => {}
+            Err(HandshakeError::Unexpected) if !is_failed => {}
             // A forged hello must not end a client's attempt: the real one may follow.
             Err(error) if hopeless => self.fail_handshake(now, error),
             Err(error) => {
@@ -133,10 +134,13 @@ impl Connection {
 
     /// Both sides are who they should be.
     fn on_complete(&mut self, now: Instant, security: Security) {
+        let awaits_verdict = security.awaits_verdict;
         self.exchange.security = Some(Box::new(security));
         self.lifecycle.on_established(now);
         self.plan_skip();
-        self.events.push_back(Event::Connected);
+        if !awaits_verdict {
+            self.events.push_back(Event::Connected);
+        }
         if self.role == Role::Server {
             self.paths.active.budget = Budget::Unlimited;
             self.control.announce_handshake_done();
@@ -159,6 +163,9 @@ impl Connection {
         if self.keys.has(SpaceId::Handshake) && self.exchange.is_complete() {
             self.discard_space(SpaceId::Initial);
             self.discard_space(SpaceId::Handshake);
+            if self.exchange.security.as_ref().is_some_and(|security| security.awaits_verdict) {
+                self.events.push_back(Event::Connected);
+            }
             self.paths.active.numbers.recovery.reset_backoff();
             self.trace.established(now, self.exchange.security.as_deref());
         }

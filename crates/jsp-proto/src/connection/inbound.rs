@@ -141,10 +141,11 @@ impl Connection {
             return Ok(());
         };
         // Initial packets are few, and anybody on the way can make one with a high number: those
-        // must not hide the true ones.
+        // must not hide the true ones. So it is with all packets until a server has proved itself.
         // spec: CON-26
         let is_initial = space == SpaceId::Initial;
-        let expected = if is_initial { 0 } else { numbers.window.expected() };
+        let is_anybodys = is_initial || self.is_unproved();
+        let expected = if is_anybodys { 0 } else { numbers.window.expected() };
         let packet_len = packet.len();
         let mut opened = None;
         for keys in self.keys.open_long(space) {
@@ -165,22 +166,26 @@ impl Connection {
         let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) else {
             return Ok(());
         };
-        let is_new = numbers.window.commit(pn);
+        // A candidate's numbers are not those of the server that will have been the true one.
+        let is_new = (is_anybodys && !is_initial) || numbers.window.commit(pn);
         let takes_doubles = is_initial && self.role == Role::Client;
         if !is_new && !takes_doubles {
             return Ok(());
-        }
-        // spec: CON-8
-        if !reserved_clear || payload.is_empty() {
-            let reason = "a handshake packet has reserved bits set or holds nothing";
-            return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
         }
         self.on_long_opened(now, space, &header.scid);
         let Arrival { route, ecn, len } = arrival;
         self.trace.packet_received(now, space, pn, packet_len);
         let opened = Opened { space, pn, payload, ecn, route, received: len };
-        match self.handle_handshake_payload(now, opened) {
-            Err(error) if space == SpaceId::Initial && self.lifecycle.is_open() => {
+        // spec: CON-8
+        let result = if reserved_clear && !opened.payload.is_empty() {
+            self.handle_handshake_payload(now, opened)
+        } else {
+            let reason = "a handshake packet has reserved bits set or holds nothing";
+            Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
+        };
+        let is_anybodys = is_initial || self.is_unproved();
+        match result {
+            Err(error) if is_anybodys && self.lifecycle.is_open() => {
                 if self.role == Role::Client {
                     self.doubt_server(now, CloseReason::LocalError(error));
                 }
@@ -212,14 +217,14 @@ impl Connection {
         let opened = seal::open_long(&mut packet, header.pn_offset, 0, &keys.remote);
         let Some((_, payload)) = opened else { return };
         let frames = packet.get(payload).unwrap_or_default();
-        let refused = FrameIter::new(frames)
-            .flatten()
-            .any(|frame| matches!(frame, Frame::Close(close) if close.code == CloseCode::IDENTITY));
-        // The true server answers a damaged hello like this too: one refusal is no ground yet.
-        match (refused, self.exchange.is_rejected()) {
-            (false, _) => {}
-            (true, false) => self.exchange.note_rejection(CloseReason::NotThePinnedServer),
-            (true, true) => self.doubt_server(now, CloseReason::NotThePinnedServer),
+        // The true server answers a damaged hello like this too, but cannot name what we sent.
+        // spec: CON-29
+        let refused = FrameIter::new(frames).flatten().any(|frame| {
+            matches!(frame, Frame::Close(close)
+                if close.code == CloseCode::IDENTITY && self.exchange.has_sent_hello(close.reason))
+        });
+        if refused {
+            self.doubt_server(now, CloseReason::NotThePinnedServer);
         }
     }
 
@@ -255,7 +260,10 @@ impl Connection {
             eliciting |= frame.is_ack_eliciting();
             self.dispatch(now, &opened, &frame)?;
         }
-        self.note_for_ack(now, &opened, eliciting);
+        // spec: CON-39
+        if opened.space == SpaceId::Initial || !self.is_unproved() {
+            self.note_for_ack(now, &opened, eliciting);
+        }
         Ok(())
     }
 
@@ -408,7 +416,7 @@ impl Connection {
         self.lifecycle.on_received(now);
     }
 
-    /// The server speaks other versions. A list with ours in it is a forgery.
+    /// The server speaks other versions. A list with ours in it is a forgery, and so may be any other.
     // spec: CON-16
     fn handle_version_negotiation(&mut self, now: Instant, datagram: &[u8]) {
         let Ok(Header::VersionNegotiation { dcid, scid, versions }) = Header::parse(datagram)
@@ -423,7 +431,7 @@ impl Connection {
             && dcid == self.local_ids.first().as_bytes()
             && scid == self.exchange.ids().original_destination.as_bytes();
         if ours && !offered.contains(&jsp_wire::VERSION_1) && self.lifecycle.is_open() {
-            self.lose(now, CloseReason::VersionMismatch { offered });
+            self.doubt_server(now, CloseReason::VersionMismatch { offered });
         }
     }
 }

@@ -230,6 +230,12 @@ impl Connection {
         self.exchange.is_complete() && !self.keys.has(SpaceId::Handshake)
     }
 
+    /// True for a client that has not verified any server's flight: packets of the handshake may be
+    /// of anybody who has seen its hello, also those that open with a candidate's keys.
+    fn is_unproved(&self) -> bool {
+        self.role == Role::Client && !self.exchange.is_complete()
+    }
+
     /// How many more ids the peer could use.
     pub(crate) fn ids_missing(&self) -> usize {
         match &self.exchange.peer {

@@ -8,6 +8,7 @@ use super::Connection;
 use crate::batch::{Batch, Ecn};
 use crate::compose::{self, DataSources};
 use crate::error::TransportError;
+use crate::handshake::Flight;
 use crate::keys::SpaceId;
 use crate::packet::PacketBuilder;
 use crate::path::{Budget, Path};
@@ -116,8 +117,15 @@ impl Connection {
     ) -> Result<usize, TransportError> {
         let mut len = 0;
         let mut has_hello = false;
+        // The client's first data are of no use to a server that has not its flight: a lost one
+        // would be missed for a probe time-out.
+        // spec: CON-38
+        let is_first_flight = self.role == Role::Client && self.exchange.is_complete();
+        if is_first_flight && permit.allowance.allows_data() && self.streams.wants(now) {
+            self.exchange.flight(SpaceId::Handshake).into_iter().for_each(Flight::join_data);
+        }
         for space in SpaceId::ALL {
-            if !self.keys.has(space) || self.is_data_premature(space) {
+            if !self.keys.has(space) || self.is_premature(space) {
                 continue;
             }
             let Some(rest) = room.get_mut(len..) else { break };
@@ -140,9 +148,14 @@ impl Connection {
     }
 
     /// A server must not send data to a client that has not proved itself, a client has no data
-    /// keys before the server has.
-    fn is_data_premature(&self, space: SpaceId) -> bool {
-        space == SpaceId::Data && !self.exchange.is_complete()
+    /// keys before the server has, and does not know which candidate's Handshake keys are right.
+    // spec: CON-39
+    pub(super) fn is_premature(&self, space: SpaceId) -> bool {
+        match space {
+            SpaceId::Initial => false,
+            SpaceId::Handshake => self.is_unproved(),
+            SpaceId::Data => !self.exchange.is_complete(),
+        }
     }
 
     fn handshake_packet(
@@ -193,6 +206,9 @@ impl Connection {
         }
         numbers.numbers.next_pn().ok_or_else(numbers_used_up)?;
         let len = seal::seal_long(room, layout, &fields, built, keys)?;
+        if space == SpaceId::Initial {
+            self.exchange.note_hello(room.get(..len).unwrap_or_default());
+        }
         let sealed = Sealed { len, pn, ack_eliciting: built.ack_eliciting };
         self.on_packet_sent(now, space, &sealed, Purpose::Regular)?;
         if space == SpaceId::Handshake && self.role == Role::Client {

@@ -83,14 +83,10 @@ impl Connection {
         }
     }
 
-    /// 1-RTT packets are not probed for before the handshake is complete: the peer may not be able
-    /// to read them yet. A server without budget waits for the client.
+    /// Packets that may not be sent yet are not probed for. A server without budget waits for the
+    /// client.
     fn may_probe(&self, space: SpaceId) -> bool {
-        let ready = match space {
-            SpaceId::Data => self.exchange.is_complete(),
-            SpaceId::Initial | SpaceId::Handshake => self.keys.has(space),
-        };
-        ready && self.has_budget()
+        self.keys.has(space) && !self.is_premature(space) && self.has_budget()
     }
 
     /// Without room for a packet of the handshake, waking up is of no use: the client must write.

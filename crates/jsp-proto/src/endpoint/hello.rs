@@ -25,8 +25,8 @@ const HELLOS_MAX: usize = 1024;
 /// has measured nothing yet.
 const HELLO_LIFE: Duration = Duration::from_secs(5);
 
-/// Packets that may bring one hello.
-const PACKETS_MAX: usize = 16;
+/// Packets that may bring one hello: each of its pieces three times.
+const PACKETS_MAX: usize = 3 * limits::HELLO_FRAGMENTS_MAX;
 
 /// Different messages under one client's address and id that are kept apart: the true one, and one
 /// by somebody who has seen its start.
@@ -101,6 +101,9 @@ impl Endpoint {
         self.hellos.expire(now);
         let proof = match self.check_cookie(now, &route, &dcid, token) {
             Some(proof) => Some(proof),
+            None if !token.is_empty() => {
+                return self.answer_invalid_token(now, &route, &dcid, &scid, datagram);
+            }
             None if self.retry_is_due(&setup) => return self.answer_retry(now, route, dcid, scid),
             None => None,
         };
@@ -108,7 +111,8 @@ impl Endpoint {
             Some(hello) => hello,
             None => {
                 let Some(keys) = opening_keys(&setup, &dcid, datagram) else {
-                    return self.answer_not_this_server(now, &route, &dcid, &scid);
+                    let packet = first_packet(datagram).unwrap_or_default();
+                    return self.answer_not_this_server(now, &route, &dcid, &scid, packet);
                 };
                 let expires = now + HELLO_LIFE;
                 Hello {
@@ -169,7 +173,7 @@ impl Endpoint {
         if self.open >= setup.connections_max {
             let (route, keys) = (&hello.route, &hello.keys);
             let code = CloseCode::REFUSED;
-            return self.answer_close(route, &hello.dcid, &hello.scid, keys, code);
+            return self.answer_close(route, &hello.dcid, &hello.scid, keys, code, &[]);
         }
         let local_id = self.fresh_local_id();
         let ids = HandshakeIds {
@@ -239,9 +243,19 @@ impl Hello {
     }
 }
 
+/// The packet with a long header that the datagram starts with.
+fn first_packet(datagram: &[u8]) -> Option<&[u8]> {
+    let Ok(Header::Long(header)) = Header::parse(datagram) else { return None };
+    datagram.get(..header.packet_len)
+}
+
 /// The keys that open this datagram: those of a client that knows our identity, or of one that does
 /// not.
-fn opening_keys(setup: &ServerSetup, dcid: &ConnectionId, datagram: &[u8]) -> Option<Keys> {
+pub(super) fn opening_keys(
+    setup: &ServerSetup,
+    dcid: &ConnectionId,
+    datagram: &[u8],
+) -> Option<Keys> {
     let pin = setup.crypto.fingerprint();
     [Some(&pin), None].into_iter().find_map(|pin| {
         let version = jsp_wire::VERSION_1;

@@ -3,13 +3,13 @@
 use core::time::Duration;
 
 use jsp_crypto::{Keys, Prf, Role};
+use jsp_wire::frame::Close;
 use jsp_wire::header::{self, LongFields};
-use jsp_wire::{CloseCode, ConnectionId, Instant, LongType, Route, Writer, limits};
+use jsp_wire::{CloseCode, ConnectionId, Frame, Instant, LongType, Route, Writer, limits};
 
 use super::Endpoint;
+use super::hello::opening_keys;
 use crate::batch::Batch;
-use crate::compose;
-use crate::lifecycle::Farewell;
 use crate::packet::PacketBuilder;
 use crate::seal;
 
@@ -139,19 +139,43 @@ impl Endpoint {
     }
 
     /// Tells a client that its hello is for another identity than ours: it has pinned the wrong
-    /// one. Whoever can read the packet's ids can make this answer, so the client only takes it as
-    /// a hint.
+    /// one. A hello that was damaged on the way looks the same, so the answer names the packet: the
+    /// client knows which it sent. Whoever can read the packet can make this answer, so the client
+    /// only takes it as a hint.
+    // spec: CON-29
     pub(super) fn answer_not_this_server(
         &mut self,
         now: Instant,
         route: &Route,
         dcid: &ConnectionId,
         scid: &ConnectionId,
+        packet: &[u8],
     ) {
         if self.resets.allows(now) {
             let version = jsp_wire::VERSION_1;
             let keys = jsp_crypto::initial_keys(Role::Server, version, dcid.as_bytes(), None);
-            self.answer_close(route, dcid, scid, &keys, CloseCode::IDENTITY);
+            let name = jsp_crypto::hello_id(packet);
+            self.answer_close(route, dcid, scid, &keys, CloseCode::IDENTITY, &name);
+        }
+    }
+
+    /// Tells a client that its cookie is of no use, because it is too old or was made for another
+    /// address: it must start anew.
+    // spec: CON-37
+    pub(super) fn answer_invalid_token(
+        &mut self,
+        now: Instant,
+        route: &Route,
+        dcid: &ConnectionId,
+        scid: &ConnectionId,
+        datagram: &[u8],
+    ) {
+        let Some(setup) = self.config.server.clone() else { return };
+        // A token that was damaged on the way keeps its packet from being opened.
+        if self.resets.allows(now)
+            && let Some(keys) = opening_keys(&setup, dcid, datagram)
+        {
+            self.answer_close(route, dcid, scid, &keys, CloseCode::INVALID_TOKEN, &[]);
         }
     }
 
@@ -163,8 +187,9 @@ impl Endpoint {
         scid: &ConnectionId,
         keys: &Keys,
         code: CloseCode,
+        reason: &[u8],
     ) {
-        let farewell = Farewell { by_application: false, code, reason: Vec::new() };
+        let close = Frame::Close(Close { by_application: false, code, reason });
         let fields = LongFields {
             kind: LongType::Initial,
             dcid: *scid,
@@ -180,7 +205,9 @@ impl Endpoint {
         let mut tokens = Vec::new();
         let payload = room.get_mut(start..end).unwrap_or_default();
         let mut packet = PacketBuilder::new(payload, &mut tokens, false);
-        compose::early_farewell(&mut packet, &farewell);
+        if close.write(packet.writer()).is_err() {
+            return;
+        }
         let built = packet.finish();
         if let Ok(len) = seal::seal_long(&mut room, layout, &fields, built, &keys.local) {
             self.queue_answer(*route, room.get(..len).unwrap_or_default().to_vec());

@@ -249,3 +249,40 @@ impl SendBytes {
         self.base = self.next;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathered_short_writes_keep_their_places() {
+        // Long runs of short writes fill the gathered tail again and again, with a long one between.
+        let mut send = SendBytes::default();
+        let mut written = Vec::new();
+        for n in 0..400usize {
+            let len = if n % 90 == 89 { MERGE_BELOW + n } else { 1 + n * 7 % 200 };
+            let data: Vec<u8> = (0..len).map(|i| (written.len() + i) as u8 ^ n as u8).collect();
+            written.extend_from_slice(&data);
+            send.push(data.into());
+        }
+        assert!(written.len() > MERGE_BELOW * 16 * 4);
+        assert_eq!(send.end(), written.len() as u64);
+        let packing = Packing {
+            stream: StreamId(4),
+            open: None,
+            may_shape: true,
+            alone: true,
+            capacity: 1200,
+            has_data: false,
+        };
+        let mut got = Vec::new();
+        while let Some(piece) = send.piece(u64::MAX) {
+            let mut buffer = [0; 1200];
+            let mut writer = Writer::new(&mut buffer);
+            let packed = send.write(piece, &packing, false, &mut writer).unwrap();
+            got.extend_from_slice(&writer.written()[writer.len() - packed.len..]);
+            send.sent(piece, packed.len);
+        }
+        assert!(got == written);
+    }
+}

@@ -10,14 +10,11 @@
 use super::kind;
 use crate::cursor::{DecodeError, Full, Reader, Writer};
 use crate::limits;
+use crate::varint;
 
 const ECN: u64 = 1;
 const TIMES: u64 = 2;
 const RECOVERED: u64 = 4;
-
-/// Bytes that stand before the further ranges at most: type, largest, delay, count (at most 255)
-/// and first run.
-const HEAD_LEN_MAX: usize = 1 + 8 + 8 + 2 + 8;
 
 /// How many packets arrived with each mark, since the start of the path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -128,11 +125,12 @@ impl Iterator for AckRanges<'_> {
 }
 
 /// Writes an ACK from ranges that descend and do not touch; at most as many as fit into the writer
-/// and the limit of the format. With `typed` false the type is left out, as shape ack wants it, and
-/// counts and sections must be absent.
+/// and the limit of the format, and none from the first on that does not keep that order. With
+/// `typed` false the type is left out, as shape ack wants it, which has no counts and sections.
 ///
 /// # Errors
-/// [`Full`] when not even the first range fits, or there is none.
+/// [`Full`] when not even the first range fits, when there is none, or when there are counts or
+/// sections without a type that tells of them.
 pub fn write_ack(
     writer: &mut Writer<'_>,
     typed: bool,
@@ -142,20 +140,29 @@ pub fn write_ack(
     times: &[u8],
     recovered: &[u8],
 ) -> Result<(), Full> {
-    let tail_len = section_len(ecn, times, recovered);
+    let is_bare = ecn.is_none() && times.is_empty() && recovered.is_empty();
+    if !typed && !is_bare {
+        return Err(Full);
+    }
     let mut list = ranges.clone();
     let (mut low, largest) = list.next().ok_or(Full)?;
-    let room = writer.remaining().saturating_sub(tail_len).saturating_sub(HEAD_LEN_MAX);
+    let first_run = largest.checked_sub(low).ok_or(Full)?;
+    let delay_8us = delay_8us.min(varint::MAX);
+    let fixed_len = usize::from(typed)
+        .saturating_add(varint::len(largest))
+        .saturating_add(varint::len(delay_8us))
+        .saturating_add(varint::len(first_run))
+        .saturating_add(section_len(ecn, times, recovered));
+    let room = writer.remaining().saturating_sub(fixed_len);
     let (mut count, mut spent) = (0u64, 0usize);
     for range in list.take(limits::ACK_RANGES_MAX.saturating_sub(1)) {
-        let (gap, run) = gap_and_run(low, range);
-        spent =
-            spent.saturating_add(crate::varint::len(gap)).saturating_add(crate::varint::len(run));
-        if spent > room {
+        let Some((gap, run)) = gap_and_run(low, range) else { break };
+        let with_this = spent.saturating_add(varint::len(gap)).saturating_add(varint::len(run));
+        let count_with_this = count.saturating_add(1);
+        if with_this.saturating_add(varint::len(count_with_this)) > room {
             break;
         }
-        count = count.saturating_add(1);
-        low = range.0;
+        (count, spent, low) = (count_with_this, with_this, range.0);
     }
     writer.whole(|writer| {
         if typed {
@@ -166,13 +173,13 @@ pub fn write_ack(
             writer.varint(bits)?;
         }
         writer.varint(largest)?;
-        writer.varint(delay_8us.min(crate::varint::MAX))?;
+        writer.varint(delay_8us)?;
         writer.varint(count)?;
+        writer.varint(first_run)?;
         let mut list = ranges;
-        let (mut low, high) = list.next().ok_or(Full)?;
-        writer.varint(high.saturating_sub(low))?;
+        let (mut low, _) = list.next().ok_or(Full)?;
         for range in list.take(count as usize) {
-            let (gap, run) = gap_and_run(low, range);
+            let (gap, run) = gap_and_run(low, range).ok_or(Full)?;
             writer.varint(gap)?;
             writer.varint(run)?;
             low = range.0;
@@ -181,14 +188,21 @@ pub fn write_ack(
     })
 }
 
-fn gap_and_run(low: u64, (next_low, next_high): (u64, u64)) -> (u64, u64) {
-    let gap = low.saturating_sub(next_high).saturating_sub(2);
-    (gap, next_high.saturating_sub(next_low))
+/// How the format tells a range below one that starts at `low`; `None` for one that is not below
+/// it, or touches it: the inverse of [`step`].
+fn gap_and_run(low: u64, (next_low, next_high): (u64, u64)) -> Option<(u64, u64)> {
+    let gap = low.checked_sub(next_high)?.checked_sub(2)?;
+    Some((gap, next_high.checked_sub(next_low)?))
 }
 
+/// Bytes of what stands behind the ranges.
 fn section_len(ecn: Option<EcnCounts>, times: &[u8], recovered: &[u8]) -> usize {
-    let ecn_len = if ecn.is_some() { 24usize } else { 0 };
-    ecn_len.saturating_add(times.len()).saturating_add(recovered.len()).saturating_add(8)
+    let counts = ecn.map_or([0; 3], |ecn| [ecn.ect0, ecn.ect1, ecn.ce].map(varint::len));
+    let sections = [times, recovered].map(|section| match section.len() {
+        0 => 0,
+        len => varint::len(len as u64).saturating_add(len),
+    });
+    counts.into_iter().chain(sections).fold(0, usize::saturating_add)
 }
 
 fn write_sections(

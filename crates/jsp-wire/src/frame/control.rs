@@ -2,8 +2,8 @@
 
 use super::kind;
 use crate::close::CloseCode;
+use crate::connection_id::ConnectionId;
 use crate::cursor::{DecodeError, Full, Reader, Writer};
-use crate::header::ConnectionId;
 use crate::limits;
 use crate::stream::StreamId;
 

@@ -338,11 +338,12 @@ impl<'a> MessageFrame<'a> {
         if !self.to_end || !self.attributes.is_default() {
             return None;
         }
+        let is_full = matches!(self.number, MessageNumber::Full(_));
         match (self.open.is_some(), self.fin, self.fragment.is_some()) {
             (true, true, false) if self.number == MessageNumber::Full(0) => {
                 Some(crate::Shape::OneShot)
             }
-            (false, false, true) => Some(crate::Shape::Fragment),
+            (false, false, true) if is_full => Some(crate::Shape::Fragment),
             (false, false, false) if number_in_reach => Some(crate::Shape::Message),
             _ => None,
         }

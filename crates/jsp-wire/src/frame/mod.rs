@@ -33,6 +33,7 @@ pub use data::{Attributes, BytesFrame, Fragment, Kind, MessageFrame, MessageNumb
 
 use crate::cursor::{DecodeError, Full, Reader, Writer};
 use crate::header::Shape;
+use crate::limits;
 use crate::stream::{Open, StreamId};
 use crate::varint;
 
@@ -154,14 +155,14 @@ impl<'a> Frame<'a> {
             kind::CLOSE => Ok(Self::Close(Close::read(reader)?)),
             kind::MAX_DATA => Ok(Self::MaxData(reader.varint()?)),
             kind::MAX_STREAM_DATA => Ok(Self::MaxStreamData(StreamLimit::read(reader)?)),
-            kind::MAX_STREAMS => Ok(Self::MaxStreams(reader.varint()?)),
+            kind::MAX_STREAMS => Ok(Self::MaxStreams(read_stream_count(reader)?)),
             kind::SKIP => Ok(Self::Skip(Skip::read(reader)?)),
             0x08..=0x0f => Ok(Self::Ack(Ack::read(reader, kind)?)),
             0x10..=0x1f => Ok(Self::Bytes(BytesFrame::read(reader, kind)?)),
             0x20..=0x3f => Ok(Self::Message(MessageFrame::read(reader, kind)?)),
             kind::DATA_BLOCKED => Ok(Self::DataBlocked(reader.varint()?)),
             kind::STREAM_DATA_BLOCKED => Ok(Self::StreamDataBlocked(StreamLimit::read(reader)?)),
-            kind::STREAMS_BLOCKED => Ok(Self::StreamsBlocked(reader.varint()?)),
+            kind::STREAMS_BLOCKED => Ok(Self::StreamsBlocked(read_stream_count(reader)?)),
             kind::RESET_STREAM => Ok(Self::ResetStream(ResetStream::read(reader)?)),
             kind::STOP_SENDING => Ok(Self::StopSending(StreamLimit::read(reader)?)),
             kind::FINISH => Ok(Self::Finish(StreamLimit::read(reader)?)),
@@ -257,6 +258,12 @@ impl<'a> Frame<'a> {
             Self::Padding(_) | Self::Ping | Self::Ack(_) | Self::Handshake(_) | Self::Close(_)
         )
     }
+}
+
+// spec: WIRE-42
+fn read_stream_count(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    let count = reader.varint()?;
+    if count > limits::STREAMS_COUNT_MAX { Err(DecodeError::Invalid) } else { Ok(count) }
 }
 
 fn write_one(writer: &mut Writer<'_>, kind: u64, value: u64) -> Result<(), Full> {
