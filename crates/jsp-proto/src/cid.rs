@@ -165,10 +165,9 @@ impl RemoteIds {
         }
     }
 
-    /// True when a datagram ends as the peer's stateless reset would.
+    /// True when the last bytes of a datagram are those of the peer's stateless reset.
     // spec: CON-32
-    pub(crate) fn is_reset(&self, datagram: &[u8]) -> bool {
-        let Some(tail) = datagram.last_chunk::<{ limits::RESET_TOKEN_LEN }>() else { return false };
+    pub(crate) fn is_reset(&self, tail: &[u8; limits::RESET_TOKEN_LEN]) -> bool {
         let held = core::iter::once(&self.current).chain(&self.spare);
         held.filter_map(|held| held.reset_token)
             .any(|token| jsp_crypto::reset_tokens_equal(&token, tail))

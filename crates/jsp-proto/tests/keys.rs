@@ -84,7 +84,7 @@ fn both_ends_may_ask_for_updates_at_any_time() {
     let mut updates = [0u32; 2];
     let mut round = 0;
     let mut handles = None;
-    exchange(&mut pair, 4_000_000, |pair| {
+    exchange(&mut pair, 12_000_000, |pair| {
         // Handles are numbered from zero in each endpoint; both have one connection.
         let now = pair.now;
         let (client, server) = *handles.get_or_insert_with(|| pair.handles());

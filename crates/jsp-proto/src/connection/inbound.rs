@@ -4,7 +4,8 @@ use bytes::{Bytes, BytesMut};
 use jsp_crypto::Role;
 use jsp_wire::header::{LongHeader, Protected};
 use jsp_wire::{
-    CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Payload, Route, limits,
+    CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Payload, Route, Shape,
+    limits,
 };
 
 use super::Connection;
@@ -272,12 +273,8 @@ impl Connection {
         &mut self,
         now: Instant,
         arrival: Arrival,
-        mut packet: BytesMut,
+        packet: BytesMut,
     ) -> Result<(), TransportError> {
-        if self.is_reset(&packet) {
-            self.lose(now, CloseReason::Reset);
-            return Ok(());
-        }
         if !self.exchange.is_complete() {
             let Arrival { route, ecn, .. } = arrival;
             // A copy: the packet may be a slice of a much larger buffer.
@@ -285,24 +282,47 @@ impl Connection {
             self.exchange.keep_early(Early { route, ecn, packet });
             return Ok(());
         }
+        let tail = packet.last_chunk::<{ limits::RESET_TOKEN_LEN }>().copied();
+        match self.open_short(now, arrival, packet)? {
+            Some((opened, shape)) => self.handle_data_payload(now, &opened, shape),
+            None => {
+                // What nobody sealed for us may be the peer's word that it has forgotten us.
+                if self.is_reset(tail) {
+                    self.lose(now, CloseReason::Reset);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Doors 2 and 3: unmask, full number, open; nothing when the packet is not one of ours, or not
+    /// for the first time. Nothing has changed then, but the count of forgeries.
+    fn open_short(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        mut packet: BytesMut,
+    ) -> Result<Option<(Opened, Option<Shape>)>, TransportError> {
         let pn_offset = self.local_id_len(&packet).saturating_add(1);
-        let Ok(sample) = Protected::sample(&packet, pn_offset) else { return Ok(()) };
-        let Some(header_key) = self.keys.remote_header() else { return Ok(()) };
+        let Ok(sample) = Protected::sample(&packet, pn_offset) else { return Ok(None) };
+        let Some(header_key) = self.keys.remote_header() else { return Ok(None) };
         let mask = header_key.mask(&sample);
         let Ok(fields) = Protected::unmask_short(&mut packet, pn_offset, mask) else {
-            return Ok(());
+            return Ok(None);
         };
         let window = &self.paths.active.numbers.window;
         let pn = jsp_wire::pn::expand(fields.truncated_pn, fields.pn_len, window.expected());
         if !window.accept(pn) {
-            return Ok(());
+            return Ok(None);
         }
         let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, pn) else {
-            return Ok(());
+            return Ok(None);
         };
         let header_len = pn_offset.saturating_add(fields.pn_len);
-        let Some((head, body)) = packet.split_at_mut_checked(header_len) else { return Ok(()) };
-        let Ok(len) = key.open_in_place(pn, head, body) else { return self.keys.on_forgery() };
+        let Some((head, body)) = packet.split_at_mut_checked(header_len) else { return Ok(None) };
+        let Ok(len) = key.open_in_place(pn, head, body) else {
+            return self.keys.on_forgery().map(|()| None);
+        };
         let payload = packet.freeze().slice(header_len..header_len.saturating_add(len));
         let is_newest = pn >= window.expected();
         // spec: CON-40
@@ -319,23 +339,33 @@ impl Connection {
         if is_newest {
             self.consider_route(now, arrival);
         }
-        // spec: WIRE-35
-        let shape = fields.shape.ok_or(RESERVED_SHAPE)?;
         let Arrival { route, ecn, len } = arrival;
         self.trace.packet_received(now, SpaceId::Data, pn, len);
         let opened = Opened { space: SpaceId::Data, pn, payload, ecn, route, received: len };
+        Ok(Some((opened, fields.shape)))
+    }
+
+    /// Door 6 for a 1-RTT packet.
+    fn handle_data_payload(
+        &mut self,
+        now: Instant,
+        opened: &Opened,
+        shape: Option<Shape>,
+    ) -> Result<(), TransportError> {
+        // spec: WIRE-35
+        let shape = shape.ok_or(RESERVED_SHAPE)?;
         let mut eliciting = false;
         for frame in Payload::read(shape, &opened.payload)? {
             let frame = frame?;
             if let Frame::Message(message) = &frame
-                && !self.streams.can_place(pn, message)
+                && !self.streams.can_place(opened.pn, message)
             {
                 return Ok(());
             }
             eliciting |= frame.is_ack_eliciting();
-            self.dispatch(now, &opened, &frame)?;
+            self.dispatch(now, opened, &frame)?;
         }
-        self.note_for_ack(now, &opened, eliciting);
+        self.note_for_ack(now, opened, eliciting);
         Ok(())
     }
 
@@ -348,8 +378,8 @@ impl Connection {
     }
 
     /// A peer that has lost its state answers with a token that only it could know.
-    fn is_reset(&self, packet: &[u8]) -> bool {
-        self.role == Role::Client && self.remote_ids.is_reset(packet)
+    fn is_reset(&self, tail: Option<[u8; limits::RESET_TOKEN_LEN]>) -> bool {
+        self.role == Role::Client && tail.is_some_and(|tail| self.remote_ids.is_reset(&tail))
     }
 
     /// Bytes of the connection id in a packet that came to us: ids of ours have one length or none.
