@@ -115,7 +115,18 @@ fn run_one(target: &str, seconds: u64, output: Output) -> Result<Outcome> {
     if !quiet.status.success() {
         output.say(tail(&log, 40));
         let artifact = outcome.artifact.take().unwrap_or_default();
-        outcome.artifact = Some(relative(&artifact));
+        // A machine that stands still for a while makes any input look endless: only one that takes
+        // its time again is.
+        let was_late = artifact.contains("/timeout-")
+            && process::run(cargo_fuzz(&["run", target, &artifact, "--", "-timeout=10"]), output)
+                .is_ok();
+        if was_late {
+            output.say(format!(
+                "{artifact} ends in time when it is run again: the machine stood still"
+            ));
+        } else {
+            outcome.artifact = Some(relative(&artifact));
+        }
     }
     Ok(outcome)
 }
@@ -127,7 +138,10 @@ fn read_log(log: &str) -> Outcome {
         if let Some(number) = line.strip_prefix("stat::number_of_executed_units:") {
             outcome.executions = number.trim().parse().unwrap_or(0);
         } else if let Some((_, path)) = line.split_once("Test unit written to ") {
-            outcome.artifact = Some(path.trim().to_owned());
+            // A slow input is kept for a look, but measures how busy the machine was; one that does
+            // not end is stopped, and fails the target.
+            let is_slow = path.contains("/slow-unit-");
+            outcome.artifact = (!is_slow).then(|| path.trim().to_owned()).or(outcome.artifact);
         } else if line.starts_with('#') {
             let words: Vec<&str> = line.split_whitespace().collect();
             let after = |name: &str| {
@@ -193,6 +207,15 @@ stat::average_exec_per_sec:     2500
             "{LOG}artifact_prefix='fuzz/artifacts/a/'; Test unit written to fuzz/artifacts/a/crash-1\n"
         );
         assert_eq!(read_log(&log).artifact.as_deref(), Some("fuzz/artifacts/a/crash-1"));
+    }
+
+    #[test]
+    fn a_slow_input_is_no_finding() {
+        let slow = "artifact_prefix='a/'; Test unit written to fuzz/artifacts/a/slow-unit-1\n";
+        assert_eq!(read_log(&format!("{LOG}{slow}")).artifact, None);
+        let crash = "artifact_prefix='a/'; Test unit written to fuzz/artifacts/a/crash-1\n";
+        let both = read_log(&format!("{LOG}{crash}{slow}"));
+        assert_eq!(both.artifact.as_deref(), Some("fuzz/artifacts/a/crash-1"));
     }
 
     #[test]

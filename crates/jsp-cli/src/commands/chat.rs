@@ -151,11 +151,13 @@ fn typed_lines() -> mpsc::Receiver<String> {
     let (lines, typed) = mpsc::channel(1);
     std::thread::spawn(move || {
         let mut input = io::stdin().lock();
+        let mut rest = Vec::new();
         loop {
-            let mut line = Vec::new();
+            let mut line = std::mem::take(&mut rest);
             match (&mut input).take(LINE_MAX).read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
+                Ok(0) | Err(_) if line.is_empty() => return,
+                Ok(0) | Err(_) => {}
+                Ok(_) => rest = split_off_torn(&mut line),
             }
             let text = String::from_utf8_lossy(&line);
             let text = text.trim_end_matches(['\n', '\r']).to_owned();
@@ -165,6 +167,15 @@ fn typed_lines() -> mpsc::Receiver<String> {
         }
     });
     typed
+}
+
+/// Takes a character from the end of `line` whose last bytes are still to be read: a line longer than
+/// a message may be cut inside of one.
+fn split_off_torn(line: &mut Vec<u8>) -> Vec<u8> {
+    match std::str::from_utf8(line) {
+        Err(error) if error.error_len().is_none() => line.split_off(error.valid_up_to()),
+        _ => Vec::new(),
+    }
 }
 
 /// Everybody who has come to chat here: what is typed goes to all, what they say is printed.
@@ -219,5 +230,24 @@ impl Room {
             () = saying => {}
         }
         self.guests.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_is_not_torn() {
+        let text = "ab\u{20ac}";
+        for cut in 0..=text.len() {
+            let mut line = text.as_bytes()[..cut].to_vec();
+            let rest = split_off_torn(&mut line);
+            assert!(std::str::from_utf8(&line).is_ok(), "{cut}");
+            assert_eq!(line.len() + rest.len(), cut);
+        }
+        // What is no text at all is kept as it is.
+        let mut noise = vec![0xff, b'a'];
+        assert!(split_off_torn(&mut noise).is_empty());
     }
 }
