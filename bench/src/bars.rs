@@ -9,7 +9,7 @@ const OURS: &str = "jsp";
 const RELIABLE_BYTES: f64 = 25.0;
 /// The same, unreliable.
 const UNRELIABLE_BYTES: f64 = 24.0;
-/// Messages on one stream against quinn with a stream per message.
+/// Messages on one stream against quinn with a stream per message, both at their defaults.
 const MESSAGES_FACTOR: f64 = 3.0;
 
 /// Sets the bars on our rows; a bar against a peer that was not measured is left out.
@@ -29,20 +29,25 @@ fn bar(row: &Row, rows: &[Row]) -> Option<Bar> {
             Some(at_least(value, best(rows, "bulk", "throughput")?, "quinn's best setting"))
         }
         ("messages-64", "rate") => {
-            let peer = best(rows, "message-per-stream-64", "rate")?;
-            Some(at_least(value, MESSAGES_FACTOR * peer, "3 x quinn's one stream per message"))
+            let name = format!("quinn{flavour}");
+            let peer = of(rows, &name, "message-per-stream-64", "rate")?;
+            let what = format!("3 x {name}'s one stream per message");
+            Some(at_least(value, MESSAGES_FACTOR * peer, &what))
         }
         ("pingpong", "p50") => {
             let name = format!("quinn{flavour}");
-            let peer = rows.iter().find(|other| {
-                other.subject == name && other.case == row.case && other.metric == row.metric
-            })?;
-            Some(at_most(value, peer.summary.median, &name))
+            Some(at_most(value, of(rows, &name, "pingpong", "p50")?, &name))
         }
         ("overhead-reliable", "beyond_payload") => Some(at_most(value, RELIABLE_BYTES, "")),
         ("overhead-unreliable", "beyond_payload") => Some(at_most(value, UNRELIABLE_BYTES, "")),
         _ => None,
     }
+}
+
+/// The figure of one subject.
+fn of(rows: &[Row], subject: &str, case: &str, metric: &str) -> Option<f64> {
+    let found = |row: &&Row| row.subject == subject && row.case == case && row.metric == metric;
+    rows.iter().find(found).map(|row| row.summary.median)
 }
 
 /// The best of quinn's settings.
