@@ -1,4 +1,4 @@
-//! `cargo xtask sim` and `cargo xtask bench`: the programs that measure, built as they are shipped.
+//! `cargo xtask sim`, `bench` and `lab`: the programs that measure, built as they are shipped.
 
 use anyhow::{Context, Result};
 
@@ -12,6 +12,11 @@ pub(crate) fn sim(arguments: &[String]) -> Result<bool> {
 /// Runs the benchmark program; true when every bar held.
 pub(crate) fn bench(arguments: &[String]) -> Result<bool> {
     run(&["--manifest-path", "bench/Cargo.toml"], arguments)
+}
+
+/// Runs the lab of real sockets; true when every bar held, or the lab is not permitted here.
+pub(crate) fn lab(arguments: &[String]) -> Result<bool> {
+    run(&["--package", "jsp-lab"], arguments)
 }
 
 /// The child keeps our standard output and error, so rows and progress arrive as it prints them.

@@ -92,6 +92,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run real sockets over emulated links, in network namespaces; its own arguments follow
+    Lab {
+        /// Arguments of the lab, `--help` among them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Write the test vectors, or compare them with what is tracked
     Vectors {
         /// Compare, write nothing
@@ -134,6 +140,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
         }
         Task::Sim { arguments } => forward::sim(&arguments),
         Task::Bench { arguments } => forward::bench(&arguments),
+        Task::Lab { arguments } => forward::lab(&arguments),
         Task::Vectors { check, json } => vectors::run(check, Output::new(json)),
         Task::Size { json } => size::run(Output::new(json)),
     }
