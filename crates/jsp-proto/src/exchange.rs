@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use jsp_crypto::{Fingerprint, Handshake, Role, Security};
+use jsp_wire::params::feature;
 use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer};
 
 use crate::batch::Ecn;
@@ -219,6 +220,7 @@ pub(crate) fn own_params(
         datagram_len_max: jsp_wire::limits::MTU_MAX as u64,
         ack_delay_max_us: config.ack_delay_max.as_micros() as u64,
         connection_ids_max: 4,
+        features: feature::ACK_TIMES,
         ..TransportParams::default()
     };
     streams.advertise(&mut params);

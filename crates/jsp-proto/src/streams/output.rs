@@ -168,6 +168,7 @@ impl Streams {
     }
 
     fn after_turn(&mut self, now: Instant, class: Class, key: Key, bytes: usize) {
+        self.watch(key);
         let Some(stream) = self.table.get_mut(key) else { return };
         let next = stream.sendable(now, &mut self.credit, &mut self.events);
         match next {
@@ -192,12 +193,15 @@ impl Streams {
     /// What a turn changes for the stream beside its place in line.
     fn refresh_quietly(&mut self, key: Key) {
         let Some(stream) = self.table.get_mut(key) else { return };
-        let skips = match &stream.send.body {
-            SendBody::Messages(messages) => messages.wants_skip(),
-            _ => false,
+        let (skips, expiry) = match &stream.send.body {
+            SendBody::Messages(messages) => (messages.wants_skip(), messages.expiry()),
+            _ => (false, Instant::FAR_FUTURE),
         };
         if skips {
             self.owe(key, owed::SKIP);
+        }
+        if expiry != Instant::FAR_FUTURE {
+            self.arm(key, expiry);
         }
         self.refresh_end(key);
         self.refresh_room(key);
@@ -224,6 +228,7 @@ impl Streams {
         let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
         let capacity = packet.writer().len() + packet.remaining();
         let may_shape = packet.may_shape();
+        let again;
         let mut packing = Packing { stream: id, open, may_shape, alone: false, capacity, has_data };
         let (packed, part) = match (sendable, &mut stream.send.body) {
             (Sendable::Bytes(piece), SendBody::Bytes(bytes)) => {
@@ -233,6 +238,7 @@ impl Streams {
                     return Turn::NoRoom;
                 };
                 bytes.sent(piece, packed.len);
+                again = piece.again;
                 if !piece.again {
                     self.credit.spend(packed.len as u64);
                 }
@@ -244,9 +250,10 @@ impl Streams {
                 let Some(packed) = messages.write(piece, &packing, finishing, writer) else {
                     return Turn::NoRoom;
                 };
+                again = piece.again;
                 let (credit, events) = (&mut self.credit, &mut self.events);
                 let mut scope = SendScope { now, stream: id, credit, events };
-                messages.sent(piece, packed.len, &mut scope);
+                messages.sent(piece, packed.len, self.rtt, &mut scope);
                 (packed, message_part(piece, &packed))
             }
             (why, _) => return Turn::Over(why),
@@ -260,6 +267,10 @@ impl Streams {
         }
         if let Some(rate) = &mut stream.rate {
             rate.spend(packed.len);
+        }
+        if again {
+            let repeats = &mut self.repeats.retransmitted;
+            *repeats = repeats.saturating_add(packed.len as u64);
         }
         if let Some(shape) = packed.shape {
             packet.set_shape(shape);
