@@ -5,6 +5,8 @@
 //! packets the first two widen by themselves to about eight acknowledgements in a round trip,
 //! unless the peer has asked for something else with ACK_FREQUENCY.
 
+mod times;
+
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -15,6 +17,7 @@ use crate::batch::Ecn;
 use crate::error::TransportError;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
+use times::{ArrivalLog, SECTION_LEN_MAX};
 
 /// Ranges of received packets that are remembered; the lowest go first.
 pub(crate) const RANGES_MAX: usize = 256;
@@ -154,6 +157,8 @@ struct Frequency {
     delay: Duration,
     /// Gap in packet numbers that is told at once; 0 for never.
     reordering: u64,
+    /// More packets may go by in a fast stream.
+    adapts: bool,
 }
 
 /// What a space has received and when it says so.
@@ -167,6 +172,8 @@ pub(crate) struct AckPolicy {
     /// Sequence number of the peer's request that holds, if there was one.
     requested: Option<u64>,
     arrivals: Arrivals,
+    /// What is told of receive times, once both sides have said that they know them.
+    times: Option<Box<ArrivalLog>>,
     /// The highest number received, and when: what the reported delay counts from.
     largest: Option<(u64, Instant)>,
     /// Ack-eliciting packets since the last ACK.
@@ -196,7 +203,8 @@ impl AckPolicy {
     // spec: ACK-6
     pub(crate) fn new(delay_max: Duration) -> Self {
         let threshold = if delay_max.is_zero() { 0 } else { THRESHOLD_DEFAULT };
-        let frequency = Frequency { threshold, delay: delay_max, reordering: 1 };
+        let frequency =
+            Frequency { threshold, delay: delay_max, reordering: 1, adapts: threshold > 0 };
         Self {
             ranges: ReceivedRanges::default(),
             counts: EcnCounts::default(),
@@ -204,6 +212,7 @@ impl AckPolicy {
             delay_max,
             requested: None,
             arrivals: Arrivals::new(),
+            times: None,
             largest: None,
             unacked: 0,
             deadline: None,
@@ -237,10 +246,18 @@ impl AckPolicy {
         }
         self.unacked = self.unacked.saturating_add(1);
         self.arrivals.on_packet(now);
+        if let Some(times) = &mut self.times {
+            times.on_packet(now, pn);
+        }
         self.at_once |= disorder || ecn == Some(Ecn::Ce);
         if self.deadline.is_none() {
             self.deadline = Some(now + self.delay());
         }
+    }
+
+    /// Both sides know receive times: from here on ACKs tell them.
+    pub(crate) fn tell_times(&mut self) {
+        self.times = Some(Box::default());
     }
 
     /// The peer asks for an acknowledgement of everything so far, now.
@@ -310,11 +327,20 @@ impl AckPolicy {
         let delay = u64::try_from(delay).unwrap_or(u64::MAX);
         let counts = (self.counts != EcnCounts::default()).then_some(self.counts);
         let wants_ping = alone && self.wants_ping();
-        let as_shape = alone && !wants_ping && counts.is_none() && packet.may_shape();
+        let mut room = [0; SECTION_LEN_MAX];
+        let log = self.times.as_deref();
+        let len = log.map_or(0, |log| log.section(now, (largest, received_at), &mut room));
+        let times = room.get(..len).unwrap_or_default();
+        let bare = counts.is_none() && times.is_empty();
+        let as_shape = alone && !wants_ping && bare && packet.may_shape();
         let ranges = self.ranges.iter().take(RANGES_WRITTEN_MAX);
         let writer = packet.writer();
-        if frame::write_ack(writer, !as_shape, delay, ranges, counts, &[], &[]).is_err() {
+        if frame::write_ack(writer, !as_shape, delay, ranges, counts, times, &[]).is_err() {
             return false;
+        }
+        let told = !times.is_empty();
+        if let Some(log) = &mut self.times {
+            log.on_written(now, told);
         }
         let has_ping = wants_ping && writer.varint(kind::PING).is_ok();
         if as_shape {
@@ -386,8 +412,14 @@ impl AckPolicy {
             threshold: wish.threshold,
             delay: Duration::from_micros(wish.delay_max_us).clamp(DELAY_MIN, self.delay_cap()),
             reordering: wish.reordering,
+            adapts: wish.threshold == THRESHOLD_DEFAULT && wish.reordering == 1,
         };
         Ok(())
+    }
+
+    /// Ack-eliciting packets so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.arrivals.total
     }
 
     /// The round-trip time of the path, for the adaptive rule.
@@ -401,7 +433,7 @@ impl AckPolicy {
 
     // spec: ACK-13
     fn threshold(&self) -> u64 {
-        if self.requested.is_some() || self.frequency.threshold == 0 {
+        if !self.frequency.adapts {
             return self.frequency.threshold;
         }
         self.arrivals.threshold().max(self.frequency.threshold)

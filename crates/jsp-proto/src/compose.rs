@@ -4,13 +4,14 @@ use jsp_wire::frame::Close;
 use jsp_wire::{CloseCode, Frame, Instant};
 
 use crate::ack::AckPolicy;
+use crate::ack_request::AckRequest;
 use crate::cid::{LocalIds, RemoteIds};
 use crate::control::Control;
 use crate::handshake::Flight;
 use crate::lifecycle::Farewell;
 use crate::packet::PacketBuilder;
 use crate::permit::Allowance;
-use crate::streams::Streams;
+use crate::streams::{Overdue, Streams};
 use crate::token::Token;
 
 /// Sources of frames in 1-RTT packets.
@@ -20,6 +21,9 @@ pub(crate) struct DataSources<'a> {
     pub(crate) local_ids: &'a mut LocalIds,
     pub(crate) remote_ids: &'a mut RemoteIds,
     pub(crate) streams: &'a mut Streams,
+    pub(crate) ack_request: &'a mut AckRequest,
+    /// Messages that ride along once more.
+    pub(crate) overdue: Option<Overdue>,
 }
 
 impl DataSources<'_> {
@@ -28,6 +32,7 @@ impl DataSources<'_> {
         self.answer.is_some()
             || self.control.wants()
             || self.local_ids.wants()
+            || self.ack_request.wants()
             || self.remote_ids.wants()
             || self.streams.wants(now)
     }
@@ -38,7 +43,17 @@ impl DataSources<'_> {
         self.control.write(packet);
         self.remote_ids.write(packet);
         self.local_ids.write(packet);
+        self.ack_request.write(packet);
         self.streams.write(now, packet);
+        self.write_overdue(now, packet);
+    }
+
+    /// What is overdue rides along in a packet that leaves anyway.
+    // spec: SEN-6
+    fn write_overdue(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        if let Some(overdue) = self.overdue.filter(|_| packet.is_ack_eliciting()) {
+            self.streams.write_overdue(now, overdue, packet);
+        }
     }
 
     /// The answer to a challenge.

@@ -43,6 +43,12 @@ pub struct TransportConfig {
     pub ack_delay_max: Duration,
     /// How the sending rate follows what the path delivers. Default [`CongestionControl::Bbr`].
     pub congestion: CongestionControl,
+    /// Watch for the path to fail or fill before any time-out tells, and say so in events and in
+    /// `Connection::capacity`. Default true.
+    pub forecast: bool,
+    /// Send real-time messages whose acknowledgement is overdue once more, in packets that leave
+    /// anyway. Default true.
+    pub bundling: bool,
     /// Largest UDP payload that path MTU discovery tries, in bytes, 1200 to 65507. Default 1452:
     /// Ethernet's 1500 less IPv6 and UDP headers. More is found only where this is raised, to 1472
     /// for IPv4 over Ethernet or 8952 for jumbo frames. Every path starts at 1200; probes are packets
@@ -72,6 +78,8 @@ impl Default for TransportConfig {
             unreliable_buffer: 1 << 20,
             ack_delay_max: Duration::from_millis(25),
             congestion: CongestionControl::default(),
+            forecast: true,
+            bundling: true,
             mtu_ceiling: 1452,
             key_update_packets: 1 << 22,
             qlog: false,

@@ -3,7 +3,9 @@
 use jsp_wire::{CloseCode, Route, StreamId};
 use thiserror::Error;
 
+use crate::capacity::Capacity;
 use crate::error::TransportError;
+use crate::forecast::Alarm;
 use crate::streams::StreamEvent;
 use crate::streams::config::MessageFate;
 
@@ -58,6 +60,11 @@ pub enum Event {
         /// The stream.
         stream: StreamId,
     },
+    /// The path looks worse, or better, than it did: the level of the alarm has changed.
+    Alarm(Alarm),
+    /// What the network carries has changed: the advice for media fell by 10 % or more, or rose by
+    /// 15 % or more.
+    CapacityChanged(Capacity),
     /// Datagrams travel another way now.
     PathChanged {
         /// The new way.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use jsp_crypto::{Fingerprint, Handshake, Role, Security, hello_id};
+use jsp_wire::params::feature;
 use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer, limits};
 
 use crate::batch::Ecn;
@@ -239,6 +240,7 @@ pub(crate) fn own_params(
         datagram_len_max: limits::MTU_MAX as u64,
         ack_delay_max_us: config.ack_delay_max.as_micros() as u64,
         connection_ids_max: 4,
+        features: feature::ACK_TIMES,
         ..TransportParams::default()
     };
     streams.advertise(&mut params);

@@ -22,7 +22,9 @@
 )]
 
 mod ack;
+mod ack_request;
 mod batch;
+mod capacity;
 mod cid;
 mod compose;
 mod config;
@@ -33,6 +35,7 @@ mod endpoint;
 mod error;
 mod event;
 mod exchange;
+mod forecast;
 mod handshake;
 mod keys;
 mod lifecycle;
@@ -52,11 +55,13 @@ mod streams;
 mod token;
 
 pub use batch::{Batch, Ecn};
+pub use capacity::Capacity;
 pub use config::{CongestionControl, EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
 pub use connection::{Connection, Reason};
 pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Endpoint};
 pub use error::{OpenError, RecvError, SendError, TransportError};
 pub use event::{CloseReason, Event};
+pub use forecast::{Alarm, AlarmCause, AlarmLevel, NetworkHint, Outlook};
 pub use stats::{ConnectionStats, Traffic};
 pub use streams::Side;
 pub use streams::config::{

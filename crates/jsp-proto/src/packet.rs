@@ -18,7 +18,8 @@ pub(crate) struct PacketBuilder<'a> {
 }
 
 impl<'a> PacketBuilder<'a> {
-    /// A packet whose payload may fill `room`. Shapes exist in short-header packets only.
+    /// A packet whose payload may fill `room`. Shapes exist in short-header packets only,
+    /// and leave no room behind what they name.
     pub(crate) fn new(
         room: &'a mut [u8],
         tokens: &'a mut Vec<Token>,

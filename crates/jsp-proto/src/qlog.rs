@@ -226,6 +226,7 @@ fn write_frame(out: &mut String, token: &Token) {
                 "{{\"frame_type\":\"retire_connection_id\",\"sequence_number\":{sequence}}}"
             )
         }
+        Token::AckFrequency { .. } => write!(out, "{{\"frame_type\":\"ack_frequency\"}}"),
         Token::PathChallenge => write!(out, "{{\"frame_type\":\"path_challenge\"}}"),
         Token::HandshakeDone => write!(out, "{{\"frame_type\":\"handshake_done\"}}"),
         Token::MtuProbe { .. } => write!(out, "{{\"frame_type\":\"ping\"}}"),

@@ -17,6 +17,10 @@ pub struct Traffic {
     pub packets_sent: u64,
     /// Packets held lost.
     pub packets_lost: u64,
+    /// Application bytes sent again because they were held lost, or with a probe.
+    pub bytes_retransmitted: u64,
+    /// Application bytes of messages sent once more because their acknowledgement was overdue.
+    pub bytes_bundled: u64,
 }
 
 /// A snapshot of a connection.

@@ -31,6 +31,8 @@ pub(crate) enum Token {
     PathChallenge,
     /// The server's word that the handshake is done.
     HandshakeDone,
+    /// What we asked of the peer's acknowledgements.
+    AckFrequency { sequence: u64 },
     /// A probe of a larger datagram size, in bytes of UDP payload.
     MtuProbe { size: u16 },
 }

@@ -5,7 +5,8 @@
 mod bodies;
 
 use jsp_wire::frame::{
-    Attributes, BytesFrame, EcnCounts, Fragment, Kind, MessageFrame, MessageNumber, kind, write_ack,
+    Attributes, BytesFrame, EcnCounts, Fragment, Kind, MessageFrame, MessageNumber, ReceiveTimes,
+    kind, write_ack, write_receive_times,
 };
 use jsp_wire::{
     CloseCode, DecodeError, Frame, FrameIter, Full, Payload, Reader, Shape, StreamId, Writer,
@@ -353,6 +354,43 @@ fn an_ack_takes_the_room_there_is() {
     let mut writer = Writer::new(&mut buffer);
     let none = core::iter::empty();
     assert_eq!(write_ack(&mut writer, true, 0, none, None, &[], &[]), Err(Full));
+}
+
+proptest::proptest! {
+    #[test]
+    // spec-test: WIRE-41
+    fn receive_times_read_back_as_written(
+        largest in 0u64..1 << 62,
+        stamp in 0u64..1 << 40,
+        steps in proptest::collection::vec((0u64..300, 0u64..1 << 15), 0..12),
+    ) {
+        let mut packets = vec![(largest, stamp)];
+        for (distance, earlier) in steps {
+            let (pn, units) = packets[packets.len() - 1];
+            if pn > distance && units >= earlier {
+                packets.push((pn - distance - 1, units - earlier));
+            }
+        }
+        let others = packets.iter().skip(1).copied();
+        let section = bodies::encode(|w| write_receive_times(w, packets[0], others));
+        let told: Vec<(u64, u16)> = ReceiveTimes::read(largest, &section).unwrap().collect();
+        let wanted: Vec<(u64, u16)> =
+            packets.iter().map(|(pn, units)| (*pn, *units as u16)).collect();
+        proptest::prop_assert_eq!(told, wanted);
+    }
+
+    #[test]
+    // spec-test: WIRE-41
+    fn any_section_of_receive_times_is_refused_or_read_to_its_end(
+        largest in 0u64..1 << 62,
+        section in proptest::collection::vec(proptest::num::u8::ANY, 0..60),
+    ) {
+        if let Ok(times) = ReceiveTimes::read(largest, &section) {
+            let told: Vec<(u64, u16)> = times.collect();
+            proptest::prop_assert_eq!(told.is_empty(), section.is_empty());
+            proptest::prop_assert!(told.windows(2).all(|pair| pair[1].0 < pair[0].0));
+        }
+    }
 }
 
 #[test]

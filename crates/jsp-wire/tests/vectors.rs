@@ -2,7 +2,8 @@
 
 use jsp_wire::frame::{
     Ack, AckFrequency, Attributes, BytesFrame, Close, Fragment, HandshakeFragment, Kind,
-    MessageFrame, MessageNumber, NewConnectionId, ResetStream, Skip, StreamLimit, write_ack,
+    MessageFrame, MessageNumber, NewConnectionId, ReceiveTimes, ResetStream, Skip, StreamLimit,
+    write_ack,
 };
 use jsp_wire::header::{
     LongFields, Protected, patch_length, write_retry, write_short, write_version_negotiation,
@@ -444,5 +445,26 @@ fn ack(value: &Value) -> Ack<'static> {
     match Frame::read(&mut Reader::new(bytes.leak())) {
         Ok(Frame::Ack(ack)) => ack,
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+// spec-test: WIRE-41
+fn receive_times() {
+    let file = load("frames");
+    for case in list(&file, "receive_times") {
+        let section = bytes(case, "hex");
+        let times = ReceiveTimes::read(number(case, "largest"), &section).unwrap();
+        let told: Vec<(u64, u16)> = times.collect();
+        let parse = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
+        let wanted: Vec<(u64, u16)> = list(case, "times")
+            .iter()
+            .map(|pair| (parse(&pair[0]), parse(&pair[1]) as u16))
+            .collect();
+        assert_eq!(told, wanted);
+    }
+    for case in list(&file, "receive_times_refused") {
+        let section = bytes(case, "hex");
+        assert!(ReceiveTimes::read(number(case, "largest"), &section).is_err(), "{case}");
     }
 }

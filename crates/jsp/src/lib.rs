@@ -100,6 +100,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod capacity;
 mod clock;
 mod connect;
 mod connection;
@@ -125,9 +126,9 @@ pub use jsp_crypto::{
     identity::FingerprintError,
 };
 pub use jsp_proto::{
-    Attributes, Class, CloseCode, ConnectionStats, Delivery, FecPolicy, Framing, Kind, Message,
-    MessageFate, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo, Traffic,
-    TransportConfig,
+    Alarm, AlarmCause, AlarmLevel, Attributes, Capacity, Class, CloseCode, ConnectionStats,
+    Delivery, FecPolicy, Framing, Kind, Message, MessageFate, NetworkHint, Outlook, Received,
+    RetryPolicy, StreamConfig, StreamId, StreamInfo, Traffic, TransportConfig,
 };
 pub use remote::Remote;
 pub use stream::{Fate, IntoChunk, RecvStream, SendStream, Stream};

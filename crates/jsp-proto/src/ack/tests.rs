@@ -304,3 +304,39 @@ fn what_was_told_again_and_again_is_told_no_more() {
     assert!((64..=130).contains(&gap), "{gap}");
     assert_eq!(told.last(), Some(&1));
 }
+
+/// What the next ACK says of receive times: packets and stamps.
+fn told(acks: &mut AckPolicy, now: Instant) -> Vec<(u64, u16)> {
+    let (mut room, mut tokens) = ([0u8; 1200], Vec::new());
+    let mut packet = PacketBuilder::new(&mut room, &mut tokens, true);
+    assert!(acks.write(now, &mut packet, true));
+    let built = packet.finish();
+    let mut payload = jsp_wire::Payload::read(built.shape, &room[..built.len]).expect("readable");
+    let Some(Ok(Frame::Ack(ack))) = payload.next() else { panic!("no ACK") };
+    frame::ReceiveTimes::read(ack.largest, ack.times).expect("readable").collect()
+}
+
+#[test]
+/// spec-test: ACK-14
+fn receive_times_are_told_of_a_few_packets_and_not_too_often() {
+    let stamp = |ms: u64| (ms * 1000 / 128) as u16;
+    let mut acks = AckPolicy::new(DELAY);
+    acks.on_packet(at(1), 0, true, None);
+    assert_eq!(told(&mut acks, at(1)), [], "nobody has asked for them");
+    acks.tell_times();
+    for pn in 1..4 {
+        acks.on_packet(at(pn * 10), pn, true, None);
+    }
+    assert_eq!(told(&mut acks, at(30)), [(3, stamp(30)), (2, stamp(20)), (1, stamp(10))]);
+    acks.on_packet(at(40), 4, true, None);
+    assert_eq!(told(&mut acks, at(49)), [], "only just told");
+    // Of many packets, the last and the first.
+    for pn in 5..15 {
+        acks.on_packet(at(50 + pn), pn, true, None);
+    }
+    assert_eq!(told(&mut acks, at(70)), [(14, stamp(64)), (5, stamp(55))]);
+    // A packet that came later than the one named before it is not told of.
+    acks.on_packet(at(100), 16, true, None);
+    acks.on_packet(at(101), 15, true, None);
+    assert_eq!(told(&mut acks, at(101)), [(16, stamp(100))]);
+}

@@ -186,8 +186,12 @@ impl Connection {
     /// Counters and measurements.
     pub fn stats(&self) -> ConnectionStats {
         let path = &self.paths.active;
+        let repeats = self.streams.repeats();
+        let mut traffic = self.trace.traffic();
+        traffic.bytes_retransmitted = repeats.retransmitted;
+        traffic.bytes_bundled = repeats.bundled;
         ConnectionStats {
-            traffic: self.trace.traffic(),
+            traffic,
             rtt: path.rtt.smoothed(),
             rtt_min: path.rtt.min(),
             congestion_window: path.congestion.window(),

@@ -101,6 +101,9 @@ impl Connection {
                 self.keys.on_acked(now, ack.largest);
             }
             self.apply_ack(now, outcome, prior_in_flight);
+            if space == SpaceId::Data {
+                self.sense_ack(now, outcome);
+            }
             self.trace.metrics(now, &self.paths.active, self.bytes_in_flight());
         }
         self.settle_fates(now, space, &mut fates);
@@ -141,6 +144,7 @@ impl Connection {
             let marked = path.ecn.on_ack(outcome.ecn_acked, outcome.ecn);
             if let (true, Some(sent_at)) = (marked > 0, outcome.largest_newly_acked_sent_at) {
                 path.congestion.on_ecn_ce(now, sent_at, prior_in_flight);
+                path.forecast.on_marks(now, path.rtt.smoothed());
             }
         }
         if outcome.rtt_sample.is_some() {
@@ -171,6 +175,9 @@ impl Connection {
             path.congestion.set_mtu(path.mtud.current());
         }
         self.trace.packets_lost(now, lost.packets);
+        if let Some(first) = lost.first_lost_sent_at {
+            self.paths.active.forecast.on_loss(now, lost.packets, first, sent_at);
+        }
     }
 
     /// Door 7: each token goes back to its owner with its fate.
@@ -199,6 +206,9 @@ impl Connection {
                 Token::NewConnectionId { sequence } => self.local_ids.on_fate(sequence, fate),
                 Token::RetireConnectionId { sequence } => self.remote_ids.on_fate(sequence, fate),
                 Token::HandshakeDone => self.control.on_handshake_done_fate(fate),
+                Token::AckFrequency { sequence } => {
+                    self.paths.active.ack_request.on_fate(sequence, fate);
+                }
                 // Their own timers ask again.
                 Token::PathChallenge | Token::MtuProbe { .. } => {}
             }

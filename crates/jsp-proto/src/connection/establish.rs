@@ -2,6 +2,7 @@
 
 use jsp_crypto::{HandshakeError, Output, Role, Security};
 use jsp_wire::frame::HandshakeFragment;
+use jsp_wire::params::feature;
 use jsp_wire::{CloseCode, Instant, TransportParams};
 
 use super::Connection;
@@ -129,7 +130,14 @@ impl Connection {
             self.remote_ids.set_reset_token(token);
         }
         let ceiling = usize::try_from(params.datagram_len_max).unwrap_or(usize::MAX);
-        self.paths.active.mtud.limit(ceiling);
+        let path = &mut self.paths.active;
+        path.mtud.limit(ceiling);
+        // We always offer them.
+        // spec: ACK-14
+        if params.features & feature::ACK_TIMES != 0 {
+            path.numbers.acks.tell_times();
+            path.numbers.recovery.take_times();
+        }
     }
 
     /// Both sides are who they should be.

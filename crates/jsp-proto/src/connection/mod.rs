@@ -14,6 +14,7 @@ mod farewell;
 mod inbound;
 mod off_path;
 mod outbound;
+mod sensing;
 mod timers;
 
 pub use timers::Reason;

@@ -224,7 +224,9 @@ impl Connection {
         allowance: Allowance,
         purpose: Purpose,
     ) -> Result<Option<Sealed>, TransportError> {
-        let probe = self.probes.owes(SpaceId::Data) && purpose == Purpose::Regular;
+        let regular = purpose == Purpose::Regular;
+        let probe = self.probes.owes(SpaceId::Data) && regular;
+        let overdue = self.overdue(now, regular && allowance.allows_data());
         let path = &mut self.paths.active;
         let mut sources = DataSources {
             answer: None,
@@ -232,8 +234,9 @@ impl Connection {
             local_ids: &mut self.local_ids,
             remote_ids: &mut self.remote_ids,
             streams: &mut self.streams,
+            ack_request: &mut path.ack_request,
+            overdue,
         };
-        let regular = purpose == Purpose::Regular;
         // Neither window nor pacer hold an answer back: the peer may be waiting to hear from us at
         // all, and the window to be opened by what it then sends.
         let has_answer = regular && self.paths.responses.wants_for(&path.route);
@@ -254,7 +257,8 @@ impl Connection {
         let header_len = seal::write_short_header(room, &fields)?.saturating_add(pn_len);
         let payload_end = room.len().saturating_sub(limits::TAG_LEN);
         let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
-        let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, regular);
+        let may_shape = regular && sources.overdue.is_none();
+        let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, may_shape);
         match purpose {
             Purpose::Regular => {
                 let acks = &mut path.numbers.acks;
@@ -321,6 +325,9 @@ impl Connection {
             let path = &mut self.paths.active;
             path.congestion.on_sent(now, u64::from(size), total);
             path.pacer.on_sent(usize::from(size));
+            if space == SpaceId::Data && !is_mtu_probe {
+                path.forecast.on_sent(now);
+            }
         }
         self.lifecycle.on_sent(now, sealed.ack_eliciting);
         if sealed.ack_eliciting {

@@ -26,6 +26,8 @@ pub enum Reason {
     KeepAlive,
     /// A larger datagram is to be tried.
     PathMtu,
+    /// The path may look worse from here on, or better.
+    Forecast,
     /// A path on trial is to be asked again, or given up.
     PathValidation,
 }
@@ -64,6 +66,7 @@ impl Connection {
             soonest.offer(at, Reason::Pacing);
         }
         soonest.offer(self.paths.active.mtud.poll_timeout(), Reason::PathMtu);
+        soonest.offer(self.look_at(now), Reason::Forecast);
         let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
         soonest.offer(candidate, Reason::PathValidation);
         soonest.0
@@ -111,6 +114,9 @@ impl Connection {
         if self.lifecycle.keep_alive_at().is_some_and(|at| now >= at) {
             self.control.ask_ping();
             self.lifecycle.on_kept_alive(now);
+        }
+        if self.look_at(now).is_some_and(|at| now >= at) {
+            self.look(now);
         }
         self.paths.candidate.take_if(|candidate| candidate.is_hopeless(now));
     }

@@ -1,16 +1,21 @@
 //! The ways to the peer, each with what is measured on it.
 
 pub(crate) mod mtud;
+pub(crate) mod owd;
 pub(crate) mod validation;
 
 use core::time::Duration;
 
-use jsp_wire::{Route, limits};
+use jsp_wire::{Instant, Route, limits};
 
+use crate::ack_request::AckRequest;
+use crate::capacity::{CapacityMeter, Senses};
 use crate::config::TransportConfig;
 use crate::congestion::Congestion;
+use crate::forecast::{Alarm, Forecast, Scene};
 use crate::pacer::Pacer;
 use crate::path::mtud::Mtud;
+use crate::path::owd::Owd;
 use crate::path::validation::{Candidate, Responses};
 use crate::recovery::{DeliveryRate, EcnValidation, Rtt};
 use crate::spaces::NumberSpace;
@@ -25,6 +30,10 @@ pub(crate) struct Path {
     pub(crate) mtud: Mtud,
     pub(crate) budget: Budget,
     pub(crate) ecn: EcnValidation,
+    pub(crate) owd: Owd,
+    pub(crate) forecast: Forecast,
+    pub(crate) meter: CapacityMeter,
+    pub(crate) ack_request: AckRequest,
     /// Numbers of the 1-RTT packets that travel this way.
     pub(crate) numbers: NumberSpace,
 }
@@ -40,6 +49,10 @@ impl Path {
             mtud: Mtud::new(config.mtu_ceiling),
             budget,
             ecn: EcnValidation::new(),
+            owd: Owd::default(),
+            forecast: Forecast::default(),
+            meter: CapacityMeter::default(),
+            ack_request: AckRequest::default(),
             numbers: NumberSpace::new(config.ack_delay_max),
         }
     }
@@ -47,6 +60,31 @@ impl Path {
     /// Largest datagram that may be sent now, in bytes of UDP payload.
     pub(crate) fn datagram_len_max(&self) -> usize {
         self.mtud.current().min(self.budget.remaining())
+    }
+
+    /// What the forecaster looks at. `ack_delay_max` is what the peer promised.
+    pub(crate) fn scene(&self, now: Instant, ack_delay_max: Duration) -> Scene<'_> {
+        let oldest = self.numbers.recovery.oldest_eliciting();
+        Scene { now, oldest, owd: &self.owd, rtt: &self.rtt, ack_delay_max }
+    }
+
+    /// What the meter of its capacity needs to know besides rates.
+    pub(crate) fn senses(&self) -> Senses {
+        // Without receive times the round trip tells of queues both ways.
+        let queue_delay = if self.owd.is_known() {
+            self.owd.queue()
+        } else {
+            self.rtt.smoothed().saturating_sub(self.rtt.min())
+        };
+        Senses { queue_delay, loss: self.forecast.loss(), alarm: self.forecast.alarm() }
+    }
+
+    /// Looks at the path anew; answers the alarm when its level has changed.
+    pub(crate) fn look(&mut self, now: Instant, ack_delay_max: Duration) -> Option<Alarm> {
+        let oldest = self.numbers.recovery.oldest_eliciting();
+        let (owd, rtt) = (&self.owd, &self.rtt);
+        let scene = Scene { now, oldest, owd, rtt, ack_delay_max };
+        self.forecast.look(&scene)
     }
 
     /// Time after which silence is worth a probe, without back-off.
@@ -74,6 +112,9 @@ impl Path {
             self.delivery = DeliveryRate::default();
             self.mtud = Mtud::new(config.mtu_ceiling.min(ceiling));
             self.ecn = EcnValidation::new();
+            self.owd = Owd::default();
+            self.forecast = Forecast::default();
+            self.meter = CapacityMeter::default();
         }
     }
 }

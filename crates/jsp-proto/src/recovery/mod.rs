@@ -14,6 +14,7 @@
 mod ecn;
 mod loss;
 mod outcome;
+mod overdue;
 mod rate;
 mod rtt;
 mod sent;
@@ -22,11 +23,11 @@ mod tests;
 
 use core::time::Duration;
 
-use jsp_wire::frame::Ack;
+use jsp_wire::frame::{Ack, ReceiveTimes};
 use jsp_wire::{CloseCode, Instant};
 
 pub(crate) use ecn::EcnValidation;
-pub(crate) use outcome::{AckOutcome, LossOutcome, SentInfo, TimeoutOutcome, TimerKind};
+pub(crate) use outcome::{AckOutcome, Arrival, LossOutcome, SentInfo, TimeoutOutcome, TimerKind};
 pub(crate) use rate::{DeliveryRate, RateMark, RateSample};
 pub(crate) use rtt::Rtt;
 
@@ -86,6 +87,8 @@ pub(crate) struct Recovery {
     rtt_min_stale: bool,
     /// Packets sent up to here belong to the current loss episode.
     episode_end: Option<u64>,
+    /// Both sides know receive times.
+    takes_times: bool,
 }
 
 impl Recovery {
@@ -108,7 +111,13 @@ impl Recovery {
             skipped_at: 0,
             rtt_min_stale: false,
             episode_end: None,
+            takes_times: false,
         }
+    }
+
+    /// Both sides know receive times: from here on they are read.
+    pub(crate) fn take_times(&mut self) {
+        self.takes_times = true;
     }
 
     /// Enters a packet that leaves now, with what it carries. `app_limited` says that the
@@ -161,7 +170,8 @@ impl Recovery {
     /// promised in its parameters, zero for handshake packets. Fates are appended to `fates`.
     ///
     /// # Errors
-    /// `ACK_OF_UNSENT` when the frame names a number that was never sent; nothing has changed then.
+    /// `ACK_OF_UNSENT` when the frame names a number that was never sent, `FRAME_ENCODING` when its
+    /// receive times cannot be read; nothing has changed then.
     pub(crate) fn on_ack(
         &mut self,
         now: Instant,
@@ -172,8 +182,10 @@ impl Recovery {
         fates: &mut Vec<(Token, Fate)>,
     ) -> Result<AckOutcome, TransportError> {
         self.check_was_sent(ack)?;
+        let section = if self.takes_times { ack.times } else { &[] };
+        let times = ReceiveTimes::read(ack.largest, section)?;
         let mut outcome = AckOutcome::default();
-        let newest = self.settle_acked(now, ack, rtt, &mut outcome, fates);
+        let newest = self.settle_acked(now, (ack, times), rtt, &mut outcome, fates);
         if let Some((newest_pn, newest)) = newest {
             outcome.newly_acked = true;
             outcome.largest_newly_acked_sent_at = Some(newest.sent_at);
@@ -223,18 +235,25 @@ impl Recovery {
     fn settle_acked(
         &mut self,
         now: Instant,
-        ack: &Ack<'_>,
+        (ack, times): (&Ack<'_>, ReceiveTimes<'_>),
         rtt: &Rtt,
         outcome: &mut AckOutcome,
         fates: &mut Vec<(Token, Fate)>,
     ) -> Option<(u64, Packet)> {
         let mut newest = None;
+        let mut times = times.peekable();
         let Self { ledger, reorder, lost_run, largest_acked, .. } = self;
         let (eliciting, quiet) = (&mut self.eliciting, &mut self.quiet);
         let bytes_in_flight = &mut self.bytes_in_flight;
         for (low, high) in ack.ranges() {
             ledger.ack_range(low, high, |pn, packet, tokens| {
                 newest = newest.or(Some((pn, *packet)));
+                // Both go from the highest number down.
+                // spec: ACK-15
+                while times.next_if(|(told, _)| *told > pn).is_some() {}
+                if let Some((_, stamp)) = times.next_if(|(told, _)| *told == pn) {
+                    outcome.arrivals.push(Arrival { sent_at: packet.sent_at, stamp });
+                }
                 fates.extend(tokens.map(|token| (token, Fate::Acked)));
                 outcome.ecn_acked = outcome.ecn_acked.saturating_add(u64::from(packet.ecn));
                 if packet.is_mtu_probe {
@@ -262,6 +281,7 @@ impl Recovery {
                 }
                 if packet.in_flight {
                     let size = u64::from(packet.size);
+                    outcome.packets_acked = outcome.packets_acked.saturating_add(1);
                     outcome.bytes_acked = outcome.bytes_acked.saturating_add(size);
                     *bytes_in_flight = bytes_in_flight.saturating_sub(size);
                 }
@@ -341,6 +361,7 @@ impl Recovery {
         }
         outcome.bytes_lost = outcome.bytes_lost.saturating_add(size);
         outcome.packets = outcome.packets.saturating_add(1);
+        outcome.first_lost_sent_at = outcome.first_lost_sent_at.or(Some(lost.sent_at));
         outcome.largest_lost_sent_at = outcome.largest_lost_sent_at.max(Some(lost.sent_at));
         outcome.largest_lost_size = outcome.largest_lost_size.max(lost.size);
         if self.episode_end.is_none_or(|end| self.scan_from >= end) {

@@ -33,6 +33,38 @@ pub(crate) enum TimerKind {
     Probe,
 }
 
+/// Receive times that one ACK can bring.
+const ARRIVALS_MAX: usize = 4;
+
+/// When a packet left here, and what the peer's clock said when it came there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Arrival {
+    pub(crate) sent_at: Instant,
+    /// The receive time as it was told: in its units, modulo 2^16.
+    pub(crate) stamp: u16,
+}
+
+/// Receive times of newly acknowledged packets, the newest packet first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Arrivals {
+    list: [Arrival; ARRIVALS_MAX],
+    len: usize,
+}
+
+impl Arrivals {
+    pub(super) fn push(&mut self, arrival: Arrival) {
+        if let Some(slot) = self.list.get_mut(self.len) {
+            *slot = arrival;
+            self.len = self.len.saturating_add(1);
+        }
+    }
+
+    /// From the packet that was sent first to the last.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = Arrival> + '_ {
+        self.list.iter().take(self.len).rev().copied()
+    }
+}
+
 /// What an ACK frame brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct AckOutcome {
@@ -40,7 +72,8 @@ pub(crate) struct AckOutcome {
     pub(crate) newly_acked: bool,
     /// An ack-eliciting packet is among it.
     pub(crate) newly_acked_eliciting: bool,
-    /// Bytes that left flight because they arrived.
+    /// Packets that left flight because they arrived, and their bytes.
+    pub(crate) packets_acked: u32,
     pub(crate) bytes_acked: u64,
     /// Largest size among the acknowledged packets that were in flight, in bytes; probes of the
     /// path MTU are left out.
@@ -66,6 +99,8 @@ pub(crate) struct AckOutcome {
     pub(crate) ecn_acked: u64,
     /// A probe of the path MTU arrived; its size in bytes.
     pub(crate) acked_mtu_probe: Option<u16>,
+    /// When packets arrived, by the peer's clock.
+    pub(crate) arrivals: Arrivals,
 }
 
 /// What is held lost.
@@ -77,6 +112,8 @@ pub(crate) struct LossOutcome {
     pub(crate) packets: u32,
     /// Nothing arrived for so long that the window must start anew.
     pub(crate) persistent_congestion: bool,
+    /// When the first of them left.
+    pub(crate) first_lost_sent_at: Option<Instant>,
     /// When the most recently sent of them left.
     pub(crate) largest_lost_sent_at: Option<Instant>,
     /// Largest size among them, in bytes.

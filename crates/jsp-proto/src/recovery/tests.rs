@@ -639,3 +639,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+/// spec-test: ACK-15
+fn receive_times_count_once_and_only_for_what_the_same_ack_settles() {
+    let mut bench = Bench::new();
+    bench.recovery.take_times();
+    for n in 0..4 {
+        bench.send(at(n));
+    }
+    let mut ack = |now, low: u64, high: u64, section: &[u8]| {
+        let mut buf = [0u8; 100];
+        let mut writer = Writer::new(&mut buf);
+        let ranges = [(low, high)].into_iter();
+        frame::write_ack(&mut writer, true, 0, ranges, None, section, &[]).expect("room");
+        let Ok(Frame::Ack(ack)) = Frame::read(&mut jsp_wire::Reader::new(writer.written())) else {
+            panic!("an ACK")
+        };
+        let Bench { recovery, rtt, delivery, fates, .. } = &mut bench;
+        let outcome = recovery.on_ack(now, &ack, DELAY_MAX, rtt, delivery, fates)?;
+        Ok(outcome.arrivals.in_order().map(|arrival| (arrival.sent_at, arrival.stamp)).collect())
+    };
+    let none: Result<Vec<_>, TransportError> = Ok(Vec::new());
+    // Packets 2 and 0; 0 is not acknowledged.
+    assert_eq!(ack(at(50), 1, 2, &[1, 0, 1, 2]), Ok(vec![(at(2), 256)]));
+    // Again, and nothing is new.
+    assert_eq!(ack(at(51), 1, 2, &[1, 0]), none);
+    let error: Result<Vec<(Instant, u16)>, TransportError> = ack(at(52), 1, 3, &[1]);
+    assert_eq!(error.map_err(|error| error.code), Err(CloseCode::FRAME_ENCODING));
+    assert_eq!(ack(at(53), 0, 3, &[1, 4, 2, 4]), Ok(vec![(at(0), 256), (at(3), 260)]));
+}

@@ -195,6 +195,25 @@ impl Message {
         self
     }
 
+    /// The same message, of which lost pieces are sent again at most so often.
+    pub fn with_retransmits(mut self, retransmits: u32) -> Self {
+        self.retransmits = Some(retransmits);
+        self
+    }
+
+    /// The same message, which takes the place of an older one of its stream with the same key that
+    /// has not arrived: that one is not sent any more, nor sent again.
+    pub fn superseding(mut self, key: u64) -> Self {
+        self.supersede_key = Some(key);
+        self
+    }
+
+    /// The same message, whose fate is to be told.
+    pub fn with_fate(mut self) -> Self {
+        self.want_fate = true;
+        self
+    }
+
     /// The same message, worth sending for `lifetime`.
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);

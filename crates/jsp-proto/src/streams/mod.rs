@@ -4,6 +4,8 @@
 //! |------|---------|
 //! | `application` | what the application calls |
 //! | `output`, `turn` | frames into a packet, in the order of the policy; one stream's turn |
+//! | `overdue` | messages that go once more before they are lost |
+//! | `echo` | the last retransmission before a deadline |
 //! | `fate` | what became of them |
 //! | `input` | frames of the peer |
 //! | `table`, `stream` | which streams exist; one stream |
@@ -19,12 +21,14 @@ mod application;
 mod assembly;
 pub(crate) mod config;
 mod credit;
+mod echo;
 mod event;
 mod fate;
 mod gaps;
 mod input;
 mod opening;
 mod output;
+mod overdue;
 mod pack;
 mod ranges;
 mod rate;
@@ -53,6 +57,7 @@ use jsp_wire::{Class, Instant, Profile, StreamId, TransportParams, limits};
 use self::config::StreamLimits;
 use self::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING, SendCredit, WINDOW_MIN, Window};
 use self::event::Events;
+use self::overdue::Repeats;
 use self::scheduler::Scheduler;
 use self::send_messages::SendScope;
 use self::stream::{
@@ -62,6 +67,7 @@ use self::stream::{
 use self::table::{Key, LocalStreams, PeerStreams, Table};
 
 pub(crate) use self::event::StreamEvent;
+pub(crate) use self::overdue::Overdue;
 
 /// A piece shorter than this is not cut off to fill the rest of a packet, in bytes: its frame head
 /// and the handling would outweigh it.
@@ -105,6 +111,9 @@ pub(crate) struct Streams {
     expiries: BinaryHeap<Reverse<(Instant, Key)>>,
     accept: VecDeque<StreamId>,
     events: Events,
+    /// Real-time streams whose messages may become overdue.
+    watched: VecDeque<Key>,
+    repeats: Repeats,
     is_closed: bool,
 }
 
@@ -140,6 +149,8 @@ impl Streams {
             expiries: BinaryHeap::new(),
             accept: VecDeque::new(),
             events: Events::new(),
+            watched: VecDeque::new(),
+            repeats: Repeats::default(),
             is_closed: false,
             limits,
         };
@@ -222,6 +233,7 @@ impl Streams {
         self.control.clear();
         self.opens.clear();
         self.blocked.clear();
+        self.watched.clear();
         self.expiries.clear();
     }
 
@@ -266,6 +278,7 @@ impl Streams {
             in_line: false,
             in_blocked: false,
             in_capped: false,
+            in_watched: false,
             due: Instant::FAR_FUTURE,
             armed: Instant::FAR_FUTURE,
         }

@@ -157,6 +157,7 @@ impl Streams {
     }
 
     fn after_turn(&mut self, now: Instant, class: Class, key: Key, bytes: usize) {
+        self.watch(key);
         let Some(stream) = self.table.get_mut(key) else { return };
         let next = stream.sendable(now, &mut self.credit, &mut self.events);
         match next {
@@ -181,12 +182,15 @@ impl Streams {
     /// What a turn changes for the stream beside its place in line.
     fn refresh_quietly(&mut self, key: Key) {
         let Some(stream) = self.table.get_mut(key) else { return };
-        let skips = match &stream.send.body {
-            SendBody::Messages(messages) => messages.wants_skip(),
-            _ => false,
+        let (skips, expiry) = match &stream.send.body {
+            SendBody::Messages(messages) => (messages.wants_skip(), messages.expiry()),
+            _ => (false, Instant::FAR_FUTURE),
         };
         if skips {
             self.owe(key, owed::SKIP);
+        }
+        if expiry != Instant::FAR_FUTURE {
+            self.arm(key, expiry);
         }
         self.refresh_end(key);
         self.refresh_room(key);

@@ -21,6 +21,19 @@ pub(super) struct Record {
     pub(super) len: u32,
     /// Bytes that were sent at least once.
     pub(super) sent: u32,
+    /// Pieces and copies that are on their way.
+    pub(super) flying: u16,
+    /// When any of it was sent first, and last.
+    pub(super) first_sent_at: Instant,
+    pub(super) sent_at: Instant,
+    /// When it was last bundled because its acknowledgement was overdue.
+    pub(super) copied_at: Option<Instant>,
+    /// It was sent in one piece.
+    pub(super) is_whole: bool,
+    /// Some of it was held lost.
+    pub(super) was_lost: bool,
+    /// Its last retransmission goes, or went, twice.
+    pub(super) is_echoed: bool,
     /// How often a lost piece may go again.
     pub(super) retransmits_max: u32,
     pub(super) want_fate: bool,
@@ -46,6 +59,21 @@ pub(super) struct Pieces {
 }
 
 impl Record {
+    /// Some of it leaves.
+    pub(super) fn on_sent(&mut self, now: Instant) {
+        if !self.started {
+            self.first_sent_at = now;
+        }
+        self.flying = self.flying.saturating_add(1);
+        self.sent_at = now;
+    }
+
+    /// A piece has its fate; true when a copy of the whole message is still on its way.
+    pub(super) fn on_fate(&mut self, offset: u32, len: u32) -> bool {
+        self.flying = self.flying.saturating_sub(1);
+        self.flying > 0 && offset == 0 && len == self.len
+    }
+
     /// Credit that the message has used.
     pub(super) fn cost(&self) -> u64 {
         if self.started { MESSAGE_COST + u64::from(self.sent) } else { 0 }

@@ -84,6 +84,7 @@ impl SendMessages {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.acked_next = self.acked_next.max(number + 1);
         let Some(record) = self.record_mut(number) else { return };
+        record.on_fate(offset, len);
         if !record.done && record.acked(offset, len) {
             self.settle(number, MessageFate::Acknowledged, scope);
             self.pop_done();
@@ -125,7 +126,11 @@ impl SendMessages {
         self.in_flight = self.in_flight.saturating_sub(1);
         let unreliable = !self.is_credited();
         let Some(record) = self.record_mut(number) else { return };
-        if record.done || record.missing(offset, len).is_none() {
+        // A copy left later than what is lost: its fate decides.
+        // spec: SEN-8
+        let has_copy = record.on_fate(offset, len) && !unreliable;
+        record.was_lost = true;
+        if record.done || has_copy || record.missing(offset, len).is_none() {
             return;
         }
         let fate = if unreliable {
@@ -174,6 +179,7 @@ impl SendMessages {
             return;
         }
         let mut earliest = Instant::FAR_FUTURE;
+        self.release_echoes(scope.now);
         let mut lost = std::mem::take(&mut self.lost);
         lost.retain(|piece| {
             let expires = self.record(piece.number).filter(|r| !r.done).map(|r| r.expires);
@@ -198,7 +204,7 @@ impl SendMessages {
                 earliest = earliest.min(record.expires);
             }
         }
-        self.expiry = earliest;
+        self.expiry = self.echoes.iter().map(|(at, _)| *at).fold(earliest, Instant::min);
         self.pop_done();
     }
 
@@ -239,6 +245,7 @@ impl SendMessages {
         self.records = VecDeque::new();
         self.lost = VecDeque::new();
         self.keys = HashMap::new();
+        self.echoes = VecDeque::new();
         self.waiting = 0;
         self.expiry = Instant::FAR_FUTURE;
         self.skip_needed = 0;

@@ -82,6 +82,8 @@ pub(super) struct SendMessages {
     pub(super) skip_sent: u64,
     pub(super) skip_acked: u64,
     pub(super) keys: HashMap<u64, u64>,
+    /// Messages whose last retransmission goes twice, and when the second one is due.
+    pub(super) echoes: VecDeque<(Instant, u64)>,
     /// The earliest expiry among waiting messages; may be too early, never too late.
     pub(super) expiry: Instant,
 }
@@ -105,6 +107,7 @@ impl SendMessages {
             skip_sent: 0,
             skip_acked: 0,
             keys: HashMap::new(),
+            echoes: VecDeque::new(),
             expiry: Instant::FAR_FUTURE,
         }
     }
@@ -190,6 +193,13 @@ impl SendMessages {
             key: message.supersede_key,
             len,
             sent: 0,
+            flying: 0,
+            first_sent_at: scope.now,
+            sent_at: scope.now,
+            copied_at: None,
+            is_whole: false,
+            was_lost: false,
+            is_echoed: false,
             retransmits_max: retransmits.unwrap_or(u32::MAX),
             want_fate: message.want_fate,
             started: false,
@@ -330,12 +340,13 @@ impl SendMessages {
         behind == 0 && ahead <= limits::MESSAGE_NUMBER_LOW8_REACH
     }
 
-    /// Notes that the first `len` bytes of `piece` went out; true when they are a whole message that
-    /// goes for the first time.
+    /// Notes that the first `len` bytes of `piece` went out, over a path with this round-trip time; true
+    /// when they are a whole message that goes for the first time.
     pub(super) fn sent(
         &mut self,
         piece: MessagePiece,
         len: usize,
+        rtt: Duration,
         scope: &mut SendScope<'_>,
     ) -> bool {
         // Pieces are at most the message's 32-bit length.
@@ -343,6 +354,10 @@ impl SendMessages {
         self.in_flight += 1;
         self.sent_next = self.sent_next.max(piece.number + 1);
         self.waiting = self.waiting.saturating_sub(u64::from(len));
+        if let Some(record) = self.record_mut(piece.number) {
+            record.on_sent(scope.now);
+            record.is_whole = piece.offset == 0 && len == record.len;
+        }
         if piece.again {
             if let Some(front) = self.lost.front_mut() {
                 front.offset += len;
@@ -351,6 +366,7 @@ impl SendMessages {
                     self.lost.pop_front();
                 }
             }
+            self.plan_echo(piece.number, scope.now, rtt);
             return false;
         }
         let credited = self.is_credited();

@@ -58,6 +58,8 @@ pub(super) struct Stream {
     pub(super) in_blocked: bool,
     /// Its rate cap holds it back.
     pub(super) in_capped: bool,
+    /// It is looked at for overdue messages.
+    pub(super) in_watched: bool,
     /// What the real-time class sorts it by.
     pub(super) due: Instant,
     /// The expiry for which a timer is set.

@@ -106,6 +106,7 @@ impl Streams {
         }
         let what = bytes_part(piece, &packed);
         let token = StreamToken { stream: stream.id, what, open: carries };
+        self.repeats.note(piece.again, packed.len);
         stream.note_packed(&packed, packet);
         packet.push(Token::Stream(token));
         Turn::Wrote(packed.len)
@@ -143,9 +144,10 @@ impl Streams {
             };
             let (credit, events) = (&mut self.credit, &mut self.events);
             let mut scope = SendScope { now, stream: stream.id, credit, events };
-            let is_whole = messages.sent(piece, packed.len, &mut scope);
+            let is_whole = messages.sent(piece, packed.len, self.rtt, &mut scope);
             pieces += 1;
             wrote += packed.len;
+            self.repeats.note(piece.again, packed.len);
             stream.note_packed(&packed, packet);
             if is_whole && !packed.fin {
                 run.add(piece, token, packet);

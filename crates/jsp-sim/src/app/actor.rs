@@ -103,7 +103,7 @@ impl Actor {
             Event::Consumed { stream, below } => {
                 log(Observation::ConsumptionTold { flow: self.sends(*stream), below: *below });
             }
-            Event::PathChanged { .. } => {}
+            Event::PathChanged { .. } | Event::Alarm(_) | Event::CapacityChanged(_) => {}
         }
     }
 

@@ -38,7 +38,7 @@ pub struct Ack<'a> {
     further: &'a [u8],
     /// Counts of ECN marks.
     pub ecn: Option<EcnCounts>,
-    /// Receive times, opaque here.
+    /// Receive times: [`super::ReceiveTimes`] reads them where they are negotiated.
     pub times: &'a [u8],
     /// Which of the packets were recovered by FEC, opaque here.
     pub recovered: &'a [u8],

@@ -24,12 +24,14 @@
 mod ack;
 mod control;
 mod data;
+mod times;
 
 pub use ack::{Ack, AckRanges, EcnCounts, write_ack};
 pub use control::{
     AckFrequency, Close, HandshakeFragment, NewConnectionId, ResetStream, Skip, StreamLimit,
 };
 pub use data::{Attributes, BytesFrame, Fragment, Kind, MessageFrame, MessageNumber};
+pub use times::{RECEIVE_TIME_UNIT, RECEIVE_TIMES_MAX, ReceiveTimes, write_receive_times};
 
 use crate::cursor::{DecodeError, Full, Reader, Writer};
 use crate::header::Shape;

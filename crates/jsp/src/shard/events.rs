@@ -85,7 +85,11 @@ impl Core {
                 }
             }
             Event::PathChanged { route } => state.route = route,
-            Event::Connected | Event::Closed { .. } | Event::Drained => {}
+            Event::CapacityChanged(capacity) => {
+                state.capacity = (state.capacity.0 + 1, capacity);
+                state.capacity_waiters.wake(wakes);
+            }
+            Event::Alarm(_) | Event::Connected | Event::Closed { .. } | Event::Drained => {}
         }
     }
 

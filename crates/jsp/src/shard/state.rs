@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use jsp_proto::{ConnectionHandle, ConnectionStats, MessageFate, Received, StreamInfo};
+use jsp_proto::{Capacity, ConnectionHandle, ConnectionStats, MessageFate, Received, StreamInfo};
 use jsp_wire::{Route, StreamId};
 
 use super::hash::IntegerHash;
@@ -36,6 +36,9 @@ pub(crate) struct ConnectionState {
     pub(crate) closed: Waiters,
     pub(crate) opening: Waiters,
     pub(crate) accepting: Waiters,
+    /// How often the transport has told a capacity, and the latest.
+    pub(crate) capacity: (u64, Capacity),
+    pub(crate) capacity_waiters: Waiters,
 }
 
 /// How far a connection is.
@@ -52,6 +55,7 @@ pub(crate) enum Place {
     Closed,
     Opening,
     Accepting,
+    Capacity,
     Readable(StreamId),
     Writable(StreamId),
     Ended(StreamId),
@@ -119,6 +123,8 @@ impl ConnectionState {
             closed: Waiters::default(),
             opening: Waiters::default(),
             accepting: Waiters::default(),
+            capacity: (0, Capacity::default()),
+            capacity_waiters: Waiters::default(),
         }
     }
 
@@ -135,6 +141,7 @@ impl ConnectionState {
             Place::Closed => &mut self.closed,
             Place::Opening => &mut self.opening,
             Place::Accepting => &mut self.accepting,
+            Place::Capacity => &mut self.capacity_waiters,
             Place::Readable(stream) => &mut self.streams.get_mut(&stream)?.readable,
             Place::Writable(stream) => &mut self.streams.get_mut(&stream)?.writable,
             Place::Ended(stream) => &mut self.streams.get_mut(&stream)?.ended,
@@ -215,5 +222,6 @@ impl ConnectionState {
         self.closed.wake(wakes);
         self.opening.wake(wakes);
         self.accepting.wake(wakes);
+        self.capacity_waiters.wake(wakes);
     }
 }

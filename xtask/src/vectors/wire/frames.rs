@@ -2,7 +2,8 @@
 
 use jsp_wire::frame::{
     AckFrequency, Attributes, BytesFrame, Close, EcnCounts, Fragment, HandshakeFragment, Kind,
-    MessageFrame, MessageNumber, NewConnectionId, ResetStream, Skip, StreamLimit, write_ack,
+    MessageFrame, MessageNumber, NewConnectionId, ReceiveTimes, ResetStream, Skip, StreamLimit,
+    write_ack, write_receive_times,
 };
 use jsp_wire::stream::{Class, Open, Profile};
 use jsp_wire::{CloseCode, ConnectionId, Frame, Payload, Reader, Shape, StreamId};
@@ -22,6 +23,14 @@ pub(super) fn all() -> Value {
         "description": "Frames, each alone in its packet; and payloads of the shapes other than 0",
         "frames": cases,
         "shapes": shapes(),
+        "receive_times": receive_times(),
+        "receive_times_refused": [
+            {"what": "the stamp is cut", "largest": "9", "hex": "01"},
+            {"what": "a pair is cut", "largest": "9", "hex": "010203"},
+            {"what": "a number goes below 0", "largest": "1", "hex": "01020101"},
+            {"what": "a time is too far back", "largest": "9", "hex": "01020080008001"},
+            {"what": "there are 16 pairs", "largest": "99", "hex": format!("0102{}", "0000".repeat(16))},
+        ],
         "refused": refused(&[
             ("a type is not in its shortest form", &[0x40, 0x01]),
             ("a type is not known", &[0x40, 0x52]),
@@ -164,6 +173,26 @@ fn acks() -> Vec<Vec<u8>> {
         ack(&many, Some(marks), &[], &[]),
         ack(&[(5, 9)], Some(marks), b"times", b"recovered"),
     ]
+}
+
+/// Sections of ACKs, with the packets that they tell of and their stamps.
+fn receive_times() -> Vec<Value> {
+    let cases: [(u64, &[(u64, u64)]); 4] = [
+        (0, &[(0, 0)]),
+        (100, &[(100, 7_813)]),
+        (100, &[(100, 70_000), (99, 69_999), (97, 69_900), (20, 60_000)]),
+        (FAR, &[(FAR, 65_540), (FAR - 1000, 65_530)]),
+    ];
+    let describe = |(largest, packets): &(u64, &[(u64, u64)])| {
+        let others = packets.iter().skip(1).copied();
+        let section = encode(|w| write_receive_times(w, packets[0], others));
+        let times: Vec<Value> = ReceiveTimes::read(*largest, &section)
+            .expect("a section that was written can be read")
+            .map(|(pn, stamp)| json!([pn.to_string(), stamp.to_string()]))
+            .collect();
+        json!({"largest": largest.to_string(), "hex": hex_of(&section), "times": times})
+    };
+    cases.iter().map(describe).collect()
 }
 
 fn shapes() -> Vec<Value> {

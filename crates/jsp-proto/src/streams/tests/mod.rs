@@ -6,6 +6,7 @@ mod delivery;
 mod hostile;
 mod lifecycle;
 mod messages;
+mod overdue;
 mod priority;
 mod reassembly;
 

@@ -1,0 +1,157 @@
+//! Each signal alone, and what time changes.
+
+use super::*;
+
+fn at(ms: u64) -> Instant {
+    Instant::from_nanos(ms * 1_000_000)
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A round-trip time that has settled, of samples that take turns.
+fn rtt(samples: [u64; 2]) -> Rtt {
+    let mut rtt = Rtt::new(ms(333));
+    for n in 0..200 {
+        rtt.update(at(n), ms(samples[n as usize % 2]), Duration::ZERO);
+    }
+    rtt
+}
+
+const HELD: Duration = ms(25);
+
+/// A stream of a packet each 10 ms over a round trip of 60 ms, until 1 s.
+fn steady() -> Forecast {
+    let mut forecast = Forecast::default();
+    for n in 0..100 {
+        forecast.on_sent(at(n * 10));
+        if n >= 6 {
+            forecast.on_ack(at(n * 10), true, 1);
+        }
+    }
+    forecast
+}
+
+fn look(forecast: &mut Forecast, now: u64, oldest: Option<u64>) -> Option<Alarm> {
+    let owd = Owd::default();
+    let rtt = rtt([60, 60]);
+    forecast.look(&Scene {
+        now: at(now),
+        oldest: oldest.map(at),
+        owd: &owd,
+        rtt: &rtt,
+        ack_delay_max: HELD,
+    })
+}
+
+fn wakes(forecast: &Forecast, oldest: Option<u64>) -> Option<Instant> {
+    let (owd, rtt) = (Owd::default(), rtt([60, 60]));
+    let oldest = oldest.map(at);
+    let scene = Scene { now: at(0), oldest, owd: &owd, rtt: &rtt, ack_delay_max: HELD };
+    forecast.poll_timeout(&scene)
+}
+
+fn alarm(level: AlarmLevel, cause: AlarmCause) -> Option<Alarm> {
+    Some(Alarm { level, cause: Some(cause) })
+}
+
+#[test]
+// spec-test: SEN-3, SEN-4
+fn silence_is_an_alarm_once_the_acknowledgement_is_overdue() {
+    let mut forecast = steady();
+    // 60 ms, 1 ms of margin at least, 1.2 gaps.
+    assert_eq!(forecast.ack_due_after(&rtt([60, 60])), Some(ms(73)));
+    // The last packet may wait for another one.
+    assert_eq!(wakes(&forecast, Some(990)), Some(at(990 + 73 + 25)));
+    assert_eq!(look(&mut forecast, 1000, Some(960)), None);
+    assert_eq!(wakes(&forecast, Some(960)), Some(at(1033)));
+    assert_eq!(look(&mut forecast, 1032, Some(960)), None);
+    let watch = alarm(AlarmLevel::Watch, AlarmCause::AckSilence);
+    assert_eq!(look(&mut forecast, 1033, Some(960)), watch);
+    assert_eq!(wakes(&forecast, Some(960)), Some(at(1063)));
+    let degraded = alarm(AlarmLevel::Degraded, AlarmCause::AckSilence);
+    assert_eq!(look(&mut forecast, 1063, Some(960)), degraded);
+    // Nothing more to wait for, until an acknowledgement comes.
+    assert_eq!(wakes(&forecast, Some(960)), None);
+    forecast.on_ack(at(1070), true, 1);
+    assert_eq!(look(&mut forecast, 1070, Some(1010)), Some(Alarm::default()));
+}
+
+#[test]
+// spec-test: SEN-3
+fn jitter_makes_silence_patient_and_a_stranger_is_given_time() {
+    let patient = rtt([40, 80]);
+    assert_eq!(Forecast::default().ack_due_after(&patient), None);
+    // The deviation is 20 ms.
+    assert!(steady().ack_due_after(&patient) > Some(ms(60 + 70)));
+    assert_eq!(wakes(&Forecast::default(), None), None);
+}
+
+#[test]
+// spec-test: SEN-4
+fn losses_in_a_row_marks_and_hints_sound_for_their_time() {
+    let mut forecast = steady();
+    forecast.on_loss(at(1000), 1, at(900), at(900));
+    assert_eq!(look(&mut forecast, 1000, None), None);
+    forecast.on_loss(at(1000), 4, at(900), at(930));
+    assert_eq!(look(&mut forecast, 1000, None), alarm(AlarmLevel::Watch, AlarmCause::LossBurst));
+    let end = wakes(&forecast, None).unwrap();
+    assert_eq!(end, at(1040));
+    assert_eq!(look(&mut forecast, 1040, None), Some(Alarm::default()));
+    forecast.on_marks(at(1100), ms(60));
+    let marks = alarm(AlarmLevel::Watch, AlarmCause::CongestionMarks);
+    assert_eq!(look(&mut forecast, 1100, None), marks);
+    assert_eq!(look(&mut forecast, 1160, None), Some(Alarm::default()));
+    forecast.on_hint(at(1200), NetworkHint::RadioChanged);
+    assert_eq!(look(&mut forecast, 1200, None), alarm(AlarmLevel::Watch, AlarmCause::Hint));
+    forecast.on_hint(at(1300), NetworkHint::InterfaceDown);
+    assert_eq!(look(&mut forecast, 1300, None), alarm(AlarmLevel::Degraded, AlarmCause::Hint));
+    forecast.on_hint(at(1400), NetworkHint::InterfaceUp);
+    assert_eq!(look(&mut forecast, 1400, None), Some(Alarm::default()));
+    assert_eq!(wakes(&forecast, None), None);
+}
+
+#[test]
+// spec-test: SEN-4
+fn a_queue_that_grows_is_an_alarm_before_it_is_long() {
+    let mut owd = Owd::default();
+    let mut forecast = steady();
+    let mut sounded = None;
+    for n in 0..40u64 {
+        let wait = n.saturating_sub(20) * 8;
+        let received = n * 10 + 30 + wait;
+        let stamp = (received * 1000 / 128) as u16;
+        owd.on_arrival(at(received), crate::recovery::Arrival { sent_at: at(n * 10), stamp });
+        let rtt = rtt([60, 60]);
+        let scene =
+            Scene { now: at(received), oldest: None, owd: &owd, rtt: &rtt, ack_delay_max: HELD };
+        if let Some(alarm) = forecast.look(&scene) {
+            sounded.get_or_insert((wait, alarm));
+        }
+    }
+    let (wait, alarm) = sounded.expect("an alarm");
+    assert!(wait <= 50, "{wait}");
+    assert_eq!((alarm.level, alarm.cause), (AlarmLevel::Watch, Some(AlarmCause::DelayRise)));
+    assert_eq!(forecast.alarm().level, AlarmLevel::Degraded);
+}
+
+#[test]
+// spec-test: SEN-5
+fn the_outlook_goes_by_bursts_that_were_seen() {
+    let mut forecast = steady();
+    let owd = Owd::default();
+    let rtt = rtt([60, 60]);
+    let scene =
+        |now, oldest| Scene { now: at(now), oldest, owd: &owd, rtt: &rtt, ack_delay_max: HELD };
+    assert_eq!(forecast.outlook(&scene(1000, None)), Outlook::default());
+    // Silent for 40 ms longer than the round trip, and nothing to compare with.
+    let residual =
+        |forecast: &Forecast| forecast.outlook(&scene(1000, Some(at(900)))).burst_residual;
+    assert_eq!(residual(&forecast), ms(40));
+    for lasted in [20, 90, 190] {
+        forecast.on_loss(at(1000), 3, at(500), at(500 + lasted));
+    }
+    // With the gap: 30, 100 and 200 ms; the last two went on for 60 and 160 ms.
+    assert_eq!(residual(&forecast), ms(110));
+}

@@ -1,0 +1,212 @@
+//! Overdue bundling: a real-time message whose acknowledgement is overdue goes once more into a packet
+//! that leaves anyway. Nothing is held lost by that, nothing is sent for it alone, and the receiver
+//! drops what comes twice by the number of the message.
+
+use core::time::Duration;
+
+use jsp_wire::{Class, Delivery, Instant, Open};
+
+use super::Streams;
+use super::record::Record;
+use super::send_bytes::Packing;
+use super::send_messages::{MessagePiece, SendMessages};
+use super::stream::{SendBody, SendPhase, Stream};
+use super::table::Key;
+use crate::packet::PacketBuilder;
+use crate::token::{StreamPart, StreamToken, Token};
+
+/// A message is bundled at most once in this time, so that one fade costs a few copies.
+const COPY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Time after any other sending of a message until it is bundled: in the same packet, or right behind,
+/// a copy shares the fate of what it copies.
+const APART: Duration = Duration::from_millis(5);
+
+/// Bytes that a frame takes beside its message, at most: type, stream, number, length, attributes.
+const HEAD_LEN_MAX: usize = 40;
+
+/// Streams, and messages of each, that are looked at for one packet: more than it could carry.
+const STREAMS_MAX: usize = 16;
+const MESSAGES_MAX: usize = 64;
+
+/// Which messages go once more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overdue {
+    /// Acknowledgements of what was first sent at this instant or earlier are overdue.
+    pub(crate) before: Instant,
+    /// The path loses so much that what was sent again may well be lost again: a message that was
+    /// retransmitted goes on being bundled.
+    pub(crate) eager: bool,
+}
+
+/// Application bytes that were sent more than once, by cause.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Repeats {
+    /// Held lost, or asked after by a probe.
+    pub(crate) retransmitted: u64,
+    /// Bundled because an acknowledgement was overdue.
+    pub(crate) bundled: u64,
+}
+
+impl Repeats {
+    /// Bytes went out by themselves; `again` says that it was not for the first time.
+    pub(super) fn note(&mut self, again: bool, len: usize) {
+        if again {
+            self.retransmitted = self.retransmitted.saturating_add(len as u64);
+        }
+    }
+}
+
+impl Streams {
+    /// True when some message should go once more, if a packet leaves anyway.
+    pub(crate) fn has_overdue(&mut self, now: Instant, overdue: Overdue) -> bool {
+        if self.watched.len() > STREAMS_MAX {
+            self.watched.rotate_left(STREAMS_MAX);
+        } else {
+            self.forget_settled();
+        }
+        let keys = self.watched.iter().take(STREAMS_MAX).copied();
+        let mut table = keys.filter_map(|key| Some((key, self.table.get(key)?)));
+        table.any(|(_, stream)| {
+            messages_of(stream).is_some_and(|m| m.overdue(now, overdue).next().is_some())
+        })
+    }
+
+    /// Writes messages whose acknowledgement is overdue once more, as far as there is room.
+    // spec: SEN-6
+    pub(crate) fn write_overdue(
+        &mut self,
+        now: Instant,
+        overdue: Overdue,
+        packet: &mut PacketBuilder<'_>,
+    ) {
+        for _ in 0..self.watched.len().min(STREAMS_MAX) {
+            // Streams take turns, so that many of them all have a chance.
+            self.watched.rotate_left(1);
+            let Some(key) = self.watched.back().copied() else { return };
+            let Some(stream) = self.table.get_mut(key) else { continue };
+            let numbers: Vec<u64> = messages_of(stream)
+                .map(|messages| messages.overdue(now, overdue).collect())
+                .unwrap_or_default();
+            for number in numbers {
+                let bundled = copy(now, number, stream, packet);
+                self.repeats.bundled = self.repeats.bundled.saturating_add(bundled);
+            }
+        }
+    }
+
+    /// Notes that a stream has sent something that may become overdue.
+    pub(super) fn watch(&mut self, key: Key) {
+        let Some(stream) = self.table.get_mut(key) else { return };
+        if !stream.in_watched && messages_of(stream).is_some() {
+            stream.in_watched = true;
+            self.watched.push_back(key);
+            let count = self.watched.len();
+            if count >= STREAMS_MAX && count.is_power_of_two() {
+                self.forget_settled();
+            }
+        }
+    }
+
+    /// Streams without open messages are not looked at.
+    fn forget_settled(&mut self) {
+        for _ in 0..self.watched.len() {
+            let Some(key) = self.watched.pop_front() else { return };
+            let Some(stream) = self.table.get_mut(key) else { continue };
+            stream.in_watched = messages_of(stream).is_some_and(|m| !m.records.is_empty());
+            if stream.in_watched {
+                self.watched.push_back(key);
+            }
+        }
+    }
+
+    /// Messages of class real time are on their way that must arrive.
+    pub(crate) fn has_realtime(&self) -> bool {
+        !self.watched.is_empty()
+    }
+
+    /// Application bytes that were sent more than once.
+    pub(crate) fn repeats(&self) -> Repeats {
+        self.repeats
+    }
+}
+
+/// The messages of a stream that is to be looked after.
+fn messages_of(stream: &Stream) -> Option<&SendMessages> {
+    let is_open = stream.class == Class::RealTime
+        && matches!(stream.send.phase, SendPhase::Open | SendPhase::Finishing);
+    match &stream.send.body {
+        SendBody::Messages(messages) if is_open && messages.delivery != Delivery::Unreliable => {
+            Some(messages)
+        }
+        _ => None,
+    }
+}
+
+/// Writes a message once more if there is room for all of it; answers its bytes.
+fn copy(now: Instant, number: u64, stream: &mut Stream, packet: &mut PacketBuilder<'_>) -> u64 {
+    let carries = stream.is_local && !stream.is_known;
+    let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
+    let open_len = open.map_or(0, |open| open.len());
+    let capacity = packet.writer().len() + packet.remaining();
+    let id = stream.id;
+    let packing =
+        Packing { stream: id, open, may_shape: false, alone: false, capacity, has_data: true };
+    let SendBody::Messages(messages) = &mut stream.send.body else { return 0 };
+    let Some(record) = messages.record(number) else { return 0 };
+    let (len, due) = (record.len, record.due);
+    if packet.remaining() < len as usize + open_len + HEAD_LEN_MAX {
+        return 0;
+    }
+    let piece = MessagePiece { number, offset: 0, len, again: true, due };
+    // The end of the stream, if it was told, is asked after by itself.
+    if messages.write(piece, &packing, false, packet.writer()).is_none() {
+        return 0;
+    }
+    messages.copied(now, number);
+    if let Some(rate) = &mut stream.rate {
+        rate.spend(len as usize);
+    }
+    let what = StreamPart::Message { number, offset: 0, len, fin: false };
+    packet.push(Token::Stream(StreamToken { stream: id, what, open: carries }));
+    len.into()
+}
+
+impl SendMessages {
+    /// Messages that should go once more, the oldest first.
+    // spec: SEN-7, SEN-9
+    fn overdue(&self, now: Instant, overdue: Overdue) -> impl Iterator<Item = u64> + '_ {
+        (self.first..)
+            .zip(&self.records)
+            .take(MESSAGES_MAX)
+            .take_while(move |(_, record)| {
+                record.done || (record.is_sent() && record.first_sent_at <= overdue.before)
+            })
+            .filter(move |(_, record)| record.wants_copy(now, overdue.eager))
+            .map(|(number, _)| number)
+    }
+
+    /// A copy went out.
+    fn copied(&mut self, now: Instant, number: u64) {
+        self.in_flight += 1;
+        if let Some(record) = self.record_mut(number) {
+            record.on_sent(now);
+            record.copied_at = Some(now);
+            if record.retransmits_max != u32::MAX {
+                record.retransmits_max = record.retransmits_max.saturating_sub(1);
+            }
+        }
+    }
+}
+
+impl Record {
+    /// It matters still, was in one piece, and was not sent just now. A bound on retransmissions counts
+    /// copies too.
+    fn wants_copy(&self, now: Instant, eager: bool) -> bool {
+        let matters = !self.done && !self.superseded && self.expires > now;
+        let rested = now.since(self.sent_at) >= APART
+            && self.copied_at.is_none_or(|at| now.since(at) >= COPY_INTERVAL);
+        let doubtful = eager || !self.was_lost;
+        matters && rested && doubtful && self.is_whole && self.retransmits_max > 0
+    }
+}

@@ -1,0 +1,139 @@
+//! What a connection senses of its network: alarms, copies of overdue messages, capacity.
+
+mod pair;
+
+use std::time::Duration;
+
+use jsp_proto::{
+    Alarm, AlarmCause, AlarmLevel, Class, Event, Message, NetworkHint, StreamConfig, StreamId,
+    TransportConfig,
+};
+
+use pair::{DELAY, End, Pair};
+
+const GAP: Duration = Duration::from_millis(10);
+
+fn realtime() -> StreamConfig {
+    StreamConfig { class: Class::RealTime, ordered: false, ..StreamConfig::messages() }
+}
+
+/// A client that sends 100 messages a second to the server, over its own stream.
+struct Talk {
+    pair: Pair,
+    stream: StreamId,
+}
+
+impl Talk {
+    fn new(transport: TransportConfig) -> Self {
+        let mut pair = Pair::with(transport, jsp_proto::RetryPolicy::Never);
+        let (client, _) = pair.establish();
+        let now = pair.now;
+        let stream = pair.client.connection(client).unwrap().open(now, realtime()).unwrap();
+        Self { pair, stream }
+    }
+
+    /// So many messages, with what the weather does to them.
+    fn send(&mut self, count: u32) {
+        let (client, _) = self.pair.handles();
+        for _ in 0..count {
+            let now = self.pair.now;
+            let connection = self.pair.client.connection(client).unwrap();
+            connection.send(now, self.stream, Message::binary(vec![7; 200])).unwrap();
+            self.pair.run_for(GAP);
+        }
+    }
+
+    /// Alarms that the client heard since the last call.
+    fn alarms(&mut self) -> Vec<Alarm> {
+        let events = self.pair.events.drain(..);
+        events
+            .filter_map(|(end, _, event)| match event {
+                Event::Alarm(alarm) if end == End::Client => Some(alarm),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn bundled(&mut self) -> u64 {
+        let (client, _) = self.pair.handles();
+        self.pair.client.connection(client).unwrap().stats().traffic.bytes_bundled
+    }
+
+    /// From here on each datagram to the server takes longer than the one before.
+    fn slow_down(&mut self, more_each: Duration) {
+        let mut extra = Duration::ZERO;
+        self.pair.weather = Box::new(move |to| {
+            if to == End::Server {
+                extra += more_each;
+            }
+            vec![if to == End::Server { DELAY + extra } else { DELAY }]
+        });
+    }
+}
+
+#[test]
+fn a_clean_path_sounds_no_alarm_and_costs_no_copy() {
+    let mut talk = Talk::new(TransportConfig::default());
+    talk.send(2000);
+    assert_eq!(talk.alarms(), []);
+    assert_eq!(talk.bundled(), 0);
+}
+
+#[test]
+fn silence_sounds_before_a_time_out_and_its_messages_ride_along() {
+    let mut talk = Talk::new(TransportConfig::default());
+    talk.send(200);
+    assert_eq!(talk.alarms(), []);
+    talk.pair.filter = Box::new(|_, _| false);
+    // Round trip 20 ms, deviation, 1.2 gaps of up to 20 ms between acknowledgements.
+    talk.send(6);
+    let silence = |level| Alarm { level, cause: Some(AlarmCause::AckSilence) };
+    assert_eq!(talk.alarms(), [silence(AlarmLevel::Watch)]);
+    talk.send(10);
+    assert_eq!(talk.alarms(), [silence(AlarmLevel::Degraded)]);
+    assert!(talk.bundled() >= 200 * 10, "{}", talk.bundled());
+    talk.pair.filter = Box::new(|_, _| true);
+    talk.send(50);
+    assert_eq!(talk.alarms().last(), Some(&Alarm::default()));
+    let (client, _) = talk.pair.handles();
+    let (capacity, now) = (talk.pair.client.connection(client).unwrap(), talk.pair.now);
+    let capacity = capacity.capacity(now);
+    assert!(capacity.loss_ppm > 0 && capacity.media_rate > 0, "{capacity:?}");
+}
+
+#[test]
+fn a_growing_delay_sounds_although_nothing_is_lost() {
+    let mut talk = Talk::new(TransportConfig::default());
+    talk.send(200);
+    talk.slow_down(Duration::from_millis(3));
+    talk.send(25);
+    let alarms = talk.alarms();
+    let rise = alarms.iter().find(|alarm| alarm.cause == Some(AlarmCause::DelayRise));
+    assert!(rise.is_some(), "{alarms:?}");
+}
+
+#[test]
+fn switches_turn_the_senses_off() {
+    let transport =
+        TransportConfig { forecast: false, bundling: false, ..TransportConfig::default() };
+    let mut talk = Talk::new(transport);
+    talk.send(200);
+    talk.pair.filter = Box::new(|_, _| false);
+    talk.send(20);
+    talk.pair.filter = Box::new(|_, _| true);
+    talk.send(20);
+    assert_eq!((talk.alarms(), talk.bundled()), (Vec::new(), 0));
+}
+
+#[test]
+fn what_the_application_knows_is_an_alarm_and_ends_by_itself() {
+    let mut talk = Talk::new(TransportConfig::default());
+    talk.send(50);
+    let (client, _) = talk.pair.handles();
+    let now = talk.pair.now;
+    talk.pair.client.connection(client).unwrap().hint(now, NetworkHint::RadioChanged);
+    talk.pair.run_for(Duration::from_secs(1));
+    let alarms = talk.alarms();
+    let hinted = Alarm { level: AlarmLevel::Watch, cause: Some(AlarmCause::Hint) };
+    assert_eq!(alarms, [hinted, Alarm::default()]);
+}

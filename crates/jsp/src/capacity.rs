@@ -1,0 +1,64 @@
+//! What the network carries, and what the application knows of it.
+
+use std::task::Poll;
+
+use jsp_proto::{Capacity, NetworkHint, Outlook};
+
+use crate::connection::Connection;
+use crate::error::ConnectionError;
+use crate::shard::Place;
+
+impl Connection {
+    /// What the network carries at this moment, as far as it can be known; nothing is known once the
+    /// connection is over.
+    pub fn capacity(&self) -> Capacity {
+        let now = self.inner.shard.clock.now();
+        let mut core = self.inner.shard.lock();
+        core.live(self.inner.key).map_or_else(|_| Capacity::default(), |(c, _)| c.capacity(now))
+    }
+
+    /// Waits until the advice for media ([`Capacity::media_rate`]) has changed: fallen by 10 % or
+    /// more, which is told at most every 50 ms, or risen by 15 % or more, at most every 500 ms.
+    /// Answers the latest; what changed while nobody waited counts from the next call on.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// Once the connection is over.
+    pub async fn capacity_changed(&self) -> Result<Capacity, ConnectionError> {
+        let mut seen = None;
+        self.inner
+            .wait(Place::Capacity, |core, inner, _| {
+                let Some(state) = core.state(inner.key) else {
+                    return Poll::Ready(Err(ConnectionError::EndpointClosed));
+                };
+                if let Some(error) = state.error() {
+                    return Poll::Ready(Err(error.clone()));
+                }
+                let (changes, latest) = state.capacity;
+                if changes == *seen.get_or_insert(changes) {
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(latest))
+            })
+            .await
+    }
+
+    /// What the next 100 to 300 ms bring, if things go on as they do.
+    pub fn outlook(&self) -> Outlook {
+        let now = self.inner.shard.clock.now();
+        let mut core = self.inner.shard.lock();
+        core.live(self.inner.key).map_or_else(|_| Outlook::default(), |(c, _)| c.outlook(now))
+    }
+
+    /// Tells what the application knows of its network before packets can: that the interface went
+    /// down or came up, that the radio changes.
+    pub fn hint(&self, hint: NetworkHint) {
+        let now = self.inner.shard.clock.now();
+        let mut core = self.inner.shard.lock();
+        if let Ok((connection, _)) = core.live(self.inner.key) {
+            connection.hint(now, hint);
+        }
+        self.inner.shard.flush(&mut core, now);
+    }
+}

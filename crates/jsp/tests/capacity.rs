@@ -1,0 +1,70 @@
+//! What an application learns of the network, and what it may tell.
+
+mod peers;
+
+use std::time::Duration;
+
+use jsp::{AlarmCause, AlarmLevel, Class, NetworkHint, StreamConfig};
+
+use peers::{emulated, far};
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_messages_measures_the_network() {
+    let (peers, _control) = emulated(far()).await;
+    let config =
+        StreamConfig { class: Class::RealTime, ordered: false, ..StreamConfig::messages() };
+    let stream = peers.at_client.open(config).await.unwrap();
+    let before = peers.at_client.capacity();
+    assert!(before.media_rate >= 8_000 && before.confidence_percent <= 50);
+    let changed = tokio::spawn({
+        let connection = peers.at_client.clone();
+        async move { connection.capacity_changed().await }
+    });
+    for _ in 0..300 {
+        stream.send(vec![7; 1000]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let capacity = peers.at_client.capacity();
+    assert!(capacity.app_limited, "{capacity:?}");
+    // 100 kB a second, and headers.
+    assert!((80_000..200_000).contains(&capacity.delivery_rate), "{capacity:?}");
+    assert!(capacity.media_rate > capacity.delivery_rate, "room to grow: {capacity:?}");
+    assert!(capacity.queue_delay < Duration::from_millis(5), "{capacity:?}");
+    assert_eq!((capacity.loss_ppm, capacity.alarm.level), (0, AlarmLevel::Clear));
+    assert!(changed.await.unwrap().unwrap().media_rate > 8_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_is_an_alarm_and_lowers_the_advice() {
+    let (peers, _control) = emulated(far()).await;
+    let config =
+        StreamConfig { class: Class::RealTime, ordered: false, ..StreamConfig::messages() };
+    let stream = peers.at_client.open(config).await.unwrap();
+    for _ in 0..100 {
+        stream.send(vec![7; 1000]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let before = peers.at_client.capacity();
+    let mut changed = Box::pin(peers.at_client.capacity_changed());
+    assert!(futures_poll(changed.as_mut()).await.is_none());
+    peers.at_client.hint(NetworkHint::InterfaceDown);
+    let after = changed.await.unwrap();
+    assert_eq!(after.alarm.cause, Some(AlarmCause::Hint));
+    assert!(after.media_rate < before.media_rate, "{after:?}");
+    let end = peers.at_client.clone();
+    let waiting = tokio::spawn(async move { end.capacity_changed().await });
+    peers.at_client.close(0, b"");
+    while let Ok(_later) = peers.at_client.capacity_changed().await {}
+    drop(waiting);
+}
+
+/// One poll, for a future that is to go on waiting.
+async fn futures_poll<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
