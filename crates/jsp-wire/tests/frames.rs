@@ -358,7 +358,7 @@ fn an_ack_takes_the_room_there_is() {
 
 proptest::proptest! {
     #[test]
-    // spec-test: WIRE-41
+    // spec-test: WIRE-43
     fn receive_times_read_back_as_written(
         largest in 0u64..1 << 62,
         stamp in 0u64..1 << 40,
@@ -380,7 +380,7 @@ proptest::proptest! {
     }
 
     #[test]
-    // spec-test: WIRE-41
+    // spec-test: WIRE-43
     fn any_section_of_receive_times_is_refused_or_read_to_its_end(
         largest in 0u64..1 << 62,
         section in proptest::collection::vec(proptest::num::u8::ANY, 0..60),

@@ -449,7 +449,7 @@ fn ack(value: &Value) -> Ack<'static> {
 }
 
 #[test]
-// spec-test: WIRE-41
+// spec-test: WIRE-43
 fn receive_times() {
     let file = load("frames");
     for case in list(&file, "receive_times") {

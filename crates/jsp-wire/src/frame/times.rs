@@ -35,7 +35,7 @@ impl<'a> ReceiveTimes<'a> {
     /// # Errors
     /// When the section is cut short, names a number below 0, goes too far back, or holds more than
     /// [`RECEIVE_TIMES_MAX`] pairs.
-    // spec: WIRE-41
+    // spec: WIRE-43
     pub fn read(largest: u64, section: &'a [u8]) -> Result<Self, DecodeError> {
         let mut rest = Reader::new(section);
         if rest.is_empty() {
