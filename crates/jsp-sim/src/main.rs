@@ -64,7 +64,12 @@ fn main() -> ExitCode {
             println!("{} {}", table::NAMES.join(" "), experiments::NAMES.join(" "));
             ExitCode::SUCCESS
         }
-        "all" => run_scenarios(&table::NAMES, &arguments),
+        "all" => {
+            for (what, why) in lab::bars::UNMEASURED {
+                eprintln!("not measured: {what}: {why}");
+            }
+            run_scenarios(&table::NAMES, &arguments)
+        }
         "experiments" => run_experiments(&experiments::NAMES, &arguments),
         name if experiments::NAMES.contains(&name) => run_experiments(&[name], &arguments),
         name => run_scenarios(&[name], &arguments),

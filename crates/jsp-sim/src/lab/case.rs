@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsp_proto::{CongestionControl, Delivery, StreamConfig, TransportConfig};
+use jsp_proto::{CongestionControl, Delivery, FecPolicy, StreamConfig, TransportConfig};
 use jsp_wire::Instant;
 
 use crate::link::LinkConfig;
@@ -138,6 +138,13 @@ pub enum Twin {
     Faultless,
     /// The same with a way back like the way there.
     Symmetric,
+    /// The same without repair: what is sent more is the price of readiness.
+    Unrepaired,
+}
+
+/// Switches everything off that sends more than the data and its retransmissions.
+pub(super) fn without_repair(_transport: &mut TransportConfig, stream: &mut StreamConfig) {
+    stream.fec = FecPolicy::Off;
 }
 
 /// A change to how the subject is configured.

@@ -95,7 +95,7 @@ fn bytes(case: &Case, samples: &[Sample], out: &mut Vec<Figure>) {
     let payload = total(|sample| sample.message_payload).max(1.0);
     let wire = total(|sample| sample.wire);
     out.push(figure("wire_per_payload", wire / payload, "ratio"));
-    if case.twin == Twin::Faultless {
+    if matches!(case.twin, Twin::Faultless | Twin::Unrepaired) {
         let clean = total(|sample| sample.twin.as_ref().map_or(sample.wire, |twin| twin.wire));
         out.push(figure("extra", (wire - clean) / payload * 100.0, "%"));
     }

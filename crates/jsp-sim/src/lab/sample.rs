@@ -1,10 +1,11 @@
 //! One world of a case, and what was seen in it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant as Stopwatch};
 
 use jsp_wire::Instant;
 
-use super::case::{Case, Ends, Load, Subject, TAIL, Twin};
+use super::case::{Case, Ends, Load, Subject, TAIL, Twin, without_repair};
 use super::script::{self, label};
 use crate::app::MessagePlan;
 use crate::checkers::FlowRecord;
@@ -98,8 +99,13 @@ impl Sample {
 pub fn sample(case: &Case, subject: Subject, seed: u64) -> Sample {
     let path = case.path(seed);
     let mut sample = live(case, subject, path.clone(), seed);
+    if case.twin == Twin::Unrepaired {
+        let unrepaired = case.clone().edited(Arc::new(without_repair));
+        sample.twin = Some(Box::new(live(&unrepaired, subject, path, seed)));
+        return sample;
+    }
     let twin = match case.twin {
-        Twin::None => None,
+        Twin::None | Twin::Unrepaired => None,
         Twin::Faultless => Some(faultless(path.clone())),
         Twin::Symmetric => Some(Ends { down: path.up.clone(), ..path.clone() }),
     };

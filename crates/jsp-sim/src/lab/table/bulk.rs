@@ -52,7 +52,8 @@ fn still(cases: Vec<Case>) -> Vec<Case> {
 /// Clean links of three rates and three round-trip times, and the thin load on one of them.
 fn clean() -> Vec<Case> {
     let thin = bottleneck(mbit(10), ms(60), 1.0);
-    let mut cases = vec![Case::on("C0-thin", Load::thin(100), LASTS, thin)];
+    let thin = Case::on("C0-thin", Load::thin(100), LASTS, thin);
+    let mut cases = vec![Case { twin: Twin::Unrepaired, ..thin }];
     for rate in [10, 100, 1_000] {
         for rtt_ms in [10, 60, 200] {
             let lasts = if rate == 1_000 { secs(5) } else { secs(15) };

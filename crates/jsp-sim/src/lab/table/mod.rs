@@ -51,6 +51,30 @@ mod tests {
     }
 
     #[test]
+    fn worlds_with_peers_and_rivals_repeat() {
+        let twice = |name: &str, subject| {
+            let case = cases(name).unwrap().remove(0).shortened(Duration::from_secs(3));
+            let [first, second] = [1, 1].map(|seed| sample(&case, subject, seed));
+            assert_eq!((&first.messages, &first.bulk), (&second.messages, &second.bulk), "{name}");
+            assert_eq!(first.waits, second.waits, "{name}");
+            first
+        };
+        twice("S1", Subject::ALL[1]);
+        let rivals = twice("F2", Subject::Jsp);
+        assert_eq!(rivals.bulk.len(), 3);
+        assert!(rivals.bulk.iter().all(|series| series.last() > Some(&100_000)), "{rivals:?}");
+    }
+
+    #[test]
+    fn what_comes_to_an_old_address_counts_as_lost() {
+        let case = cases("H6").unwrap().remove(0).shortened(Duration::from_secs(7));
+        let sample = sample(&case, Subject::Jsp, 1);
+        assert!(sample.down.lost > 0 && sample.up.lost == 0, "{sample:?}");
+        assert_eq!(sample.restores.len(), 2, "one change, seen from both sides");
+        assert!(sample.messages.iter().all(|sent| sent.latency.is_some()));
+    }
+
+    #[test]
     fn peers_live_in_the_same_worlds() {
         let case = cases("S1").unwrap().remove(0).shortened(Duration::from_secs(4));
         for subject in Subject::ALL {
