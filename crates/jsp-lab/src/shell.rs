@@ -141,6 +141,7 @@ impl Carrier {
                     ecn: None,
                     payload: BytesMut::from(&self.buffer[..len]),
                     sent: now,
+                    beyond: Duration::ZERO,
                     intact: true,
                 },
             );

@@ -7,20 +7,21 @@
 //! failure is reproduced by its seed.
 //!
 //! [`random_world`] makes a topology from a seed; [`trial`] lives it through; [`runner`] does that
-//! for many seeds; [`scenario`] measures on fixed links.
+//! for many seeds; [`lab`] measures on named networks, beside the transports of [`peer`].
 
 pub mod app;
 pub mod checkers;
 pub mod flow;
+pub mod lab;
 pub mod link;
 mod node;
 pub mod observation;
+pub mod peer;
 pub mod random;
 pub mod random_script;
 pub mod random_world;
 pub mod report;
 pub mod runner;
-pub mod scenario;
 pub mod topology;
 pub mod trial;
 pub mod world;

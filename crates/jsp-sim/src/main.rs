@@ -1,73 +1,78 @@
 //! The simulator's command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use jsp_sim::lab::{self, experiments, table};
 use jsp_sim::random_world::random_world;
 use jsp_sim::report::Row;
 use jsp_sim::runner::{self, Plan, Summary};
-use jsp_sim::{scenario, trial};
+use jsp_sim::trial;
 
 /// Runs JetStreamProto over simulated networks in virtual time, with checkers watching.
 ///
 /// Everything follows from a seed: a failure names the command that reproduces it.
 #[derive(Parser)]
-#[command(name = "jsp-sim", args_conflicts_with_subcommands = true)]
+#[command(name = "jsp-sim")]
 struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    worlds: Worlds,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Random worlds: loss, reordering, duplication, corruption, all delivery modes mixed.
-    Worlds(Worlds),
-    /// A fixed link by its name (C0, S1, S4, B1), or `all`: latency, goodput, extra bytes, queues.
-    Scenario(Scenario),
-}
-
-#[derive(clap::Args)]
-struct Scenario {
-    /// Which one.
-    name: String,
-    /// How many seeds.
-    #[arg(long, default_value_t = 5)]
-    seeds: u64,
-    /// One JSON object a line on standard output.
+    /// `worlds` for random worlds, a scenario such as S1 or one case of it, `all` for every
+    /// scenario, `experiments` or one of them such as E2, `list` for the names
+    #[arg(default_value = "worlds")]
+    what: String,
+    /// How many seeds [default: 200 worlds, 5 of everything else]
     #[arg(long)]
-    json: bool,
-}
-
-#[derive(clap::Args)]
-struct Worlds {
-    /// How many seeds.
-    #[arg(long, default_value_t = 200)]
-    seeds: u64,
-    /// The first seed.
+    seeds: Option<u64>,
+    /// The first seed
     #[arg(long, default_value_t = 1)]
     start: u64,
-    /// This seed alone.
+    /// This seed alone
     #[arg(long, conflicts_with_all = ["seeds", "start"])]
     seed: Option<u64>,
-    /// With --seed: tell everything that happens.
+    /// With worlds and --seed: tell everything that happens
     #[arg(long, requires = "seed")]
     verbose: bool,
-    /// Stop after so many seeds that failed.
+    /// With worlds: stop after so many seeds that failed
     #[arg(long, default_value_t = 5)]
     failures: usize,
-    /// One JSON object a line on standard output.
+    /// With scenarios: leave the peers out
+    #[arg(long)]
+    no_peer: bool,
+    /// With scenarios: write plots as SVG into this folder
+    #[arg(long, value_name = "FOLDER")]
+    plot: Option<PathBuf>,
+    /// One JSON object a line on standard output
     #[arg(long)]
     json: bool,
+}
+
+impl Arguments {
+    /// The first seed and how many there are.
+    fn seeds(&self, otherwise: u64) -> (u64, u64) {
+        match self.seed {
+            Some(seed) => (seed, 1),
+            None => (self.start, self.seeds.unwrap_or(otherwise).max(1)),
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.command {
-        Some(Command::Worlds(worlds)) => print(&run_worlds(&worlds), worlds.json),
-        Some(Command::Scenario(scenario)) => run_scenarios(&scenario),
-        None => print(&run_worlds(&arguments.worlds), arguments.worlds.json),
+    match arguments.what.as_str() {
+        "worlds" => print(&run_worlds(&arguments), arguments.json),
+        "list" => {
+            println!("{} {}", table::NAMES.join(" "), experiments::NAMES.join(" "));
+            ExitCode::SUCCESS
+        }
+        "all" => {
+            for (what, why) in lab::bars::UNMEASURED {
+                eprintln!("not measured: {what}: {why}");
+            }
+            run_scenarios(&table::NAMES, &arguments)
+        }
+        "experiments" => run_experiments(&experiments::NAMES, &arguments),
+        name if experiments::NAMES.contains(&name) => run_experiments(&[name], &arguments),
+        name => run_scenarios(&[name], &arguments),
     }
 }
 
@@ -79,36 +84,61 @@ fn print(rows: &[Row], json: bool) -> ExitCode {
     if rows.iter().all(Row::holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run_scenarios(wanted: &Scenario) -> ExitCode {
-    let names = match wanted.name.as_str() {
-        "all" => scenario::NAMES.to_vec(),
-        name => vec![name],
-    };
-    let mut code = ExitCode::SUCCESS;
+fn run_scenarios(names: &[&str], arguments: &Arguments) -> ExitCode {
+    let (start, seeds) = arguments.seeds(5);
+    let options =
+        lab::Options { start, seeds, has_peers: !arguments.no_peer, plots: arguments.plot.clone() };
+    let mut all_hold = true;
+    if !arguments.json {
+        println!("{}", lab::HEADING);
+    }
     for name in names {
-        let Some(rows) = scenario::run(name, wanted.seeds.max(1)) else {
-            eprintln!("there is no scenario {name}; there are: all {}", scenario::NAMES.join(" "));
+        let Some(cases) = table::cases(name) else {
+            eprintln!("there is no {name}; there are: {}", table::NAMES.join(" "));
             return ExitCode::from(2);
         };
-        if print(&rows, wanted.json) != ExitCode::SUCCESS {
+        for case in cases {
+            let rows = match lab::run(&case, &options) {
+                Ok(rows) => rows,
+                Err(error) => {
+                    eprintln!("{}: {error}", case.name);
+                    return ExitCode::from(2);
+                }
+            };
+            for (row, line) in &rows {
+                all_hold &= row.holds();
+                match line {
+                    _ if arguments.json => println!("{}", row.to_json()),
+                    Some(line) => println!("{}", line.trim_end()),
+                    None => {}
+                }
+            }
+        }
+    }
+    if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_experiments(names: &[&str], arguments: &Arguments) -> ExitCode {
+    let (_, seeds) = arguments.seeds(5);
+    let mut code = ExitCode::SUCCESS;
+    for name in names {
+        let rows = experiments::run(name, seeds).unwrap_or_default();
+        if print(&rows, arguments.json) != ExitCode::SUCCESS {
             code = ExitCode::FAILURE;
         }
     }
     code
 }
 
-fn run_worlds(worlds: &Worlds) -> Vec<Row> {
-    let (start, count) = match worlds.seed {
-        Some(seed) => (seed, 1),
-        None => (worlds.start, worlds.seeds),
-    };
-    if let (Some(seed), true) = (worlds.seed, worlds.verbose) {
+fn run_worlds(arguments: &Arguments) -> Vec<Row> {
+    let (start, count) = arguments.seeds(200);
+    if let (Some(seed), true) = (arguments.seed, arguments.verbose) {
         let outcome = trial::run_told(random_world(seed));
         for violation in &outcome.violations {
             eprintln!("{violation}");
         }
     }
-    let plan = Plan { start, count, failures_max: worlds.failures.max(1), is_told: true };
+    let plan = Plan { start, count, failures_max: arguments.failures.max(1), is_told: true };
     rows_of(&runner::run(plan))
 }
 

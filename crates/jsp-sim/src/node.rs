@@ -1,6 +1,7 @@
 //! An endpoint with the applications on it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use jsp_crypto::ServerIdentity;
@@ -14,6 +15,7 @@ use crate::app::{Actor, PlanTable, StreamPlan};
 use crate::flow::{End, Pair, Side};
 use crate::link;
 use crate::observation::Observation;
+use crate::peer::Counters;
 use crate::random::Random;
 use crate::topology::{Client, SERVER_ADDRESS, Server, pair_of};
 
@@ -180,6 +182,18 @@ impl Node {
         }
     }
 
+    /// What the transport of an end counted, when it lives here.
+    pub(crate) fn counters(&mut self, end: End) -> Option<Counters> {
+        let (handle, _) = self.actors.iter().find(|(_, actor)| actor.end() == end)?;
+        let stats = self.endpoint.connection(*handle)?.stats();
+        Some(Counters {
+            packets_sent: stats.traffic.packets_sent,
+            packets_lost: stats.traffic.packets_lost,
+            rtt: stats.rtt,
+            congestion_window: stats.congestion_window,
+        })
+    }
+
     /// The ends that live here.
     pub(crate) fn ends(&self) -> impl Iterator<Item = End> {
         self.actors.iter().map(|(_, actor)| actor.end())
@@ -321,6 +335,7 @@ impl Node {
                 ecn: self.batch.ecn(),
                 payload: BytesMut::from(payload),
                 sent: around.now,
+                beyond: Duration::ZERO,
                 intact: true,
             });
         }

@@ -94,7 +94,7 @@ fn random_client(random: &mut Random, script: Script, faults_end: Instant) -> Cl
         transport.idle_timeout = secs(100);
     }
     let connect_at = Instant::ZERO + random.duration_to(millis(500));
-    Client { connect_at, transport, script, rebinds }
+    Client { connect_at, transport, script, rebinds, ..Client::default() }
 }
 
 fn random_transport(random: &mut Random) -> TransportConfig {
@@ -205,7 +205,7 @@ fn random_faults(random: &mut Random, until: Instant) -> Faults {
         _ => Loss::Random(fraction),
     };
     let detour_max = random.duration_to(millis(100));
-    Faults { loss, corruption, duplication, detour, detour_max, outages: Vec::new(), until }
+    Faults { loss, corruption, duplication, detour, detour_max, until, ..Faults::default() }
 }
 
 fn random_outages(random: &mut Random, faults_end: Instant) -> Vec<Outage> {

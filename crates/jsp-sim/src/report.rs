@@ -12,6 +12,10 @@ pub struct Row {
     value: f64,
     unit: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     bar: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pass: Option<bool>,
@@ -32,9 +36,29 @@ impl Row {
             metric: metric.into(),
             value,
             unit,
+            limit: None,
+            number: None,
             bar: None,
             pass: None,
         }
+    }
+
+    /// The same figure of somebody else.
+    pub fn subject(mut self, subject: &'static str) -> Self {
+        self.subject = subject;
+        self
+    }
+
+    /// The same figure with what could be reached at best.
+    pub fn limit(mut self, limit: &'static str) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The same figure with the number of its bar.
+    pub fn number(mut self, number: u32) -> Self {
+        self.number = Some(number);
+        self
     }
 
     /// The same figure with its bar, and whether it held.
@@ -49,20 +73,34 @@ impl Row {
         self.pass != Some(false)
     }
 
+    /// Whether there is a bar.
+    pub fn has_bar(&self) -> bool {
+        self.bar.is_some()
+    }
+
     /// The row as one line of JSON.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a row holds only strings and finite numbers")
+        serde_json::to_string(self).expect("a row holds only strings and numbers")
     }
 
     /// The row as a line for people.
     pub fn to_text(&self) -> String {
-        let verdict = match (&self.bar, self.pass) {
-            (Some(bar), Some(true)) => format!("  {bar}  held"),
-            (Some(bar), _) => format!("  {bar}  NOT HELD"),
-            _ => String::new(),
-        };
+        format!("{}  {}", self.to_columns(), self.verdict()).trim_end().to_owned()
+    }
+
+    /// What was measured, in columns.
+    pub fn to_columns(&self) -> String {
         let Self { case, metric, value, unit, .. } = self;
-        format!("{case:<18} {metric:<24} {value:>14.3} {unit}{verdict}")
+        format!("{case:<24} {metric:<22} {value:>11.3} {unit:<11}")
+    }
+
+    /// The bar and whether it held; empty without one.
+    pub fn verdict(&self) -> String {
+        match (&self.bar, self.pass) {
+            (Some(bar), Some(true)) => format!("{bar}  held"),
+            (Some(bar), _) => format!("{bar}  NOT HELD"),
+            _ => String::new(),
+        }
     }
 }
 
@@ -77,7 +115,8 @@ mod tests {
             row.to_json(),
             r#"{"suite":"sim","case":"worlds","subject":"jsp","metric":"violations","value":0.0,"unit":"count"}"#
         );
-        let row = row.bar("== 0", false);
-        assert!(row.to_json().ends_with(r#""bar":"== 0","pass":false}"#) && !row.holds());
+        let row = row.bar("== 0", false).limit("1.2").number(7);
+        assert!(row.to_json().ends_with(r#""limit":"1.2","number":7,"bar":"== 0","pass":false}"#));
+        assert!(!row.holds() && row.has_bar() && row.to_text().ends_with("NOT HELD"));
     }
 }

@@ -9,6 +9,7 @@ use jsp_wire::Instant;
 use crate::app::Script;
 use crate::flow::{Pair, Side};
 use crate::link::LinkConfig;
+use crate::peer::quinn::QuinnControl;
 
 /// The server of a world.
 #[derive(Clone, Debug)]
@@ -25,11 +26,26 @@ impl Default for Server {
     }
 }
 
+/// What a client and its server speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// JetStreamProto.
+    #[default]
+    Jsp,
+    /// QUIC, as quinn-proto does it.
+    Quinn(QuinnControl),
+}
+
 /// A client, which makes one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
+    /// What it speaks, and the server with it.
+    pub protocol: Protocol,
     /// When it connects.
     pub connect_at: Instant,
+    /// Travelling time between it and its path's link, one way: clients that share a link may live
+    /// at different distances.
+    pub access: Duration,
     /// How its connection behaves.
     pub transport: TransportConfig,
     /// What both ends of the connection do.

@@ -6,6 +6,7 @@ use jsp_wire::Instant;
 
 use crate::checkers::Violation;
 use crate::flow::{Pair, Side};
+use crate::link::trace::OPPORTUNITY_BYTES;
 use crate::link::{HEADER_BYTES, LinkConfig, Queue};
 use crate::observation::Observation;
 use crate::topology::{Farewell, Topology};
@@ -136,6 +137,7 @@ fn rtt(topology: &Topology) -> Duration {
 
 fn queue_time(link: &LinkConfig, at: Instant) -> Duration {
     let bytes = match link.queue {
+        Queue::DropTailPackets { packets } => packets as u64 * OPPORTUNITY_BYTES,
         Queue::DropTail { bytes } | Queue::Marking { bytes, .. } | Queue::Policer { bytes, .. } => {
             bytes
         }

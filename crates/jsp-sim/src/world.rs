@@ -17,8 +17,9 @@ use crate::flow::{End, Pair, Side};
 use crate::link::{Datagram, Link, Tally};
 use crate::node::{Node, Surroundings};
 use crate::observation::Observation;
+use crate::peer::{self, Counters, Station};
 use crate::random::{Random, mix};
-use crate::topology::{SERVER_ADDRESS, Topology, client_address, pair_of};
+use crate::topology::{Protocol, SERVER_ADDRESS, Topology, client_address, pair_of};
 
 /// Things that may be due in one instant; more is a loop without progress. A link at 1 Gbit/s with
 /// everything released at once stays below.
@@ -45,18 +46,23 @@ enum Task {
 /// A place on the agenda: what is earlier, or was put down earlier, comes first.
 type Due = Reverse<(Instant, u64, Task)>;
 
-/// A world under way. Node 0 is the server; client n is node n + 1.
+/// A world under way. Node 0 is the server; client n is node n + 1; servers of clients that speak
+/// something else come after them.
 pub struct World {
     topology: Topology,
     now: Instant,
     agenda: BinaryHeap<Due>,
     put_down: u64,
     same_instant: u32,
-    nodes: Vec<Node>,
+    nodes: Vec<Station>,
+    /// The node of each client's server.
+    servers: Vec<usize>,
     node_wakes: Vec<Option<Instant>>,
     /// Up and down link of each path, in turn.
     links: Vec<Link>,
     link_wakes: Vec<Option<Instant>>,
+    /// Datagrams of each link that came to an address where nobody is any more.
+    astray: Vec<u64>,
     /// How often each client's address changed.
     changes: Vec<usize>,
     server_fingerprint: Fingerprint,
@@ -99,15 +105,28 @@ impl World {
     pub fn new(topology: Topology) -> Self {
         let seed = topology.seed;
         let (server, server_fingerprint) = Node::server(seed, &topology.server);
-        let mut nodes = vec![server];
+        let mut nodes = vec![Station::Jsp(Box::new(server))];
+        let (mut servers, mut further) = (Vec::new(), Vec::new());
         let mut tables = Vec::new();
         let mut server_scripts = Vec::new();
         for (client, pair) in topology.clients.iter().zip(0..) {
-            nodes.push(Node::client(seed, pair, client));
+            match client.protocol {
+                Protocol::Jsp => {
+                    servers.push(0);
+                    nodes.push(Station::Jsp(Box::new(Node::client(seed, pair, client))));
+                }
+                Protocol::Quinn(control) => {
+                    let (near, far) = peer::quinn::Node::both(seed, pair, client, control);
+                    servers.push(topology.clients.len() + 1 + further.len());
+                    nodes.push(Station::Quinn(Box::new(near)));
+                    further.push(Station::Quinn(Box::new(far)));
+                }
+            }
             server_scripts.push(client.script.server.clone());
             let signalling = client.script.signalling.iter().cloned().map(std::rc::Rc::new);
             tables.push(signalling.map(|plan| (StreamId::SIGNALLING, plan)).collect());
         }
+        nodes.extend(further);
         let ways = topology.paths.iter().flat_map(|path| [&path.up, &path.down]);
         let links: Vec<_> = ways
             .zip(0..)
@@ -120,7 +139,9 @@ impl World {
             same_instant: 0,
             node_wakes: vec![None; nodes.len()],
             nodes,
+            servers,
             link_wakes: vec![None; links.len()],
+            astray: vec![0; links.len()],
             links,
             changes: vec![0; topology.clients.len()],
             server_fingerprint,
@@ -169,6 +190,20 @@ impl World {
     /// What the links did: up and down of each path in turn.
     pub fn tallies(&self) -> impl Iterator<Item = Tally> {
         self.links.iter().map(Link::tally)
+    }
+
+    /// What the transport of an end counted so far; `None` before it exists.
+    pub fn counters(&mut self, end: End) -> Option<Counters> {
+        let node = match end.side {
+            Side::Client => end.pair as usize + 1,
+            Side::Server => *self.servers.get(end.pair as usize)?,
+        };
+        self.nodes.get_mut(node)?.counters(end.pair, end.side)
+    }
+
+    /// Datagrams that came to an address where nobody was any more: up and down of each path in turn.
+    pub fn astray(&self) -> &[u64] {
+        &self.astray
     }
 
     /// Up and down link of each path in turn.
@@ -227,30 +262,28 @@ impl World {
     /// One side disappears.
     pub(crate) fn vanish(&mut self, side: Side) {
         for index in self.nodes_of(side) {
-            let ends: Vec<End> = self.nodes[index].ends().collect();
-            for end in ends {
+            for end in self.nodes[index].vanish() {
                 self.note(&Observation::Vanished(end));
             }
-            self.nodes[index].is_gone = true;
         }
     }
 
     /// Whether all applications have done what they were to do.
     pub(crate) fn is_finished(&self) -> bool {
         let is_connecting = self.agenda.iter().any(|due| matches!(due.0.2, Task::Connect(_)));
-        !is_connecting && self.nodes.iter().all(Node::is_finished)
+        !is_connecting && self.nodes.iter().all(Station::is_finished)
     }
 
     /// What the applications still have to do.
     pub(crate) fn unfinished(&self) -> Vec<String> {
-        self.nodes.iter().flat_map(Node::unfinished).collect()
+        self.nodes.iter().flat_map(Station::unfinished).collect()
     }
 
     /// Sides that are still busy with connections that should be over.
     pub(crate) fn restless(&mut self) -> Vec<String> {
         let mut out = Vec::new();
         for (index, node) in self.nodes.iter_mut().enumerate() {
-            if !node.is_gone && !node.is_at_rest() {
+            if !node.is_gone() && !node.is_at_rest() {
                 out.push(format!("node {index} (0 is the server) still has work or a deadline"));
             }
         }
@@ -260,7 +293,7 @@ impl World {
     fn nodes_of(&self, side: Side) -> std::ops::Range<usize> {
         match side {
             Side::Server => 0..1,
-            Side::Client => 1..self.nodes.len(),
+            Side::Client => 1..self.topology.clients.len() + 1,
         }
     }
 
@@ -331,18 +364,24 @@ impl World {
     /// Hands out what has arrived on a link.
     fn deliver(&mut self, link: usize) {
         while let Some(datagram) = self.links[link].poll(self.now) {
-            let Some(node) = self.receiver_of(&datagram) else { continue };
+            let Some(node) = self.receiver_of(&datagram) else {
+                self.astray[link] += 1;
+                continue;
+            };
             let (side, pair) = match pair_of(datagram.to) {
                 Some(pair) => (Side::Client, pair),
                 None => (Side::Server, pair_of(datagram.from).unwrap_or_default()),
             };
-            self.note(&Observation::DatagramArrived {
-                at: End { pair, side },
-                from: datagram.from,
-                payload: &datagram.payload,
-                transit: self.now.since(datagram.sent),
-                intact: datagram.intact,
-            });
+            // What peers send is their own affair.
+            if matches!(self.nodes[node], Station::Jsp(_)) {
+                self.note(&Observation::DatagramArrived {
+                    at: End { pair, side },
+                    from: datagram.from,
+                    payload: &datagram.payload,
+                    transit: self.now.since(datagram.sent),
+                    intact: datagram.intact,
+                });
+            }
             self.nodes[node].receive(self.now, datagram);
             self.pump(node);
         }
@@ -352,18 +391,18 @@ impl World {
     /// The node that the address leads to, unless it has moved away or is gone.
     fn receiver_of(&self, datagram: &Datagram) -> Option<usize> {
         let index = match pair_of(datagram.to) {
-            None => 0,
+            None => *self.servers.get(pair_of(datagram.from)? as usize)?,
             Some(pair) => {
                 let current = client_address(pair, self.changes[pair as usize]);
                 (datagram.to == current).then_some(pair as usize + 1)?
             }
         };
-        (!self.nodes[index].is_gone).then_some(index)
+        (!self.nodes[index].is_gone()).then_some(index)
     }
 
     /// Lets a node work, and takes what it sends to the links.
     fn pump(&mut self, index: usize) {
-        if self.nodes[index].is_gone {
+        if self.nodes[index].is_gone() {
             return;
         }
         let now = self.now;
@@ -388,18 +427,18 @@ impl World {
     }
 
     fn send(&mut self, from: usize, mut datagram: Datagram) {
-        let pair = match from {
-            0 => pair_of(datagram.to),
-            _ => u32::try_from(from - 1).ok(),
-        };
+        let is_client = self.nodes_of(Side::Client).contains(&from);
+        let pair = if is_client { u32::try_from(from - 1).ok() } else { pair_of(datagram.to) };
         let Some(pair) = pair else { return };
         let paths = &self.topology.paths;
         let Some(path) = paths.iter().position(|path| path.clients.contains(&pair)) else { return };
-        datagram.from = match from {
-            0 => SERVER_ADDRESS,
-            _ => client_address(pair, self.changes[pair as usize]),
+        datagram.from = if is_client {
+            client_address(pair, self.changes[pair as usize])
+        } else {
+            SERVER_ADDRESS
         };
-        let link = path * 2 + usize::from(from == 0);
+        datagram.beyond = self.topology.clients[pair as usize].access;
+        let link = path * 2 + usize::from(!is_client);
         self.links[link].push(self.now, datagram);
         self.arm_link(link);
     }

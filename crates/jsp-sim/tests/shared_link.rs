@@ -86,7 +86,7 @@ fn live(control: CongestionControl, seed: u64) -> Figures {
         voice_p99: Duration::ZERO,
         voice_heard: 0,
         chat_in_order: false,
-        queue_p95: percentile(world.links()[0].queue_delays().to_vec(), 95),
+        queue_p95: percentile(world.links()[0].waits().iter().map(|(_, wait)| *wait).collect(), 95),
     };
     for (flow, record) in &world.checkers().ledger().flows {
         if flow.from.side != Side::Client {

@@ -71,6 +71,36 @@ pub enum Traffic {
         /// How many are written at once, at least 1.
         chunk: usize,
     },
+    /// Messages like the frames of a video whose rate follows what the connection can carry.
+    Media(MediaPlan),
+}
+
+/// A source that adapts its rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaPlan {
+    /// When the first frame is made.
+    pub start: Instant,
+    /// Nothing is made from here on.
+    pub end: Instant,
+    /// Time between frames.
+    pub every: Duration,
+    /// Least rate, in bits per second; also the first.
+    pub floor_bps: u64,
+    /// Largest rate, in bits per second.
+    pub ceiling_bps: u64,
+}
+
+impl MediaPlan {
+    /// When a frame is made, counted from 0; `None` when there is none.
+    pub fn moment(&self, number: u64) -> Option<Instant> {
+        let at = self.start + self.every * u32::try_from(number).ok()?;
+        (at < self.end).then_some(at)
+    }
+
+    /// Bytes of a frame at a rate.
+    pub fn frame_len(&self, bps: u64) -> usize {
+        ((bps as f64 / 8.0 * self.every.as_secs_f64()) as usize).max(1)
+    }
 }
 
 /// A message to be sent.

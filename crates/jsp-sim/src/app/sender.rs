@@ -5,6 +5,7 @@ use std::rc::Rc;
 use jsp_proto::{Connection, Message, SendError};
 use jsp_wire::Instant;
 
+use super::media::MediaRate;
 use super::pattern::Pattern;
 use super::plan::{Ending, MessagePlan, SendPlan, StreamPlan, Traffic};
 use crate::flow::Flow;
@@ -35,11 +36,13 @@ pub(super) struct Sender {
     /// Messages or bytes handed over so far.
     sent: u64,
     priorities_set: usize,
+    media: MediaRate,
 }
 
 impl Sender {
     pub(super) fn new(flow: Flow, plan: Rc<StreamPlan>, is_forth: bool) -> Self {
-        Self { flow, plan, is_forth, stage: Stage::Ready, sent: 0, priorities_set: 0 }
+        let media = MediaRate::default();
+        Self { flow, plan, is_forth, stage: Stage::Ready, sent: 0, priorities_set: 0, media }
     }
 
     pub(super) fn flow(&self) -> Flow {
@@ -81,6 +84,9 @@ impl Sender {
                 Some(messages.get(self.sent as usize).map_or(Instant::ZERO, |message| message.at))
             }
             (Traffic::Bytes { start, .. }, Stage::Ready) => Some(*start),
+            (Traffic::Media(media), Stage::Ready) => {
+                Some(media.moment(self.sent).unwrap_or(media.end))
+            }
             _ => None,
         };
         [reset, priority, data].into_iter().flatten().min()
@@ -128,6 +134,15 @@ impl Sender {
             Traffic::Messages(messages) => match messages.get(self.sent as usize) {
                 Some(message) if message.at > now => return false,
                 Some(message) => self.send_message(now, message, connection, log),
+                None => return self.end(now, plan, connection, log),
+            },
+            Traffic::Media(media) => match media.moment(self.sent) {
+                Some(at) if at > now => return false,
+                Some(at) => {
+                    let bps = self.media.next(now, media, &connection.stats());
+                    let frame = MessagePlan::new(at, media.frame_len(bps));
+                    self.send_message(now, &frame, connection, log)
+                }
                 None => return self.end(now, plan, connection, log),
             },
             Traffic::Bytes { start, .. } if *start > now => return false,

@@ -6,6 +6,7 @@
 
 mod loss;
 mod rate;
+pub mod trace;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -21,7 +22,7 @@ pub use rate::{Queue, Rate};
 
 use crate::random::Random;
 use loss::LossState;
-use rate::{Admission, Gate};
+use rate::{Admission, Gate, Outlet};
 
 /// Bytes of IPv4 and UDP header that each datagram takes on the wire besides its payload.
 pub const HEADER_BYTES: u64 = 28;
@@ -39,6 +40,8 @@ pub struct Datagram {
     pub payload: BytesMut,
     /// Given to the link; from here its age counts.
     pub sent: Instant,
+    /// Travelling time besides the link's own, between its ends and the sender and the receiver.
+    pub beyond: Duration,
     /// As it was sent: no bit has been flipped.
     pub intact: bool,
 }
@@ -85,6 +88,19 @@ impl Outage {
     }
 }
 
+/// A time of longer ways and more loss, as when a satellite hands over to the next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spell {
+    /// When it begins.
+    pub start: Instant,
+    /// How long it lasts.
+    pub length: Duration,
+    /// Travelling time beyond the ordinary; packets stay in order.
+    pub delay: Duration,
+    /// Probability of loss beyond the ordinary.
+    pub loss: f64,
+}
+
 /// What goes wrong on a link.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Faults {
@@ -98,8 +114,10 @@ pub struct Faults {
     pub detour: f64,
     /// The longest detour; the copies of doubled packets come as late.
     pub detour_max: Duration,
-    /// Times out of service.
+    /// Times out of service, sorted by instant.
     pub outages: Vec<Outage>,
+    /// Times of longer ways, sorted by instant.
+    pub spells: Vec<Spell>,
     /// From here on nothing of the above happens.
     pub until: Instant,
 }
@@ -114,6 +132,7 @@ impl Default for Faults {
             detour: 0.0,
             detour_max: Duration::ZERO,
             outages: Vec::new(),
+            spells: Vec::new(),
             until: Instant::FAR_FUTURE,
         }
     }
@@ -134,7 +153,7 @@ pub struct LinkConfig {
     pub mtu: usize,
     /// What goes wrong.
     pub faults: Faults,
-    /// Keep the queueing delay of each packet, for [`Link::queue_delays`].
+    /// Keep the queueing delay of each packet, for [`Link::waits`], and when it refused one.
     pub measure_queue: bool,
 }
 
@@ -232,7 +251,9 @@ pub struct Link {
     arrivals_made: u64,
     last_in_order: Instant,
     tally: Tally,
-    queue_delays: Vec<Duration>,
+    waits: Vec<(Instant, Duration)>,
+    refusals: Vec<Instant>,
+    outlet: Outlet,
 }
 
 impl Link {
@@ -241,6 +262,7 @@ impl Link {
         Self {
             gate: Gate::new(config.queue.clone()),
             loss: LossState::new(config.faults.loss.clone()),
+            outlet: Outlet::new(config.rate.clone()),
             config,
             random,
             waiting: VecDeque::new(),
@@ -250,7 +272,8 @@ impl Link {
             arrivals_made: 0,
             last_in_order: Instant::ZERO,
             tally: Tally::default(),
-            queue_delays: Vec::new(),
+            waits: Vec::new(),
+            refusals: Vec::new(),
         }
     }
 
@@ -264,9 +287,12 @@ impl Link {
             return;
         }
         let size = datagram.payload.len() as u64 + HEADER_BYTES;
-        match self.gate.admit(now, self.backlog, size) {
+        match self.gate.admit(now, self.waiting.len(), self.backlog, size) {
             Admission::Drop => {
                 self.tally.queue_dropped += 1;
+                if self.config.measure_queue {
+                    self.refusals.push(now);
+                }
                 return;
             }
             Admission::WaitMarked if datagram.ecn.is_some() => datagram.ecn = Some(Ecn::Ce),
@@ -310,9 +336,15 @@ impl Link {
         &self.config
     }
 
-    /// How long each packet that left had waited for its turn, its own sending time not counted.
-    pub fn queue_delays(&self) -> &[Duration] {
-        &self.queue_delays
+    /// How long each packet that left had waited for its turn, its own sending time not counted, and
+    /// when its turn came.
+    pub fn waits(&self) -> &[(Instant, Duration)] {
+        &self.waits
+    }
+
+    /// When the queue or the policer refused a packet.
+    pub fn refusals(&self) -> &[Instant] {
+        &self.refusals
     }
 
     /// Lets packets leave whose time has come.
@@ -330,11 +362,15 @@ impl Link {
     fn start_head(&mut self, now: Instant) {
         let Some(head) = self.waiting.front() else { return };
         let start = self.outage(now, OutageKind::Hold).map_or(now, |outage| outage.end());
-        if self.config.measure_queue {
-            self.queue_delays.push(start.since(head.sent));
-        }
+        let sent = head.sent;
         let size = head.payload.len() as u64 + HEADER_BYTES;
-        self.head_leaves = Some(self.config.rate.end_of(start, size));
+        let leaves = self.outlet.end_of(start, size);
+        if self.config.measure_queue {
+            // Behind a trace the wait for an opportunity is all there is; the sending takes no time.
+            let turn = if matches!(self.config.rate, Rate::Trace { .. }) { leaves } else { start };
+            self.waits.push((turn, turn.since(sent)));
+        }
+        self.head_leaves = Some(leaves);
     }
 
     fn outage(&self, now: Instant, kind: OutageKind) -> Option<&Outage> {
@@ -346,6 +382,11 @@ impl Link {
             .find(|o| o.kind == kind && o.covers(now))
     }
 
+    fn spell(&self, now: Instant) -> Option<Spell> {
+        let covers = |spell: &&Spell| spell.start <= now && now < spell.start + spell.length;
+        self.config.faults.spells.iter().find(covers).copied()
+    }
+
     /// Sends a packet on its way that left the queue at `now`.
     fn launch(&mut self, now: Instant, mut datagram: Datagram) {
         let is_out = self.outage(now, OutageKind::Drop).is_some();
@@ -353,7 +394,9 @@ impl Link {
             self.arrive(now, Duration::ZERO, datagram);
             return;
         }
-        if self.loss.strikes(now, &mut self.random) || is_out {
+        let spell_loss = self.spell(now).map_or(0.0, |spell| spell.loss);
+        let is_hit = spell_loss > 0.0 && self.random.chance(spell_loss);
+        if self.loss.strikes(now, &mut self.random) || is_out || is_hit {
             self.tally.lost += 1;
             return;
         }
@@ -379,8 +422,13 @@ impl Link {
     }
 
     fn arrive(&mut self, now: Instant, late: Duration, datagram: Datagram) {
-        let base = now + self.config.delay + late;
+        let base = now + self.config.delay + datagram.beyond + late;
         let at = match self.config.jitter {
+            Jitter::None if !self.config.faults.spells.is_empty() => {
+                let longer = self.spell(now).map_or(Duration::ZERO, |spell| spell.delay);
+                self.last_in_order = (base + longer).max(self.last_in_order);
+                self.last_in_order
+            }
             Jitter::None => base,
             Jitter::Reordering(most) => base + self.random.duration_to(most),
             Jitter::InOrder(most) => {
@@ -424,6 +472,7 @@ mod tests {
             ecn: None,
             payload,
             sent: Instant::ZERO,
+            beyond: Duration::ZERO,
             intact: true,
         }
     }
@@ -472,7 +521,8 @@ mod tests {
         let times: Vec<_> = arrived.iter().map(|(_, when)| *when).collect();
         assert_eq!(times, [at(1), at(2), at(3), at(4)]);
         assert_eq!(link.tally().queue_dropped, 6);
-        assert_eq!(link.queue_delays().last(), Some(&Duration::from_millis(3)));
+        assert_eq!(link.waits().last(), Some(&(at(3), Duration::from_millis(3))));
+        assert_eq!(link.refusals(), [at(0); 6]);
     }
 
     #[test]
@@ -483,8 +533,8 @@ mod tests {
             duplication: 0.1,
             detour: 0.1,
             detour_max: Duration::from_millis(20),
-            outages: Vec::new(),
             until: at(20_000),
+            ..Faults::default()
         };
         let config = LinkConfig { faults, ..LinkConfig::delayed(Duration::from_millis(10)) };
         let (arrived, link) = run(config, 40_000, Duration::from_millis(1));
@@ -522,6 +572,38 @@ mod tests {
         let held = with(OutageKind::Hold);
         assert_eq!(held.len(), 30);
         assert_eq!(held.iter().filter(|(_, when)| *when == at(25)).count(), 11);
+    }
+
+    #[test]
+    fn a_spell_makes_the_way_longer_and_keeps_the_order() {
+        let spell = |loss| Spell {
+            start: at(10),
+            length: Duration::from_millis(10),
+            delay: Duration::from_millis(50),
+            loss,
+        };
+        let with = |loss| {
+            let faults = Faults { spells: vec![spell(loss)], ..Faults::default() };
+            let config = LinkConfig { faults, ..LinkConfig::delayed(Duration::from_millis(5)) };
+            run(config, 100, Duration::from_millis(1)).0
+        };
+        let arrived = with(0.0);
+        assert_eq!(arrived[9], (9, at(14)));
+        assert_eq!(arrived[10], (10, at(65)));
+        assert_eq!(arrived[40], (40, at(74)), "behind what travels the longer way");
+        assert_eq!(arrived[80], (80, at(85)));
+        assert!(arrived.is_sorted_by_key(|(mark, _)| *mark));
+        assert_eq!(with(1.0).len(), 90);
+    }
+
+    #[test]
+    fn some_packets_come_from_farther_away() {
+        let mut link = Link::new(LinkConfig::delayed(Duration::from_millis(10)), Random::new(1));
+        let far = Datagram { beyond: Duration::from_millis(90), ..datagram(100, 1) };
+        link.push(at(0), far);
+        link.push(at(0), datagram(100, 2));
+        assert!(link.poll(at(10)).is_some() && link.poll(at(99)).is_none());
+        assert!(link.poll(at(100)).is_some());
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! How fast a link sends, and what waits while it does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsp_wire::Instant;
+
+use super::trace::{OPPORTUNITY_BYTES, Trace};
 
 /// Bits per second of a link, over time.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -15,21 +18,17 @@ pub enum Rate {
     /// From each instant on another, in bits per second; sorted by instant. The first holds from the
     /// start.
     Steps(Vec<(Instant, u64)>),
+    /// The opportunities of a recorded or generated link, which repeat without end.
+    Trace {
+        /// The link.
+        trace: Arc<Trace>,
+        /// Where in the trace the world begins.
+        offset: Duration,
+    },
 }
 
 impl Rate {
-    /// When `bytes` are out that begin to leave at `start`. A packet keeps the rate it began with.
-    pub(super) fn end_of(&self, start: Instant, bytes: u64) -> Instant {
-        match self.at(start) {
-            None => start,
-            Some(bps) => {
-                let nanos = u128::from(bytes) * 8_000_000_000 / u128::from(bps.max(1));
-                start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-            }
-        }
-    }
-
-    /// Bits per second at an instant; `None` when there is no limit.
+    /// Bits per second at an instant, of a trace its mean; `None` when there is no limit.
     pub fn at(&self, now: Instant) -> Option<u64> {
         match self {
             Self::Unlimited => None,
@@ -38,7 +37,86 @@ impl Rate {
                 let past = steps.iter().take_while(|(from, _)| *from <= now).last();
                 past.or(steps.first()).map(|(_, bps)| *bps)
             }
+            Self::Trace { trace, .. } => Some(trace.mean_bps()),
         }
+    }
+
+    /// Bits that may leave between two instants, headers of IP and UDP included; `None` when there
+    /// is no limit.
+    pub fn capacity(&self, from: Instant, to: Instant) -> Option<f64> {
+        match self {
+            Self::Unlimited => None,
+            Self::Constant(bps) => Some(*bps as f64 * to.since(from).as_secs_f64()),
+            Self::Steps(steps) => {
+                let later = steps.iter().map(|(at, _)| *at).filter(|at| from < *at && *at < to);
+                let mut cuts: Vec<_> = [from].into_iter().chain(later).collect();
+                cuts.push(to);
+                let piece = |pair: &[Instant]| {
+                    self.at(pair[0]).unwrap_or(0) as f64 * pair[1].since(pair[0]).as_secs_f64()
+                };
+                Some(cuts.windows(2).map(piece).sum())
+            }
+            Self::Trace { trace, offset } => {
+                let first = trace.first_from(from + *offset);
+                let count = trace.first_from(to + *offset) - first;
+                Some((count * OPPORTUNITY_BYTES * 8) as f64)
+            }
+        }
+    }
+}
+
+/// The sending end of a link: when packets are out.
+#[derive(Clone, Debug)]
+pub(super) struct Outlet {
+    rate: Rate,
+    /// The opportunity of the trace that is being used, and how many of its bytes are left.
+    opportunity: u64,
+    left: u64,
+}
+
+impl Outlet {
+    pub(super) fn new(rate: Rate) -> Self {
+        Self { rate, opportunity: 0, left: OPPORTUNITY_BYTES }
+    }
+
+    /// When `bytes` are out that begin to leave at `start`. Behind a rate in numbers a packet keeps
+    /// the one it began with; behind a trace it takes as many opportunities as it needs, and what is
+    /// left of the last is there for a packet that waits already.
+    pub(super) fn end_of(&mut self, start: Instant, bytes: u64) -> Instant {
+        if let Rate::Trace { trace, offset } = &self.rate {
+            let (trace, offset) = (Arc::clone(trace), *offset);
+            return self.end_in_trace(&trace, offset, start, bytes);
+        }
+        match self.rate.at(start) {
+            None => start,
+            Some(bps) => {
+                let nanos = u128::from(bytes) * 8_000_000_000 / u128::from(bps.max(1));
+                start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+            }
+        }
+    }
+
+    fn end_in_trace(
+        &mut self,
+        trace: &Trace,
+        offset: Duration,
+        start: Instant,
+        bytes: u64,
+    ) -> Instant {
+        let first = trace.first_from(start + offset);
+        if self.opportunity < first {
+            self.opportunity = first;
+            self.left = OPPORTUNITY_BYTES;
+        }
+        let mut rest = bytes;
+        while rest > self.left {
+            rest -= self.left;
+            self.opportunity += 1;
+            self.left = OPPORTUNITY_BYTES;
+        }
+        self.left -= rest;
+        let out = trace.at(self.opportunity);
+        Instant::from_nanos(out.as_nanos().saturating_sub(offset.as_nanos() as u64)).max(start)
     }
 }
 
@@ -49,6 +127,11 @@ pub enum Queue {
     DropTail {
         /// Bytes that may wait.
         bytes: u64,
+    },
+    /// They wait, as long as the queue holds at most this many, whatever their size.
+    DropTailPackets {
+        /// Packets that may wait.
+        packets: usize,
     },
     /// They wait, and those that can say so are marked when they find many before them.
     Marking {
@@ -94,14 +177,24 @@ impl Gate {
     pub(super) fn new(queue: Queue) -> Self {
         let tokens = match queue {
             Queue::Policer { bucket, .. } => bucket as f64,
-            Queue::DropTail { .. } | Queue::Marking { .. } => 0.0,
+            Queue::DropTail { .. } | Queue::DropTailPackets { .. } | Queue::Marking { .. } => 0.0,
         };
         Self { queue, tokens, filled: Instant::ZERO }
     }
 
-    /// Decides on a packet of `size` bytes that finds `backlog` bytes waiting.
-    pub(super) fn admit(&mut self, now: Instant, backlog: u64, size: u64) -> Admission {
+    /// Decides on a packet of `size` bytes that finds `backlog` bytes in `waiting` packets.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        waiting: usize,
+        backlog: u64,
+        size: u64,
+    ) -> Admission {
         let limit = match self.queue {
+            Queue::DropTailPackets { packets } if waiting >= packets.max(1) => {
+                return Admission::Drop;
+            }
+            Queue::DropTailPackets { .. } => u64::MAX,
             Queue::DropTail { bytes } | Queue::Marking { bytes, .. } => bytes,
             Queue::Policer { bps, bucket, bytes } => {
                 let filled = now.since(self.filled).as_secs_f64() * bps as f64 / 8.0;
@@ -135,11 +228,38 @@ mod tests {
 
     #[test]
     fn a_packet_takes_its_time() {
-        assert_eq!(Rate::Constant(8_000_000).end_of(at(5), 1_000), at(6));
-        assert_eq!(Rate::Unlimited.end_of(at(5), 1_000), at(5));
+        let end_of = |rate: &Rate, start| Outlet::new(rate.clone()).end_of(start, 1_000);
+        assert_eq!(end_of(&Rate::Constant(8_000_000), at(5)), at(6));
+        assert_eq!(end_of(&Rate::Unlimited, at(5)), at(5));
         let steps = Rate::Steps(vec![(at(0), 8_000_000), (at(10), 800_000)]);
-        assert_eq!(steps.end_of(at(9), 1_000), at(10));
-        assert_eq!(steps.end_of(at(10), 1_000), at(20));
+        assert_eq!(end_of(&steps, at(9)), at(10));
+        assert_eq!(end_of(&steps, at(10)), at(20));
+        // 5 ms of 8 Mbit/s and 5 ms of 800 kbit/s.
+        assert_eq!(steps.capacity(at(5), at(15)), Some(44_000.0));
+    }
+
+    #[test]
+    fn packets_use_the_opportunities_of_a_trace_and_lose_those_they_miss() {
+        let trace = Arc::new(Trace::new(vec![1, 2, 2, 5, 10]));
+        let rate = Rate::Trace { trace: Arc::clone(&trace), offset: Duration::ZERO };
+        let mut outlet = Outlet::new(rate.clone());
+        assert_eq!(outlet.end_of(at(0), 700), at(1));
+        assert_eq!(outlet.end_of(at(1), 700), at(1), "the rest of the same opportunity");
+        assert_eq!(outlet.end_of(at(1), 1_500), at(2), "100 bytes of one, 1400 of the next");
+        assert_eq!(outlet.end_of(at(3), 1_500), at(5), "what was unused at 2 ms is gone");
+        assert_eq!(outlet.end_of(at(5), 3_000), at(11), "the trace begins anew");
+        assert_eq!(rate.capacity(at(0), at(20)), Some(9.0 * 12_000.0), "up to but not at 20 ms");
+        assert_eq!(rate.at(at(0)), Some(6_000_000));
+        let offset = Duration::from_millis(4);
+        let mut outlet = Outlet::new(Rate::Trace { trace, offset });
+        assert_eq!(outlet.end_of(at(0), 1_500), at(1));
+    }
+
+    #[test]
+    fn a_queue_by_packets_counts_them() {
+        let mut gate = Gate::new(Queue::DropTailPackets { packets: 2 });
+        assert_eq!(gate.admit(at(0), 1, 90_000, 1_000), Admission::Wait);
+        assert_eq!(gate.admit(at(0), 2, 200, 100), Admission::Drop);
     }
 
     #[test]
@@ -147,7 +267,7 @@ mod tests {
         let mut gate =
             Gate::new(Queue::Policer { bps: 8_000_000, bucket: 10_000, bytes: u64::MAX });
         let mut passed = |ms: u64, count: u64| {
-            (0..count).filter(|_| gate.admit(at(ms), 0, 1_000) != Admission::Drop).count()
+            (0..count).filter(|_| gate.admit(at(ms), 0, 0, 1_000) != Admission::Drop).count()
         };
         assert_eq!(passed(0, 20), 10);
         assert_eq!(passed(3, 20), 3);
@@ -157,8 +277,8 @@ mod tests {
     #[test]
     fn a_full_queue_drops_and_a_long_one_marks() {
         let mut gate = Gate::new(Queue::Marking { bytes: 3_000, mark_above: 1_000 });
-        assert_eq!(gate.admit(at(0), 1_000, 1_000), Admission::Wait);
-        assert_eq!(gate.admit(at(0), 2_000, 1_000), Admission::WaitMarked);
-        assert_eq!(gate.admit(at(0), 2_500, 1_000), Admission::Drop);
+        assert_eq!(gate.admit(at(0), 1, 1_000, 1_000), Admission::Wait);
+        assert_eq!(gate.admit(at(0), 2, 2_000, 1_000), Admission::WaitMarked);
+        assert_eq!(gate.admit(at(0), 3, 2_500, 1_000), Admission::Drop);
     }
 }
