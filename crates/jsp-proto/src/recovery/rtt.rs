@@ -46,8 +46,9 @@ impl Rtt {
             return;
         }
         self.min = self.min.min(sample);
-        let without_delay = sample.saturating_sub(ack_delay);
-        self.adjusted = if without_delay >= self.min { without_delay } else { sample };
+        // Not below the minimum: RFC 9002, section 5.3, would not subtract at all then, which makes a
+        // queue of the peer's delay when the sample is the shortest but for that.
+        self.adjusted = sample.saturating_sub(ack_delay).max(self.min);
         let deviation = self.smoothed.abs_diff(self.adjusted);
         self.var = (self.var.saturating_mul(3).saturating_add(deviation)) / 4;
         self.smoothed = (self.smoothed.saturating_mul(7).saturating_add(self.adjusted)) / 8;
@@ -130,9 +131,9 @@ mod tests {
         rtt.update(at(1), 100 * MS, Duration::ZERO);
         rtt.update(at(2), 125 * MS, 20 * MS);
         assert_eq!(rtt.adjusted(), 105 * MS);
-        // A peer that claims more delay than there was is not believed.
+        // A peer that claims more delay than there was is believed as far as that.
         rtt.update(at(3), 110 * MS, 20 * MS);
-        assert_eq!(rtt.adjusted(), 110 * MS);
+        assert_eq!(rtt.adjusted(), 100 * MS);
         assert_eq!(rtt.latest(), 110 * MS);
         // The minimum knows nothing of delays.
         assert_eq!(rtt.min(), 100 * MS);

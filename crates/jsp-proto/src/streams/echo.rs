@@ -45,7 +45,8 @@ impl SendMessages {
             }
             let waits = self.lost.iter().any(|piece| piece.number == number);
             let Some(record) = self.record(number) else { continue };
-            let len = record.len;
+            // What was never sent is not repeated: it would arrive without its credit.
+            let len = record.sent;
             if record.done || record.superseded || record.expires <= now || waits {
                 continue;
             }

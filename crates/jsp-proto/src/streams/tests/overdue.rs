@@ -201,3 +201,33 @@ fn the_last_retransmission_before_a_deadline_goes_twice() {
         );
     }
 }
+
+#[test]
+// spec-test: STR-44
+fn a_second_copy_holds_only_what_was_sent_before() {
+    let mut pipe = Pipe::new(1, 0);
+    let start = pipe.now;
+    let delivery = Delivery::Partial { retransmits: None, lifetime: Some(ms(100)) };
+    let id = pipe.a().open(start, StreamConfig { delivery, ..realtime() }).unwrap();
+    pipe.a().send(start, id, Message::binary(vec![7; 3000])).unwrap();
+    // The window lets one packet go.
+    let first = build(pipe.a(), start, 1200).unwrap();
+    let piece = |sent: &Sent| {
+        let what = sent.tokens.iter().find_map(|token| match token {
+            Token::Stream(StreamToken { what, .. }) => Some(*what),
+            _ => None,
+        });
+        let Some(crate::token::StreamPart::Message { offset, len, .. }) = what else {
+            panic!("no piece: {what:?}")
+        };
+        (offset, len)
+    };
+    let sent = piece(&first);
+    settle(pipe.a(), start + ms(75), &first, Fate::Lost);
+    let again = build(pipe.a(), start + ms(75), first.payload.len() + 4).unwrap();
+    assert_eq!(piece(&again), sent);
+    let due = pipe.a().poll_timeout().unwrap();
+    pipe.a().handle_timeout(due);
+    let twice = build(pipe.a(), due, first.payload.len() + 4).unwrap();
+    assert_eq!(piece(&twice), sent);
+}
