@@ -70,8 +70,8 @@ pub fn run(case: &Case, options: &Options) -> std::io::Result<Vec<(Row, Option<S
         let mut samples =
             runner::each_seed(options.start, count, |seed| sample(case, *subject, seed));
         let mut figures = figures::of(case, &samples);
+        complain(case, *subject, options.start, &samples);
         if *subject == Subject::Jsp {
-            complain(case, options.start, &samples);
             let speeds: Vec<_> = samples.iter().map(|sample| sample.speed).collect();
             let value = statistics::mean(&speeds);
             figures.push(Figure { metric: "speed".to_owned(), value, unit: "virtual s/s" });
@@ -90,11 +90,12 @@ pub fn run(case: &Case, options: &Options) -> std::io::Result<Vec<(Row, Option<S
     Ok(rows(case, &all))
 }
 
-fn complain(case: &Case, start: u64, samples: &[Sample]) {
+fn complain(case: &Case, subject: Subject, start: u64, samples: &[Sample]) {
     for (seed, sample) in (start..).zip(samples) {
         for violation in sample.violations.iter().take(1) {
-            eprintln!("{}: seed {seed}: {violation}", case.name);
-            eprintln!("reproduce: cargo xtask sim {} --seed {seed} --no-peer", case.name);
+            let (name, whose) = (&case.name, subject.name());
+            eprintln!("{name}: {whose}: seed {seed}: {violation}");
+            eprintln!("reproduce: cargo xtask sim {name} --seed {seed}");
         }
     }
 }

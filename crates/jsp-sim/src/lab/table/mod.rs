@@ -76,9 +76,10 @@ mod tests {
 
     #[test]
     fn peers_live_in_the_same_worlds() {
-        let case = cases("S1").unwrap().remove(0).shortened(Duration::from_secs(4));
-        for subject in Subject::ALL {
-            let sample = sample(&case, subject, 1);
+        let case = cases("S4").unwrap().remove(0).shortened(Duration::from_secs(4));
+        // In the world of seed 3 quinn's server is the first to use the stream.
+        for (subject, seed) in [1, 3].iter().flat_map(|seed| Subject::ALL.map(|s| (s, *seed))) {
+            let sample = sample(&case, subject, seed);
             assert_eq!(sample.violations, [""; 0], "{subject:?}");
             assert_eq!(sample.messages.len(), 800, "{subject:?}");
             assert!(sample.messages.iter().all(|sent| sent.latency.is_some()), "{subject:?}");

@@ -2,7 +2,7 @@
 //! in the same way.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -20,6 +20,8 @@ type Log<'a> = &'a mut dyn FnMut(Observation<'_>);
 #[derive(Default)]
 pub(super) struct Names {
     carried: BTreeMap<(Side, u64), Carried>,
+    /// Streams of the plan that one end or the other has begun to use.
+    opened: BTreeSet<StreamId>,
 }
 
 /// What one stream carries: one message of a flow, or its bytes.
@@ -135,11 +137,13 @@ impl Actor {
     fn open(&mut self, stream: StreamId, plan: Rc<StreamPlan>, log: Log<'_>) {
         let opener = if stream.by_server() { Side::Server } else { Side::Client };
         let is_forth = self.end.side == opener;
-        if is_forth {
+        // Either end may be the first at the instant that the plan tells.
+        if self.names.borrow_mut().opened.insert(stream) {
             // QUIC delivers all it is given, each stream in its own order.
             let delivery = Delivery::Reliable;
             let config = StreamConfig { delivery, ordered: false, ..plan.config.clone() };
-            log(Observation::Opened { end: self.end, stream, config: &config });
+            let end = End { side: opener, ..self.end };
+            log(Observation::Opened { end, stream, config: &config });
         }
         if is_forth || !plan.config.unidirectional {
             self.senders.push(Sender::new(Flow { from: self.end, stream }, plan, is_forth));
