@@ -53,6 +53,7 @@ mod spaces;
 mod stats;
 mod streams;
 mod token;
+mod trickle;
 
 pub use batch::{Batch, Ecn};
 pub use capacity::Capacity;

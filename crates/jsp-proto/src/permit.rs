@@ -26,6 +26,8 @@ pub(crate) struct Permit {
 pub(crate) enum Allowance {
     /// Anything.
     Anything,
+    /// One datagram beyond the window, because real-time data waits.
+    Urgent,
     /// A probe: anything, although the window is full.
     Probe,
     /// Only what needs no acknowledgement: the window is full or the pacer waits.
@@ -34,7 +36,7 @@ pub(crate) enum Allowance {
 
 impl Allowance {
     pub(crate) const fn allows_data(self) -> bool {
-        matches!(self, Self::Anything | Self::Probe)
+        matches!(self, Self::Anything | Self::Urgent | Self::Probe)
     }
 }
 
@@ -53,7 +55,8 @@ pub(crate) fn permit(
     let allowance = if probe {
         Allowance::Probe
     } else if is_full(path, in_flight, urgent) {
-        Allowance::AckOnly
+        let trickles = urgent && path.trickle.next(path.rtt.smoothed()) <= now;
+        if trickles { Allowance::Urgent } else { Allowance::AckOnly }
     } else {
         let rate = path.congestion.pacing_rate(&path.rtt);
         if path.pacer.permit(now, rate, room) >= room as u64 {
@@ -75,8 +78,16 @@ pub(crate) fn is_full(path: &Path, in_flight: u64, urgent: bool) -> bool {
     in_flight.saturating_add(room) > window.saturating_add(beyond)
 }
 
-/// When the pacer lets the next datagram go.
-pub(crate) fn paced_until(now: Instant, path: &mut Path) -> Option<Instant> {
+/// When the window or the pacer lets the next datagram go by itself.
+pub(crate) fn paced_until(
+    now: Instant,
+    path: &mut Path,
+    in_flight: u64,
+    urgent: bool,
+) -> Option<Instant> {
+    if is_full(path, in_flight, urgent) {
+        return urgent.then(|| path.trickle.next(path.rtt.smoothed()));
+    }
     let rate = path.congestion.pacing_rate(&path.rtt);
     path.pacer.next_release(now, rate, path.mtud.current())
 }

@@ -84,6 +84,9 @@ impl Connection {
         if len == 0 {
             return Ok(false);
         }
+        if permit.allowance == Allowance::Urgent {
+            self.paths.active.trickle.on_sent(now);
+        }
         self.account_datagram(len);
         batch.commit(route, ecn, len);
         Ok(true)

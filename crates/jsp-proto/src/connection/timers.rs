@@ -61,8 +61,9 @@ impl Connection {
             return soonest.0;
         }
         soonest.offer(self.streams.poll_timeout(), Reason::Streams);
-        if self.is_paced(now) {
-            let at = permit::paced_until(now, &mut self.paths.active);
+        if self.streams.wants(now) || self.control.wants() {
+            let (in_flight, urgent) = (self.bytes_in_flight(), self.streams.is_urgent());
+            let at = permit::paced_until(now, &mut self.paths.active, in_flight, urgent);
             soonest.offer(at, Reason::Pacing);
         }
         soonest.offer(self.paths.active.mtud.poll_timeout(), Reason::PathMtu);
@@ -70,13 +71,6 @@ impl Connection {
         let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
         soonest.offer(candidate, Reason::PathValidation);
         soonest.0
-    }
-
-    /// True when only the pacer holds data back.
-    fn is_paced(&self, now: Instant) -> bool {
-        let wants = self.streams.wants(now) || self.control.wants();
-        let urgent = self.streams.is_urgent();
-        wants && !permit::is_full(&self.paths.active, self.bytes_in_flight(), urgent)
     }
 
     fn ack_delay_for(&self, space: SpaceId) -> core::time::Duration {

@@ -19,6 +19,7 @@ use crate::path::owd::Owd;
 use crate::path::validation::{Candidate, Responses};
 use crate::recovery::{DeliveryRate, EcnValidation, Rtt};
 use crate::spaces::NumberSpace;
+use crate::trickle::Trickle;
 
 /// One way to the peer.
 pub(crate) struct Path {
@@ -26,6 +27,7 @@ pub(crate) struct Path {
     pub(crate) rtt: Rtt,
     pub(crate) congestion: Congestion,
     pub(crate) pacer: Pacer,
+    pub(crate) trickle: Trickle,
     pub(crate) delivery: DeliveryRate,
     pub(crate) mtud: Mtud,
     pub(crate) budget: Budget,
@@ -45,6 +47,7 @@ impl Path {
             rtt: Rtt::new(config.rtt_initial),
             congestion: Congestion::new(config.congestion, limits::MTU_BASE),
             pacer: Pacer::new(),
+            trickle: Trickle::default(),
             delivery: DeliveryRate::default(),
             mtud: Mtud::new(config.mtu_ceiling),
             budget,

@@ -485,10 +485,13 @@ impl Bbr {
     }
 
     /// Nothing arrived for a long time. The model stays: acknowledgements bring the window back to
-    /// it within a round trip.
+    /// it. Where packets did not wait before, it was an outage, and not congestion: then it goes on as
+    /// it began.
     // spec: CC-12
     pub(super) fn on_persistent_congestion(&mut self) {
-        self.window = 0;
+        let first = window_initial(usize::try_from(self.mtu).unwrap_or(usize::MAX));
+        let waited = self.rivals.present() || self.model.queue_delay() > self.wait_max() / 2;
+        self.window = if waited { 0 } else { self.window.min(first) };
         self.undo = None;
     }
 }

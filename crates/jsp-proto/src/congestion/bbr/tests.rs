@@ -217,6 +217,12 @@ fn after_silence_the_window_is_small_and_grows_back_with_what_arrives() {
     let mut bench = Bench::steady();
     let before = bench.bbr.window();
     bench.bbr.on_persistent_congestion();
+    assert_eq!(bench.bbr.window(), window_initial(MTU as usize), "an outage");
+    (0..10).for_each(|_| bench.ack(RTT, 1_000_000, false));
+    assert_eq!(bench.bbr.window(), before);
+    // The same after packets have waited.
+    (0..4).for_each(|_| bench.ack(RTT + 8 * MS, 1_000_000, false));
+    bench.bbr.on_persistent_congestion();
     assert_eq!(bench.bbr.window(), 4 * MTU);
     (0..10).for_each(|_| bench.ack(RTT, 1_000_000, false));
     assert_eq!(bench.bbr.window(), before);
