@@ -29,9 +29,10 @@ const HEAD_LEN_MAX: usize = 40;
 /// is overdue comes by itself, and copies are in vain. A message lost in a fade takes four or five.
 const COPIES_PER_LOSS: u32 = 6;
 
-/// Copies that may go before anything proved lost, and that may be saved up: one fade's worth.
+/// Copies that may go before anything proved lost, and that may be saved up: one fade's worth, and a
+/// second of long ones.
 const COPIES_FIRST: u32 = 16;
-const COPIES_MAX: u32 = 64;
+const COPIES_MAX: u32 = 200;
 
 /// Streams, and messages of each, that are looked at for one packet: more than it could carry.
 const STREAMS_MAX: usize = 16;
