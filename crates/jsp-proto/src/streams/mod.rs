@@ -113,6 +113,7 @@ pub(crate) struct Streams {
     events: Events,
     /// Real-time streams whose messages may become overdue.
     watched: VecDeque<Key>,
+    copies: overdue::Allowance,
     repeats: Repeats,
     is_closed: bool,
 }
@@ -150,6 +151,7 @@ impl Streams {
             accept: VecDeque::new(),
             events: Events::new(),
             watched: VecDeque::new(),
+            copies: overdue::Allowance::default(),
             repeats: Repeats::default(),
             is_closed: false,
             limits,

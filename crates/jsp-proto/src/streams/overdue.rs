@@ -25,6 +25,15 @@ const APART: Duration = Duration::from_millis(5);
 /// Bytes that a frame takes beside its message, at most: type, stream, number, length, attributes.
 const HEAD_LEN_MAX: usize = 40;
 
+/// Copies that each packet pays for that proved lost: on a path that only stalls, and loses nothing, what
+/// is overdue comes by itself, and copies are in vain. A message lost in a fade takes four or five.
+const COPIES_PER_LOSS: u32 = 6;
+
+/// Copies that may go before anything proved lost, and that may be saved up: one fade's worth, and a
+/// second of long ones.
+const COPIES_FIRST: u32 = 16;
+const COPIES_MAX: u32 = 200;
+
 /// Streams, and messages of each, that are looked at for one packet: more than it could carry.
 const STREAMS_MAX: usize = 16;
 const MESSAGES_MAX: usize = 64;
@@ -37,6 +46,16 @@ pub(crate) struct Overdue {
     /// The path loses so much that what was sent again may well be lost again: a message that was
     /// retransmitted goes on being bundled.
     pub(crate) eager: bool,
+}
+
+/// How many copies may still go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Allowance(u32);
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self(COPIES_FIRST)
+    }
 }
 
 /// Application bytes that were sent more than once, by cause.
@@ -58,8 +77,19 @@ impl Repeats {
 }
 
 impl Streams {
+    /// So many packets proved lost.
+    // spec: SEN-10
+    pub(crate) fn on_losses(&mut self, packets: u32) {
+        let earned = packets.saturating_mul(COPIES_PER_LOSS);
+        self.copies.0 = self.copies.0.saturating_add(earned).min(COPIES_MAX);
+    }
+
     /// True when some message should go once more, if a packet leaves anyway.
+    // spec: SEN-10
     pub(crate) fn has_overdue(&mut self, now: Instant, overdue: Overdue) -> bool {
+        if self.copies.0 == 0 {
+            return false;
+        }
         if self.watched.len() > STREAMS_MAX {
             self.watched.rotate_left(STREAMS_MAX);
         } else {
@@ -89,7 +119,11 @@ impl Streams {
                 .map(|messages| messages.overdue(now, overdue).collect())
                 .unwrap_or_default();
             for number in numbers {
-                let bundled = copy(now, number, stream, packet);
+                if self.copies.0 == 0 {
+                    return;
+                }
+                let Some(bundled) = copy(now, number, stream, packet) else { continue };
+                self.copies.0 -= 1;
                 self.repeats.bundled = self.repeats.bundled.saturating_add(bundled);
             }
         }
@@ -144,7 +178,12 @@ fn messages_of(stream: &Stream) -> Option<&SendMessages> {
 }
 
 /// Writes a message once more if there is room for all of it; answers its bytes.
-fn copy(now: Instant, number: u64, stream: &mut Stream, packet: &mut PacketBuilder<'_>) -> u64 {
+fn copy(
+    now: Instant,
+    number: u64,
+    stream: &mut Stream,
+    packet: &mut PacketBuilder<'_>,
+) -> Option<u64> {
     let carries = stream.is_local && !stream.is_known;
     let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
     let open_len = open.map_or(0, |open| open.len());
@@ -152,24 +191,22 @@ fn copy(now: Instant, number: u64, stream: &mut Stream, packet: &mut PacketBuild
     let id = stream.id;
     let packing =
         Packing { stream: id, open, may_shape: false, alone: false, capacity, has_data: true };
-    let SendBody::Messages(messages) = &mut stream.send.body else { return 0 };
-    let Some(record) = messages.record(number) else { return 0 };
+    let SendBody::Messages(messages) = &mut stream.send.body else { return None };
+    let record = messages.record(number)?;
     let (len, due) = (record.len, record.due);
     if packet.remaining() < len as usize + open_len + HEAD_LEN_MAX {
-        return 0;
+        return None;
     }
     let piece = MessagePiece { number, offset: 0, len, again: true, due };
     // The end of the stream, if it was told, is asked after by itself.
-    if messages.write(piece, &packing, false, packet.writer()).is_none() {
-        return 0;
-    }
+    messages.write(piece, &packing, false, packet.writer())?;
     messages.copied(now, number);
     if let Some(rate) = &mut stream.rate {
         rate.spend(len as usize);
     }
     let what = StreamPart::Message { number, offset: 0, len, fin: false };
     packet.push(Token::Stream(StreamToken { stream: id, what, open: carries }));
-    len.into()
+    Some(len.into())
 }
 
 impl SendMessages {

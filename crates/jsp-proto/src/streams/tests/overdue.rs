@@ -58,11 +58,23 @@ fn one_in_flight(pipe: &mut Pipe, config: StreamConfig, message: Message) -> (St
     (id, sent)
 }
 
+/// The further message arrives, so that only message 0 is overdue.
+fn settle_others(streams: &mut Streams, now: Instant, sent: &Sent) {
+    for token in &sent.tokens {
+        if let Token::Stream(token) = token
+            && !matches!(token.what, crate::token::StreamPart::Message { number: 0, .. })
+        {
+            streams.on_fate(now, *token, Fate::Acked);
+        }
+    }
+}
+
 /// What a packet carries that leaves `after` later, because a further message does.
 fn next_carries(pipe: &mut Pipe, id: StreamId, after: u64, eager: bool) -> Vec<u64> {
     let now = pipe.now + ms(after);
     pipe.a().send(now, id, Message::binary(vec![1; 10])).unwrap();
     let sent = build_with(pipe.a(), now, overdue(now, eager)).unwrap();
+    settle_others(pipe.a(), now, &sent);
     let new = carried(&sent).into_iter().filter(|number| *number != 0).count();
     assert_eq!(new, 1, "the further message");
     carried(&sent)
@@ -144,6 +156,23 @@ fn what_was_retransmitted_is_bundled_only_where_much_is_lost() {
         assert!(!next_carries(&mut pipe, id, 64, eager).contains(&0));
         assert_eq!(next_carries(&mut pipe, id, 70, eager).contains(&0), eager);
     }
+}
+
+#[test]
+// spec-test: SEN-10
+fn copies_are_paid_for_by_losses() {
+    let mut pipe = Pipe::new(1, 0);
+    let (id, _) = one_in_flight(&mut pipe, realtime(), Message::binary(vec![7; 200]));
+    let mut copies = 0;
+    for n in 0..40 {
+        copies += usize::from(next_carries(&mut pipe, id, 70 + n * 20, false).contains(&0));
+    }
+    assert_eq!(copies, 16, "a path that loses nothing");
+    pipe.a().on_losses(1);
+    for n in 40..60 {
+        copies += usize::from(next_carries(&mut pipe, id, 70 + n * 20, false).contains(&0));
+    }
+    assert_eq!(copies, 16 + 6);
 }
 
 #[test]
