@@ -9,10 +9,11 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use jsp_wire::frame::{self, AckFrequency, EcnCounts, kind};
-use jsp_wire::{CloseCode, Instant, Shape};
+use jsp_wire::{CloseCode, Instant, Shape, limits};
 
 use crate::batch::Ecn;
 use crate::error::TransportError;
+use crate::fec::RecoveredMarks;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 
@@ -44,6 +45,9 @@ const RATE_WINDOW: Duration = Duration::from_millis(10);
 
 /// A wish for a longer delay than this is a fault, in microseconds: parameters end here too.
 const WISH_DELAY_LIMIT_US: u64 = 1 << 24;
+
+/// Bytes of the recovered numbers in an ACK: gaps are below 2^14.
+const RECOVERED_LEN_MAX: usize = 2 * limits::RECOVERED_NUMBERS_MAX;
 
 /// ACKs sent since one of ours was known to have arrived, after which a PING goes along: the peer
 /// acknowledges it, and what it then knows can be forgotten here.
@@ -174,6 +178,8 @@ pub(crate) struct AckPolicy {
     has_news: bool,
     /// ACKs sent since one was known to have arrived.
     unconfirmed: u32,
+    /// Which of the latest packets were recovered by forward error correction.
+    recovered: Option<Box<RecoveredMarks>>,
 }
 
 impl AckPolicy {
@@ -197,6 +203,7 @@ impl AckPolicy {
             missing: None,
             has_news: false,
             unconfirmed: 0,
+            recovered: None,
         }
     }
 
@@ -225,6 +232,20 @@ impl AckPolicy {
         self.at_once |= disorder || ecn == Some(Ecn::Ce);
         if self.deadline.is_none() {
             self.deadline = Some(now + self.delay());
+        }
+    }
+
+    /// The packet, which [`AckPolicy::on_packet`] took, was put together from repair symbols.
+    // spec: FEC-7
+    pub(crate) fn on_recovered(&mut self, pn: u64) {
+        self.recovered.get_or_insert_default().set(pn);
+    }
+
+    /// A packet that was recovered has come after all.
+    // spec: FEC-7
+    pub(crate) fn on_late(&mut self, pn: u64) {
+        if let Some(marks) = &mut self.recovered {
+            marks.clear(pn);
         }
     }
 
@@ -295,10 +316,16 @@ impl AckPolicy {
         let delay = u64::try_from(delay).unwrap_or(u64::MAX);
         let counts = (self.counts != EcnCounts::default()).then_some(self.counts);
         let wants_ping = alone && self.wants_ping();
-        let as_shape = alone && !wants_ping && counts.is_none() && packet.may_shape();
+        let mut room = [0; RECOVERED_LEN_MAX];
+        let recovered = match &self.recovered {
+            Some(marks) => marks.section(largest, &mut room),
+            None => &[],
+        };
+        let is_bare = counts.is_none() && recovered.is_empty();
+        let as_shape = alone && !wants_ping && is_bare && packet.may_shape();
         let ranges = self.ranges.iter().take(RANGES_WRITTEN_MAX);
         let writer = packet.writer();
-        if frame::write_ack(writer, !as_shape, delay, ranges, counts, &[], &[]).is_err() {
+        if frame::write_ack(writer, !as_shape, delay, ranges, counts, &[], recovered).is_err() {
             return false;
         }
         let has_ping = wants_ping && writer.varint(kind::PING).is_ok();

@@ -33,6 +33,7 @@ mod endpoint;
 mod error;
 mod event;
 mod exchange;
+mod fec;
 mod handshake;
 mod keys;
 mod lifecycle;
@@ -57,6 +58,8 @@ pub use connection::{Connection, Reason};
 pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Endpoint};
 pub use error::{OpenError, RecvError, SendError, TransportError};
 pub use event::{CloseReason, Event};
+#[doc(hidden)]
+pub use fec::BareFec;
 pub use stats::{ConnectionStats, Traffic};
 pub use streams::Side;
 pub use streams::config::{

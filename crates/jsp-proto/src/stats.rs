@@ -17,6 +17,12 @@ pub struct Traffic {
     pub packets_sent: u64,
     /// Packets held lost.
     pub packets_lost: u64,
+    /// Packets sent with a repair symbol.
+    pub repairs_sent: u64,
+    /// Bytes of these packets.
+    pub repair_bytes_sent: u64,
+    /// Packets of the peer that were put together from repair symbols.
+    pub packets_recovered: u64,
 }
 
 /// A snapshot of a connection.

@@ -4,7 +4,8 @@ use bytes::{Bytes, BytesMut};
 use jsp_crypto::Role;
 use jsp_wire::header::{LongHeader, Protected};
 use jsp_wire::{
-    CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Payload, Route, limits,
+    CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Payload, Route, Shape,
+    limits,
 };
 
 use super::Connection;
@@ -31,11 +32,11 @@ pub(super) struct Opened {
 
 /// Where a datagram came from.
 #[derive(Clone, Copy)]
-struct Arrival {
-    route: Route,
-    ecn: Option<Ecn>,
+pub(super) struct Arrival {
+    pub(super) route: Route,
+    pub(super) ecn: Option<Ecn>,
     /// Bytes of the whole datagram.
-    len: usize,
+    pub(super) len: usize,
 }
 
 /// What stands at the start of a datagram, free of its bytes: they are opened in place.
@@ -96,8 +97,9 @@ impl Connection {
                     datagram = rest;
                 }
                 PacketKind::Short => {
-                    let result = self.handle_short(now, arrival, datagram);
-                    return self.settle(now, result);
+                    let result = self.handle_short(now, arrival, datagram, None);
+                    self.settle(now, result);
+                    return self.handle_recovered(now, arrival);
                 }
                 PacketKind::Retry => return self.handle_retry(now, &datagram),
                 PacketKind::VersionNegotiation => {
@@ -107,7 +109,7 @@ impl Connection {
         }
     }
 
-    fn settle(&mut self, now: Instant, result: Result<(), TransportError>) {
+    pub(super) fn settle(&mut self, now: Instant, result: Result<(), TransportError>) {
         if let Err(error) = result {
             self.fail(now, error);
         }
@@ -118,7 +120,7 @@ impl Connection {
     pub(super) fn replay_early(&mut self, now: Instant) {
         for Early { route, ecn, packet } in self.exchange.take_early() {
             let arrival = Arrival { route, ecn, len: packet.len() };
-            let result = self.handle_short(now, arrival, packet);
+            let result = self.handle_short(now, arrival, packet, None);
             self.settle(now, result);
         }
     }
@@ -259,12 +261,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Doors 2 to 6 for everything after the handshake.
-    fn handle_short(
+    /// Doors 2 to 6 for everything after the handshake. A packet that was put together from repair
+    /// symbols comes with the number that it must have.
+    pub(super) fn handle_short(
         &mut self,
         now: Instant,
         arrival: Arrival,
         mut packet: BytesMut,
+        recovered: Option<u64>,
     ) -> Result<(), TransportError> {
         if self.is_reset(&packet) {
             self.lose(now, CloseReason::Reset);
@@ -277,6 +281,7 @@ impl Connection {
             self.exchange.keep_early(Early { route, ecn, packet });
             return Ok(());
         }
+        self.hold_symbol(&packet);
         let pn_offset = self.local_id_len(&packet).saturating_add(1);
         let Ok(sample) = Protected::sample(&packet, pn_offset) else { return Ok(()) };
         let Some(header_key) = self.keys.remote_header() else { return Ok(()) };
@@ -285,8 +290,14 @@ impl Connection {
             return Ok(());
         };
         let window = &self.paths.active.numbers.window;
-        let pn = jsp_wire::pn::expand(fields.truncated_pn, fields.pn_len, window.expected());
+        let expected = recovered.unwrap_or_else(|| window.expected());
+        let pn = jsp_wire::pn::expand(fields.truncated_pn, fields.pn_len, expected);
         if !window.accept(pn) {
+            self.note_late(pn);
+            return Ok(());
+        }
+        // spec: FEC-6
+        if recovered.is_some_and(|recovered| recovered != pn) {
             return Ok(());
         }
         let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, pn) else {
@@ -311,11 +322,26 @@ impl Connection {
         if is_newest {
             self.consider_route(now, arrival);
         }
+        if recovered.is_none() {
+            self.keep_symbol(pn);
+        }
         // spec: WIRE-35
         let shape = fields.shape.ok_or(RESERVED_SHAPE)?;
         let Arrival { route, ecn, len } = arrival;
-        self.trace.packet_received(now, SpaceId::Data, pn, len);
         let opened = Opened { space: SpaceId::Data, pn, payload, ecn, route, received: len };
+        self.read_short(now, shape, &opened, recovered.is_some())
+    }
+
+    /// Doors 5 and 6 for everything after the handshake.
+    fn read_short(
+        &mut self,
+        now: Instant,
+        shape: Shape,
+        opened: &Opened,
+        is_recovered: bool,
+    ) -> Result<(), TransportError> {
+        let pn = opened.pn;
+        self.trace.packet_received(now, SpaceId::Data, pn, opened.received);
         let mut eliciting = false;
         for frame in Payload::read(shape, &opened.payload)? {
             let frame = frame?;
@@ -325,9 +351,12 @@ impl Connection {
                 return Ok(());
             }
             eliciting |= frame.is_ack_eliciting();
-            self.dispatch(now, &opened, &frame)?;
+            self.dispatch(now, opened, &frame)?;
         }
-        self.note_for_ack(now, &opened, eliciting);
+        self.note_for_ack(now, opened, eliciting);
+        if is_recovered {
+            self.note_recovered(pn);
+        }
         Ok(())
     }
 

@@ -20,6 +20,8 @@ pub enum Reason {
     Ack,
     /// The pacer lets the next packet go.
     Pacing,
+    /// A repair symbol is due.
+    Repair,
     /// A message expires, or a rate cap lets a stream go on.
     Streams,
     /// A sign of life is due.
@@ -59,6 +61,7 @@ impl Connection {
             return soonest.0;
         }
         soonest.offer(self.streams.poll_timeout(), Reason::Streams);
+        soonest.offer(self.repair_at(now), Reason::Repair);
         if self.is_paced(now) {
             let at = permit::paced_until(now, &mut self.paths.active);
             soonest.offer(at, Reason::Pacing);
@@ -71,7 +74,7 @@ impl Connection {
 
     /// True when only the pacer holds data back.
     fn is_paced(&self, now: Instant) -> bool {
-        let wants = self.streams.wants(now) || self.control.wants();
+        let wants = self.streams.wants(now) || self.control.wants() || self.owes_repair(now);
         let urgent = self.streams.is_urgent();
         wants && !permit::is_full(&self.paths.active, self.bytes_in_flight(), urgent)
     }

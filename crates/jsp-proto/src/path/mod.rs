@@ -9,6 +9,7 @@ use jsp_wire::{Route, limits};
 
 use crate::config::TransportConfig;
 use crate::congestion::Congestion;
+use crate::fec::PathFec;
 use crate::pacer::Pacer;
 use crate::path::mtud::Mtud;
 use crate::path::validation::{Candidate, Responses};
@@ -27,6 +28,8 @@ pub(crate) struct Path {
     pub(crate) ecn: EcnValidation,
     /// Numbers of the 1-RTT packets that travel this way.
     pub(crate) numbers: NumberSpace,
+    /// Forward error correction, once something asks for it.
+    pub(crate) fec: Option<Box<PathFec>>,
 }
 
 impl Path {
@@ -41,6 +44,7 @@ impl Path {
             budget,
             ecn: EcnValidation::new(),
             numbers: NumberSpace::new(config.ack_delay_max),
+            fec: None,
         }
     }
 
@@ -74,6 +78,7 @@ impl Path {
             self.delivery = DeliveryRate::default();
             self.mtud = Mtud::new(config.mtu_ceiling.min(ceiling));
             self.ecn = EcnValidation::new();
+            self.fec = None;
         }
     }
 }

@@ -49,7 +49,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use jsp_wire::{Class, Instant, Profile, StreamId, TransportParams, limits};
 
-use self::config::StreamLimits;
+use self::config::{FecPolicy, StreamLimits};
 use self::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING, SendCredit, WINDOW_MIN, Window};
 use self::event::Events;
 use self::scheduler::Scheduler;
@@ -241,6 +241,7 @@ impl Streams {
             rate: None,
             lifetime: None,
             retransmits: None,
+            fec: FecPolicy::Auto,
             send_buffer: self.limits.send_buffer as u64,
             send: SendHalf {
                 phase: if sends { SendPhase::Open } else { SendPhase::Absent },

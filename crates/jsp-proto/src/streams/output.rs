@@ -9,6 +9,7 @@ use super::send_bytes::{BytesPiece, Packed, Packing};
 use super::send_messages::{MessagePiece, SendScope};
 use super::stream::{Fin, RecvPhase, SendBody, SendPhase, Sendable, Stream, owed};
 use super::table::Key;
+use crate::fec::Protection;
 use crate::packet::PacketBuilder;
 use crate::token::{CreditToken, StreamPart, StreamToken, Token};
 
@@ -225,6 +226,7 @@ impl Streams {
         let capacity = packet.writer().len() + packet.remaining();
         let may_shape = packet.may_shape();
         let mut packing = Packing { stream: id, open, may_shape, alone: false, capacity, has_data };
+        let mut protection = None;
         let (packed, part) = match (sendable, &mut stream.send.body) {
             (Sendable::Bytes(piece), SendBody::Bytes(bytes)) => {
                 packing.alone = !others && piece.len >= waits;
@@ -244,6 +246,8 @@ impl Streams {
                 let Some(packed) = messages.write(piece, &packing, finishing, writer) else {
                     return Turn::NoRoom;
                 };
+                let expires = messages.record(piece.number).map_or(now, |record| record.expires);
+                protection = Protection::of(stream.fec, stream.class, expires);
                 let (credit, events) = (&mut self.credit, &mut self.events);
                 let mut scope = SendScope { now, stream: id, credit, events };
                 messages.sent(piece, packed.len, &mut scope);
@@ -263,6 +267,9 @@ impl Streams {
         }
         if let Some(shape) = packed.shape {
             packet.set_shape(shape);
+        }
+        if let Some(asked) = protection {
+            packet.protect(asked);
         }
         packet.push(Token::Stream(StreamToken { stream: id, what: part, open: carries }));
         Turn::Wrote(packed.len)
