@@ -5,7 +5,8 @@ mod pair;
 use std::time::Duration;
 
 use jsp_proto::{
-    Class, ConnectionStats, FecPolicy, Message, RetryPolicy, StreamConfig, TransportConfig,
+    Class, ConnectionStats, Delivery, FecPolicy, Message, RetryPolicy, StreamConfig,
+    TransportConfig,
 };
 use pair::{End, Pair};
 
@@ -155,4 +156,40 @@ fn repairs_are_in_flight_and_stop_at_the_window() {
     assert_eq!(stats.bytes_in_flight, stats.traffic.bytes_sent - before);
     // Urgent data may go a little beyond the window, which twenty repairs would fill twice.
     assert!(stats.bytes_in_flight <= stats.congestion_window + 5 * 1200, "{stats:?}");
+}
+
+#[test]
+/// spec-test: STR-18
+/// spec-test: FEC-6
+fn a_burst_comes_back_before_a_round_trip_has_passed() {
+    let owd = Duration::from_millis(30);
+    let mut pair = Pair::new();
+    pair.weather = Box::new(move |_| vec![owd]);
+    let (client, server) = pair.establish();
+    let fades = std::rc::Rc::new(std::cell::Cell::new(false));
+    let is_fading = fades.clone();
+    pair.filter = Box::new(move |to, _| to == End::Client || !is_fading.get());
+    let now = pair.now;
+    let stream = pair
+        .client
+        .connection(client)
+        .unwrap()
+        .open(now, StreamConfig { delivery: Delivery::Reliable, ..media(FecPolicy::Fixed(33)) })
+        .unwrap();
+    let (mut sent, mut latest) = (Vec::new(), Duration::ZERO);
+    for n in 0..MESSAGES {
+        fades.set(n > 100 && n % 100 < 9);
+        let now = pair.now;
+        sent.push(now);
+        let message = Message::binary(vec![n as u8; 200]);
+        pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+        pair.run_for(Duration::from_millis(1));
+        let now = pair.now;
+        let connection = pair.server.connection(server).unwrap();
+        while let Ok(Some(message)) = connection.recv(now, stream) {
+            latest = latest.max(now.since(sent[message.number as usize]));
+        }
+    }
+    // Nine packets come back with nine repairs, which take 27 ms.
+    assert!(latest <= owd + Duration::from_millis(9 + 27 + 3), "{latest:?}");
 }
