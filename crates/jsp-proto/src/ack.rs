@@ -11,10 +11,11 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use jsp_wire::frame::{self, AckFrequency, EcnCounts, kind};
-use jsp_wire::{CloseCode, Instant, Shape};
+use jsp_wire::{CloseCode, Instant, Shape, limits};
 
 use crate::batch::Ecn;
 use crate::error::TransportError;
+use crate::fec::RecoveredMarks;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 use times::{ArrivalLog, SECTION_LEN_MAX};
@@ -57,6 +58,9 @@ const RANGES_QUIET: usize = 2;
 
 /// What so many ACKs have told, the peer knows; were it wrong, it would send a little again.
 const TOLD_ENOUGH: u32 = 64;
+
+/// Bytes of the recovered numbers in an ACK: gaps are below 2^14.
+const RECOVERED_LEN_MAX: usize = 2 * limits::RECOVERED_NUMBERS_MAX;
 
 /// Packet numbers received, as ranges from the highest down, which neither overlap nor touch.
 #[derive(Clone, Debug, Default)]
@@ -187,6 +191,8 @@ pub(crate) struct AckPolicy {
     /// ACKs sent since one was known to have arrived.
     unconfirmed: u32,
     told: Told,
+    /// Which of the latest packets were recovered by forward error correction.
+    recovered: Option<Box<RecoveredMarks>>,
 }
 
 /// What ACKs have told again and again.
@@ -221,6 +227,7 @@ impl AckPolicy {
             has_news: false,
             unconfirmed: 0,
             told: Told::default(),
+            recovered: None,
         }
     }
 
@@ -258,6 +265,20 @@ impl AckPolicy {
     /// Both sides know receive times: from here on ACKs tell them.
     pub(crate) fn tell_times(&mut self) {
         self.times = Some(Box::default());
+    }
+
+    /// The packet, which [`AckPolicy::on_packet`] took, was put together from repair symbols.
+    // spec: FEC-7
+    pub(crate) fn on_recovered(&mut self, pn: u64) {
+        self.recovered.get_or_insert_default().set(pn);
+    }
+
+    /// A packet that was recovered has come after all.
+    // spec: FEC-7
+    pub(crate) fn on_late(&mut self, pn: u64) {
+        if let Some(marks) = &mut self.recovered {
+            marks.clear(pn);
+        }
     }
 
     /// The peer asks for an acknowledgement of everything so far, now.
@@ -331,11 +352,16 @@ impl AckPolicy {
         let log = self.times.as_deref();
         let len = log.map_or(0, |log| log.section(now, (largest, received_at), &mut room));
         let times = room.get(..len).unwrap_or_default();
-        let bare = counts.is_none() && times.is_empty();
+        let mut room = [0; RECOVERED_LEN_MAX];
+        let recovered = match &self.recovered {
+            Some(marks) => marks.section(largest, &mut room),
+            None => &[],
+        };
+        let bare = counts.is_none() && times.is_empty() && recovered.is_empty();
         let as_shape = alone && !wants_ping && bare && packet.may_shape();
         let ranges = self.ranges.iter().take(RANGES_WRITTEN_MAX);
         let writer = packet.writer();
-        if frame::write_ack(writer, !as_shape, delay, ranges, counts, times, &[]).is_err() {
+        if frame::write_ack(writer, !as_shape, delay, ranges, counts, times, recovered).is_err() {
             return false;
         }
         let told = !times.is_empty();

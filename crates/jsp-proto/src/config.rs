@@ -57,6 +57,9 @@ pub struct TransportConfig {
     pub mtu_ceiling: usize,
     /// Seal this many packets under one key before the keys are updated. Default 2^22.
     pub key_update_packets: u64,
+    /// Offer forward error correction: repair symbols for real-time streams on paths that lose
+    /// packets, where the peer offers it too. Default true.
+    pub fec: bool,
     /// Write qlog events; the endpoint's owner takes them with `Connection::take_qlog`.
     /// Default false.
     pub qlog: bool,
@@ -82,6 +85,7 @@ impl Default for TransportConfig {
             bundling: true,
             mtu_ceiling: 1452,
             key_update_packets: 1 << 22,
+            fec: true,
             qlog: false,
         }
     }

@@ -179,6 +179,13 @@ impl Exchange {
         &self.ids
     }
 
+    /// True when both sides have said that they know a feature.
+    // spec: FEC-1
+    pub(crate) fn has_feature(&self, config: &TransportConfig, feature: u64) -> bool {
+        let peer = self.peer.map_or(0, |peer| peer.features);
+        peer & features(config) & feature != 0
+    }
+
     pub(crate) fn set_retry_source(&mut self, id: ConnectionId) {
         self.ids.retry_source = Some(id);
     }
@@ -223,6 +230,11 @@ impl Exchange {
     }
 }
 
+/// What we can do beyond the base of version 1.
+fn features(config: &TransportConfig) -> u64 {
+    feature::ACK_TIMES | if config.fec { feature::FEC } else { 0 }
+}
+
 /// Our parameters, as the handshake carries them.
 pub(crate) fn own_params(
     config: &TransportConfig,
@@ -240,7 +252,7 @@ pub(crate) fn own_params(
         datagram_len_max: limits::MTU_MAX as u64,
         ack_delay_max_us: config.ack_delay_max.as_micros() as u64,
         connection_ids_max: 4,
-        features: feature::ACK_TIMES,
+        features: features(config),
         ..TransportParams::default()
     };
     streams.advertise(&mut params);

@@ -35,6 +35,7 @@ mod endpoint;
 mod error;
 mod event;
 mod exchange;
+mod fec;
 mod forecast;
 mod handshake;
 mod keys;
@@ -62,6 +63,8 @@ pub use connection::{Connection, Reason};
 pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Endpoint};
 pub use error::{OpenError, RecvError, SendError, TransportError};
 pub use event::{CloseReason, Event};
+#[doc(hidden)]
+pub use fec::BareFec;
 pub use forecast::{Alarm, AlarmCause, AlarmLevel, NetworkHint, Outlook};
 pub use stats::{ConnectionStats, Traffic};
 pub use streams::Side;

@@ -2,6 +2,7 @@
 
 use jsp_wire::{Shape, Writer};
 
+use crate::fec::Protection;
 use crate::token::Token;
 
 /// The payload of one packet while its frames are written.
@@ -15,6 +16,7 @@ pub(crate) struct PacketBuilder<'a> {
     shape: Shape,
     ack_eliciting: bool,
     shapes_allowed: bool,
+    protection: Option<Protection>,
 }
 
 impl<'a> PacketBuilder<'a> {
@@ -32,6 +34,7 @@ impl<'a> PacketBuilder<'a> {
             shape: Shape::Frames,
             ack_eliciting: false,
             shapes_allowed,
+            protection: None,
         }
     }
 
@@ -77,14 +80,20 @@ impl<'a> PacketBuilder<'a> {
         self.ack_eliciting = true;
     }
 
+    /// Notes what a message that was written asks for.
+    pub(crate) fn protect(&mut self, asked: Protection) {
+        self.protection = Some(self.protection.map_or(asked, |other| other.join(asked)));
+    }
+
     /// True when a packet with what is written so far must be acknowledged.
     pub(crate) fn is_ack_eliciting(&self) -> bool {
         self.ack_eliciting
     }
 
-    /// What was built: payload length, shape, and whether it asks for an acknowledgement.
+    /// What was built: payload length, shape, and what it asks for.
     pub(crate) fn finish(self) -> Built {
-        Built { len: self.writer.len(), shape: self.shape, ack_eliciting: self.ack_eliciting }
+        let Self { shape, ack_eliciting, protection, .. } = self;
+        Built { len: self.writer.len(), shape, ack_eliciting, protection }
     }
 }
 
@@ -97,4 +106,6 @@ pub(crate) struct Built {
     pub(crate) shape: Shape,
     /// True when a packet with it must be acknowledged.
     pub(crate) ack_eliciting: bool,
+    /// How forward error correction is to protect it.
+    pub(crate) protection: Option<Protection>,
 }

@@ -61,6 +61,15 @@ impl Trace {
         self.traffic.bytes_sent = self.traffic.bytes_sent.saturating_add(len as u64);
     }
 
+    pub(crate) fn repair_sent(&mut self, len: usize) {
+        self.traffic.repairs_sent = self.traffic.repairs_sent.saturating_add(1);
+        self.traffic.repair_bytes_sent = self.traffic.repair_bytes_sent.saturating_add(len as u64);
+    }
+
+    pub(crate) fn packet_recovered(&mut self) {
+        self.traffic.packets_recovered = self.traffic.packets_recovered.saturating_add(1);
+    }
+
     pub(crate) fn datagram_received(&mut self, len: usize) {
         self.traffic.datagrams_received = self.traffic.datagrams_received.saturating_add(1);
         self.traffic.bytes_received = self.traffic.bytes_received.saturating_add(len as u64);

@@ -21,6 +21,12 @@ pub struct Traffic {
     pub bytes_retransmitted: u64,
     /// Application bytes of messages sent once more because their acknowledgement was overdue.
     pub bytes_bundled: u64,
+    /// Packets sent with a repair symbol.
+    pub repairs_sent: u64,
+    /// Bytes of these packets.
+    pub repair_bytes_sent: u64,
+    /// Packets of the peer that were put together from repair symbols.
+    pub packets_recovered: u64,
 }
 
 /// A snapshot of a connection.

@@ -74,6 +74,19 @@ pub const STREAMS_COUNT_MAX: u64 = (1 << 61) - 1;
 /// Most entries of a TLV list: looking for an id that comes twice costs the square of them.
 pub const TLV_ENTRIES_MAX: usize = 63;
 
+/// How far below the packet of a repair symbol its members may lie, less one, in packet numbers: what
+/// a receiver keeps, and half of what GF(2^8) tells apart.
+pub const REPAIR_REACH: usize = 128;
+
+/// Bytes of the length at the start of a symbol of forward error correction.
+pub const SYMBOL_LENGTH_LEN: usize = 2;
+
+/// Largest packet that forward error correction protects, in bytes: one of Ethernet.
+pub const PROTECTED_LEN_MAX: usize = 1500;
+
+/// Most recovered packets that one ACK names.
+pub const RECOVERED_NUMBERS_MAX: usize = 64;
+
 /// Streams that may be open at once in each direction, as a ceiling for configurations.
 pub const STREAMS_OPEN_MAX: u64 = 1 << 20;
 
@@ -90,3 +103,5 @@ const HELLO_DATA_LEN: usize =
     MTU_BASE - INITIAL_HEADER_LEN_MAX - crate::frame::HandshakeFragment::HEAD_LEN - TAG_LEN;
 const _: () = assert!(HELLO_FRAGMENTS_MAX * HELLO_DATA_LEN >= HANDSHAKE_MESSAGE_LEN_MAX);
 const _: () = assert!(MESSAGE_NUMBER_LOW8_REACH < 128);
+const _: () = assert!(REPAIR_REACH == u128::BITS as usize);
+const _: () = assert!(RECOVERED_NUMBERS_MAX <= REPAIR_REACH);

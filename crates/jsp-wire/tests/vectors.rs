@@ -2,8 +2,8 @@
 
 use jsp_wire::frame::{
     Ack, AckFrequency, Attributes, BytesFrame, Close, Fragment, HandshakeFragment, Kind,
-    MessageFrame, MessageNumber, NewConnectionId, ReceiveTimes, ResetStream, Skip, StreamLimit,
-    write_ack,
+    MessageFrame, MessageNumber, NewConnectionId, ReceiveTimes, RecoveredNumbers, Repair,
+    ResetStream, Skip, StreamLimit, write_ack, write_recovered,
 };
 use jsp_wire::header::{
     LongFields, Protected, patch_length, write_retry, write_short, write_version_negotiation,
@@ -206,6 +206,38 @@ fn frames() {
     for case in list(&file, "refused") {
         let bytes = bytes(case, "hex");
         assert!(FrameIter::new(&bytes).any(|frame| frame.is_err()), "{case}");
+    }
+}
+
+#[test]
+fn repairs() {
+    let file = load("frames");
+    for case in list(&file, "repairs") {
+        let (symbol, bytes) = (bytes(case, "symbol"), bytes(case, "hex"));
+        let below = list(case, "members_below").iter().map(|n| n.as_u64().unwrap());
+        let back = below.clone().min().unwrap();
+        let members = below.fold(0, |members, n| members | 1 << (n - back));
+        let repair = Repair { back: back as u8, members, symbol: &symbol };
+        assert_eq!(Repair::read(&bytes), Ok(repair), "{case}");
+        let written = encode(|w| {
+            repair.write_head(w)?;
+            w.bytes(&symbol)
+        });
+        assert_eq!(written, bytes, "{case}");
+    }
+    for case in list(&file, "recovered") {
+        let (largest, section) = (number(case, "largest"), bytes(case, "hex"));
+        let numbers: Vec<u64> = list(case, "numbers")
+            .iter()
+            .map(|number| number.as_str().unwrap().parse().unwrap())
+            .collect();
+        let read = RecoveredNumbers::read(&section, largest).unwrap();
+        assert_eq!(read.collect::<Vec<_>>(), numbers, "{case}");
+        let written = encode(|w| {
+            write_recovered(w, largest, numbers.iter().copied());
+            Ok(())
+        });
+        assert_eq!(written, section, "{case}");
     }
 }
 

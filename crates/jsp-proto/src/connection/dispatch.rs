@@ -62,6 +62,7 @@ impl Connection {
                 Ok(())
             }
             Frame::HandshakeDone => self.on_handshake_done(now),
+            Frame::Repair(content) if self.has_fec() => self.on_repair(opened.pn, content),
             // spec: WIRE-36
             Frame::Ticket(_) | Frame::Exchange(_) | Frame::Repair(_) => {
                 let reason = "a frame belongs to a feature that was not negotiated";
@@ -80,6 +81,10 @@ impl Connection {
             SpaceId::Data => self.peer_ack_delay_max(),
             SpaceId::Initial | SpaceId::Handshake => core::time::Duration::ZERO,
         };
+        let mut ack = *ack;
+        if space != SpaceId::Data || !self.has_fec() {
+            ack.recovered = &[];
+        }
         let prior_in_flight = self.bytes_in_flight();
         let mut fates = core::mem::take(&mut self.scratch.fates);
         let outcome = {
@@ -91,7 +96,7 @@ impl Connection {
             };
             match numbers {
                 Some(numbers) => {
-                    numbers.recovery.on_ack(now, ack, delay_max, rtt, delivery, &mut fates)
+                    numbers.recovery.on_ack(now, &ack, delay_max, rtt, delivery, &mut fates)
                 }
                 None => Ok(AckOutcome::default()),
             }
@@ -104,6 +109,7 @@ impl Connection {
             if space == SpaceId::Data {
                 self.sense_ack(now, outcome);
             }
+            self.adapt_repair(now);
             self.trace.metrics(now, &self.paths.active, self.bytes_in_flight());
         }
         self.settle_fates(now, space, &mut fates);

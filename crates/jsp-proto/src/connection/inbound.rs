@@ -32,11 +32,11 @@ pub(super) struct Opened {
 
 /// Where a datagram came from.
 #[derive(Clone, Copy)]
-struct Arrival {
-    route: Route,
-    ecn: Option<Ecn>,
+pub(super) struct Arrival {
+    pub(super) route: Route,
+    pub(super) ecn: Option<Ecn>,
     /// Bytes of the whole datagram.
-    len: usize,
+    pub(super) len: usize,
 }
 
 /// What stands at the start of a datagram, free of its bytes: they are opened in place.
@@ -97,8 +97,9 @@ impl Connection {
                     datagram = rest;
                 }
                 PacketKind::Short => {
-                    let result = self.handle_short(now, arrival, datagram);
-                    return self.settle(now, result);
+                    let result = self.handle_short(now, arrival, datagram, None);
+                    self.settle(now, result);
+                    return self.handle_recovered(now, arrival);
                 }
                 PacketKind::Retry => return self.handle_retry(now, &datagram),
                 PacketKind::VersionNegotiation => {
@@ -108,7 +109,7 @@ impl Connection {
         }
     }
 
-    fn settle(&mut self, now: Instant, result: Result<(), TransportError>) {
+    pub(super) fn settle(&mut self, now: Instant, result: Result<(), TransportError>) {
         if let Err(error) = result {
             self.fail(now, error);
         }
@@ -119,7 +120,7 @@ impl Connection {
     pub(super) fn replay_early(&mut self, now: Instant) {
         for Early { route, ecn, packet } in self.exchange.take_early() {
             let arrival = Arrival { route, ecn, len: packet.len() };
-            let result = self.handle_short(now, arrival, packet);
+            let result = self.handle_short(now, arrival, packet, None);
             self.settle(now, result);
         }
     }
@@ -268,12 +269,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Doors 2 to 6 for everything after the handshake.
-    fn handle_short(
+    /// Doors 2 to 6 for everything after the handshake. A packet that was put together from repair
+    /// symbols comes with the number that it must have.
+    pub(super) fn handle_short(
         &mut self,
         now: Instant,
         arrival: Arrival,
         packet: BytesMut,
+        recovered: Option<u64>,
     ) -> Result<(), TransportError> {
         if !self.exchange.is_complete() {
             let Arrival { route, ecn, .. } = arrival;
@@ -283,8 +286,10 @@ impl Connection {
             return Ok(());
         }
         let tail = packet.last_chunk::<{ limits::RESET_TOKEN_LEN }>().copied();
-        match self.open_short(now, arrival, packet)? {
-            Some((opened, shape)) => self.handle_data_payload(now, &opened, shape),
+        match self.open_short(now, arrival, packet, recovered)? {
+            Some((opened, shape)) => {
+                self.handle_data_payload(now, &opened, shape, recovered.is_some())
+            }
             None => {
                 // What nobody sealed for us may be the peer's word that it has forgotten us.
                 if self.is_reset(tail) {
@@ -302,7 +307,9 @@ impl Connection {
         now: Instant,
         arrival: Arrival,
         mut packet: BytesMut,
+        recovered: Option<u64>,
     ) -> Result<Option<(Opened, Option<Shape>)>, TransportError> {
+        self.hold_symbol(&packet);
         let pn_offset = self.local_id_len(&packet).saturating_add(1);
         let Ok(sample) = Protected::sample(&packet, pn_offset) else { return Ok(None) };
         let Some(header_key) = self.keys.remote_header() else { return Ok(None) };
@@ -311,8 +318,14 @@ impl Connection {
             return Ok(None);
         };
         let window = &self.paths.active.numbers.window;
-        let pn = jsp_wire::pn::expand(fields.truncated_pn, fields.pn_len, window.expected());
+        let expected = recovered.unwrap_or_else(|| window.expected());
+        let pn = jsp_wire::pn::expand(fields.truncated_pn, fields.pn_len, expected);
         if !window.accept(pn) {
+            self.note_late(pn);
+            return Ok(None);
+        }
+        // spec: FEC-6
+        if recovered.is_some_and(|recovered| recovered != pn) {
             return Ok(None);
         }
         let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, pn) else {
@@ -339,8 +352,10 @@ impl Connection {
         if is_newest {
             self.consider_route(now, arrival);
         }
+        if recovered.is_none() {
+            self.keep_symbol(pn);
+        }
         let Arrival { route, ecn, len } = arrival;
-        self.trace.packet_received(now, SpaceId::Data, pn, len);
         let opened = Opened { space: SpaceId::Data, pn, payload, ecn, route, received: len };
         Ok(Some((opened, fields.shape)))
     }
@@ -351,9 +366,12 @@ impl Connection {
         now: Instant,
         opened: &Opened,
         shape: Option<Shape>,
+        is_recovered: bool,
     ) -> Result<(), TransportError> {
         // spec: WIRE-35
         let shape = shape.ok_or(RESERVED_SHAPE)?;
+        let pn = opened.pn;
+        self.trace.packet_received(now, SpaceId::Data, pn, opened.received);
         let mut eliciting = false;
         for frame in Payload::read(shape, &opened.payload)? {
             let frame = frame?;
@@ -366,6 +384,9 @@ impl Connection {
             self.dispatch(now, opened, &frame)?;
         }
         self.note_for_ack(now, opened, eliciting);
+        if is_recovered {
+            self.note_recovered(pn);
+        }
         Ok(())
     }
 

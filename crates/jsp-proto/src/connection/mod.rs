@@ -14,6 +14,7 @@ mod farewell;
 mod inbound;
 mod off_path;
 mod outbound;
+mod repair;
 mod sensing;
 mod timers;
 

@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     Challenge([u8; 8]),
     /// To show that we are here.
     Response([u8; 8]),
+    /// To bring packets back that the network may have lost.
+    Repair,
     /// The last word.
     Farewell,
 }
@@ -73,13 +75,18 @@ impl Connection {
         if let Some(size) = self.mtu_probe_size(now) {
             return self.probe_datagram(now, batch, size);
         }
+        if let Some(done) = self.repair_datagram(now, batch)? {
+            return Ok(done);
+        }
         let in_flight = self.bytes_in_flight();
         let (probe, urgent) = (self.probes.any(), self.streams.is_urgent());
         let Some(permit) = permit::permit(now, &mut self.paths.active, in_flight, probe, urgent)
         else {
             return Ok(false);
         };
-        let Some(room) = batch.room(permit.room) else { return Ok(false) };
+        let Some(room) = batch.room(self.room_beside_repairs(permit.room)) else {
+            return Ok(false);
+        };
         let len = self.regular_datagram(now, room, permit)?;
         if len == 0 {
             return Ok(false);
@@ -92,7 +99,7 @@ impl Connection {
         Ok(true)
     }
 
-    fn ecn_mark(&self) -> Option<Ecn> {
+    pub(super) fn ecn_mark(&self) -> Option<Ecn> {
         let marks = self.lifecycle.is_established() && self.paths.active.ecn.marks();
         marks.then_some(Ecn::Ect0)
     }
@@ -102,7 +109,7 @@ impl Connection {
         data.saturating_add(self.early.bytes_in_flight())
     }
 
-    fn account_datagram(&mut self, len: usize) {
+    pub(super) fn account_datagram(&mut self, len: usize) {
         let path = &mut self.paths.active;
         path.budget.on_sent(len);
         if self.ecn_mark().is_some() {
@@ -270,6 +277,8 @@ impl Connection {
             Purpose::MtuProbe(size) => compose::mtu_probe(&mut packet, size),
             Purpose::Challenge(data) => compose::path_challenge(&mut packet, data),
             Purpose::Response(data) => compose::path_response(&mut packet, data),
+            // Its own door: `repair_packet`.
+            Purpose::Repair => {}
             Purpose::Farewell => {
                 if let Some(farewell) = self.lifecycle.farewell() {
                     compose::farewell(&mut packet, farewell);
@@ -285,6 +294,7 @@ impl Connection {
         let len = seal::seal_short(room, &fields, built, key, header_key)?;
         let sealed = Sealed { len, pn, ack_eliciting: built.ack_eliciting };
         self.on_packet_sent(now, SpaceId::Data, &sealed, purpose)?;
+        self.protect(now, pn, room.get(..len).unwrap_or_default(), built.protection);
         if purpose != Purpose::Farewell {
             self.maintain_keys(now)?;
         }
@@ -292,14 +302,14 @@ impl Connection {
     }
 
     /// Door 8: the ledger takes the packet and what it carried.
-    fn on_packet_sent(
+    pub(super) fn on_packet_sent(
         &mut self,
         now: Instant,
         space: SpaceId,
         sealed: &Sealed,
         purpose: Purpose,
     ) -> Result<(), TransportError> {
-        let on_path = matches!(purpose, Purpose::Regular | Purpose::MtuProbe(_));
+        let on_path = matches!(purpose, Purpose::Regular | Purpose::MtuProbe(_) | Purpose::Repair);
         // Datagrams elsewhere, and last words, leave without a mark.
         let ecn = on_path && self.ecn_mark().is_some();
         let path = &mut self.paths.active;
@@ -373,7 +383,7 @@ impl Connection {
     }
 
     /// Updates the keys when they have sealed enough.
-    fn maintain_keys(&mut self, now: Instant) -> Result<(), TransportError> {
+    pub(super) fn maintain_keys(&mut self, now: Instant) -> Result<(), TransportError> {
         if self.keys.is_exhausted() {
             let reason = "the keys are used up and could not be updated";
             return Err(TransportError::new(CloseCode::AEAD_LIMIT, reason));

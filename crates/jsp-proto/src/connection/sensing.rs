@@ -93,8 +93,10 @@ impl Connection {
     pub(super) fn overdue(&mut self, now: Instant, may_bundle: bool) -> Option<Overdue> {
         let path = &self.paths.active;
         let forecast = &path.forecast;
-        let after =
-            forecast.ack_due_after(&path.rtt).filter(|_| may_bundle && self.config.bundling)?;
+        // What repair protects need not go twice.
+        let repaired = path.fec.as_ref().is_some_and(|fec| fec.is_protecting());
+        let may_bundle = may_bundle && self.config.bundling && !repaired;
+        let after = forecast.ack_due_after(&path.rtt).filter(|_| may_bundle)?;
         let overdue = Overdue { before: now - after, eager: forecast.loses_much() };
         self.streams.has_overdue(now, overdue).then_some(overdue)
     }

@@ -20,6 +20,8 @@ pub enum Reason {
     Ack,
     /// The pacer lets the next packet go.
     Pacing,
+    /// A repair symbol is due.
+    Repair,
     /// A message expires, or a rate cap lets a stream go on.
     Streams,
     /// A sign of life is due.
@@ -61,7 +63,8 @@ impl Connection {
             return soonest.0;
         }
         soonest.offer(self.streams.poll_timeout(), Reason::Streams);
-        if self.streams.wants(now) || self.control.wants() {
+        soonest.offer(self.repair_at(now), Reason::Repair);
+        if self.streams.wants(now) || self.control.wants() || self.owes_repair(now) {
             let (in_flight, urgent) = (self.bytes_in_flight(), self.streams.is_urgent());
             let at = permit::paced_until(now, &mut self.paths.active, in_flight, urgent);
             soonest.offer(at, Reason::Pacing);

@@ -12,6 +12,7 @@ use crate::ack_request::AckRequest;
 use crate::capacity::{CapacityMeter, Senses};
 use crate::config::TransportConfig;
 use crate::congestion::Congestion;
+use crate::fec::PathFec;
 use crate::forecast::{Alarm, Forecast, Scene};
 use crate::pacer::Pacer;
 use crate::path::mtud::Mtud;
@@ -38,6 +39,8 @@ pub(crate) struct Path {
     pub(crate) ack_request: AckRequest,
     /// Numbers of the 1-RTT packets that travel this way.
     pub(crate) numbers: NumberSpace,
+    /// Forward error correction, once something asks for it.
+    pub(crate) fec: Option<Box<PathFec>>,
 }
 
 impl Path {
@@ -57,6 +60,7 @@ impl Path {
             meter: CapacityMeter::default(),
             ack_request: AckRequest::default(),
             numbers: NumberSpace::new(config.ack_delay_max),
+            fec: None,
         }
     }
 
@@ -118,6 +122,7 @@ impl Path {
             self.owd = Owd::default();
             self.forecast = Forecast::default();
             self.meter = CapacityMeter::default();
+            self.fec = None;
         }
     }
 }

@@ -17,13 +17,14 @@ mod outcome;
 mod overdue;
 mod rate;
 mod rtt;
+mod runs;
 mod sent;
 #[cfg(test)]
 mod tests;
 
 use core::time::Duration;
 
-use jsp_wire::frame::{Ack, ReceiveTimes};
+use jsp_wire::frame::{Ack, ReceiveTimes, RecoveredNumbers};
 use jsp_wire::{CloseCode, Instant};
 
 pub(crate) use ecn::EcnValidation;
@@ -34,6 +35,7 @@ pub(crate) use rtt::Rtt;
 use crate::error::TransportError;
 use crate::token::{Fate, Token};
 use loss::{LostRun, ReorderWindow};
+use runs::LossRuns;
 use sent::{Ledger, Packet, State};
 
 /// A lost packet stays in the ledger for this many probe timeouts, so that a late acknowledgement
@@ -89,6 +91,8 @@ pub(crate) struct Recovery {
     episode_end: Option<u64>,
     /// Both sides know receive times.
     takes_times: bool,
+    /// Present once somebody wants to know how packets are lost.
+    runs: Option<Box<LossRuns>>,
 }
 
 impl Recovery {
@@ -112,6 +116,7 @@ impl Recovery {
             rtt_min_stale: false,
             episode_end: None,
             takes_times: false,
+            runs: None,
         }
     }
 
@@ -171,7 +176,7 @@ impl Recovery {
     ///
     /// # Errors
     /// `ACK_OF_UNSENT` when the frame names a number that was never sent, `FRAME_ENCODING` when its
-    /// receive times cannot be read; nothing has changed then.
+    /// receive times or its recovered numbers cannot be read; nothing has changed then.
     pub(crate) fn on_ack(
         &mut self,
         now: Instant,
@@ -184,8 +189,9 @@ impl Recovery {
         self.check_was_sent(ack)?;
         let section = if self.takes_times { ack.times } else { &[] };
         let times = ReceiveTimes::read(ack.largest, section)?;
+        let recovered = RecoveredNumbers::read(ack.recovered, ack.largest)?;
         let mut outcome = AckOutcome::default();
-        let newest = self.settle_acked(now, (ack, times), rtt, &mut outcome, fates);
+        let newest = self.settle_acked(now, (ack, times, &recovered), rtt, &mut outcome, fates);
         if let Some((newest_pn, newest)) = newest {
             outcome.newly_acked = true;
             outcome.largest_newly_acked_sent_at = Some(newest.sent_at);
@@ -235,7 +241,7 @@ impl Recovery {
     fn settle_acked(
         &mut self,
         now: Instant,
-        (ack, times): (&Ack<'_>, ReceiveTimes<'_>),
+        (ack, times, recovered): (&Ack<'_>, ReceiveTimes<'_>, &RecoveredNumbers<'_>),
         rtt: &Rtt,
         outcome: &mut AckOutcome,
         fates: &mut Vec<(Token, Fate)>,
@@ -245,16 +251,24 @@ impl Recovery {
         let Self { ledger, reorder, lost_run, largest_acked, .. } = self;
         let (eliciting, quiet) = (&mut self.eliciting, &mut self.quiet);
         let bytes_in_flight = &mut self.bytes_in_flight;
+        let is_marked = |pn| recovered.clone().any(|number| number == pn);
         for (low, high) in ack.ranges() {
-            ledger.ack_range(low, high, |pn, packet, tokens| {
-                newest = newest.or(Some((pn, *packet)));
+            ledger.ack_range(low, high, is_marked, |pn, packet, tokens, is_marked| {
                 // Both go from the highest number down.
                 // spec: ACK-15
                 while times.next_if(|(told, _)| *told > pn).is_some() {}
-                if let Some((_, stamp)) = times.next_if(|(told, _)| *told == pn) {
+                let told = times.next_if(|(told, _)| *told == pn);
+                fates.extend(tokens.map(|token| (token, Fate::Acked)));
+                let was_lost = matches!(packet.state, State::Lost { .. });
+                // The network lost it all the same, which its time will show.
+                // spec: FEC-8
+                if is_marked || (was_lost && packet.recovered) {
+                    return;
+                }
+                newest = newest.or(Some((pn, *packet)));
+                if let Some((_, stamp)) = told {
                     outcome.arrivals.push(Arrival { sent_at: packet.sent_at, stamp });
                 }
-                fates.extend(tokens.map(|token| (token, Fate::Acked)));
                 outcome.ecn_acked = outcome.ecn_acked.saturating_add(u64::from(packet.ecn));
                 if packet.is_mtu_probe {
                     outcome.acked_mtu_probe = Some(packet.size);
@@ -264,7 +278,7 @@ impl Recovery {
                 if largest_acked.is_some_and(|largest| pn < largest) {
                     reorder.on_reordered(now);
                 }
-                if matches!(packet.state, State::Lost { .. }) {
+                if was_lost {
                     // spec: REC-9
                     if packet.in_flight {
                         outcome.spurious = outcome.spurious.saturating_add(1);
@@ -315,9 +329,14 @@ impl Recovery {
         while self.scan_from < largest {
             let Some(packet) = self.ledger.get_mut(self.scan_from) else { break };
             match packet.state {
-                State::Acked { .. } => self.lost_run.interrupt(),
+                State::Acked { .. } => {
+                    self.lost_run.interrupt();
+                    if let Some(runs) = &mut self.runs {
+                        runs.on_arrived();
+                    }
+                }
                 State::Lost { .. } | State::Skipped => {}
-                State::Outstanding => {
+                State::Outstanding | State::Recovered => {
                     let due = self.reorder.lost_at(packet.sent_at, width);
                     if due > now {
                         self.loss_at = Some(due);
@@ -327,7 +346,7 @@ impl Recovery {
                     let lost = *packet;
                     outcome.persistent_congestion |=
                         lost.ack_eliciting && self.lost_run.extend(lost.sent_at, rtt, persistent);
-                    self.settle_lost(&lost, &mut outcome, fates);
+                    self.settle_lost(&lost, rtt, &mut outcome, fates);
                 }
             }
             self.scan_from = self.scan_from.saturating_add(1);
@@ -340,10 +359,16 @@ impl Recovery {
     fn settle_lost(
         &mut self,
         lost: &Packet,
+        rtt: &Rtt,
         outcome: &mut LossOutcome,
         fates: &mut Vec<(Token, Fate)>,
     ) {
-        fates.extend(self.ledger.tokens(lost).map(|token| (token, Fate::Lost)));
+        if let Some(runs) = &mut self.runs {
+            runs.on_lost(rtt.adjusted().saturating_sub(rtt.min()));
+        }
+        if !lost.recovered {
+            fates.extend(self.ledger.tokens(lost).map(|token| (token, Fate::Lost)));
+        }
         if lost.ack_eliciting {
             self.eliciting = self.eliciting.saturating_sub(1);
         } else {
@@ -440,6 +465,12 @@ impl Recovery {
             packet.resent = true;
         }
         true
+    }
+
+    /// True while nothing is known of a packet that was sent: neither that it arrived nor that it is
+    /// lost.
+    pub(crate) fn is_open(&self, pn: u64) -> bool {
+        self.ledger.get(pn).is_some_and(|packet| packet.state == State::Outstanding)
     }
 
     /// Keys are dropped: everything leaves flight, without fate.

@@ -17,6 +17,8 @@ pub(super) enum State {
     /// The peer has it, and every packet from `run_low` up to it: acknowledgements that repeat
     /// what is known jump over the run.
     Acked { run_low: u64 },
+    /// The peer has put it together from repair symbols; the network lost it, or it is late.
+    Recovered,
     /// Held lost since this instant.
     Lost { at: Instant },
     /// The number was never sent.
@@ -36,6 +38,8 @@ pub(super) struct Packet {
     pub(super) ecn: bool,
     /// A probe has carried its tokens.
     pub(super) resent: bool,
+    /// Its tokens have arrived by repair.
+    pub(super) recovered: bool,
     tokens_len: u16,
     /// Place of the first token, counted from the start of the space.
     tokens_at: u64,
@@ -54,6 +58,7 @@ impl Packet {
             is_mtu_probe: info.is_mtu_probe,
             ecn: info.ecn,
             resent: false,
+            recovered: false,
             tokens_len: 0,
             tokens_at: 0,
         }
@@ -99,6 +104,11 @@ impl Ledger {
     }
 
     /// The packet with this number.
+    pub(super) fn get(&self, pn: u64) -> Option<&Packet> {
+        self.packets.get(usize::try_from(pn.checked_sub(self.first_pn)?).ok()?)
+    }
+
+    /// The same, to change it.
     pub(super) fn get_mut(&mut self, pn: u64) -> Option<&mut Packet> {
         slot(&mut self.packets, self.first_pn, pn)
     }
@@ -116,26 +126,37 @@ impl Ledger {
         tokens_of(&self.tokens, self.first_token, packet)
     }
 
-    /// Marks the packets `low..=high` as acknowledged. `newly` sees each that was not, as it was,
-    /// with its tokens; from the highest down.
+    /// Marks the packets `low..=high` as acknowledged, those of which `is_marked` says so as recovered.
+    /// `newly` sees each of which this is news, as it was, with its tokens if they had no fate of
+    /// arrival yet, and whether it is marked; from the highest down.
     pub(super) fn ack_range(
         &mut self,
         low: u64,
         high: u64,
-        mut newly: impl FnMut(u64, &Packet, &mut dyn Iterator<Item = Token>),
+        is_marked: impl Fn(u64) -> bool,
+        mut newly: impl FnMut(u64, &Packet, &mut dyn Iterator<Item = Token>, bool),
     ) {
         let low = low.max(self.first_pn);
         let Self { packets, tokens, first_pn, first_token } = self;
-        let mut pn = high;
+        let (mut pn, mut is_settled) = (high, true);
         while pn >= low {
             let Some(packet) = slot(packets, *first_pn, pn) else { break };
             let reached = match packet.state {
                 State::Acked { run_low } => run_low,
                 State::Skipped => pn,
-                State::Outstanding | State::Lost { .. } => {
-                    let before = *packet;
-                    packet.state = State::Acked { run_low: pn };
-                    newly(pn, &before, &mut tokens_of(tokens, *first_token, &before));
+                State::Outstanding | State::Recovered | State::Lost { .. } => {
+                    let (before, marked) = (*packet, is_marked(pn));
+                    packet.recovered |= marked;
+                    packet.state = match before.state {
+                        State::Outstanding | State::Recovered if marked => State::Recovered,
+                        _ => State::Acked { run_low: pn },
+                    };
+                    is_settled &= packet.state != State::Recovered;
+                    if before.state != packet.state {
+                        let mut fresh = tokens_of(tokens, *first_token, &before)
+                            .take(if before.recovered { 0 } else { usize::MAX });
+                        newly(pn, &before, &mut fresh, marked);
+                    }
                     pn
                 }
             };
@@ -143,7 +164,9 @@ impl Ledger {
             pn = next;
         }
         let top = slot(packets, *first_pn, high);
-        if let Some(Packet { state: State::Acked { run_low }, .. }) = top {
+        if let Some(Packet { state: State::Acked { run_low }, .. }) = top
+            && is_settled
+        {
             *run_low = low.min(*run_low);
         }
     }
@@ -153,7 +176,7 @@ impl Ledger {
     pub(super) fn trim(&mut self, now: Instant, keep: Duration) {
         while let Some(front) = self.packets.front() {
             match front.state {
-                State::Outstanding => break,
+                State::Outstanding | State::Recovered => break,
                 State::Lost { at } if at + keep > now => break,
                 State::Lost { .. } | State::Acked { .. } | State::Skipped => {}
             }

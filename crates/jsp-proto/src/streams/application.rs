@@ -34,6 +34,7 @@ impl Streams {
         let mut stream = self.blank(id, config.profile(), true, params);
         stream.weight = config.weight;
         stream.rate = config.rate_cap.map(|rate| Box::new(RateCap::new(rate)));
+        stream.fec = config.fec;
         stream.send_buffer = config.send_buffer as u64;
         if let config::Delivery::Partial { retransmits, lifetime } = config.delivery {
             stream.lifetime = lifetime;

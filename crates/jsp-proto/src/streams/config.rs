@@ -22,15 +22,17 @@ pub enum Delivery {
     Unreliable,
 }
 
-/// Whether the transport protects a stream with forward error correction.
+/// Whether the transport protects a stream's messages with forward error correction, where the peer
+/// can receive it. Only streams of class real time are protected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum FecPolicy {
-    /// As the network asks for it.
+    /// As the network asks for it: nothing while nothing is lost, and nothing where sending again is
+    /// soon enough.
     #[default]
     Auto,
     /// Never.
     Off,
-    /// Always, with this many percent of repair.
+    /// Always, with this many repairs for each hundred packets; at most 100.
     Fixed(u8),
 }
 

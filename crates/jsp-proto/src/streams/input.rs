@@ -68,6 +68,7 @@ impl Streams {
         stream.rate = asked.rate_cap.map(|rate| Box::new(RateCap::new(rate)));
         stream.lifetime = asked.lifetime;
         stream.retransmits = asked.retransmits;
+        stream.fec = asked.fec;
         stream.is_accepted = false;
         self.peer_streams.mark_seen(Self::ordinal(id));
         let key = self.table.insert(stream);

@@ -54,7 +54,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use jsp_wire::{Class, Instant, Profile, StreamId, TransportParams, limits};
 
-use self::config::StreamLimits;
+use self::config::{FecPolicy, StreamLimits};
 use self::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING, SendCredit, WINDOW_MIN, Window};
 use self::event::Events;
 use self::overdue::Repeats;
@@ -256,6 +256,7 @@ impl Streams {
             rate: None,
             lifetime: None,
             retransmits: None,
+            fec: FecPolicy::Auto,
             send_buffer: self.limits.send_buffer as u64,
             send: SendHalf {
                 phase: if sends { SendPhase::Open } else { SendPhase::Absent },

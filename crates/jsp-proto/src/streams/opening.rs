@@ -77,13 +77,15 @@ pub(super) struct Asked {
     pub(super) rate_cap: Option<u64>,
     pub(super) lifetime: Option<Duration>,
     pub(super) retransmits: Option<u32>,
+    pub(super) fec: FecPolicy,
 }
 
 /// Reads the numbers of an opening; values out of range count as absent.
 pub(super) fn decode(open: &Open<'_>) -> Asked {
     if open.params.is_empty() {
         let (rate_cap, lifetime, retransmits) = (None, None, None);
-        return Asked { weight: WEIGHT_DEFAULT, rate_cap, lifetime, retransmits };
+        let fec = FecPolicy::Auto;
+        return Asked { weight: WEIGHT_DEFAULT, rate_cap, lifetime, retransmits, fec };
     }
     let weight = open.param_varint(open_id::WEIGHT).and_then(|weight| u8::try_from(weight).ok());
     let retransmits = open.param_varint(open_id::RETRANSMITS_MAX);
@@ -92,6 +94,19 @@ pub(super) fn decode(open: &Open<'_>) -> Asked {
         rate_cap: open.param_varint(open_id::RATE_CAP).filter(|rate| *rate > 0),
         lifetime: open.param_varint(open_id::LIFETIME_MS).map(Duration::from_millis),
         retransmits: retransmits.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+        fec: fec(open.param_varint(open_id::FEC).unwrap_or(0)),
+    }
+}
+
+/// What the parameter says; more than all counts as all.
+// spec: FEC-9
+fn fec(value: u64) -> FecPolicy {
+    match value {
+        0 => FecPolicy::Auto,
+        1 => FecPolicy::Off,
+        percent => {
+            FecPolicy::Fixed(u8::try_from(percent.saturating_sub(2)).unwrap_or(100).min(100))
+        }
     }
 }
 

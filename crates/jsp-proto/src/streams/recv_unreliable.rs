@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use jsp_wire::frame::{MessageFrame, MessageNumber};
+use jsp_wire::limits;
 
 use super::assembly::Partial;
 use super::credit::MESSAGE_COST;
@@ -12,8 +13,9 @@ use crate::error::TransportError;
 /// Numbers below the highest that an unreliable stream still takes, in messages.
 const UNRELIABLE_REACH: u64 = 1024;
 
-/// Packets that are remembered to place short numbers in packets that come late.
-const MARKS_MAX: usize = 16;
+/// Packets that are remembered to place short numbers in packets that come late: as late as forward
+/// error correction brings them.
+const MARKS_MAX: usize = limits::REPAIR_REACH;
 
 /// Unreliable messages that may be incomplete at once.
 const UNRELIABLE_PARTIAL_MAX: usize = 64;

@@ -7,6 +7,7 @@ use super::send_bytes::{BytesPiece, Packed, Packing};
 use super::send_messages::{MessagePiece, SendScope};
 use super::stream::{Fin, SendBody, SendPhase, Sendable, Stream, owed};
 use super::table::Key;
+use crate::fec::Protection;
 use crate::packet::PacketBuilder;
 use crate::token::{StreamPart, StreamToken, Token};
 
@@ -142,6 +143,10 @@ impl Streams {
                 }
                 break;
             };
+            let expires = messages.record(piece.number).map_or(now, |record| record.expires);
+            if let Some(asked) = Protection::of(stream.fec, stream.class, expires) {
+                packet.protect(asked);
+            }
             let (credit, events) = (&mut self.credit, &mut self.events);
             let mut scope = SendScope { now, stream: stream.id, credit, events };
             let is_whole = messages.sent(piece, packed.len, self.rtt, &mut scope);

@@ -18,12 +18,13 @@
 //! | 0x4f | TICKET | 0x50 | EXCHANGE |
 //! | 0x51 | REPAIR | | |
 //!
-//! Types are varints in their shortest form; any other type is an encoding error. What TICKET,
-//! EXCHANGE and REPAIR carry is opaque here.
+//! Types are varints in their shortest form; any other type is an encoding error. What TICKET
+//! and EXCHANGE carry is opaque here; REPAIR is read further by [`Repair`].
 
 mod ack;
 mod control;
 mod data;
+mod repair;
 mod times;
 
 pub use ack::{Ack, AckRanges, EcnCounts, write_ack};
@@ -31,6 +32,7 @@ pub use control::{
     AckFrequency, Close, HandshakeFragment, NewConnectionId, ResetStream, Skip, StreamLimit,
 };
 pub use data::{Attributes, BytesFrame, Fragment, Kind, MessageFrame, MessageNumber};
+pub use repair::{RecoveredNumbers, Repair, write_recovered};
 pub use times::{RECEIVE_TIME_UNIT, RECEIVE_TIMES_MAX, ReceiveTimes, write_receive_times};
 
 use crate::cursor::{DecodeError, Full, Reader, Writer};
@@ -137,7 +139,7 @@ pub enum Frame<'a> {
     Ticket(&'a [u8]),
     /// A message of the in-band key exchange.
     Exchange(&'a [u8]),
-    /// A repair symbol.
+    /// A repair symbol and its members; see [`Repair`].
     Repair(&'a [u8]),
 }
 

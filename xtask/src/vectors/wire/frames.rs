@@ -2,8 +2,8 @@
 
 use jsp_wire::frame::{
     AckFrequency, Attributes, BytesFrame, Close, EcnCounts, Fragment, HandshakeFragment, Kind,
-    MessageFrame, MessageNumber, NewConnectionId, ReceiveTimes, ResetStream, Skip, StreamLimit,
-    write_ack, write_receive_times,
+    MessageFrame, MessageNumber, NewConnectionId, ReceiveTimes, Repair, ResetStream, Skip,
+    StreamLimit, write_ack, write_receive_times, write_recovered,
 };
 use jsp_wire::stream::{Class, Open, Profile};
 use jsp_wire::{CloseCode, ConnectionId, Frame, Payload, Reader, Shape, StreamId};
@@ -31,6 +31,8 @@ pub(super) fn all() -> Value {
             {"what": "a time is too far back", "largest": "9", "hex": "01020080008001"},
             {"what": "there are 16 pairs", "largest": "99", "hex": format!("0102{}", "0000".repeat(16))},
         ],
+        "repairs": repairs(),
+        "recovered": recovered(),
         "refused": refused(&[
             ("a type is not in its shortest form", &[0x40, 0x01]),
             ("a type is not known", &[0x40, 0x52]),
@@ -209,6 +211,39 @@ fn shapes() -> Vec<Value> {
         read(5, Shape::Repair, b"symbol"),
         read(6, Shape::Ack, b"\x40\x64\x10\x01\x0a\x00\x26"),
     ]
+}
+
+/// Contents of REPAIR: the members by how far they lie below the packet.
+fn repairs() -> Vec<Value> {
+    let case = |back: u8, members: u128| {
+        let repair = Repair { back, members, symbol: b"\0\x03abc" };
+        let below = (0..u128::BITS).filter(|n| members >> n & 1 == 1);
+        json!({
+            "members_below": below.map(|n| n + u32::from(back)).collect::<Vec<_>>(),
+            "symbol": hex_of(repair.symbol),
+            "hex": hex(|w| {
+                repair.write_head(w)?;
+                w.bytes(repair.symbol)
+            }),
+        })
+    };
+    vec![case(1, 1), case(2, 0b101_0000_0001), case(1, u128::MAX >> 1), case(127, 1)]
+}
+
+/// Sections of an ACK that name recovered packets.
+fn recovered() -> Vec<Value> {
+    let case = |largest: u64, numbers: &[u64]| {
+        let section = encode(|w| {
+            write_recovered(w, largest, numbers.iter().copied());
+            Ok(())
+        });
+        json!({
+            "largest": largest.to_string(),
+            "numbers": numbers.iter().map(u64::to_string).collect::<Vec<_>>(),
+            "hex": hex_of(&section),
+        })
+    };
+    vec![case(1000, &[1000, 999, 900, 0]), case(FAR, &[FAR - 7, FAR - 100])]
 }
 
 fn describe(frame: &Frame<'_>) -> Value {

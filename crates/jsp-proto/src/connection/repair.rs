@@ -1,0 +1,206 @@
+//! Doors 9 out and 4 in: forward error correction over sealed packets.
+
+use bytes::BytesMut;
+use jsp_wire::params::feature;
+use jsp_wire::{Instant, Shape, limits};
+
+use super::Connection;
+use super::inbound::Arrival;
+use super::outbound::{DATA_ROOM_MIN, Purpose, Sealed, numbers_used_up};
+use crate::batch::Batch;
+use crate::error::TransportError;
+use crate::fec::controller::{Alarm, Network};
+use crate::fec::{PathFec, Protection};
+use crate::forecast::{AlarmCause, AlarmLevel};
+use crate::keys::SpaceId;
+use crate::packet::PacketBuilder;
+use crate::path::Path;
+use crate::permit::{self, Allowance};
+use crate::seal::{self, ShortHeader};
+
+/// A loss is found this part of a round trip after the acknowledgement that could have told of the
+/// packet: what acknowledgements are held back, and a little for disorder.
+const DETECTION_PART: u32 = 8;
+
+impl Connection {
+    /// True when both sides know forward error correction.
+    // spec: FEC-1
+    pub(super) fn has_fec(&self) -> bool {
+        self.exchange.has_feature(&self.config, feature::FEC)
+    }
+
+    /// Door 9: a packet was sealed that may ask for protection.
+    pub(super) fn protect(
+        &mut self,
+        now: Instant,
+        pn: u64,
+        packet: &[u8],
+        asked: Option<Protection>,
+    ) {
+        let Some(asked) = asked.filter(|_| self.has_fec()) else { return };
+        let id_len = self.remote_ids.current().len();
+        let path = &mut self.paths.active;
+        let len_max = PathFec::source_len_max(path.mtud.current(), id_len);
+        let fec = path.fec.get_or_insert_with(|| Box::new(PathFec::new()));
+        fec.on_sent(now, (pn, packet), &asked, len_max);
+    }
+
+    /// Bytes for a datagram that holds what may be protected: so few that a repair, which is longer,
+    /// still fits the path.
+    // spec: FEC-9
+    pub(super) fn room_beside_repairs(&self, room: usize) -> usize {
+        let path = &self.paths.active;
+        let protects = path.fec.as_ref().is_some_and(|fec| fec.is_protecting());
+        if !protects || !self.streams.is_urgent() {
+            return room;
+        }
+        room.min(PathFec::source_len_max(path.mtud.current(), self.remote_ids.current().len()))
+    }
+
+    /// When a repair will be due; one that is due already waits for the permit.
+    // spec: FEC-11
+    pub(super) fn repair_at(&self, now: Instant) -> Option<Instant> {
+        let due = self.paths.active.fec.as_ref()?.due()?;
+        (due > now).then_some(due)
+    }
+
+    /// True when a repair is due.
+    pub(super) fn owes_repair(&self, now: Instant) -> bool {
+        let due = self.paths.active.fec.as_ref().and_then(|fec| fec.due());
+        due.is_some_and(|due| due <= now)
+    }
+
+    /// A datagram with the repair that is due, if window and pacer let it go. `None` when there is none;
+    /// `Some(false)` when the batch has no room for it.
+    // spec: FEC-10
+    pub(super) fn repair_datagram(
+        &mut self,
+        now: Instant,
+        batch: &mut Batch,
+    ) -> Result<Option<bool>, TransportError> {
+        if !self.owes_repair(now) || self.probes.any() {
+            return Ok(None);
+        }
+        let in_flight = self.bytes_in_flight();
+        let permit = permit::permit(now, &mut self.paths.active, in_flight, false, false);
+        let Some(permit) = permit.filter(|permit| permit.allowance == Allowance::Anything) else {
+            return Ok(None);
+        };
+        let (route, ecn) = (self.paths.active.route, self.ecn_mark());
+        let Some(room) = batch.room(permit.room) else { return Ok(Some(false)) };
+        let Some(sealed) = self.repair_packet(now, room)? else { return Ok(None) };
+        self.account_datagram(sealed.len);
+        self.trace.repair_sent(sealed.len);
+        batch.commit(route, ecn, sealed.len);
+        Ok(Some(true))
+    }
+
+    fn repair_packet(
+        &mut self,
+        now: Instant,
+        room: &mut [u8],
+    ) -> Result<Option<Sealed>, TransportError> {
+        let Path { numbers, fec, .. } = &mut self.paths.active;
+        let Some(fec) = fec.as_mut().filter(|_| room.len() >= DATA_ROOM_MIN) else {
+            return Ok(None);
+        };
+        let pn = numbers.numbers.peek();
+        let pn_len = jsp_wire::pn::len(pn, numbers.recovery.largest_acked());
+        let dcid = *self.remote_ids.current();
+        let fields = ShortHeader { dcid: &dcid, phase: self.keys.phase(), pn, pn_len };
+        let header_len = seal::write_short_header(room, &fields)?.saturating_add(pn_len);
+        let payload_end = room.len().saturating_sub(limits::TAG_LEN);
+        let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
+        let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, true);
+        let recovery = &numbers.recovery;
+        if !fec.write(now, pn, |source| recovery.is_open(source), packet.writer()) {
+            return Ok(None);
+        }
+        packet.set_shape(Shape::Repair);
+        packet.elicit_ack();
+        let built = packet.finish();
+        numbers.numbers.next_pn().ok_or_else(numbers_used_up)?;
+        let Some((key, header_key, _)) = self.keys.seal_short(pn) else { return Ok(None) };
+        let len = seal::seal_short(room, &fields, built, key, header_key)?;
+        let sealed = Sealed { len, pn, ack_eliciting: true };
+        self.on_packet_sent(now, SpaceId::Data, &sealed, Purpose::Repair)?;
+        self.maintain_keys(now)?;
+        Ok(Some(sealed))
+    }
+
+    /// After an acknowledgement: what the path has lost decides on how much repair it gets.
+    // spec: FEC-12
+    pub(super) fn adapt_repair(&mut self, now: Instant) {
+        let Path { fec: Some(fec), numbers, rtt, delivery, forecast, .. } = &mut self.paths.active
+        else {
+            return;
+        };
+        let path_alarm = forecast.alarm();
+        fec.on_runs(now, numbers.recovery.loss_runs());
+        let network = Network {
+            rtt: rtt.smoothed(),
+            detect: rtt.smoothed() / DETECTION_PART,
+            has_room: delivery.app_limited(),
+        };
+        let alarm = match path_alarm.level {
+            AlarmLevel::Clear => Alarm::Calm,
+            AlarmLevel::Degraded if path_alarm.cause == Some(AlarmCause::LossBurst) => {
+                Alarm::Certain
+            }
+            AlarmLevel::Watch | AlarmLevel::Degraded => Alarm::Rising,
+        };
+        fec.adapt(now, &network, alarm);
+    }
+
+    /// Door 4, before a packet is opened in place: a copy of it as it came.
+    pub(super) fn hold_symbol(&mut self, packet: &[u8]) {
+        if let Some(fec) = &mut self.paths.active.fec {
+            fec.hold(packet);
+        }
+    }
+
+    /// The same packet has proved authentic.
+    pub(super) fn keep_symbol(&mut self, pn: u64) {
+        if let Some(fec) = &mut self.paths.active.fec {
+            fec.keep(pn);
+        }
+    }
+
+    /// A packet came whose number was taken. If repair was quicker, the network has not lost it.
+    // spec: FEC-7
+    pub(super) fn note_late(&mut self, pn: u64) {
+        let path = &mut self.paths.active;
+        if path.fec.as_ref().is_some_and(|fec| fec.is_late(pn)) {
+            path.numbers.acks.on_late(pn);
+        }
+    }
+
+    /// A packet that was put together from repair symbols has been read.
+    // spec: FEC-7
+    pub(super) fn note_recovered(&mut self, pn: u64) {
+        self.paths.active.numbers.acks.on_recovered(pn);
+        self.trace.packet_recovered();
+    }
+
+    /// A repair symbol of the peer.
+    pub(super) fn on_repair(&mut self, pn: u64, content: &[u8]) -> Result<(), TransportError> {
+        let fec = self.paths.active.fec.get_or_insert_with(|| Box::new(PathFec::new()));
+        Ok(fec.on_repair(pn, content)?)
+    }
+
+    /// Packets that could be put together go in by the door that packets come in by: with the route of
+    /// the datagram that completed them, and without a mark of the network.
+    // spec: FEC-6
+    pub(super) fn handle_recovered(&mut self, now: Instant, arrival: Arrival) {
+        while let Some(recovered) = self.paths.active.fec.as_mut().and_then(|fec| fec.recovered()) {
+            let len = recovered.packet.len();
+            let packet = BytesMut::from(&recovered.packet[..]);
+            let arrival = Arrival { ecn: None, len, ..arrival };
+            let result = self.handle_short(now, arrival, packet, Some(recovered.pn));
+            self.settle(now, result);
+            if self.lifecycle.is_drained() {
+                return;
+            }
+        }
+    }
+}

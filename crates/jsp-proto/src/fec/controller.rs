@@ -1,0 +1,381 @@
+//! How much repair pays: pure functions from what a path does to a percentage.
+//!
+//! A lost packet comes again after a round trip and the time to detect the loss; by repair it comes when
+//! as many repairs have arrived as packets were lost in its burst. So repair pays only where more
+//! repairs fit into that round trip than a burst has packets:
+//! `percentage * packets a second * (round trip + detection) > burst`. Thin flows get none.
+
+use core::time::Duration;
+
+use jsp_wire::Instant;
+
+use super::history::{BUCKETS, History, Losses};
+
+/// What may be chosen, in percent of the protected packets.
+pub(crate) const RATES: [u8; 6] = [5, 10, 20, 33, 50, 100];
+
+/// Most that is spent on messages without a lifetime, in percent: they arrive in any case, repair only
+/// brings them sooner.
+const RATE_WITHOUT_DEADLINE_MAX: u8 = 20;
+
+/// A message without a lifetime should come this long after the first that was sent with it at most.
+const WAIT_WITHOUT_DEADLINE: Duration = Duration::from_millis(60);
+
+/// And within this part of what a retransmission takes, or repair is not worth its bytes.
+const PART_OF_RETRANSMISSION: f64 = 0.75;
+
+/// Share of messages that may be late: with a lifetime, and without.
+const LATE_WITH_DEADLINE: f64 = 0.005;
+const LATE_WITHOUT_DEADLINE: f64 = 0.01;
+
+/// Losses that come with a longer queue than this are congestion: more packets would add to it.
+const QUEUE_MAX: Duration = Duration::from_millis(20);
+
+/// The percentage falls when less would have sufficed for this long.
+const CALM_BEFORE_LESS: Duration = Duration::from_secs(3);
+
+/// An alarm that is certain stands for at least these losses: a share, and a burst in packets.
+const ALARM_SHARE: f64 = 0.02;
+const ALARM_BURST: usize = 2;
+
+/// What a forecaster says about the path.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) enum Alarm {
+    /// Nothing.
+    #[default]
+    Calm,
+    /// It may be getting worse: protection is not lowered.
+    Rising,
+    /// It is getting worse: losses are expected although none were seen.
+    Certain,
+}
+
+/// What the path and its congestion control say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Network {
+    /// Smoothed round-trip time.
+    pub(crate) rtt: Duration,
+    /// Time from when an acknowledgement could have come until a packet is held lost.
+    pub(crate) detect: Duration,
+    /// The permit leaves room beyond what the application sends.
+    pub(crate) has_room: bool,
+}
+
+/// All that the choice depends on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Inputs {
+    pub(crate) losses: Losses,
+    /// Packets a second that ask for protection.
+    pub(crate) rate: f64,
+    /// Part of the path's packets that they are, 0 to 1.
+    pub(crate) part: f64,
+    /// How long a message is worth sending, if that ends.
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) network: Network,
+    pub(crate) alarm: Alarm,
+}
+
+impl Losses {
+    /// Packets were lost because a queue was full.
+    fn is_congestion(&self) -> bool {
+        self.queued > QUEUE_MAX
+    }
+}
+
+impl Inputs {
+    /// How long a packet that is sent again is late, in seconds.
+    fn retransmission(&self) -> f64 {
+        self.network.rtt.saturating_add(self.network.detect).as_secs_f64()
+    }
+
+    /// How late a packet may come, in seconds after those that were not lost.
+    fn slack(&self) -> f64 {
+        let Some(deadline) = self.deadline else {
+            let patience = self.retransmission() * PART_OF_RETRANSMISSION;
+            return patience.min(WAIT_WITHOUT_DEADLINE.as_secs_f64());
+        };
+        deadline.saturating_sub(self.network.rtt / 2).as_secs_f64()
+    }
+
+    /// Share of messages that may be late.
+    fn target(&self) -> f64 {
+        if self.deadline.is_some() { LATE_WITH_DEADLINE } else { LATE_WITHOUT_DEADLINE }
+    }
+
+    /// Protected packets in a burst of `len` packets of the path.
+    fn burst(&self, len: u32) -> f64 {
+        (f64::from(len) * self.part).max(1.0)
+    }
+
+    /// Predicted share of messages that come late with this percentage of repair.
+    fn late(&self, percent: u8) -> f64 {
+        let share = self.losses.share;
+        let repairs = self.rate * f64::from(percent) / 100.0 * (1.0 - share);
+        let (mut lost, mut late) = (0.0, 0.0);
+        for (count, len) in self.losses.runs.iter().zip(BUCKETS) {
+            let burst = self.burst(len);
+            let packets = burst * f64::from(*count);
+            let lasts = burst / self.rate.max(1.0);
+            let by_repair = lasts + burst / repairs.max(f64::MIN_POSITIVE);
+            let by_resending = self.retransmission() + lasts;
+            lost += packets;
+            if by_repair <= self.slack().min(self.retransmission()) {
+                continue;
+            }
+            // What is sent again may be lost again.
+            late += if by_resending <= self.slack() { packets * share } else { packets };
+        }
+        if lost > 0.0 { share * late / lost } else { 0.0 }
+    }
+
+    /// More repairs leave in the time of a retransmission than nine of ten bursts have packets.
+    fn pays(&self, percent: u8) -> bool {
+        let repairs = f64::from(percent) / 100.0 * self.rate * self.retransmission();
+        repairs > self.burst(self.losses.burst())
+    }
+
+    /// What an alarm adds to what was seen.
+    fn with_alarm(mut self) -> Self {
+        if self.alarm == Alarm::Certain {
+            self.losses.share = self.losses.share.max(ALARM_SHARE);
+            if self.losses.burst() == 0
+                && let Some(count) = self.losses.runs.get_mut(ALARM_BURST)
+            {
+                *count = 1;
+            }
+        }
+        self
+    }
+}
+
+/// The cheapest percentage of repair that brings enough messages in time; 0 where retransmission does,
+/// or repair cannot.
+// spec: FEC-12, FEC-13
+pub(crate) fn choose(inputs: &Inputs) -> u8 {
+    let inputs = inputs.with_alarm();
+    let unprotected = inputs.late(0);
+    let is_barred = inputs.losses.is_congestion() || !inputs.network.has_room;
+    if is_barred || unprotected <= inputs.target() {
+        return 0;
+    }
+    let dearest = if inputs.deadline.is_some() { 100 } else { RATE_WITHOUT_DEADLINE_MAX };
+    let worth = RATES.into_iter().filter(|rate| *rate <= dearest && inputs.pays(*rate));
+    let mut best = (0, unprotected / 2.0);
+    for rate in worth {
+        let late = inputs.late(rate);
+        if late <= inputs.target() {
+            return rate;
+        }
+        // Where nothing suffices, what helps by half at least, and no more than helps.
+        if late < best.1 {
+            best = (rate, late);
+        }
+    }
+    best.0
+}
+
+/// The percentage in force, which rises at once and falls slowly.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    percent: u8,
+    /// When to look at the path again.
+    look_at: Instant,
+    /// Since when less would do.
+    calm_since: Option<Instant>,
+}
+
+impl Controller {
+    pub(crate) fn new() -> Self {
+        Self { percent: 0, look_at: Instant::ZERO, calm_since: None }
+    }
+
+    /// The percentage in force.
+    pub(crate) fn percent(&self) -> u8 {
+        self.percent
+    }
+
+    /// Looks at the path once in a round trip, and at once after losses or with an alarm.
+    // spec: FEC-12
+    pub(crate) fn adapt(
+        &mut self,
+        now: Instant,
+        history: &mut History,
+        network: &Network,
+        alarm: Alarm,
+    ) {
+        let has_news = history.take_news();
+        if now < self.look_at && !has_news && alarm != Alarm::Certain {
+            return;
+        }
+        self.look_at = now + network.rtt;
+        let losses = history.losses(now);
+        let wanted = choose(&Inputs {
+            losses,
+            rate: history.rate(now),
+            part: history.part(now),
+            deadline: history.life(),
+            network: *network,
+            alarm,
+        });
+        if losses.is_congestion() {
+            self.percent = 0;
+        }
+        self.move_to(now, wanted, alarm);
+    }
+
+    fn move_to(&mut self, now: Instant, wanted: u8, alarm: Alarm) {
+        if wanted >= self.percent || alarm != Alarm::Calm {
+            self.percent = wanted.max(self.percent);
+            self.calm_since = None;
+            return;
+        }
+        let since = *self.calm_since.get_or_insert(now);
+        if now.since(since) >= CALM_BEFORE_LESS {
+            self.percent = wanted;
+            self.calm_since = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{LossRun, Protection};
+    use super::*;
+    use crate::streams::config::FecPolicy;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Bursts of exponential length with this mean, as fades of a link leave them.
+    fn bursts(mean: f64) -> [u32; BUCKETS.len()] {
+        let mut below = 1.0;
+        BUCKETS.map(|len| {
+            let beyond = (-f64::from(len) / mean).exp();
+            let count = (below - beyond) * 1000.0;
+            below = beyond;
+            count as u32
+        })
+    }
+
+    /// A path of a one-way delay in ms, with 5 % losses in fades of so many packets on average.
+    fn fading(owd: u64, rate: f64, mean: f64) -> Inputs {
+        Inputs {
+            losses: Losses { share: 0.05, runs: bursts(mean), queued: Duration::ZERO },
+            rate,
+            part: 1.0,
+            deadline: None,
+            network: Network { rtt: ms(2 * owd), detect: ms(3), has_room: true },
+            alarm: Alarm::Calm,
+        }
+    }
+
+    #[test]
+    /// spec-test: FEC-12
+    fn repair_is_for_media_and_long_paths_not_for_thin_flows() {
+        // The scenarios S2 and S5: 1000 packets a second, fades of 3 ms.
+        assert_eq!(choose(&fading(30, 1000.0, 3.0)), 20);
+        assert_eq!(choose(&fading(150, 1000.0, 3.0)), 20);
+        // S1, S1b and S3: 100 packets a second, fades of 30 and 3 ms.
+        assert_eq!(choose(&fading(30, 100.0, 3.0)), 0);
+        assert_eq!(choose(&fading(30, 100.0, 0.3)), 0);
+        assert_eq!(choose(&fading(150, 100.0, 3.0)), 0);
+        // A path without losses.
+        let clean = Inputs { losses: Losses::default(), ..fading(30, 1000.0, 3.0) };
+        assert_eq!(choose(&clean), 0);
+    }
+
+    #[test]
+    /// spec-test: FEC-12
+    fn a_deadline_that_leaves_time_to_send_again_needs_no_repair() {
+        // A tenth is lost again when it is sent again.
+        let mut inputs = fading(10, 1000.0, 1.0);
+        inputs.losses.share = 0.02;
+        inputs.deadline = Some(ms(150));
+        assert_eq!(choose(&inputs), 0);
+        inputs.deadline = Some(ms(20));
+        assert!(choose(&inputs) > 0);
+        // Nothing brings a message in time that is late already.
+        inputs.deadline = Some(ms(9));
+        assert_eq!(choose(&inputs), 0);
+    }
+
+    #[test]
+    /// spec-test: FEC-13
+    fn losses_with_a_queue_or_without_room_get_no_repair() {
+        let inputs = fading(30, 1000.0, 3.0);
+        let mut congested = inputs;
+        congested.losses.queued = ms(21);
+        assert_eq!(choose(&congested), 0);
+        let mut full = inputs;
+        full.network.has_room = false;
+        assert_eq!(choose(&full), 0);
+    }
+
+    #[test]
+    fn an_alarm_counts_as_losses_to_come() {
+        let mut quiet = Inputs { losses: Losses::default(), ..fading(30, 1000.0, 3.0) };
+        quiet.alarm = Alarm::Rising;
+        assert_eq!(choose(&quiet), 0);
+        quiet.alarm = Alarm::Certain;
+        assert!(choose(&quiet) > 0);
+    }
+
+    fn history(second: u64, runs: &[(u32, u32)]) -> History {
+        let mut history = History::new();
+        let now = Instant::from_nanos(second * 1_000_000_000);
+        let protection =
+            Protection::of(FecPolicy::Auto, jsp_wire::Class::RealTime, Instant::FAR_FUTURE);
+        for (arrived, lost) in runs {
+            history.on_run(now, LossRun { arrived: *arrived, lost: *lost, queued: ms(0) });
+        }
+        for _ in 0..1000 {
+            history.on_sent(now, &protection.unwrap());
+        }
+        history
+    }
+
+    #[test]
+    /// spec-test: FEC-12
+    fn the_percentage_rises_at_once_and_falls_after_three_seconds() {
+        let network = Network { rtt: ms(60), detect: ms(3), has_room: true };
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        let mut controller = Controller::new();
+        controller.adapt(at(1_000), &mut history(1, &[(1000, 0)]), &network, Alarm::Calm);
+        assert_eq!(controller.percent(), 0);
+        let bad: Vec<_> = (0..17).map(|_| (57, 3)).collect();
+        controller.adapt(at(1_001), &mut history(1, &bad), &network, Alarm::Calm);
+        let high = controller.percent();
+        assert!(high > 0);
+        let mut good = |ms: u64, alarm| {
+            let mut history = history(ms / 1000, &[(1000, 0)]);
+            controller.adapt(at(ms), &mut history, &network, alarm);
+            controller.percent()
+        };
+        assert_eq!(good(2_000, Alarm::Calm), high);
+        assert_eq!(good(4_900, Alarm::Calm), high);
+        assert_eq!(good(4_970, Alarm::Rising), high);
+        assert_eq!(good(5_100, Alarm::Calm), high);
+        assert_eq!(good(8_200, Alarm::Calm), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_inputs_have_an_answer_and_more_loss_never_less_of_it(
+            share in 0.0f64..1.0,
+            mean in 0.1f64..100.0,
+            rate in 0.0f64..1e6,
+            owd in 0u64..1000,
+            deadline in proptest::option::of(0u64..1000),
+        ) {
+            let mut inputs = fading(owd, rate, mean);
+            inputs.losses.share = share;
+            inputs.deadline = deadline.map(ms);
+            let chosen = choose(&inputs);
+            prop_assert!(chosen == 0 || RATES.contains(&chosen));
+            prop_assert!(inputs.late(chosen) <= inputs.late(0));
+        }
+    }
+}

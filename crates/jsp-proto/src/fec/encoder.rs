@@ -1,0 +1,228 @@
+//! The sending half: sealed packets that are not acknowledged yet, and repair symbols made of them.
+//!
+//! A sliding window (the idea of RFC 8681) rather than blocks: a repair covers whatever of its size
+//! class is on its way, so that it helps against any loss of the last round trip, and nothing waits
+//! for a block to fill. Coefficients follow from packet numbers instead of a seed: no byte says them,
+//! and a Cauchy matrix never fails where a random one does once in 256 times.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use jsp_wire::frame::Repair;
+use jsp_wire::{Instant, Writer, limits};
+
+use super::gf256::{self, Sum};
+
+/// Packets that are kept and that one repair may cover. A burst is made good by as many repairs as it
+/// has packets; what is older is settled by acknowledgements before.
+pub(crate) const WINDOW: usize = 64;
+
+/// How far below its repair a sender lets members lie, in packet numbers. A receiver keeps
+/// [`limits::REPAIR_REACH`]: the difference is room for disorder on the way.
+const REACH: u64 = 96;
+
+/// Bytes that a packet with a repair has beside the connection id and the longest member: flags, number,
+/// head of the repair, length of the symbol, tag.
+const REPAIR_COST: usize = 1
+    + limits::PN_LEN_MAX
+    + 2
+    + (REACH as usize).div_ceil(8)
+    + limits::SYMBOL_LENGTH_LEN
+    + limits::TAG_LEN;
+
+/// Longest packets of the size classes, in bytes: in one window no packet is much longer than others,
+/// so that a repair costs what a packet costs.
+const CLASS_LEN_MAX: [usize; CLASSES] = [280, 640, limits::PROTECTED_LEN_MAX];
+const CLASSES: usize = 3;
+
+/// One repair, in the units of credit: percent of a packet.
+const ONE: u32 = 100;
+
+/// Credit is not saved beyond this, so that what could not leave for a while does not leave as a burst.
+const CREDIT_MAX: u32 = 2 * ONE;
+
+/// Longest time that a repair waits behind its last packet.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// A sealed packet under way.
+#[derive(Debug)]
+struct Source {
+    pn: u64,
+    class: usize,
+    expires: Instant,
+    bytes: Vec<u8>,
+}
+
+/// What one size class has saved up.
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    credit: u32,
+    /// When its next repair is due.
+    due: Option<Instant>,
+    sent_at: Option<Instant>,
+    /// Smoothed time between two packets.
+    gap: Duration,
+}
+
+impl Account {
+    const EMPTY: Self = Self { credit: ONE, due: None, sent_at: None, gap: PATIENCE };
+
+    fn note(&mut self, now: Instant, percent: u32) {
+        if let Some(before) = self.sent_at.replace(now) {
+            let sample = now.since(before).min(PATIENCE * 8);
+            self.gap = (self.gap * 7 + sample) / 8;
+        }
+        self.credit = self.credit.saturating_add(percent).min(CREDIT_MAX);
+        // Half a gap later, so that a fade that took the packet may be over.
+        // spec: FEC-11
+        if self.credit >= ONE && self.due.is_none() {
+            self.due = Some(now + (self.gap / 2).min(PATIENCE));
+        }
+    }
+}
+
+/// Makes repair symbols of the packets of one path.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    window: VecDeque<Source>,
+    spare: Vec<Vec<u8>>,
+    accounts: [Account; CLASSES],
+    sum: Sum,
+}
+
+impl Encoder {
+    /// Nothing kept. The first packet earns a repair at once: it tells the receiver to keep packets.
+    pub(crate) fn new() -> Self {
+        Self {
+            window: VecDeque::new(),
+            spare: Vec::new(),
+            accounts: [Account::EMPTY; CLASSES],
+            sum: Sum::default(),
+        }
+    }
+
+    /// Longest packet that a repair can cover when datagrams have `mtu` bytes and a connection id of
+    /// `id_len`.
+    // spec: FEC-9
+    pub(crate) fn source_len_max(mtu: usize, id_len: usize) -> usize {
+        mtu.saturating_sub(REPAIR_COST.saturating_add(id_len)).min(limits::PROTECTED_LEN_MAX)
+    }
+
+    /// Keeps a sealed packet that is to be protected by `percent` of repair while it has not expired.
+    // spec: FEC-2
+    pub(crate) fn keep(
+        &mut self,
+        now: Instant,
+        (pn, packet): (u64, &[u8]),
+        percent: u32,
+        expires: Instant,
+    ) {
+        let Some(class) = CLASS_LEN_MAX.iter().position(|max| packet.len() <= *max) else { return };
+        if self.window.len() >= WINDOW
+            && let Some(oldest) = self.window.pop_front()
+        {
+            self.spare.push(oldest.bytes);
+        }
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(packet);
+        self.window.push_back(Source { pn, class, expires, bytes });
+        if let Some(account) = self.accounts.get_mut(class) {
+            account.note(now, percent);
+        }
+    }
+
+    /// When the next repair is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.accounts.iter().filter_map(|account| account.due).min()
+    }
+
+    /// Makes the repair that is due for the packet `pn`: its head and symbol go into `writer`. False when
+    /// none is due, or all that it would cover is settled, which `is_open` says of a packet.
+    // spec: FEC-11, FEC-14
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        pn: u64,
+        is_open: impl Fn(u64) -> bool,
+        writer: &mut Writer<'_>,
+    ) -> bool {
+        while let Some((class, account)) = self.first_due(now) {
+            account.due = None;
+            self.forget(now, pn, &is_open);
+            if self.combine(pn, class, writer).is_some() {
+                if let Some(account) = self.accounts.get_mut(class) {
+                    account.credit = account.credit.saturating_sub(ONE);
+                    account.due = (account.credit >= ONE).then_some(now);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    fn first_due(&mut self, now: Instant) -> Option<(usize, &mut Account)> {
+        let accounts = self.accounts.iter_mut().enumerate();
+        let due = accounts.filter_map(|(class, account)| Some((account.due?, class, account)));
+        let (at, class, account) = due.min_by_key(|(at, class, _)| (*at, *class))?;
+        (at <= now).then_some((class, account))
+    }
+
+    /// Lets go of what is acknowledged, held lost, expired, or out of reach of a repair in `pn`.
+    fn forget(&mut self, now: Instant, pn: u64, is_open: impl Fn(u64) -> bool) {
+        let lowest = pn.saturating_sub(REACH);
+        let spare = &mut self.spare;
+        self.window.retain_mut(|source| {
+            let stays = source.pn >= lowest && source.expires > now && is_open(source.pn);
+            if !stays {
+                spare.push(core::mem::take(&mut source.bytes));
+            }
+            stays
+        });
+    }
+
+    /// Writes the sum of all packets of the class that are kept.
+    // spec: FEC-2, FEC-3, FEC-9
+    fn combine(&mut self, pn: u64, class: usize, writer: &mut Writer<'_>) -> Option<()> {
+        let mut sources = self.window.iter().filter(|source| source.class == class);
+        let highest = sources.next_back()?.pn;
+        let back = u8::try_from(pn.checked_sub(highest)?).ok()?;
+        let (mut members, mut longest) = (0u128, 0);
+        let of_class = self.window.iter().filter(|source| source.class == class);
+        for source in of_class.clone() {
+            members |= 1 << highest.saturating_sub(source.pn).min(127);
+            longest = longest.max(source.bytes.len());
+        }
+        let repair = Repair { back, members, symbol: &[] };
+        let len = longest.saturating_add(limits::SYMBOL_LENGTH_LEN);
+        let written = writer.whole(|writer| {
+            repair.write_head(writer)?;
+            let room = writer.reserve(len)?;
+            self.sum.reset(len);
+            for source in of_class {
+                let factor = gf256::coefficient(pn, source.pn);
+                // Packets of a datagram have less than 2^16 bytes.
+                let told = (source.bytes.len() as u16).to_be_bytes();
+                self.sum.add(factor, 0, &told);
+                self.sum.add(factor, limits::SYMBOL_LENGTH_LEN, &source.bytes);
+            }
+            room.fill(0);
+            self.sum.join(room);
+            Ok(())
+        });
+        written.ok()
+    }
+
+    /// Makes a repair due now for the class of the longest packets.
+    #[cfg(test)]
+    pub(crate) fn owe(&mut self, now: Instant) {
+        let [.., longest] = &mut self.accounts;
+        (longest.credit, longest.due) = (ONE, Some(now));
+    }
+
+    /// Bytes of packets that are kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.window.iter().map(|source| source.bytes.len()).sum()
+    }
+}

@@ -1,0 +1,186 @@
+//! Forward error correction of one path (doors 9 out and 4 in): repair symbols over sealed packets.
+//!
+//! | file | concept |
+//! |------|---------|
+//! | `gf256` | the field, and sums of multiples of packets |
+//! | `encoder` | packets under way, and repairs made of them |
+//! | `decoder` | packets as they arrived, and equations about the others |
+//! | `marks` | what ACKs say of recovered packets |
+//! | `protection` | what the streams in a packet ask for |
+//! | `history` | how the path loses packets |
+//! | `controller` | how much repair pays |
+//! | `bare` | both halves without a connection |
+//!
+//! The normative text is `docs/spec/08-fec.md`; code cites its sentences as `spec: FEC-n`.
+
+mod bare;
+pub(crate) mod controller;
+mod decoder;
+mod encoder;
+mod gf256;
+mod history;
+mod marks;
+mod protection;
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+
+use jsp_wire::frame::Repair;
+use jsp_wire::{DecodeError, Instant, Writer};
+
+use self::controller::{Alarm, Controller, Network};
+use self::decoder::Decoder;
+use self::encoder::Encoder;
+use self::history::History;
+
+pub use self::bare::BareFec;
+pub(crate) use self::decoder::Recovered;
+pub(crate) use self::marks::RecoveredMarks;
+pub(crate) use self::protection::Protection;
+
+/// A receiver that has seen no repair for this many packets stops to keep packets.
+const QUIET_PACKETS_MAX: u32 = 4096;
+
+/// What forward error correction knows of a path; made when a packet asks for protection or a repair
+/// arrives.
+#[derive(Debug)]
+pub(crate) struct PathFec {
+    controller: Controller,
+    history: History,
+    /// Present while packets are protected.
+    encoder: Option<Encoder>,
+    /// Present from the first repair on.
+    decoder: Option<Decoder>,
+    /// Packets since the last repair.
+    quiet: u32,
+}
+
+impl PathFec {
+    /// Nothing protected, nothing kept.
+    pub(crate) fn new() -> Self {
+        Self {
+            controller: Controller::new(),
+            history: History::new(),
+            encoder: None,
+            decoder: None,
+            quiet: 0,
+        }
+    }
+
+    /// Longest packet that can be protected; see [`Encoder::source_len_max`].
+    pub(crate) fn source_len_max(mtu: usize, id_len: usize) -> usize {
+        Encoder::source_len_max(mtu, id_len)
+    }
+
+    /// Door 9: a sealed packet leaves that asks for protection. It is kept if it is protected and not
+    /// longer than `len_max`.
+    // spec: FEC-9, FEC-12
+    pub(crate) fn on_sent(
+        &mut self,
+        now: Instant,
+        (pn, packet): (u64, &[u8]),
+        protection: &Protection,
+        len_max: usize,
+    ) {
+        self.history.on_sent(now, protection);
+        let auto = if protection.auto { self.controller.percent() } else { 0 };
+        let percent = u32::from(auto.max(protection.percent));
+        if percent == 0 {
+            self.encoder = None;
+            return;
+        }
+        let encoder = self.encoder.get_or_insert_with(Encoder::new);
+        if packet.len() <= len_max {
+            encoder.keep(now, (pn, packet), percent, protection.expires);
+        }
+    }
+
+    /// True while packets are protected: they leave room for what a repair adds.
+    pub(crate) fn is_protecting(&self) -> bool {
+        self.encoder.is_some()
+    }
+
+    /// When the next repair should leave.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.encoder.as_ref()?.due()
+    }
+
+    /// Writes the repair that is due; see [`Encoder::write`].
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        pn: u64,
+        is_open: impl Fn(u64) -> bool,
+        writer: &mut Writer<'_>,
+    ) -> bool {
+        let encoder = self.encoder.as_mut();
+        encoder.is_some_and(|encoder| encoder.write(now, pn, is_open, writer))
+    }
+
+    /// Door 4: a packet has come that is not opened yet.
+    pub(crate) fn hold(&mut self, packet: &[u8]) {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.hold(packet);
+        }
+    }
+
+    /// The packet held last proved authentic.
+    pub(crate) fn keep(&mut self, pn: u64) {
+        self.quiet = self.quiet.saturating_add(1);
+        if self.quiet > QUIET_PACKETS_MAX {
+            self.decoder = None;
+        }
+        if let Some(decoder) = &mut self.decoder {
+            decoder.keep(pn);
+        }
+    }
+
+    /// A packet held a repair. The first one only says that packets are to be kept.
+    pub(crate) fn on_repair(&mut self, pn: u64, content: &[u8]) -> Result<(), DecodeError> {
+        let repair = Repair::read(content)?;
+        self.quiet = 0;
+        match &mut self.decoder {
+            Some(decoder) => decoder.on_repair(pn, &repair),
+            None => self.decoder = Some(Decoder::new(pn.saturating_add(1))),
+        }
+        Ok(())
+    }
+
+    /// True when the packet held last is the one that was recovered under this number: it was late.
+    pub(crate) fn is_late(&self, pn: u64) -> bool {
+        self.decoder.as_ref().is_some_and(|decoder| decoder.is_late(pn))
+    }
+
+    /// The next packet that was put together again.
+    pub(crate) fn recovered(&mut self) -> Option<Recovered> {
+        self.decoder.as_mut()?.pop()
+    }
+
+    /// Bursts of losses that have ended, each with the packets that arrived before it.
+    pub(crate) fn on_runs(&mut self, now: Instant, runs: impl Iterator<Item = LossRun>) {
+        for run in runs {
+            self.history.on_run(now, run);
+        }
+    }
+
+    /// Looks at the path again, if it is time for that or an alarm asks for it.
+    // spec: FEC-12
+    pub(crate) fn adapt(&mut self, now: Instant, network: &Network, alarm: Alarm) {
+        self.controller.adapt(now, &mut self.history, network, alarm);
+        if self.controller.percent() == 0 && !self.history.has_fixed(now) {
+            self.encoder = None;
+        }
+    }
+}
+
+/// Packets lost in a row, and what came before them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct LossRun {
+    /// Packets that arrived since the run before.
+    pub(crate) arrived: u32,
+    /// Packets lost in a row; 0 for a stretch without loss.
+    pub(crate) lost: u32,
+    /// How long the latest round trip was above the shortest when the run was found.
+    pub(crate) queued: Duration,
+}

@@ -1,0 +1,304 @@
+//! Encoder and decoder together: what was lost comes back byte for byte, and nothing that a peer says
+//! costs more than a constant.
+
+use std::collections::BTreeSet;
+
+use jsp_wire::frame::Repair;
+use jsp_wire::{Instant, Writer, limits};
+use proptest::prelude::*;
+
+use super::decoder::{Decoder, ROWS_MAX, Recovered};
+use super::encoder::{Encoder, WINDOW};
+
+const NOW: Instant = Instant::from_nanos(1_000_000_000);
+
+fn at(us: u64) -> Instant {
+    Instant::from_nanos(1_000_000_000 + us * 1000)
+}
+
+/// A packet that nobody could mistake for another.
+fn packet(pn: u64, len: usize) -> Vec<u8> {
+    let mut state = pn.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect()
+}
+
+/// The content of the repair that is due, in the packet `pn`.
+fn repair(encoder: &mut Encoder, now: Instant, pn: u64) -> Option<Vec<u8>> {
+    let mut room = [0; 1600];
+    let mut writer = Writer::new(&mut room);
+    encoder.write(now, pn, |_| true, &mut writer).then(|| writer.written().to_vec())
+}
+
+fn take(decoder: &mut Decoder, pn: u64, content: &[u8]) {
+    decoder.on_repair(pn, &Repair::read(content).unwrap());
+}
+
+fn drain(decoder: &mut Decoder) -> Vec<Recovered> {
+    std::iter::from_fn(|| decoder.pop()).collect()
+}
+
+proptest! {
+    #[test]
+    /// spec-test: FEC-2
+    /// spec-test: FEC-3
+    fn as_many_repairs_as_losses_bring_everything_back(
+        lens in proptest::collection::vec(641usize..1500, 1..=WINDOW),
+        first in 0u64..1 << 40,
+        losses in proptest::collection::btree_set(0usize..WINDOW, 1..=20),
+        repairs_lost in proptest::collection::vec(any::<bool>(), 40),
+    ) {
+        let mut encoder = Encoder::new();
+        let mut decoder = Decoder::new(first);
+        let lost: BTreeSet<usize> = losses.into_iter().filter(|n| *n < lens.len()).collect();
+        for (n, len) in lens.iter().enumerate() {
+            let (pn, bytes) = (first + n as u64, packet(first + n as u64, *len));
+            encoder.keep(NOW, (pn, &bytes), 0, Instant::FAR_FUTURE);
+            if !lost.contains(&n) {
+                decoder.hold(&bytes);
+                decoder.keep(pn);
+            }
+        }
+        let mut arrived = 0;
+        let numbers = first + lens.len() as u64..first + 96;
+        for (pn, is_lost) in numbers.zip(repairs_lost) {
+            encoder.owe(NOW);
+            let content = repair(&mut encoder, NOW, pn).unwrap();
+            if !is_lost && arrived < lost.len() {
+                take(&mut decoder, pn, &content);
+                arrived += 1;
+            }
+        }
+        prop_assume!(arrived >= lost.len());
+        let mut recovered = drain(&mut decoder);
+        recovered.sort_by_key(|one| one.pn);
+        let expected: Vec<Recovered> = lost
+            .iter()
+            .map(|n| {
+                let pn = first + *n as u64;
+                Recovered { pn, packet: packet(pn, lens[*n]) }
+            })
+            .collect();
+        prop_assert_eq!(recovered, expected);
+    }
+
+    #[test]
+    /// spec-test: FEC-6
+    fn whatever_is_lost_nothing_is_recovered_that_was_not_sent(
+        steps in proptest::collection::vec((20usize..1500, 0u8..10, any::<bool>()), 1..400),
+        percent in 1u32..=100,
+        loss in 0u8..6,
+    ) {
+        let mut encoder = Encoder::new();
+        let mut decoder = Decoder::new(0);
+        let (mut pn, mut sent) = (0u64, Vec::new());
+        let mut late = Vec::new();
+        for (n, (len, luck, disorder)) in steps.into_iter().enumerate() {
+            let now = at(n as u64 * 1000);
+            let bytes = packet(pn, len);
+            encoder.keep(now, (pn, &bytes), percent, Instant::FAR_FUTURE);
+            sent.push(bytes.clone());
+            if luck >= loss {
+                decoder.hold(&bytes);
+                decoder.keep(pn);
+            } else if disorder {
+                late.push(pn);
+            }
+            pn += 1;
+            if let Some(content) = repair(&mut encoder, now, pn) {
+                sent.push(Vec::new());
+                if luck % 5 != 0 {
+                    take(&mut decoder, pn, &content);
+                }
+                pn += 1;
+            }
+            if n % 3 == 0 && let Some(pn) = late.pop() {
+                decoder.hold(&sent[pn as usize]);
+                decoder.keep(pn);
+            }
+            for one in drain(&mut decoder) {
+                prop_assert_eq!(&one.packet, &sent[one.pn as usize], "number {}", one.pn);
+            }
+        }
+    }
+
+    #[test]
+    /// spec-test: FEC-5
+    fn lies_cost_a_constant(
+        steps in proptest::collection::vec(
+            (any::<u64>(), 0u64..400, any::<[u8; 20]>(), 0usize..1600, any::<bool>()),
+            1..120,
+        ),
+    ) {
+        let mut decoder = Decoder::new(0);
+        let mut pn = 0u64;
+        for (leap, step, head, len, is_repair) in steps {
+            pn = if leap % 97 == 0 { leap >> 2 } else { (pn + step).saturating_sub(200) };
+            if is_repair {
+                let mut content = vec![1 + head[0] % 8, 1 + head[1] % 120];
+                content.extend(&head[2..2 + usize::from(content[1]).div_ceil(8)]);
+                let span = content[1];
+                content[2] |= 1;
+                let top = usize::from(span - 1);
+                content[2 + top / 8] |= 1 << (top % 8);
+                if let Some(last) = content.last_mut() {
+                    *last &= 0xff >> (7 - top % 8);
+                }
+                content.extend(packet(leap, len + 3));
+                let repair = Repair::read(&content).unwrap();
+                decoder.on_repair(pn, &repair);
+            } else {
+                decoder.hold(&packet(pn, len));
+                decoder.keep(pn);
+            }
+            let _ = decoder.pop();
+        }
+        while decoder.pop().is_some() {}
+        let symbols = limits::REPAIR_REACH + ROWS_MAX;
+        prop_assert!(decoder.kept() <= symbols * (limits::PROTECTED_LEN_MAX + 2));
+    }
+}
+
+#[test]
+/// spec-test: FEC-5
+fn repairs_that_repeat_or_contradict_change_nothing() {
+    let mut encoder = Encoder::new();
+    let mut decoder = Decoder::new(0);
+    for pn in 0..8 {
+        encoder.keep(NOW, (pn, &packet(pn, 200)), 100, Instant::FAR_FUTURE);
+        if pn > 1 {
+            decoder.hold(&packet(pn, 200));
+            decoder.keep(pn);
+        }
+    }
+    let first = repair(&mut encoder, at(10_000), 8).unwrap();
+    for _ in 0..100 {
+        take(&mut decoder, 8, &first);
+    }
+    let mut lie = first.clone();
+    *lie.last_mut().unwrap() ^= 1;
+    take(&mut decoder, 8, &lie);
+    assert_eq!(drain(&mut decoder), []);
+    let second = repair(&mut encoder, at(10_000), 9).unwrap();
+    take(&mut decoder, 9, &second);
+    let mut recovered = drain(&mut decoder);
+    recovered.sort_by_key(|one| one.pn);
+    let expected = [0, 1].map(|pn| Recovered { pn, packet: packet(pn, 200) });
+    assert_eq!(recovered, expected);
+    // And all of them again, when nothing is unknown.
+    take(&mut decoder, 9, &lie);
+    take(&mut decoder, 10, &first);
+    assert_eq!(drain(&mut decoder), []);
+}
+
+#[test]
+/// spec-test: FEC-5
+fn what_came_before_the_first_repair_is_no_member() {
+    let mut encoder = Encoder::new();
+    for pn in 0..4 {
+        encoder.keep(NOW, (pn, &packet(pn, 200)), 100, Instant::FAR_FUTURE);
+    }
+    let content = repair(&mut encoder, at(10_000), 4).unwrap();
+    let mut decoder = Decoder::new(1);
+    for pn in 1..4 {
+        decoder.hold(&packet(pn, 200));
+        decoder.keep(pn);
+    }
+    take(&mut decoder, 4, &content);
+    assert_eq!(drain(&mut decoder), []);
+}
+
+#[test]
+/// spec-test: FEC-14
+fn settled_and_expired_packets_get_no_repair() {
+    let mut encoder = Encoder::new();
+    let mut room = [0; 1600];
+    for pn in 0..4 {
+        let expires = if pn == 3 { at(500) } else { Instant::FAR_FUTURE };
+        encoder.keep(NOW, (pn, &packet(pn, 200)), 100, expires);
+    }
+    assert!(!encoder.write(at(10_000), 4, |_| false, &mut Writer::new(&mut room)));
+    assert_eq!(encoder.kept(), 0);
+    for pn in 4..8 {
+        let expires = if pn == 7 { at(20_500) } else { Instant::FAR_FUTURE };
+        encoder.keep(at(20_000), (pn, &packet(pn, 200)), 100, expires);
+    }
+    let mut writer = Writer::new(&mut room);
+    assert!(encoder.write(at(30_000), 8, |pn| pn != 4, &mut writer));
+    let repair = Repair::read(writer.written()).unwrap();
+    assert_eq!((repair.back, repair.members), (2, 0b11));
+}
+
+#[test]
+/// spec-test: FEC-9
+fn small_and_large_packets_never_share_a_repair() {
+    let mut encoder = Encoder::new();
+    for pn in 0..40 {
+        let len = if pn % 2 == 0 { 200 } else { 1200 };
+        encoder.keep(at(pn * 1000), (pn, &packet(pn, len)), 50, Instant::FAR_FUTURE);
+    }
+    let mut pn = 40;
+    let mut seen = BTreeSet::new();
+    while let Some(content) = repair(&mut encoder, at(60_000), pn) {
+        let repair = Repair::read(&content).unwrap();
+        let highest = pn - u64::from(repair.back);
+        let odd = highest % 2 == 1;
+        for n in (0..128).filter(|n| repair.members >> n & 1 == 1) {
+            assert_eq!((highest - n) % 2 == 1, odd);
+        }
+        assert_eq!(repair.symbol.len(), if odd { 1202 } else { 202 });
+        seen.insert(odd);
+        pn += 1;
+    }
+    assert_eq!(seen.len(), 2);
+}
+
+#[test]
+/// spec-test: FEC-11
+fn repairs_come_half_a_gap_behind_at_the_percentage_and_never_in_bursts() {
+    let mut encoder = Encoder::new();
+    let (mut pn, mut repairs) = (0, 0);
+    for n in 0..1000u64 {
+        encoder.keep(at(n * 1000), (pn, &packet(pn, 200)), 20, Instant::FAR_FUTURE);
+        pn += 1;
+        if let Some(due) = encoder.due() {
+            if n > 100 {
+                assert_eq!(due.since(at(n * 1000)).as_micros(), 500);
+            }
+            assert!(repair(&mut encoder, due, pn).is_some());
+            assert!(repair(&mut encoder, due, pn + 1).is_none());
+            pn += 1;
+            repairs += 1;
+        }
+    }
+    assert_eq!(repairs, 201);
+    // What could not leave is not made up for.
+    for n in 1000..1100 {
+        encoder.keep(at(n * 1000), (pn, &packet(pn, 200)), 100, Instant::FAR_FUTURE);
+        pn += 1;
+    }
+    let burst = (pn..).take_while(|pn| repair(&mut encoder, at(2_000_000), *pn).is_some()).count();
+    assert_eq!(burst, 2);
+}
+
+#[test]
+/// spec-test: FEC-9
+fn a_repair_of_the_longest_packets_fits_the_path() {
+    for (mtu, id_len) in [(1200, 0), (1452, 4), (1472, 20)] {
+        let len = Encoder::source_len_max(mtu, id_len);
+        let mut encoder = Encoder::new();
+        for pn in (0..96).filter(|pn| pn % 2 == 1) {
+            encoder.keep(NOW, (pn, &packet(pn, len)), 100, Instant::FAR_FUTURE);
+        }
+        let content = repair(&mut encoder, at(10_000), 96).unwrap();
+        let header = 1 + id_len + limits::PN_LEN_MAX;
+        assert!(header + content.len() + limits::TAG_LEN <= mtu, "{mtu}: {}", content.len());
+        assert!(len + 64 >= mtu - id_len, "{mtu}: {len}");
+    }
+}

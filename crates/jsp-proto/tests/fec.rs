@@ -1,0 +1,195 @@
+//! Forward error correction through whole connections: negotiated, repaired, acknowledged, counted.
+
+mod pair;
+
+use std::time::Duration;
+
+use jsp_proto::{
+    Class, ConnectionStats, Delivery, FecPolicy, Message, RetryPolicy, StreamConfig,
+    TransportConfig,
+};
+use pair::{End, Pair};
+
+const MESSAGES: u64 = 1000;
+
+/// Unreliable messages, one a millisecond: what is lost does not come again.
+fn media(fec: FecPolicy) -> StreamConfig {
+    StreamConfig { fec, ordered: false, unidirectional: true, ..StreamConfig::voice() }
+}
+
+struct Outcome {
+    received: u64,
+    /// Of the sender.
+    sent: ConnectionStats,
+    /// Of the receiver.
+    got: ConnectionStats,
+    dropped: u64,
+}
+
+/// Sends messages of `len` bytes while every tenth datagram to the server gets lost.
+fn send(pair: &mut Pair, config: &StreamConfig, len: usize) -> Outcome {
+    let (client, server) = pair.establish();
+    let dropped = std::rc::Rc::new(std::cell::Cell::new((0u64, 0u64)));
+    let count = dropped.clone();
+    pair.filter = Box::new(move |to, _| {
+        let (seen, lost) = count.get();
+        let drops = to == End::Server && seen % 10 == 7;
+        count.set((seen + u64::from(to == End::Server), lost + u64::from(drops)));
+        !drops
+    });
+    let now = pair.now;
+    let stream = pair.client.connection(client).unwrap().open(now, config.clone()).unwrap();
+    let mut received = 0;
+    for n in 0..MESSAGES + 200 {
+        let now = pair.now;
+        if n < MESSAGES {
+            let message = Message::binary(vec![n as u8; len]);
+            pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+        }
+        pair.run_for(Duration::from_millis(1));
+        let now = pair.now;
+        let connection = pair.server.connection(server).unwrap();
+        while let Ok(Some(message)) = connection.recv(now, stream) {
+            assert_eq!(message.payload, vec![message.number as u8; len]);
+            received += 1;
+        }
+    }
+    let sent = pair.client.connection(client).unwrap().stats();
+    let got = pair.server.connection(server).unwrap().stats();
+    let dropped = dropped.get().1;
+    Outcome { received, sent, got, dropped }
+}
+
+#[test]
+/// spec-test: FEC-6
+/// spec-test: FEC-8
+fn repairs_bring_back_what_is_lost_and_the_loss_still_counts() {
+    for len in [150, 1100] {
+        let outcome = send(&mut Pair::new(), &media(FecPolicy::Fixed(33)), len);
+        // What was sent before the receiver knew of repairs is lost for good.
+        assert!(outcome.received >= MESSAGES - 2, "{len}: {}", outcome.received);
+        let (sent, got) = (outcome.sent.traffic, outcome.got.traffic);
+        assert!((300..360).contains(&sent.repairs_sent), "{}", sent.repairs_sent);
+        assert!(got.packets_recovered >= 60, "{}", got.packets_recovered);
+        // Every datagram that was dropped is known to be lost, those that were recovered too.
+        assert!(
+            sent.packets_lost + 3 >= outcome.dropped,
+            "{} {}",
+            sent.packets_lost,
+            outcome.dropped
+        );
+        assert!(
+            sent.packets_lost <= outcome.dropped + 3,
+            "{} {}",
+            sent.packets_lost,
+            outcome.dropped
+        );
+    }
+}
+
+#[test]
+/// spec-test: FEC-1
+fn without_the_feature_on_both_sides_there_are_no_repairs() {
+    let off = TransportConfig { fec: false, ..TransportConfig::default() };
+    for (client, server) in [(true, false), (false, true)] {
+        let of = |on: bool| if on { TransportConfig::default() } else { off.clone() };
+        let mut pair = Pair::with(of(server), RetryPolicy::Never);
+        pair.transport = std::sync::Arc::new(of(client));
+        let outcome = send(&mut pair, &media(FecPolicy::Fixed(50)), 150);
+        assert_eq!(outcome.sent.traffic.repairs_sent, 0);
+        assert!(outcome.received < MESSAGES - 50);
+    }
+}
+
+#[test]
+/// spec-test: FEC-12
+fn automatic_repair_follows_the_losses() {
+    let outcome = send(&mut Pair::new(), &media(FecPolicy::Auto), 150);
+    assert!(outcome.sent.traffic.repairs_sent > 0);
+    assert!(outcome.got.traffic.packets_recovered > 0);
+    for config in [
+        media(FecPolicy::Off),
+        StreamConfig { class: Class::Interactive, ..media(FecPolicy::Fixed(50)) },
+    ] {
+        let outcome = send(&mut Pair::new(), &config, 150);
+        assert_eq!(outcome.sent.traffic.repairs_sent, 0);
+    }
+}
+
+#[test]
+/// spec-test: FEC-12
+fn a_path_without_losses_carries_no_repair() {
+    let mut pair = Pair::new();
+    let (client, _) = pair.establish();
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    let stream = connection.open(now, media(FecPolicy::Auto)).unwrap();
+    for _ in 0..MESSAGES {
+        let now = pair.now;
+        let message = Message::binary(vec![7; 150]);
+        pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+        pair.run_for(Duration::from_millis(1));
+    }
+    let traffic = pair.client.connection(client).unwrap().stats().traffic;
+    assert_eq!((traffic.repairs_sent, traffic.repair_bytes_sent), (0, 0));
+}
+
+#[test]
+/// spec-test: FEC-10
+fn repairs_are_in_flight_and_stop_at_the_window() {
+    let mut pair = Pair::new();
+    let (client, _) = pair.establish();
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    let before = connection.stats().traffic.bytes_sent;
+    let stream = connection.open(now, media(FecPolicy::Fixed(100))).unwrap();
+    // Nothing is acknowledged from here on, and nothing is asked after yet.
+    pair.filter = Box::new(|to, _| to == End::Server);
+    for _ in 0..20 {
+        let now = pair.now;
+        let message = Message::binary(vec![7; 1000]);
+        pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+        pair.run_for(Duration::from_micros(500));
+    }
+    let stats = pair.client.connection(client).unwrap().stats();
+    assert!((2..8).contains(&stats.traffic.repairs_sent), "{stats:?}");
+    assert_eq!(stats.bytes_in_flight, stats.traffic.bytes_sent - before);
+    // Urgent data may go a little beyond the window, which twenty repairs would fill twice.
+    assert!(stats.bytes_in_flight <= stats.congestion_window + 5 * 1200, "{stats:?}");
+}
+
+#[test]
+/// spec-test: STR-18
+/// spec-test: FEC-6
+fn a_burst_comes_back_before_a_round_trip_has_passed() {
+    let owd = Duration::from_millis(30);
+    let mut pair = Pair::new();
+    pair.weather = Box::new(move |_| vec![owd]);
+    let (client, server) = pair.establish();
+    let fades = std::rc::Rc::new(std::cell::Cell::new(false));
+    let is_fading = fades.clone();
+    pair.filter = Box::new(move |to, _| to == End::Client || !is_fading.get());
+    let now = pair.now;
+    let stream = pair
+        .client
+        .connection(client)
+        .unwrap()
+        .open(now, StreamConfig { delivery: Delivery::Reliable, ..media(FecPolicy::Fixed(33)) })
+        .unwrap();
+    let (mut sent, mut latest) = (Vec::new(), Duration::ZERO);
+    for n in 0..MESSAGES {
+        fades.set(n > 100 && n % 100 < 9);
+        let now = pair.now;
+        sent.push(now);
+        let message = Message::binary(vec![n as u8; 200]);
+        pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+        pair.run_for(Duration::from_millis(1));
+        let now = pair.now;
+        let connection = pair.server.connection(server).unwrap();
+        while let Ok(Some(message)) = connection.recv(now, stream) {
+            latest = latest.max(now.since(sent[message.number as usize]));
+        }
+    }
+    // Nine packets come back with nine repairs, which take 27 ms.
+    assert!(latest <= owd + Duration::from_millis(9 + 27 + 3), "{latest:?}");
+}

@@ -1,0 +1,128 @@
+//! What forward error correction says: the content of a REPAIR frame, and the section of an ACK that
+//! names recovered packets.
+//!
+//! ```text
+//! repair     back 1 | span 1 | members ceil(span / 8) | symbol
+//! recovered  gap | gap ...
+//! ```
+
+use crate::cursor::{DecodeError, Full, Reader, Writer};
+use crate::limits;
+
+/// A repair symbol and the packets that it is made of, which have lower packet numbers than the packet
+/// it stands in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Repair<'a> {
+    /// How far the highest member lies below the packet that holds the repair: 1 is the one before.
+    pub back: u8,
+    /// Bit `n` stands for the number `n` below the highest member; bit 0 is set.
+    pub members: u128,
+    /// The combination of the members.
+    pub symbol: &'a [u8],
+}
+
+impl<'a> Repair<'a> {
+    /// Reads the content of a frame.
+    // spec: FEC-4
+    pub fn read(content: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(content);
+        let (back, span) = (reader.u8()?, reader.u8()?);
+        let reach = usize::from(back).saturating_add(usize::from(span));
+        if back == 0 || span == 0 || reach > limits::REPAIR_REACH {
+            return Err(DecodeError::Invalid);
+        }
+        let mut bytes = [0; 16];
+        let named = reader.take(usize::from(span).div_ceil(8))?;
+        bytes.get_mut(..named.len()).ok_or(DecodeError::Invalid)?.copy_from_slice(named);
+        let members = u128::from_le_bytes(bytes);
+        let symbol = reader.take_rest();
+        let repair = Self { back, members, symbol };
+        let is_exact = members & 1 == 1 && repair.span() == u32::from(span);
+        if is_exact && symbol.len() > limits::SYMBOL_LENGTH_LEN {
+            Ok(repair)
+        } else {
+            Err(DecodeError::Invalid)
+        }
+    }
+
+    /// Numbers from the lowest member to the highest.
+    pub const fn span(&self) -> u32 {
+        u128::BITS.saturating_sub(self.members.leading_zeros())
+    }
+
+    /// Bytes before the symbol.
+    pub const fn head_len(&self) -> usize {
+        (self.span() as usize).div_ceil(8).saturating_add(2)
+    }
+
+    /// Writes what stands before the symbol.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room, or the members are out of reach.
+    // spec: FEC-4
+    pub fn write_head(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
+        let span = self.span();
+        let reach = span.saturating_add(u32::from(self.back));
+        if self.back == 0 || self.members & 1 == 0 || reach > limits::REPAIR_REACH as u32 {
+            return Err(Full);
+        }
+        let bytes = self.members.to_le_bytes();
+        writer.u8(self.back)?;
+        writer.u8(u8::try_from(span).map_err(|_| Full)?)?;
+        writer.bytes(bytes.get(..(span as usize).div_ceil(8)).ok_or(Full)?)
+    }
+}
+
+/// The packet numbers of the section `recovered`, from the highest down. A number that cannot be ends
+/// the list.
+#[derive(Clone, Debug)]
+pub struct RecoveredNumbers<'a> {
+    reader: Reader<'a>,
+    /// What the next gap is counted from, if anything can follow.
+    from: Option<u64>,
+    left: usize,
+}
+
+impl<'a> RecoveredNumbers<'a> {
+    /// Reads the section of an ACK whose largest number is `largest`.
+    // spec: FEC-7
+    pub fn read(section: &'a [u8], largest: u64) -> Result<Self, DecodeError> {
+        let mut numbers = Self {
+            reader: Reader::new(section),
+            from: Some(largest),
+            left: limits::RECOVERED_NUMBERS_MAX,
+        };
+        let whole = numbers.clone();
+        while numbers.next().is_some() {}
+        if numbers.reader.is_empty() { Ok(whole) } else { Err(DecodeError::Invalid) }
+    }
+}
+
+impl Iterator for RecoveredNumbers<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        if self.reader.is_empty() || self.left == 0 {
+            return None;
+        }
+        let mut ahead = self.reader;
+        let number = self.from?.checked_sub(ahead.varint().ok()?)?;
+        self.reader = ahead;
+        self.left = self.left.saturating_sub(1);
+        self.from = number.checked_sub(1);
+        Some(number)
+    }
+}
+
+/// Writes the section: numbers that fall, none above `largest`; as many as fit.
+// spec: FEC-7
+pub fn write_recovered(writer: &mut Writer<'_>, largest: u64, numbers: impl Iterator<Item = u64>) {
+    let mut from = Some(largest);
+    for number in numbers.take(limits::RECOVERED_NUMBERS_MAX) {
+        let Some(gap) = from.and_then(|from| from.checked_sub(number)) else { return };
+        if writer.varint(gap).is_err() {
+            return;
+        }
+        from = number.checked_sub(1);
+    }
+}
