@@ -5,10 +5,11 @@
 //! packets the first two widen by themselves to about eight acknowledgements in a round trip,
 //! unless the peer has asked for something else with ACK_FREQUENCY.
 
+mod arrivals;
+mod received;
 mod times;
 
 use core::time::Duration;
-use std::collections::VecDeque;
 
 use jsp_wire::frame::{self, AckFrequency, EcnCounts, kind};
 use jsp_wire::{CloseCode, Instant, Shape, limits};
@@ -18,10 +19,9 @@ use crate::error::TransportError;
 use crate::fec::RecoveredMarks;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
+use arrivals::Arrivals;
+pub(crate) use received::ReceivedRanges;
 use times::{ArrivalLog, SECTION_LEN_MAX};
-
-/// Ranges of received packets that are remembered; the lowest go first.
-pub(crate) const RANGES_MAX: usize = 256;
 
 /// Ranges that one ACK names, from the highest down: older gaps were named by many ACKs before.
 const RANGES_WRITTEN_MAX: usize = 64;
@@ -30,21 +30,11 @@ const RANGES_WRITTEN_MAX: usize = 64;
 /// (RFC 9000, section 13.2.2).
 const THRESHOLD_DEFAULT: u64 = 1;
 
-/// The adaptive rule lets at most this many packets go by: about 64 KiB of common size.
-const THRESHOLD_ADAPTIVE_MAX: u64 = 44;
-
-/// Ack-eliciting packets before the adaptive rule takes hold: the sender's first rounds need every
-/// acknowledgement.
-const ADAPTIVE_AFTER: u64 = 100;
-
 /// Acknowledgements that the adaptive rule leaves in a round trip (HyStart++ needs eight samples).
 const ACKS_PER_RTT: u32 = 8;
 
 /// The adaptive rule waits at least this long: timers are no finer.
 const DELAY_MIN: Duration = Duration::from_millis(1);
-
-/// Over this time the rate of arrival is counted.
-const RATE_WINDOW: Duration = Duration::from_millis(10);
 
 /// A wish for a longer delay than this is a fault, in microseconds: parameters end here too.
 const WISH_DELAY_LIMIT_US: u64 = 1 << 24;
@@ -61,96 +51,6 @@ const TOLD_ENOUGH: u32 = 64;
 
 /// Bytes of the recovered numbers in an ACK: gaps are below 2^14.
 const RECOVERED_LEN_MAX: usize = 2 * limits::RECOVERED_NUMBERS_MAX;
-
-/// Packet numbers received, as ranges from the highest down, which neither overlap nor touch.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ReceivedRanges {
-    /// Each as (lowest, highest).
-    ranges: VecDeque<(u64, u64)>,
-}
-
-impl ReceivedRanges {
-    /// Adds a number. Answers true when it was not there. Of more than [`RANGES_MAX`] ranges the
-    /// lowest is forgotten.
-    // spec: ACK-5
-    pub(crate) fn insert(&mut self, pn: u64) -> bool {
-        // In order, which is nearly always, this ends at the first range.
-        let mut at = 0;
-        while let Some(&(low, high)) = self.ranges.get(at) {
-            if pn > high.saturating_add(1) {
-                break;
-            }
-            if pn >= low {
-                return pn > high && self.extend_up(at, pn);
-            }
-            if pn.saturating_add(1) == low {
-                return self.extend_down(at, pn);
-            }
-            at += 1;
-        }
-        if self.ranges.len() >= RANGES_MAX {
-            if at >= self.ranges.len() {
-                return false;
-            }
-            self.ranges.pop_back();
-        }
-        self.ranges.insert(at, (pn, pn));
-        true
-    }
-
-    /// `pn` is the number above range `at`; the range above that is known not to touch it.
-    fn extend_up(&mut self, at: usize, pn: u64) -> bool {
-        if let Some(range) = self.ranges.get_mut(at) {
-            range.1 = pn;
-        }
-        true
-    }
-
-    /// `pn` is the number below range `at`.
-    fn extend_down(&mut self, at: usize, pn: u64) -> bool {
-        let mut low = pn;
-        if let Some(&(below_low, below_high)) = self.ranges.get(at + 1)
-            && below_high.saturating_add(1) == pn
-        {
-            low = below_low;
-            self.ranges.remove(at + 1);
-        }
-        if let Some(range) = self.ranges.get_mut(at) {
-            range.0 = low;
-        }
-        true
-    }
-
-    /// Forgets everything up to and including `pn`.
-    pub(crate) fn forget_through(&mut self, pn: u64) {
-        while let Some(range) = self.ranges.back_mut() {
-            if range.0 > pn {
-                return;
-            }
-            if range.1 > pn {
-                range.0 = pn.saturating_add(1);
-                return;
-            }
-            self.ranges.pop_back();
-        }
-    }
-
-    /// The highest number.
-    #[cfg(test)]
-    fn largest(&self) -> Option<u64> {
-        self.ranges.front().map(|range| range.1)
-    }
-
-    /// Number of ranges.
-    pub(crate) fn len(&self) -> usize {
-        self.ranges.len()
-    }
-
-    /// From the highest down, each as (lowest, highest).
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u64)> + Clone + '_ {
-        self.ranges.iter().copied()
-    }
-}
 
 /// How often to acknowledge.
 #[derive(Clone, Copy, Debug)]
@@ -470,48 +370,6 @@ impl AckPolicy {
             return self.arrivals.interval.min(self.frequency.delay);
         }
         self.frequency.delay
-    }
-}
-
-/// How fast ack-eliciting packets come in.
-#[derive(Clone, Debug)]
-struct Arrivals {
-    total: u64,
-    counted: u64,
-    since: Option<Instant>,
-    /// Packets a second, in the last whole window.
-    rate: u64,
-    /// Time between two acknowledgements of a fast stream.
-    interval: Duration,
-}
-
-impl Arrivals {
-    fn new() -> Self {
-        Self { total: 0, counted: 0, since: None, rate: 0, interval: DELAY_MIN }
-    }
-
-    fn on_packet(&mut self, now: Instant) {
-        self.total = self.total.saturating_add(1);
-        let since = *self.since.get_or_insert(now);
-        let elapsed = now.since(since);
-        if elapsed >= RATE_WINDOW {
-            let nanos = elapsed.as_nanos().max(1);
-            let rate = u128::from(self.counted).saturating_mul(1_000_000_000) / nanos;
-            self.rate = u64::try_from(rate).unwrap_or(u64::MAX);
-            self.counted = 0;
-            self.since = Some(now);
-        }
-        self.counted = self.counted.saturating_add(1);
-    }
-
-    /// Packets that arrive in one interval.
-    fn threshold(&self) -> u64 {
-        if self.total < ADAPTIVE_AFTER {
-            return 0;
-        }
-        let packets = u128::from(self.rate).saturating_mul(self.interval.as_nanos());
-        let packets = u64::try_from(packets / 1_000_000_000).unwrap_or(u64::MAX);
-        packets.min(THRESHOLD_ADAPTIVE_MAX)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jsp_wire::Frame;
 use proptest::prelude::*;
 
+use super::received::RANGES_MAX;
 use super::*;
 
 const DELAY: Duration = Duration::from_millis(25);

@@ -10,6 +10,7 @@ use crate::compose::{self, DataSources};
 use crate::error::TransportError;
 use crate::handshake::Flight;
 use crate::keys::SpaceId;
+use crate::lifecycle::Farewell;
 use crate::packet::PacketBuilder;
 use crate::path::{Budget, Path};
 use crate::permit::{self, Allowance, Permit};
@@ -269,21 +270,12 @@ impl Connection {
         let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
         let may_shape = regular && sources.overdue.is_none();
         let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, may_shape);
+        let acks = &mut path.numbers.acks;
         match purpose {
             Purpose::Regular => {
-                let acks = &mut path.numbers.acks;
                 compose::data_packet(now, &mut packet, allowance, acks, &mut sources, probe);
             }
-            Purpose::MtuProbe(size) => compose::mtu_probe(&mut packet, size),
-            Purpose::Challenge(data) => compose::path_challenge(&mut packet, data),
-            Purpose::Response(data) => compose::path_response(&mut packet, data),
-            // Its own door: `repair_packet`.
-            Purpose::Repair => {}
-            Purpose::Farewell => {
-                if let Some(farewell) = self.lifecycle.farewell() {
-                    compose::farewell(&mut packet, farewell);
-                }
-            }
+            _ => compose_special(&mut packet, purpose, self.lifecycle.farewell()),
         }
         let built = packet.finish();
         if built.len == 0 {
@@ -407,6 +399,22 @@ pub(super) const HANDSHAKE_ROOM_MIN: usize = 96;
 /// Least room for a 1-RTT packet: longest header, a little payload, tag.
 pub(super) const DATA_ROOM_MIN: usize =
     1 + limits::CONNECTION_ID_LEN_MAX + limits::PN_LEN_MAX + 8 + limits::TAG_LEN;
+
+/// A packet with one purpose beside the usual.
+fn compose_special(packet: &mut PacketBuilder<'_>, purpose: Purpose, farewell: Option<&Farewell>) {
+    match purpose {
+        Purpose::MtuProbe(size) => compose::mtu_probe(packet, size),
+        Purpose::Challenge(data) => compose::path_challenge(packet, data),
+        Purpose::Response(data) => compose::path_response(packet, data),
+        Purpose::Farewell => {
+            if let Some(farewell) = farewell {
+                compose::farewell(packet, farewell);
+            }
+        }
+        // Their own doors: `compose::data_packet` and `repair_packet`.
+        Purpose::Regular | Purpose::Repair => {}
+    }
+}
 
 /// Fills a datagram with a hello up to the size that every path must carry: what follows the last
 /// packet is not a packet, and is ignored.

@@ -11,6 +11,7 @@
 //! [`Fate::Acked`] at most once. `Acked` may follow `Lost`: the packet was late, and was
 //! held lost too soon. What [`Recovery::probe_tokens`] gives is no fate.
 
+mod detection;
 mod ecn;
 mod loss;
 mod outcome;
@@ -41,10 +42,6 @@ use sent::{Ledger, Packet, State};
 /// A lost packet stays in the ledger for this many probe timeouts, so that a late acknowledgement
 /// of it is understood.
 const KEEP_LOST_PTOS: u32 = 3;
-
-/// Persistent congestion is this many probe timeouts of nothing but loss (RFC 9002, section 7.6.1,
-/// `kPersistentCongestionThreshold`).
-const PERSISTENT_CONGESTION_PTOS: u32 = 3;
 
 /// The probe timeout doubles at most this often.
 const BACKOFF_DOUBLINGS_MAX: u32 = 16;
@@ -309,90 +306,6 @@ impl Recovery {
             rtt.forget_min();
         }
         rtt.update(now, sample, delay);
-    }
-
-    /// Declares lost what left before an acknowledged packet and has had its time.
-    // spec: REC-5
-    fn detect_lost(
-        &mut self,
-        now: Instant,
-        rtt: &Rtt,
-        ack_delay_max: Duration,
-        fates: &mut Vec<(Token, Fate)>,
-    ) -> LossOutcome {
-        let mut outcome = LossOutcome::default();
-        self.loss_at = None;
-        let Some(largest) = self.largest_acked else { return outcome };
-        let width = self.reorder.width(rtt);
-        let persistent = rtt.pto_base(ack_delay_max).saturating_mul(PERSISTENT_CONGESTION_PTOS);
-        self.scan_from = self.scan_from.max(self.ledger.first_pn());
-        while self.scan_from < largest {
-            let Some(packet) = self.ledger.get_mut(self.scan_from) else { break };
-            match packet.state {
-                State::Acked { .. } => {
-                    self.lost_run.interrupt();
-                    if let Some(runs) = &mut self.runs {
-                        runs.on_arrived();
-                    }
-                }
-                State::Lost { .. } | State::Skipped => {}
-                State::Outstanding | State::Recovered => {
-                    let due = self.reorder.lost_at(packet.sent_at, width);
-                    if due > now {
-                        self.loss_at = Some(due);
-                        break;
-                    }
-                    packet.state = State::Lost { at: now };
-                    let lost = *packet;
-                    outcome.persistent_congestion |=
-                        lost.ack_eliciting && self.lost_run.extend(lost.sent_at, rtt, persistent);
-                    self.settle_lost(&lost, rtt, &mut outcome, fates);
-                }
-            }
-            self.scan_from = self.scan_from.saturating_add(1);
-        }
-        self.rtt_min_stale |= outcome.persistent_congestion;
-        outcome
-    }
-
-    /// Takes the packet `scan_from` out of flight.
-    fn settle_lost(
-        &mut self,
-        lost: &Packet,
-        rtt: &Rtt,
-        outcome: &mut LossOutcome,
-        fates: &mut Vec<(Token, Fate)>,
-    ) {
-        if let Some(runs) = &mut self.runs {
-            runs.on_lost(rtt.adjusted().saturating_sub(rtt.min()));
-        }
-        if !lost.recovered {
-            fates.extend(self.ledger.tokens(lost).map(|token| (token, Fate::Lost)));
-        }
-        if lost.ack_eliciting {
-            self.eliciting = self.eliciting.saturating_sub(1);
-        } else {
-            self.quiet = self.quiet.saturating_sub(1);
-        }
-        if !lost.in_flight {
-            return;
-        }
-        let size = u64::from(lost.size);
-        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(size);
-        // spec: MTU-4
-        if lost.is_mtu_probe {
-            outcome.lost_mtu_probe = Some(lost.size);
-            return;
-        }
-        outcome.bytes_lost = outcome.bytes_lost.saturating_add(size);
-        outcome.packets = outcome.packets.saturating_add(1);
-        outcome.first_lost_sent_at = outcome.first_lost_sent_at.or(Some(lost.sent_at));
-        outcome.largest_lost_sent_at = outcome.largest_lost_sent_at.max(Some(lost.sent_at));
-        outcome.largest_lost_size = outcome.largest_lost_size.max(lost.size);
-        if self.episode_end.is_none_or(|end| self.scan_from >= end) {
-            self.episode_end = Some(self.ledger.end());
-            self.reorder.on_episode();
-        }
     }
 
     /// When something must happen if nothing is heard. `may_probe` is false for application data

@@ -1,3 +1,4 @@
+use super::model::bytes_in;
 use super::*;
 use crate::recovery::RateSample;
 
