@@ -55,8 +55,8 @@ pub(crate) fn permit(
     } else if is_full(path, in_flight, urgent) {
         Allowance::AckOnly
     } else {
-        let rate = path.congestion.pacing_rate(&path.rtt);
-        if path.pacer.permit(now, rate, room) >= room as u64 {
+        let pace = path.congestion.pace(&path.rtt);
+        if path.pacer.permit(now, pace, room) >= room as u64 {
             Allowance::Anything
         } else {
             Allowance::AckOnly
@@ -77,8 +77,8 @@ pub(crate) fn is_full(path: &Path, in_flight: u64, urgent: bool) -> bool {
 
 /// When the pacer lets the next datagram go.
 pub(crate) fn paced_until(now: Instant, path: &mut Path) -> Option<Instant> {
-    let rate = path.congestion.pacing_rate(&path.rtt);
-    path.pacer.next_release(now, rate, path.mtud.current())
+    let pace = path.congestion.pace(&path.rtt);
+    path.pacer.next_release(now, pace, path.mtud.current())
 }
 
 #[cfg(test)]

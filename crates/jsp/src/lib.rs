@@ -60,6 +60,10 @@
 //! weights share; in real time the earliest deadline is first. [`StreamConfig::rate_cap`] keeps one
 //! stream from taking the whole line.
 //!
+//! A connection that carries little but live media may choose [`CongestionControl::RealTime`] in its
+//! [`TransportConfig`], which keeps queues short; with every choice,
+//! [`ConnectionStats::media_rate`] is what an encoder should aim at.
+//!
 //! # What became of a message
 //!
 //! [`Stream::send`] returns when the message is queued. [`SendStream::send_tracked`] gives a
@@ -125,8 +129,8 @@ pub use jsp_crypto::{
     identity::FingerprintError,
 };
 pub use jsp_proto::{
-    Attributes, Class, CloseCode, ConnectionStats, Delivery, FecPolicy, Framing, Kind, Message,
-    MessageFate, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo, Traffic,
+    Attributes, Class, CloseCode, CongestionControl, ConnectionStats, Delivery, FecPolicy, Framing,
+    Kind, Message, MessageFate, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo, Traffic,
     TransportConfig,
 };
 pub use remote::Remote;
