@@ -128,6 +128,11 @@ pub enum CongestionControl {
     Bbr,
     /// RFC 9438: fills queues until something is lost, like most of the Internet.
     Cubic,
+    /// For connections that carry little but live media: keeps what waits in queues to 20 to 40 ms,
+    /// gives way within a round trip when the path becomes slower, and tells what an encoder should
+    /// aim at ([`ConnectionStats::media_rate`](crate::ConnectionStats::media_rate)). Fills a path
+    /// less than [`CongestionControl::Bbr`] does.
+    RealTime,
 }
 
 /// When a server asks a client to prove its address before it does any work for it.

@@ -1,19 +1,37 @@
 //! Spreads packets over time: a token bucket that fills at the path's rate.
 //!
-//! The bucket holds ten packets, so that an initial window leaves at once, or five milliseconds of
-//! the rate, so that a driver with timers of a millisecond reaches the rate and a batch for
-//! segmentation offload fills up.
+//! For bulk the bucket holds ten packets, so that an initial window leaves at once, or five
+//! milliseconds of the rate, so that a driver with timers of a millisecond reaches the rate and a batch
+//! for segmentation offload fills up; for live media less.
 
 use core::time::Duration;
 
 use jsp_wire::Instant;
 
-/// Packets that may leave in one burst at any rate (RFC 9002, section 7.7: the initial window).
-const BURST_PACKETS: u64 = 10;
+/// How fast packets may leave, and how many at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Pace {
+    /// Bytes a second.
+    pub(crate) rate: u64,
+    /// The bucket holds so many packets, and the bytes of this time.
+    burst_packets: u64,
+    burst_time: Duration,
+}
 
-/// Time whose bytes may leave in one burst: timers are late by a few milliseconds on a busy machine,
-/// and what they are late must not be lost, because the rate is no higher than what the path delivers.
-const BURST_TIME: Duration = Duration::from_millis(5);
+impl Pace {
+    /// Bulk: the initial window at any rate (RFC 9002, section 7.7). Timers are late by a few
+    /// milliseconds on a busy machine, and what they are late must not be lost, because the rate is no
+    /// higher than what the path delivers.
+    pub(crate) fn bulk(rate: u64) -> Self {
+        Self { rate, burst_packets: 10, burst_time: Duration::from_millis(5) }
+    }
+
+    /// Live media: frames are spread, so that they make no queue of their own. The rate has some
+    /// room for late timers.
+    pub(crate) fn media(rate: u64) -> Self {
+        Self { rate, burst_packets: 3, burst_time: Duration::from_millis(2) }
+    }
+}
 
 /// When the bucket is empty, wait for the bytes of this time, so that a fast path is served in
 /// batches, not packet by packet.
@@ -40,11 +58,11 @@ impl Pacer {
         Self { credit: 0, updated_at: None }
     }
 
-    /// Bytes that may leave now, at `rate` bytes a second with packets of `mtu` bytes; zero when
-    /// not even one packet may.
+    /// Bytes that may leave now, at this pace with packets of `mtu` bytes; zero when not even one
+    /// packet may.
     // spec: CC-10
-    pub(crate) fn permit(&mut self, now: Instant, rate: u64, mtu: usize) -> u64 {
-        self.refill(now, rate, mtu);
+    pub(crate) fn permit(&mut self, now: Instant, pace: Pace, mtu: usize) -> u64 {
+        self.refill(now, pace, mtu);
         let bytes = u64::try_from(self.credit / NANOS).unwrap_or(0);
         if bytes >= mtu as u64 { bytes } else { 0 }
     }
@@ -55,20 +73,21 @@ impl Pacer {
     }
 
     /// When the next packets may leave; `None` when they may now.
-    pub(crate) fn next_release(&mut self, now: Instant, rate: u64, mtu: usize) -> Option<Instant> {
-        if self.permit(now, rate, mtu) > 0 {
+    pub(crate) fn next_release(&mut self, now: Instant, pace: Pace, mtu: usize) -> Option<Instant> {
+        if self.permit(now, pace, mtu) > 0 {
             return None;
         }
-        let rate = i128::from(rate.max(1));
+        let rate = i128::from(pace.rate.max(1));
         let chunk = bytes_in(REFILL_TIME, rate).min(i128::from(REFILL_MAX)).max(mtu as i128);
         let missing = chunk.saturating_mul(NANOS).saturating_sub(self.credit).max(0);
         let nanos = missing.saturating_add(rate.saturating_sub(1)) / rate;
         Some(now + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
 
-    fn refill(&mut self, now: Instant, rate: u64, mtu: usize) {
-        let rate = i128::from(rate.max(1));
-        let capacity = bytes_in(BURST_TIME, rate).max((mtu as i128) * i128::from(BURST_PACKETS));
+    fn refill(&mut self, now: Instant, pace: Pace, mtu: usize) {
+        let rate = i128::from(pace.rate.max(1));
+        let packets = (mtu as i128).saturating_mul(i128::from(pace.burst_packets));
+        let capacity = bytes_in(pace.burst_time, rate).max(packets);
         let capacity = capacity.saturating_mul(NANOS);
         let gained = match self.updated_at {
             None => capacity,
@@ -102,13 +121,13 @@ mod tests {
         while now < end {
             wakes += 1;
             let mut burst = 0u64;
-            while pacer.permit(now, rate, MTU) >= MTU as u64 {
+            while pacer.permit(now, Pace::bulk(rate), MTU) >= MTU as u64 {
                 pacer.on_sent(MTU);
                 burst += MTU as u64;
             }
             total += burst;
             largest = largest.max(burst);
-            now = pacer.next_release(now, rate, MTU).expect("the bucket is empty");
+            now = pacer.next_release(now, Pace::bulk(rate), MTU).expect("the bucket is empty");
         }
         (total, wakes, largest)
     }
@@ -137,24 +156,27 @@ mod tests {
     fn an_initial_window_leaves_at_once_and_the_next_packet_waits() {
         let mut pacer = Pacer::new();
         for _ in 0..10 {
-            assert!(pacer.permit(Instant::ZERO, 1200, MTU) > 0);
+            assert!(pacer.permit(Instant::ZERO, Pace::bulk(1200), MTU) > 0);
             pacer.on_sent(MTU);
         }
-        assert_eq!(pacer.permit(Instant::ZERO, 1200, MTU), 0);
-        let release = pacer.next_release(Instant::ZERO, 1200, MTU);
+        assert_eq!(pacer.permit(Instant::ZERO, Pace::bulk(1200), MTU), 0);
+        let release = pacer.next_release(Instant::ZERO, Pace::bulk(1200), MTU);
         assert_eq!(release, Some(Instant::ZERO + Duration::from_secs(1)));
         let release = release.expect("checked above");
-        assert_eq!(pacer.next_release(release, 1200, MTU), None);
+        assert_eq!(pacer.next_release(release, Pace::bulk(1200), MTU), None);
     }
 
     #[test]
     fn extreme_rates_and_times_do_not_overflow() {
         let mut pacer = Pacer::new();
-        assert!(pacer.permit(Instant::ZERO, u64::MAX, 65_507) > 0);
-        assert!(pacer.permit(Instant::FAR_FUTURE, u64::MAX, 65_507) > 0);
+        assert!(pacer.permit(Instant::ZERO, Pace::bulk(u64::MAX), 65_507) > 0);
+        assert!(pacer.permit(Instant::FAR_FUTURE, Pace::bulk(u64::MAX), 65_507) > 0);
         pacer.on_sent(usize::MAX);
         pacer.on_sent(usize::MAX);
-        assert_eq!(pacer.permit(Instant::FAR_FUTURE, 0, MTU), 0);
-        assert_eq!(pacer.next_release(Instant::FAR_FUTURE, 0, MTU), Some(Instant::FAR_FUTURE));
+        assert_eq!(pacer.permit(Instant::FAR_FUTURE, Pace::bulk(0), MTU), 0);
+        assert_eq!(
+            pacer.next_release(Instant::FAR_FUTURE, Pace::bulk(0), MTU),
+            Some(Instant::FAR_FUTURE)
+        );
     }
 }

@@ -58,8 +58,8 @@ pub(crate) fn permit(
         let trickles = urgent && path.trickle.next(path.rtt.smoothed()) <= now;
         if trickles { Allowance::Urgent } else { Allowance::AckOnly }
     } else {
-        let rate = path.congestion.pacing_rate(&path.rtt);
-        if path.pacer.permit(now, rate, room) >= room as u64 {
+        let pace = path.congestion.pace(&path.rtt);
+        if path.pacer.permit(now, pace, room) >= room as u64 {
             Allowance::Anything
         } else {
             Allowance::AckOnly
@@ -88,8 +88,8 @@ pub(crate) fn paced_until(
     if is_full(path, in_flight, urgent) {
         return urgent.then(|| path.trickle.next(path.rtt.smoothed()));
     }
-    let rate = path.congestion.pacing_rate(&path.rtt);
-    path.pacer.next_release(now, rate, path.mtud.current())
+    let pace = path.congestion.pace(&path.rtt);
+    path.pacer.next_release(now, pace, path.mtud.current())
 }
 
 #[cfg(test)]

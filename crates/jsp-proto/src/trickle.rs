@@ -19,7 +19,7 @@ pub(crate) struct Trickle {
 
 impl Trickle {
     /// When the next datagram may leave.
-    // spec: CC-29
+    // spec: CC-40
     pub(crate) fn next(self, rtt: Duration) -> Instant {
         let interval = (rtt / PER_ROUND_TRIP).max(INTERVAL_MIN);
         self.last.map_or(Instant::ZERO, |last| last + interval)
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    /// spec-test: CC-29
+    /// spec-test: CC-40
     fn a_trickle_is_thin() {
         let at = |ms: u64| Instant::ZERO + Duration::from_millis(ms);
         for (rtt_ms, interval) in [(10, 20), (60, 20), (200, 50)] {

@@ -108,7 +108,11 @@ fn random_transport(random: &mut Random) -> TransportConfig {
             None => random.duration_between(secs(100), secs(150)),
         },
         keep_alive,
-        congestion: *random.pick(&[CongestionControl::Bbr, CongestionControl::Cubic]),
+        congestion: *random.pick(&[
+            CongestionControl::Bbr,
+            CongestionControl::Cubic,
+            CongestionControl::RealTime,
+        ]),
         stream_window,
         connection_window,
         stream_window_max: stream_window * random.between(1, 8),

@@ -60,6 +60,10 @@
 //! weights share; in real time the earliest deadline is first. [`StreamConfig::rate_cap`] keeps one
 //! stream from taking the whole line.
 //!
+//! A connection that carries little but live media may choose [`CongestionControl::RealTime`] in its
+//! [`TransportConfig`], which keeps queues short; with every choice,
+//! [`ConnectionStats::media_rate`] is what an encoder should aim at.
+//!
 //! # What became of a message
 //!
 //! [`Stream::send`] returns when the message is queued. [`SendStream::send_tracked`] gives a
@@ -126,9 +130,9 @@ pub use jsp_crypto::{
     identity::FingerprintError,
 };
 pub use jsp_proto::{
-    Alarm, AlarmCause, AlarmLevel, Attributes, Capacity, Class, CloseCode, ConnectionStats,
-    Delivery, FecPolicy, Framing, Kind, Message, MessageFate, NetworkHint, Outlook, Received,
-    RetryPolicy, StreamConfig, StreamId, StreamInfo, Traffic, TransportConfig,
+    Alarm, AlarmCause, AlarmLevel, Attributes, Capacity, Class, CloseCode, CongestionControl,
+    ConnectionStats, Delivery, FecPolicy, Framing, Kind, Message, MessageFate, NetworkHint,
+    Outlook, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo, Traffic, TransportConfig,
 };
 pub use remote::Remote;
 pub use stream::{Fate, IntoChunk, RecvStream, SendStream, Stream};

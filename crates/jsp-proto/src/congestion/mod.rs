@@ -7,7 +7,10 @@
 mod bbr;
 mod cubic;
 mod hystart;
+mod losses;
 mod prr;
+mod realtime;
+mod rivals;
 
 use core::time::Duration;
 
@@ -15,8 +18,10 @@ use jsp_wire::Instant;
 
 pub(crate) use bbr::Bbr;
 pub(crate) use cubic::Cubic;
+pub(crate) use realtime::RealTime;
 
 use crate::config::CongestionControl;
+use crate::pacer::Pace;
 use crate::recovery::{RateSample, Rtt};
 
 /// Bytes that a path may carry before anything is known about it: ten packets, but not more than
@@ -48,6 +53,9 @@ pub(crate) struct AckSample {
     pub(crate) has_rtt_sample: bool,
     /// The application set the pace when that packet left.
     pub(crate) app_limited: bool,
+    /// How long packets wait in queues on the way to the peer, where receive times tell; else the
+    /// round-trip time must.
+    pub(crate) queue_delay: Option<Duration>,
     /// It brought a sample of the delivery rate.
     pub(crate) rate: Option<RateSample>,
 }
@@ -65,6 +73,17 @@ pub(crate) struct LossSample {
     pub(crate) prior_in_flight: u64,
 }
 
+/// What marks of the network (CE, RFC 3168) mean for congestion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct MarkSample {
+    /// Packets that were marked.
+    pub(crate) packets: u64,
+    /// When the most recently sent packet of the ACK that says so left.
+    pub(crate) sent_at: Instant,
+    /// Bytes that were in flight before that ACK.
+    pub(crate) prior_in_flight: u64,
+}
+
 /// The congestion controller of a path.
 #[derive(Clone, Debug)]
 pub(crate) enum Congestion {
@@ -72,6 +91,8 @@ pub(crate) enum Congestion {
     Bbr(Box<Bbr>),
     /// CUBIC with HyStart++ and proportional rate reduction.
     Cubic(Box<Cubic>),
+    /// A window that keeps the delay of real-time media short.
+    RealTime(Box<RealTime>),
 }
 
 impl Congestion {
@@ -80,6 +101,7 @@ impl Congestion {
         match control {
             CongestionControl::Bbr => Self::Bbr(Box::new(Bbr::new(mtu))),
             CongestionControl::Cubic => Self::Cubic(Box::new(Cubic::new(mtu))),
+            CongestionControl::RealTime => Self::RealTime(Box::new(RealTime::new(mtu))),
         }
     }
 
@@ -88,6 +110,7 @@ impl Congestion {
         match self {
             Self::Bbr(_) => {}
             Self::Cubic(cubic) => cubic.on_sent(bytes, in_flight),
+            Self::RealTime(realtime) => realtime.on_sent(in_flight),
         }
     }
 
@@ -96,6 +119,7 @@ impl Congestion {
         match self {
             Self::Bbr(bbr) => bbr.on_ack(now, sample, rtt),
             Self::Cubic(cubic) => cubic.on_ack(now, sample, rtt),
+            Self::RealTime(realtime) => realtime.on_ack(now, sample, rtt),
         }
     }
 
@@ -104,15 +128,16 @@ impl Congestion {
         match self {
             Self::Bbr(bbr) => bbr.on_loss(now, sample),
             Self::Cubic(cubic) => cubic.on_loss(now, sample),
+            Self::RealTime(realtime) => realtime.on_loss(now, sample),
         }
     }
 
-    /// The network marked a packet that left at `sent_at`, with `prior_in_flight` bytes in flight
-    /// before the ACK that says so.
-    pub(crate) fn on_ecn_ce(&mut self, now: Instant, sent_at: Instant, prior_in_flight: u64) {
+    /// The network marked packets.
+    pub(crate) fn on_ecn_ce(&mut self, now: Instant, marks: &MarkSample) {
         match self {
-            Self::Bbr(bbr) => bbr.on_ecn_ce(now, sent_at),
-            Self::Cubic(cubic) => cubic.on_ecn_ce(now, sent_at, prior_in_flight),
+            Self::Bbr(bbr) => bbr.on_ecn_ce(now, marks.sent_at),
+            Self::Cubic(cubic) => cubic.on_ecn_ce(now, marks.sent_at, marks.prior_in_flight),
+            Self::RealTime(realtime) => realtime.on_ecn_ce(now, marks),
         }
     }
 
@@ -121,6 +146,7 @@ impl Congestion {
         match self {
             Self::Bbr(bbr) => bbr.on_spurious_loss(now, packets),
             Self::Cubic(cubic) => cubic.on_spurious_loss(packets),
+            Self::RealTime(realtime) => realtime.on_spurious_loss(packets),
         }
     }
 
@@ -129,6 +155,7 @@ impl Congestion {
         match self {
             Self::Bbr(bbr) => bbr.on_persistent_congestion(),
             Self::Cubic(cubic) => cubic.on_persistent_congestion(),
+            Self::RealTime(realtime) => realtime.on_persistent_congestion(),
         }
     }
 
@@ -137,14 +164,27 @@ impl Congestion {
         match self {
             Self::Bbr(bbr) => bbr.window(),
             Self::Cubic(cubic) => cubic.window(),
+            Self::RealTime(realtime) => realtime.window(),
         }
     }
 
-    /// Bytes a second at which packets may leave.
-    pub(crate) fn pacing_rate(&self, rtt: &Rtt) -> u64 {
+    /// How fast packets may leave.
+    // spec: CC-10
+    pub(crate) fn pace(&self, rtt: &Rtt) -> Pace {
         match self {
-            Self::Bbr(bbr) => bbr.pacing_rate(rtt),
-            Self::Cubic(cubic) => cubic.pacing_rate(rtt),
+            Self::Bbr(bbr) => Pace::bulk(bbr.pacing_rate(rtt)),
+            Self::Cubic(cubic) => Pace::bulk(cubic.pacing_rate(rtt)),
+            Self::RealTime(realtime) => Pace::media(realtime.pacing_rate(rtt)),
+        }
+    }
+
+    /// Bytes a second, of packets, that an encoder should aim at: less than what may leave, so that
+    /// frames do not wait at the sender.
+    pub(crate) fn media_rate(&self, rtt: &Rtt) -> u64 {
+        match self {
+            Self::Bbr(bbr) => bbr.media_rate(rtt),
+            Self::Cubic(cubic) => media_share(rate_of(cubic.window(), rtt.smoothed(), 1, 1)),
+            Self::RealTime(realtime) => realtime.media_rate(rtt),
         }
     }
 
@@ -153,6 +193,7 @@ impl Congestion {
         match self {
             Self::Bbr(bbr) => bbr.set_mtu(mtu),
             Self::Cubic(cubic) => cubic.set_mtu(mtu),
+            Self::RealTime(realtime) => realtime.set_mtu(mtu),
         }
     }
 }
@@ -164,6 +205,23 @@ fn rate_of(window: u64, rtt: Duration, numerator: u64, denominator: u64) -> u64 
         u128::from(window).saturating_mul(u128::from(numerator)).saturating_mul(1_000_000_000)
             / nanos.saturating_mul(u128::from(denominator.max(1)));
     u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+/// Bytes that `rate` bytes a second make in `time`.
+fn bytes_in(rate: u64, time: Duration) -> u64 {
+    let bytes = u128::from(rate).saturating_mul(time.as_nanos()) / 1_000_000_000;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// `value * gain`, saturated.
+fn scale(value: u64, gain: f64) -> u64 {
+    (value as f64 * gain) as u64
+}
+
+/// What of `rate` media should take.
+// spec: CC-36
+fn media_share(rate: u64) -> u64 {
+    rate / 20 * 17
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use jsp_wire::{CloseCode, Frame, Instant};
 
 use super::Connection;
 use super::inbound::Opened;
-use crate::congestion::{AckSample, LossSample};
+use crate::congestion::{AckSample, LossSample, MarkSample};
 use crate::error::TransportError;
 use crate::event::{CloseReason, Event};
 use crate::keys::SpaceId;
@@ -137,6 +137,7 @@ impl Connection {
                 has_losses: outcome.lost.packets > 0,
                 has_rtt_sample: outcome.rtt_sample.is_some(),
                 app_limited: outcome.app_limited,
+                queue_delay: None,
                 rate: outcome.rate_sample,
             };
             path.congestion.on_ack(now, &sample, &path.rtt);
@@ -147,9 +148,10 @@ impl Connection {
             path.congestion.set_mtu(path.mtud.current());
         }
         if outcome.advanced {
-            let marked = path.ecn.on_ack(outcome.ecn_acked, outcome.ecn);
-            if let (true, Some(sent_at)) = (marked > 0, outcome.largest_newly_acked_sent_at) {
-                path.congestion.on_ecn_ce(now, sent_at, prior_in_flight);
+            let packets = path.ecn.on_ack(outcome.ecn_acked, outcome.ecn);
+            if let (true, Some(sent_at)) = (packets > 0, outcome.largest_newly_acked_sent_at) {
+                let marks = MarkSample { packets, sent_at, prior_in_flight };
+                path.congestion.on_ecn_ce(now, &marks);
                 path.forecast.on_marks(now, path.rtt.smoothed());
             }
         }

@@ -2,7 +2,7 @@
 //! a bound on the flight that was learned by probing and lasts, and two that hold until the next
 //! probe.
 
-use super::scale;
+use crate::congestion::scale;
 
 /// What is left of a bound after congestion, at least (`Beta`).
 pub(super) const BETA: f64 = 0.7;

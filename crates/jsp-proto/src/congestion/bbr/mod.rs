@@ -11,10 +11,8 @@
 //! - Losses without a queue are made up for, unless they follow from our own rate (a policer).
 
 mod bounds;
-mod losses;
 mod model;
 mod probe;
-mod rivals;
 mod startup;
 mod window;
 
@@ -22,13 +20,13 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
-use super::{AckSample, LossSample, rate_of, window_initial};
+use super::losses::{Losses, Verdict};
+use super::rivals::Rivals;
+use super::{AckSample, LossSample, media_share, rate_of, scale, window_initial};
 use crate::recovery::Rtt;
 use bounds::{BETA, Bounds};
-use losses::{Losses, Verdict};
 use model::{Model, Round};
 use probe::{Cruise, Up};
-use rivals::Rivals;
 use startup::FullPipe;
 
 /// Rate while the path is unknown: in each round trip twice what came back in the one before
@@ -167,6 +165,11 @@ impl Bbr {
         }
     }
 
+    // spec: CC-36
+    pub(super) fn media_rate(&self, rtt: &Rtt) -> u64 {
+        media_share(self.bandwidth().min(rate_of(self.window(), rtt.smoothed(), 1, 1)))
+    }
+
     /// Bytes a second that the path delivers, as far as known.
     fn bandwidth(&self) -> u64 {
         match self.phase {
@@ -223,7 +226,7 @@ impl Bbr {
         let congested = self.losses.exceed(round.acked, LOSS_SHARE, LOSS_PACKETS);
         let cruises = matches!(self.phase, Phase::Cruise(cruise) if cruise.is_settled(round));
         let rounds = self.model.rounds();
-        let verdict = self.losses.on_round(round, rounds, self.mtu, cruises && !stands);
+        let verdict = self.losses.on_round(round.seen(), rounds, self.mtu, cruises && !stands);
         self.obey(verdict);
         if self.is_lossy() {
             self.bounds = Bounds::default();
@@ -384,11 +387,6 @@ impl Bbr {
         self.window = if waited { 0 } else { self.window.min(first) };
         self.undo = None;
     }
-}
-
-/// `value * gain`, saturated.
-fn scale(value: u64, gain: f64) -> u64 {
-    (value as f64 * gain) as u64
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
-use super::super::AckSample;
+use super::super::losses::Seen;
+use super::super::{AckSample, bytes_in};
 
 /// Samples of the round-trip time from which the waiting time is judged: the least of them counts,
 /// so that a single late packet is no queue.
@@ -67,6 +68,11 @@ impl Round {
     /// before.
     pub(super) fn began(&self) -> Option<Instant> {
         self.began
+    }
+
+    /// What losses are judged by.
+    pub(super) fn seen(&self) -> Seen {
+        Seen { acked: self.acked, rate_max: self.rate_max, app_limited: self.app_limited }
     }
 }
 
@@ -293,12 +299,6 @@ impl Model {
     pub(super) fn round(&self) -> &Round {
         &self.round
     }
-}
-
-/// Bytes that `rate` bytes a second make in `time`.
-pub(super) fn bytes_in(rate: u64, time: Duration) -> u64 {
-    let bytes = u128::from(rate).saturating_mul(time.as_nanos()) / 1_000_000_000;
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Time that `bytes` take at `rate` bytes a second.

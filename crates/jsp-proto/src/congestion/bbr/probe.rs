@@ -7,8 +7,8 @@ use core::time::Duration;
 use jsp_wire::Instant;
 
 use super::model::{Model, Round, time_of};
-use super::{Bbr, Phase, scale};
-use crate::congestion::AckSample;
+use super::{Bbr, Phase};
+use crate::congestion::{AckSample, scale};
 
 /// Time between two probes for more, and what is added to it at random, so that flows which share
 /// a path do not probe together (draft-ietf-ccwg-bbr: 2 to 3 s).

@@ -162,6 +162,7 @@ mod tests {
                 has_losses: false,
                 has_rtt_sample: true,
                 app_limited: false,
+                queue_delay: None,
                 rate: None,
             };
             train.on_ack(at(50_000 + n * gap_in), &sample, MTU);

@@ -1,4 +1,4 @@
-use super::model::bytes_in;
+use super::super::bytes_in;
 use super::*;
 use crate::recovery::RateSample;
 
@@ -39,6 +39,7 @@ impl Bench {
             has_losses: false,
             has_rtt_sample: true,
             app_limited,
+            queue_delay: None,
             rate: Some(rate),
         };
         self.bbr.on_ack(self.now, &sample, &self.rtt);
@@ -203,6 +204,7 @@ fn a_probe_refills_the_path_and_forgets_what_bounded_for_a_short_time() {
             has_losses: false,
             has_rtt_sample: false,
             app_limited: false,
+            queue_delay: None,
             rate: None,
         };
         bench.bbr.on_ack(bench.now, &sample, &bench.rtt);
@@ -271,7 +273,7 @@ fn a_policer_loses_nothing_at_a_lower_rate_and_a_radio_as_much() {
     round.rate_max = 900_000;
     let after = |losses: &mut Losses, lost: u32| {
         losses.on_loss(u64::from(lost) * MTU, lost);
-        losses.on_round(&round, 1, MTU, true)
+        losses.on_round(round.seen(), 1, MTU, true)
     };
     let suspicious = || {
         let mut losses = Losses::new();
@@ -303,7 +305,7 @@ fn a_policer_loses_nothing_at_a_lower_rate_and_a_radio_as_much() {
     assert_eq!(conclude(&mut policer, 0), Some(Verdict::Policed));
     assert_eq!(conclude(&mut policer, 0), None);
     assert_eq!(policer.compensation(), 1.0);
-    assert_eq!(policer.on_round(&round, 502, MTU, true), Verdict::Over);
+    assert_eq!(policer.on_round(round.seen(), 502, MTU, true), Verdict::Over);
 
     // A fade, and then another: chance, no policer.
     let mut fading = suspicious();

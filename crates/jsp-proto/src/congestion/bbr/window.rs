@@ -2,9 +2,8 @@
 
 use core::time::Duration;
 
-use super::model::bytes_in;
-use super::{Bbr, Phase, scale};
-use crate::congestion::{AckSample, window_initial, window_min};
+use super::{Bbr, Phase};
+use crate::congestion::{AckSample, bytes_in, scale, window_initial, window_min};
 use crate::recovery::Rtt;
 
 /// Bandwidth-delay products in flight while the path is unknown (`StartupCwndGain`).

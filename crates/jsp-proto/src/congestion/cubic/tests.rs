@@ -23,6 +23,7 @@ fn ack(bytes_acked: u64, in_flight: u64, largest_sent_at: Instant) -> AckSample 
         has_losses: false,
         has_rtt_sample: true,
         app_limited: false,
+        queue_delay: None,
         rate: None,
     }
 }

@@ -2,6 +2,7 @@
 
 mod bbr_loop;
 mod closed_loop;
+mod realtime_loop;
 mod world;
 
 use super::*;

@@ -38,6 +38,8 @@ pub(super) struct Link {
     pub(super) stalls: Option<(Duration, Duration)>,
     /// From then on the link has another rate.
     pub(super) steps: Vec<(Instant, u64)>,
+    /// Times at which the link takes a packet, again and again, in place of its rate.
+    pub(super) trace: Option<Trace>,
     /// Bytes a second, and bytes at once: what is above is dropped before the queue.
     pub(super) policer: Option<(u64, u64)>,
     pub(super) random: u64,
@@ -48,6 +50,61 @@ pub(super) struct Link {
     pub(super) waits: Vec<(Instant, Duration)>,
     /// Packets that found the queue full, or were policed.
     pub(super) dropped: u64,
+}
+
+/// A link that carries `OPPORTUNITY` bytes at each of its times, and nothing between.
+#[derive(Clone)]
+pub(super) struct Trace {
+    /// Milliseconds, rising.
+    pub(super) times: Vec<u64>,
+    /// Where it has come to, and what is left of that opportunity.
+    at: usize,
+    left: u64,
+    /// When what is queued leaves, and its bytes.
+    queued: VecDeque<(Instant, u64)>,
+}
+
+/// Bytes of one line of a Mahimahi trace.
+const OPPORTUNITY: u64 = 1500;
+
+impl Trace {
+    pub(super) fn new(times: Vec<u64>) -> Self {
+        Self { times, at: 0, left: OPPORTUNITY, queued: VecDeque::new() }
+    }
+
+    fn time(&self, at: usize) -> Instant {
+        let length = self.times.last().copied().unwrap_or(0) + 1;
+        let (loops, place) = (at / self.times.len(), at % self.times.len());
+        Instant::from_nanos((loops as u64 * length + self.times[place]) * 1_000_000)
+    }
+
+    fn take(&mut self, now: Instant, size: u64, queue_max: u64) -> Option<Instant> {
+        while self.queued.pop_front_if(|entry| entry.0 <= now).is_some() {}
+        if self.queued.iter().map(|entry| entry.1).sum::<u64>() + size > queue_max {
+            return None;
+        }
+        while self.time(self.at) < now {
+            (self.at, self.left) = (self.at + 1, OPPORTUNITY);
+        }
+        let mut rest = size;
+        while rest > self.left {
+            rest -= self.left;
+            (self.at, self.left) = (self.at + 1, OPPORTUNITY);
+        }
+        self.left -= rest;
+        let leaves = self.time(self.at);
+        self.queued.push_back((leaves, size));
+        Some(leaves)
+    }
+
+    /// Bytes that the link could carry in this time.
+    pub(super) fn capacity(&self, time: Duration) -> u64 {
+        let length = self.times.last().copied().unwrap_or(0) + 1;
+        let ms = time.as_millis() as u64;
+        let (loops, rest) = (ms / length, ms % length);
+        let last = self.times.partition_point(|at| *at < rest) as u64;
+        (loops * self.times.len() as u64 + last) * OPPORTUNITY
+    }
 }
 
 impl Link {
@@ -75,6 +132,14 @@ impl Link {
                 return None;
             }
             self.bucket -= size;
+        }
+        if let Some(trace) = &mut self.trace {
+            let Some(leaves) = trace.take(now, size, self.queue_max) else {
+                self.dropped += 1;
+                return None;
+            };
+            self.waits.push((now, leaves.since(now)));
+            return Some(leaves + self.one_way);
         }
         let wait = self.free_at.since(now);
         let queued = wait.as_nanos() as u64 * self.rate / 1_000_000_000;
@@ -119,6 +184,8 @@ pub(super) struct Totals {
     pub(super) lost: u64,
     pub(super) spurious: u64,
     pub(super) acks: u64,
+    pub(super) sent_bytes: u64,
+    pub(super) probe_timeouts: u64,
 }
 
 /// What a flow has to send.
@@ -127,6 +194,8 @@ pub(super) struct Load {
     pub(super) bulk: bool,
     /// A message of voice each 20 ms, before anything else.
     pub(super) voice: bool,
+    /// Frames of what the controller advises, but of no more than this, in bytes a second.
+    pub(super) media: Option<u64>,
     pub(super) begins: Duration,
     /// The second in which it ends.
     pub(super) ends: Option<u64>,
@@ -137,6 +206,10 @@ pub(super) struct Load {
 }
 
 const VOICE_EVERY: Duration = Duration::from_millis(20);
+
+/// Time between frames, and the least that an encoder makes, in bytes a second.
+const FRAME_EVERY: Duration = Duration::from_millis(20);
+const MEDIA_MIN: u64 = 12_500;
 
 /// One flow with both its ends.
 pub(super) struct Loop {
@@ -151,7 +224,11 @@ pub(super) struct Loop {
     voice_at: Instant,
     /// When each message of voice that waits was made.
     voice: VecDeque<Instant>,
-    /// How long each message of voice was on its way.
+    frame_at: Instant,
+    /// Frames of media that wait, from when they were made, with what is left of each.
+    frames: VecDeque<(Instant, u64)>,
+    /// How long each message of voice, and each packet of media since its frame was made, was on its
+    /// way.
     pub(super) latencies: Vec<Duration>,
     pub(super) totals: Totals,
     wire: VecDeque<(Instant, u64, u64, Vec<Instant>)>,
@@ -173,6 +250,8 @@ impl Loop {
             load,
             voice_at: Instant::ZERO + load.begins,
             voice: VecDeque::new(),
+            frame_at: Instant::ZERO + load.begins,
+            frames: VecDeque::new(),
             latencies: Vec::new(),
             totals: Totals::default(),
             wire: VecDeque::new(),
@@ -189,6 +268,29 @@ impl Loop {
         }
     }
 
+    /// An encoder that takes the advice for each frame, and makes good what still waits.
+    fn film(&mut self, now: Instant) {
+        let Some(most) = self.load.media else { return };
+        while self.frame_at <= now {
+            let rate = self.congestion.media_rate(&self.rtt).clamp(MEDIA_MIN, most);
+            let waiting: u64 = self.frames.iter().map(|frame| frame.1).sum();
+            let size = (rate * FRAME_EVERY.as_millis() as u64 / 1000).saturating_sub(waiting);
+            if size > 0 {
+                self.frames.push_back((self.frame_at, size));
+            }
+            self.frame_at = self.frame_at + FRAME_EVERY;
+        }
+    }
+
+    /// Size and making of the next packet of media.
+    fn next_of_frame(&mut self) -> Option<(u64, Instant)> {
+        let (made, left) = self.frames.front_mut()?;
+        let (size, made) = ((*left).min(MTU - 40) + 40, *made);
+        *left = left.saturating_sub(MTU - 40);
+        self.frames.pop_front_if(|frame| frame.1 == 0);
+        Some((size, made))
+    }
+
     /// Sends what is allowed, and notes when the pacer allows more, if it is the limit.
     fn send(&mut self, now: Instant, link: &mut Link) {
         self.paced_until = None;
@@ -199,10 +301,11 @@ impl Loop {
             return;
         }
         self.speak(now);
+        self.film(now);
         loop {
-            let rate = self.congestion.pacing_rate(&self.rtt);
+            let pace = self.congestion.pace(&self.rtt);
             let in_flight = self.recovery.bytes_in_flight();
-            let wants = self.load.bulk || !self.voice.is_empty();
+            let wants = self.load.bulk || !self.voice.is_empty() || !self.frames.is_empty();
             if self.probes == 0 {
                 // Urgent data may exceed the window, as in the real corridor.
                 let window = self.congestion.window();
@@ -210,7 +313,7 @@ impl Loop {
                 if in_flight + MTU > window + beyond {
                     return;
                 }
-                let paced = self.pacer.next_release(now, rate, MTU as usize);
+                let paced = self.pacer.next_release(now, pace, MTU as usize);
                 if !wants {
                     if paced.is_none() {
                         self.delivery.mark_app_limited(in_flight);
@@ -223,7 +326,14 @@ impl Loop {
                 }
             }
             self.probes = self.probes.saturating_sub(1);
-            let size = if self.load.bulk { MTU } else { VOICE_PACKET };
+            let size = match self.next_of_frame() {
+                Some((size, made)) => {
+                    self.voice.push_back(made);
+                    size
+                }
+                None if self.load.bulk => MTU,
+                None => VOICE_PACKET,
+            };
             self.send_packet(now, link, size);
         }
     }
@@ -242,6 +352,7 @@ impl Loop {
         self.congestion.on_sent(now, size, self.recovery.bytes_in_flight());
         self.pacer.on_sent(size as usize);
         self.totals.sent += 1;
+        self.totals.sent_bytes += size;
         let voice: Vec<Instant> = self.voice.drain(..).collect();
         if let Some(at) = link.carry(now, info.pn, size) {
             let at = at + self.load.farther;
@@ -270,6 +381,7 @@ impl Loop {
                 has_losses: outcome.lost.packets > 0,
                 has_rtt_sample: outcome.rtt_sample.is_some(),
                 app_limited: outcome.app_limited,
+                queue_delay: None,
                 rate: outcome.rate_sample,
             };
             self.congestion.on_ack(now, &sample, &self.rtt);
@@ -319,6 +431,7 @@ impl Loop {
             timer.map(|(at, _)| at),
             self.acks.poll_timeout(),
             self.load.voice.then_some(self.voice_at),
+            self.load.media.is_some().then_some(self.frame_at),
             (now < begins).then_some(begins),
         ];
         next.into_iter().flatten().min()
@@ -353,6 +466,7 @@ impl Loop {
                 self.recovery.on_timeout(now, &self.rtt, DELAY_MAX, true, &mut Vec::new());
             self.on_lost(now, &outcome.lost, prior);
             self.probes = outcome.probes;
+            self.totals.probe_timeouts += u64::from(outcome.probes > 0);
         }
     }
 }
@@ -394,12 +508,14 @@ pub(super) fn share(
 pub(super) const BULK: Load = Load {
     bulk: true,
     voice: false,
+    media: None,
     begins: Duration::ZERO,
     ends: None,
     control: None,
     farther: Duration::ZERO,
 };
 pub(super) const VOICE: Load = Load { bulk: false, voice: true, ..BULK };
+pub(super) const MEDIA: Load = Load { bulk: false, media: Some(u64::MAX), ..BULK };
 pub(super) const BOTH: Load = Load { voice: true, ..BULK };
 
 /// One flow sends all it can for `seconds`; answers it and its share of the link.
@@ -423,6 +539,7 @@ pub(super) fn link(mbit: u64, rtt_ms: u64, queue_bdp_percent: u64) -> Link {
         jitter: Duration::ZERO,
         stalls: None,
         steps: Vec::new(),
+        trace: None,
         policer: None,
         random: 1,
         bucket: 0,

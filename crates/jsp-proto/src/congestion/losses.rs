@@ -3,8 +3,6 @@
 //! A radio loses at any rate; a policer loses what is above its rate. Both lose without a queue. To
 //! tell one from the other, slow down a little: a policer loses nothing then, a radio as much.
 
-use super::model::Round;
-
 /// Packets over which a share of losses is measured.
 const PACKETS_MEASURED: u64 = 40;
 
@@ -29,6 +27,17 @@ const PROVEN_SLACK: f64 = 1.2;
 
 /// Rounds for which a policer is believed to stay.
 const POLICED_ROUNDS: u64 = 500;
+
+/// What a controller saw in a round trip.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Bytes acknowledged.
+    pub(super) acked: u64,
+    /// Highest delivery rate, in bytes a second.
+    pub(super) rate_max: u64,
+    /// The application set the pace at some time, so that losses say little of the rate.
+    pub(super) app_limited: bool,
+}
 
 /// What comes of a measurement.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -134,13 +143,7 @@ impl Losses {
     /// A round has ended. `steady` says that nothing waited in it, and that it tells of packets
     /// that left at the rate that the path was known to deliver.
     // spec: CC-18
-    pub(super) fn on_round(
-        &mut self,
-        round: &Round,
-        rounds: u64,
-        mtu: u64,
-        steady: bool,
-    ) -> Verdict {
+    pub(super) fn on_round(&mut self, round: Seen, rounds: u64, mtu: u64, steady: bool) -> Verdict {
         let lost = core::mem::take(&mut self.lost);
         self.packets = 0;
         if let State::Policed { until_round, .. } = self.state
