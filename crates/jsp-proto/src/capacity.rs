@@ -75,6 +75,8 @@ pub(crate) struct Senses {
     pub(crate) queue_delay: Duration,
     pub(crate) loss: f64,
     pub(crate) alarm: Alarm,
+    /// What the congestion controller says about media, if it is made for that.
+    pub(crate) advice: Option<u64>,
 }
 
 impl CapacityMeter {
@@ -117,6 +119,9 @@ impl CapacityMeter {
     }
 
     fn media_rate(&self, delivery_rate: u64, app_limited: bool, senses: &Senses) -> u64 {
+        if let Some(advice) = senses.advice {
+            return advice.max(MEDIA_RATE_MIN);
+        }
         let (base, percent) = match senses.alarm.level {
             AlarmLevel::Clear if senses.queue_delay > QUEUE_TARGET => (self.latest, USUAL_PERCENT),
             AlarmLevel::Clear if app_limited => (delivery_rate, GROWTH_PERCENT),
@@ -182,6 +187,7 @@ mod tests {
         queue_delay: Duration::ZERO,
         loss: 0.01,
         alarm: Alarm { level: AlarmLevel::Clear, cause: None },
+        advice: None,
     };
 
     #[test]

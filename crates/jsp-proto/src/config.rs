@@ -130,7 +130,7 @@ pub enum CongestionControl {
     Cubic,
     /// For connections that carry little but live media: keeps what waits in queues to 20 to 40 ms,
     /// gives way within a round trip when the path becomes slower, and tells what an encoder should
-    /// aim at ([`ConnectionStats::media_rate`](crate::ConnectionStats::media_rate)). Fills a path
+    /// aim at ([`Capacity::media_rate`](crate::Capacity::media_rate)). Fills a path
     /// less than [`CongestionControl::Bbr`] does.
     RealTime,
 }

@@ -40,9 +40,6 @@ pub struct ConnectionStats {
     pub rtt_min: Duration,
     /// Bytes that may be in flight.
     pub congestion_window: u64,
-    /// Bytes a second, of datagrams, that an encoder of live media should aim at: a little less than
-    /// may leave, so that frames do not wait at the sender. A guess before the first round trips.
-    pub media_rate: u64,
     /// Bytes that are in flight.
     pub bytes_in_flight: u64,
     /// Largest datagram, in bytes of UDP payload.

@@ -62,7 +62,7 @@
 //!
 //! A connection that carries little but live media may choose [`CongestionControl::RealTime`] in its
 //! [`TransportConfig`], which keeps queues short; with every choice,
-//! [`ConnectionStats::media_rate`] is what an encoder should aim at.
+//! [`Capacity::media_rate`] is what an encoder should aim at.
 //!
 //! # What became of a message
 //!

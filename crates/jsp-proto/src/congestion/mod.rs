@@ -178,13 +178,11 @@ impl Congestion {
         }
     }
 
-    /// Bytes a second, of packets, that an encoder should aim at: less than what may leave, so that
-    /// frames do not wait at the sender.
-    pub(crate) fn media_rate(&self, rtt: &Rtt) -> u64 {
+    /// Bytes a second that an encoder should aim at, where the controller is made for that.
+    pub(crate) fn media_rate(&self, rtt: &Rtt) -> Option<u64> {
         match self {
-            Self::Bbr(bbr) => bbr.media_rate(rtt),
-            Self::Cubic(cubic) => media_share(rate_of(cubic.window(), rtt.smoothed(), 1, 1)),
-            Self::RealTime(realtime) => realtime.media_rate(rtt),
+            Self::Bbr(_) | Self::Cubic(_) => None,
+            Self::RealTime(realtime) => Some(realtime.media_rate(rtt)),
         }
     }
 

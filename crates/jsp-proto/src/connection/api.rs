@@ -195,7 +195,6 @@ impl Connection {
             rtt: path.rtt.smoothed(),
             rtt_min: path.rtt.min(),
             congestion_window: path.congestion.window(),
-            media_rate: path.congestion.media_rate(&path.rtt),
             bytes_in_flight: self.bytes_in_flight(),
             datagram_len: path.mtud.current(),
             buffered: self.streams.buffered(),

@@ -105,6 +105,11 @@ impl Connection {
             if space == SpaceId::Data {
                 self.keys.on_acked(now, ack.largest);
             }
+            if space == SpaceId::Data {
+                for arrival in outcome.arrivals.in_order() {
+                    self.paths.active.owd.on_arrival(now, arrival);
+                }
+            }
             self.apply_ack(now, outcome, prior_in_flight);
             if space == SpaceId::Data {
                 self.sense_ack(now, outcome);
@@ -137,7 +142,7 @@ impl Connection {
                 has_losses: outcome.lost.packets > 0,
                 has_rtt_sample: outcome.rtt_sample.is_some(),
                 app_limited: outcome.app_limited,
-                queue_delay: None,
+                queue_delay: path.owd.is_known().then(|| path.owd.queue()),
                 rate: outcome.rate_sample,
             };
             path.congestion.on_ack(now, &sample, &path.rtt);

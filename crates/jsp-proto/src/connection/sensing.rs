@@ -44,9 +44,6 @@ impl Connection {
         }
         let delay_max = self.peer_ack_delay_max();
         let path = &mut self.paths.active;
-        for arrival in outcome.arrivals.in_order() {
-            path.owd.on_arrival(now, arrival);
-        }
         path.forecast.on_ack(now, outcome.rtt_sample.is_some(), outcome.packets_acked);
         if let Some(sample) = &outcome.rate_sample {
             path.meter.on_sample(now, sample);

@@ -83,7 +83,12 @@ impl Path {
         } else {
             self.rtt.smoothed().saturating_sub(self.rtt.min())
         };
-        Senses { queue_delay, loss: self.forecast.loss(), alarm: self.forecast.alarm() }
+        Senses {
+            queue_delay,
+            loss: self.forecast.loss(),
+            alarm: self.forecast.alarm(),
+            advice: self.congestion.media_rate(&self.rtt),
+        }
     }
 
     /// Looks at the path anew; answers the alarm when its level has changed.

@@ -139,7 +139,7 @@ impl Sender {
             Traffic::Media(media) => match media.moment(self.sent) {
                 Some(at) if at > now => return false,
                 Some(at) => {
-                    let bps = self.media.next(now, media, &connection.stats());
+                    let bps = self.media.next(media, &connection.capacity(now));
                     let frame = MessagePlan::new(at, media.frame_len(bps));
                     self.send_message(now, &frame, connection, log)
                 }

@@ -197,6 +197,11 @@ impl Case {
         path: impl Fn(u64) -> Ends + Send + Sync + 'static,
     ) -> Self {
         let is_thin = matches!(load, Load::Thin { .. });
+        // What is documented for live media.
+        let congestion = match load {
+            Load::Media { .. } | Load::MediaAndBulk { .. } => CongestionControl::RealTime,
+            _ => CongestionControl::default(),
+        };
         Self {
             name: name.into(),
             load,
@@ -206,7 +211,7 @@ impl Case {
             twin: if is_thin { Twin::Faultless } else { Twin::None },
             has_peers: true,
             seeds_max: u64::MAX,
-            congestion: CongestionControl::default(),
+            congestion,
             keep_alive: None,
             edit: None,
             make_path: Arc::new(path),

@@ -22,7 +22,7 @@ use jsp_wire::Instant;
 
 use super::losses::{Losses, Verdict};
 use super::rivals::Rivals;
-use super::{AckSample, LossSample, media_share, rate_of, scale, window_initial};
+use super::{AckSample, LossSample, rate_of, scale, window_initial};
 use crate::recovery::Rtt;
 use bounds::{BETA, Bounds};
 use model::{Model, Round};
@@ -163,11 +163,6 @@ impl Bbr {
             }
             _ => rate.max(rate_of(self.window_min(), rtt.smoothed(), 1, 1)),
         }
-    }
-
-    // spec: CC-36
-    pub(super) fn media_rate(&self, rtt: &Rtt) -> u64 {
-        media_share(self.bandwidth().min(rate_of(self.window(), rtt.smoothed(), 1, 1)))
     }
 
     /// Bytes a second that the path delivers, as far as known.

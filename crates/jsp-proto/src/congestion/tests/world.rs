@@ -272,7 +272,7 @@ impl Loop {
     fn film(&mut self, now: Instant) {
         let Some(most) = self.load.media else { return };
         while self.frame_at <= now {
-            let rate = self.congestion.media_rate(&self.rtt).clamp(MEDIA_MIN, most);
+            let rate = self.congestion.media_rate(&self.rtt).unwrap_or(most).clamp(MEDIA_MIN, most);
             let waiting: u64 = self.frames.iter().map(|frame| frame.1).sum();
             let size = (rate * FRAME_EVERY.as_millis() as u64 / 1000).saturating_sub(waiting);
             if size > 0 {
