@@ -35,6 +35,13 @@ impl Rivals {
         self.present
     }
 
+    /// Others have come, as something else shows.
+    pub(super) fn come(&mut self, now: Instant) {
+        self.present = true;
+        self.stood_at = Some(now);
+        self.clear = 0;
+    }
+
     /// A round has ended in which we did not ask for more; `stands` says that all its packets
     /// waited. True when others have come.
     // spec: CC-22

@@ -14,6 +14,7 @@ mod bounds;
 mod model;
 mod probe;
 mod startup;
+mod uneven;
 mod window;
 
 use core::time::Duration;
@@ -28,6 +29,7 @@ use bounds::{BETA, Bounds};
 use model::{Model, Round};
 use probe::{Cruise, Up};
 use startup::FullPipe;
+use uneven::Uneven;
 
 /// Rate while the path is unknown: in each round trip twice what came back in the one before
 /// (draft-ietf-ccwg-bbr, `StartupPacingGain`, 4 ln 2).
@@ -73,6 +75,7 @@ pub(crate) struct Bbr {
     losses: Losses,
     bounds: Bounds,
     rivals: Rivals,
+    uneven: Uneven,
     phase: Phase,
     pipe: FullPipe,
     /// The last probe stopped before it had found all there is.
@@ -133,6 +136,7 @@ impl Bbr {
             losses: Losses::new(),
             bounds: Bounds::default(),
             rivals: Rivals::default(),
+            uneven: Uneven::new(),
             phase: Phase::Startup,
             pipe: FullPipe::new(),
             found: false,
@@ -154,6 +158,9 @@ impl Bbr {
     /// Bytes a second at which packets may leave.
     // spec: CC-13, CC-14
     pub(super) fn pacing_rate(&self, rtt: &Rtt) -> u64 {
+        if self.has_cushion() {
+            return rate_of(self.window(), rtt.smoothed(), 5, 4);
+        }
         let rate = scale(self.bandwidth(), self.pacing_gain() * MARGIN);
         match self.phase {
             Phase::Startup => {
@@ -189,6 +196,7 @@ impl Bbr {
     /// Takes what arrived.
     pub(super) fn on_ack(&mut self, now: Instant, sample: &AckSample, rtt: &Rtt) {
         let ended = self.model.on_ack(now, sample, rtt.adjusted());
+        self.uneven.on_ack(now, sample.bytes_acked);
         if let Some(round) = ended {
             self.on_round(now, &round);
         }
@@ -200,6 +208,9 @@ impl Bbr {
     }
 
     fn step(&mut self, now: Instant, sample: &AckSample, ended: Option<&Round>) {
+        if self.has_cushion() {
+            return self.step_cushioned(now, ended);
+        }
         match self.phase {
             Phase::Startup => self.step_startup(now, sample, ended),
             Phase::Drain => self.step_drain(now, sample.in_flight),
@@ -227,6 +238,10 @@ impl Bbr {
             self.bounds = Bounds::default();
         }
         if round.app_limited || matches!(self.phase, Phase::Startup | Phase::ProbeRtt(_)) {
+            return;
+        }
+        self.look_for_unevenness(now, wait, stands);
+        if self.uneven.is_active() {
             return;
         }
         let asks = matches!(self.phase, Phase::Refill | Phase::Up(_));
@@ -277,6 +292,10 @@ impl Bbr {
         if self.is_answered(sample.largest_lost_sent_at) {
             return;
         }
+        if self.has_cushion() {
+            self.answered_at = Some(now);
+            return self.uneven.on_loss();
+        }
         let undo = Undo {
             bandwidth: self.model.bandwidth(),
             bounds: self.bounds,
@@ -299,6 +318,10 @@ impl Bbr {
         }
         // The network's own word cannot turn out wrong.
         self.undo = None;
+        if self.has_cushion() {
+            self.answered_at = Some(now);
+            return self.uneven.on_loss();
+        }
         self.yield_to(now, self.model.in_flight());
     }
 

@@ -265,7 +265,7 @@ impl Bbr {
         }
     }
 
-    fn cruise(&mut self, now: Instant) {
+    pub(super) fn cruise(&mut self, now: Instant) {
         let soon = core::mem::take(&mut self.found);
         let rtt = self.model.rtt_min().unwrap_or_default();
         self.phase = Phase::Cruise(Cruise::new(now, soon, rtt));

@@ -49,6 +49,9 @@ impl Bbr {
     }
 
     fn window_target(&self, rtt: &Rtt) -> u64 {
+        if self.has_cushion() {
+            return self.uneven.window(self.model.rtt_min().unwrap_or_default());
+        }
         let bdp = self.model.bdp();
         // A probe fills what it is allowed: lumps that are larger than those of a receiver like
         // ours would only wait.
