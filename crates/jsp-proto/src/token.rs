@@ -10,6 +10,8 @@ pub(crate) enum Fate {
     Acked,
     /// It is held lost; what still matters must be sent again.
     Lost,
+    /// The peer has it after all: it was held lost before.
+    Late,
 }
 
 /// One thing that a packet carried.

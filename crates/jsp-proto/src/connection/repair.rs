@@ -188,19 +188,113 @@ impl Connection {
         Ok(fec.on_repair(pn, content)?)
     }
 
-    /// Packets that could be put together go in by the door that packets come in by: with the route of
-    /// the datagram that completed them, and without a mark of the network.
-    // spec: FEC-6
+    /// Packets that could be put together go in by the door that packets come in by: with the route and
+    /// the length of the datagram that completed them, whatever theirs is, and without a mark of the
+    /// network.
+    // spec: FEC-6, CON-10
     pub(super) fn handle_recovered(&mut self, now: Instant, arrival: Arrival) {
         while let Some(recovered) = self.paths.active.fec.as_mut().and_then(|fec| fec.recovered()) {
-            let len = recovered.packet.len();
             let packet = BytesMut::from(&recovered.packet[..]);
-            let arrival = Arrival { ecn: None, len, ..arrival };
+            let arrival = Arrival { ecn: None, ..arrival };
             let result = self.handle_short(now, arrival, packet, Some(recovered.pn));
             self.settle(now, result);
             if self.lifecycle.is_drained() {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jsp_crypto::{ClientConfig, Identity, ServerConfig, ServerIdentity};
+    use jsp_wire::Route;
+
+    use super::*;
+    use crate::config::{EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
+    use crate::endpoint::{ConnectionHandle, Datagram, Endpoint};
+    use crate::event::Event;
+    use crate::rng::SeededRng;
+
+    const NOW: Instant = Instant::from_nanos(1_000_000_000);
+
+    fn address(host: u8) -> Route {
+        Route::udp(std::net::SocketAddr::from(([192, 0, 2, host], 1)))
+    }
+
+    /// Carries everything from one endpoint to the other; false when there was nothing.
+    fn carry(from: &mut Endpoint, host: u8, to: &mut Endpoint) -> bool {
+        let mut batch = Batch::new(0, 1);
+        let mut any = false;
+        while from.poll_transmit(NOW, &mut batch) {
+            let payload = BytesMut::from(batch.contents());
+            to.handle_datagram(NOW, Datagram { route: address(host), ecn: None, payload });
+            batch.clear();
+            any = true;
+        }
+        any
+    }
+
+    fn connected(endpoint: &mut Endpoint) -> ConnectionHandle {
+        let mut events = core::iter::from_fn(|| endpoint.poll_event());
+        events.find(|(_, event)| *event == Event::Connected).unwrap().0
+    }
+
+    /// A client at host 1 and a server at host 2 that know each other.
+    fn pair() -> [(Endpoint, ConnectionHandle); 2] {
+        let crypto =
+            Arc::new(ServerConfig::new(Arc::new(Identity::generate(&mut SeededRng::new([1; 32])))));
+        let pin = ServerIdentity::Pinned(crypto.fingerprint());
+        let transport = Arc::new(TransportConfig::default());
+        let endpoint = |server, seed| {
+            let transport = transport.clone();
+            let seed = [seed; 32];
+            Endpoint::new(EndpointConfig { server, transport, seed, unix_seconds_at_zero: 0 })
+        };
+        let setup = ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 1 };
+        let (mut client, mut server) = (endpoint(None, 2), endpoint(Some(setup), 3));
+        let config = Arc::new(ClientConfig::new(pin));
+        client.connect(NOW, address(2), config, transport.clone()).unwrap();
+        while carry(&mut client, 1, &mut server) | carry(&mut server, 2, &mut client) {}
+        let (at, with) = (connected(&mut client), connected(&mut server));
+        [(client, at), (server, with)]
+    }
+
+    /// A packet that is protected until a second has passed, and the repair of it before that.
+    fn challenge_and_repair(peer: &mut Connection, now: Instant, data: [u8; 8]) -> [Vec<u8>; 2] {
+        let (mut packet, mut repair) = (vec![0; 1000], vec![0; 1200]);
+        let purpose = Purpose::Challenge(data);
+        let sealed =
+            peer.data_packet(now, &mut packet, Allowance::Probe, purpose).unwrap().unwrap();
+        packet.truncate(sealed.len);
+        let expires = now + core::time::Duration::from_secs(1);
+        let asked = Protection { percent: 100, auto: false, expires, soonest: expires };
+        peer.protect(now, sealed.pn, &packet, Some(asked));
+        let due = now + core::time::Duration::from_millis(20);
+        let sealed = peer.repair_packet(due, &mut repair).unwrap().unwrap();
+        repair.truncate(sealed.len);
+        [packet, repair]
+    }
+
+    #[test]
+    /// spec-test: CON-10
+    fn an_address_pays_with_datagrams_and_not_with_what_is_put_together_of_them() {
+        let [(mut client, at), (mut server, with)] = pair();
+        let peer = client.connection(at).unwrap();
+        let first = challenge_and_repair(peer, NOW, [1; 8]);
+        let [lost, repair] =
+            challenge_and_repair(peer, NOW + core::time::Duration::from_secs(2), [2; 8]);
+        assert!(lost.len() < repair.len());
+        let mut arrive = |host, bytes: &[u8]| {
+            let payload = BytesMut::from(bytes);
+            server.handle_datagram(NOW, Datagram { route: address(host), ecn: None, payload });
+        };
+        first.iter().for_each(|bytes| arrive(1, bytes));
+        arrive(7, &repair);
+        let server = server.connection(with).unwrap();
+        let owed = server.paths.responses.pop_not_for(&address(1)).unwrap();
+        assert_eq!((owed.data, owed.allowance), ([2; 8], 3 * repair.len()));
     }
 }

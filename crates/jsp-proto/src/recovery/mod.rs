@@ -8,8 +8,8 @@
 //!    that a probe is due; [`Recovery::probe_tokens`] gives the probe something to carry.
 //!
 //! A token comes back with [`Fate::Lost`] at most once for each packet that carried it, and with
-//! [`Fate::Acked`] at most once. `Acked` may follow `Lost`: the packet was late, and was
-//! held lost too soon. What [`Recovery::probe_tokens`] gives is no fate.
+//! [`Fate::Acked`] or [`Fate::Late`] at most once. `Late` follows `Lost`: the packet was held lost
+//! too soon. What [`Recovery::probe_tokens`] gives is no fate.
 
 mod detection;
 mod ecn;
@@ -255,8 +255,9 @@ impl Recovery {
                 // spec: ACK-15
                 while times.next_if(|(told, _)| *told > pn).is_some() {}
                 let told = times.next_if(|(told, _)| *told == pn);
-                fates.extend(tokens.map(|token| (token, Fate::Acked)));
                 let was_lost = matches!(packet.state, State::Lost { .. });
+                let fate = if was_lost { Fate::Late } else { Fate::Acked };
+                fates.extend(tokens.map(|token| (token, fate)));
                 // The network lost it all the same, which its time will show.
                 // spec: FEC-8
                 if is_marked || (was_lost && packet.recovered) {

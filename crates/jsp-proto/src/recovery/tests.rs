@@ -258,7 +258,8 @@ fn lost_packets_are_understood_for_three_probe_timeouts() {
         let outcome = bench.ack(later, &[(a, c)]);
         assert_eq!(outcome.spurious, spurious, "{wait}");
         assert_eq!(bench.with(Fate::Lost), [a]);
-        assert_eq!(bench.with(Fate::Acked).contains(&a), spurious == 1);
+        assert!(!bench.with(Fate::Acked).contains(&a));
+        assert_eq!(bench.with(Fate::Late).contains(&a), spurious == 1);
         assert_eq!(bench.recovery.bytes_in_flight(), 0);
     }
 }
@@ -422,7 +423,7 @@ fn a_probe_carries_what_is_oldest_and_the_original_still_counts() {
     assert_eq!(bench.fates.last(), Some(&(Token::NewConnectionId { sequence: a }, Fate::Lost)));
     // And a late acknowledgement of the original is told.
     assert_eq!(bench.ack(due + ms(60), &[(a, b)]).spurious, 1);
-    assert_eq!(bench.with(Fate::Acked), [a, b]);
+    assert_eq!((bench.with(Fate::Acked), bench.with(Fate::Late)), (vec![b], vec![a]));
 }
 
 #[test]
@@ -562,7 +563,12 @@ impl Model {
             match fate {
                 Fate::Acked => {
                     prop_assert!(!known.acked, "acknowledged twice: {}", sequence);
+                    prop_assert!(!known.settled, "acknowledged after its fate: {}", sequence);
                     (known.acked, known.settled) = (true, true);
+                }
+                Fate::Late => {
+                    prop_assert!(known.settled && !known.acked, "not late: {}", sequence);
+                    known.acked = true;
                 }
                 Fate::Lost => {
                     prop_assert!(!known.settled, "lost after its fate: {}", sequence);
@@ -723,7 +729,7 @@ fn a_recovered_packet_that_was_held_lost_before_is_counted_once() {
     assert_eq!(bench.ack(at(1102), &[(first + 1, first + 1)]).lost.packets, 1);
     bench.fates.clear();
     let outcome = ack_marked(&mut bench, at(1110), &[(first, first + 1)], &[first]);
-    assert_eq!(bench.fates, [token(first, Fate::Acked)]);
+    assert_eq!(bench.fates, [token(first, Fate::Late)]);
     assert_eq!((outcome.spurious, outcome.lost.packets), (0, 0));
 }
 

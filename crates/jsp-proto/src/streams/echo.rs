@@ -27,9 +27,7 @@ impl SendMessages {
             return;
         }
         record.is_echoed = true;
-        if record.retransmits_max != u32::MAX {
-            record.retransmits_max = record.retransmits_max.saturating_sub(1);
-        }
+        record.spend_retransmit();
         let at = now + apart;
         self.echoes.push_back((at, number));
         self.expiry = self.expiry.min(at);

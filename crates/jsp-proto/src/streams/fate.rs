@@ -21,7 +21,7 @@ impl Streams {
         let Some((key, stream)) = self.table.find(token.stream) else { return };
         if token.open {
             match fate {
-                Fate::Acked => {
+                Fate::Acked | Fate::Late => {
                     stream.is_known = true;
                     stream.owes &= !owed::OPEN;
                 }
@@ -29,7 +29,7 @@ impl Streams {
             }
         }
         match fate {
-            Fate::Acked => self.on_part_acked(now, key, token.what),
+            Fate::Acked | Fate::Late => self.on_part_acked(now, key, token.what, fate),
             Fate::Lost => self.on_part_lost(now, key, token.what),
         }
         self.refresh(now, key);
@@ -74,7 +74,7 @@ impl Streams {
         }
     }
 
-    fn on_part_acked(&mut self, now: Instant, key: Key, part: StreamPart) {
+    fn on_part_acked(&mut self, now: Instant, key: Key, part: StreamPart, fate: Fate) {
         let Some(stream) = self.table.get_mut(key) else { return };
         match part {
             StreamPart::Bytes { offset, len, fin } => {
@@ -93,7 +93,7 @@ impl Streams {
                 if let Some(messages) = messages_of(stream) {
                     let (credit, events) = (&mut self.credit, &mut self.events);
                     let mut scope = SendScope { now, stream: id, credit, events };
-                    messages.acked(number, offset, len, &mut scope);
+                    messages.acked((number, offset, len), fate, &mut scope);
                 }
             }
             StreamPart::Messages { first, count, .. } => {
@@ -101,7 +101,7 @@ impl Streams {
                 if let Some(messages) = messages_of(stream) {
                     let (credit, events) = (&mut self.credit, &mut self.events);
                     let mut scope = SendScope { now, stream: id, credit, events };
-                    messages.run_acked(first, count, &mut scope);
+                    messages.run_acked(first, count, fate, &mut scope);
                 }
             }
             StreamPart::Finish => stream.send.fin = Fin::Acked,
@@ -188,7 +188,7 @@ impl Streams {
 
     /// A frame of the connection's credit arrived or was lost.
     pub(crate) fn on_credit_fate(&mut self, token: CreditToken, fate: Fate) {
-        if fate == Fate::Acked {
+        if fate != Fate::Lost {
             return;
         }
         match token {

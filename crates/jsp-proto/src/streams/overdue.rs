@@ -229,9 +229,7 @@ impl SendMessages {
         if let Some(record) = self.record_mut(number) {
             record.on_sent(now);
             record.copied_at = Some(now);
-            if record.retransmits_max != u32::MAX {
-                record.retransmits_max = record.retransmits_max.saturating_sub(1);
-            }
+            record.spend_retransmit();
         }
     }
 }

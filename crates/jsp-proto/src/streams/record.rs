@@ -95,6 +95,13 @@ impl Record {
         pieces.acked_bytes >= u64::from(self.len)
     }
 
+    /// It goes once more, although nothing of it is held lost: that counts where it is bounded.
+    pub(super) fn spend_retransmit(&mut self) {
+        if self.retransmits_max != u32::MAX {
+            self.retransmits_max = self.retransmits_max.saturating_sub(1);
+        }
+    }
+
     /// A piece was lost; true when it may go again.
     pub(super) fn may_repeat(&mut self, offset: u32, len: u32) -> bool {
         if self.retransmits_max == u32::MAX {

@@ -8,6 +8,7 @@ use jsp_wire::Instant;
 use super::config::MessageFate;
 use super::event::StreamEvent;
 use super::send_messages::{Lost, SendMessages, SendScope};
+use crate::token::Fate;
 
 impl SendMessages {
     // spec: STR-33
@@ -79,12 +80,21 @@ impl SendMessages {
         }
     }
 
-    /// The peer has a piece.
-    pub(super) fn acked(&mut self, number: u64, offset: u32, len: u32, scope: &mut SendScope<'_>) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    /// The peer has a piece: bytes of a message from `offset` on. What comes late has left flight
+    /// when it was held lost.
+    pub(super) fn acked(
+        &mut self,
+        (number, offset, len): (u64, u32, u32),
+        fate: Fate,
+        scope: &mut SendScope<'_>,
+    ) {
+        let was_flying = fate != Fate::Late;
+        self.in_flight = self.in_flight.saturating_sub(u64::from(was_flying));
         self.acked_next = self.acked_next.max(number + 1);
         let Some(record) = self.record_mut(number) else { return };
-        record.on_fate(offset, len);
+        if was_flying {
+            record.on_fate(offset, len);
+        }
         if !record.done && record.acked(offset, len) {
             self.settle(number, MessageFate::Acknowledged, scope);
             self.pop_done();
@@ -92,9 +102,17 @@ impl SendMessages {
     }
 
     /// The peer has `count` whole messages from `first` on.
-    pub(super) fn run_acked(&mut self, first: u64, count: u32, scope: &mut SendScope<'_>) {
+    pub(super) fn run_acked(
+        &mut self,
+        first: u64,
+        count: u32,
+        fate: Fate,
+        scope: &mut SendScope<'_>,
+    ) {
         let end = first.saturating_add(u64::from(count));
-        self.in_flight = self.in_flight.saturating_sub(count.into());
+        if fate != Fate::Late {
+            self.in_flight = self.in_flight.saturating_sub(count.into());
+        }
         self.acked_next = self.acked_next.max(end);
         for number in first.max(self.first)..end {
             if self.record(number).is_some_and(|record| !record.done) {
@@ -158,16 +176,21 @@ impl SendMessages {
         }
     }
 
-    /// A piece goes once more, whatever becomes of the first; says whether it does.
+    /// A piece goes once more, whatever becomes of the first; says whether it does. That counts where
+    /// retransmissions are bounded.
+    // spec: STR-31
     pub(super) fn doubt(&mut self, now: Instant, number: u64, offset: u32, len: u32) -> bool {
         let waits = self.lost.iter().any(|piece| piece.number == number && piece.offset == offset);
         let credited = self.is_credited();
-        let Some(record) = self.record(number) else { return false };
+        let Some(record) = self.record_mut(number) else { return false };
         let useless = record.done || record.superseded || record.expires <= now;
-        if waits || useless || !credited || record.missing(offset, len).is_none() {
+        let may = credited && record.retransmits_max > 0;
+        if waits || useless || !may || record.missing(offset, len).is_none() {
             return false;
         }
-        self.expiry = self.expiry.min(record.expires);
+        record.spend_retransmit();
+        let expires = record.expires;
+        self.expiry = self.expiry.min(expires);
         self.lost.push_back(Lost { number, offset, len });
         self.waiting += u64::from(len);
         true

@@ -296,3 +296,28 @@ fn a_doubted_piece_goes_again_and_both_copies_may_arrive() {
     assert_eq!(b.recv(now, id).unwrap(), None);
     assert_eq!(a.buffered(), 0);
 }
+
+#[test]
+/// spec-test: STR-31
+fn a_doubted_piece_counts_where_retransmissions_are_bounded() {
+    for bound in [0, 1] {
+        let (mut a, _, now) = pair(&StreamLimits::default());
+        let id = a.open(now, partial(Some(bound), None)).unwrap();
+        a.send(now, id, Message::binary(pattern(1, 500))).unwrap();
+        let mut sent = vec![build(&mut a, now, 1200).unwrap()];
+        for token in &sent[0].tokens {
+            if let Token::Stream(token) = token {
+                a.on_doubt(now, *token);
+            }
+        }
+        while let Some(again) = build(&mut a, now, 1200) {
+            let brings_data = again.payload.len() > 500;
+            settle(&mut a, now, &sent[sent.len() - 1], Fate::Lost);
+            if !brings_data {
+                break;
+            }
+            sent.push(again);
+        }
+        assert_eq!(sent.len() as u32, bound + 1, "{bound}");
+    }
+}

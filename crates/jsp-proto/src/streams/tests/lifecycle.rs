@@ -348,3 +348,23 @@ fn the_end_of_unreliable_messages_waits_for_those_on_their_way() {
     assert_eq!(got, 3);
     assert_eq!(b.recv(now, id), Err(RecvError::Closed));
 }
+
+// spec-test: STR-37
+#[test]
+fn a_message_that_was_held_lost_and_comes_late_is_not_counted_twice() {
+    let (mut a, _, now) = pair(&StreamLimits::default());
+    let id = a.open(now, one_way(StreamConfig::voice())).unwrap();
+    let mut packets = Vec::new();
+    for i in 0..3 {
+        a.send(now, id, Message::binary(vec![i; 10])).unwrap();
+        packets.push(build(&mut a, now, 1200).unwrap());
+    }
+    a.finish(now, id).unwrap();
+    settle(&mut a, now, &packets[0], Fate::Lost);
+    settle(&mut a, now, &packets[0], Fate::Late);
+    settle(&mut a, now, &packets[1], Fate::Acked);
+    // The last one is on its way still.
+    assert!(!a.wants(now));
+    settle(&mut a, now, &packets[2], Fate::Acked);
+    assert!(build(&mut a, now, 1200).is_some());
+}
