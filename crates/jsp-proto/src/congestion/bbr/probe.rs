@@ -44,7 +44,7 @@ const SOON_FOUND: f64 = 1.08;
 
 /// Packets that a flow may have waiting while it cruises: the same number for all flows of a path,
 /// so that faster ones give way to slower ones.
-const CRUISE_PACKETS_WAITING: u64 = 4;
+const CRUISE_PACKETS_WAITING: u64 = 2;
 
 /// Bounds for the time that these packets take.
 const CRUISE_WAIT_MIN: Duration = Duration::from_millis(2);

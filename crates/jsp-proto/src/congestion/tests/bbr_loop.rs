@@ -202,6 +202,23 @@ fn flows_share() {
     }
 }
 
+#[test]
+/// spec-test: CC-14
+fn four_flows_share_whenever_they_begin() {
+    for (mbit, rtt) in [(10, 60), (20, 20), (10, 100), (4, 40)] {
+        for gap in 1u64..=3 {
+            let later = |ms: u64| Load { begins: Duration::from_millis(gap * ms), ..BULK };
+            let loads = [BULK, later(137), later(611), later(1003)];
+            let (_, _, tenths) = tenths(link(mbit, rtt, 100), &loads, 60);
+            let rates: Vec<f64> =
+                (0..4).map(|flow| rate_between(&tenths, flow, 200, 595)).collect();
+            let fair = jain(&rates);
+            println!("four flows, {mbit} Mbit/s, {rtt} ms, begun in {gap} s: Jain {fair:.3}");
+            assert!(fair >= 0.95, "{mbit} Mbit/s, {rtt} ms, {gap} s: {fair} {rates:?}");
+        }
+    }
+}
+
 /// Each flow's share of what all got in the last two thirds, and how much of the link that is.
 fn shares(name: &str, link: Link, loads: &[Load]) -> (Vec<f64>, f64) {
     let rate = link.rate as f64;
