@@ -257,14 +257,14 @@ mod tests {
         rounds(&mut uneven, 0, &[50; 100]);
         assert_eq!(rounds(&mut uneven, 10_000, &[0]), Finding::Nothing, "it stayed");
         for n in 0..20 {
-            assert_eq!(rounds(&mut uneven, 20_000 + n * 3000, &[50, 0]), Finding::Nothing, "{n}");
+            assert_eq!(rounds(&mut uneven, 20_000 + n * 5000, &[50, 0]), Finding::Nothing, "{n}");
         }
         for n in 0..20 {
-            let slow = rounds(&mut uneven, 60_000 + n * 1000, &[15, 30, 45, 60, 30, 0]);
+            let slow = rounds(&mut uneven, 200_000 + n * 1000, &[12, 24, 36, 48, 20, 0]);
             assert_eq!(slow, Finding::Nothing, "{n}");
         }
         for n in 0..20u32 {
-            let start = 100_000 + n * 500;
+            let start = 300_000 + n * 500;
             uneven.on_round(at(start), MS * 50, true, true);
             assert_eq!(uneven.on_round(at(start + 100), MS, false, true), Finding::Nothing);
         }
