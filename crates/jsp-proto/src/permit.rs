@@ -8,10 +8,6 @@ use crate::path::Path;
 /// Smallest datagram worth building: a header, an ACK and a tag, in bytes.
 const DATAGRAM_LEN_MIN: usize = 64;
 
-/// Packets that urgent data may have in flight beyond the window, which bulk has filled up: the
-/// voice of one round trip at the start of a connection.
-const URGENT_PACKETS: u64 = 4;
-
 /// What may be put into the next datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Permit {
@@ -74,7 +70,8 @@ pub(crate) fn permit(
 pub(crate) fn is_full(path: &Path, in_flight: u64, urgent: bool) -> bool {
     let room = path.datagram_len_max() as u64;
     let window = path.congestion.window();
-    let beyond = if urgent { (window / 2).min(room.saturating_mul(URGENT_PACKETS)) } else { 0 };
+    let packets = path.congestion.urgent_packets();
+    let beyond = if urgent { (window / 2).min(room.saturating_mul(packets)) } else { 0 };
     in_flight.saturating_add(room) > window.saturating_add(beyond)
 }
 
@@ -97,7 +94,7 @@ mod tests {
     use jsp_wire::Route;
 
     use super::*;
-    use crate::config::TransportConfig;
+    use crate::config::{CongestionControl, TransportConfig};
     use crate::path::Budget;
 
     #[test]
@@ -110,5 +107,12 @@ mod tests {
         assert!(is_full(&path, window - room + 1, false));
         assert!(!is_full(&path, window + 3 * room, true));
         assert!(is_full(&path, window + 3 * room + 1, true));
+        let config = TransportConfig {
+            congestion: CongestionControl::RealTime,
+            ..TransportConfig::default()
+        };
+        let path = Path::new(route, Budget::Unlimited, &config);
+        assert!(!is_full(&path, window, true));
+        assert!(is_full(&path, window + 1, true));
     }
 }

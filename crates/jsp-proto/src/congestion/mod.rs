@@ -168,6 +168,17 @@ impl Congestion {
         }
     }
 
+    /// Packets that urgent data may have in flight beyond the window, which bulk has filled up: the
+    /// voice of one round trip at the start of a connection. A window that bounds the delay of media
+    /// is mostly filled by media.
+    // spec: CC-21
+    pub(crate) fn urgent_packets(&self) -> u64 {
+        match self {
+            Self::Bbr(_) | Self::Cubic(_) => 4,
+            Self::RealTime(_) => 1,
+        }
+    }
+
     /// How fast packets may leave.
     // spec: CC-10
     pub(crate) fn pace(&self, rtt: &Rtt) -> Pace {

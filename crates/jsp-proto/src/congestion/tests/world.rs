@@ -309,7 +309,9 @@ impl Loop {
             if self.probes == 0 {
                 // Urgent data may exceed the window, as in the real corridor.
                 let window = self.congestion.window();
-                let beyond = if self.voice.is_empty() { 0 } else { (window / 2).min(4 * MTU) };
+                let urgent = !self.voice.is_empty() || !self.frames.is_empty();
+                let packets = self.congestion.urgent_packets();
+                let beyond = if urgent { (window / 2).min(packets * MTU) } else { 0 };
                 if in_flight + MTU > window + beyond {
                     return;
                 }
