@@ -55,7 +55,8 @@ pub(crate) fn permit(
     let allowance = if probe {
         Allowance::Probe
     } else if is_full(path, in_flight, urgent) {
-        let trickles = urgent && path.trickle.next(path.rtt.smoothed()) <= now;
+        let next = path.trickle.next(path.rtt.smoothed());
+        let trickles = urgent && next.is_some_and(|at| at <= now);
         if trickles { Allowance::Urgent } else { Allowance::AckOnly }
     } else {
         let rate = path.congestion.pacing_rate(&path.rtt);
@@ -86,7 +87,7 @@ pub(crate) fn paced_until(
     urgent: bool,
 ) -> Option<Instant> {
     if is_full(path, in_flight, urgent) {
-        return urgent.then(|| path.trickle.next(path.rtt.smoothed()));
+        return path.trickle.next(path.rtt.smoothed()).filter(|_| urgent);
     }
     let rate = path.congestion.pacing_rate(&path.rtt);
     path.pacer.next_release(now, rate, path.mtud.current())
