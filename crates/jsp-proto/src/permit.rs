@@ -51,7 +51,8 @@ pub(crate) fn permit(
     let allowance = if probe {
         Allowance::Probe
     } else if is_full(path, in_flight, urgent) {
-        let trickles = urgent && path.trickle.next(path.rtt.smoothed()) <= now;
+        let next = path.trickle.next(path.rtt.smoothed());
+        let trickles = urgent && next.is_some_and(|at| at <= now);
         if trickles { Allowance::Urgent } else { Allowance::AckOnly }
     } else {
         let pace = path.congestion.pace(&path.rtt);
@@ -83,7 +84,7 @@ pub(crate) fn paced_until(
     urgent: bool,
 ) -> Option<Instant> {
     if is_full(path, in_flight, urgent) {
-        return urgent.then(|| path.trickle.next(path.rtt.smoothed()));
+        return path.trickle.next(path.rtt.smoothed()).filter(|_| urgent);
     }
     let pace = path.congestion.pace(&path.rtt);
     path.pacer.next_release(now, pace, path.mtud.current())

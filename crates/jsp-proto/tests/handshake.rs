@@ -11,8 +11,8 @@ use jsp_crypto::{
     ServerIdentity, ServerVerifier, VerifierRejection, initial_keys,
 };
 use jsp_proto::{
-    Batch, CloseReason, Datagram, Endpoint, EndpointConfig, Event, RetryPolicy, Route, ServerSetup,
-    StreamConfig, TransportConfig,
+    Batch, CloseReason, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, RetryPolicy,
+    Route, ServerSetup, StreamConfig, TransportConfig,
 };
 use jsp_wire::header::{self, Header, LongFields, Protected};
 use jsp_wire::{CloseCode, ConnectionId, LongType, VERSION_1, Writer, limits};
@@ -455,16 +455,10 @@ impl ServerVerifier for Only {
     }
 }
 
-#[test]
-// spec-test: CON-25, CON-26, CON-39
-fn a_server_on_the_side_that_answers_first_changes_nothing() {
-    let mut pair = Pair::new();
-    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
-    let true_server = *pin;
-    let expected = ServerIdentity::TrustOnFirstUse(Box::new(Only(true_server)));
-    pair.client_config = Arc::new(ClientConfig::new(expected));
-    let hello = Arc::new(Mutex::new(Vec::new()));
-    let sink = hello.clone();
+/// A client that begins, and the datagrams that its hello travels in.
+fn overheard_hello(pair: &mut Pair) -> (ConnectionHandle, Vec<Vec<u8>>) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let sink = heard.clone();
     pair.filter = Box::new(move |to, bytes| {
         if to == End::Server {
             sink.lock().unwrap().push(bytes.clone());
@@ -473,6 +467,20 @@ fn a_server_on_the_side_that_answers_first_changes_nothing() {
     });
     let client = pair.connect();
     pair.flush();
+    let hello = heard.lock().unwrap().clone();
+    pair.filter = Box::new(|_, _| true);
+    (client, hello)
+}
+
+#[test]
+// spec-test: CON-25, CON-26, CON-39
+fn a_server_on_the_side_that_answers_first_changes_nothing() {
+    let mut pair = Pair::new();
+    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+    let true_server = *pin;
+    let expected = ServerIdentity::TrustOnFirstUse(Box::new(Only(true_server)));
+    pair.client_config = Arc::new(ClientConfig::new(expected));
+    let (client, hello) = overheard_hello(&mut pair);
     // Another server reads the hello, and its whole answer is there before the true one's.
     let identity = Arc::new(Identity::generate(&mut TestRng(77)));
     let setup = ServerSetup {
@@ -487,7 +495,7 @@ fn a_server_on_the_side_that_answers_first_changes_nothing() {
         unix_seconds_at_zero: 1_800_000_000,
     });
     let (now, route) = (pair.now, Route::udp(pair.client_addr));
-    for bytes in hello.lock().unwrap().iter() {
+    for bytes in &hello {
         let payload = bytes::BytesMut::from(&bytes[..]);
         other.handle_datagram(now, Datagram { route, ecn: None, payload });
     }
@@ -515,18 +523,8 @@ fn a_server_on_the_side_that_answers_first_changes_nothing() {
 fn another_client_with_the_same_id_does_not_take_the_first_ones_place() {
     // Somebody elsewhere sends the victim's own hello, from his address, before it arrives.
     let mut pair = Pair::new();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let sink = seen.clone();
-    pair.filter = Box::new(move |to, bytes| {
-        if to == End::Server {
-            sink.lock().unwrap().push(bytes.clone());
-        }
-        true
-    });
-    let client = pair.connect();
-    pair.flush();
+    let (client, hello) = overheard_hello(&mut pair);
     let thief = "203.0.113.9:9".parse().unwrap();
-    let hello = seen.lock().unwrap().clone();
     for datagram in hello {
         pair.inject(End::Server, thief, &datagram);
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use jsp_crypto::Rng;
 use jsp_proto::{
-    CloseReason, ConnectionHandle, Event, RetryPolicy, StreamConfig, StreamId, TransportConfig,
+    CloseReason, ConnectionHandle, Event, Message, RetryPolicy, StreamConfig, StreamId,
+    TransportConfig,
 };
 use pair::{End, Pair, TestRng};
 
@@ -263,6 +264,30 @@ fn an_early_close_keeps_the_applications_words() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+/// spec-test: CC-29
+fn real_time_data_for_a_peer_that_acknowledges_nothing_ends() {
+    let hour = Duration::from_secs(3600);
+    let config = TransportConfig { idle_timeout: hour, ..Default::default() };
+    let mut pair = Pair::with(config, RetryPolicy::Never);
+    let (client, _) = pair.establish();
+    pair.filter = Box::new(|to, _| to == End::Server);
+    let connection = pair.client.connection(client).unwrap();
+    let stream = connection.open(pair.now, StreamConfig::voice()).unwrap();
+    let mut sent = [0; 3];
+    for sent in &mut sent {
+        for _ in 0..3000 {
+            let connection = pair.client.connection(client).unwrap();
+            // Once nothing leaves any more, the queue fills up.
+            let _full = connection.send(pair.now, stream, Message::binary(vec![7; 160]));
+            pair.run_for(Duration::from_millis(40));
+        }
+        *sent = pair.datagrams[0];
+    }
+    assert!(sent[0] > 2900 && sent[1] > sent[0] + 500, "an outage of minutes: {sent:?}");
+    assert!(sent[2] < sent[1] + 20, "only probes are left: {sent:?}");
 }
 
 #[test]

@@ -129,6 +129,9 @@ impl Connection {
         self.apply_loss(now, &outcome.lost, prior_in_flight);
         let in_flight = self.bytes_in_flight();
         let path = &mut self.paths.active;
+        if outcome.newly_acked {
+            path.trickle.on_acked();
+        }
         if outcome.spurious > 0 {
             path.congestion.on_spurious_loss(now, outcome.spurious);
         }
