@@ -14,7 +14,7 @@ const SYMBOLS_MAX: usize = 160;
 /// repair with these bytes, else it is these bytes. Answers how many packets were put together.
 pub fn repairs(mut input: &[u8]) -> usize {
     let mut fec = BareFec::new();
-    let (mut pn, mut count) = (0u64, 0);
+    let (mut pn, mut highest, mut count) = (0u64, 0u64, 0);
     while let Some(([kind, step, len], rest)) = input.split_first_chunk() {
         let (bytes, rest) = rest.split_at(rest.len().min(usize::from(*len)));
         input = rest;
@@ -24,13 +24,14 @@ pub fn repairs(mut input: &[u8]) -> usize {
             1 => pn.saturating_sub(step),
             _ => pn.saturating_add(step << 20),
         };
+        highest = highest.max(pn);
         if kind & 1 == 1 {
             fec.arrive_repair(pn, bytes);
         } else {
             fec.arrive(pn, bytes);
         }
         while let Some((number, packet)) = fec.recovered() {
-            assert!(number < pn || pn == 0 || kind >> 1 & 3 == 1);
+            assert!(number < highest, "a repair speaks of packets before it");
             assert!(!packet.is_empty() && packet.len() <= limits::PROTECTED_LEN_MAX);
             count += 1;
         }
