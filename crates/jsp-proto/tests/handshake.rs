@@ -393,7 +393,7 @@ fn forge_with(
 
 /// A client's attempt whose hello somebody on the way has read; answers the ids and the keys with
 /// which he can speak as the server.
-fn overheard(pair: &mut Pair) -> (jsp_proto::ConnectionHandle, ConnectionId, ConnectionId, Keys) {
+fn overheard(pair: &mut Pair) -> (ConnectionHandle, ConnectionId, ConnectionId, Keys) {
     let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
     let pin = *pin;
     let seen = Arc::new(Mutex::new(None));
