@@ -9,6 +9,8 @@
 //! The alarm is a function of state and time; [`Forecast::poll_timeout`] says when time alone may
 //! change it. With nothing in flight nothing is waited for.
 
+mod signals;
+
 use core::cmp::Ordering;
 use core::time::Duration;
 
@@ -16,6 +18,8 @@ use jsp_wire::Instant;
 
 use crate::path::owd::Owd;
 use crate::recovery::Rtt;
+
+pub use self::signals::Signals;
 
 /// How bad it looks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
@@ -128,6 +132,7 @@ pub(crate) struct Scene<'a> {
 /// The forecaster of one path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Forecast {
+    signals: Signals,
     acks: AckClock,
     loss: LossShare,
     bursts: Bursts,
@@ -140,6 +145,11 @@ pub(crate) struct Forecast {
 }
 
 impl Forecast {
+    /// One that listens to these signals.
+    pub(crate) fn new(signals: Signals) -> Self {
+        Self { signals, ..Self::default() }
+    }
+
     /// An ack-eliciting packet leaves.
     pub(crate) fn on_sent(&mut self, now: Instant) {
         self.acks.on_sent(now);
@@ -222,7 +232,7 @@ impl Forecast {
         ];
         let mut alarm = Alarm::default();
         for (level, cause) in signals {
-            if level > alarm.level {
+            if level > alarm.level && self.signals.has(cause) {
                 alarm = Alarm { level, cause: Some(cause) };
             }
         }

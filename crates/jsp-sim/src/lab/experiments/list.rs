@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jsp_proto::FecPolicy;
 
-use super::{Demand, Pair, Switch, compare, each, samples, unconnected};
+use super::{Demand, Pair, Switch, compare, each, forecaster, samples};
 use crate::lab::case::{Case, Edit, Subject, WARM_UP};
 use crate::lab::sample::{Sample, sample};
 use crate::lab::statistics::{confidence, mean};
@@ -14,14 +14,9 @@ use crate::report::Row;
 use crate::runner;
 
 /// Messages whose acknowledgement is overdue go again into a packet that leaves anyway.
-const OVERDUE_BUNDLING: Switch = Switch { name: "overdue bundling", set: None };
+const OVERDUE_BUNDLING: Switch = Switch { set: |on, transport, _| transport.bundling = on };
 /// Degradations are seen before any time-out.
-const FORECASTER: Switch = Switch { name: "the forecaster", set: None };
-/// Each kind of evidence that the forecaster uses.
-const SIGNALS: [Switch; 2] = [
-    Switch { name: "silence of acknowledgements", set: None },
-    Switch { name: "rise of the one-way delay", set: None },
-];
+const FORECASTER: Switch = Switch { set: |on, transport, _| transport.forecast = on };
 
 /// The fixed rates of repair that the controller is measured against, in percent.
 const FIXED_RATES: [u8; 6] = [0, 10, 20, 33, 50, 100];
@@ -43,8 +38,7 @@ pub(super) fn run(name: &str, seeds: u64) -> Option<Vec<Row>> {
         rows.flatten().collect()
     };
     Some(match name {
-        // Alarms are not told to the application: there is nothing to lay beside the queue.
-        "E1" => vec![unconnected("E1", FORECASTER.name)],
+        "E1" => forecaster::quality(seeds),
         "E2" => pairs(["S1", "S1b", "S3"].map(bundling).into()),
         "E3" => {
             let mut rows = step(&first("D1")?, seeds);
@@ -53,7 +47,7 @@ pub(super) fn run(name: &str, seeds: u64) -> Option<Vec<Row>> {
         }
         "E5" => pairs([("H3", 65.0), ("H4", 370.0)].map(blackout).into()),
         "E6" => pairs(false_alarms()),
-        "E7" => SIGNALS.iter().map(|signal| unconnected("E7", signal.name)).collect(),
+        "E7" => forecaster::ablation(seeds),
         "E8" => {
             let each = BUDGETS
                 .iter()
