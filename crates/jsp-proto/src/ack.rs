@@ -5,6 +5,8 @@
 //! packets the first two widen by themselves to about eight acknowledgements in a round trip,
 //! unless the peer has asked for something else with ACK_FREQUENCY.
 
+mod arrivals;
+mod ride;
 mod times;
 
 use core::time::Duration;
@@ -18,6 +20,8 @@ use crate::error::TransportError;
 use crate::fec::RecoveredMarks;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
+use arrivals::Arrivals;
+use ride::Ride;
 use times::{ArrivalLog, SECTION_LEN_MAX};
 
 /// Ranges of received packets that are remembered; the lowest go first.
@@ -30,8 +34,8 @@ const RANGES_WRITTEN_MAX: usize = 64;
 /// (RFC 9000, section 13.2.2).
 const THRESHOLD_DEFAULT: u64 = 1;
 
-/// The adaptive rule lets at most this many packets go by: about 64 KiB of common size.
-const THRESHOLD_ADAPTIVE_MAX: u64 = 44;
+/// The same while acknowledgements ride along in packets that leave regularly, and few are missing.
+const THRESHOLD_RIDE: u64 = 4;
 
 /// Ack-eliciting packets before the adaptive rule takes hold: the sender's first rounds need every
 /// acknowledgement.
@@ -42,9 +46,6 @@ const ACKS_PER_RTT: u32 = 8;
 
 /// The adaptive rule waits at least this long: timers are no finer.
 const DELAY_MIN: Duration = Duration::from_millis(1);
-
-/// Over this time the rate of arrival is counted.
-const RATE_WINDOW: Duration = Duration::from_millis(10);
 
 /// A wish for a longer delay than this is a fault, in microseconds: parameters end here too.
 const WISH_DELAY_LIMIT_US: u64 = 1 << 24;
@@ -176,6 +177,7 @@ pub(crate) struct AckPolicy {
     /// Sequence number of the peer's request that holds, if there was one.
     requested: Option<u64>,
     arrivals: Arrivals,
+    ride: Ride,
     /// What is told of receive times, once both sides have said that they know them.
     times: Option<Box<ArrivalLog>>,
     /// The highest number received, and when: what the reported delay counts from.
@@ -218,6 +220,7 @@ impl AckPolicy {
             delay_max,
             requested: None,
             arrivals: Arrivals::new(),
+            ride: Ride::default(),
             times: None,
             largest: None,
             unacked: 0,
@@ -248,6 +251,8 @@ impl AckPolicy {
             self.largest = Some((pn, now));
         }
         let disorder = self.note_order(before, pn);
+        let expected = before.map_or(pn, |largest| largest.saturating_add(1));
+        self.ride.on_packet(pn.saturating_sub(expected));
         if !ack_eliciting {
             return;
         }
@@ -318,13 +323,33 @@ impl AckPolicy {
     pub(crate) fn wants_ack_now(&self, now: Instant) -> bool {
         self.unacked > 0
             && (self.at_once
-                || self.unacked > self.threshold()
+                || self.unacked > self.threshold().max(self.ride_threshold(now))
                 || self.deadline.is_some_and(|at| at <= now))
     }
 
     /// True when an ACK would say something new: it may ride along in a packet that leaves anyway.
     pub(crate) fn has_news(&self) -> bool {
         self.has_news && self.unacked > 0
+    }
+
+    /// A packet with data leaves: true when an ACK should ride along, because it says something new and
+    /// no later packet is expected in time.
+    // spec: ACK-17
+    pub(crate) fn rides(&mut self, now: Instant) -> bool {
+        self.ride.on_leaving(now);
+        let waits = self.ride_threshold(now) > self.unacked
+            && self.ride.next(now).is_some_and(|next| self.deadline.is_some_and(|at| at >= next));
+        self.has_news() && !waits
+    }
+
+    /// Packets that may go unacknowledged while acknowledgements ride along in packets that leave
+    /// regularly.
+    // spec: ACK-17
+    fn ride_threshold(&self, now: Instant) -> u64 {
+        let may_wait = self.frequency.adapts
+            && self.arrivals.total >= ADAPTIVE_AFTER
+            && self.ride.next(now).is_some();
+        if may_wait { THRESHOLD_RIDE } else { 0 }
     }
 
     /// When [`AckPolicy::wants_ack_now`] becomes true by itself.
@@ -470,48 +495,6 @@ impl AckPolicy {
             return self.arrivals.interval.min(self.frequency.delay);
         }
         self.frequency.delay
-    }
-}
-
-/// How fast ack-eliciting packets come in.
-#[derive(Clone, Debug)]
-struct Arrivals {
-    total: u64,
-    counted: u64,
-    since: Option<Instant>,
-    /// Packets a second, in the last whole window.
-    rate: u64,
-    /// Time between two acknowledgements of a fast stream.
-    interval: Duration,
-}
-
-impl Arrivals {
-    fn new() -> Self {
-        Self { total: 0, counted: 0, since: None, rate: 0, interval: DELAY_MIN }
-    }
-
-    fn on_packet(&mut self, now: Instant) {
-        self.total = self.total.saturating_add(1);
-        let since = *self.since.get_or_insert(now);
-        let elapsed = now.since(since);
-        if elapsed >= RATE_WINDOW {
-            let nanos = elapsed.as_nanos().max(1);
-            let rate = u128::from(self.counted).saturating_mul(1_000_000_000) / nanos;
-            self.rate = u64::try_from(rate).unwrap_or(u64::MAX);
-            self.counted = 0;
-            self.since = Some(now);
-        }
-        self.counted = self.counted.saturating_add(1);
-    }
-
-    /// Packets that arrive in one interval.
-    fn threshold(&self) -> u64 {
-        if self.total < ADAPTIVE_AFTER {
-            return 0;
-        }
-        let packets = u128::from(self.rate).saturating_mul(self.interval.as_nanos());
-        let packets = u64::try_from(packets / 1_000_000_000).unwrap_or(u64::MAX);
-        packets.min(THRESHOLD_ADAPTIVE_MAX)
     }
 }
 

@@ -71,11 +71,8 @@ fn on_cellular(signals: Signals, seeds: u64) -> Score {
     let links = cellular().into_iter().filter(|(name, _)| is_lte(name));
     let mut total = Score::default();
     for (name, trace) in links {
-        let load = Load::Thin {
-            per_second: 100,
-            ways: Ways::Up,
-            delivery: jsp_proto::Delivery::Reliable,
-        };
+        let load =
+            Load::Thin { per_second: 100, ways: Ways::Up, delivery: jsp_proto::Delivery::Reliable };
         let case = Case::new(name, load, LASTS, OWD, move |seed| Ends {
             up: traced(&trace, seed, OWD, QUEUE_PACKETS),
             down: LinkConfig::delayed(OWD),

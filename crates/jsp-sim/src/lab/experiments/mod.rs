@@ -37,6 +37,8 @@ pub(super) enum Demand {
     FallsBy(f64),
     /// The figure falls by no more than this many percent.
     KeepsWithin(f64),
+    /// The figure rises by no more than this.
+    RisesAtMost(f64),
     /// The figure with the mechanism is at most this.
     IsAtMost(f64),
 }
@@ -46,6 +48,7 @@ impl Demand {
         match self {
             Self::FallsBy(percent) => format!("<= -{percent} %, interval without zero"),
             Self::KeepsWithin(percent) => format!(">= -{percent} %"),
+            Self::RisesAtMost(most) => format!("rises <= {most}"),
             Self::IsAtMost(most) => format!("with it <= {most}"),
         }
     }
@@ -55,6 +58,7 @@ impl Demand {
         match self {
             Self::FallsBy(percent) => change <= -percent && (on - off) + half < 0.0,
             Self::KeepsWithin(percent) => change >= -percent,
+            Self::RisesAtMost(most) => on - off <= most,
             Self::IsAtMost(most) => on <= most,
         }
     }
@@ -129,14 +133,14 @@ mod tests {
         assert!(!Demand::FallsBy(25.0).holds(100.0, 70.0, 40.0), "not certain");
         assert!(Demand::KeepsWithin(2.0).holds(100.0, 98.5, 1.0));
         assert!(!Demand::KeepsWithin(2.0).holds(100.0, 97.0, 1.0));
+        assert!(Demand::RisesAtMost(5.0).holds(3.0, 8.0, 1.0));
         assert!(Demand::IsAtMost(35.0).holds(0.0, 35.0, 1.0));
     }
 
     #[test]
     fn a_switch_that_changes_nothing_makes_no_difference() {
         let case = table::cases("S1").unwrap().remove(0).shortened(Duration::from_secs(3));
-        let switch =
-            Switch { set: |_, _, stream| stream.fec = FecPolicy::Off };
+        let switch = Switch { set: |_, _, stream| stream.fec = FecPolicy::Off };
         let demands = vec![("latency_p99", Demand::FallsBy(1.0))];
         let pair = Pair { experiment: "E0", case: "S1", switch, demands };
         let rows = compare(&pair, &case, 2);

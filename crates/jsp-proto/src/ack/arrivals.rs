@@ -1,0 +1,55 @@
+//! How fast packets come in, for the rule that adapts to it.
+
+use core::time::Duration;
+
+use jsp_wire::Instant;
+
+use super::{ADAPTIVE_AFTER, DELAY_MIN};
+
+/// The adaptive rule lets at most this many packets go by: about 64 KiB of common size.
+const THRESHOLD_ADAPTIVE_MAX: u64 = 44;
+
+/// Over this time the rate of arrival is counted.
+const RATE_WINDOW: Duration = Duration::from_millis(10);
+
+/// How fast ack-eliciting packets come in.
+#[derive(Clone, Debug)]
+pub(super) struct Arrivals {
+    pub(super) total: u64,
+    counted: u64,
+    since: Option<Instant>,
+    /// Packets a second, in the last whole window.
+    rate: u64,
+    /// Time between two acknowledgements of a fast stream.
+    pub(super) interval: Duration,
+}
+
+impl Arrivals {
+    pub(super) fn new() -> Self {
+        Self { total: 0, counted: 0, since: None, rate: 0, interval: DELAY_MIN }
+    }
+
+    pub(super) fn on_packet(&mut self, now: Instant) {
+        self.total = self.total.saturating_add(1);
+        let since = *self.since.get_or_insert(now);
+        let elapsed = now.since(since);
+        if elapsed >= RATE_WINDOW {
+            let nanos = elapsed.as_nanos().max(1);
+            let rate = u128::from(self.counted).saturating_mul(1_000_000_000) / nanos;
+            self.rate = u64::try_from(rate).unwrap_or(u64::MAX);
+            self.counted = 0;
+            self.since = Some(now);
+        }
+        self.counted = self.counted.saturating_add(1);
+    }
+
+    /// Packets that arrive in one interval.
+    pub(super) fn threshold(&self) -> u64 {
+        if self.total < ADAPTIVE_AFTER {
+            return 0;
+        }
+        let packets = u128::from(self.rate).saturating_mul(self.interval.as_nanos());
+        let packets = u64::try_from(packets / 1_000_000_000).unwrap_or(u64::MAX);
+        packets.min(THRESHOLD_ADAPTIVE_MAX)
+    }
+}
