@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod received;
+mod ride;
 mod times;
 
 use core::time::Duration;
@@ -21,6 +22,7 @@ use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 use arrivals::Arrivals;
 pub(crate) use received::ReceivedRanges;
+use ride::Ride;
 use times::{ArrivalLog, SECTION_LEN_MAX};
 
 /// Ranges that one ACK names, from the highest down: older gaps were named by many ACKs before.
@@ -29,6 +31,13 @@ const RANGES_WRITTEN_MAX: usize = 64;
 /// Ack-eliciting packets that may go unacknowledged by default: every second one is acknowledged
 /// (RFC 9000, section 13.2.2).
 const THRESHOLD_DEFAULT: u64 = 1;
+
+/// The same while acknowledgements ride along in packets that leave regularly, and few are missing.
+const THRESHOLD_RIDE: u64 = 4;
+
+/// Ack-eliciting packets before the adaptive rule takes hold: the sender's first rounds need every
+/// acknowledgement.
+const ADAPTIVE_AFTER: u64 = 100;
 
 /// Acknowledgements that the adaptive rule leaves in a round trip (HyStart++ needs eight samples).
 const ACKS_PER_RTT: u32 = 8;
@@ -76,6 +85,7 @@ pub(crate) struct AckPolicy {
     /// Sequence number of the peer's request that holds, if there was one.
     requested: Option<u64>,
     arrivals: Arrivals,
+    ride: Ride,
     /// What is told of receive times, once both sides have said that they know them.
     times: Option<Box<ArrivalLog>>,
     /// The highest number received, and when: what the reported delay counts from.
@@ -118,6 +128,7 @@ impl AckPolicy {
             delay_max,
             requested: None,
             arrivals: Arrivals::new(),
+            ride: Ride::default(),
             times: None,
             largest: None,
             unacked: 0,
@@ -148,6 +159,8 @@ impl AckPolicy {
             self.largest = Some((pn, now));
         }
         let disorder = self.note_order(before, pn);
+        let expected = before.map_or(pn, |largest| largest.saturating_add(1));
+        self.ride.on_packet(pn.saturating_sub(expected));
         if !ack_eliciting {
             return;
         }
@@ -218,13 +231,33 @@ impl AckPolicy {
     pub(crate) fn wants_ack_now(&self, now: Instant) -> bool {
         self.unacked > 0
             && (self.at_once
-                || self.unacked > self.threshold()
+                || self.unacked > self.threshold().max(self.ride_threshold(now))
                 || self.deadline.is_some_and(|at| at <= now))
     }
 
     /// True when an ACK would say something new: it may ride along in a packet that leaves anyway.
     pub(crate) fn has_news(&self) -> bool {
         self.has_news && self.unacked > 0
+    }
+
+    /// A packet with data leaves: true when an ACK should ride along, because it says something new and
+    /// no later packet is expected in time.
+    // spec: ACK-17
+    pub(crate) fn rides(&mut self, now: Instant) -> bool {
+        self.ride.on_leaving(now);
+        let waits = self.ride_threshold(now) > self.unacked
+            && self.ride.next(now).is_some_and(|next| self.deadline.is_some_and(|at| at >= next));
+        self.has_news() && !waits
+    }
+
+    /// Packets that may go unacknowledged while acknowledgements ride along in packets that leave
+    /// regularly.
+    // spec: ACK-17
+    fn ride_threshold(&self, now: Instant) -> u64 {
+        let may_wait = self.frequency.adapts
+            && self.arrivals.total >= ADAPTIVE_AFTER
+            && self.ride.next(now).is_some();
+        if may_wait { THRESHOLD_RIDE } else { 0 }
     }
 
     /// When [`AckPolicy::wants_ack_now`] becomes true by itself.

@@ -101,7 +101,8 @@ pub(crate) fn data_packet(
 ) {
     let answers = sources.answer.is_some();
     let with_data = allowance.allows_data() && (probe || sources.wants(now));
-    if acks.wants_ack_now(now) || ((with_data || answers) && acks.has_news()) {
+    let rides = with_data && acks.rides(now);
+    if acks.wants_ack_now(now) || rides || (answers && acks.has_news()) {
         acks.write(now, packet, !with_data && !answers);
     }
     if !with_data {

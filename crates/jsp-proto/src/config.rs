@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jsp_wire::limits;
 
+use crate::forecast::Signals;
 use crate::streams::config::StreamLimits;
 
 /// Shortest keep-alive interval: more would be noise.
@@ -46,6 +47,9 @@ pub struct TransportConfig {
     /// Watch for the path to fail or fill before any time-out tells, and say so in events and in
     /// `Connection::capacity`. Default true.
     pub forecast: bool,
+    /// What [`TransportConfig::forecast`] listens to. Default [`Signals::ALL`]; to leave one out shows
+    /// what it is worth.
+    pub signals: Signals,
     /// Send real-time messages whose acknowledgement is overdue once more, in packets that leave
     /// anyway. Default true.
     pub bundling: bool,
@@ -82,6 +86,7 @@ impl Default for TransportConfig {
             ack_delay_max: Duration::from_millis(25),
             congestion: CongestionControl::default(),
             forecast: true,
+            signals: Signals::ALL,
             bundling: true,
             mtu_ceiling: 1452,
             key_update_packets: 1 << 22,

@@ -9,6 +9,8 @@
 //! The alarm is a function of state and time; [`Forecast::poll_timeout`] says when time alone may
 //! change it. With nothing in flight nothing is waited for.
 
+mod signals;
+
 use core::cmp::Ordering;
 use core::time::Duration;
 
@@ -16,6 +18,8 @@ use jsp_wire::Instant;
 
 use crate::path::owd::Owd;
 use crate::recovery::Rtt;
+
+pub use self::signals::Signals;
 
 /// How bad it looks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
@@ -77,15 +81,21 @@ pub struct Outlook {
 /// How far [`Outlook`] looks ahead.
 const HORIZON: Duration = Duration::from_millis(200);
 
-/// A queue that is worth a look: what an application that talks begins to notice.
-const QUEUE_WATCH: Duration = Duration::from_millis(50);
+/// A queue that is worth a look: what an application that talks begins to notice, and more than the hiccups
+/// of a cellular scheduler that pass by themselves.
+const QUEUE_WATCH: Duration = Duration::from_millis(70);
 
 /// A queue that spoils a conversation: with the way there and back it reaches the 150 ms of ITU-T
 /// G.114.
 const QUEUE_DEGRADED: Duration = Duration::from_millis(100);
 
-/// Smallest queue of which the trend is believed.
-const QUEUE_GROWING: Duration = Duration::from_millis(15);
+/// Smallest queue of which the trend is believed, and what it must come to: half of the queues that would
+/// come to less are gone before they do.
+const QUEUE_GROWING: Duration = Duration::from_millis(40);
+const QUEUE_FORESEEN: Duration = Duration::from_millis(200);
+
+/// What looks unusual now and then is one alarm, not many: it ends after so long without a sign.
+const HOLD: Duration = Duration::from_millis(200);
 
 /// A hint of a change of radio stands for this long: hand-overs take 50 to 300 ms.
 const HINT_FOR: Duration = Duration::from_millis(500);
@@ -128,11 +138,14 @@ pub(crate) struct Scene<'a> {
 /// The forecaster of one path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Forecast {
+    signals: Signals,
     acks: AckClock,
     loss: LossShare,
     bursts: Bursts,
     burst_until: Instant,
     marks_until: Instant,
+    /// When the alarm ends, once no signal speaks any more.
+    ends: Option<Instant>,
     hint: Option<(AlarmLevel, Instant)>,
     current: Alarm,
     /// Everything that time alone changed before this instant is in `current`.
@@ -140,6 +153,11 @@ pub(crate) struct Forecast {
 }
 
 impl Forecast {
+    /// One that listens to these signals.
+    pub(crate) fn new(signals: Signals) -> Self {
+        Self { signals, ..Self::default() }
+    }
+
     /// An ack-eliciting packet leaves.
     pub(crate) fn on_sent(&mut self, now: Instant) {
         self.acks.on_sent(now);
@@ -182,8 +200,11 @@ impl Forecast {
     /// How long after a packet left its acknowledgement is overdue; `None` while too little has been
     /// seen to tell.
     // spec: SEN-3
-    pub(crate) fn ack_due_after(&self, rtt: &Rtt) -> Option<Duration> {
-        self.acks.due_after(rtt)
+    pub(crate) fn ack_due_after(&self, rtt: &Rtt, ack_delay_max: Duration) -> Option<Duration> {
+        // While little is lost acknowledgements wait for a packet that they can ride along in, and when
+        // that is lost, for the next.
+        let held = if self.loses_much() { Duration::ZERO } else { ack_delay_max };
+        self.acks.due_after(rtt, held.saturating_mul(2))
     }
 
     /// Share of packets that are lost, 0 to 1, over the last hundreds of them.
@@ -205,9 +226,25 @@ impl Forecast {
     pub(crate) fn look(&mut self, scene: &Scene<'_>) -> Option<Alarm> {
         self.asked_at = scene.now;
         let alarm = self.judge(scene);
+        let alarm = self.hold(scene.now, alarm);
         let changed = alarm.level != self.current.level;
         self.current = alarm;
         changed.then_some(alarm)
+    }
+
+    /// An alarm does not end with the last of its signals: the next one is often near.
+    // spec: SEN-4
+    fn hold(&mut self, now: Instant, alarm: Alarm) -> Alarm {
+        let was_clear = self.current.level == AlarmLevel::Clear;
+        if was_clear || alarm.level > AlarmLevel::Clear {
+            self.ends = None;
+            return alarm;
+        }
+        if now < *self.ends.get_or_insert(now + HOLD) {
+            return Alarm { level: AlarmLevel::Watch, ..self.current };
+        }
+        self.ends = None;
+        alarm
     }
 
     /// The loudest of the signals.
@@ -222,7 +259,7 @@ impl Forecast {
         ];
         let mut alarm = Alarm::default();
         for (level, cause) in signals {
-            if level > alarm.level {
+            if level > alarm.level && self.signals.has(cause) {
                 alarm = Alarm { level, cause: Some(cause) };
             }
         }
@@ -251,7 +288,7 @@ impl Forecast {
         // The peer holds the acknowledgement of a packet with nothing behind it back.
         let is_last = self.acks.sent_at.is_none_or(|at| at <= oldest);
         let held = if is_last { scene.ack_delay_max } else { Duration::ZERO };
-        Some(oldest + self.acks.due_after(scene.rtt)? + held)
+        Some(oldest + self.ack_due_after(scene.rtt, scene.ack_delay_max)? + held)
     }
 
     /// When the alarm may change although nothing happens; the instant of the scene does not matter.
@@ -264,6 +301,7 @@ impl Forecast {
             ends,
             Some(self.burst_until),
             Some(self.marks_until),
+            self.ends,
         ]
         .into_iter()
         .flatten()
@@ -296,7 +334,7 @@ fn delay(scene: &Scene<'_>) -> AlarmLevel {
     let soon = scene.owd.queue_in(scene.now, HORIZON);
     if queue >= QUEUE_DEGRADED {
         AlarmLevel::Degraded
-    } else if queue >= QUEUE_WATCH || (queue >= QUEUE_GROWING && soon >= QUEUE_DEGRADED) {
+    } else if queue >= QUEUE_WATCH || (queue >= QUEUE_GROWING && soon >= QUEUE_FORESEEN) {
         AlarmLevel::Watch
     } else {
         AlarmLevel::Clear
@@ -339,15 +377,15 @@ impl AckClock {
         self.samples = self.samples.saturating_add(u32::from(has_sample));
     }
 
-    /// Round trip, four deviations as in RFC 6298, and 1.2 gaps: one that the peer may wait for its
-    /// second packet or for one of its own, and a little for timers.
-    fn due_after(&self, rtt: &Rtt) -> Option<Duration> {
+    /// Round trip, four deviations as in RFC 6298, and a gap that the peer may wait for its second packet
+    /// or for one of its own, `held` at least.
+    fn due_after(&self, rtt: &Rtt, held: Duration) -> Option<Duration> {
         if self.samples < SAMPLES_MIN {
             return None;
         }
-        let gap = self.gap.max(self.ack_gap).min(GAP_MAX).saturating_mul(6) / 5;
+        let gap = self.gap.max(self.ack_gap).min(GAP_MAX);
         let margin = rtt.var().saturating_mul(4).max(MARGIN_MIN);
-        Some(rtt.smoothed().saturating_add(margin).saturating_add(gap))
+        Some(rtt.smoothed().saturating_add(margin).saturating_add(gap.max(held)))
     }
 }
 

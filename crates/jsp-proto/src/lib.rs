@@ -65,7 +65,7 @@ pub use error::{OpenError, RecvError, SendError, TransportError};
 pub use event::{CloseReason, Event};
 #[doc(hidden)]
 pub use fec::BareFec;
-pub use forecast::{Alarm, AlarmCause, AlarmLevel, NetworkHint, Outlook};
+pub use forecast::{Alarm, AlarmCause, AlarmLevel, NetworkHint, Outlook, Signals};
 pub use stats::{ConnectionStats, Traffic};
 pub use streams::Side;
 pub use streams::config::{

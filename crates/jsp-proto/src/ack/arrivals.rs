@@ -4,14 +4,10 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
-use super::DELAY_MIN;
+use super::{ADAPTIVE_AFTER, DELAY_MIN};
 
 /// The adaptive rule lets at most this many packets go by: about 64 KiB of common size.
 const THRESHOLD_ADAPTIVE_MAX: u64 = 44;
-
-/// Ack-eliciting packets before the adaptive rule takes hold: the sender's first rounds need every
-/// acknowledgement.
-const ADAPTIVE_AFTER: u64 = 100;
 
 /// Over this time the rate of arrival is counted.
 const RATE_WINDOW: Duration = Duration::from_millis(10);

@@ -341,3 +341,34 @@ fn receive_times_are_told_of_a_few_packets_and_not_too_often() {
     acks.on_packet(at(101), 15, true, None);
     assert_eq!(told(&mut acks, at(101)), [(16, stamp(100))]);
 }
+
+/// Packets arrive and leave each 10 ms, so many of a hundred that arrive are lost; answers how many of the
+/// last hundred that left took an acknowledgement along, and how many were sent alone.
+fn ridden(lost_percent: u64) -> (usize, usize) {
+    let mut acks = AckPolicy::new(DELAY);
+    let (mut ridden, mut alone) = (0, 0);
+    for n in 0..600u64 {
+        if n % 100 >= lost_percent {
+            acks.on_packet(at(n * 10), n, true, None);
+        }
+        if acks.wants_ack_now(at(n * 10)) {
+            alone += usize::from(n >= 500);
+            write(&mut acks, at(n * 10), true).expect("an ACK");
+        }
+        let leaves = at(n * 10 + 9);
+        assert!(acks.poll_timeout().is_none_or(|due| due > leaves), "late");
+        if acks.rides(leaves) {
+            ridden += usize::from(n >= 500);
+            write(&mut acks, leaves, false).expect("an ACK");
+        }
+    }
+    (ridden, alone)
+}
+
+#[test]
+/// spec-test: ACK-17
+fn where_little_is_missing_acknowledgements_wait_for_a_later_packet() {
+    assert_eq!(ridden(0), (50, 0));
+    let (rides, alone) = ridden(5);
+    assert!(rides >= 90 && alone <= 2, "{rides} {alone}");
+}

@@ -88,12 +88,13 @@ impl Connection {
     /// are none.
     // spec: SEN-6
     pub(super) fn overdue(&mut self, now: Instant, may_bundle: bool) -> Option<Overdue> {
+        let held = self.peer_ack_delay_max();
         let path = &self.paths.active;
         let forecast = &path.forecast;
         // What repair protects need not go twice.
         let repaired = path.fec.as_ref().is_some_and(|fec| fec.is_protecting());
         let may_bundle = may_bundle && self.config.bundling && !repaired;
-        let after = forecast.ack_due_after(&path.rtt).filter(|_| may_bundle)?;
+        let after = forecast.ack_due_after(&path.rtt, held).filter(|_| may_bundle)?;
         let overdue = Overdue { before: now - after, eager: forecast.loses_much() };
         self.streams.has_overdue(now, overdue).then_some(overdue)
     }

@@ -33,6 +33,13 @@ fn steady() -> Forecast {
     forecast
 }
 
+/// The same, with 2 % of the packets lost.
+fn lossy() -> Forecast {
+    let mut forecast = steady();
+    (0..9).for_each(|_| forecast.on_loss(at(990), 1, at(900), at(900)));
+    forecast
+}
+
 fn look(forecast: &mut Forecast, now: u64, oldest: Option<u64>) -> Option<Alarm> {
     let owd = Owd::default();
     let rtt = rtt([60, 60]);
@@ -59,32 +66,36 @@ fn alarm(level: AlarmLevel, cause: AlarmCause) -> Option<Alarm> {
 #[test]
 // spec-test: SEN-3, SEN-4
 fn silence_is_an_alarm_once_the_acknowledgement_is_overdue() {
-    let mut forecast = steady();
-    // 60 ms, 1 ms of margin at least, 1.2 gaps.
-    assert_eq!(forecast.ack_due_after(&rtt([60, 60])), Some(ms(73)));
+    // 60 ms, 1 ms of margin at least, and two acknowledgements that wait to ride along.
+    assert_eq!(steady().ack_due_after(&rtt([60, 60]), HELD), Some(ms(111)));
+    // Where they do not wait, a gap.
+    let mut forecast = lossy();
+    assert_eq!(forecast.ack_due_after(&rtt([60, 60]), HELD), Some(ms(71)));
     // The last packet may wait for another one.
-    assert_eq!(wakes(&forecast, Some(990)), Some(at(990 + 73 + 25)));
+    assert_eq!(wakes(&forecast, Some(990)), Some(at(990 + 71 + 25)));
     assert_eq!(look(&mut forecast, 1000, Some(960)), None);
-    assert_eq!(wakes(&forecast, Some(960)), Some(at(1033)));
-    assert_eq!(look(&mut forecast, 1032, Some(960)), None);
+    assert_eq!(wakes(&forecast, Some(960)), Some(at(1031)));
+    assert_eq!(look(&mut forecast, 1030, Some(960)), None);
     let watch = alarm(AlarmLevel::Watch, AlarmCause::AckSilence);
-    assert_eq!(look(&mut forecast, 1033, Some(960)), watch);
-    assert_eq!(wakes(&forecast, Some(960)), Some(at(1063)));
+    assert_eq!(look(&mut forecast, 1031, Some(960)), watch);
+    assert_eq!(wakes(&forecast, Some(960)), Some(at(1061)));
     let degraded = alarm(AlarmLevel::Degraded, AlarmCause::AckSilence);
-    assert_eq!(look(&mut forecast, 1063, Some(960)), degraded);
+    assert_eq!(look(&mut forecast, 1061, Some(960)), degraded);
     // Nothing more to wait for, until an acknowledgement comes.
     assert_eq!(wakes(&forecast, Some(960)), None);
     forecast.on_ack(at(1070), true, 1);
-    assert_eq!(look(&mut forecast, 1070, Some(1010)), Some(Alarm::default()));
+    assert_eq!(look(&mut forecast, 1070, Some(1010)), watch);
+    assert_eq!(wakes(&forecast, None), Some(at(1270)));
+    assert_eq!(look(&mut forecast, 1270, Some(1260)), Some(Alarm::default()));
 }
 
 #[test]
 // spec-test: SEN-3
 fn jitter_makes_silence_patient_and_a_stranger_is_given_time() {
     let patient = rtt([40, 80]);
-    assert_eq!(Forecast::default().ack_due_after(&patient), None);
+    assert_eq!(Forecast::default().ack_due_after(&patient, HELD), None);
     // The deviation is 20 ms.
-    assert!(steady().ack_due_after(&patient) > Some(ms(60 + 70)));
+    assert!(lossy().ack_due_after(&patient, HELD) > Some(ms(60 + 70)));
     assert_eq!(wakes(&Forecast::default(), None), None);
 }
 
@@ -98,17 +109,23 @@ fn losses_in_a_row_marks_and_hints_sound_for_their_time() {
     assert_eq!(look(&mut forecast, 1000, None), alarm(AlarmLevel::Watch, AlarmCause::LossBurst));
     let end = wakes(&forecast, None).unwrap();
     assert_eq!(end, at(1040));
-    assert_eq!(look(&mut forecast, 1040, None), Some(Alarm::default()));
-    forecast.on_marks(at(1100), ms(60));
+    // Held for a while.
+    assert_eq!(look(&mut forecast, 1040, None), None);
+    assert_eq!(wakes(&forecast, None), Some(at(1240)));
+    assert_eq!(look(&mut forecast, 1240, None), Some(Alarm::default()));
+    forecast.on_marks(at(1300), ms(60));
     let marks = alarm(AlarmLevel::Watch, AlarmCause::CongestionMarks);
-    assert_eq!(look(&mut forecast, 1100, None), marks);
-    assert_eq!(look(&mut forecast, 1160, None), Some(Alarm::default()));
-    forecast.on_hint(at(1200), NetworkHint::RadioChanged);
-    assert_eq!(look(&mut forecast, 1200, None), alarm(AlarmLevel::Watch, AlarmCause::Hint));
-    forecast.on_hint(at(1300), NetworkHint::InterfaceDown);
-    assert_eq!(look(&mut forecast, 1300, None), alarm(AlarmLevel::Degraded, AlarmCause::Hint));
-    forecast.on_hint(at(1400), NetworkHint::InterfaceUp);
-    assert_eq!(look(&mut forecast, 1400, None), Some(Alarm::default()));
+    assert_eq!(look(&mut forecast, 1300, None), marks);
+    assert_eq!(look(&mut forecast, 1360, None), None);
+    assert_eq!(look(&mut forecast, 1560, None), Some(Alarm::default()));
+    forecast.on_hint(at(1600), NetworkHint::RadioChanged);
+    let hint = alarm(AlarmLevel::Watch, AlarmCause::Hint);
+    assert_eq!(look(&mut forecast, 1600, None), hint);
+    forecast.on_hint(at(1700), NetworkHint::InterfaceDown);
+    assert_eq!(look(&mut forecast, 1700, None), alarm(AlarmLevel::Degraded, AlarmCause::Hint));
+    forecast.on_hint(at(1800), NetworkHint::InterfaceUp);
+    assert_eq!(look(&mut forecast, 1800, None), hint);
+    assert_eq!(look(&mut forecast, 2000, None), Some(Alarm::default()));
     assert_eq!(wakes(&forecast, None), None);
 }
 
@@ -131,7 +148,7 @@ fn a_queue_that_grows_is_an_alarm_before_it_is_long() {
         }
     }
     let (wait, alarm) = sounded.expect("an alarm");
-    assert!(wait <= 50, "{wait}");
+    assert!(wait <= 80, "{wait}");
     assert_eq!((alarm.level, alarm.cause), (AlarmLevel::Watch, Some(AlarmCause::DelayRise)));
     assert_eq!(forecast.alarm().level, AlarmLevel::Degraded);
 }
@@ -139,7 +156,7 @@ fn a_queue_that_grows_is_an_alarm_before_it_is_long() {
 #[test]
 // spec-test: SEN-5
 fn the_outlook_goes_by_bursts_that_were_seen() {
-    let mut forecast = steady();
+    let mut forecast = lossy();
     let owd = Owd::default();
     let rtt = rtt([60, 60]);
     let scene =

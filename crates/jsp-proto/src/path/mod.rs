@@ -56,7 +56,7 @@ impl Path {
             budget,
             ecn: EcnValidation::new(),
             owd: Owd::default(),
-            forecast: Forecast::default(),
+            forecast: Forecast::new(config.signals),
             meter: CapacityMeter::default(),
             ack_request: AckRequest::default(),
             numbers: NumberSpace::new(config.ack_delay_max),
@@ -125,7 +125,7 @@ impl Path {
             self.mtud = Mtud::new(config.mtu_ceiling.min(ceiling));
             self.ecn = EcnValidation::new();
             self.owd = Owd::default();
-            self.forecast = Forecast::default();
+            self.forecast = Forecast::new(config.signals);
             self.meter = CapacityMeter::default();
             self.fec = None;
         }

@@ -15,8 +15,12 @@ use super::table::Key;
 use crate::packet::PacketBuilder;
 use crate::token::{StreamPart, StreamToken, Token};
 
-/// A message is bundled at most once in this time, so that one fade costs a few copies.
-const COPY_INTERVAL: Duration = Duration::from_millis(20);
+/// A message is bundled at most once in this time: fades that matter last tens of milliseconds, and one
+/// that took a copy takes the next right behind it too.
+const COPY_INTERVAL: Duration = Duration::from_millis(30);
+
+/// Copies that go before one of them is overdue itself: what outlasts so many is better waited for.
+const COPIES_IN_A_ROW: u8 = 4;
 
 /// Time after any other sending of a message until it is bundled: in the same packet, or right behind,
 /// a copy shares the fate of what it copies.
@@ -122,7 +126,7 @@ impl Streams {
                 if self.copies.0 == 0 {
                     return;
                 }
-                let Some(bundled) = copy(now, number, stream, packet) else { continue };
+                let Some(bundled) = copy(now, overdue, number, stream, packet) else { continue };
                 self.copies.0 -= 1;
                 self.repeats.bundled = self.repeats.bundled.saturating_add(bundled);
             }
@@ -180,6 +184,7 @@ fn messages_of(stream: &Stream) -> Option<&SendMessages> {
 /// Writes a message once more if there is room for all of it; answers its bytes.
 fn copy(
     now: Instant,
+    overdue: Overdue,
     number: u64,
     stream: &mut Stream,
     packet: &mut PacketBuilder<'_>,
@@ -200,7 +205,7 @@ fn copy(
     let piece = MessagePiece { number, offset: 0, len, again: true, due };
     // The end of the stream, if it was told, is asked after by itself.
     messages.write(piece, &packing, false, packet.writer())?;
-    messages.copied(now, number);
+    messages.copied(now, overdue, number);
     if let Some(rate) = &mut stream.rate {
         rate.spend(len as usize);
     }
@@ -219,14 +224,16 @@ impl SendMessages {
             .take_while(move |(_, record)| {
                 record.done || (record.is_sent() && record.first_sent_at <= overdue.before)
             })
-            .filter(move |(_, record)| record.wants_copy(now, overdue.eager))
+            .filter(move |(_, record)| record.wants_copy(now, overdue))
             .map(|(number, _)| number)
     }
 
     /// A copy went out.
-    fn copied(&mut self, now: Instant, number: u64) {
+    fn copied(&mut self, now: Instant, overdue: Overdue, number: u64) {
         self.in_flight += 1;
         if let Some(record) = self.record_mut(number) {
+            let is_first = record.sent_at <= overdue.before;
+            record.copies = if is_first { 1 } else { record.copies.saturating_add(1) };
             record.on_sent(now);
             record.copied_at = Some(now);
             record.spend_retransmit();
@@ -237,11 +244,12 @@ impl SendMessages {
 impl Record {
     /// It matters still, was in one piece, and was not sent just now. A bound on retransmissions counts
     /// copies too.
-    fn wants_copy(&self, now: Instant, eager: bool) -> bool {
+    fn wants_copy(&self, now: Instant, overdue: Overdue) -> bool {
         let matters = !self.done && !self.superseded && self.expires > now;
         let rested = now.since(self.sent_at) >= APART
             && self.copied_at.is_none_or(|at| now.since(at) >= COPY_INTERVAL);
-        let doubtful = eager || !self.was_lost;
-        matters && rested && doubtful && self.is_whole && self.retransmits_max > 0
+        let doubtful = overdue.eager || !self.was_lost;
+        let may_follow = self.copies < COPIES_IN_A_ROW || self.sent_at <= overdue.before;
+        matters && rested && doubtful && may_follow && self.is_whole && self.retransmits_max > 0
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Record {
     pub(super) sent_at: Instant,
     /// When it was last bundled because its acknowledgement was overdue.
     pub(super) copied_at: Option<Instant>,
+    /// How often, since a sending of it that is itself overdue.
+    pub(super) copies: u8,
     /// It was sent in one piece.
     pub(super) is_whole: bool,
     /// Some of it was held lost.

@@ -197,6 +197,7 @@ impl SendMessages {
             first_sent_at: scope.now,
             sent_at: scope.now,
             copied_at: None,
+            copies: 0,
             is_whole: false,
             was_lost: false,
             is_echoed: false,

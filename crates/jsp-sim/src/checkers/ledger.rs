@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jsp_proto::{CloseReason, Delivery, MessageFate, StreamConfig};
+use jsp_proto::{Alarm, CloseReason, Delivery, Event, MessageFate, StreamConfig};
 use jsp_wire::{Class, Instant, StreamId};
 
 use crate::app::MessagePlan;
@@ -153,6 +153,8 @@ pub struct EndRecord {
     pub closed: Option<(Instant, CloseReason)>,
     /// When its state was gone.
     pub drained: Option<Instant>,
+    /// What it was told of its path: each change.
+    pub alarms: Vec<(Instant, Alarm)>,
 }
 
 /// The history of a world.
@@ -210,6 +212,9 @@ impl Ledger {
             }
             Observation::Closed { end, reason } => {
                 self.ends.entry(end).or_default().closed = Some((now, reason.clone()));
+            }
+            Observation::Event { end, event: Event::Alarm(alarm) } => {
+                self.ends.entry(end).or_default().alarms.push((now, *alarm));
             }
             Observation::Drained(end) => self.ends.entry(end).or_default().drained = Some(now),
             Observation::Opened { end, stream, config } => self.open(end, stream, config),

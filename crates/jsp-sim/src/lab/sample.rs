@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant as Stopwatch};
 
+use jsp_proto::Alarm;
 use jsp_wire::Instant;
 
 use super::case::{Case, Ends, Load, Subject, TAIL, Twin, without_repair};
@@ -64,6 +65,8 @@ pub struct Sample {
     pub client: Counters,
     /// What the transport of the subject's server counted.
     pub server: Counters,
+    /// Each change of what the subject's client was told of its path.
+    pub alarms: Vec<(Instant, Alarm)>,
     /// From each return of service to the first message after it.
     pub restores: Vec<Duration>,
     /// From each return of service until messages took no longer than usual.
@@ -178,6 +181,7 @@ fn observe(case: &Case, path: &Ends, world: &mut World) -> Sample {
         violations: world.violations().iter().map(ToString::to_string).collect(),
         ..Sample::default()
     };
+    sample.alarms = world.checkers().ledger().end(End { pair: 0, side: Side::Client }).alarms;
     for (flow, record) in &world.checkers().ledger().flows {
         if flow.from.pair != 0 || record.config.label != label::MESSAGES {
             continue;

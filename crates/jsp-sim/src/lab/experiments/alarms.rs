@@ -57,15 +57,16 @@ impl Score {
     }
 }
 
-/// Stretches in which packets waited long, by when they came to the queue. `waits` are turns and the
-/// waits before them.
+/// Stretches in which packets waited long: from when the first of them had waited so long to the turn of
+/// the last. `waits` are turns and the waits before them.
 pub fn episodes(waits: &[(Instant, Duration)]) -> Vec<Span> {
     let mut out: Vec<Span> = Vec::new();
     for (turn, wait) in waits.iter().filter(|(_, wait)| *wait > LONG_WAIT) {
-        let came = Instant::from_nanos(turn.as_nanos().saturating_sub(wait.as_nanos() as u64));
+        let beyond = wait.saturating_sub(LONG_WAIT).as_nanos() as u64;
+        let long_since = Instant::from_nanos(turn.as_nanos().saturating_sub(beyond));
         match out.last_mut() {
-            Some((_, end)) if came <= *end + SAME_EPISODE => *end = came.max(*end),
-            _ => out.push((came, came)),
+            Some((_, end)) if long_since <= *end + SAME_EPISODE => *end = (*turn).max(*end),
+            _ => out.push((long_since, *turn)),
         }
     }
     out
@@ -100,7 +101,7 @@ mod tests {
     fn long_waits_make_episodes() {
         let wait = |turn, ms| (at(turn), Duration::from_millis(ms));
         let waits = [wait(500, 10), wait(1_200, 150), wait(1_300, 200), wait(5_000, 101)];
-        assert_eq!(episodes(&waits), [(at(1_050), at(1_100)), (at(4_899), at(4_899))]);
+        assert_eq!(episodes(&waits), [(at(1_150), at(1_300)), (at(4_999), at(5_000))]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! confidence interval of the difference.
 
 pub mod alarms;
+mod forecaster;
 mod list;
 
 use std::sync::Arc;
@@ -18,16 +19,13 @@ use crate::runner;
 /// Something of the transport that can be switched off.
 #[derive(Clone, Copy)]
 pub struct Switch {
-    /// What it is called in reports.
-    pub name: &'static str,
-    /// How the configuration says so; `None` when the transport has no such switch.
-    pub set: Option<fn(bool, &mut TransportConfig, &mut StreamConfig)>,
+    /// How the configuration says so.
+    pub set: fn(bool, &mut TransportConfig, &mut StreamConfig),
 }
 
 impl Switch {
-    fn edit(self, is_on: bool) -> Option<Edit> {
-        let set = self.set?;
-        Some(Arc::new(move |transport, stream| set(is_on, transport, stream)))
+    fn edit(self, is_on: bool) -> Edit {
+        Arc::new(move |transport, stream| (self.set)(is_on, transport, stream))
     }
 }
 
@@ -39,6 +37,8 @@ pub(super) enum Demand {
     FallsBy(f64),
     /// The figure falls by no more than this many percent.
     KeepsWithin(f64),
+    /// The figure rises by no more than this.
+    RisesAtMost(f64),
     /// The figure with the mechanism is at most this.
     IsAtMost(f64),
 }
@@ -48,6 +48,7 @@ impl Demand {
         match self {
             Self::FallsBy(percent) => format!("<= -{percent} %, interval without zero"),
             Self::KeepsWithin(percent) => format!(">= -{percent} %"),
+            Self::RisesAtMost(most) => format!("rises <= {most}"),
             Self::IsAtMost(most) => format!("with it <= {most}"),
         }
     }
@@ -57,6 +58,7 @@ impl Demand {
         match self {
             Self::FallsBy(percent) => change <= -percent && (on - off) + half < 0.0,
             Self::KeepsWithin(percent) => change >= -percent,
+            Self::RisesAtMost(most) => on - off <= most,
             Self::IsAtMost(most) => on <= most,
         }
     }
@@ -98,9 +100,7 @@ fn samples(case: &Case, edit: Edit, seeds: u64) -> (Case, Vec<Sample>) {
 /// The rows of a pair: both means, the difference and its interval, a verdict on each demand.
 fn compare(pair: &Pair, case: &Case, seeds: u64) -> Vec<Row> {
     let name = format!("{}-{}", pair.experiment, case.name);
-    let (Some(off), Some(on)) = (pair.switch.edit(false), pair.switch.edit(true)) else {
-        return vec![unconnected(&name, pair.switch.name)];
-    };
+    let (off, on) = (pair.switch.edit(false), pair.switch.edit(true));
     let (case, without) = samples(case, off, seeds);
     let (_, with) = samples(&case, on, seeds);
     let mut rows = Vec::new();
@@ -119,12 +119,6 @@ fn compare(pair: &Pair, case: &Case, seeds: u64) -> Vec<Row> {
     rows
 }
 
-/// What cannot be shown is not shown.
-fn unconnected(case: &str, what: &str) -> Row {
-    eprintln!("{case}: the transport has no switch for {what}");
-    Row::new(case, "switches", 0.0, "count").bar(">= 1", false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,21 +133,19 @@ mod tests {
         assert!(!Demand::FallsBy(25.0).holds(100.0, 70.0, 40.0), "not certain");
         assert!(Demand::KeepsWithin(2.0).holds(100.0, 98.5, 1.0));
         assert!(!Demand::KeepsWithin(2.0).holds(100.0, 97.0, 1.0));
+        assert!(Demand::RisesAtMost(5.0).holds(3.0, 8.0, 1.0));
         assert!(Demand::IsAtMost(35.0).holds(0.0, 35.0, 1.0));
     }
 
     #[test]
     fn a_switch_that_changes_nothing_makes_no_difference() {
         let case = table::cases("S1").unwrap().remove(0).shortened(Duration::from_secs(3));
-        let switch =
-            Switch { name: "nothing", set: Some(|_, _, stream| stream.fec = FecPolicy::Off) };
+        let switch = Switch { set: |_, _, stream| stream.fec = FecPolicy::Off };
         let demands = vec![("latency_p99", Demand::FallsBy(1.0))];
         let pair = Pair { experiment: "E0", case: "S1", switch, demands };
         let rows = compare(&pair, &case, 2);
         let last = rows.last().unwrap();
         assert!(last.to_json().contains(r#""value":0.0"#), "{}", last.to_json());
         assert!(!last.holds());
-        let none = Pair { switch: Switch { name: "nothing", set: None }, ..pair };
-        assert!(!compare(&none, &case, 2)[0].holds());
     }
 }
