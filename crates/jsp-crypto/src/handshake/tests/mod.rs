@@ -1,5 +1,8 @@
 //! Whole handshakes: right, wrong, changed on the way, and downgraded.
 
+mod identities;
+mod negotiation;
+
 use super::*;
 use crate::identity::{Credential, Delegation, Fingerprint, Floor, Identity, PublicIdentity};
 use crate::suite::Suite;
@@ -183,6 +186,23 @@ fn assert_established(ends: &mut Ends) {
     assert_eq!(client.resumption_psk(b"n"), server.resumption_psk(b"n"));
 }
 
+/// Where the lists of a client hello lie: `(start of list, length)` of
+/// versions, suites, key exchanges and signatures, in this order.
+fn lists(hello: &[u8]) -> [(usize, usize); 4] {
+    let mut at = 3 + 32;
+    [(); 4].map(|()| {
+        let length = usize::from(hello[at]);
+        let list = (at + 1, length);
+        at += 1 + length;
+        list
+    })
+}
+
+fn x25519_offset(hello: &[u8]) -> usize {
+    let (start, length) = lists(hello)[3];
+    start + length
+}
+
 fn all_backends() -> [(Backend, Backend); 4] {
     let (n, p) = (Backend::Native, Backend::Portable);
     [(n, n), (n, p), (p, n), (p, p)]
@@ -347,125 +367,6 @@ fn a_configuration_that_does_not_fit_is_refused_at_once() {
     }
 }
 
-// spec-test: HS-57
-#[test]
-fn a_wrong_pin_is_refused_and_named() {
-    let wrong = ClientConfig {
-        expected: ServerIdentity::Pinned(identity(9).fingerprint()),
-        ..client_config()
-    };
-    let mut ends = Ends::new(wrong, server_config(), 1);
-    let (role, error) = ends.run(|_, _| {}).unwrap_err();
-    assert_eq!(role, Role::Client);
-    let expected = HandshakeError::PinMismatch {
-        expected: identity(9).fingerprint(),
-        found: identity(1).fingerprint(),
-    };
-    assert_eq!(error, expected);
-    assert_eq!(ends.client.last_rejection(), Some(&expected));
-    assert_eq!(ends.client.live_candidates(), 0);
-    assert!(!ends.client.is_failed(), "another server hello may still come");
-    assert!(ends.from_client.security.is_none() && ends.from_client.data_keys.is_none());
-}
-
-// spec-test: HS-58
-#[test]
-fn a_verifier_decides_about_a_server_met_before() {
-    let trusting = |byte| ClientConfig {
-        expected: ServerIdentity::TrustOnFirstUse(accept_only(byte)),
-        ..client_config()
-    };
-    assert_established(&mut run(trusting(1), server_config()).unwrap());
-    let (role, error) = run(trusting(2), server_config()).err().unwrap();
-    assert_eq!(role, Role::Client);
-    assert_eq!(error, HandshakeError::IdentityRejected("not the one known"));
-}
-
-#[test]
-fn a_verifier_is_asked_only_about_proved_identities() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let verifier = Box::new(AcceptOnly(identity(1).fingerprint(), asked.clone()));
-    let config =
-        ClientConfig { expected: ServerIdentity::TrustOnFirstUse(verifier), ..client_config() };
-    let mut ends = Ends::new(config, server_config(), 1);
-    let result = ends.run(|which, bytes| {
-        if which == SERVER_FLIGHT {
-            let last = bytes.len() - 60;
-            bytes[last] ^= 1;
-        }
-    });
-    assert!(result.is_err());
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
-}
-
-// spec-test: HS-47
-// spec-test: HS-48
-#[test]
-fn client_authentication() {
-    let with = |byte| ClientConfig { credential: Some(identity(byte).into()), ..client_config() };
-    let required =
-        || ServerConfig { client_auth: ClientAuth::Required(accept_only(3)), ..server_config() };
-    let optional =
-        || ServerConfig { client_auth: ClientAuth::Optional(accept_only(3)), ..server_config() };
-    let peer = |ends: &Ends| ends.from_server.security.as_ref().unwrap().peer;
-
-    for server in [required(), optional()] {
-        let mut ends = run(with(3), server).unwrap();
-        assert_established(&mut ends);
-        assert_eq!(peer(&ends).unwrap().fingerprint, identity(3).fingerprint());
-    }
-    for server in [required(), optional()] {
-        let (role, error) = run(with(4), server).err().unwrap();
-        assert_eq!(role, Role::Server);
-        assert_eq!(error, HandshakeError::IdentityRejected("not the one known"));
-    }
-    let (role, error) = run(client_config(), required()).err().unwrap();
-    assert_eq!((role, error), (Role::Client, HandshakeError::ClientIdentityRequired));
-    assert_eq!(peer(&run(client_config(), optional()).unwrap()), None);
-    // A server that does not ask learns nothing.
-    let mut ends = run(with(3), server_config()).unwrap();
-    assert_established(&mut ends);
-    assert_eq!(peer(&ends), None);
-}
-
-fn delegated(online: u8, from: u64, to: u64) -> Credential {
-    let online = identity(online);
-    let delegation = Delegation::issue(&*identity(1), online.public(), from, to, 1).unwrap();
-    Credential::delegated(online, delegation).unwrap()
-}
-
-#[test]
-fn a_delegated_key_speaks_for_the_identity_while_it_may() {
-    let day = 24 * 3600;
-    let server = ServerConfig::new(delegated(7, NOW - day, NOW + day));
-    assert_eq!(server.fingerprint(), identity(1).fingerprint());
-    let mut ends = run(client_config(), server).unwrap();
-    assert_established(&mut ends);
-    let peer = ends.from_client.security.unwrap().peer.unwrap();
-    assert_eq!((peer.identity, peer.delegated), (identity(1).public(), true));
-
-    for (from, to) in [(NOW - day, NOW - 1), (NOW + 1, NOW + day)] {
-        let server = ServerConfig::new(delegated(7, from, to));
-        let (role, error) = run(client_config(), server).err().unwrap();
-        assert_eq!(role, Role::Client);
-        assert!(matches!(error, HandshakeError::Delegation(_)), "{error}");
-    }
-    let other = Delegation::issue(&*identity(1), identity(8).public(), 0, 10, 1).unwrap();
-    assert!(Credential::delegated(identity(7), other).is_err());
-}
-
-#[test]
-fn a_client_may_be_delegated_too() {
-    let client =
-        ClientConfig { credential: Some(delegated(7, NOW - 10, NOW + 10)), ..client_config() };
-    let server =
-        ServerConfig { client_auth: ClientAuth::Required(accept_only(1)), ..server_config() };
-    let ends = run(client, server).unwrap();
-    let peer = ends.from_server.security.unwrap().peer.unwrap();
-    assert_eq!(peer.fingerprint, identity(1).fingerprint());
-    assert!(peer.delegated);
-}
-
 // spec-test: HS-42
 // spec-test: HS-43
 // spec-test: HS-44
@@ -512,254 +413,6 @@ fn four_false_servers_do_not_keep_the_true_one_out() {
     ends.give_server(Level::Handshake, &finished).unwrap();
     assert_eq!(ends.from_client.committed, Some(4));
     assert_established(&mut ends);
-}
-
-// spec-test: HS-13
-#[test]
-fn choices_that_were_not_offered_are_refused() {
-    // Offset of each choice in a server hello, and a value not offered.
-    for (offset, value, what) in [
-        (35, 0x7f, "version"),
-        (39, 4, "cipher suite"),
-        (39, 0x0a, "cipher suite"),
-        (40, 2, "key exchange"),
-        (40, 9, "key exchange"),
-        (41, 2, "signature scheme"),
-    ] {
-        let mut ends = Ends::new(client_config(), server_config(), 1);
-        let result = ends.run(|which, bytes| {
-            if which == SERVER_HELLO {
-                bytes[offset] = value;
-            }
-        });
-        assert_eq!(result, Err((Role::Client, HandshakeError::NotOffered(what))));
-    }
-}
-
-// spec-test: HS-17
-// spec-test: HS-18
-#[test]
-fn bad_public_keys_are_refused() {
-    let small_order: [[u8; 32]; 3] = [
-        [0; 32],
-        one(),
-        [
-            0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f,
-            0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16,
-            0x5f, 0x49, 0xb8, 0x00,
-        ],
-    ];
-    for key in small_order {
-        for which in [HELLO, SERVER_HELLO] {
-            let mut ends = Ends::new(client_config(), server_config(), 1);
-            let result = ends.run(|index, bytes| {
-                if index == which {
-                    let at = if which == HELLO { x25519_offset(bytes) } else { 42 };
-                    bytes[at..at + 32].copy_from_slice(&key);
-                }
-            });
-            assert_eq!(result.unwrap_err().1, HandshakeError::KeyShare);
-        }
-    }
-    // An unreduced coefficient, with the hash made to fit.
-    for backend in [Backend::Native, Backend::Portable] {
-        let config = ServerConfig { backend, ..server_config() };
-        let mut ends = Ends::new(client_config(), config, 1);
-        let result = ends.run(|index, bytes| {
-            if index == HELLO {
-                let ek = bytes.len() - 1184;
-                bytes[ek] = 0xff;
-                bytes[ek + 1] |= 0x0f;
-                let alg = crate::primitives::HashAlg::Sha256;
-                let hash = backend.primitives().hash(alg, &[&bytes[ek..]]);
-                let at = x25519_offset(bytes) + 32;
-                bytes[at..at + 32].copy_from_slice(hash.as_bytes());
-            }
-        });
-        assert_eq!(result, Err((Role::Server, HandshakeError::KeyShare)));
-    }
-}
-
-fn one() -> [u8; 32] {
-    let mut key = [0; 32];
-    key[0] = 1;
-    key
-}
-
-/// Where the lists of a client hello lie: `(start of list, length)` of
-/// versions, suites, key exchanges and signatures, in this order.
-fn lists(hello: &[u8]) -> [(usize, usize); 4] {
-    let mut at = 3 + 32;
-    [(); 4].map(|()| {
-        let length = usize::from(hello[at]);
-        let list = (at + 1, length);
-        at += 1 + length;
-        list
-    })
-}
-
-fn x25519_offset(hello: &[u8]) -> usize {
-    let (start, length) = lists(hello)[3];
-    start + length
-}
-
-// spec-test: HS-11
-#[test]
-fn the_hybrid_is_taken_whenever_both_sides_know_it() {
-    use KemPolicy::{AllowClassical, ClassicalOnly, Hybrid};
-    let outcomes = [
-        (Hybrid, Hybrid, Some(Kem::X25519MlKem768)),
-        (Hybrid, AllowClassical, Some(Kem::X25519MlKem768)),
-        (AllowClassical, Hybrid, Some(Kem::X25519MlKem768)),
-        (AllowClassical, AllowClassical, Some(Kem::X25519MlKem768)),
-        (ClassicalOnly, AllowClassical, Some(Kem::X25519)),
-        (AllowClassical, ClassicalOnly, Some(Kem::X25519)),
-        (ClassicalOnly, ClassicalOnly, Some(Kem::X25519)),
-        (ClassicalOnly, Hybrid, None),
-        (Hybrid, ClassicalOnly, None),
-    ];
-    for (of_client, of_server, expected) in outcomes {
-        let client = ClientConfig { kem: of_client, ..client_config() };
-        let server = ServerConfig { kem: of_server, ..server_config() };
-        match (run(client, server), expected) {
-            (Ok(mut ends), Some(kem)) => {
-                assert_established(&mut ends);
-                assert_eq!(ends.from_client.security.unwrap().kem, kem);
-            }
-            (Err((_, error)), None) => assert_eq!(error, HandshakeError::NoCommonKem),
-            (result, _) => panic!("{of_client:?} {of_server:?}: {:?}", result.err()),
-        }
-    }
-}
-
-#[test]
-fn offers_stripped_on_the_way_are_noticed() {
-    // Replaces each entry of each list by noise, one at a time.
-    for list in 0..4 {
-        for entry in 0..4 {
-            let client = ClientConfig { kem: KemPolicy::AllowClassical, ..client_config() };
-            let server = ServerConfig { kem: KemPolicy::AllowClassical, ..server_config() };
-            let mut ends = Ends::new(client, server, 1);
-            let mut changed = false;
-            let result = ends.run(|which, bytes| {
-                if which == HELLO {
-                    let (start, length) = lists(bytes)[list];
-                    let size = if list == 0 { 4 } else { 1 };
-                    if (entry + 1) * size <= length {
-                        bytes[start + entry * size] = 0x5a;
-                        changed = true;
-                    }
-                }
-            });
-            if changed {
-                assert!(result.is_err(), "list {list} entry {entry}");
-                assert!(!ends.client.is_complete() && !ends.server.is_complete());
-            }
-        }
-    }
-}
-
-// spec-test: HS-14
-#[test]
-fn the_floor_is_held() {
-    let classical_server = || ServerConfig { kem: KemPolicy::ClassicalOnly, ..server_config() };
-    let client = |floor| ClientConfig { kem: KemPolicy::AllowClassical, floor, ..client_config() };
-    assert!(run(client(Floor::default()), classical_server()).is_ok());
-    let had_hybrid = Floor { version: VERSION_1, post_quantum: true };
-    let (_, error) = run(client(had_hybrid), classical_server()).err().unwrap();
-    assert!(matches!(error, HandshakeError::Downgrade(_)));
-    let had_newer = Floor { version: VERSION_1 + 1, post_quantum: false };
-    let (_, error) = run(client(had_newer), server_config()).err().unwrap();
-    assert!(matches!(error, HandshakeError::Downgrade(_)));
-    let mut ends = run(client(had_hybrid), server_config()).unwrap();
-    assert_established(&mut ends);
-    assert_eq!(ends.from_client.security.unwrap().floor(), had_hybrid);
-}
-
-// spec-test: HS-9
-// spec-test: HS-15
-#[test]
-fn versions_are_chosen_by_the_client_and_checked_by_both() {
-    let newer = VERSION_1 + 1;
-    let client = |versions| ClientConfig { versions, ..client_config() };
-    let server = |versions| ServerConfig { versions, ..server_config() };
-    for (ours, theirs, expected) in [
-        (alloc::vec![newer, VERSION_1], alloc::vec![VERSION_1], Some(VERSION_1)),
-        (alloc::vec![VERSION_1], alloc::vec![newer, VERSION_1], Some(VERSION_1)),
-        (alloc::vec![newer, VERSION_1], alloc::vec![VERSION_1, newer], Some(newer)),
-        (alloc::vec![newer], alloc::vec![VERSION_1], None),
-    ] {
-        match run(client(ours), server(theirs)) {
-            Ok(ends) => assert_eq!(ends.from_client.security.map(|s| s.version), expected),
-            Err((_, error)) => {
-                assert_eq!((error, expected), (HandshakeError::NoCommonVersion, None));
-            }
-        }
-    }
-    // A server that picks the older of two common versions is a bad server, or
-    // somebody's tool: it signs what it did, and the client sees it.
-    let mut ends = Ends::new(client(alloc::vec![VERSION_1]), server(alloc::vec![VERSION_1]), 1);
-    ends.run(|_, _| {}).unwrap();
-    let mut client = ClientConfig { versions: alloc::vec![newer, VERSION_1], ..client_config() };
-    client.floor.version = newer;
-    let (_, error) = run(client, server(alloc::vec![VERSION_1])).err().unwrap();
-    assert!(matches!(error, HandshakeError::Downgrade(_)));
-}
-
-// spec-test: HS-12
-#[test]
-fn a_forged_version_negotiation_is_noticed() {
-    let newer = VERSION_1 + 1;
-    let start = |seen: &[u32]| {
-        let mut rng = SeededRng(5);
-        let config = Arc::new(client_config());
-        let mut client = Handshake::client_after_negotiation(config, b"", seen, &mut rng).unwrap();
-        let mut out = Collected::default();
-        out.drain(&mut client);
-        let both = ServerConfig { versions: alloc::vec![VERSION_1, newer], ..server_config() };
-        let mut server = Handshake::server(Arc::new(both), Vec::new());
-        let hello = out.take_message(Level::Initial).unwrap();
-        server.read(Level::Initial, &hello, NOW, &mut rng)
-    };
-    assert_eq!(start(&[]), Ok(()));
-    assert_eq!(start(&[VERSION_1, newer, 0x1a2a_3a4a]), Ok(()));
-    // Forged to hide the newer version.
-    assert!(matches!(start(&[VERSION_1]), Err(HandshakeError::Downgrade(_))));
-}
-
-// spec-test: HS-10
-#[test]
-fn the_clients_order_of_suites_decides() {
-    use Suite::{Aes128Gcm, Aes256Gcm, ChaCha20Poly1305};
-    for order in [[Aes128Gcm, ChaCha20Poly1305], [ChaCha20Poly1305, Aes128Gcm]] {
-        let client = ClientConfig { suites: order.to_vec(), ..client_config() };
-        let ends = run(client, server_config()).unwrap();
-        assert_eq!(ends.from_server.security.unwrap().suite, order[0]);
-    }
-    let client = ClientConfig { suites: alloc::vec![Aes256Gcm], ..client_config() };
-    let server = ServerConfig { suites: alloc::vec![Aes128Gcm], ..server_config() };
-    assert_eq!(run(client, server).err(), Some((Role::Server, HandshakeError::NoCommonSuite)));
-}
-
-// spec-test: HS-16
-#[test]
-fn application_protocols() {
-    let names = |list: &[&str]| list.iter().map(|name| name.as_bytes().to_vec()).collect();
-    for (of_client, of_server, expected) in [
-        (&["a", "b"][..], &["b", "a"][..], Ok(Some(b"b".to_vec()))),
-        (&["a"], &[], Ok(None)),
-        (&[], &[], Ok(None)),
-        (&["a"], &["b"], Err(HandshakeError::NoCommonProtocol)),
-        (&[], &["b"], Err(HandshakeError::NoCommonProtocol)),
-    ] {
-        let client = ClientConfig { application_protocols: names(of_client), ..client_config() };
-        let server = ServerConfig { application_protocols: names(of_server), ..server_config() };
-        let result = run(client, server).map_err(|(_, error)| error).map(|mut ends| {
-            assert_established(&mut ends);
-            ends.from_client.security.unwrap().application_protocol
-        });
-        assert_eq!(result, expected);
-    }
 }
 
 // spec-test: HS-7
