@@ -215,7 +215,7 @@ mod tests {
         let mut meter = CapacityMeter::default();
         meter.on_sample(at(10), &sample(100_000, false));
         let advice = |level, queue_ms| {
-            let alarm = Alarm { level, cause: Some(AlarmCause::DelayRise) };
+            let alarm = Alarm { level, cause: Some(AlarmCause::AckSilence) };
             let queue_delay = Duration::from_millis(queue_ms);
             meter.capacity(at(20), &Senses { queue_delay, alarm, ..CALM }).media_rate
         };

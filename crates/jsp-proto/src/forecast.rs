@@ -1,10 +1,10 @@
 //! What the path is about to do: an alarm that sounds before any time-out, and a forecast of the next
 //! 100 to 300 ms.
 //!
-//! Five signals speak, each for itself: acknowledgements that are overdue, packets that take longer
-//! and longer, losses in bursts, congestion marks, and what the application knows (an interface went
-//! down, the radio technology changed). Whoever acts on an alarm must act cheaply: on real cellular
-//! links 4 to 8 of 10 alarms are followed by a queue.
+//! Four signals speak, each for itself: acknowledgements that are overdue, losses in bursts, congestion
+//! marks, and what the application knows (an interface went down, the radio technology changed). A
+//! delay that rises is none of them: on recorded cellular links silence said the same, and earlier.
+//! Whoever acts on an alarm must act cheaply: on these links 6 of 10 alarms are followed by a queue.
 //!
 //! The alarm is a function of state and time; [`Forecast::poll_timeout`] says when time alone may
 //! change it. With nothing in flight nothing is waited for.
@@ -29,7 +29,7 @@ pub enum AlarmLevel {
     Clear,
     /// Something is unusual.
     Watch,
-    /// The path is failing, or its queues are filling.
+    /// The path is failing.
     Degraded,
 }
 
@@ -38,8 +38,6 @@ pub enum AlarmLevel {
 pub enum AlarmCause {
     /// An acknowledgement is overdue.
     AckSilence,
-    /// Packets take longer, or soon will.
-    DelayRise,
     /// Several packets in a row were lost.
     LossBurst,
     /// The network marked packets as congested (ECN).
@@ -81,19 +79,6 @@ pub struct Outlook {
 /// How far [`Outlook`] looks ahead.
 const HORIZON: Duration = Duration::from_millis(200);
 
-/// A queue that is worth a look: what an application that talks begins to notice, and more than the hiccups
-/// of a cellular scheduler that pass by themselves.
-const QUEUE_WATCH: Duration = Duration::from_millis(70);
-
-/// A queue that spoils a conversation: with the way there and back it reaches the 150 ms of ITU-T
-/// G.114.
-const QUEUE_DEGRADED: Duration = Duration::from_millis(100);
-
-/// Smallest queue of which the trend is believed, and what it must come to: half of the queues that would
-/// come to less are gone before they do.
-const QUEUE_GROWING: Duration = Duration::from_millis(40);
-const QUEUE_FORESEEN: Duration = Duration::from_millis(200);
-
 /// What looks unusual now and then is one alarm, not many: it ends after so long without a sign.
 const HOLD: Duration = Duration::from_millis(200);
 
@@ -103,6 +88,9 @@ const HINT_FOR: Duration = Duration::from_millis(500);
 /// A dead interface stands for this long, unless it is said to be up again or an acknowledgement
 /// proves it.
 const DOWN_FOR: Duration = Duration::from_secs(10);
+
+/// What is overdue by less passes by itself as often as not: the hiccups of a cellular scheduler.
+const SILENCE_WATCH: Duration = Duration::from_millis(10);
 
 /// Silence this much longer than what is overdue already is a failure rather than a hiccup.
 const SILENCE_DEGRADED: Duration = Duration::from_millis(30);
@@ -253,7 +241,6 @@ impl Forecast {
         let signals = [
             (self.hinted(scene.now), AlarmCause::Hint),
             (self.silence(scene), AlarmCause::AckSilence),
-            (delay(scene), AlarmCause::DelayRise),
             (until(scene.now, self.burst_until), AlarmCause::LossBurst),
             (until(scene.now, self.marks_until), AlarmCause::CongestionMarks),
         ];
@@ -276,7 +263,7 @@ impl Forecast {
     fn silence(&self, scene: &Scene<'_>) -> AlarmLevel {
         match self.silent_since(scene) {
             Some(since) if scene.now >= since + SILENCE_DEGRADED => AlarmLevel::Degraded,
-            Some(since) if scene.now >= since => AlarmLevel::Watch,
+            Some(since) if scene.now >= since + SILENCE_WATCH => AlarmLevel::Watch,
             _ => AlarmLevel::Clear,
         }
     }
@@ -296,7 +283,7 @@ impl Forecast {
         let silent = self.silent_since(scene);
         let ends = self.hint.map(|(_, until)| until);
         [
-            silent,
+            silent.map(|since| since + SILENCE_WATCH),
             silent.map(|since| since + SILENCE_DEGRADED),
             ends,
             Some(self.burst_until),
@@ -327,18 +314,6 @@ impl Forecast {
 
 fn until(now: Instant, end: Instant) -> AlarmLevel {
     if now < end { AlarmLevel::Watch } else { AlarmLevel::Clear }
-}
-
-fn delay(scene: &Scene<'_>) -> AlarmLevel {
-    let queue = scene.owd.queue();
-    let soon = scene.owd.queue_in(scene.now, HORIZON);
-    if queue >= QUEUE_DEGRADED {
-        AlarmLevel::Degraded
-    } else if queue >= QUEUE_WATCH || (queue >= QUEUE_GROWING && soon >= QUEUE_FORESEEN) {
-        AlarmLevel::Watch
-    } else {
-        AlarmLevel::Clear
-    }
 }
 
 /// When acknowledgements come.

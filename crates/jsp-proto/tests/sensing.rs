@@ -9,7 +9,7 @@ use jsp_proto::{
     TransportConfig,
 };
 
-use pair::{DELAY, End, Pair};
+use pair::{End, Pair};
 
 const GAP: Duration = Duration::from_millis(10);
 
@@ -58,17 +58,6 @@ impl Talk {
         let (client, _) = self.pair.handles();
         self.pair.client.connection(client).unwrap().stats().traffic.bytes_bundled
     }
-
-    /// From here on each datagram to the server takes longer than the one before.
-    fn slow_down(&mut self, more_each: Duration) {
-        let mut extra = Duration::ZERO;
-        self.pair.weather = Box::new(move |to| {
-            if to == End::Server {
-                extra += more_each;
-            }
-            vec![if to == End::Server { DELAY + extra } else { DELAY }]
-        });
-    }
 }
 
 #[test]
@@ -99,17 +88,6 @@ fn silence_sounds_before_a_time_out_and_its_messages_ride_along() {
     let (capacity, now) = (talk.pair.client.connection(client).unwrap(), talk.pair.now);
     let capacity = capacity.capacity(now);
     assert!(capacity.loss_ppm > 0 && capacity.media_rate > 0, "{capacity:?}");
-}
-
-#[test]
-fn a_growing_delay_sounds_although_nothing_is_lost() {
-    let mut talk = Talk::new(TransportConfig::default());
-    talk.send(200);
-    talk.slow_down(Duration::from_millis(3));
-    talk.send(45);
-    let alarms = talk.alarms();
-    let rise = alarms.iter().find(|alarm| alarm.cause == Some(AlarmCause::DelayRise));
-    assert!(rise.is_some(), "{alarms:?}");
 }
 
 #[test]

@@ -37,9 +37,9 @@ mod tests {
 
     #[test]
     fn a_signal_that_is_left_out_is_the_only_one() {
-        let set = Signals::ALL.without(AlarmCause::DelayRise);
-        assert!(!set.has(AlarmCause::DelayRise));
+        let set = Signals::ALL.without(AlarmCause::LossBurst);
+        assert!(!set.has(AlarmCause::LossBurst));
         assert!(set.has(AlarmCause::AckSilence) && set.has(AlarmCause::Hint));
-        assert!(Signals::default().has(AlarmCause::DelayRise));
+        assert!(Signals::default().has(AlarmCause::LossBurst));
     }
 }
