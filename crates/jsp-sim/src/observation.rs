@@ -131,6 +131,8 @@ pub enum Observation<'a> {
         offset: u64,
         /// Content.
         data: &'a [u8],
+        /// The reader takes everything at once, so that it came just now.
+        prompt: bool,
     },
     /// The application read the end of a flow.
     Ended(Flow),
@@ -266,7 +268,7 @@ impl fmt::Display for Observation<'_> {
             Self::MessageSent { flow, number, plan } => {
                 write!(f, "{flow}: message {number} sent, {plan:?}")
             }
-            Self::BytesRead { flow, offset, data } => {
+            Self::BytesRead { flow, offset, data, .. } => {
                 write!(f, "{flow}: {} bytes read at {offset}", data.len())
             }
             Self::Opened { end, stream, config } => {

@@ -130,6 +130,7 @@ impl Reader {
         log: Log<'_>,
     ) -> Step {
         let stream = self.flow.stream;
+        let prompt = !matches!(self.plan, ReadPlan::Slow { .. });
         let result = match self.framing {
             Framing::Messages => connection.recv(now, stream).map(|message| {
                 message.map(|message| {
@@ -138,7 +139,7 @@ impl Reader {
                         number: message.number,
                         payload: &message.payload,
                         attributes: message.attributes,
-                        prompt: !matches!(self.plan, ReadPlan::Slow { .. }),
+                        prompt,
                     });
                     if self.consumes {
                         let below = message.number + 1;
@@ -151,7 +152,7 @@ impl Reader {
             Framing::Bytes => connection.read(now, stream, budget.min(READ_LEN)).map(|data| {
                 data.map(|data| {
                     let offset = self.taken;
-                    log(Observation::BytesRead { flow: self.flow, offset, data: &data });
+                    log(Observation::BytesRead { flow: self.flow, offset, data: &data, prompt });
                     data.len()
                 })
             }),

@@ -168,7 +168,7 @@ mod tests {
             history
         };
         let data = Pattern::of_bytes(FLOW).bytes(0, 101);
-        let read = |data| Observation::BytesRead { flow: FLOW, offset: 0, data };
+        let read = |data| Observation::BytesRead { flow: FLOW, offset: 0, data, prompt: true };
         assert_eq!(written().see(&read(&data[..100])).found(), [""; 0]);
         assert_eq!(written().see(&read(&data)).found(), ["delivery"]);
         assert_eq!(written().see(&read(&data[1..50])).found(), ["delivery"]);

@@ -6,6 +6,7 @@ mod close;
 mod deadlines;
 mod delivery;
 mod doubles;
+mod fairness;
 mod fates;
 mod idle;
 mod ledger;
@@ -95,6 +96,7 @@ pub struct Checkers {
     deadlines: deadlines::Deadlines,
     delivery: delivery::Delivery,
     doubles: doubles::Doubles,
+    fairness: fairness::Fairness,
     fates: fates::Fates,
     idle: idle::Idle,
     liveness: liveness::Liveness,
@@ -105,8 +107,8 @@ pub struct Checkers {
 /// Does the same with each checker in turn.
 macro_rules! for_each_checker {
     ($all:expr, $now:expr, $ask:expr) => {
-        for_each_checker!($all, $now, $ask, amplification close deadlines delivery doubles fates
-            idle liveness memory order)
+        for_each_checker!($all, $now, $ask, amplification close deadlines delivery doubles fairness
+            fates idle liveness memory order)
     };
     ($all:expr, $now:expr, $ask:expr, $($name:ident)*) => {
         $($all.$name.ask($now, &$all.ledger, &mut $all.violations, $ask);)*

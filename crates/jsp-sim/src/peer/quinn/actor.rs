@@ -166,7 +166,7 @@ impl Actor {
                 }
                 Ok(Some(chunk)) => {
                     let (offset, data) = (arriving.taken, &chunk.bytes);
-                    log(Observation::BytesRead { flow, offset, data });
+                    log(Observation::BytesRead { flow, offset, data, prompt: true });
                     arriving.taken += data.len() as u64;
                 }
                 Ok(None) => {
