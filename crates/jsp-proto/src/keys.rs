@@ -35,6 +35,10 @@ const CANDIDATES_MAX: usize = 5;
 /// updates costs us one derivation in this time.
 const SETTLE_PTOS: u32 = 3;
 
+/// Nor for longer than this, and so long at least lies between an acknowledgement of our keys and our
+/// update: one end's probe time-out may be many times the other's.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
+
 /// Probe time-outs between the acknowledgement of the present keys and our next update. Twice what
 /// the peer insists on, which reckons with a probe time-out of its own.
 const CONFIRMED_PTOS: u32 = 6;
@@ -213,7 +217,8 @@ impl Keyring {
     // spec: CON-44
     pub(crate) fn update(&mut self, now: Instant, pto: Duration) -> bool {
         let Some(data) = self.data.as_mut() else { return false };
-        let settled = data.confirmed_at.is_some_and(|at| now >= at + pto * CONFIRMED_PTOS);
+        let apart = (pto * CONFIRMED_PTOS).max(SETTLE_MAX);
+        let settled = data.confirmed_at.is_some_and(|at| now >= at + apart);
         if !settled {
             return false;
         }
@@ -267,7 +272,7 @@ impl Data {
         let (local, remote) = core::mem::replace(&mut self.next, next);
         self.local = local;
         let old = core::mem::replace(&mut self.remote, remote);
-        let settles_at = now + pto * SETTLE_PTOS;
+        let settles_at = now + (pto * SETTLE_PTOS).min(SETTLE_MAX);
         self.previous = Some(Previous { remote: old, settles_at, below_pn: pn });
         self.phase = !self.phase;
         self.sealed = 0;
@@ -288,7 +293,7 @@ mod tests {
     use super::*;
     use crate::rng::SeededRng;
 
-    const PTO: Duration = Duration::from_millis(100);
+    const PTO: Duration = Duration::from_millis(200);
 
     /// The keys of both ends after a handshake: client, server.
     fn keyrings() -> (Keyring, Keyring) {
@@ -318,6 +323,30 @@ mod tests {
             }
             let (to, level, message) = under_way.remove(0);
             ends[to].0.read(level, &message, 1_800_000_000, &mut rng).unwrap();
+        }
+    }
+
+    #[test]
+    // spec-test: CON-43, CON-44
+    fn ends_that_reckon_differently_follow_each_other() {
+        for (ours, theirs) in [(1, 7_000), (7_000, 1), (1, 1)] {
+            let (mut client, mut server) = keyrings();
+            let mut now = Instant::from_nanos(1_000_000_000);
+            let [ours, theirs] = [ours, theirs].map(Duration::from_millis);
+            for pn in 0..5 {
+                let (key, opened) = {
+                    let (phase, pn, packet) = seal(&mut client, pn);
+                    let (key, generation) = server.open_short(now, phase, pn).expect("a key");
+                    (generation, key.open_in_place(pn, b"", &mut packet.clone()).is_ok())
+                };
+                assert!(opened);
+                if key == Generation::Next {
+                    server.on_peer_update(now, pn, theirs);
+                }
+                client.on_acked(now, pn);
+                now = now + (ours * CONFIRMED_PTOS).max(SETTLE_MAX);
+                assert!(client.update(now, ours));
+            }
         }
     }
 
