@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use jsp_proto::{CongestionControl, RetryPolicy, TransportConfig};
-use jsp_wire::Instant;
+use jsp_proto::{CongestionControl, FecPolicy, RetryPolicy, TransportConfig};
+use jsp_wire::{Class, Instant};
 
 use crate::app::Script;
 use crate::flow::{Pair, Side};
@@ -53,7 +53,8 @@ pub fn random_world(seed: u64) -> Topology {
     for index in 0..clients {
         let mut budget = Budget::new(bytes, faults_end);
         let mut part = Random::part(seed, "script", u64::from(index));
-        let script = random_script::generate(&mut part, &mut budget);
+        let mut script = random_script::generate(&mut part, &mut budget);
+        random_repair(&mut Random::part(seed, "repair", u64::from(index)), &mut script);
         topology = topology.client(random_client(&mut random, script, faults_end));
     }
     // The data may have to go twice over the slowest link, and readers may sleep for a while.
@@ -68,6 +69,18 @@ pub fn random_world(seed: u64) -> Topology {
         Farewell::Vanish(Side::Server),
     ]);
     topology
+}
+
+/// Real-time streams with a policy of repair of their own. Drawn apart: the rest of a world stays as it was.
+fn random_repair(random: &mut Random, script: &mut Script) {
+    for plan in script.client.iter_mut().chain(&mut script.server) {
+        let fixed = random.between(1, 100) as u8;
+        let policies = [FecPolicy::Auto, FecPolicy::Auto, FecPolicy::Off, FecPolicy::Fixed(fixed)];
+        let policy = *random.pick(&policies);
+        if plan.config.class == Class::RealTime {
+            plan.config.fec = policy;
+        }
+    }
 }
 
 fn secs(count: u64) -> Duration {
