@@ -12,7 +12,6 @@ use jsp_wire::frame::Repair;
 use jsp_wire::{Instant, Writer, limits};
 
 use super::gf256::{self, Sum};
-use super::{CLASSES, class_of};
 
 /// Packets that are kept and that one repair may cover. A burst is made good by as many repairs as it
 /// has packets; what is older is settled by acknowledgements before.
@@ -30,6 +29,11 @@ const REPAIR_COST: usize = 1
     + (REACH as usize).div_ceil(8)
     + limits::SYMBOL_LENGTH_LEN
     + limits::TAG_LEN;
+
+/// Longest packets of the size classes, in bytes: in one window no packet is much longer than others,
+/// so that a repair costs what a packet costs.
+const CLASS_LEN_MAX: [usize; CLASSES] = [280, 640, limits::PROTECTED_LEN_MAX];
+const CLASSES: usize = 3;
 
 /// One repair, in the units of credit: percent of a packet.
 const ONE: u32 = 100;
@@ -113,7 +117,7 @@ impl Encoder {
         percent: u32,
         expires: Instant,
     ) {
-        let Some(class) = class_of(packet.len()) else { return };
+        let Some(class) = CLASS_LEN_MAX.iter().position(|max| packet.len() <= *max) else { return };
         if self.window.len() >= WINDOW
             && let Some(oldest) = self.window.pop_front()
         {

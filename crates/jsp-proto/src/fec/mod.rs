@@ -27,7 +27,7 @@ mod tests;
 use core::time::Duration;
 
 use jsp_wire::frame::Repair;
-use jsp_wire::{DecodeError, Instant, Writer, limits};
+use jsp_wire::{DecodeError, Instant, Writer};
 
 use self::controller::{Alarm, Controller, Network};
 use self::decoder::Decoder;
@@ -38,16 +38,6 @@ pub use self::bare::BareFec;
 pub(crate) use self::decoder::Recovered;
 pub(crate) use self::marks::RecoveredMarks;
 pub(crate) use self::protection::Protection;
-
-/// Longest packets of the size classes, in bytes: in one window no packet is much longer than others,
-/// so that a repair costs what a packet costs.
-const CLASS_LEN_MAX: [usize; CLASSES] = [280, 640, limits::PROTECTED_LEN_MAX];
-const CLASSES: usize = 3;
-
-/// The size class of a packet of `len` bytes; none for one that is too long to be protected.
-fn class_of(len: usize) -> Option<usize> {
-    CLASS_LEN_MAX.iter().position(|max| len <= *max)
-}
 
 /// A receiver that has seen no repair for this many packets stops to keep packets.
 const QUIET_PACKETS_MAX: u32 = 4096;

@@ -302,29 +302,3 @@ fn a_repair_of_the_longest_packets_fits_the_path() {
         assert!(len + 64 >= mtu - id_len, "{mtu}: {len}");
     }
 }
-
-#[test]
-/// spec-test: FEC-15
-fn what_the_newest_repair_leaves_out_stays_lost() {
-    let sent: Vec<Vec<u8>> = (0..3).map(|pn| packet(pn, 1000)).collect();
-    // Two of three are lost, one expires before the second repair, which brings only the other back.
-    let recovered = |first_expires| {
-        let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new(0));
-        for (pn, bytes) in (0..).zip(&sent) {
-            let expires = if pn == 0 { first_expires } else { Instant::FAR_FUTURE };
-            encoder.keep(NOW, (pn, bytes), 0, expires);
-        }
-        decoder.hold(&sent[2]);
-        decoder.keep(2);
-        for pn in [3, 4] {
-            let now = at(pn * 10_000);
-            encoder.owe(now);
-            take(&mut decoder, pn, &repair(&mut encoder, now, pn).unwrap());
-        }
-        let mut numbers: Vec<u64> = drain(&mut decoder).iter().map(|one| one.pn).collect();
-        numbers.sort_unstable();
-        numbers
-    };
-    assert_eq!(recovered(Instant::FAR_FUTURE), [0, 1]);
-    assert_eq!(recovered(at(35_000)), [1]);
-}
