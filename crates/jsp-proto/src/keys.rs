@@ -37,7 +37,7 @@ const SETTLE_PTOS: u32 = 3;
 
 /// Nor for longer than this, and so long at least lies between an acknowledgement of our keys and our
 /// update: one end's probe time-out may be many times the other's.
-const SETTLE_MAX: Duration = Duration::from_secs(1);
+const SETTLE_MAX: Duration = Duration::from_millis(200);
 
 /// Probe time-outs between the acknowledgement of the present keys and our next update. Twice what
 /// the peer insists on, which reckons with a probe time-out of its own.
@@ -293,7 +293,7 @@ mod tests {
     use super::*;
     use crate::rng::SeededRng;
 
-    const PTO: Duration = Duration::from_millis(200);
+    const PTO: Duration = Duration::from_millis(50);
 
     /// The keys of both ends after a handshake: client, server.
     fn keyrings() -> (Keyring, Keyring) {
