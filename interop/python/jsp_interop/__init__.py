@@ -1,0 +1,1 @@
+"""JetStreamProto version 1, written from `docs/spec` and `vectors` alone."""

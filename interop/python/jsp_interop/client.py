@@ -1,0 +1,158 @@
+"""The client's side of the handshake, and the echo run against a server."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from . import wire
+from .connection import Address, Connection
+from .crypto import Keys, Schedule, initial_keys, retry_tag
+from .exchange import Joiner, pieces
+from .frames import Frame
+from .handshake import ClientHandshake, Established
+from .lists import parse_parameters
+from .wire import HANDSHAKE, INITIAL, Refused
+
+
+@dataclass
+class Candidate:
+    """A server that has answered; several may, and one of them is the server (section 8)."""
+
+    schedule: Schedule
+    receive: Keys
+    scid: bytes
+    joiner: Joiner = field(default_factory=Joiner)
+    dead: bool = False
+
+
+class Client(Connection):
+    """A connection that this side opens."""
+
+    def __init__(
+        self,
+        peer: Address,
+        pin: bytes,
+        protocol: bytes = b"",
+        suites: bytes = b"\1\3\2",
+        lose: Callable[[], bool] = lambda: False,
+    ) -> None:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1", 0))
+        super().__init__(sock, peer, True, secrets.token_bytes(4), secrets.token_bytes(8), lose)
+        self.pin, self.odcid = pin, self.dcid
+        self.handshake = ClientHandshake(pin, self.parameters({}), protocol, suites)
+        self.candidates: list[Candidate] = []
+        self.joiner = Joiner()
+        self.retried = b""
+        self.doubted: tuple[float, str] | None = None
+        self.flight_waits = True  # until the first data have left (CON-38)
+        self._hello()
+
+    def _hello(self) -> None:
+        """The hello in Initial packets to `dcid` (HS-31, CON-15)."""
+        space = self.spaces[INITIAL]
+        space.send, space.receive = initial_keys(self.dcid, self.pin)
+        space.sent.clear()
+        space.queue.clear()
+        space.queue.extend(pieces(self.handshake.hello))
+
+    def on_other_long(self, head: wire.Retry | wire.VersionNegotiation, packet: bytes) -> None:
+        if self.retried or self.candidates or self.spaces[INITIAL].highest >= 0:
+            return  # CON-15, CON-16: only before any other packet
+        if isinstance(head, wire.VersionNegotiation):
+            ours = (head.dcid, head.scid) == (self.scid, self.dcid)
+            if ours and wire.VERSION not in head.versions:
+                self.doubt(f"the server speaks the versions {head.versions}")
+        elif head.dcid == self.scid and head.tag == retry_tag(self.odcid, packet[:-16]):
+            self.retried = self.dcid = head.scid
+            self.token = head.token
+            self._hello()
+
+    def doubt(self, reason: str) -> None:
+        """Waits 1.5 seconds for a better answer (CON-25)."""
+        if not self.established and not self.doubted:
+            self.doubted = (time.monotonic() + 1.5, reason)
+
+    def timers(self) -> None:
+        super().timers()
+        if self.doubted and not self.established and time.monotonic() > self.doubted[0]:
+            self.ended = self.doubted[1]
+
+    def receive_keys(self, space: int) -> list[Keys]:
+        if space == HANDSHAKE and not self.established:
+            return [candidate.receive for candidate in self.candidates]
+        return super().receive_keys(space)
+
+    def on_message(self, space: int, frame: Frame) -> None:
+        if space == INITIAL:
+            raw = self.joiner.add(frame)
+            if raw and not self.established and len(self.candidates) < 5:  # HS-43
+                schedule = self.handshake.server_hello(raw)
+                keys = Keys(schedule.suite, schedule.handshake("server"))
+                self.candidates.append(Candidate(schedule, keys, self.source[1]))
+        elif not self.established:
+            candidate = self.candidates[self.source[0]]
+            flight = None if candidate.dead else candidate.joiner.add(frame)
+            if flight:
+                self._verify(candidate, flight)
+
+    def _verify(self, candidate: Candidate, flight: bytes) -> None:
+        """Takes a server flight, or ends its candidate alone (HS-42, HS-44)."""
+        try:
+            verified = self.handshake.server_flight(candidate.schedule, flight)
+            if verified is None:
+                return
+            done, answer = verified
+            self._check_ids(done, candidate.scid)
+        except Refused:
+            candidate.dead = True
+            raise
+        self.establish(done)
+        self.dcid = self.ids[0] = candidate.scid
+        space = self.spaces[HANDSHAKE]
+        space.receive = candidate.receive
+        space.send = Keys(done.schedule.suite, done.schedule.handshake("client"))
+        space.queue.extend(pieces(answer))
+        self.open_early()
+
+    def _check_ids(self, done: Established, scid: bytes) -> None:
+        """The server repeats the ids that the handshake used (CON-5)."""
+        told = parse_parameters(done.parameters)
+        fits = told["original_destination_id"] == self.odcid and told["initial_source_id"] == scid
+        if not fits or told["retry_source_id"] != (self.retried or None):
+            raise Refused("ids that the handshake did not use", wire.PARAMETERS)
+
+    def before_datagram(self) -> None:
+        """With the first data, a flight that left before goes once more (CON-38)."""
+        space = self.spaces[HANDSHAKE]
+        if self.flight_waits and self.streams.waits():
+            self.flight_waits = False
+            for sent in space.in_flight() if not space.queue else []:
+                self.repeat(space, sent)
+
+
+def echo(client: Client, messages: list[bytes], update: bool) -> None:
+    """Connects, sends all messages on one stream, and compares what comes back."""
+    client.run(lambda: client.established is not None, 10)
+    stream = client.streams.open()
+    back: list[bytes] = []
+    half = len(messages) // 2 if update else 0
+    for part in (messages[:half], messages[half:]):
+        wanted = len(back) + len(part)
+        stream.outbox.extend(part)
+        if wanted == len(messages):
+            stream.wants_end = True
+        client.run(lambda: len(back) + len(stream.inbox) >= wanted, 20)
+        back.extend(stream.inbox)
+        stream.inbox.clear()
+        if wanted < len(messages):
+            client.run(client.update_keys, 10)
+    client.run(lambda: stream.over and client.confirmed, 10)
+    if back != messages:
+        raise AssertionError("what came back is not what was sent")
+    client.close(0)
+    client.linger()
