@@ -8,6 +8,7 @@ mod deny;
 mod findings;
 mod forward;
 mod fuzz;
+mod interop;
 mod no_std;
 mod process;
 mod report;
@@ -107,6 +108,12 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Check the vectors with the Python implementation, and let it talk to this one
+    Interop {
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Build a small client and print what it weighs
     Size {
         /// Print rows of JSON on standard output
@@ -142,6 +149,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
         Task::Bench { arguments } => forward::bench(&arguments),
         Task::Lab { arguments } => forward::lab(&arguments),
         Task::Vectors { check, json } => vectors::run(check, Output::new(json)),
+        Task::Interop { json } => interop::run(Output::new(json)),
         Task::Size { json } => size::run(Output::new(json)),
     }
 }

@@ -1,6 +1,7 @@
 //! Running other programs: their lines forwarded as they come, their absence explained.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -101,6 +102,23 @@ pub(crate) fn capture(mut command: Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{what}` printed invalid UTF-8"))
 }
 
+/// Runs a `cargo build` of one program and gives the path of what it built.
+pub(crate) fn build(mut cargo: Command, output: Output) -> Result<PathBuf> {
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    output.say(format!("$ {}", shown(&cargo)));
+    let messages = capture(cargo)?;
+    executable(&messages).context("cargo built no program")
+}
+
+/// The path of the program that a build's messages name last.
+fn executable(messages: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
+}
+
 /// The first line of `program --version`-like output, or nothing when it does not run.
 pub(crate) fn version(program: &str, args: &[&str]) -> Option<String> {
     let mut command = command(program);
@@ -143,6 +161,13 @@ mod tests {
         let mut command = Command::new("/usr/bin/cargo");
         command.args(["run", "-p", "jsp-sim", "--", "two words"]);
         assert_eq!(shown(&command), "cargo run -p jsp-sim -- 'two words'");
+    }
+
+    #[test]
+    fn the_program_is_read_from_the_messages() {
+        let messages = "{\"executable\":null}\n{\"reason\":\"x\",\"executable\":\"target/small/examples/first\"}\n{\"success\":true}\n";
+        assert_eq!(executable(messages), Some(PathBuf::from("target/small/examples/first")));
+        assert_eq!(executable("{\"executable\":null}\n"), None);
     }
 
     #[test]

@@ -41,24 +41,12 @@ pub(crate) fn run(output: Output) -> Result<bool> {
 fn build(profile: &str, output: Output) -> Result<PathBuf> {
     let mut cargo = process::cargo();
     cargo.args(["build", "--package", PACKAGE, "--example", EXAMPLE, "--profile", profile]);
-    cargo.args(["--message-format", "json-render-diagnostics"]);
     if profile == "small" {
         for setting in SMALL {
             cargo.args(["--config", setting]);
         }
     }
-    output.say(format!("$ {}", process::shown(&cargo)));
-    let messages = process::capture(cargo)?;
-    executable(&messages).context("cargo built no program")
-}
-
-/// The path of the program that the build's messages name last.
-fn executable(messages: &str) -> Option<PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .next_back()
+    process::build(cargo, output)
 }
 
 fn stripped_size(program: &Path, profile: &str) -> Result<u64> {
@@ -67,16 +55,4 @@ fn stripped_size(program: &Path, profile: &str) -> Result<u64> {
     strip.arg("-o").arg(&stripped).arg(program);
     process::capture(strip).context("`strip` is needed; it comes with binutils")?;
     Ok(std::fs::metadata(&stripped).with_context(|| stripped.display().to_string())?.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_program_is_read_from_the_messages() {
-        let messages = "{\"executable\":null}\n{\"reason\":\"x\",\"executable\":\"target/small/examples/first\"}\n{\"success\":true}\n";
-        assert_eq!(executable(messages), Some(PathBuf::from("target/small/examples/first")));
-        assert_eq!(executable("{\"executable\":null}\n"), None);
-    }
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process;
 use crate::report::Output;
 use crate::workspace;
-use crate::{deny, no_std, spec, tidy};
+use crate::{deny, interop, no_std, spec, tidy};
 
 /// The generators of test vectors are part of what is linted and tested.
 const WITH_VECTORS: &[&str] = &["--features", "xtask/vectors"];
@@ -58,6 +58,10 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "tests", run: tests },
     Step { name: "doctests", run: doctests },
     Step { name: "vectors", run: vectors },
+    Step {
+        name: "interop",
+        run: |context| held(interop::run(context.output)?, "two implementations disagree"),
+    },
     Step { name: "sim", run: sim },
     Step { name: "docs", run: docs },
     Step { name: "no_std", run: |context| noted(no_std::run(context.output)?) },
@@ -79,7 +83,9 @@ fn ran(command: Command, context: Context) -> Result<Tally> {
 }
 
 /// A program that the steps start, how to ask for its version, and how to get it.
-const TOOLS: &[(&str, &[&str], &str)] = &[
+pub(crate) type Tool = (&'static str, &'static [&'static str], &'static str);
+
+const TOOLS: &[Tool] = &[
     ("git", &["--version"], "install git"),
     ("tar", &["--version"], "install tar"),
     (
@@ -88,6 +94,7 @@ const TOOLS: &[(&str, &[&str], &str)] = &[
         "install a C compiler (build-essential on Debian): ring and aws-lc-rs hold C",
     ),
     ("c++", &["--version"], "install a C++ compiler (build-essential on Debian): libFuzzer is C++"),
+    interop::PYTHON_TOOL,
     ("rustc", &["--version"], "install Rust with rustup"),
     ("cargo", &["fmt", "--version"], "run `rustup component add rustfmt`"),
     ("cargo", &["clippy", "--version"], "run `rustup component add clippy`"),

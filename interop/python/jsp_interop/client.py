@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import socket
 import time
@@ -9,13 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from . import wire
-from .connection import Address, Connection
+from .connection import DATAGRAM, Address, Connection, Ended
 from .crypto import Keys, Schedule, initial_keys, retry_tag
 from .exchange import Joiner, pieces
-from .frames import Frame
+from .frames import Frame, parse_frames
+from .recovery import Space
 from .handshake import ClientHandshake, Established
 from .lists import parse_parameters
 from .wire import HANDSHAKE, INITIAL, Refused
+
+IDENTITY = 0x12
 
 
 @dataclass
@@ -44,6 +48,7 @@ class Client(Connection):
         sock.bind(("127.0.0.1", 0))
         super().__init__(sock, peer, True, secrets.token_bytes(4), secrets.token_bytes(8), lose)
         self.pin, self.odcid = pin, self.dcid
+        self.names: set[bytes] = set()  # the starts of the hashes of what has left
         self.handshake = ClientHandshake(pin, self.parameters({}), protocol, suites)
         self.candidates: list[Candidate] = []
         self.joiner = Joiner()
@@ -85,7 +90,25 @@ class Client(Connection):
     def receive_keys(self, space: int) -> list[Keys]:
         if space == HANDSHAKE and not self.established:
             return [candidate.receive for candidate in self.candidates]
-        return super().receive_keys(space)
+        keys = super().receive_keys(space)
+        if space == INITIAL and keys and self.pin:
+            keys.append(initial_keys(self.dcid, b"")[1])
+        return keys
+
+    def _seal(self, space: Space, keys: Keys, frames: list[Frame]) -> bytes:
+        packet = super()._seal(space, keys, frames)
+        if space.id == INITIAL:
+            self.names.add(hashlib.sha256(packet).digest()[:8])
+        return packet
+
+    def _opened(self, space: Space, flags: int, number: int, payload: bytes) -> None:
+        """Under the keys of no pin only the word counts that the pin is wrong (CON-29)."""
+        if space.id != INITIAL or self.source[0] == 0:
+            return super()._opened(space, flags, number, payload)
+        for frame in parse_frames(payload):
+            told = (frame["frame"], frame.get("space"), frame.get("code"))
+            if told == ("CLOSE", 0, IDENTITY) and frame["reason"] in self.names:
+                self.doubt("the server has another identity than the pin says")
 
     def on_message(self, space: int, frame: Frame) -> None:
         if space == INITIAL:
@@ -135,24 +158,46 @@ class Client(Connection):
                 self.repeat(space, sent)
 
 
+def ask_versions(peer: Address) -> list[int]:
+    """What a server answers to a version that nobody speaks (1.1, WIRE-39)."""
+    dcid, scid = secrets.token_bytes(8), secrets.token_bytes(5)
+    packet = b"\xc0\x0a\x1a\x2a\x3a\x08" + dcid + b"\x05" + scid
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.sendto(packet + bytes(DATAGRAM - len(packet)), peer)
+        head = wire.parse_long(sock.recv(65536), 0)
+    if not isinstance(head, wire.VersionNegotiation) or (head.dcid, head.scid) != (scid, dcid):
+        raise AssertionError(f"no version negotiation packet, but {head}")
+    return head.versions
+
+
 def echo(client: Client, messages: list[bytes], update: bool) -> None:
     """Connects, sends all messages on one stream, and compares what comes back."""
     client.run(lambda: client.established is not None, 10)
     stream = client.streams.open()
     back: list[bytes] = []
-    half = len(messages) // 2 if update else 0
+    half = len(messages) // 2
     for part in (messages[:half], messages[half:]):
-        wanted = len(back) + len(part)
         stream.outbox.extend(part)
-        if wanted == len(messages):
-            stream.wants_end = True
-        client.run(lambda: len(back) + len(stream.inbox) >= wanted, 20)
+        stream.wants_end = bool(back)
+        client.run(lambda: len(stream.inbox) == len(part), 20)
         back.extend(stream.inbox)
         stream.inbox.clear()
-        if wanted < len(messages):
+        if update and len(back) == half:
             client.run(client.update_keys, 10)
     client.run(lambda: stream.over and client.confirmed, 10)
     if back != messages:
         raise AssertionError("what came back is not what was sent")
     client.close(0)
     client.linger()
+
+
+def must_end(client: Client, reason: str) -> None:
+    """The attempt must end for `reason`."""
+    try:
+        client.run(client.is_confirmed, 5)
+    except Ended as error:
+        if reason in str(error):
+            return
+        raise
+    raise AssertionError(f"a connection is made that should have ended: {reason}")

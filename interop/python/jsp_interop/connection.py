@@ -26,8 +26,8 @@ EARLY_PACKETS, EARLY_BYTES = 10, 16384  # CON-19
 CONNECTION_ID_LIMIT = 0x09
 IN_HANDSHAKE = ("PADDING", "PING", "ACK", "HANDSHAKE", "CLOSE")  # WIRE-13
 SENT_ONCE = ("PADDING", "PING", "ACK", "CLOSE", "PATH_RESPONSE")
-NOTES = ("PADDING", "PING", "IMMEDIATE_ACK")
-NOTES += ("DATA_BLOCKED", "STREAM_DATA_BLOCKED", "STREAMS_BLOCKED")
+NOTES = {"PADDING", "PING", "IMMEDIATE_ACK", "PATH_RESPONSE"}  # nothing follows from these here
+NOTES |= {"DATA_BLOCKED", "STREAM_DATA_BLOCKED", "STREAMS_BLOCKED"}
 
 Address = tuple[str, int]
 
@@ -116,6 +116,10 @@ class Connection:
         self.phases = Phases(client, server) if self.client else Phases(server, client)
         if self.theirs["reset_token"]:
             self.reset_tokens[0] = self.theirs["reset_token"]
+
+    def is_confirmed(self) -> bool:
+        """Whether the handshake is confirmed (CON-17)."""
+        return self.confirmed
 
     def open_early(self) -> None:
         """Opens the 1-RTT packets that came before the handshake was complete."""

@@ -136,7 +136,9 @@ class Schedule:
     def export(self, t2: bytes, label: bytes, context: bytes, size: int) -> bytes:
         """A secret for the application (HS-38)."""
         digest = self.suite.digest
-        secret = self.derive(self.derive(self.master, "exporter", t2), "export label", digest(label))
+        secret = self.derive(
+            self.derive(self.master, "exporter", t2), "export label", digest(label)
+        )
         return self.suite.label(secret, "jsp1 export value", digest(context), size)
 
     def ticket_secret(self, t3: bytes, nonce: bytes) -> bytes:
@@ -180,7 +182,9 @@ def verify(key: bytes, purpose: str, content: bytes, signature: bytes) -> bool:
 
 
 def fingerprint(key: bytes) -> bytes:
-    return hashlib.sha256(b"jsp1 identity\1\1" + len(key).to_bytes(2, "big") + key).digest()  # HS-60
+    return hashlib.sha256(
+        b"jsp1 identity\1\1" + len(key).to_bytes(2, "big") + key
+    ).digest()  # HS-60
 
 
 def _checksum(value: bytes) -> bytes:

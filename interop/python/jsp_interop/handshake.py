@@ -160,7 +160,9 @@ class ClientHandshake:
         reader.take(32)
         version, suite, kem, scheme = reader.take(4), reader.uint(1), reader.uint(1), reader.uint(1)
         chosen = version == VERSION_BYTES and suite in self.suites
-        refuse_unless(chosen and (kem, scheme) == (HYBRID, ED25519), "a choice that was not offered")
+        refuse_unless(
+            chosen and (kem, scheme) == (HYBRID, ED25519), "a choice that was not offered"
+        )
         public, ciphertext = reader.take(32), reader.rest()
         refuse_unless(len(ciphertext) == 1088, "a ciphertext of another length")
         ml_kem = ML_KEM_768.decaps(self.dk, ciphertext)
@@ -182,12 +184,16 @@ class ClientHandshake:
             return None
         owner = verify_identity(schedule, "server", parts[1][1], identity, signature, parts[0][1])
         # HS-57
-        refuse_unless(not self.pin or fingerprint(owner) == self.pin, "another identity than the pin's")
+        refuse_unless(
+            not self.pin or fingerprint(owner) == self.pin, "another identity than the pin's"
+        )
         known = (PARAMETERS, PROTOCOLS, VERSIONS, IDENTITY_WANTED, FEATURES)
         found = parse_extensions(extensions, known)
         chosen = found.get(PROTOCOLS, b"")  # HS-16
         refuse_unless(chosen in (b"", block(self.protocol, 1)), "a protocol that was not offered")
-        versions = found.get(VERSIONS, b"")  # HS-15: the first that the client speaks is its only one
+        versions = found.get(
+            VERSIONS, b""
+        )  # HS-15: the first that the client speaks is its only one
         quads = [versions[i : i + 4] for i in range(0, len(versions), 4)]
         refuse_unless(VERSION_BYTES in quads, "versions without the one chosen")
         transcript += parts[3][1]

@@ -46,9 +46,7 @@ class Phases:
         self.phase += 1
         self.first, self.changed, self.confirmed = None, now, None
 
-    def open(
-        self, bit: int, number: int, header: bytes, sealed: bytes, pto: float
-    ) -> bytes | None:
+    def open(self, bit: int, number: int, header: bytes, sealed: bytes, pto: float) -> bytes | None:
         """The payload, under the keys that the phase bit asks for (CON-41 to CON-43)."""
         if bit == self.phase & 1:
             payload = self.receive.open(number, header, sealed)

@@ -55,8 +55,14 @@ CASES: list[tuple[str, int, list[Frame]]] = [
     ("STR-25", 0x06, [OPEN, message(STREAM, 1, b"x"), reset(STREAM, 5)]),
     ("STR-25", 0x03, [OPEN, reset(STREAM, 2**50)]),
     ("STR-38", 0x0A, [OPEN, {"frame": "CONSUMED", "stream": STREAM, "number": 7}]),
-    ("ACK-12", 0x0A, [{"frame": "ACK_FREQUENCY", "sequence": 0, "threshold": 9}
-                      | {"delay_max": 2**24, "reordering": 1}]),
+    (
+        "ACK-12",
+        0x0A,
+        [
+            {"frame": "ACK_FREQUENCY", "sequence": 0, "threshold": 9}
+            | {"delay_max": 2**24, "reordering": 1}
+        ],
+    ),
     ("REC-10", 0x0F, [ack((10**6, 10**6))]),
     ("WIRE-18", 0x07, [ack(*((n, n) for n in range(3000, 0, -10)))]),
     ("WIRE-36", 0x0A, [{"frame": "TICKET", "data": b"x"}]),
@@ -73,7 +79,7 @@ def run(connect: Callable[[], Client]) -> int:
     """Sends each case over a connection of its own; gives how many there are."""
     for rule, code, frames in CASES:
         client = connect()
-        client.run(lambda client=client: client.confirmed, 10)
+        client.run(client.is_confirmed, 10)
         client.spaces[DATA].queue.extend(frames)
         try:
             client.run(lambda: False, 2)

@@ -117,7 +117,9 @@ class Stream:
             for credit in (self.sending, connection):
                 credit.used += cost
         cut = (self.offset, len(data)) if len(data) > MESSAGE_WHOLE else None
-        frame = frames.message(self.id, self.next_number, data[self.offset : self.offset + size], cut)
+        frame = frames.message(
+            self.id, self.next_number, data[self.offset : self.offset + size], cut
+        )
         frame["open"] = self.opening
         self.offset += size
         if self.offset == len(data):

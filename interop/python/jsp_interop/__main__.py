@@ -1,0 +1,108 @@
+"""`python -m jsp_interop VECTORS PEER`: checks the vectors, then talks to the Rust program PEER."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import refusals, vectors
+from .client import Client, ask_versions, echo, must_end
+from .connection import Address
+from .crypto import fingerprint_text, parse_fingerprint
+from .server import Listener, serve
+from .wire import VERSION
+
+PROTOCOL = b"interop/1"
+SIZES = (0, 1, 20, 100, 1000, 1200, 5000, 20000)
+LOSS = 0.1
+SECONDS = 60  # for any one case
+
+
+def losses(share: float, seed: int) -> Callable[[], bool]:
+    """Says of each datagram whether it is lost."""
+    generator = random.Random(seed)
+    return lambda: generator.random() < share
+
+
+def case(name: str, run: Callable[[], str]) -> None:
+    start = time.monotonic()
+    told = run()
+    print(f"{name:34} ok  {time.monotonic() - start:5.2f} s  {told}", flush=True)
+
+
+def against_server(address: Address, pin: bytes) -> None:
+    """This client against the server of the Rust program."""
+
+    def connect(
+        suite: int = 1, protocol: bytes = PROTOCOL, known: bytes = pin, lost: float = 0.0
+    ) -> Client:
+        return Client(address, known, protocol, bytes([suite]), losses(lost, suite))
+
+    def messages(suite: int, known: bytes, lost: float, update: bool) -> str:
+        generator = random.Random(suite)
+        batch = [generator.randbytes(generator.choice(SIZES)) for _ in range(100)]
+        client = connect(suite, known=known, lost=lost)
+        echo(client, batch, update)
+        if not client.retried or client.key_updates != update:
+            raise AssertionError("no Retry was obeyed, or no key update was made")
+        return f"{len(batch)} messages both ways, {client.repeated} frames repeated"
+
+    def refused(client: Client, reason: str) -> str:
+        must_end(client, reason)
+        return reason
+
+    def versions() -> str:
+        told = ask_versions(address)
+        vectors.must(VERSION in told, told)
+        return ", ".join(map(hex, told))
+
+    for suite in (1, 2, 3):
+        case(f"client, suite {suite}, key update", lambda: messages(suite, pin, 0.0, True))
+        case(f"client, suite {suite}, a tenth lost", lambda: messages(suite, pin, LOSS, False))
+    case("client without a pin", lambda: messages(1, b"", 0.0, False))
+    case("wrong pin", lambda: refused(connect(known=secrets.token_bytes(32)), "another identity"))
+    case("no protocol in common", lambda: refused(connect(protocol=b"other"), "transport 0x10"))
+    case("no suite in common", lambda: refused(connect(suite=4), "transport 0x10"))
+    case("version negotiation", versions)
+    case("refusals of frames", lambda: f"{refusals.run(connect)} as the specification says")
+
+
+def against_client(peer: str, lost: float) -> str:
+    """This server against the client of the Rust program."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    listener = Listener(sock, secrets.token_bytes(32))
+    address = f"127.0.0.1:{sock.getsockname()[1]}"
+    command = [peer, "echo", address, fingerprint_text(listener.pin)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        try:
+            server = serve(listener, PROTOCOL, losses(lost, 1), SECONDS)
+            told = client.communicate(timeout=SECONDS)[0].strip()
+        finally:
+            client.kill()
+    if client.returncode != 0 or "closed: application 0x0" not in server.ended:
+        raise AssertionError(f"the client ended with {client.returncode}: {server.ended}")
+    return f"{told}, {server.repeated} frames repeated"
+
+
+def main() -> None:
+    folder, peer = Path(sys.argv[1]), sys.argv[2]
+    case("vectors", lambda: f"{vectors.run(folder)} files")
+    with subprocess.Popen([peer, "serve"], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            where, pin = server.stdout.readline().split() if server.stdout else ("", "")
+            host, port = where.split(":")
+            against_server((host, int(port)), parse_fingerprint(pin))
+        finally:
+            server.kill()
+    case("server", lambda: against_client(peer, 0.0))
+    case("server, a tenth lost", lambda: against_client(peer, LOSS))
+
+
+main()
