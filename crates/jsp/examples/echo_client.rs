@@ -21,6 +21,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     println!("round trip {:?}, {:?}", connection.rtt(), connection.security().suite);
-    connection.shutdown().await;
+    client.shutdown().await;
     Ok(())
 }

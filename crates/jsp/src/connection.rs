@@ -311,6 +311,9 @@ impl Connection {
     /// Finishes every stream that this side still sends on, waits until the peer's transport has
     /// all of it, then closes with code 0. Waits as long as a peer that lives does not read.
     ///
+    /// The peer hears of the end from the endpoint's task, a moment later: a program that ends here
+    /// awaits [`Endpoint::shutdown`](crate::Endpoint::shutdown) instead.
+    ///
     /// Cancel-safe: once begun it goes on by itself.
     pub async fn shutdown(&self) -> ConnectionError {
         let now = self.inner.shard.clock.now();

@@ -14,9 +14,8 @@ from .connection import DATAGRAM, Address, Connection, Ended
 from .crypto import Keys, Schedule, initial_keys, retry_tag
 from .exchange import Joiner, pieces
 from .frames import Frame, parse_frames
+from .handshake import ClientHandshake
 from .recovery import Space
-from .handshake import ClientHandshake, Established
-from .lists import parse_parameters
 from .wire import HANDSHAKE, INITIAL, Refused
 
 IDENTITY = 0x12
@@ -127,24 +126,24 @@ class Client(Connection):
         """Takes a server flight, or ends its candidate alone (HS-42, HS-44)."""
         try:
             verified = self.handshake.server_flight(candidate.schedule, flight)
-            if verified is None:
-                return
-            done, answer = verified
-            self._check_ids(done, candidate.scid)
         except Refused:
             candidate.dead = True
             raise
+        if verified is None:
+            return
+        done, answer = verified
         self.establish(done)
         self.dcid = self.ids[0] = candidate.scid
         space = self.spaces[HANDSHAKE]
         space.receive = candidate.receive
         space.send = Keys(done.schedule.suite, done.schedule.handshake("client"))
         space.queue.extend(pieces(answer))
+        self._check_ids(candidate.scid)
         self.open_early()
 
-    def _check_ids(self, done: Established, scid: bytes) -> None:
+    def _check_ids(self, scid: bytes) -> None:
         """The server repeats the ids that the handshake used (CON-5)."""
-        told = parse_parameters(done.parameters)
+        told = self.theirs
         fits = told["original_destination_id"] == self.odcid and told["initial_source_id"] == scid
         if not fits or told["retry_source_id"] != (self.retried or None):
             raise Refused("ids that the handshake did not use", wire.PARAMETERS)
@@ -175,18 +174,16 @@ def echo(client: Client, messages: list[bytes], update: bool) -> None:
     """Connects, sends all messages on one stream, and compares what comes back."""
     client.run(lambda: client.established is not None, 10)
     stream = client.streams.open()
-    back: list[bytes] = []
     half = len(messages) // 2
-    for part in (messages[:half], messages[half:]):
-        stream.outbox.extend(part)
-        stream.wants_end = bool(back)
-        client.run(lambda: len(stream.inbox) == len(part), 20)
-        back.extend(stream.inbox)
-        stream.inbox.clear()
-        if update and len(back) == half:
-            client.run(client.update_keys, 10)
+    stream.outbox.extend(messages[:half])
+    client.run(lambda: len(stream.inbox) == half, 20)
+    if update:
+        client.run(client.update_keys, 10)
+    stream.outbox.extend(messages[half:])
+    stream.wants_end = True
+    client.run(lambda: len(stream.inbox) == len(messages), 20)
     client.run(lambda: stream.over and client.confirmed, 10)
-    if back != messages:
+    if list(stream.inbox) != messages:
         raise AssertionError("what came back is not what was sent")
     client.close(0)
     client.linger()

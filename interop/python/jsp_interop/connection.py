@@ -104,8 +104,8 @@ class Connection:
 
     def establish(self, done: Established) -> None:
         """Takes the peer's parameters and derives the keys of data (HS-37)."""
-        self.theirs = parse_parameters(done.parameters)
         self.established = done
+        self.theirs = parse_parameters(done.parameters)
         self.streams.credit.limit = self.theirs["data_max"]
         self.streams.peer_max = self.theirs["streams_max"]
         self.streams.peer_window = self.theirs["stream_data_max"]
@@ -226,10 +226,10 @@ class Connection:
             case {"frame": "CLOSE", "space": by, "code": code, "reason": reason}:
                 who = "application" if by else "transport"
                 text = f"the peer has closed: {who} {code:#x} {reason!r}"
-                if self.established and space.id != INITIAL:
-                    self.ended = text  # CON-34
-                else:
+                if self.client and (space.id == INITIAL or not self.established):
                     self.doubt(text)  # CON-25
+                else:
+                    self.ended = text  # CON-34
             case {"frame": "MAX_DATA", "limit": limit}:
                 self.streams.credit.limit = max(self.streams.credit.limit, limit)
             case {"frame": "MAX_STREAMS", "limit": limit}:

@@ -1,4 +1,4 @@
-"""Key schedule, packet protection, signatures, cookies, identities (chapter 2, sections 5 to 10)."""
+"""Key schedule, packet protection, signatures, identities, cookies (chapter 2, 5 to 10)."""
 
 from __future__ import annotations
 
@@ -165,6 +165,10 @@ def _is_strict_point(encoded: bytes) -> bool:
 
 def signed(purpose: str, content: bytes) -> bytes:
     return b" " * 64 + b"JSP1 " + purpose.encode() + b"\0" + content  # HS-19
+
+
+def public_key(seed: bytes) -> bytes:
+    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
 
 
 def sign(seed: bytes, purpose: str, content: bytes) -> bytes:

@@ -9,11 +9,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from kyber_py.ml_kem import ML_KEM_768
 
-from .crypto import SUITES, VERSION_BYTES, Schedule, check_delegation, fingerprint, sign, verify
+from .crypto import (
+    SUITES,
+    VERSION_BYTES,
+    Schedule,
+    check_delegation,
+    fingerprint,
+    public_key,
+    sign,
+    verify,
+)
 from .wire import Reader, Refused
 
 CLIENT_HELLO, SERVER_HELLO, EXTENSIONS, IDENTITY, SIGNATURE, FINISHED = range(1, 7)
@@ -196,6 +204,7 @@ class ClientHandshake:
         )  # HS-15: the first that the client speaks is its only one
         quads = [versions[i : i + 4] for i in range(0, len(versions), 4)]
         refuse_unless(VERSION_BYTES in quads, "versions without the one chosen")
+        refuse_unless(len(found.get(FEATURES, b"")) == 8, "no features")  # HS-8
         transcript += parts[3][1]
         t2 = schedule.suite.digest(transcript)
         done = Established(schedule, t2, found[PARAMETERS], chosen[1:], owner)
@@ -239,8 +248,7 @@ class ServerHandshake:
         extensions += extension(FEATURES, bytes(8))
         if self.protocol:
             extensions += extension(PROTOCOLS, block(self.protocol, 1))
-        public = Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw()
-        out = message(EXTENSIONS, extensions) + message(IDENTITY, b"\1" + public)
+        out = message(EXTENSIONS, extensions) + message(IDENTITY, b"\1" + public_key(self.seed))
         both, digest = self.schedule.transcript, self.schedule.suite.digest
         out += message(SIGNATURE, sign(self.seed, "server", digest(both + out)))
         out += message(FINISHED, self.schedule.finished("server", both + out))

@@ -86,7 +86,7 @@ class Space:
         return self.next_number - 1
 
     def take(self, number: int, eliciting: bool, now: float) -> None:
-        """Marks a number as received. Every ack-eliciting packet is acknowledged at once (ACK-7)."""
+        """Marks a number as received; what elicits an ACK is acknowledged at once (ACK-7)."""
         self.received.add(number)
         self.ack_due |= eliciting
         if number > self.highest:

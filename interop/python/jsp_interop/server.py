@@ -9,11 +9,9 @@ import socket
 import time
 from collections.abc import Callable
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from . import wire
 from .connection import Address, Connection, Ended
-from .crypto import Keys, cookie, fingerprint, initial_keys, retry_tag
+from .crypto import Keys, cookie, fingerprint, initial_keys, public_key, retry_tag
 from .exchange import Joiner, pieces
 from .frames import Frame, parse_frames
 from .handshake import ServerHandshake
@@ -21,6 +19,8 @@ from .lists import SERVER_ONLY
 from .phases import unmask
 from .recovery import DATA
 from .wire import HANDSHAKE, INITIAL, Refused
+
+SILENCE = 2.0  # seconds
 
 
 def address_bytes(peer: Address) -> bytes:
@@ -34,8 +34,7 @@ class Listener:
 
     def __init__(self, sock: socket.socket, seed: bytes) -> None:
         self.sock, self.seed, self.cookie_key = sock, seed, secrets.token_bytes(32)
-        key = Ed25519PrivateKey.from_private_bytes(seed).public_key()
-        self.pin = fingerprint(key.public_bytes_raw())
+        self.pin = fingerprint(public_key(seed))
         self.joiner = Joiner()
 
     def take(self, datagram: bytes, peer: Address) -> tuple[wire.Long, bytes, bytes, bytes] | None:
@@ -128,7 +127,11 @@ class Server(Connection):
 
 
 def serve(listener: Listener, protocol: bytes, lose: Callable[[], bool], seconds: float) -> Server:
-    """Echoes each message of each stream of one client, until it has left."""
+    """Echoes each message of each stream of one client, until it has left.
+
+    A CLOSE may be lost, and is not sent again to who is silent: so silence after the streams' end
+    ends the service too.
+    """
     listener.sock.settimeout(seconds)
     first = None
     while first is None:
@@ -142,7 +145,9 @@ def serve(listener: Listener, protocol: bytes, lose: Callable[[], bool], seconds
             stream.outbox.extend(stream.inbox)
             stream.inbox.clear()
             stream.wants_end = stream.over
-        return False
+        ends = [stream.end_told for stream in server.streams.accepted]
+        flying = server.spaces[DATA].in_flight()
+        return all(ends) and bool(ends) and not flying and time.monotonic() > server.heard + SILENCE
 
     try:
         server.run(turn, seconds)

@@ -161,6 +161,9 @@ def check_parameters(vectors: Vector) -> None:
         values = lists.parse_parameters(unhex(vector["hex"]))
         got = {renamed.get(key, key): plain(value) for key, value in values.items()}
         must(got == {k: v for k, v in vector.items() if k not in ("hex", "grease")}, vector)
+        entries = lists.parse_list(unhex(vector["hex"]), tuple(lists.PARAMETER_TABLE), 0)
+        grease = int(vector["grease"])
+        must(entries[29 + 62 * grease] == grease.to_bytes(2, "big"), vector)
         told = {key: value for key, value in values.items() if value is not None}
         must(lists.parse_parameters(lists.parameters(told, 7)) == values, vector)
     for vector in vectors["openings"]:
@@ -194,6 +197,7 @@ def check_labels(vectors: list[Vector]) -> None:
         out, suite = unhex(vector["out"]), SUITES[vector["suite"]]
         secret, context = unhex(vector["secret"]), unhex(vector["context"])
         must(suite.label(secret, vector["label"], context, len(out)) == out, vector)
+        must(vector["version"] == wire.VERSION, vector)
 
 
 def check_seal(vectors: list[Vector]) -> None:
@@ -206,6 +210,7 @@ def check_initial(vectors: list[Vector]) -> None:
         client, server = crypto.initial_keys(unhex(vector["dcid"]), unhex(vector["pin"]))
         check_keys(client, vector["keys"]["client"])
         check_keys(server, vector["keys"]["server"])
+        must(vector["version"] == wire.VERSION, vector)
 
 
 def check_stateless(vector: Vector) -> None:
@@ -215,21 +220,26 @@ def check_stateless(vector: Vector) -> None:
         must(made.hex() == vector[name], name)
     tag = crypto.retry_tag(odcid, unhex(vector["retry_packet"]))
     must(tag.hex() == vector["retry_tag"], "Retry")
+    must(vector["retry_version"] == wire.VERSION, "version of the Retry")
     token = crypto.reset_token(unhex(vector["reset_key"]), odcid)
     must(token.hex() == vector["reset_token"], "reset token")
 
 
 def check_identity(vector: Vector) -> None:
     seed, public = unhex(vector["seed"]), unhex(vector["public"])
+    must(crypto.public_key(seed) == public, "public key")
     name = crypto.fingerprint(public)
     must(name.hex() == vector["fingerprint"], "fingerprint")
     must(crypto.parse_fingerprint(vector["fingerprint_text"]) == name, "text of a fingerprint")
     signature = crypto.sign(seed, vector["purpose"], unhex(vector["content"]))
     must(signature.hex() == vector["signature"], "signature")
     delegation = unhex(vector["delegation"])
-    held = crypto.check_delegation(delegation, vector["not_before"])
-    must(held is not None and held[0] == public, "delegation")
-    must(crypto.check_delegation(delegation, vector["not_after"] + 1) is None, "delegation's end")
+    begin, end = vector["not_before"], vector["not_after"]
+    online = crypto.public_key(unhex(vector["online_seed"]))
+    for when in (begin, end):
+        must(crypto.check_delegation(delegation, when) == (public, online), f"delegation at {when}")
+    for when in (begin - 1, end + 1):
+        must(crypto.check_delegation(delegation, when) is None, f"delegation at {when}")
     head = delegation[:88]
     must(int.from_bytes(head[80:], "big") == vector["serial"], "serial")
     must(head + crypto.sign(seed, "delegation", head) == delegation, "delegation's signature")

@@ -83,7 +83,7 @@ def complete(low: int, bits: int, expected: int, highest: int = VARINT_MAX) -> i
 
 @dataclass
 class Long:
-    """The header of an Initial or Handshake packet; `number_at` and `end` are places in the datagram."""
+    """The header of an Initial or Handshake packet; `number_at` and `end` are places in it."""
 
     type: int
     dcid: bytes

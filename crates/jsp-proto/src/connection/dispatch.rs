@@ -280,6 +280,7 @@ mod tests {
     use std::sync::Arc;
 
     use jsp_crypto::{ClientConfig, Identity, ServerConfig, ServerIdentity};
+    use jsp_wire::frame::HandshakeFragment;
     use jsp_wire::{ConnectionId, Route, VERSION_1};
 
     use super::super::{Incoming, Outgoing};
@@ -352,9 +353,16 @@ mod tests {
 
     #[test]
     // spec-test: WIRE-36
-    fn frames_of_features_that_were_not_negotiated_are_refused() {
+    // spec-test: WIRE-44
+    fn frames_that_do_not_belong_into_1_rtt_packets_are_refused() {
         let mut client = client();
-        for frame in [Frame::Ticket(b"x"), Frame::Exchange(b"x"), Frame::Repair(b"x")] {
+        let piece = HandshakeFragment { id: [1; 8], offset: 0, total: 1, data: b"x" };
+        for frame in [
+            Frame::Ticket(b"x"),
+            Frame::Exchange(b"x"),
+            Frame::Repair(b"x"),
+            Frame::Handshake(piece),
+        ] {
             let opened = Opened {
                 space: SpaceId::Data,
                 pn: 0,

@@ -33,6 +33,7 @@ impl Connection {
         fragment: &HandshakeFragment<'_>,
     ) -> Result<(), TransportError> {
         let Some(flight) = self.exchange.flight(space) else {
+            // spec: WIRE-44
             let reason = "a handshake message came after the handshake";
             return if space == SpaceId::Data {
                 Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
