@@ -57,7 +57,7 @@ class Phases:
             return self.previous.open(number, header, sealed)
         now = time.monotonic()
         payload = self.receive.next_phase().open(number, header, sealed)
-        if payload is None or (self.phase and now - self.changed < 3 * pto):
+        if payload is None or (self.phase and now - self.changed < min(3 * pto, 1.0)):
             return None
         self.advance(now)
         self.first = number
@@ -65,4 +65,5 @@ class Phases:
 
     def may_update(self, pto: float) -> bool:
         """Whether this side may begin an update (CON-44)."""
-        return self.confirmed is not None and time.monotonic() - self.confirmed > 6 * pto
+        wait = max(6 * pto, 1.0)
+        return self.confirmed is not None and time.monotonic() - self.confirmed > wait

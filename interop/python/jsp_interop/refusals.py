@@ -32,6 +32,10 @@ def finish(stream: int, end: int) -> Frame:
     return {"frame": "FINISH", "stream": stream, "end": end}
 
 
+def skip(stream: int, floor: int, credit: int) -> Frame:
+    return {"frame": "SKIP", "stream": stream, "floor": floor, "credit_below": credit}
+
+
 def reset(stream: int, final: int) -> Frame:
     return {"frame": "RESET_STREAM", "stream": stream, "code": 0, "final_bytes": final}
 
@@ -54,6 +58,8 @@ CASES: list[tuple[str, int, list[Frame]]] = [
     ("STR-16", 0x0E, [OPEN, message(STREAM, 0, b"x", (0, 2**40))]),
     ("STR-25", 0x06, [OPEN, message(STREAM, 1, b"x"), reset(STREAM, 5)]),
     ("STR-25", 0x03, [OPEN, reset(STREAM, 2**50)]),
+    ("STR-39", 0x0A, [OPEN, message(STREAM, 1, b"x"), skip(STREAM, 2, 32)]),
+    ("STR-39", 0x06, [OPEN, finish(STREAM, 1), skip(STREAM, 2, 64)]),
     ("STR-38", 0x0A, [OPEN, {"frame": "CONSUMED", "stream": STREAM, "number": 7}]),
     (
         "ACK-12",

@@ -160,8 +160,6 @@ class Stream:
             raise Refused("fragments tell different sizes", PROTOCOL_VIOLATION)
         used += message.add(offset, frame["data"])
         self.used += used
-        if self.used > self.granted:  # STR-22
-            raise Refused("more than was granted", FLOW_CONTROL)
         self._deliver()
         return used
 
@@ -177,6 +175,25 @@ class Stream:
         if self.end not in (None, end) or end < came:
             raise Refused("the end changes, or lies before what came", FINAL_SIZE)  # STR-14
         self.end = end
+
+    def skip(self, floor: int, credit_below: int) -> int:
+        """Gives up what is incomplete below the floor; gives the credit that it used (STR-35)."""
+        if floor <= self.deliver:
+            return 0
+        if self.end is not None and floor > self.end:  # STR-39
+            raise Refused("a floor beyond the end", FINAL_SIZE)
+        below = {number: self.incoming[number] for number in self.incoming if number < floor}
+        came = sum(MESSAGE_COST + each.total - each.missing for each in below.values())
+        more = credit_below - self.consumed - came
+        if more < 0:  # STR-39
+            raise Refused("less credit than what arrived", PROTOCOL_VIOLATION)
+        for number in sorted(below):
+            if self.incoming.pop(number).missing == 0:
+                self.inbox.append(bytes(below[number].data))
+        self.used += more
+        self.consumed, self.deliver = credit_below, floor
+        self._deliver()
+        return more
 
     def take_reset(self, final: int) -> int:
         """Settles the credit of a stream that was reset; gives what that uses (STR-25)."""
@@ -252,10 +269,12 @@ class Streams:
                 return answer | {"final_bytes": used}
             case {"frame": "CONSUMED", "number": number} if number > stream.next_number:  # STR-38
                 raise Refused("consumed what was not sent", PROTOCOL_VIOLATION)
-            case {"frame": "SKIP" | "BYTES" as name}:  # STR-39, STR-9
-                raise Refused(f"{name} on a stream of reliable messages", STREAM_STATE)
-        if self.used > self.granted:  # STR-22
-            raise Refused("more than the connection was granted", FLOW_CONTROL)
+            case {"frame": "SKIP", "floor": floor, "credit_below": credit}:
+                self.used += stream.skip(floor, credit)
+            case {"frame": "BYTES"}:  # STR-9
+                raise Refused("bytes on a stream of messages", STREAM_STATE)
+        if self.used > self.granted or stream.used > stream.granted:  # STR-22
+            raise Refused("more than was granted", FLOW_CONTROL)
         return None
 
     def on_acked(self, frame: Frame) -> None:
