@@ -57,7 +57,7 @@ class Phases:
             return self.previous.open(number, header, sealed)
         now = time.monotonic()
         payload = self.receive.next_phase().open(number, header, sealed)
-        if payload is None or (self.phase and now - self.changed < min(3 * pto, 1.0)):
+        if payload is None or (self.phase and now - self.changed < min(3 * pto, 0.2)):
             return None
         self.advance(now)
         self.first = number
@@ -65,5 +65,5 @@ class Phases:
 
     def may_update(self, pto: float) -> bool:
         """Whether this side may begin an update (CON-44)."""
-        wait = max(6 * pto, 1.0)
+        wait = max(6 * pto, 0.2)
         return self.confirmed is not None and time.monotonic() - self.confirmed > wait
