@@ -1,0 +1,184 @@
+//! Replay of early data: the strike register, home shards, the time window and restarts.
+//!
+//! One ticket and one captured first flight. The adversary delivers it to any shard at any time, as
+//! often as it likes. Time goes in ticks; the flight is fresh while the server's clock is at most
+//! [`HALF`] ticks away from the time that the client claims, on either side. A shard remembers what it
+//! accepted in two generations, and forgets a generation at each turn of a period.
+//!
+//! Not modelled: that the ticket is sealed and bound to the client (the models of the handshake look
+//! at that), and a server whose wall clock goes backwards, but for the mutant that shows it.
+
+use stateright::{Model, Property};
+
+use crate::verdict::Family;
+
+/// Ticks that the server's clock may be off the claimed time, on either side.
+const HALF: u8 = 2;
+/// What the client claims: in the middle of the time that is modelled.
+const CLAIMED: u8 = 4;
+/// End of the modelled time: no flight is fresh any more.
+const END: u8 = CLAIMED + HALF + 2;
+const SHARDS: usize = 2;
+
+#[derive(Clone)]
+struct EarlyData {
+    /// Ticks between two turns of the generations.
+    period: u8,
+    /// Ticks after a start in which early data is refused.
+    quiet_after_start: u8,
+    bound_to_home: bool,
+    single_use: bool,
+    /// Whether a full register refuses early data rather than letting it pass.
+    full_refuses: bool,
+    /// Ticks that the clock may be behind after a restart.
+    clock_step: u8,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+struct State {
+    now: u8,
+    /// Ticks since the generations turned last.
+    turned: u8,
+    shards: [Shard; SHARDS],
+    accepted: u8,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+struct Shard {
+    /// The flight is remembered in the present generation, in the one before.
+    present: bool,
+    before: bool,
+    /// When the shard accepts early data again.
+    opens_at: u8,
+    full: bool,
+    restarts: u8,
+    /// Ticks that its clock is behind.
+    behind: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Action {
+    Tick,
+    Deliver(usize),
+    /// The process ends and starts anew without its register.
+    Restart(usize),
+    /// Other clients fill the register.
+    Fill(usize),
+}
+
+impl EarlyData {
+    fn design() -> Self {
+        Self {
+            // A flight that is accepted at the start of its window must be remembered to its end: a
+            // generation lasts as long as the whole window, the quiet after a start longer.
+            period: 2 * HALF,
+            quiet_after_start: 2 * HALF + 1,
+            bound_to_home: true,
+            single_use: true,
+            full_refuses: true,
+            clock_step: 0,
+        }
+    }
+
+    fn accepts(&self, state: &State, at: usize) -> bool {
+        let shard = &state.shards[at];
+        let clock = state.now - shard.behind;
+        let home = at == 0 || !self.bound_to_home;
+        let fresh = clock.abs_diff(CLAIMED) <= HALF;
+        let seen = self.single_use && (shard.present || shard.before);
+        let room = !shard.full || !self.full_refuses;
+        home && fresh && !seen && room && state.now >= shard.opens_at
+    }
+}
+
+impl Model for EarlyData {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let shard = Shard {
+            present: false,
+            before: false,
+            opens_at: 0,
+            full: false,
+            restarts: 0,
+            behind: 0,
+        };
+        let shards = [shard.clone(), shard];
+        let state = |turned| State { now: 0, turned, shards: shards.clone(), accepted: 0 };
+        (0..self.period).map(state).collect()
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.now < END {
+            actions.push(Action::Tick);
+        }
+        for at in 0..SHARDS {
+            actions.push(Action::Deliver(at));
+            if state.shards[at].restarts == 0 && state.now >= self.clock_step {
+                actions.push(Action::Restart(at));
+            }
+            actions.push(Action::Fill(at));
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        match action {
+            Action::Tick => {
+                next.now += 1;
+                next.turned = (state.turned + 1) % self.period;
+                if next.turned == 0 {
+                    for shard in &mut next.shards {
+                        shard.before = std::mem::replace(&mut shard.present, false);
+                        shard.full = false;
+                    }
+                }
+            }
+            Action::Deliver(at) => {
+                if self.accepts(state, at) && state.accepted < 2 {
+                    next.accepted += 1;
+                    // A register without room that lets data pass remembers nothing.
+                    next.shards[at].present |= !state.shards[at].full;
+                }
+            }
+            Action::Restart(at) => {
+                next.shards[at] = Shard {
+                    present: false,
+                    before: false,
+                    opens_at: state.now + self.quiet_after_start,
+                    full: false,
+                    restarts: 1,
+                    behind: self.clock_step,
+                };
+            }
+            Action::Fill(at) => next.shards[at].full = true,
+        }
+        (next != *state).then_some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![Property::always("accepted at most once", |_, state: &State| state.accepted <= 1)]
+    }
+}
+
+pub(crate) fn family() -> Family {
+    let with = |change: fn(&mut EarlyData)| {
+        move || {
+            let mut model = EarlyData::design();
+            change(&mut model);
+            model
+        }
+    };
+    let once = "accepted at most once";
+    Family::of("early-data", EarlyData::design)
+        .mutant("no register", once, with(|m| m.single_use = false))
+        .mutant("tickets serve at every shard", once, with(|m| m.bound_to_home = false))
+        .mutant("early data at once after a restart", once, with(|m| m.quiet_after_start = 0))
+        .mutant("half a window of quiet after a restart", once, with(|m| {
+            m.quiet_after_start = HALF;
+        }))
+        .mutant("generations of half a window", once, with(|m| m.period = HALF))
+        .mutant("a full register lets pass", once, with(|m| m.full_refuses = false))
+        .mutant("the clock is behind after a restart", once, with(|m| m.clock_step = 1))
+}
