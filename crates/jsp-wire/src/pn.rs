@@ -35,7 +35,9 @@ pub const fn expand(truncated: u32, len: usize, expected: u64) -> u64 {
         && candidate < limits::PN_MAX.saturating_sub(window).saturating_add(1)
     {
         candidate.saturating_add(window)
-    } else if candidate > expected.saturating_add(half) && candidate >= window {
+    } else if (candidate > expected.saturating_add(half) || candidate > limits::PN_MAX)
+        && candidate >= window
+    {
         candidate.saturating_sub(window)
     } else {
         candidate
@@ -55,7 +57,9 @@ mod tests {
     // spec-test: WIRE-9
     fn the_closest_number_is_meant() {
         let edges = [0, 1, 127, 128, 129, 255, 256, 1 << 20, (1 << 40) + 77];
-        let top = [limits::PN_MAX - 300, limits::PN_MAX - 128, limits::PN_MAX];
+        // After the last number of all, one more is expected that cannot come.
+        let last = [limits::PN_MAX, limits::PN_MAX + 1];
+        let top = [limits::PN_MAX - 300, limits::PN_MAX - 128].into_iter().chain(last);
         for expected in edges.into_iter().chain(top) {
             for low in 0..=255u64 {
                 let near = expected.saturating_sub(600)..=(expected + 600).min(limits::PN_MAX);
