@@ -1,4 +1,4 @@
-//! `cargo deny` over both workspaces, with a snapshot of the advisories where one lies beside the clone.
+//! `cargo deny` over all workspaces, with a snapshot of the advisories where one lies beside the clone.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +11,14 @@ use crate::workspace;
 
 /// The version that is built when none is installed.
 const CARGO_DENY: &str = "0.20.2";
+/// The workspaces.
+const MANIFESTS: [&str; 5] = [
+    "Cargo.toml",
+    "bench/Cargo.toml",
+    "fuzz/Cargo.toml",
+    "formal/states/Cargo.toml",
+    "formal/parsers/Cargo.toml",
+];
 /// Names the snapshot when it lies elsewhere.
 const SNAPSHOT_VARIABLE: &str = "JSP_ADVISORY_DB";
 /// Where the snapshot of the advisory database is looked for, relative to the root.
@@ -25,7 +33,7 @@ pub(crate) fn run(output: Output) -> Result<Option<String>> {
         Some(archive) => Some(unpack(&archive)?),
         None => None,
     };
-    for manifest in ["Cargo.toml", "bench/Cargo.toml", "fuzz/Cargo.toml"] {
+    for manifest in MANIFESTS {
         if workspace::has(manifest) {
             process::run(check(manifest, snapshot.as_deref()), output)?;
         }

@@ -6,6 +6,7 @@
 mod check;
 mod deny;
 mod findings;
+mod formal;
 mod forward;
 mod fuzz;
 mod interop;
@@ -81,6 +82,15 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Run the models of `formal/` and their mutants
+    Formal {
+        /// Leave out the models of Verifpal, which takes minutes to build, and the longer inputs
+        #[arg(long)]
+        quick: bool,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the simulator; its own arguments follow
     Sim {
         /// Arguments of the simulator, `--help` among them
@@ -145,6 +155,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             fuzz::run(minutes, target.as_deref(), jobs.unwrap_or(cores), Output::new(json))
         }
+        Task::Formal { quick, json } => formal::run(quick, Output::new(json)),
         Task::Sim { arguments } => forward::sim(&arguments),
         Task::Bench { arguments } => forward::bench(&arguments),
         Task::Lab { arguments } => forward::lab(&arguments),

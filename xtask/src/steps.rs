@@ -7,12 +7,17 @@ use anyhow::{Result, bail};
 use crate::process;
 use crate::report::Output;
 use crate::workspace;
-use crate::{deny, interop, no_std, spec, tidy};
+use crate::{deny, formal, interop, no_std, spec, tidy};
 
 /// The generators of test vectors are part of what is linted and tested.
 const WITH_VECTORS: &[&str] = &["--features", "xtask/vectors"];
 /// Workspaces beside the main one: their dependencies stay out of its lock file.
-const SIDE_WORKSPACES: &[&str] = &["bench/Cargo.toml", "fuzz/Cargo.toml"];
+const SIDE_WORKSPACES: &[&str] = &[
+    "bench/Cargo.toml",
+    "fuzz/Cargo.toml",
+    "formal/states/Cargo.toml",
+    "formal/parsers/Cargo.toml",
+];
 
 /// What a step needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +68,10 @@ pub(crate) const STEPS: &[Step] = &[
         run: |context| held(interop::run(context.output)?, "two implementations disagree"),
     },
     Step { name: "sim", run: sim },
+    Step {
+        name: "formal",
+        run: |context| held(formal::run(true, context.output)?, "a model is not as expected"),
+    },
     Step { name: "docs", run: docs },
     Step { name: "no_std", run: |context| noted(no_std::run(context.output)?) },
     Step { name: "deny", run: |context| noted(deny::run(context.output)?) },
@@ -137,7 +146,7 @@ fn clippy(context: Context) -> Result<Tally> {
     ran(cargo, context)
 }
 
-/// The benchmark program and the fuzz targets: linted, and so compiled, without being run.
+/// The benchmark program, the fuzz targets and the models: linted, and so compiled, without being run.
 fn side(context: Context) -> Result<Tally> {
     for manifest in SIDE_WORKSPACES.iter().filter(|manifest| workspace::has(manifest)) {
         let mut cargo = process::cargo();

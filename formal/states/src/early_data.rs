@@ -175,9 +175,20 @@ pub(crate) fn family() -> Family {
         .mutant("no register", once, with(|m| m.single_use = false))
         .mutant("tickets serve at every shard", once, with(|m| m.bound_to_home = false))
         .mutant("early data at once after a restart", once, with(|m| m.quiet_after_start = 0))
-        .mutant("half a window of quiet after a restart", once, with(|m| {
-            m.quiet_after_start = HALF;
-        }))
+        .mutant(
+            "half a window of quiet after a restart",
+            once,
+            with(|m| {
+                m.quiet_after_start = HALF;
+            }),
+        )
+        .mutant(
+            "exactly a window of quiet after a restart",
+            once,
+            with(|m| {
+                m.quiet_after_start = 2 * HALF;
+            }),
+        )
         .mutant("generations of half a window", once, with(|m| m.period = HALF))
         .mutant("a full register lets pass", once, with(|m| m.full_refuses = false))
         .mutant("the clock is behind after a restart", once, with(|m| m.clock_step = 1))

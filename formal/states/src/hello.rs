@@ -44,7 +44,11 @@ enum Id {
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
 enum Datagram {
-    Piece { index: u8, to: Id, cookie: bool },
+    Piece {
+        index: u8,
+        to: Id,
+        cookie: bool,
+    },
     Retry(Id),
     /// What a server that has the whole hello answers; only who uses this id can read it.
     Flight(Id),
@@ -262,14 +266,22 @@ pub(crate) fn family() -> Family {
         }
     };
     Family::of("hello", Hello::design)
-        .mutant("cookie in the first piece only", "connects", with(|m| {
-            m.cookie_in_every_piece = false;
-        }))
+        .mutant(
+            "cookie in the first piece only",
+            "connects",
+            with(|m| {
+                m.cookie_in_every_piece = false;
+            }),
+        )
         .mutant("pieces only in order", "connects", with(|m| m.any_order = false))
         .mutant("a cookie dies with its bucket", "connects", with(|m| m.cookie_life = 1))
-        .mutant("pieces wait under load", "nothing waits without proof under load", with(|m| {
-            m.waits_under_load = true;
-        }))
+        .mutant(
+            "pieces wait under load",
+            "nothing waits without proof under load",
+            with(|m| {
+                m.waits_under_load = true;
+            }),
+        )
         .mutant(
             "an id for each Retry, and all obeyed",
             "a retried hello makes one connection",

@@ -219,13 +219,25 @@ pub(crate) fn family() -> Family {
         }
     };
     Family::of("connection-ids", Ids::design)
-        .mutant("what was retired is taken again", "each path has its own id", with(|m| {
-            m.remembers_taken = false;
-        }))
-        .mutant("a lost retirement is not repeated", "spare ids come again", with(|m| {
-            m.repeats_retirement = false;
-        }))
-        .mutant("the issuer drops its oldest id", "the id in use is known", with(|m| {
-            m.waits_for_retirement = false;
-        }))
+        .mutant(
+            "what was retired is taken again",
+            "each path has its own id",
+            with(|m| {
+                m.remembers_taken = false;
+            }),
+        )
+        .mutant(
+            "a lost retirement is not repeated",
+            "spare ids come again",
+            with(|m| {
+                m.repeats_retirement = false;
+            }),
+        )
+        .mutant(
+            "the issuer drops its oldest id",
+            "the id in use is known",
+            with(|m| {
+                m.waits_for_retirement = false;
+            }),
+        )
 }

@@ -8,9 +8,8 @@ use stateright::{Model, Property};
 
 use crate::verdict::Family;
 
-/// Packets that each end sends; ticks that are modelled.
+/// Packets that each end sends.
 const PACKETS: u8 = 3;
-const END: u8 = 5;
 /// Ticks that a packet may be under way: less than an update waits. One that is older does not open
 /// any more, and counts as a forgery.
 const LIFE: u8 = 1;
@@ -31,6 +30,8 @@ struct Keys {
     splits_by_number: bool,
     /// The second end updates whenever it likes.
     hostile: bool,
+    /// Ticks that are modelled.
+    end: u8,
 }
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +89,7 @@ impl Keys {
             waits_for_ack: true,
             splits_by_number: true,
             hostile: false,
+            end: 5,
         }
     }
 
@@ -184,7 +186,7 @@ impl Model for Keys {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.now < END {
+        if state.now < self.end {
             actions.push(Action::Tick);
         }
         for at in 0..2 {
@@ -257,21 +259,45 @@ pub(crate) fn family() -> Family {
         }
     };
     Family::of("key-updates", Keys::design)
-        .design("a hostile peer", with(|m| m.hostile = true))
-        .mutant("no wait for an acknowledgement", "one generation apart at most", with(|m| {
-            m.waits_for_ack = false;
-        }))
-        .mutant("previous keys for any number", "honest packets open", with(|m| {
-            m.splits_by_number = false;
-        }))
-        .mutant("an update waits no longer than its receiver", "honest updates are followed", with(
-            |m| m.confirmed = 1,
-        ))
-        .mutant("time-outs three times apart", "honest updates are followed", with(|m| {
-            m.pto = [1, 3];
-        }))
-        .mutant("a hostile peer is followed at once", "updates are followed seldom", with(|m| {
-            m.hostile = true;
-            m.settle = 0;
-        }))
+        .design(
+            "a hostile peer",
+            with(|m| {
+                m.hostile = true;
+                m.end = 3;
+            }),
+        )
+        .mutant(
+            "no wait for an acknowledgement",
+            "one generation apart at most",
+            with(|m| {
+                m.waits_for_ack = false;
+            }),
+        )
+        .mutant(
+            "previous keys for any number",
+            "honest packets open",
+            with(|m| {
+                m.splits_by_number = false;
+            }),
+        )
+        .mutant(
+            "an update waits no longer than its receiver",
+            "honest updates are followed",
+            with(|m| m.confirmed = 1),
+        )
+        .mutant(
+            "time-outs three times apart",
+            "honest updates are followed",
+            with(|m| {
+                m.pto = [1, 3];
+            }),
+        )
+        .mutant(
+            "a hostile peer is followed at once",
+            "updates are followed seldom",
+            with(|m| {
+                m.hostile = true;
+                m.settle = 0;
+            }),
+        )
 }

@@ -114,8 +114,7 @@ impl Migration {
             } else if state.trial.is_none() || self.replaces {
                 let challenge = state.challenges;
                 state.challenges += 1;
-                state.trial =
-                    Some(Trial { place: packet.from, challenge, sent: 0, received: 1 });
+                state.trial = Some(Trial { place: packet.from, challenge, sent: 0, received: 1 });
             }
         }
         if let (Some(answer), Some(trial)) = (packet.answer, state.trial)
@@ -153,8 +152,7 @@ impl Migration {
 
     fn answer(state: &mut State, challenge: u8) {
         if state.next < PACKETS {
-            let packet =
-                Packet { number: state.next, from: state.client, answer: Some(challenge) };
+            let packet = Packet { number: state.next, from: state.client, answer: Some(challenge) };
             state.to_server.push(packet);
             state.to_server.sort();
             state.next += 1;
@@ -279,12 +277,14 @@ impl Model for Migration {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("data go to a place that has heard a challenge", |_, state: &State| {
-                state.heard & 1 << state.active as u8 != 0
-            }),
-            Property::always("a place on trial is sent three times what came from it", |_, state: &State| {
-                !state.overspent
-            }),
+            Property::always(
+                "data go to a place that has heard a challenge",
+                |_, state: &State| state.heard & 1 << state.active as u8 != 0,
+            ),
+            Property::always(
+                "a place on trial is sent three times what came from it",
+                |_, state: &State| !state.overspent,
+            ),
             Property::always("the client is found again", |model: &Self, state: &State| {
                 let settled = model.settle(state.clone());
                 settled.active == settled.client
@@ -305,10 +305,14 @@ pub(crate) fn family() -> Family {
     Family::of("migration", Migration::design)
         .mutant("the server moves at once", heard, with(|m| m.asks_first = false))
         .mutant("any answer counts", heard, with(|m| m.binds_answer = false))
-        .mutant("a trial is neither replaced nor ended", "the client is found again", with(|m| {
-            m.replaces = false;
-            m.gives_up = false;
-        }))
+        .mutant(
+            "a trial is neither replaced nor ended",
+            "the client is found again",
+            with(|m| {
+                m.replaces = false;
+                m.gives_up = false;
+            }),
+        )
         .mutant(
             "challenges without a budget",
             "a place on trial is sent three times what came from it",

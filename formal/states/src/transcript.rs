@@ -213,9 +213,11 @@ impl Model for Sessions {
             Action::Complete(session) => {
                 let seen = state.servers[session]?;
                 let flight = self.flight(seen);
-                let by_client = state.clients.iter().flatten().any(|done| {
-                    self.finish(done) == self.finish(&flight)
-                });
+                let by_client = state
+                    .clients
+                    .iter()
+                    .flatten()
+                    .any(|done| self.finish(done) == self.finish(&flight));
                 let by_adversary = is_known((seen.0.share, seen.1.share));
                 if self.client_finished && !by_client && !by_adversary {
                     return None;
@@ -228,12 +230,15 @@ impl Model for Sessions {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("a client that trusts the server shares its transcript", |_, s: &State| {
-                let clients = s.clients.iter().flatten();
-                clients.filter(|done| done.identity == Identity::Server).all(|done| {
-                    s.servers.iter().flatten().any(|seen| *seen == (done.hello, done.answer))
-                })
-            }),
+            Property::always(
+                "a client that trusts the server shares its transcript",
+                |_, s: &State| {
+                    let clients = s.clients.iter().flatten();
+                    clients.filter(|done| done.identity == Identity::Server).all(|done| {
+                        s.servers.iter().flatten().any(|seen| *seen == (done.hello, done.answer))
+                    })
+                },
+            ),
             Property::always("who shares a key agrees on who it is shared with", |_, s: &State| {
                 s.clients.iter().flatten().all(|done| {
                     done.identity == Identity::Server || done.answer.share == Share::Adversary
@@ -268,23 +273,43 @@ pub(crate) fn family() -> Family {
     let agrees = "who shares a key agrees on who it is shared with";
     Family::of("transcripts", Sessions::design)
         .design("clients without a pin", with(|m| m.pinned = false))
-        .mutant("the signature covers nothing", shares, with(|m| {
-            m.signature_covers_hello = false;
-            m.signature_covers_answer = false;
-        }))
-        .mutant("neither FINISHED nor the hello signed", shares, with(|m| {
-            m.signature_covers_hello = false;
-            m.server_finished = false;
-        }))
-        .mutant("FINISHED of the server is not checked", agrees, with(|m| {
-            m.pinned = false;
-            m.server_finished = false;
-        }))
-        .mutant("FINISHED without the identity", agrees, with(|m| {
-            m.pinned = false;
-            m.finished_covers_identity = false;
-        }))
-        .mutant("no FINISHED of the client", "a complete session has a complete client", with(|m| {
-            m.client_finished = false;
-        }))
+        .mutant(
+            "the signature covers nothing",
+            shares,
+            with(|m| {
+                m.signature_covers_hello = false;
+                m.signature_covers_answer = false;
+            }),
+        )
+        .mutant(
+            "neither FINISHED nor the hello signed",
+            shares,
+            with(|m| {
+                m.signature_covers_hello = false;
+                m.server_finished = false;
+            }),
+        )
+        .mutant(
+            "FINISHED of the server is not checked",
+            agrees,
+            with(|m| {
+                m.pinned = false;
+                m.server_finished = false;
+            }),
+        )
+        .mutant(
+            "FINISHED without the identity",
+            agrees,
+            with(|m| {
+                m.pinned = false;
+                m.finished_covers_identity = false;
+            }),
+        )
+        .mutant(
+            "no FINISHED of the client",
+            "a complete session has a complete client",
+            with(|m| {
+                m.client_finished = false;
+            }),
+        )
 }

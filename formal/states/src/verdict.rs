@@ -119,7 +119,9 @@ impl Family {
             let line = Line {
                 model: self.name,
                 mutant: variant.mutant,
-                expected: &variant.broken.map_or("holds".to_owned(), |name| format!("breaks: {name}")),
+                expected: &variant
+                    .broken
+                    .map_or("holds".to_owned(), |name| format!("breaks: {name}")),
                 found,
                 states: outcome.states,
                 seconds: start.elapsed().as_secs_f64(),

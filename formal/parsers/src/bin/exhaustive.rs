@@ -17,6 +17,9 @@ mod bodies;
 /// Threads that share the first bytes.
 const THREADS: usize = 2;
 
+/// Takes an input, and panics when a rule is broken.
+type Parser = fn(&[u8]);
+
 /// What is read is written in the shortest form and read again as the same value.
 fn integer(data: &[u8]) {
     let mut reader = Reader::new(data);
@@ -45,7 +48,7 @@ fn shapes(data: &[u8]) {
 }
 
 /// Gives `parser` every input of up to `len_max` bytes; answers how many, and how many panicked.
-fn run(parser: fn(&[u8]), len_max: u32) -> (u64, u64) {
+fn run(parser: Parser, len_max: u32) -> (u64, u64) {
     let panics = AtomicU64::new(0);
     let count = AtomicU64::new(0);
     // `data` counts in big-endian; a panic costs its input alone.
@@ -85,7 +88,7 @@ fn run(parser: fn(&[u8]), len_max: u32) -> (u64, u64) {
 fn main() -> std::process::ExitCode {
     let len_max = std::env::args().nth(1).and_then(|arg| arg.parse().ok()).unwrap_or(3).min(4);
     std::panic::set_hook(Box::new(|_| {}));
-    let parsers: [(&str, fn(&[u8])); 5] = [
+    let parsers: [(&str, Parser); 5] = [
         ("header", bodies::header),
         ("frames", bodies::frames),
         ("shapes", shapes),
@@ -93,7 +96,7 @@ fn main() -> std::process::ExitCode {
         ("varint", integer),
     ];
     let mut good = true;
-    let mut check = |name: &str, mutant: &str, parser: fn(&[u8])| {
+    let mut check = |name: &str, mutant: &str, parser: Parser| {
         let start = Instant::now();
         let (inputs, panics) = run(parser, len_max);
         let expected = if mutant.is_empty() { "holds" } else { "breaks" };
