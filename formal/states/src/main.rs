@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod early_data;
+mod exchange;
 mod hello;
 mod ids;
 mod keys;
@@ -24,6 +25,7 @@ fn families() -> Vec<Family> {
         ids::family(),
         migration::family(),
         keys::family(),
+        exchange::family(),
         transcript::family(),
     ]
 }

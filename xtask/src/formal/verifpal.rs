@@ -19,8 +19,8 @@ const TOOLS: &str = "target/tools";
 /// Where the models stand, and where their generated forms go.
 const MODELS: &str = "formal/verifpal/";
 const GENERATED: &str = "target/formal/verifpal";
-/// A model that takes longer has grown beyond what the command may cost.
-const TIME_MAX: Duration = Duration::from_secs(600);
+/// A guard against a search without end; on two idle cores the longest takes two minutes.
+const TIME_MAX: Duration = Duration::from_secs(1800);
 
 /// Runs every model and its changed forms, one for each core at a time.
 pub(super) fn run(output: Output) -> Result<Vec<Verdict>> {
