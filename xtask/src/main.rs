@@ -12,6 +12,7 @@ mod fuzz;
 mod interop;
 mod no_std;
 mod process;
+mod python;
 mod report;
 mod size;
 mod source;

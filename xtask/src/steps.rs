@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process;
 use crate::report::Output;
 use crate::workspace;
-use crate::{deny, formal, interop, no_std, spec, tidy};
+use crate::{deny, formal, interop, no_std, python, spec, tidy};
 
 /// The generators of test vectors are part of what is linted and tested.
 const WITH_VECTORS: &[&str] = &["--features", "xtask/vectors"];
@@ -103,7 +103,7 @@ const TOOLS: &[Tool] = &[
         "install a C compiler (build-essential on Debian): ring and aws-lc-rs hold C",
     ),
     ("c++", &["--version"], "install a C++ compiler (build-essential on Debian): libFuzzer is C++"),
-    interop::PYTHON_TOOL,
+    python::TOOL,
     ("rustc", &["--version"], "install Rust with rustup"),
     ("cargo", &["fmt", "--version"], "run `rustup component add rustfmt`"),
     ("cargo", &["clippy", "--version"], "run `rustup component add clippy`"),

@@ -8,11 +8,11 @@ use serde::Deserialize;
 
 use super::Verdict;
 use crate::process;
+use crate::python;
 use crate::report::Output;
-use crate::workspace;
 
 /// Python's packages for the claims about arithmetic, installed where nothing else is touched.
-const VENV: &str = "target/formal/venv";
+const ENVIRONMENT: &str = "target/formal";
 const REQUIREMENTS: &str = "formal/z3/requirements.txt";
 
 /// A line that a program prints.
@@ -27,26 +27,10 @@ struct Line {
 
 /// Claims about the arithmetic of the wire format.
 pub(super) fn z3(output: Output) -> Result<Vec<Verdict>> {
-    let python = workspace::root().join(VENV).join("bin/python").display().to_string();
-    install_z3(&python, output)?;
+    let python = python::environment(ENVIRONMENT, REQUIREMENTS, output)?;
     let mut command = process::command(python);
     command.arg("formal/z3/arithmetic.py");
     verdicts("z3", command, output)
-}
-
-fn install_z3(python: &str, output: Output) -> Result<()> {
-    let wanted = workspace::read(REQUIREMENTS)?;
-    let ask = "import importlib.metadata as m; print('z3-solver==' + m.version('z3-solver'))";
-    if process::version(python, &["-c", ask]).as_deref() == Some(wanted.trim()) {
-        return Ok(());
-    }
-    let mut venv = process::command("python3");
-    venv.args(["-m", "venv", "--clear", VENV]);
-    process::run(venv, output).context("install Python 3 with its module venv")?;
-    let mut pip = process::command(python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    pip.args(["--only-binary", ":all:", "--requirement", REQUIREMENTS]);
-    process::run(pip, output)
 }
 
 /// The state models.

@@ -91,7 +91,7 @@ fn check(name: &str, variant: &Variant) -> Result<Verdict> {
         model: name.to_owned(),
         mutant: variant.name.clone(),
         pass: found == variant.expected,
-        expected: format!("{} at {} sessions", variant.expected, variant.sessions),
+        expected: format!("{} (sessions: {})", variant.expected, variant.sessions),
         found,
         took: start.elapsed(),
     })
