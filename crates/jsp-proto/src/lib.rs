@@ -24,6 +24,7 @@
 mod ack;
 mod ack_request;
 mod batch;
+mod bounded;
 mod capacity;
 mod cid;
 mod compose;
@@ -44,6 +45,7 @@ mod pacer;
 mod packet;
 mod path;
 mod permit;
+mod pieces;
 mod probes;
 mod qlog;
 mod recovery;

@@ -150,7 +150,7 @@ impl PacketNumbers {
 
 /// A step of SplitMix64 (Steele, Lea and Flood, 2014): what is left out need not be secret against
 /// more than a peer that guesses.
-fn mix(state: u64) -> u64 {
+pub(crate) fn mix(state: u64) -> u64 {
     let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -253,7 +253,8 @@ mod tests {
             let seed = [seed; 32];
             Endpoint::new(EndpointConfig { server, transport, seed, unix_seconds_at_zero: 0 })
         };
-        let setup = ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 1 };
+        let setup =
+            ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 1, silent: false };
         let (mut client, mut server) = (endpoint(None, 2), endpoint(Some(setup), 3));
         let config = Arc::new(ClientConfig::new(pin));
         client.connect(NOW, address(2), config, transport.clone()).unwrap();
