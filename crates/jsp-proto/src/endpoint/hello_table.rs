@@ -176,6 +176,7 @@ impl HelloTable {
         (hello_id(&whole.message) == name.id).then_some(whole)
     }
 
+    // spec: CON-62
     /// Finds a slot for a new hello: a network that holds its share gives up one of its own, a full
     /// table any.
     fn admit(&mut self, name: HelloName, carrier: &Carrier, total: u16) -> Option<usize> {
