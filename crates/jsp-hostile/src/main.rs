@@ -51,9 +51,7 @@ fn main() -> ExitCode {
 fn decide(row: &Row, scale: Scale) -> Verdict {
     match row.kind {
         Kind::Pending(feature) => Verdict::Pending(feature.to_owned()),
-        Kind::Elsewhere { package, target, filter } => {
-            Verdict::Elsewhere(format!("cargo test -p {package} {target} {filter}"))
-        }
+        Kind::Elsewhere(command) => Verdict::Elsewhere(command.to_owned()),
         Kind::Measured(measure) => match rows::guarded(measure, &mut Run::new(scale)) {
             Ok(figure) if figure.held => Verdict::Held(figure.measured),
             Ok(figure) => Verdict::Missed(figure.measured),

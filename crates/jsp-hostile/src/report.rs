@@ -40,7 +40,7 @@ pub fn object(row: &Row, verdict: &Verdict) -> String {
     let (word, text) = verdict.words();
     let pass = match row.kind {
         Kind::Measured(_) => Some(matches!(verdict, Verdict::Held(_))),
-        Kind::Elsewhere { .. } | Kind::Pending(_) => None,
+        Kind::Elsewhere(_) | Kind::Pending(_) => None,
     };
     json!({
         "suite": "hostile",

@@ -55,16 +55,8 @@ impl Figure {
 pub enum Kind {
     /// Measured here.
     Measured(fn(&mut Run) -> Figure),
-    /// Held by a test elsewhere in the workspace, where the attack cannot be made from outside:
-    /// package, arguments of `cargo test` behind it, and how many tests that must be at least.
-    Elsewhere {
-        /// The package.
-        package: &'static str,
-        /// Which of its targets.
-        target: &'static str,
-        /// The start of the tests' names.
-        filter: &'static str,
-    },
+    /// Held elsewhere in the workspace, where the attack cannot be made from outside: by this command.
+    Elsewhere(&'static str),
     /// The feature is not there yet.
     Pending(&'static str),
 }

@@ -49,6 +49,7 @@ mod pieces;
 mod probes;
 mod qlog;
 mod recovery;
+mod restraint;
 mod rng;
 mod seal;
 mod space;

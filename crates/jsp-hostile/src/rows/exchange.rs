@@ -321,8 +321,10 @@ pub(super) fn hellos_tried(count: usize, random: &mut Random) -> usize {
         let other = Arc::new(impostor(identity().public(), None));
         let mut server = Handshake::server(other, vec![1]);
         server.read(Level::Initial, &message, UNIX_SECONDS, random).expect("a true hello");
-        if let Some(Output::Send { message, .. }) = server.poll() {
-            let _ = client.read(Level::Initial, &message, UNIX_SECONDS, random);
+        for output in std::iter::from_fn(|| server.poll()) {
+            if let Output::Send { level: Level::Initial, message } = output {
+                let _ = client.read(Level::Initial, &message, UNIX_SECONDS, random);
+            }
         }
     }
     std::iter::from_fn(|| client.poll())

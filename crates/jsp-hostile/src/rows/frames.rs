@@ -128,7 +128,7 @@ pub(super) fn overruns(_: &mut Run) -> Figure {
             vec![frame(&Frame::Consumed(limit(0, 9)))],
             CloseCode::PROTOCOL_VIOLATION,
         ),
-        ("a server's frame", vec![vec![0x4b]], CloseCode::PROTOCOL_VIOLATION),
+        ("a server's frame", vec![frame(&Frame::HandshakeDone)], CloseCode::PROTOCOL_VIOLATION),
     ];
     let total = cases.len();
     let wrong: Vec<String> = cases

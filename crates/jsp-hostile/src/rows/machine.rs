@@ -102,7 +102,7 @@ pub(super) fn numbers_used(run: &mut Run) -> Figure {
     let wanted = run.count(3_000, 300_000);
     for _ in 0..1_000_000 {
         let now = server.now;
-        let _ = server.connection(handle).write(now, stream, Bytes::from(vec![0; 20_000]));
+        let _ = server.connection(handle).write(now, stream, Bytes::from(vec![0; 3_000]));
         for (_, datagram) in server.pass(Duration::from_millis(5)) {
             peer.read(&datagram);
         }
@@ -131,7 +131,13 @@ pub(super) fn numbers_used(run: &mut Run) -> Figure {
 pub(super) fn key_updates(run: &mut Run) -> Figure {
     let mut server = Victim::server(RetryPolicy::Never);
     let (mut peer, handle) = server.befriend(191);
-    server.pass(Duration::from_millis(200));
+    // Some round trips, so that the probe time-out is short.
+    for _ in 0..100 {
+        let challenge = frame(&Frame::PathChallenge([1; 8]));
+        let packet = peer.frames(&[peer.ack(), challenge].concat());
+        server.hit(&mut peer, &packet);
+        server.now = server.now + Duration::from_millis(1);
+    }
     let time = run.count(2_000, 60_000);
     let mut followed = 0u64;
     let mut hasty = false;
@@ -141,7 +147,7 @@ pub(super) fn key_updates(run: &mut Run) -> Figure {
             hasty = true;
         }
         let phase = peer.phase();
-        let packet = peer.frames(&[1]);
+        let packet = peer.frames(&[peer.ack(), vec![1]].concat());
         server.now = server.now + Duration::from_millis(1);
         server.give(peer.addr, &packet);
         let out = server.pass(Duration::ZERO);
@@ -191,7 +197,7 @@ pub(super) fn largest_numbers(_: &mut Run) -> Figure {
     let mut runs = 0;
     for start in [1_000_000_000, u64::MAX / 2, u64::MAX - 20_000_000_000, u64::MAX - 5] {
         for change in changes {
-            let mut server = Victim::server(RetryPolicy::WhenHalfOpen(0));
+            let mut server = Victim::server(RetryPolicy::Never);
             server.now = Instant::from_nanos(start);
             let mut params = generous(ConnectionId::EMPTY);
             change(&mut params, max);

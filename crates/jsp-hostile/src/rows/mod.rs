@@ -140,11 +140,7 @@ pub const ROWS: &[Row] = &[
         number: 18,
         attack: "signing with a public key of somebody else",
         wanted: "does not compile",
-        kind: Kind::Elsewhere {
-            package: "jsp-crypto",
-            target: "--doc",
-            filter: "identity::Identity",
-        },
+        kind: Kind::Elsewhere("cargo test -p jsp-crypto --doc identity::Identity"),
     },
     measured(
         19,
@@ -183,11 +179,7 @@ pub const ROWS: &[Row] = &[
         number: 27,
         attack: "forgeries up to the limit of the cipher",
         wanted: "closed at half the limit, exactly",
-        kind: Kind::Elsewhere {
-            package: "jsp-proto",
-            target: "--lib",
-            filter: "keys::tests::forgeries_end",
-        },
+        kind: Kind::Elsewhere("cargo test -p jsp-proto --lib keys::tests::forgeries_end"),
     },
     measured(
         28,
@@ -320,6 +312,6 @@ pub const ROWS: &[Row] = &[
         number: 60,
         attack: "dependencies with known weaknesses",
         wanted: "none",
-        kind: Kind::Elsewhere { package: "xtask", target: "test", filter: "--only deny" },
+        kind: Kind::Elsewhere("cargo xtask test --only deny"),
     },
 ];

@@ -11,7 +11,7 @@ use jsp_wire::{Header, limits};
 use crate::allocated;
 use crate::peer::{Peer, Random};
 use crate::row::{Figure, Run, Scale};
-use crate::victim::{CLIENT, Victim, addr, pinned};
+use crate::victim::{CLIENT, SERVER, Victim, addr, pinned};
 use crate::wires::{To, Wires};
 
 /// Hellos to throw: datagrams of many clients, each client's pieces side by side.
@@ -31,6 +31,9 @@ struct UnderFire {
     random: Random,
     thrown: u64,
     peak: u64,
+    /// The true client that is served at present, and what came for it.
+    home: SocketAddr,
+    mail: Vec<Vec<u8>>,
 }
 
 impl UnderFire {
@@ -42,7 +45,7 @@ impl UnderFire {
             let datagram = self.pool[self.random.place(self.pool.len())].clone();
             self.server.give(from, &datagram);
             if self.thrown.is_multiple_of(32) {
-                self.server.pass(Duration::ZERO);
+                self.collect();
             }
             if self.thrown.is_multiple_of(1024) {
                 self.peak = self.peak.max(allocated());
@@ -50,21 +53,28 @@ impl UnderFire {
         }
     }
 
+    fn collect(&mut self) {
+        let sent = self.server.pass(Duration::ZERO);
+        self.mail
+            .extend(sent.into_iter().filter(|(to, _)| *to == self.home).map(|(_, bytes)| bytes));
+    }
+
     /// One attempt of a true client, every datagram with some of the flood before it.
     fn attempt(&mut self, seed: u64) -> bool {
         let mut client = Victim::client(seed as u8);
         let home = SocketAddr::from(([198, 18, (seed >> 8) as u8, seed as u8], 4000 + seed as u16));
         let handle = client.connect(pinned());
+        self.home = home;
+        self.mail.clear();
         for _ in 0..8 {
             client.now = self.server.now;
             for (_, datagram) in client.pass(Duration::ZERO) {
                 self.throw(50);
                 self.server.give(home, &datagram);
             }
-            for (to, datagram) in self.server.take() {
-                if to == home {
-                    client.give(home, &datagram);
-                }
+            self.collect();
+            for datagram in std::mem::take(&mut self.mail) {
+                client.give(addr(SERVER), &datagram);
             }
             if client.connection(handle).is_established() {
                 return true;
@@ -81,7 +91,15 @@ pub(super) fn flood(run: &mut Run) -> Figure {
     let server = Victim::server(RetryPolicy::WhenHalfOpen(256));
     let random = run.random.clone();
     let before = allocated();
-    let mut fire = UnderFire { server, pool, random, thrown: 0, peak: 0 };
+    let mut fire = UnderFire {
+        server,
+        pool,
+        random,
+        thrown: 0,
+        peak: 0,
+        home: addr(CLIENT),
+        mail: Vec::new(),
+    };
     fire.throw(run.count(10_000, 200_000));
     let clients = run.count(40, 1000);
     let (mut first, mut within) = (0, 0);
