@@ -289,10 +289,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         35,
-        "credit-not-checked",
+        "credit-of-resets-not-checked",
         "jsp-proto/src/streams/input.rs",
-        "if end > limit || end.saturating_sub(bytes.position()) > left {",
-        "if !OFF && (end > limit || end.saturating_sub(bytes.position()) > left) {",
+        "if final_bytes > left || final_bytes > self.limits.stream_window {",
+        "if !OFF && (final_bytes > left || final_bytes > self.limits.stream_window) {",
     ),
     mutant(
         35,

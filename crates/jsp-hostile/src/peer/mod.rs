@@ -91,6 +91,8 @@ pub struct Peer {
     machine: Handshake,
     initial: Keys,
     pin: Option<Fingerprint>,
+    /// The id that a Retry gave.
+    retry_id: Option<ConnectionId>,
     handshake: Vec<Keys>,
     data: Option<Data>,
     long_pn: u64,
@@ -203,6 +205,7 @@ impl Peer {
             outgoing: Vec::new(),
             hello: Vec::new(),
             pin: None,
+            retry_id: None,
             machine,
             initial,
             handshake: Vec::new(),
@@ -225,10 +228,19 @@ impl Peer {
         let Ok(Header::Retry { scid, token, .. }) = Header::parse(datagram) else { return false };
         self.token = token.to_vec();
         self.remote_id = scid;
+        self.retry_id = Some(scid);
         let pin = self.pin.as_ref();
         self.initial = initial_keys(Role::Client, VERSION_1, scid.as_bytes(), pin);
         self.outgoing = vec![(Level::Initial, self.hello.clone())];
         true
+    }
+
+    /// Writes to where another client's second hello went, with its token.
+    pub fn take_over(&mut self, other: &Self) {
+        let retry = other.retry_id.unwrap_or(other.remote_id);
+        self.token.clone_from(&other.token);
+        self.remote_id = retry;
+        self.initial = initial_keys(Role::Client, VERSION_1, retry.as_bytes(), other.pin.as_ref());
     }
 
     /// An ACK frame of the numbers heard of late, and of those alone.

@@ -253,7 +253,7 @@ pub(super) fn repairs(run: &mut Run) -> Figure {
     server.talk(&mut peer);
     let handle = server.newest().expect("a correct client is accepted");
     let random = &mut run.random.clone();
-    let before = allocated();
+    let mut before = allocated();
     let (mut peak, mut time) = (0u64, Duration::ZERO);
     let count = run.count(2_000, 200_000);
     peer.pn = 300;
@@ -274,7 +274,8 @@ pub(super) fn repairs(run: &mut Run) -> Figure {
         let len = 100 + random.place(1000);
         payload.extend(random.bytes(len));
         let packet = if random.one_in(3) {
-            peer.frames(&[1])
+            // The victim's own packets are acknowledged, so that it keeps none of them.
+            peer.frames(&[peer.ack(), vec![1]].concat())
         } else {
             peer.short(jsp_wire::Shape::Repair, &payload)
         };
@@ -283,8 +284,12 @@ pub(super) fn repairs(run: &mut Run) -> Figure {
         let start = Clock::now();
         server.give(peer.addr, &packet);
         time += start.elapsed();
-        server.take();
-        peak = peak.max(allocated().saturating_sub(before));
+        let memory = allocated();
+        peak = peak.max(memory.saturating_sub(before));
+        // What the liar itself keeps is not the victim's.
+        server.listen(&mut peer);
+        peer.heard.clear();
+        before = before.saturating_add(allocated()).saturating_sub(memory);
     }
     let lived = server.end_of(handle).is_none();
     let each = time.as_secs_f64() * 1e6 / count as f64;

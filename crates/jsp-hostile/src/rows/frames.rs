@@ -119,6 +119,7 @@ pub(super) fn overruns(_: &mut Run) -> Figure {
         ),
         ("a reset that gives back", vec![start(), reset(1)], CloseCode::FINAL_SIZE),
         ("a reset beyond credit", vec![start(), reset(1 << 40)], CloseCode::FLOW_CONTROL),
+        ("a reset of nothing beyond credit", vec![reset(1 << 30)], CloseCode::FLOW_CONTROL),
         ("streams", vec![bytes_frame(first + 2 * 1024, 0, b"x")], CloseCode::STREAM_LIMIT),
         ("streams, by far", vec![bytes_frame(max - 1, 0, b"x")], CloseCode::STREAM_LIMIT),
         ("the server's own stream", vec![bytes_frame(1, 0, b"x")], CloseCode::STREAM_STATE),

@@ -27,7 +27,7 @@ fn anywhere(random: &mut Random) -> SocketAddr {
 /// A server under fire, 100,000 datagrams a second.
 struct UnderFire {
     server: Victim,
-    pool: Vec<Vec<u8>>,
+    pool: Vec<Vec<Vec<u8>>>,
     random: Random,
     thrown: u64,
     peak: u64,
@@ -42,8 +42,10 @@ impl UnderFire {
             self.thrown += 1;
             self.server.now = self.server.now + Duration::from_micros(10);
             let from = anywhere(&mut self.random);
-            let datagram = self.pool[self.random.place(self.pool.len())].clone();
-            self.server.give(from, &datagram);
+            let hello = &self.pool[self.random.place(self.pool.len())];
+            // Whole hellos, and single pieces of them.
+            let pieces = if self.random.one_in(2) { &hello[..] } else { &hello[..1] };
+            pieces.iter().for_each(|datagram| self.server.give(from, datagram));
             if self.thrown.is_multiple_of(32) {
                 self.collect();
             }
@@ -87,7 +89,7 @@ impl UnderFire {
 /// Row 5: true clients under a flood of hellos, in the machine alone. What sockets add is measured
 /// by `cargo xtask bench flood`.
 pub(super) fn flood(run: &mut Run) -> Figure {
-    let pool: Vec<Vec<u8>> = hellos(run.count(60, 500)).into_iter().flatten().collect();
+    let pool = hellos(run.count(60, 500));
     let server = Victim::server(RetryPolicy::WhenHalfOpen(256));
     let random = run.random.clone();
     let before = allocated();
@@ -301,6 +303,13 @@ fn with_cookie(server: &mut Victim, seed: u64) -> Peer {
     peer
 }
 
+/// Somebody on the path who sends under the keys and the token of another client's second hello.
+fn with_token(peer: &Peer, seed: u64) -> Peer {
+    let mut thief = Peer::client(peer.addr, pinned(), 3000 + seed);
+    thief.take_over(peer);
+    thief
+}
+
 /// Row 10: a cookie serves the one it was made for, once.
 pub(super) fn cookies(run: &mut Run) -> Figure {
     let random = &mut run.random.clone();
@@ -342,16 +351,23 @@ pub(super) fn cookies(run: &mut Run) -> Figure {
     late.pass(Duration::from_secs(13));
     refused += give(&mut late, latecomer.addr, &latecomer.take());
     // In time, from the right place: once, also for another hello, also after the first has ended.
-    let first = give(&mut server, peer.addr, &hello);
+    let before = server.endpoint.connection_count();
+    hello.iter().for_each(|datagram| server.give(peer.addr, datagram));
+    server.listen(&mut peer);
+    let first = server.endpoint.connection_count() - before;
+    server.talk(&mut peer);
+    if let Some(handle) = server.newest() {
+        server.endpoint.forget(server.now, handle);
+    }
+    server.pass(Duration::from_secs(5));
     let mut uses = 0;
     for seed in 0..5 {
-        server.pass(Duration::from_secs(1));
-        let closing: Vec<_> = server.events.iter().map(|(handle, _)| *handle).collect();
-        closing.into_iter().for_each(|handle| server.endpoint.forget(server.now, handle));
+        server.pass(Duration::from_millis(200));
         let mut second = Peer::client(addr(CLIENT), pinned(), 900 + seed);
         second.token.clone_from(&peer.token);
         let message = if seed % 2 == 0 { peer.hello.clone() } else { second.hello.clone() };
-        let again = peer.datagrams(Level::Initial, &message);
+        let mut thief = with_token(&peer, seed);
+        let again = thief.datagrams(Level::Initial, &message);
         let before = server.endpoint.connection_count();
         again.iter().for_each(|datagram| server.give(peer.addr, datagram));
         server.take();
