@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::client::Values;
 use super::{Case, Route};
 use crate::emulator::Tallies;
-use crate::plan::Exercise;
+use crate::plan::{Exercise, Plan};
 use crate::process::Usage;
 
 /// Everything known at one phase of the client.
@@ -150,16 +150,18 @@ pub(crate) fn of(case: &Case, outcome: &Outcome) -> Result<Vec<Metric>> {
                 ("server_cpu", "us/handshake", span.server_cpu_s * 1e6 / made),
             ])
         }
-        Exercise::Paced => {
-            let (span, count) = (outcome.span("start", "end")?, plan.count as f64);
-            let beyond = span.up_bytes / count - plan.message_bytes as f64;
-            metrics([
-                ("beyond_payload", "B/message", beyond),
-                ("packets_sent", "per message", span.up_packets / count),
-                ("returned", "B/message", span.down_bytes / count),
-            ])
-        }
+        Exercise::Paced => return paced(outcome, plan),
     })
+}
+
+fn paced(outcome: &Outcome, plan: Plan) -> Result<Vec<Metric>> {
+    let (span, count) = (outcome.span("start", "end")?, plan.count as f64);
+    let beyond = span.up_bytes / count - plan.message_bytes as f64;
+    Ok(metrics([
+        ("beyond_payload", "B/message", beyond),
+        ("packets_sent", "per message", span.up_packets / count),
+        ("returned", "B/message", span.down_bytes / count),
+    ]))
 }
 
 fn hello(outcome: &Outcome) -> Result<Vec<Metric>> {

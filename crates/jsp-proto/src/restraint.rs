@@ -58,6 +58,7 @@ impl Restraint {
         streams_max: u64,
     ) -> Result<(), TransportError> {
         let is_too_much = match frame {
+            // spec: CON-65
             Frame::ResetStream(_) => {
                 let most = streams_max.saturating_mul(RESETS_PER_STREAM);
                 self.resets.add(now, RESETS_SPAN) > most
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    // spec-test: CON-64
+    // spec-test: CON-64, CON-65
     fn a_thousand_in_a_round_trip_and_not_one_more() {
         let rtt = Duration::from_millis(50);
         let mut restraint = Restraint::default();

@@ -19,7 +19,7 @@ fn damage(random: &mut Random, bytes: &[u8]) -> Vec<u8> {
         let place = random.place(out.len());
         match random.below(7) {
             0 => out.truncate(place),
-            1 => out.insert(place, random.next() as u8),
+            1 => out.insert(place, random.number() as u8),
             2 => out.extend(random.bytes(5)),
             3 if !out.is_empty() => {
                 out.remove(place);
@@ -156,8 +156,8 @@ pub(super) fn numbers(run: &mut Run) -> Figure {
     let count = run.count(500_000, 100_000_000);
     for _ in 0..count {
         let pn_len = 1 + random.place(4);
-        let expected = random.next() >> (2 + random.below(60));
-        check(pn_len, expected, random.next() as u32);
+        let expected = random.number() >> (2 + random.below(60));
+        check(pn_len, expected, random.number() as u32);
     }
     Figure::new(wrong == 0, format!("{count} random and 1568 at edges, {wrong} wrong"))
 }

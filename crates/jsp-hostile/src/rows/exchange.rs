@@ -239,7 +239,7 @@ pub(super) fn bad_keys(run: &mut Run) -> Figure {
                         bytes[at..at + 32].copy_from_slice(&point);
                     }
                 });
-                let refused = outcome.errors.iter().any(|e| *e == HandshakeError::KeyShare);
+                let refused = outcome.errors.contains(&HandshakeError::KeyShare);
                 tries += 1;
                 accepted += u64::from(!refused || (place == 0 && heard));
             }

@@ -83,7 +83,7 @@ pub(super) fn any_calls(run: &mut Run) -> Figure {
                 _ => {}
             }
         }
-        random.next();
+        random.number();
     }
     Figure::new(true, format!("{calls} calls in {worlds} worlds, no panic"))
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jsp_proto::{RetryPolicy, StreamConfig, TransportConfig};
+use jsp_proto::{ConnectionHandle, RetryPolicy, StreamConfig, StreamId, TransportConfig};
 use jsp_wire::{ConnectionId, Frame, TransportParams};
 
 use crate::peer::{Peer, frame, generous};
@@ -45,81 +45,84 @@ pub(super) fn challenges(run: &mut Run) -> Figure {
     Figure::new(held, format!("{} answers to {last} challenges, {which}", answers.len()))
 }
 
+/// A server that has much to say, and a client of its own whose packets somebody forwards.
+struct Forwarding {
+    server: Victim,
+    peer: Peer,
+    handle: ConnectionHandle,
+    stream: StreamId,
+    /// Bytes that the server got from and gave to each address.
+    account: HashMap<SocketAddr, (usize, usize)>,
+}
+
+impl Forwarding {
+    fn new(seed: u64) -> Self {
+        let config = TransportConfig::default();
+        let mut server = Victim::server_with(RetryPolicy::Never, config, seed as u8);
+        let (peer, handle) = server.befriend(151 + seed);
+        let now = server.now;
+        let stream = server.connection(handle).open(now, StreamConfig::bytes()).expect("a stream");
+        Self { server, peer, handle, stream, account: HashMap::new() }
+    }
+
+    /// The client's next packet arrives from this address; whether data came home.
+    fn step(&mut self, from: SocketAddr) -> bool {
+        let now = self.server.now;
+        let data = Bytes::from(vec![0; 20_000]);
+        let _ = self.server.connection(self.handle).write(now, self.stream, data);
+        let payload = [self.peer.ack(), vec![1]].concat();
+        let packet = self.peer.frames(&payload);
+        self.account.entry(from).or_default().0 += packet.len();
+        self.server.give(from, &packet);
+        let mut home = false;
+        for (to, datagram) in self.server.pass(Duration::from_millis(5)) {
+            self.account.entry(to).or_default().1 += datagram.len();
+            if to == self.peer.addr {
+                self.peer.read(&datagram);
+                home |= datagram.len() > 1000;
+            }
+        }
+        home
+    }
+
+    /// The most bytes that another address got for one of its own.
+    fn worst(&self) -> f64 {
+        let others = self.account.iter().filter(|(to, _)| **to != self.peer.addr);
+        others.map(|(_, (got, gave))| *gave as f64 / (*got).max(1) as f64).fold(0.0, f64::max)
+    }
+}
+
 /// Row 40: somebody forwards true packets from addresses of his own, each from another port.
 pub(super) fn forwarded(run: &mut Run) -> Figure {
     let rounds = run.count(5, 200);
-    let (mut worst, mut strays) = (0.0f64, 0u64);
-    let mut longest = Duration::ZERO;
+    let (mut worst, mut strays, mut longest) = (0.0f64, 0u64, Duration::ZERO);
     for seed in 0..rounds {
-        let mut server =
-            Victim::server_with(RetryPolicy::Never, TransportConfig::default(), seed as u8);
-        let (mut peer, handle) = server.befriend(151 + seed);
-        let stream = {
-            let now = server.now;
-            server.connection(handle).open(now, StreamConfig::bytes()).expect("a stream")
-        };
-        let mut account: HashMap<SocketAddr, (usize, usize)> = HashMap::new();
-        let mut note = |sent: Vec<(SocketAddr, Vec<u8>)>, peer: &mut Peer| {
-            let mut home = false;
-            for (to, datagram) in sent {
-                account.entry(to).or_default().1 += datagram.len();
-                if to == peer.addr {
-                    peer.read(&datagram);
-                    home |= datagram.len() > 1000;
-                }
-            }
-            (home, account.clone())
-        };
-        let step = |server: &mut Victim, peer: &mut Peer, from: SocketAddr| {
-            let now = server.now;
-            let _ = server.connection(handle).write(now, stream, Bytes::from(vec![0; 20_000]));
-            let payload = [peer.ack(), vec![1]].concat();
-            let packet = peer.frames(&payload);
-            server.give(from, &packet);
-            packet.len()
-        };
-        let mut given: HashMap<SocketAddr, usize> = HashMap::new();
+        let mut world = Forwarding::new(seed);
         for n in 0..60u16 {
             let from = match seed % 2 {
                 0 => SocketAddr::from(([203, 0, 113, 9], 2000 + n)),
                 _ => SocketAddr::from(([203, 0, (n % 200) as u8, 9], 2000)),
             };
-            let len = step(&mut server, &mut peer, from);
-            *given.entry(from).or_default() += len;
-            let sent = server.pass(Duration::from_millis(5));
-            note(sent, &mut peer);
+            world.step(from);
         }
         // The true path again.
-        let pto = {
-            let rtt = server.connection(handle).rtt();
-            rtt * 3 + Duration::from_millis(26)
-        };
-        let start = server.now;
-        let mut back = None;
-        let mut totals = HashMap::new();
-        while back.is_none() && server.now.since(start) < Duration::from_secs(20) {
-            let home = peer.addr;
-            step(&mut server, &mut peer, home);
-            let sent = server.pass(Duration::from_millis(5));
-            let (is_home, account) = note(sent, &mut peer);
-            totals = account;
-            back = is_home.then(|| server.now.since(start));
+        let rtt = world.server.connection(world.handle).rtt();
+        let pto = rtt * 3 + Duration::from_millis(26);
+        let (start, home, mut back) = (world.server.now, world.peer.addr, None);
+        while back.is_none() && world.server.now.since(start) < Duration::from_secs(20) {
+            let is_home = world.step(home);
+            back = is_home.then(|| world.server.now.since(start));
         }
         strays += u64::from(back.is_none_or(|took| took > pto * 3));
         longest = longest.max(back.unwrap_or(Duration::from_secs(20)));
-        for (to, (_, out)) in totals {
-            if to != peer.addr {
-                let got = given.get(&to).copied().unwrap_or(0);
-                worst = worst.max(out as f64 / got.max(1) as f64);
-            }
-        }
+        worst = worst.max(world.worst());
     }
     let held = worst <= 3.0 && strays == 0;
+    let longest = longest.as_millis();
     Figure::new(
         held,
         format!(
-            "{worst:.3} bytes for one; home after {} ms at most, {strays} of {rounds} too late",
-            longest.as_millis()
+            "{worst:.3} bytes for one; home after {longest} ms at most, {strays} of {rounds} too late"
         ),
     )
 }

@@ -20,7 +20,7 @@ fn hellos(count: u64) -> Vec<Vec<Vec<u8>>> {
 }
 
 fn anywhere(random: &mut Random) -> SocketAddr {
-    let [a, b, c, d, e, f, ..] = random.next().to_be_bytes();
+    let [a, b, c, d, e, f, ..] = random.number().to_be_bytes();
     SocketAddr::from(([a, b, c, d], u16::from_be_bytes([e, f])))
 }
 
@@ -310,6 +310,24 @@ fn with_token(peer: &Peer, seed: u64) -> Peer {
     thief
 }
 
+/// How many connections a cookie still opens after its own has ended, for its hello and for others.
+fn used_again(server: &mut Victim, peer: &Peer) -> usize {
+    let mut uses = 0;
+    for seed in 0..5 {
+        server.pass(Duration::from_millis(200));
+        let mut second = Peer::client(addr(CLIENT), pinned(), 900 + seed);
+        second.token.clone_from(&peer.token);
+        let message = if seed % 2 == 0 { peer.hello.clone() } else { second.hello.clone() };
+        let mut thief = with_token(peer, seed);
+        let again = thief.datagrams(Level::Initial, &message);
+        let before = server.endpoint.connection_count();
+        again.iter().for_each(|datagram| server.give(peer.addr, datagram));
+        server.take();
+        uses += server.endpoint.connection_count().saturating_sub(before);
+    }
+    uses
+}
+
 /// Row 10: a cookie serves the one it was made for, once.
 pub(super) fn cookies(run: &mut Run) -> Figure {
     let random = &mut run.random.clone();
@@ -360,19 +378,7 @@ pub(super) fn cookies(run: &mut Run) -> Figure {
         server.endpoint.forget(server.now, handle);
     }
     server.pass(Duration::from_secs(5));
-    let mut uses = 0;
-    for seed in 0..5 {
-        server.pass(Duration::from_millis(200));
-        let mut second = Peer::client(addr(CLIENT), pinned(), 900 + seed);
-        second.token.clone_from(&peer.token);
-        let message = if seed % 2 == 0 { peer.hello.clone() } else { second.hello.clone() };
-        let mut thief = with_token(&peer, seed);
-        let again = thief.datagrams(Level::Initial, &message);
-        let before = server.endpoint.connection_count();
-        again.iter().for_each(|datagram| server.give(peer.addr, datagram));
-        server.take();
-        uses += server.endpoint.connection_count().saturating_sub(before);
-    }
+    let uses = used_again(&mut server, &peer);
     let held = refused == 0 && first == 1 && uses == 0;
     Figure::new(
         held,
