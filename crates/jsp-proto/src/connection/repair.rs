@@ -139,7 +139,7 @@ impl Connection {
         fec.on_runs(now, numbers.recovery.loss_runs());
         let network = Network {
             rtt: rtt.smoothed(),
-            detect: rtt.smoothed() / DETECTION_PART,
+            detect: rtt.smoothed().checked_div(DETECTION_PART).unwrap_or_default(),
             has_room: delivery.app_limited(),
         };
         let alarm = match path_alarm.level {

@@ -38,8 +38,8 @@ const ANSWERS_PER_SOURCE: u8 = 10;
 /// And to all of them together: a flood from everywhere must not make us shout.
 const ANSWERS_PER_SECOND: u32 = 1000;
 
-/// Counters of sources; two sources may share one.
-const COUNTERS: usize = 1024;
+/// Counters of sources, a power of two; two sources may share one.
+const COUNTERS: usize = 1 << 10;
 
 /// How much has been answered in the present second, in memory of fixed size.
 pub(super) struct AnswerLimit {
@@ -65,8 +65,8 @@ impl AnswerLimit {
             self.total = 0;
             self.by_source.fill(0);
         }
-        let source = self.hash.hash_one(source_of(route)) % COUNTERS as u64;
-        let Some(counter) = self.by_source.get_mut(source as usize) else { return false };
+        let source = self.hash.hash_one(source_of(route)) as usize & (COUNTERS - 1);
+        let Some(counter) = self.by_source.get_mut(source) else { return false };
         let allowed = *counter < ANSWERS_PER_SOURCE && self.total < ANSWERS_PER_SECOND;
         if allowed {
             *counter = counter.saturating_add(1);

@@ -35,7 +35,7 @@ impl Candidate {
 
     pub(crate) fn on_sent(&mut self, now: Instant, pto: Duration) {
         self.sent = self.sent.saturating_add(1);
-        self.next_at = now + pto * u32::from(self.sent);
+        self.next_at = now + pto.saturating_mul(self.sent.into());
     }
 
     /// True when all challenges went unanswered.
