@@ -11,6 +11,12 @@ const RELIABLE_BYTES: f64 = 25.0;
 const UNRELIABLE_BYTES: f64 = 24.0;
 /// Messages on one stream against quinn with a stream per message, both at their defaults.
 const MESSAGES_FACTOR: f64 = 3.0;
+/// Clients that connect within three tries under the flood, in percent.
+const FLOOD_CONNECTED: f64 = 99.0;
+/// Memory that a server takes more under the flood, in MiB.
+const FLOOD_MEMORY: f64 = 16.0;
+/// What the flood does to an open connection's slow round trips.
+const FLOOD_DELAY: f64 = 1.2;
 
 /// Sets the bars on our rows; a bar against a peer that was not measured is left out.
 pub(crate) fn set(rows: &mut [Row]) {
@@ -38,6 +44,9 @@ fn bar(row: &Row, rows: &[Row]) -> Option<Bar> {
             let name = format!("quinn{flavour}");
             Some(at_most(value, of(rows, &name, "pingpong", "p50")?, &name))
         }
+        ("flood", "connected_in_3_tries") => Some(at_least(value, FLOOD_CONNECTED, "")),
+        ("flood", "memory") => Some(at_most(value, FLOOD_MEMORY, "")),
+        ("flood", "p99_against_calm") => Some(at_most(value, FLOOD_DELAY, "")),
         ("overhead-reliable", "beyond_payload") => Some(at_most(value, RELIABLE_BYTES, "")),
         ("overhead-unreliable", "beyond_payload") => Some(at_most(value, UNRELIABLE_BYTES, "")),
         _ => None,

@@ -62,7 +62,8 @@ fn subjects_help() -> String {
     format!(
         "Only these, separated by commas: {}. A name without -ct is a program on tokio's \
          multi-thread runtime, -ct on the current-thread one; -tuned has large windows and \
-         buffers, -bbr BBR besides, -pq the X25519MLKEM768 key exchange; raw blocks in its \
+         buffers, -bbr BBR besides, -pq the X25519MLKEM768 key exchange, -retry a Retry for \
+         every client; raw blocks in its \
          calls, raw-spin polls.",
         subject::NAMES.join(", ")
     )

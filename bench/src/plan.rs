@@ -27,6 +27,8 @@ pub(crate) enum Exercise {
     Paced,
     /// Many connections that do nothing.
     Idle,
+    /// Connections under a flood of hellos.
+    Flood,
 }
 
 /// The sizes of an exercise; those it does not use are 0.

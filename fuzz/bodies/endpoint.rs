@@ -66,7 +66,12 @@ pub fn datagrams(data: &[u8]) -> usize {
         _ => RetryPolicy::Never,
     };
     let config = EndpointConfig {
-        server: Some(ServerSetup { crypto, retry, connections_max: CONNECTIONS_MAX }),
+        server: Some(ServerSetup {
+            crypto,
+            retry,
+            connections_max: CONNECTIONS_MAX,
+            silent: false,
+        }),
         transport: Arc::new(TransportConfig::default()),
         seed: [5; 32],
         unix_seconds_at_zero: 1_800_000_000,

@@ -9,6 +9,7 @@ mod findings;
 mod formal;
 mod forward;
 mod fuzz;
+mod hostile;
 mod interop;
 mod no_std;
 mod process;
@@ -110,6 +111,21 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Attack the transport: the table of attacks with the figures wanted and measured
+    Hostile {
+        /// Only this row
+        #[arg(long)]
+        row: Option<u8>,
+        /// Scaled counts, as in the tests
+        #[arg(long)]
+        quick: bool,
+        /// Switch off, one at a time, the checks that the rows are about: each must be noticed
+        #[arg(long)]
+        mutants: bool,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Write the test vectors, or compare them with what is tracked
     Vectors {
         /// Compare, write nothing
@@ -160,6 +176,11 @@ fn run(task: Task) -> anyhow::Result<bool> {
         Task::Sim { arguments } => forward::sim(&arguments),
         Task::Bench { arguments } => forward::bench(&arguments),
         Task::Lab { arguments } => forward::lab(&arguments),
+        Task::Hostile { row, quick, mutants, json } => {
+            let selection = hostile::Selection { row, quick };
+            let run = if mutants { hostile::run_mutants } else { hostile::run };
+            run(&selection, Output::new(json))
+        }
         Task::Vectors { check, json } => vectors::run(check, Output::new(json)),
         Task::Interop { json } => interop::run(Output::new(json)),
         Task::Size { json } => size::run(Output::new(json)),

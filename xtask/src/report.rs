@@ -71,7 +71,6 @@ impl Output {
     }
 
     /// Whether rows are printed.
-    #[cfg(not(feature = "vectors"))]
     pub(crate) fn is_json(self) -> bool {
         self.json
     }

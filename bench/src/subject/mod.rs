@@ -122,6 +122,8 @@ pub(crate) enum Profile {
     Bbr,
     /// As it comes, with the X25519MLKEM768 key exchange.
     PostQuantum,
+    /// As it comes, but every client must prove its address first.
+    Retry,
 }
 
 /// How the program around the library runs.
@@ -158,6 +160,7 @@ pub(crate) const NAMES: &[&str] = &[
     "quinn-bbr-ct",
     "quinn-pq",
     "quinn-pq-ct",
+    "quinn-retry",
     "tls",
     "tls-ct",
     "raw",
@@ -183,6 +186,7 @@ impl FromStr for Subject {
             match word {
                 "tuned" => subject.profile = Profile::Tuned,
                 "bbr" => subject.profile = Profile::Bbr,
+                "retry" => subject.profile = Profile::Retry,
                 "pq" => subject.profile = Profile::PostQuantum,
                 "ct" => subject.flavour = Flavour::CurrentThread,
                 _ => subject.flavour = Flavour::Spin,
@@ -205,6 +209,7 @@ impl fmt::Display for Subject {
             Profile::Tuned => "-tuned",
             Profile::Bbr => "-bbr",
             Profile::PostQuantum => "-pq",
+            Profile::Retry => "-retry",
         })?;
         f.write_str(match self.flavour {
             Flavour::Usual => "",
@@ -219,6 +224,7 @@ impl Subject {
     pub(crate) fn supports(self, exercise: Exercise) -> bool {
         match self.family {
             Family::Jsp | Family::Quinn => true,
+            _ if exercise == Exercise::Flood => false,
             Family::Tls => !matches!(
                 exercise,
                 Exercise::MessagePerStream | Exercise::Datagrams | Exercise::Paced

@@ -69,7 +69,8 @@ pub(crate) fn listen(profile: Profile) -> Result<(Endpoint, SocketAddr, String)>
     config.transport_config(transport(profile)?);
     let endpoint = bind(profile, Some(config))?;
     let address = endpoint.local_addr()?;
-    Ok((Endpoint(endpoint), address, trust))
+    let asks_for_proof = profile == Profile::Retry;
+    Ok((Endpoint { endpoint, asks_for_proof }, address, trust))
 }
 
 /// An endpoint that trusts the certificate `trust`.
@@ -79,27 +80,35 @@ pub(crate) fn dialler(profile: Profile, trust: &str) -> Result<Endpoint> {
     config.transport_config(transport(profile)?);
     let mut endpoint = bind(profile, None)?;
     endpoint.set_default_client_config(config);
-    Ok(Endpoint(endpoint))
+    Ok(Endpoint { endpoint, asks_for_proof: false })
 }
 
 /// A quinn endpoint.
 #[derive(Clone)]
-pub(crate) struct Endpoint(quinn::Endpoint);
+pub(crate) struct Endpoint {
+    endpoint: quinn::Endpoint,
+    /// Clients without a token get a Retry.
+    asks_for_proof: bool,
+}
 
 impl super::Endpoint for Endpoint {
-    type Pending = quinn::Incoming;
+    type Pending = (quinn::Incoming, bool);
     type Connection = Connection;
 
-    async fn accept(&self) -> Option<quinn::Incoming> {
-        self.0.accept().await
+    async fn accept(&self) -> Option<(quinn::Incoming, bool)> {
+        Some((self.endpoint.accept().await?, self.asks_for_proof))
     }
 
-    async fn establish(pending: quinn::Incoming) -> Result<Connection> {
+    async fn establish((pending, asks_for_proof): (quinn::Incoming, bool)) -> Result<Connection> {
+        if asks_for_proof && !pending.remote_address_validated() {
+            pending.retry()?;
+            bail!("asked for a proof of address");
+        }
         Ok(Connection(pending.await?))
     }
 
     async fn connect(&self, server: SocketAddr) -> Result<Connection> {
-        Ok(Connection(self.0.connect(server, tls_config::SERVER_NAME)?.await?))
+        Ok(Connection(self.endpoint.connect(server, tls_config::SERVER_NAME)?.await?))
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) async fn run<E: Endpoint>(
         Exercise::ConnectMany => connect_many(&endpoint, server, plan, desk).await?,
         Exercise::Hello => hello(&endpoint, server, desk).await?,
         Exercise::Idle => idle(&endpoint, server, plan, desk).await?,
+        Exercise::Flood => super::flood::run(&endpoint, server, plan, desk).await?,
         _ => {
             let connection = endpoint.connect(server).await?;
             match exercise {

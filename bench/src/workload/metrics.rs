@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::client::Values;
 use super::{Case, Route};
 use crate::emulator::Tallies;
-use crate::plan::Exercise;
+use crate::plan::{Exercise, Plan};
 use crate::process::Usage;
 
 /// Everything known at one phase of the client.
@@ -95,6 +95,7 @@ pub(crate) fn of(case: &Case, outcome: &Outcome) -> Result<Vec<Metric>> {
     Ok(match case.exercise {
         Exercise::Hello => return hello(outcome),
         Exercise::Idle => return idle(outcome, plan.count as f64),
+        Exercise::Flood => return flood(outcome),
         Exercise::Transfer => {
             let (span, elapsed) = (outcome.span("start", "end")?, outcome.value("elapsed_s")?);
             if matches!(case.route, Route::Emulated(_)) {
@@ -149,16 +150,18 @@ pub(crate) fn of(case: &Case, outcome: &Outcome) -> Result<Vec<Metric>> {
                 ("server_cpu", "us/handshake", span.server_cpu_s * 1e6 / made),
             ])
         }
-        Exercise::Paced => {
-            let (span, count) = (outcome.span("start", "end")?, plan.count as f64);
-            let beyond = span.up_bytes / count - plan.message_bytes as f64;
-            metrics([
-                ("beyond_payload", "B/message", beyond),
-                ("packets_sent", "per message", span.up_packets / count),
-                ("returned", "B/message", span.down_bytes / count),
-            ])
-        }
+        Exercise::Paced => return paced(outcome, plan),
     })
+}
+
+fn paced(outcome: &Outcome, plan: Plan) -> Result<Vec<Metric>> {
+    let (span, count) = (outcome.span("start", "end")?, plan.count as f64);
+    let beyond = span.up_bytes / count - plan.message_bytes as f64;
+    Ok(metrics([
+        ("beyond_payload", "B/message", beyond),
+        ("packets_sent", "per message", span.up_packets / count),
+        ("returned", "B/message", span.down_bytes / count),
+    ]))
 }
 
 fn hello(outcome: &Outcome) -> Result<Vec<Metric>> {
@@ -180,6 +183,21 @@ fn idle(outcome: &Outcome, connections: f64) -> Result<Vec<Metric>> {
         ("client_memory", "KiB/connection", grown.client_rss / KIB / connections),
         ("server_memory", "KiB/connection", grown.server_rss / KIB / connections),
         ("idle_cpu", "ms/s", cpu / outcome.value("watched_s")?),
+    ]))
+}
+
+fn flood(outcome: &Outcome) -> Result<Vec<Metric>> {
+    let span = outcome.span("start", "end")?;
+    let (calm, flooded) = (outcome.value("calm_p99_us")?, outcome.value("flooded_p99_us")?);
+    Ok(metrics([
+        ("connected_in_3_tries", "%", outcome.value("within_percent")?),
+        ("connected_at_once", "%", outcome.value("first_percent")?),
+        ("clients", "count", outcome.value("clients")?),
+        ("memory", "MiB", span.server_rss / KIB / KIB),
+        ("p99_against_calm", "ratio", flooded / calm),
+        ("calm_p99", "us", calm),
+        ("hellos", "datagrams/s", outcome.value("rate")?),
+        ("server_cpu", "s", span.server_cpu_s),
     ]))
 }
 

@@ -1,6 +1,7 @@
 //! The workloads: which exercises, over which path, with which sizes and subjects.
 
 pub(crate) mod client;
+mod flood;
 pub(crate) mod metrics;
 pub(crate) mod server;
 
@@ -35,6 +36,8 @@ pub(crate) enum Workload {
     Idle,
     /// Goodput over 100 Mbit/s, 20 ms round trip, with loss.
     Lossy,
+    /// Connections under a flood of hellos from made-up addresses.
+    Flood,
     /// Everything.
     All,
 }
@@ -115,6 +118,7 @@ const PINGPONG: &[&str] =
 const HANDSHAKE: &[&str] = &["jsp", "quinn", "quinn-ct", "quinn-pq", "quinn-pq-ct", "tls"];
 const HELLO: &[&str] = &["jsp", "quinn", "quinn-pq", "tls"];
 const OVERHEAD: &[&str] = &["jsp", "quinn"];
+const FLOOD: &[&str] = &["jsp", "quinn-retry"];
 const IDLE: &[&str] = &["jsp", "quinn", "tls"];
 const LOSSY: &[&str] = &["jsp", "quinn", "quinn-tuned", "quinn-bbr", "tls"];
 
@@ -156,6 +160,10 @@ impl Workload {
             Self::Idle => {
                 let plan = Plan { count: scale.connections, ..Plan::default() };
                 vec![direct("idle", Exercise::Idle, plan, IDLE)]
+            }
+            Self::Flood => {
+                let plan = Plan { millis: scale.pick(5_000, 15_000), ..Plan::default() };
+                vec![direct("flood", Exercise::Flood, plan, FLOOD)]
             }
             Self::Lossy => LOSSES_PERCENT.map(|loss| lossy(loss, scale)).to_vec(),
             Self::All => {

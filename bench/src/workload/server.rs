@@ -69,7 +69,7 @@ async fn serve<C: Connection>(
             }
             Ok(())
         }
-        Exercise::Pingpong => {
+        Exercise::Pingpong | Exercise::Flood => {
             while let Some(stream) = connection.accept(Use::Messages { gathered: false }).await? {
                 tokio::spawn(echo(stream));
             }

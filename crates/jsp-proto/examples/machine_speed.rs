@@ -33,7 +33,8 @@ impl Machine {
             seed: [seed; 32],
             unix_seconds_at_zero: 1_800_000_000,
         };
-        let setup = ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 16 };
+        let setup =
+            ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 16, silent: false };
         let mut ends = [Endpoint::new(config(None, 1)), Endpoint::new(config(Some(setup), 2))];
         let addrs: [SocketAddr; 2] =
             ["192.0.2.1:1".parse().unwrap(), "192.0.2.2:2".parse().unwrap()];

@@ -383,7 +383,8 @@ impl AckPolicy {
 
     /// The round-trip time of the path, for the adaptive rule.
     pub(crate) fn set_rtt(&mut self, rtt: Duration) {
-        self.arrivals.interval = (rtt / ACKS_PER_RTT).clamp(DELAY_MIN, self.delay_cap());
+        self.arrivals.interval =
+            rtt.checked_div(ACKS_PER_RTT).unwrap_or_default().clamp(DELAY_MIN, self.delay_cap());
     }
 
     fn delay_cap(&self) -> Duration {

@@ -147,7 +147,9 @@ pub enum RetryPolicy {
     Never,
     /// Always; costs each connection one round trip.
     Always,
-    /// While more than this many handshakes are unfinished.
+    /// While more than this many handshakes are unfinished, more than 4096 Initial packets without
+    /// a cookie come in a second, the table of incomplete hellos is more than half full, or the
+    /// client's network (an IPv4 /24, an IPv6 /56) holds more than 32 places of it.
     WhenHalfOpen(usize),
 }
 
@@ -160,6 +162,9 @@ pub struct ServerSetup {
     pub retry: RetryPolicy,
     /// Connections that may exist at once; further hellos are refused.
     pub connections_max: usize,
+    /// Answer nobody who does not know our fingerprint: clients that trust on first use get no
+    /// connection, and peers no stateless reset after we have lost our memory.
+    pub silent: bool,
 }
 
 /// What an endpoint is made from.

@@ -3,6 +3,7 @@
 use jsp_wire::Frame;
 
 use crate::packet::PacketBuilder;
+use crate::restraint::Restraint;
 use crate::token::{Fate, Token};
 
 /// What is still to be said once, reliably.
@@ -10,6 +11,8 @@ use crate::token::{Fate, Token};
 pub(crate) struct Control {
     handshake_done: bool,
     ping: bool,
+    /// How much the peer has asked for.
+    pub(crate) restraint: Restraint,
 }
 
 impl Control {

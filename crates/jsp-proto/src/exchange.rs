@@ -9,6 +9,7 @@ use jsp_wire::params::feature;
 use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer, limits};
 
 use crate::batch::Ecn;
+use crate::bounded::Bounded;
 use crate::config::TransportConfig;
 use crate::error::TransportError;
 use crate::event::CloseReason;
@@ -34,11 +35,11 @@ pub(crate) struct Exchange {
     /// Unix time at `Instant::ZERO`, in seconds.
     unix_seconds_at_zero: u64,
     /// 1-RTT packets that came before the handshake was complete.
-    early: VecDeque<Early>,
+    early: Bounded<Early, EARLY_PACKETS_MAX>,
     /// Why the last candidate for the server was refused.
     rejection: Option<CloseReason>,
     /// Names of the Initial packets that a client with a pin has sent, the latest last.
-    hellos: VecDeque<[u8; 8]>,
+    hellos: Bounded<[u8; 8], HELLOS_MAX>,
 }
 
 /// A 1-RTT packet that came before the handshake was complete.
@@ -83,9 +84,9 @@ impl Exchange {
             security: None,
             pin,
             unix_seconds_at_zero,
-            early: VecDeque::new(),
+            early: Bounded::default(),
             rejection: None,
-            hellos: VecDeque::new(),
+            hellos: Bounded::default(),
         }
     }
 
@@ -98,15 +99,14 @@ impl Exchange {
     // spec: CON-19
     pub(crate) fn keep_early(&mut self, early: Early) {
         let bytes: usize = self.early.iter().map(|early| early.packet.len()).sum();
-        let fits = bytes.saturating_add(early.packet.len()) <= EARLY_BYTES_MAX;
-        if fits && self.early.len() < EARLY_PACKETS_MAX {
-            self.early.push_back(early);
+        if bytes.saturating_add(early.packet.len()) <= EARLY_BYTES_MAX {
+            self.early.push_if_room(early);
         }
     }
 
     /// Packets that can be read now.
     pub(crate) fn take_early(&mut self) -> VecDeque<Early> {
-        core::mem::take(&mut self.early)
+        self.early.take()
     }
 
     /// A server that was not the expected one answered; the expected one may follow.
@@ -118,10 +118,7 @@ impl Exchange {
     /// to say that it cannot open it.
     pub(crate) fn note_hello(&mut self, packet: &[u8]) {
         if self.pin.is_some() {
-            if self.hellos.len() >= HELLOS_MAX {
-                self.hellos.pop_front();
-            }
-            self.hellos.push_back(hello_id(packet));
+            self.hellos.push_evicting(hello_id(packet));
         }
     }
 
@@ -165,7 +162,7 @@ impl Exchange {
         match space {
             SpaceId::Initial => {
                 self.initial = None;
-                self.hellos = VecDeque::new();
+                self.hellos = Bounded::default();
             }
             SpaceId::Handshake => {
                 self.handshake = None;

@@ -6,9 +6,11 @@ use jsp_crypto::{Level, hello_id};
 use jsp_wire::frame::HandshakeFragment;
 use jsp_wire::{CloseCode, Frame, limits};
 
+use crate::bounded::Bounded;
 use crate::error::TransportError;
 use crate::keys::SpaceId;
 use crate::packet::PacketBuilder;
+use crate::pieces::Pieces;
 use crate::token::{Fate, Token};
 
 /// Messages of the peer that may be under way at once: one, or competing server hellos.
@@ -112,28 +114,18 @@ impl Flight {
 }
 
 /// Joins the fragments of the peer's messages, a bounded number at a time.
-pub(crate) struct Joiner {
-    incoming: VecDeque<Incoming>,
+#[derive(Default)]
+struct Joiner {
+    /// Incomplete messages; the oldest gives way.
+    incoming: Bounded<Incoming, INCOMING_MAX>,
     /// Ids of messages that are complete: their late fragments are nothing new.
-    done: VecDeque<[u8; 8]>,
-    /// Incomplete messages that are kept; the oldest gives way.
-    incoming_max: usize,
-}
-
-impl Default for Joiner {
-    fn default() -> Self {
-        Self::new(INCOMING_MAX)
-    }
+    done: Bounded<[u8; 8], INCOMING_MAX>,
 }
 
 impl Joiner {
-    pub(crate) fn new(incoming_max: usize) -> Self {
-        Self { incoming: VecDeque::new(), done: VecDeque::new(), incoming_max }
-    }
-
     /// Takes a fragment; answers the message when it is whole.
     // spec: CON-3, CON-4
-    pub(crate) fn on_fragment(
+    fn on_fragment(
         &mut self,
         fragment: &HandshakeFragment<'_>,
     ) -> Result<Option<Joined>, TransportError> {
@@ -144,14 +136,11 @@ impl Joiner {
         let place = match place {
             Some(place) => place,
             None => {
-                if self.incoming.len() >= self.incoming_max {
-                    self.incoming.pop_front();
-                }
-                self.incoming.push_back(Incoming::new(fragment.id, fragment.total));
+                self.incoming.push_evicting(Incoming::new(fragment.id, fragment.total));
                 self.incoming.len().saturating_sub(1)
             }
         };
-        let Some(incoming) = self.incoming.get_mut(place) else { return Ok(None) };
+        let Some(incoming) = self.incoming.iter_mut().nth(place) else { return Ok(None) };
         incoming.add(fragment)?;
         if !incoming.is_whole() {
             return Ok(None);
@@ -161,10 +150,7 @@ impl Joiner {
             let reason = "a handshake message does not match its name";
             return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
         }
-        if self.done.len() >= INCOMING_MAX {
-            self.done.pop_front();
-        }
-        self.done.push_back(whole.id);
+        self.done.push_evicting(whole.id);
         Ok(Some(Joined { message: whole.bytes }))
     }
 }
@@ -173,40 +159,35 @@ impl Joiner {
 struct Incoming {
     id: [u8; 8],
     bytes: Vec<u8>,
-    /// What has arrived, as ascending ranges that do not touch.
-    have: Vec<(usize, usize)>,
+    have: Pieces,
 }
 
 impl Incoming {
     /// An empty message of `total` bytes, at most 4096 by the wire format.
     fn new(id: [u8; 8], total: u16) -> Self {
-        Self { id, bytes: vec![0; usize::from(total)], have: Vec::new() }
+        Self { id, bytes: vec![0; usize::from(total)], have: Pieces::default() }
     }
 
     fn add(&mut self, fragment: &HandshakeFragment<'_>) -> Result<(), TransportError> {
         let start = usize::from(fragment.offset);
         let end = start.saturating_add(fragment.data.len());
         let same = usize::from(fragment.total) == self.bytes.len();
-        let slot = self.bytes.get_mut(start..end).filter(|_| same && self.have.len() < 64);
-        let Some(slot) = slot else {
-            let reason = "a handshake fragment contradicts its message";
-            return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
-        };
-        slot.copy_from_slice(fragment.data);
-        self.have.push((start, end));
-        self.have.sort_unstable();
-        self.have.dedup_by(|next, kept| {
-            let touches = next.0 <= kept.1;
-            if touches {
-                kept.1 = kept.1.max(next.1);
+        let slot = self.bytes.get_mut(start..end).filter(|_| same);
+        let fits = slot.is_some() && self.have.add(fragment.offset, end as u16);
+        match slot {
+            Some(slot) if fits => {
+                slot.copy_from_slice(fragment.data);
+                Ok(())
             }
-            touches
-        });
-        Ok(())
+            _ => {
+                let reason = "a handshake fragment contradicts its message";
+                Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
+            }
+        }
     }
 
     fn is_whole(&self) -> bool {
-        matches!(self.have.as_slice(), [(0, end)] if *end == self.bytes.len())
+        self.have.is_whole(self.bytes.len() as u16)
     }
 }
 

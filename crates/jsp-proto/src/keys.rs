@@ -217,7 +217,7 @@ impl Keyring {
     // spec: CON-44
     pub(crate) fn update(&mut self, now: Instant, pto: Duration) -> bool {
         let Some(data) = self.data.as_mut() else { return false };
-        let apart = (pto * CONFIRMED_PTOS).max(SETTLE_MAX);
+        let apart = pto.saturating_mul(CONFIRMED_PTOS).max(SETTLE_MAX);
         let settled = data.confirmed_at.is_some_and(|at| now >= at + apart);
         if !settled {
             return false;
@@ -272,7 +272,7 @@ impl Data {
         let (local, remote) = core::mem::replace(&mut self.next, next);
         self.local = local;
         let old = core::mem::replace(&mut self.remote, remote);
-        let settles_at = now + (pto * SETTLE_PTOS).min(SETTLE_MAX);
+        let settles_at = now + pto.saturating_mul(SETTLE_PTOS).min(SETTLE_MAX);
         self.previous = Some(Previous { remote: old, settles_at, below_pn: pn });
         self.phase = !self.phase;
         self.sealed = 0;

@@ -159,7 +159,7 @@ impl Lifecycle {
         if self.is_open() {
             self.farewell = Some(farewell);
             let answer = Answer { due: true, heard: 0, next_at: 1 };
-            self.state = State::Closing { until: now + pto * 3, answer };
+            self.state = State::Closing { until: now + pto.saturating_mul(3), answer };
         }
     }
 
@@ -167,7 +167,7 @@ impl Lifecycle {
     // spec: CON-34
     pub(crate) fn drain(&mut self, now: Instant, pto: Duration) {
         if !matches!(self.state, State::Drained | State::Draining { .. }) {
-            self.state = State::Draining { until: now + pto * 3 };
+            self.state = State::Draining { until: now + pto.saturating_mul(3) };
         }
     }
 
@@ -211,7 +211,9 @@ impl Lifecycle {
             State::Handshaking { deadline, refused_until } => {
                 Some(refused_until.map_or(*deadline, |at| at.min(*deadline)))
             }
-            State::Established => self.idle_timeout.map(|idle| self.active_at + idle.max(pto * 3)),
+            State::Established => {
+                self.idle_timeout.map(|idle| self.active_at + idle.max(pto.saturating_mul(3)))
+            }
             State::Closing { until, .. } | State::Draining { until } => Some(*until),
             State::Drained => None,
         }

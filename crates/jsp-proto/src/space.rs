@@ -6,6 +6,9 @@ use jsp_wire::limits;
 /// Words of the window's bitmap.
 const WORDS: usize = 64;
 
+/// What a word's number is taken modulo: a power of two, less one.
+const WORD_MASK: u64 = WORDS as u64 - 1;
+
 /// Numbers that one word stands for.
 const WORD_BITS: u64 = 64;
 
@@ -80,8 +83,8 @@ impl ReplayWindow {
 }
 
 fn place(pn: u64) -> (usize, u64) {
-    let word = (pn / WORD_BITS) % WORDS as u64;
-    // Below WORDS by the remainder above.
+    let word = (pn / WORD_BITS) & WORD_MASK;
+    // Below WORDS, which is a power of two, by the mask above.
     (word as usize, 1 << (pn % WORD_BITS))
 }
 
@@ -143,14 +146,15 @@ impl PacketNumbers {
 
     fn choose_skip(&mut self, random: u64, range: u64) {
         let range = range.min(SKIP_RANGE_MAX);
-        let pn = self.next.saturating_add(range).saturating_add(random % range);
+        let pn =
+            self.next.saturating_add(range).saturating_add(random.checked_rem(range).unwrap_or(0));
         self.skip = Some(Skip { pn, range: range.saturating_mul(2), random });
     }
 }
 
 /// A step of SplitMix64 (Steele, Lea and Flood, 2014): what is left out need not be secret against
 /// more than a peer that guesses.
-fn mix(state: u64) -> u64 {
+pub(crate) fn mix(state: u64) -> u64 {
     let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -487,6 +487,7 @@ fn a_server_on_the_side_that_answers_first_changes_nothing() {
         crypto: Arc::new(ServerConfig::new(identity)),
         retry: RetryPolicy::Never,
         connections_max: 4,
+        silent: false,
     };
     let mut other = Endpoint::new(EndpointConfig {
         server: Some(setup),

@@ -73,6 +73,7 @@ impl Node {
             crypto: Arc::new(crypto),
             retry: server.retry,
             connections_max: CONNECTIONS_MAX,
+            silent: false,
         };
         let transport = Arc::new(server.transport.clone());
         let endpoint = Endpoint::new(EndpointConfig {

@@ -31,6 +31,7 @@ pub struct Builder {
     transport: TransportConfig,
     retry: RetryPolicy,
     connections_max: usize,
+    silent: bool,
     shards: usize,
     seed: Option<[u8; 32]>,
 }
@@ -47,6 +48,7 @@ impl Default for Builder {
             transport: TransportConfig::default(),
             retry: RetryPolicy::WhenHalfOpen(HALF_OPEN_MAX),
             connections_max: 100_000,
+            silent: false,
             shards: 1,
             seed: None,
         }
@@ -97,7 +99,7 @@ impl Builder {
     }
 
     /// When clients must prove their address first. Default: while more than 256 handshakes are
-    /// unfinished.
+    /// unfinished, or hellos pour in; see [`RetryPolicy::WhenHalfOpen`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
@@ -106,6 +108,14 @@ impl Builder {
     /// Connections that may exist at once; further ones are refused. Default 100 000.
     pub fn connections_max(mut self, max: usize) -> Self {
         self.connections_max = max;
+        self
+    }
+
+    /// Answers nobody who does not know this endpoint's fingerprint, so that the port looks closed to
+    /// them. Clients that trust on first use cannot connect then, and peers are not told when this
+    /// endpoint has lost its memory. Default false.
+    pub fn silent(mut self, silent: bool) -> Self {
+        self.silent = silent;
         self
     }
 
@@ -158,6 +168,7 @@ impl Builder {
                 crypto: Arc::new(crypto),
                 retry: self.retry,
                 connections_max: self.connections_max,
+                silent: self.silent,
             }
         });
         let seed = self.seed.unwrap_or_else(|| {

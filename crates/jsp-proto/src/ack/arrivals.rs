@@ -35,7 +35,10 @@ impl Arrivals {
         let elapsed = now.since(since);
         if elapsed >= RATE_WINDOW {
             let nanos = elapsed.as_nanos().max(1);
-            let rate = u128::from(self.counted).saturating_mul(1_000_000_000) / nanos;
+            let rate = u128::from(self.counted)
+                .saturating_mul(1_000_000_000)
+                .checked_div(nanos)
+                .unwrap_or(0);
             self.rate = u64::try_from(rate).unwrap_or(u64::MAX);
             self.counted = 0;
             self.since = Some(now);

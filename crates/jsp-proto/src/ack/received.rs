@@ -29,7 +29,7 @@ impl ReceivedRanges {
             if pn.saturating_add(1) == low {
                 return self.extend_down(at, pn);
             }
-            at += 1;
+            at = at.saturating_add(1);
         }
         if self.ranges.len() >= RANGES_MAX {
             if at >= self.ranges.len() {
@@ -52,11 +52,11 @@ impl ReceivedRanges {
     /// `pn` is the number below range `at`.
     fn extend_down(&mut self, at: usize, pn: u64) -> bool {
         let mut low = pn;
-        if let Some(&(below_low, below_high)) = self.ranges.get(at + 1)
+        if let Some(&(below_low, below_high)) = self.ranges.get(at.saturating_add(1))
             && below_high.saturating_add(1) == pn
         {
             low = below_low;
-            self.ranges.remove(at + 1);
+            self.ranges.remove(at.saturating_add(1));
         }
         if let Some(range) = self.ranges.get_mut(at) {
             range.0 = low;

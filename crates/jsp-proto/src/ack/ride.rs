@@ -50,7 +50,7 @@ impl Ride {
     /// few of the peer's packets are missing, or packets leave fast.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let gap = self.gaps[0]?.max(self.gaps[1]?);
-        let next = self.left_at? + gap + gap / 8;
+        let next = self.left_at? + gap.saturating_add(gap.checked_div(8).unwrap_or_default());
         let may_wait = self.missing < LOSSY || gap < THIN_GAP;
         (may_wait && next >= now).then_some(next)
     }

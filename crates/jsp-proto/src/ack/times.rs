@@ -67,5 +67,5 @@ impl ArrivalLog {
 
 /// Units from the origin, which is that of all our instants.
 fn units(at: Instant) -> u64 {
-    at.as_nanos() / RECEIVE_TIME_UNIT.as_nanos().max(1) as u64
+    at.as_nanos().checked_div(RECEIVE_TIME_UNIT.as_nanos() as u64).unwrap_or(0)
 }

@@ -25,6 +25,8 @@ impl Connection {
         if !self.lifecycle.is_open() && !matches!(frame, Frame::Close(_)) {
             return Ok(());
         }
+        let (rtt, streams_max) = (self.paths.active.rtt.smoothed(), self.config.streams_max);
+        self.control.restraint.note(now, frame, rtt, streams_max)?;
         let data = |bytes: &[u8]| -> Bytes { opened.payload.slice_ref(bytes) };
         match frame {
             Frame::Padding(_) | Frame::Ping => Ok(()),

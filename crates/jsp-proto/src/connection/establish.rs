@@ -162,7 +162,7 @@ impl Connection {
     pub(super) fn plan_skip(&mut self) {
         let random = self.rng.u64();
         let path = &mut self.paths.active;
-        let packets = path.congestion.window() / path.mtud.current().max(1) as u64;
+        let packets = path.congestion.window().checked_div(path.mtud.current() as u64).unwrap_or(0);
         path.numbers.numbers.plan_skip(random, packets);
     }
 

@@ -139,7 +139,7 @@ impl Connection {
         fec.on_runs(now, numbers.recovery.loss_runs());
         let network = Network {
             rtt: rtt.smoothed(),
-            detect: rtt.smoothed() / DETECTION_PART,
+            detect: rtt.smoothed().checked_div(DETECTION_PART).unwrap_or_default(),
             has_room: delivery.app_limited(),
         };
         let alarm = match path_alarm.level {
@@ -253,7 +253,8 @@ mod tests {
             let seed = [seed; 32];
             Endpoint::new(EndpointConfig { server, transport, seed, unix_seconds_at_zero: 0 })
         };
-        let setup = ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 1 };
+        let setup =
+            ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 1, silent: false };
         let (mut client, mut server) = (endpoint(None, 2), endpoint(Some(setup), 3));
         let config = Arc::new(ClientConfig::new(pin));
         client.connect(NOW, address(2), config, transport.clone()).unwrap();

@@ -1,97 +1,61 @@
 //! Client hellos on their way to becoming connections: cookies checked, fragments joined, in memory
 //! that has a bound.
 
-use core::time::Duration;
-use std::collections::VecDeque;
-
 use bytes::BytesMut;
 use jsp_crypto::{Keys, Role};
 use jsp_wire::{
     CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Route, limits,
 };
 
-use super::Endpoint;
-use crate::config::{RetryPolicy, ServerSetup};
+use super::hello_table::{Carrier, HelloName, WholeHello};
+use super::load::retry_is_due;
+use super::source::Prefix;
+use super::{Endpoint, peer_key};
+use crate::config::ServerSetup;
 use crate::connection::{Connection, Incoming};
 use crate::exchange::HandshakeIds;
-use crate::handshake::Joiner;
 use crate::path::Budget;
 use crate::seal;
 
-/// Hellos that may be incomplete at once; the oldest give way.
-const HELLOS_MAX: usize = 1024;
-
-/// How long a hello may take to become complete: longer than two probe time-outs of a client that
-/// has measured nothing yet.
-const HELLO_LIFE: Duration = Duration::from_secs(5);
-
-/// Packets that may bring one hello: each of its pieces three times.
-const PACKETS_MAX: usize = 3 * limits::HELLO_FRAGMENTS_MAX;
-
-/// Different messages under one client's address and id that are kept apart: the true one, and one
-/// by somebody who has seen its start.
-const MESSAGES_MAX: usize = 2;
-
-/// A hello that is not complete yet.
-struct Hello {
-    route: Route,
-    dcid: ConnectionId,
-    scid: ConnectionId,
-    keys: Keys,
-    joiner: Joiner,
-    /// The hello, when it is whole.
-    message: Option<Vec<u8>>,
-    packets: Vec<u64>,
-    received: usize,
-    expires: Instant,
-    proof: Option<Proof>,
-}
-
-/// A cookie that was valid: the client is where it says it is.
+/// Who sent an Initial packet, as far as its header tells.
 #[derive(Clone, Copy)]
-struct Proof {
-    original_destination: ConnectionId,
+pub(super) struct Stranger {
+    pub(super) route: Route,
+    pub(super) dcid: ConnectionId,
+    pub(super) scid: ConnectionId,
 }
 
-/// All incomplete hellos, oldest first.
-#[derive(Default)]
-pub(super) struct Hellos {
-    waiting: VecDeque<Hello>,
+/// What a token says about its sender.
+enum Token {
+    /// There is none.
+    Missing,
+    /// A valid cookie: the client is where it says it is.
+    Cookie { original_destination: ConnectionId },
+    /// A cookie that has served.
+    Spent,
+    /// No cookie of ours for this address.
+    Invalid,
 }
 
-impl Hellos {
-    pub(super) fn expire(&mut self, now: Instant) {
-        while self.waiting.front().is_some_and(|hello| hello.expires <= now) {
-            self.waiting.pop_front();
-        }
-    }
-
-    fn take(&mut self, route: &Route, dcid: &ConnectionId) -> Option<Hello> {
-        let same = |hello: &Hello| hello.dcid == *dcid && hello.route.same_peer(route);
-        let place = self.waiting.iter().position(same)?;
-        self.waiting.remove(place)
-    }
-
-    fn keep(&mut self, hello: Hello) {
-        if self.waiting.len() >= HELLOS_MAX {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back(hello);
-    }
+/// Keys that open a hello.
+pub(super) struct OpeningKeys {
+    pub(super) keys: Keys,
+    /// They come from our identity's fingerprint: the client knows it.
+    pub(super) pinned: bool,
 }
 
 impl Endpoint {
-    /// An Initial packet of a client that has no connection yet.
+    /// An Initial packet of a client that has no connection yet. What costs little comes first: the
+    /// header, the token, the load, then the packet's protection, and the key exchange last.
     pub(super) fn handle_hello(
         &mut self,
         now: Instant,
-        route: Route,
-        dcid: ConnectionId,
-        scid: ConnectionId,
+        stranger: Stranger,
         token: &[u8],
         datagram: &mut BytesMut,
     ) {
         let Some(setup) = self.config.server.clone() else { return };
+        let Stranger { route, dcid, .. } = stranger;
         // spec: CON-1
         let too_small =
             datagram.len() < limits::MTU_BASE || dcid.len() < limits::CONNECTION_ID_LEN_INITIAL;
@@ -99,102 +63,143 @@ impl Endpoint {
             return;
         }
         self.hellos.expire(now);
-        let proof = match self.check_cookie(now, &route, &dcid, token) {
-            Some(proof) => Some(proof),
-            None if !token.is_empty() => {
-                return self.answer_invalid_token(now, &route, &dcid, &scid, datagram);
-            }
-            None if self.retry_is_due(&setup) => return self.answer_retry(now, route, dcid, scid),
-            None => None,
+        let original = match self.read_token(now, &route, &dcid, token) {
+            Token::Cookie { original_destination } => Some(original_destination),
+            Token::Missing => None,
+            Token::Spent => return,
+            Token::Invalid => return self.answer_invalid_token(now, &setup, &stranger, datagram),
         };
-        let mut hello = match self.hellos.take(&route, &dcid) {
-            Some(hello) => hello,
-            None => {
-                let Some(keys) = opening_keys(&setup, &dcid, datagram) else {
-                    let packet = first_packet(datagram).unwrap_or_default();
-                    return self.answer_not_this_server(now, &route, &dcid, &scid, packet);
-                };
-                let expires = now + HELLO_LIFE;
-                Hello {
-                    route,
-                    dcid,
-                    scid,
-                    keys,
-                    joiner: Joiner::new(MESSAGES_MAX),
-                    message: None,
-                    packets: Vec::new(),
-                    received: 0,
-                    expires,
-                    proof,
-                }
-            }
+        let prefix = Prefix::of(&route);
+        let asks_for_proof = original.is_none() && {
+            self.hello_rate.note(now);
+            let half_open = self.half_open.len();
+            retry_is_due(setup.retry, half_open, &self.hellos, &self.hello_rate, &prefix)
         };
-        hello.received = hello.received.saturating_add(datagram.len());
-        hello.take_datagram(datagram);
-        if let Some(message) = hello.message.take() {
-            self.accept_hello(now, &setup, hello, message);
-        } else if hello.packets.len() < PACKETS_MAX {
-            self.hellos.keep(hello);
+        // A silent server opens the packet first: nobody hears of it who does not know it.
+        if asks_for_proof && !setup.silent {
+            return self.answer_retry(now, &stranger);
+        }
+        let Some(OpeningKeys { keys, pinned }) = opening_keys(&setup, &dcid, datagram) else {
+            let packet = first_packet(datagram).unwrap_or_default();
+            return self.answer_not_this_server(now, &setup, &stranger, packet);
+        };
+        // spec: CON-63
+        if setup.silent && !pinned {
+            return;
+        }
+        if asks_for_proof {
+            return self.answer_retry(now, &stranger);
+        }
+        let whole = self.take_pieces(now, &stranger, prefix, &keys, datagram);
+        if let Some(whole) = whole {
+            self.accept_hello(now, &setup, stranger, keys, whole, original);
         }
     }
 
-    fn retry_is_due(&self, setup: &ServerSetup) -> bool {
-        match setup.retry {
-            RetryPolicy::Never => false,
-            RetryPolicy::Always => true,
-            RetryPolicy::WhenHalfOpen(most) => {
-                self.half_open.len().saturating_add(self.hellos.waiting.len()) > most
-            }
-        }
-    }
-
-    // spec: CON-2
-    fn check_cookie(
-        &self,
+    // spec: CON-2, CON-60
+    fn read_token(
+        &mut self,
         now: Instant,
         route: &Route,
         dcid: &ConnectionId,
         token: &[u8],
-    ) -> Option<Proof> {
-        // A cookie serves for the one id that came with it: one connection at a time.
-        if token.is_empty() || *dcid != self.retry_id(token) {
-            return None;
+    ) -> Token {
+        if token.is_empty() {
+            return Token::Missing;
+        }
+        // A cookie serves for the one id that came with it.
+        if *dcid != self.retry_id(token) {
+            return Token::Invalid;
         }
         let time = self.unix_seconds(now);
-        let original = self.cookies.verify(token, &route.to_cookie_bytes(), None, time).ok()?;
-        Some(Proof { original_destination: ConnectionId::new(&original)? })
+        let cookie = self.cookies.verify(token, &route.to_cookie_bytes(), None, time);
+        match cookie.ok().and_then(|original| ConnectionId::new(&original)) {
+            None => Token::Invalid,
+            Some(_) if self.spent.contains(time, dcid) => Token::Spent,
+            Some(original_destination) => Token::Cookie { original_destination },
+        }
     }
 
     pub(super) fn unix_seconds(&self, now: Instant) -> u64 {
         self.config.unix_seconds_at_zero.saturating_add(now.as_nanos() / 1_000_000_000)
     }
 
-    fn accept_hello(&mut self, now: Instant, setup: &ServerSetup, hello: Hello, message: Vec<u8>) {
+    /// Opens the datagram's Initial packets and keeps what they bring of the hello.
+    fn take_pieces(
+        &mut self,
+        now: Instant,
+        stranger: &Stranger,
+        prefix: Prefix,
+        keys: &Keys,
+        datagram: &mut [u8],
+    ) -> Option<WholeHello> {
+        let mut uncounted = datagram.len();
+        let mut rest = datagram;
+        while let Ok(Header::Long(header)) = Header::parse(rest) {
+            if header.kind != LongType::Initial || header.dcid != stranger.dcid {
+                break;
+            }
+            let (pn_offset, packet_len) = (header.pn_offset, header.packet_len);
+            let (packet, tail) = rest.split_at_mut_checked(packet_len)?;
+            if let Some((pn, range)) = seal::open_long(packet, pn_offset, 0, &keys.remote) {
+                for frame in FrameIter::new(packet.get(range).unwrap_or_default()) {
+                    match frame {
+                        Ok(Frame::Handshake(piece)) => {
+                            let peer = peer_key(&stranger.route);
+                            let name = HelloName { peer, dcid: stranger.dcid, id: piece.id };
+                            let carrier = Carrier { now, prefix, pn, len: uncounted };
+                            uncounted = 0;
+                            let whole = self.hellos.add(name, &carrier, &piece);
+                            if whole.is_some() {
+                                return whole;
+                            }
+                        }
+                        Ok(Frame::Padding(_) | Frame::Ping | Frame::Ack(_)) => {}
+                        Ok(_) | Err(_) => return None,
+                    }
+                }
+            }
+            rest = tail;
+        }
+        None
+    }
+
+    fn accept_hello(
+        &mut self,
+        now: Instant,
+        setup: &ServerSetup,
+        stranger: Stranger,
+        keys: Keys,
+        whole: WholeHello,
+        original: Option<ConnectionId>,
+    ) {
         if self.open >= setup.connections_max {
-            let (route, keys) = (&hello.route, &hello.keys);
-            let code = CloseCode::REFUSED;
-            return self.answer_close(route, &hello.dcid, &hello.scid, keys, code, &[]);
+            return self.answer_close(&stranger, &keys, CloseCode::REFUSED, &[]);
+        }
+        if original.is_some() {
+            let time = self.unix_seconds(now);
+            self.spent.insert(time, stranger.dcid);
         }
         let local_id = self.fresh_local_id();
         let ids = HandshakeIds {
-            original_destination: hello.proof.map_or(hello.dcid, |p| p.original_destination),
-            retry_source: hello.proof.map(|_| hello.dcid),
+            original_destination: original.unwrap_or(stranger.dcid),
+            retry_source: original.map(|_| stranger.dcid),
         };
-        let budget = match hello.proof {
+        let budget = match original {
             Some(_) => Budget::Unlimited,
-            None => Budget::for_received(hello.received),
+            None => Budget::for_received(whole.received),
         };
         let incoming = Incoming {
-            route: hello.route,
+            route: stranger.route,
             crypto: setup.crypto.clone(),
             transport: self.config.transport.clone(),
             ids,
             local_id,
             reset_token: self.reset_token(&local_id),
-            peer_id: hello.scid,
-            initial_keys: hello.keys,
-            hello: message,
-            received: hello.packets,
+            peer_id: stranger.scid,
+            initial_keys: keys,
+            hello: whole.message,
+            received: whole.packets,
             budget,
             unix_seconds_at_zero: self.config.unix_seconds_at_zero,
         };
@@ -202,44 +207,6 @@ impl Endpoint {
         let connection = Connection::answer(now, incoming, rng);
         let handle = self.insert(connection);
         self.half_open.insert(handle);
-    }
-}
-
-impl Hello {
-    /// Opens the datagram's Initial packets and keeps what they bring of the hello.
-    fn take_datagram(&mut self, datagram: &mut [u8]) {
-        let mut rest = datagram;
-        while let Ok(Header::Long(header)) = Header::parse(rest) {
-            if header.kind != LongType::Initial || header.dcid != self.dcid {
-                return;
-            }
-            let (pn_offset, packet_len) = (header.pn_offset, header.packet_len);
-            let Some((packet, tail)) = rest.split_at_mut_checked(packet_len) else { return };
-            let opened = seal::open_long(packet, pn_offset, 0, &self.keys.remote);
-            if let Some((pn, range)) = opened {
-                self.take_payload(pn, packet.get(range).unwrap_or_default());
-            }
-            rest = tail;
-        }
-    }
-
-    fn take_payload(&mut self, pn: u64, payload: &[u8]) {
-        for frame in FrameIter::new(payload) {
-            match frame {
-                Ok(Frame::Handshake(fragment)) => {
-                    // Who contradicts himself is not listened to; the true client may follow.
-                    let Ok(joined) = self.joiner.on_fragment(&fragment) else { return };
-                    if let Some(joined) = joined {
-                        self.message = Some(joined.message);
-                    }
-                }
-                Ok(Frame::Padding(_) | Frame::Ping | Frame::Ack(_)) => {}
-                Ok(_) | Err(_) => return,
-            }
-        }
-        if !self.packets.contains(&pn) {
-            self.packets.push(pn);
-        }
     }
 }
 
@@ -255,7 +222,7 @@ pub(super) fn opening_keys(
     setup: &ServerSetup,
     dcid: &ConnectionId,
     datagram: &[u8],
-) -> Option<Keys> {
+) -> Option<OpeningKeys> {
     let pin = setup.crypto.fingerprint();
     [Some(&pin), None].into_iter().find_map(|pin| {
         let version = jsp_wire::VERSION_1;
@@ -263,6 +230,6 @@ pub(super) fn opening_keys(
         let Ok(Header::Long(header)) = Header::parse(datagram) else { return None };
         let mut trial = datagram.get(..header.packet_len)?.to_vec();
         seal::open_long(&mut trial, header.pn_offset, 0, &keys.remote)?;
-        Some(keys)
+        Some(OpeningKeys { keys, pinned: pin.is_some() })
     })
 }

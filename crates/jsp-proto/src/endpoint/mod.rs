@@ -3,20 +3,25 @@
 
 mod handle;
 mod hello;
+mod hello_table;
+mod load;
 mod schedule;
+mod source;
+mod spent;
 mod stateless;
 
 use core::hash::Hash;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, CookieKeys, HandshakeError, Rng};
+use jsp_crypto::{ClientConfig, CookieKeys, HandshakeError, Prf, Rng};
 use jsp_wire::header::LongHeader;
 use jsp_wire::{ConnectionId, Header, Instant, LongType, Route, limits};
 use thiserror::Error;
 
 use crate::batch::{Batch, Ecn};
+use crate::bounded::Bounded;
 use crate::cid::IdChange;
 use crate::config::{EndpointConfig, TransportConfig};
 use crate::connection::{Connection, Outgoing, Reason};
@@ -24,8 +29,12 @@ use crate::event::Event;
 use crate::rng::SeededRng;
 use handle::ByHandle;
 pub use handle::ConnectionHandle;
-use hello::Hellos;
+use hello::Stranger;
+use hello_table::HelloTable;
+use load::HelloRate;
 use schedule::Schedule;
+use source::AnswerLimit;
+use spent::SpentCookies;
 
 /// A datagram that has arrived.
 #[derive(Clone, Debug)]
@@ -69,12 +78,14 @@ pub struct Endpoint {
     next_handle: u64,
     /// Connections that are not drained.
     open: usize,
-    hellos: Hellos,
+    hellos: HelloTable,
+    hello_rate: HelloRate,
+    spent: SpentCookies,
     half_open: HashSet<ConnectionHandle>,
     schedule: Schedule,
-    answers: VecDeque<stateless::Answer>,
+    answers: Bounded<stateless::Answer, { stateless::ANSWERS_MAX }>,
     accepting: bool,
-    resets: stateless::ResetLimit,
+    limit: AnswerLimit,
 }
 
 /// Where a client wrote to before it had heard of an id of ours.
@@ -103,6 +114,10 @@ impl Endpoint {
         let cookies = CookieKeys::new(&mut rng);
         Self {
             accepting: config.server.is_some(),
+            hellos: match config.server {
+                Some(_) => HelloTable::new(table_secret(reset_key)),
+                None => HelloTable::empty(),
+            },
             config,
             reset_key,
             cookies,
@@ -114,11 +129,12 @@ impl Endpoint {
             by_route: HashMap::new(),
             next_handle: 0,
             open: 0,
-            hellos: Hellos::default(),
+            hello_rate: HelloRate::default(),
+            spent: SpentCookies::default(),
             half_open: HashSet::new(),
             schedule: Schedule::default(),
-            answers: VecDeque::new(),
-            resets: stateless::ResetLimit::default(),
+            answers: Bounded::default(),
+            limit: AnswerLimit::default(),
         }
     }
 
@@ -243,12 +259,12 @@ impl Endpoint {
     fn handle_stray(&mut self, now: Instant, route: Route, mut payload: BytesMut) {
         match Header::parse(&payload) {
             Ok(Header::Long(header)) if header.kind == LongType::Initial => {
-                let (dcid, scid) = (header.dcid, header.scid);
+                let stranger = Stranger { route, dcid: header.dcid, scid: header.scid };
                 let token = header.token.to_vec();
-                self.handle_hello(now, route, dcid, scid, &token, &mut payload);
+                self.handle_hello(now, stranger, &token, &mut payload);
             }
             Ok(Header::OtherVersion { dcid, scid, .. })
-                if self.accepting && payload.len() >= limits::MTU_BASE =>
+                if self.answers_versions() && payload.len() >= limits::MTU_BASE =>
             {
                 // spec: WIRE-39
                 self.answer_version_negotiation(route, scid, dcid);
@@ -256,6 +272,10 @@ impl Endpoint {
             Ok(Header::Short) => self.answer_reset(now, route, &payload),
             _ => {}
         }
+    }
+
+    fn answers_versions(&self) -> bool {
+        self.accepting && self.config.server.as_ref().is_some_and(|setup| !setup.silent)
     }
 
     /// Acts on every deadline that has passed.
@@ -402,6 +422,12 @@ impl Endpoint {
     pub fn connection_count(&self) -> usize {
         self.connections.len()
     }
+}
+
+/// What chooses among hellos: no draw from the generator, whose other values stay what they are.
+fn table_secret(reset_key: [u8; 32]) -> u64 {
+    let secret = Prf::new(reset_key).derive("hello table", &[]);
+    secret.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// Removes a name if it is still this connection's.

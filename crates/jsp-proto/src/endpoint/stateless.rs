@@ -8,16 +8,14 @@ use jsp_wire::header::{self, LongFields};
 use jsp_wire::{CloseCode, ConnectionId, Frame, Instant, LongType, Route, Writer, limits};
 
 use super::Endpoint;
-use super::hello::opening_keys;
+use super::hello::{Stranger, opening_keys};
 use crate::batch::Batch;
+use crate::config::ServerSetup;
 use crate::packet::PacketBuilder;
 use crate::seal;
 
 /// Answers that may wait to be sent; more are not made.
-const ANSWERS_MAX: usize = 256;
-
-/// Stateless resets and refusals in one second: a flood of strays must not make us shout.
-const RESETS_PER_SECOND: u32 = 100;
+pub(super) const ANSWERS_MAX: usize = 256;
 
 /// Bytes of the shortest stateless reset: like the smallest packet (RFC 9000, section 10.3).
 const RESET_LEN_MIN: usize = 21;
@@ -31,29 +29,9 @@ pub(super) struct Answer {
     datagram: Vec<u8>,
 }
 
-/// How many of them have been sent in the present second.
-#[derive(Default)]
-pub(super) struct ResetLimit {
-    second: u64,
-    sent: u32,
-}
-
-impl ResetLimit {
-    fn allows(&mut self, now: Instant) -> bool {
-        let second = now.as_nanos() / 1_000_000_000;
-        if second != self.second {
-            *self = Self { second, sent: 0 };
-        }
-        self.sent = self.sent.saturating_add(1);
-        self.sent <= RESETS_PER_SECOND
-    }
-}
-
 impl Endpoint {
     fn queue_answer(&mut self, route: Route, datagram: Vec<u8>) {
-        if self.answers.len() < ANSWERS_MAX {
-            self.answers.push_back(Answer { route, datagram });
-        }
+        self.answers.push_if_room(Answer { route, datagram });
     }
 
     /// Moves the oldest answer into an empty batch.
@@ -78,13 +56,8 @@ impl Endpoint {
 
     /// Asks for a proof of address. A pure function of address, id and time: the pieces of a hello,
     /// and their doubles, all get the same answer.
-    pub(super) fn answer_retry(
-        &mut self,
-        now: Instant,
-        route: Route,
-        dcid: ConnectionId,
-        scid: ConnectionId,
-    ) {
+    pub(super) fn answer_retry(&mut self, now: Instant, stranger: &Stranger) {
+        let Stranger { route, dcid, scid } = *stranger;
         let Ok(original) = <[u8; 8]>::try_from(dcid.as_bytes()) else { return };
         let address = route.to_cookie_bytes();
         let time = self.unix_seconds(now);
@@ -120,9 +93,10 @@ impl Endpoint {
         let end = limits::CONNECTION_ID_LEN_LOCAL.saturating_add(1);
         let Some(id) = stray.get(1..end).and_then(ConnectionId::new) else { return };
         let len = stray.len().saturating_sub(1).min(64);
-        // Without ids of ours nobody can have been told a token.
-        let may_have_issued = self.config.server.is_some();
-        if len < RESET_LEN_MIN || !may_have_issued || !self.resets.allows(now) {
+        // Without ids of ours nobody can have been told a token; and whoever has to be silent must
+        // not betray himself to those who make up an id.
+        let may_have_issued = self.config.server.as_ref().is_some_and(|setup| !setup.silent);
+        if len < RESET_LEN_MIN || !may_have_issued || !self.limit.allows(now, &route) {
             return;
         }
         let random: [u8; 64] = self.rng.array();
@@ -146,16 +120,15 @@ impl Endpoint {
     pub(super) fn answer_not_this_server(
         &mut self,
         now: Instant,
-        route: &Route,
-        dcid: &ConnectionId,
-        scid: &ConnectionId,
+        setup: &ServerSetup,
+        stranger: &Stranger,
         packet: &[u8],
     ) {
-        if self.resets.allows(now) {
-            let version = jsp_wire::VERSION_1;
-            let keys = jsp_crypto::initial_keys(Role::Server, version, dcid.as_bytes(), None);
+        if !setup.silent && self.limit.allows(now, &stranger.route) {
+            let (version, dcid) = (jsp_wire::VERSION_1, stranger.dcid.as_bytes());
+            let keys = jsp_crypto::initial_keys(Role::Server, version, dcid, None);
             let name = jsp_crypto::hello_id(packet);
-            self.answer_close(route, dcid, scid, &keys, CloseCode::IDENTITY, &name);
+            self.answer_close(stranger, &keys, CloseCode::IDENTITY, &name);
         }
     }
 
@@ -165,35 +138,33 @@ impl Endpoint {
     pub(super) fn answer_invalid_token(
         &mut self,
         now: Instant,
-        route: &Route,
-        dcid: &ConnectionId,
-        scid: &ConnectionId,
+        setup: &ServerSetup,
+        stranger: &Stranger,
         datagram: &[u8],
     ) {
-        let Some(setup) = self.config.server.clone() else { return };
         // A token that was damaged on the way keeps its packet from being opened.
-        if self.resets.allows(now)
-            && let Some(keys) = opening_keys(&setup, dcid, datagram)
+        if self.limit.allows(now, &stranger.route)
+            && let Some(opening) = opening_keys(setup, &stranger.dcid, datagram)
+            && (opening.pinned || !setup.silent)
         {
-            self.answer_close(route, dcid, scid, &keys, CloseCode::INVALID_TOKEN, &[]);
+            self.answer_close(stranger, &opening.keys, CloseCode::INVALID_TOKEN, &[]);
         }
     }
 
     /// Turns a client away without keeping anything of it.
     pub(super) fn answer_close(
         &mut self,
-        route: &Route,
-        dcid: &ConnectionId,
-        scid: &ConnectionId,
+        stranger: &Stranger,
         keys: &Keys,
         code: CloseCode,
         reason: &[u8],
     ) {
+        let Stranger { route, dcid, scid } = *stranger;
         let close = Frame::Close(Close { by_application: false, code, reason });
         let fields = LongFields {
             kind: LongType::Initial,
-            dcid: *scid,
-            scid: *dcid,
+            dcid: scid,
+            scid: dcid,
             token: &[],
             pn: 0,
             pn_len: 1,
@@ -210,7 +181,7 @@ impl Endpoint {
         }
         let built = packet.finish();
         if let Ok(len) = seal::seal_long(&mut room, layout, &fields, built, &keys.local) {
-            self.queue_answer(*route, room.get(..len).unwrap_or_default().to_vec());
+            self.queue_answer(route, room.get(..len).unwrap_or_default().to_vec());
         }
     }
 }

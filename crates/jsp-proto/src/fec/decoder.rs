@@ -85,6 +85,8 @@ impl Decoder {
     pub(crate) fn hold(&mut self, packet: &[u8]) {
         self.candidate.clear();
         if packet.len() <= limits::PROTECTED_LEN_MAX {
+            // Not more room than the packet takes: there is one of these for each number.
+            self.candidate.reserve_exact(packet.len());
             self.candidate.extend_from_slice(packet);
         }
     }

@@ -1,10 +1,10 @@
 //! Proof that the peer is where its datagrams come from (RFC 9000, section 8.2).
 
 use core::time::Duration;
-use std::collections::VecDeque;
 
 use jsp_wire::{Instant, Route, limits};
 
+use crate::bounded::Bounded;
 use crate::path::Budget;
 
 /// Challenges that may wait for an answer; the latest win.
@@ -35,7 +35,7 @@ impl Candidate {
 
     pub(crate) fn on_sent(&mut self, now: Instant, pto: Duration) {
         self.sent = self.sent.saturating_add(1);
-        self.next_at = now + pto * u32::from(self.sent);
+        self.next_at = now + pto.saturating_mul(self.sent.into());
     }
 
     /// True when all challenges went unanswered.
@@ -61,7 +61,7 @@ pub(crate) struct Owed {
 /// Answers owed to the peer's challenges, each to the route its challenge came by.
 #[derive(Default)]
 pub(crate) struct Responses {
-    owed: VecDeque<Owed>,
+    owed: Bounded<Owed, RESPONSES_MAX>,
 }
 
 impl Responses {
@@ -75,11 +75,8 @@ impl Responses {
         }
         // A challenge that is asked again is answered once.
         self.owed.retain(|owed| owed.data != data);
-        if self.owed.len() >= RESPONSES_MAX {
-            self.owed.pop_front();
-        }
         let allowance = received.saturating_mul(limits::AMPLIFICATION_FACTOR as usize);
-        self.owed.push_back(Owed { route, data, allowance });
+        self.owed.push_evicting(Owed { route, data, allowance });
     }
 
     /// The oldest answer that goes by `route`.

@@ -107,6 +107,7 @@ impl Streams {
         }
         bytes.check_end(end, frame.fin)?;
         bytes.insert(frame.offset, data, frame.fin, keep);
+        bytes.check_gaps()?;
         self.after_arrival(now, key)
     }
 

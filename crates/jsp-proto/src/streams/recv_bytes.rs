@@ -12,6 +12,11 @@ use super::gaps::{COPY_BELOW, Gaps};
 /// Capacity of the blocks that small unread pieces are copied into, in bytes.
 const BLOCK: usize = 4096;
 
+/// Pieces beyond gaps that a stream may always have, and bytes that each further one must bring on
+/// average: records of pieces must not take more room than their bytes.
+const PIECES_ALWAYS: u64 = 1024;
+const PIECE_LEN_MIN: u64 = 512;
+
 /// Bytes in order and not yet read, and pieces beyond the first gap.
 #[derive(Default, Debug)]
 pub(super) struct RecvBytes {
@@ -65,6 +70,17 @@ impl RecvBytes {
             None if fin && end < self.highest => Err(CHANGED),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that what waits beyond gaps is not made of crumbs.
+    // spec: STR-45
+    pub(super) fn check_gaps(&self) -> Result<(), TransportError> {
+        let most = PIECES_ALWAYS.saturating_add(self.gaps.bytes() / PIECE_LEN_MIN);
+        if self.gaps.len() as u64 > most {
+            let reason = "too many small pieces arrived out of order";
+            return Err(TransportError::new(CloseCode::EXCESSIVE_LOAD, reason));
+        }
+        Ok(())
     }
 
     /// The stream has this many bytes.

@@ -87,6 +87,14 @@ impl Pair {
         Self::seeded(transport, retry, 16, 1)
     }
 
+    /// A pair whose server answers nobody who does not know its fingerprint.
+    pub fn silent(retry: RetryPolicy) -> Self {
+        let mut pair = Self::with(TransportConfig::default(), retry);
+        pair.server_config.server.as_mut().unwrap().silent = true;
+        pair.restart_server();
+        pair
+    }
+
     /// A pair of which everything random follows from `seed`.
     pub fn seeded(
         transport: TransportConfig,
@@ -105,7 +113,7 @@ impl Pair {
             seed: [seed; 32],
             unix_seconds_at_zero: 1_800_000_000,
         };
-        let setup = ServerSetup { crypto: server_crypto, retry, connections_max };
+        let setup = ServerSetup { crypto: server_crypto, retry, connections_max, silent: false };
         let server_config = config(Some(setup), seed.wrapping_add(100));
         Self {
             client: Endpoint::new(config(None, seed)),

@@ -208,7 +208,7 @@ fn ends_and_sizes_do_not_change() {
     assert_eq!(feed(&mut b, now, &piece(0, Some((0, 100_000)), b"abc")), Ok(()));
 }
 
-// spec-test: STR-13, STR-17
+// spec-test: STR-13, STR-17, STR-45
 #[test]
 fn tables_of_numbers_and_pieces_are_bounded() {
     let (mut b, now) = victim();
@@ -241,7 +241,20 @@ fn tables_of_numbers_and_pieces_are_bounded() {
             break;
         }
     }
-    assert_eq!(refused, Some((1 << 16, CloseCode::EXCESSIVE_LOAD)));
+    // 1026 bytes allow two more than always.
+    assert_eq!(refused, Some((1026, CloseCode::EXCESSIVE_LOAD)));
+    // Every second byte of messages.
+    let (_, mut b, now) = pair(&StreamLimits { data_window: 1 << 20, ..limits });
+    let mut refused = None;
+    for i in 0..200_000u64 {
+        let fragment = piece(i / 40_000, Some((1 + i % 40_000 * 2, 100_000)), b"x");
+        if let Err(code) = feed(&mut b, now, &fragment) {
+            refused = Some((i, code));
+            break;
+        }
+    }
+    // The first pieces of the two messages count twice.
+    assert_eq!(refused, Some(((1 << 16) - 2, CloseCode::EXCESSIVE_LOAD)));
 }
 
 // spec-test: STR-34, STR-35, STR-39

@@ -1,0 +1,25 @@
+//! The attacks that JetStreamProto has to stand, each with a figure: a client and a server of their
+//! own ([`peer`]) that speak JSH-1 correctly except where told, against the transport's machine
+//! ([`victim`]) in virtual time.
+//!
+//! [`rows::ROWS`] is the list. A row that waits for a feature says for which. `cargo xtask hostile`
+//! prints the table, and with `--mutants` runs each row against a build in which the check that it
+//! is about is switched off: a row that does not notice holds nothing.
+
+pub mod peer;
+pub mod report;
+pub mod row;
+pub mod rows;
+pub mod victim;
+pub mod wires;
+
+use peak_alloc::PeakAlloc;
+
+/// Counts every allocation of the process.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+/// Bytes that are allocated at present.
+pub fn allocated() -> u64 {
+    HEAP.current_usage() as u64
+}

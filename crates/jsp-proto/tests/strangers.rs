@@ -1,0 +1,140 @@
+//! What a server does for those who have no connection yet, and what it does not.
+
+mod pair;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jsp_crypto::{ClientConfig, ServerIdentity};
+use jsp_proto::{Instant, RetryPolicy, TransportConfig};
+use jsp_wire::{Header, LongType};
+use pair::{End, Pair};
+
+fn is_retry(datagram: &[u8]) -> bool {
+    matches!(Header::parse(datagram), Ok(Header::Retry { .. }))
+}
+
+fn has_token(datagram: &[u8]) -> bool {
+    matches!(Header::parse(datagram), Ok(Header::Long(header))
+        if header.kind == LongType::Initial && !header.token.is_empty())
+}
+
+#[test]
+// spec-test: CON-60
+fn a_cookie_opens_one_connection() {
+    let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
+    pair.record = Some(Vec::new());
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    let record = pair.record.take().unwrap();
+    let hello: Vec<_> =
+        record.into_iter().filter(|(to, bytes)| *to == End::Server && has_token(bytes)).collect();
+    assert!(hello.len() >= 2);
+    // The connection ends and is forgotten; then its hello comes again, from its own address.
+    let now = pair.now;
+    pair.client.connection(client).unwrap().close(now, 0, b"");
+    pair.run_for(Duration::from_secs(3));
+    let handles: Vec<_> = pair.events.iter().filter(|(end, ..)| *end == End::Server).collect();
+    let server = handles.first().unwrap().1;
+    let now = pair.now;
+    pair.server.forget(now, server);
+    pair.run_for(Duration::from_secs(2));
+    assert_eq!(pair.server.connection_count(), 0);
+    let (sent, home) = (pair.datagrams[1], pair.client_addr);
+    for _ in 0..5 {
+        for (_, bytes) in &hello {
+            pair.inject(End::Server, home, bytes);
+        }
+    }
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!((pair.server.connection_count(), pair.datagrams[1]), (0, sent));
+}
+
+/// Half a hello each from `count` addresses, `apart` from each other.
+fn throw_halves(pair: &mut Pair, count: u32, apart: Duration, address: impl Fn(u32) -> SocketAddr) {
+    for n in 0..count {
+        let mut hello =
+            Pair::seeded(TransportConfig::default(), RetryPolicy::Never, 4, (n % 250) as u8);
+        hello.client_config = pair.client_config.clone();
+        hello.record = Some(Vec::new());
+        hello.connect();
+        hello.run_for(Duration::from_millis(11));
+        let record = hello.record.take().unwrap();
+        let (_, first) = record.iter().find(|(to, _)| *to == End::Server).unwrap();
+        pair.inject(End::Server, address(n), first);
+        pair.run_for(apart);
+    }
+}
+
+#[test]
+// spec-test: CON-61
+fn a_network_with_many_halves_is_asked_for_proof_and_others_are_not() {
+    let policy = RetryPolicy::WhenHalfOpen(256);
+    let mut pair = Pair::with(TransportConfig::default(), policy);
+    let crowd = |n: u32| format!("203.0.113.{}:{}", n % 200, 1000 + n).parse().unwrap();
+    throw_halves(&mut pair, 40, Duration::ZERO, crowd);
+    let (asked, calm): (Vec<_>, Vec<_>) =
+        (0..40).map(crowd).partition(|address: &SocketAddr| pair.told.contains_key(address));
+    assert_eq!((calm.len(), asked.len()), (33, 7));
+    // Retries are small, and the network of the true client is calm.
+    assert!(asked.iter().all(|address| pair.told[address] < 100));
+    pair.record = Some(Vec::new());
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    assert!(!pair.record.take().unwrap().iter().any(|(_, bytes)| is_retry(bytes)));
+    // After two seconds nobody is any more.
+    pair.run_for(Duration::from_secs(3));
+    throw_halves(&mut pair, 1, Duration::ZERO, |_| "203.0.113.201:7".parse().unwrap());
+    assert!(!pair.told.contains_key(&"203.0.113.201:7".parse().unwrap()));
+}
+
+#[test]
+// spec-test: CON-61
+fn a_flood_of_hellos_makes_a_server_ask_everybody() {
+    let policy = RetryPolicy::WhenHalfOpen(100_000);
+    let mut pair = Pair::with(TransportConfig::default(), policy);
+    // Initial packets that nobody can open.
+    let mut junk = vec![0xc3, 0x4a, 0x53, 0x50, 0x01, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x80];
+    junk.resize(1200, 0x55);
+    pair.record = Some(Vec::new());
+    for n in 0..5000u32 {
+        let [_, _, c, d] = n.to_be_bytes();
+        let from = format!("198.51.{c}.{d}:9").parse().unwrap();
+        pair.inject(End::Server, from, &junk);
+        pair.flush();
+    }
+    let client = pair.connect();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    assert!(pair.record.take().unwrap().iter().any(|(_, bytes)| is_retry(bytes)));
+    pair.run_for(Duration::from_secs(3));
+    pair.record = Some(Vec::new());
+    let calm = pair.connect();
+    pair.run_until(|pair| pair.client.connection(calm).unwrap().is_established());
+    assert!(!pair.record.take().unwrap().iter().any(|(_, bytes)| is_retry(bytes)));
+}
+
+#[test]
+// spec-test: CON-63
+fn a_silent_server_speaks_only_to_those_who_know_it() {
+    for retry in [RetryPolicy::Never, RetryPolicy::Always] {
+        let mut pair = Pair::silent(retry);
+        let client = pair.connect();
+        pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+        // From elsewhere: another version, an id that does not exist, a hello without the pin.
+        let stranger: SocketAddr = "203.0.113.9:9".parse().unwrap();
+        let mut other = vec![0xc0, 0x0a, 0x0a, 0x0a, 0x0a, 8, 1, 2, 3, 4, 5, 6, 7, 8, 2, 9, 9];
+        other.resize(1200, 0);
+        pair.inject(End::Server, stranger, &other);
+        pair.inject(End::Server, stranger, &[0x55; 60]);
+        other[1..5].copy_from_slice(&jsp_wire::VERSION_1.to_be_bytes());
+        pair.inject(End::Server, stranger, &other);
+        pair.flush();
+        assert_eq!(pair.told.get(&stranger), None);
+        let mut pair = Pair::silent(retry);
+        pair.client_config = ClientConfig::new(ServerIdentity::AnyInsecure).into();
+        pair.connect();
+        pair.run_for(Duration::from_secs(11));
+        assert_eq!(pair.datagrams[1], 0, "{retry:?}");
+        assert!(pair.now > Instant::ZERO);
+    }
+}
