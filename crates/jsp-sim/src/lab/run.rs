@@ -38,7 +38,8 @@ impl Measured {
 }
 
 /// Figures that are printed for people even where no bar is on them.
-const HEADLINES: [&str; 14] = [
+const HEADLINES: [&str; 15] = [
+    "object_p50",
     "latency_p50",
     "latency_p99",
     "latency_p999",

@@ -17,6 +17,8 @@ use crate::world::World;
 
 /// How often the bytes of each byte stream are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a connection learns what the next one knows.
+const LEARNING: Duration = Duration::from_secs(20);
 /// After a restored connection's first message, latencies are watched for this long.
 const WATCH_AFTER_RESTORE: Duration = Duration::from_secs(2);
 /// Messages are back to normal when they take no more than the one-way delay and this.
@@ -80,6 +82,12 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Time from the start of the load until so many bytes of the subject's byte stream were read.
+    pub fn bulk_time(&self, bytes: u64) -> Option<Duration> {
+        let looks = self.bulk.first()?.iter().position(|read| *read >= bytes)?;
+        Some(LOOK_EVERY * u32::try_from(looks).ok()?)
+    }
+
     /// Bytes of the subject's byte stream between two times since the start of the load.
     pub fn bulk_bytes(&self, client: usize, from: Duration, to: Duration) -> u64 {
         let Some(series) = self.bulk.get(client) else { return 0 };
@@ -101,6 +109,9 @@ impl Sample {
 /// Lives one world of a case, and its twin where it has one.
 pub fn sample(case: &Case, subject: Subject, seed: u64) -> Sample {
     let path = case.path(seed);
+    if matches!(case.load, Load::Known { .. }) {
+        return live(&remembering(case, &path, seed), subject, path, seed);
+    }
     let mut sample = live(case, subject, path.clone(), seed);
     if case.twin == Twin::Unrepaired {
         let unrepaired = case.clone().edited(Arc::new(without_repair));
@@ -121,6 +132,13 @@ pub fn sample(case: &Case, subject: Subject, seed: u64) -> Sample {
     sample
 }
 
+/// The same with what a connection before learned of the path.
+fn remembering(case: &Case, path: &Ends, seed: u64) -> Case {
+    let before = Case { load: Load::Bulk, lasts: LEARNING, ..case.clone() };
+    let memory = live(&before, Subject::Jsp, path.clone(), seed).client.path_memory;
+    case.clone().edited(Arc::new(move |transport, _| transport.initial_path_memory = memory))
+}
+
 fn faultless(mut path: Ends) -> Ends {
     path.up.faults = Faults::default();
     path.down.faults = Faults::default();
@@ -130,7 +148,7 @@ fn faultless(mut path: Ends) -> Ends {
 
 fn live(case: &Case, subject: Subject, path: Ends, seed: u64) -> Sample {
     let began = Stopwatch::now();
-    let has_messages = !matches!(case.load, Load::Bulk);
+    let has_messages = !matches!(case.load, Load::Bulk | Load::Known { .. });
     let end = case.ends() + if has_messages { TAIL } else { Duration::ZERO };
     let mut world = World::new(script::topology(case, subject, path.clone(), seed));
     let mut bulk = vec![Vec::new(); case.rivals.len() + 1];

@@ -151,6 +151,10 @@ impl Bbr {
         self.window.max(self.window_min())
     }
 
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Startup)
+    }
+
     pub(super) fn set_mtu(&mut self, mtu: usize) {
         self.mtu = mtu as u64;
     }

@@ -180,6 +180,10 @@ impl RealTime {
         window.max(self.floor())
     }
 
+    pub(super) fn is_starting(&self) -> bool {
+        self.reference.is_none()
+    }
+
     pub(super) fn set_mtu(&mut self, mtu: usize) {
         self.mtu = mtu as u64;
     }
