@@ -204,6 +204,13 @@ fn queue(case: &Case, samples: &[Sample], out: &mut Vec<Figure>) {
     for (name, percent) in [("p50", 50.0), ("p95", 95.0), ("p99", 99.0)] {
         out.push(figure(format!("queue_{name}"), percentile(&waits, percent), "ms"));
     }
+    let idle = samples.iter().flat_map(|sample| &sample.idle_waits);
+    let idle = sorted(idle.map(|wait| wait.as_secs_f64() * 1e3));
+    if !idle.is_empty() {
+        for (name, percent) in [("p95", 95.0), ("p99", 99.0)] {
+            out.push(figure(format!("idle_{name}"), percentile(&idle, percent), "ms"));
+        }
+    }
     let above: Vec<_> =
         samples.iter().map(|sample| sample.time_above(ms(100)).as_secs_f64() * 1e3).collect();
     out.push(figure("queue_above_100ms", mean(&above), "ms"));

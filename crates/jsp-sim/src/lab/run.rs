@@ -38,7 +38,9 @@ impl Measured {
 }
 
 /// Figures that are printed for people even where no bar is on them.
-const HEADLINES: [&str; 15] = [
+const HEADLINES: [&str; 17] = [
+    "idle_p95",
+    "idle_p99",
     "object_p50",
     "latency_p50",
     "latency_p99",

@@ -17,6 +17,8 @@ use crate::world::World;
 
 /// How often the bytes of each byte stream are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often an empty queue is looked into.
+const IDLE_EVERY: Duration = Duration::from_millis(7);
 /// How long a connection learns what the next one knows.
 const LEARNING: Duration = Duration::from_secs(20);
 /// After a restored connection's first message, latencies are watched for this long.
@@ -57,6 +59,9 @@ pub struct Sample {
     /// Packets that waited for their turn on the way there: when it came, and how long they had
     /// waited. From the start of the load on, without those that are excused.
     pub waits: Vec<(Instant, Duration)>,
+    /// How long packets would have waited that come at all times and find an empty queue, on a link that follows a
+    /// trace: what no sender of media can do better than. Without those that are excused.
+    pub idle_waits: Vec<Duration>,
     /// When packets were refused by the queue.
     pub refusals: Vec<Instant>,
     /// The link towards the server; what came to an old address counts as lost.
@@ -186,7 +191,17 @@ fn observe(case: &Case, path: &Ends, world: &mut World) -> Sample {
     };
     let waits = links[0].waits().iter();
     let waits = waits.filter(|(at, wait)| *at >= since && !excused(came(*at, *wait)));
+    let idle_waits = match (&path.up.rate, &case.load) {
+        (Rate::Trace { trace, offset }, Load::Media { .. }) => {
+            let count = (case.lasts.as_nanos() / IDLE_EVERY.as_nanos()) as u32;
+            let moments = (0..count).map(|n| since + IDLE_EVERY * n);
+            let counted = moments.filter(|at| !excused(*at));
+            counted.map(|at| trace.idle_wait(at + *offset)).collect()
+        }
+        _ => Vec::new(),
+    };
     let mut sample = Sample {
+        idle_waits,
         wire: tallies.iter().map(wire).sum(),
         wire_back: wire(&tallies[1]),
         capacity: path.up.rate.capacity(since, case.ends()),
