@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jsp_wire::limits;
 
 use crate::forecast::Signals;
+use crate::path::memory::PathMemory;
 use crate::streams::config::StreamLimits;
 
 /// Shortest keep-alive interval: more would be noise.
@@ -44,6 +45,11 @@ pub struct TransportConfig {
     pub ack_delay_max: Duration,
     /// How the sending rate follows what the path delivers. Default [`CongestionControl::Bbr`].
     pub congestion: CongestionControl,
+    /// What an earlier connection over the same path learned of it
+    /// ([`Connection::path_memory`](crate::Connection::path_memory)): once the first packets have
+    /// arrived and the round-trip time is still about the same, half of that rate is tried
+    /// at once (RFC 9959). Default `None`.
+    pub initial_path_memory: Option<PathMemory>,
     /// Watch for the path to fail or fill before any time-out tells, and say so in events and in
     /// `Connection::capacity`. Default true.
     pub forecast: bool,
@@ -85,6 +91,7 @@ impl Default for TransportConfig {
             unreliable_buffer: 1 << 20,
             ack_delay_max: Duration::from_millis(25),
             congestion: CongestionControl::default(),
+            initial_path_memory: None,
             forecast: true,
             signals: Signals::ALL,
             bundling: true,

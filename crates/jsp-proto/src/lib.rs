@@ -93,6 +93,7 @@ pub use event::{CloseReason, Event};
 #[doc(hidden)]
 pub use fec::BareFec;
 pub use forecast::{Alarm, AlarmCause, AlarmLevel, NetworkHint, Outlook, Signals};
+pub use path::memory::PathMemory;
 pub use stats::{ConnectionStats, Traffic};
 pub use streams::Side;
 pub use streams::config::{

@@ -31,6 +31,11 @@ impl Pace {
     pub(crate) fn media(rate: u64) -> Self {
         Self { rate, burst_packets: 3, burst_time: Duration::from_millis(2) }
     }
+
+    /// The same at this rate, if that is higher.
+    pub(crate) fn at_least(self, rate: u64) -> Self {
+        Self { rate: self.rate.max(rate), ..self }
+    }
 }
 
 /// When the bucket is empty, wait for the bytes of this time, so that a fast path is served in

@@ -186,12 +186,14 @@ impl Node {
     /// What the transport of an end counted, when it lives here.
     pub(crate) fn counters(&mut self, end: End) -> Option<Counters> {
         let (handle, _) = self.actors.iter().find(|(_, actor)| actor.end() == end)?;
-        let stats = self.endpoint.connection(*handle)?.stats();
+        let connection = self.endpoint.connection(*handle)?;
+        let stats = connection.stats();
         Some(Counters {
             packets_sent: stats.traffic.packets_sent,
             packets_lost: stats.traffic.packets_lost,
             rtt: stats.rtt,
             congestion_window: stats.congestion_window,
+            path_memory: connection.path_memory(),
         })
     }
 

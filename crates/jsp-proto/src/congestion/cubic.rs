@@ -139,6 +139,10 @@ impl Cubic {
         rate_of((self.window as u64).max(self.window_min()), rtt.smoothed(), numerator, denominator)
     }
 
+    pub(super) fn is_starting(&self) -> bool {
+        self.is_slow_start()
+    }
+
     pub(super) fn set_mtu(&mut self, mtu: usize) {
         self.mtu = mtu as u64;
     }

@@ -5,6 +5,8 @@
 //! ([`Congestion::on_ack`]): an ACK that starts recovery is already counted by it.
 
 mod bbr;
+mod careful_resume;
+mod control;
 mod cubic;
 mod hystart;
 mod losses;
@@ -16,12 +18,15 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
-pub(crate) use bbr::Bbr;
-pub(crate) use cubic::Cubic;
-pub(crate) use realtime::RealTime;
+use bbr::Bbr;
+use careful_resume::{CarefulResume, Limit, View};
+use control::Control;
+use cubic::Cubic;
+use realtime::RealTime;
 
 use crate::config::CongestionControl;
 use crate::pacer::Pace;
+use crate::path::memory::PathMemory;
 use crate::recovery::{RateSample, Rtt};
 
 /// Bytes that a path may carry before anything is known about it: ten packets, but not more than
@@ -84,126 +89,114 @@ pub(crate) struct MarkSample {
     pub(crate) prior_in_flight: u64,
 }
 
-/// The congestion controller of a path.
+/// The congestion control of a path: a controller, and at first what is known from an earlier time.
 #[derive(Clone, Debug)]
-pub(crate) enum Congestion {
-    /// BBR, bounded by delay.
-    Bbr(Box<Bbr>),
-    /// CUBIC with HyStart++ and proportional rate reduction.
-    Cubic(Box<Cubic>),
-    /// A window that keeps the delay of real-time media short.
-    RealTime(Box<RealTime>),
+pub(crate) struct Congestion {
+    control: Control,
+    resume: Option<CarefulResume>,
+    mtu: usize,
 }
 
 impl Congestion {
     /// The chosen controller for a path that carries datagrams of `mtu` bytes.
     pub(crate) fn new(control: CongestionControl, mtu: usize) -> Self {
-        match control {
-            CongestionControl::Bbr => Self::Bbr(Box::new(Bbr::new(mtu))),
-            CongestionControl::Cubic => Self::Cubic(Box::new(Cubic::new(mtu))),
-            CongestionControl::RealTime => Self::RealTime(Box::new(RealTime::new(mtu))),
-        }
+        Self { control: Control::new(control, mtu), resume: None, mtu }
+    }
+
+    /// Nothing was sent yet, but the path was known before.
+    // spec: CC-43
+    pub(crate) fn resume_from(&mut self, memory: PathMemory) {
+        self.resume = Some(CarefulResume::new(memory));
     }
 
     /// `bytes` leave and count against the window; `in_flight` includes them.
-    pub(crate) fn on_sent(&mut self, _now: Instant, bytes: u64, in_flight: u64) {
-        match self {
-            Self::Bbr(_) => {}
-            Self::Cubic(cubic) => cubic.on_sent(bytes, in_flight),
-            Self::RealTime(realtime) => realtime.on_sent(in_flight),
-        }
+    pub(crate) fn on_sent(&mut self, now: Instant, bytes: u64, in_flight: u64) {
+        self.control.on_sent(now, bytes, in_flight);
     }
 
     /// Bytes arrived.
     pub(crate) fn on_ack(&mut self, now: Instant, sample: &AckSample, rtt: &Rtt) {
-        match self {
-            Self::Bbr(bbr) => bbr.on_ack(now, sample, rtt),
-            Self::Cubic(cubic) => cubic.on_ack(now, sample, rtt),
-            Self::RealTime(realtime) => realtime.on_ack(now, sample, rtt),
-        }
+        self.control.on_ack(now, sample, rtt);
+        let Some(resume) = &mut self.resume else { return };
+        let view = View {
+            window: self.control.window(),
+            window_initial: window_initial(self.mtu),
+            is_starting: self.control.is_starting(),
+        };
+        resume.on_ack(now, sample, rtt.min(), &view);
+        self.forget_resumed();
     }
 
     /// Packets are lost.
     pub(crate) fn on_loss(&mut self, now: Instant, sample: &LossSample) {
-        match self {
-            Self::Bbr(bbr) => bbr.on_loss(now, sample),
-            Self::Cubic(cubic) => cubic.on_loss(now, sample),
-            Self::RealTime(realtime) => realtime.on_loss(now, sample),
-        }
+        let (window, starting) = (self.control.window(), self.control.is_starting());
+        self.control.on_loss(now, sample);
+        let Some(resume) = &mut self.resume else { return };
+        let congested = self.control.window() < window || starting != self.control.is_starting();
+        resume.on_loss(now, sample, congested);
+        self.forget_resumed();
     }
 
     /// The network marked packets.
     pub(crate) fn on_ecn_ce(&mut self, now: Instant, marks: &MarkSample) {
-        match self {
-            Self::Bbr(bbr) => bbr.on_ecn_ce(now, marks.sent_at),
-            Self::Cubic(cubic) => cubic.on_ecn_ce(now, marks.sent_at, marks.prior_in_flight),
-            Self::RealTime(realtime) => realtime.on_ecn_ce(now, marks),
+        self.control.on_ecn_ce(now, marks);
+        if let Some(resume) = &mut self.resume {
+            resume.on_congestion(now);
+            self.forget_resumed();
         }
     }
 
     /// So many packets that had been reported lost have arrived.
     pub(crate) fn on_spurious_loss(&mut self, now: Instant, packets: u32) {
-        match self {
-            Self::Bbr(bbr) => bbr.on_spurious_loss(now, packets),
-            Self::Cubic(cubic) => cubic.on_spurious_loss(packets),
-            Self::RealTime(realtime) => realtime.on_spurious_loss(packets),
-        }
+        self.control.on_spurious_loss(now, packets);
     }
 
     /// Nothing arrived for several probe timeouts.
-    pub(crate) fn on_persistent_congestion(&mut self, _now: Instant) {
-        match self {
-            Self::Bbr(bbr) => bbr.on_persistent_congestion(),
-            Self::Cubic(cubic) => cubic.on_persistent_congestion(),
-            Self::RealTime(realtime) => realtime.on_persistent_congestion(),
-        }
+    pub(crate) fn on_persistent_congestion(&mut self, now: Instant) {
+        self.control.on_persistent_congestion(now);
+        self.resume = None;
     }
 
     /// Bytes that may be in flight.
+    // spec: CC-44, CC-45
     pub(crate) fn window(&self) -> u64 {
-        match self {
-            Self::Bbr(bbr) => bbr.window(),
-            Self::Cubic(cubic) => cubic.window(),
-            Self::RealTime(realtime) => realtime.window(),
+        let window = self.control.window();
+        match self.resume.as_ref().map(CarefulResume::limit) {
+            Some(Limit::AtLeast { window: least, .. }) => window.max(least),
+            Some(Limit::AtMost(most)) => window.min(most.max(window_min(self.mtu))),
+            Some(Limit::None) | None => window,
         }
     }
 
-    /// Packets that urgent data may have in flight beyond the window, which bulk has filled up: the
-    /// voice of one round trip at the start of a connection. A window that bounds the delay of media
-    /// is mostly filled by media.
+    /// Packets that urgent data may have in flight beyond the window.
     // spec: CC-21
     pub(crate) fn urgent_packets(&self) -> u64 {
-        match self {
-            Self::Bbr(_) | Self::Cubic(_) => 4,
-            Self::RealTime(_) => 1,
-        }
+        self.control.urgent_packets()
     }
 
     /// How fast packets may leave.
     // spec: CC-10
     pub(crate) fn pace(&self, rtt: &Rtt) -> Pace {
-        match self {
-            Self::Bbr(bbr) => Pace::bulk(bbr.pacing_rate(rtt)),
-            Self::Cubic(cubic) => Pace::bulk(cubic.pacing_rate(rtt)),
-            Self::RealTime(realtime) => Pace::media(realtime.pacing_rate(rtt)),
+        let pace = self.control.pace(rtt);
+        match self.resume.as_ref().map(CarefulResume::limit) {
+            Some(Limit::AtLeast { rate, .. }) => pace.at_least(rate),
+            _ => pace,
         }
     }
 
     /// Bytes a second that an encoder should aim at, where the controller is made for that.
     pub(crate) fn media_rate(&self, rtt: &Rtt) -> Option<u64> {
-        match self {
-            Self::Bbr(_) | Self::Cubic(_) => None,
-            Self::RealTime(realtime) => Some(realtime.media_rate(rtt)),
-        }
+        self.control.media_rate(rtt)
     }
 
     /// The path carries datagrams of `mtu` bytes now.
     pub(crate) fn set_mtu(&mut self, mtu: usize) {
-        match self {
-            Self::Bbr(bbr) => bbr.set_mtu(mtu),
-            Self::Cubic(cubic) => cubic.set_mtu(mtu),
-            Self::RealTime(realtime) => realtime.set_mtu(mtu),
-        }
+        self.control.set_mtu(mtu);
+        self.mtu = mtu;
+    }
+
+    fn forget_resumed(&mut self) {
+        self.resume.take_if(|resume| resume.is_over());
     }
 }
 

@@ -11,6 +11,7 @@ use super::Connection;
 use crate::error::{OpenError, RecvError, SendError};
 use crate::event::CloseReason;
 use crate::lifecycle::Farewell;
+use crate::path::memory::PathMemory;
 use crate::stats::ConnectionStats;
 use crate::streams::config::{Message, Received, StreamConfig, StreamInfo};
 
@@ -176,6 +177,13 @@ impl Connection {
     /// The smoothed round-trip time.
     pub fn rtt(&self) -> Duration {
         self.paths.active.rtt.smoothed()
+    }
+
+    /// What a later connection over this path should know of it
+    /// ([`TransportConfig::initial_path_memory`](crate::TransportConfig::initial_path_memory)): how much it
+    /// carried, if it was ever asked for enough to tell. `None` before anything was measured.
+    pub fn path_memory(&self) -> Option<PathMemory> {
+        self.paths.active.path_memory()
     }
 
     /// Takes the qlog text written so far (JSON-SEQ, qlog 0.3); empty unless it was asked for.

@@ -57,7 +57,7 @@ impl Connection {
                 self.paths.responses.push(opened.route, *challenge, opened.received, is_active);
                 Ok(())
             }
-            Frame::PathResponse(answer) => self.on_path_response(*answer),
+            Frame::PathResponse(answer) => self.on_path_response(now, *answer),
             Frame::AckFrequency(f) => self.paths.active.numbers.acks.set_frequency(f),
             Frame::ImmediateAck => {
                 self.paths.active.numbers.acks.ask_now();
@@ -151,6 +151,9 @@ impl Connection {
                 rate: outcome.rate_sample,
             };
             path.congestion.on_ack(now, &sample, &path.rtt);
+            if let Some(rate) = &sample.rate {
+                path.rates.on_sample(now, rate);
+            }
             path.mtud.on_acked(usize::from(outcome.largest_acked_size));
         }
         if let Some(size) = outcome.acked_mtu_probe {
@@ -235,11 +238,11 @@ impl Connection {
     }
 
     /// The candidate has proved itself: datagrams go there now.
-    fn on_path_response(&mut self, answer: [u8; 8]) -> Result<(), TransportError> {
+    fn on_path_response(&mut self, now: Instant, answer: [u8; 8]) -> Result<(), TransportError> {
         if let Some(candidate) = self.paths.candidate.take_if(|c| c.challenge == answer) {
             let peer = self.exchange.peer.map_or(u64::MAX, |peer| peer.datagram_len_max);
             let ceiling = usize::try_from(peer).unwrap_or(usize::MAX);
-            self.paths.active.move_to(candidate.route, &self.config, ceiling);
+            self.paths.active.move_to(now, candidate.route, &self.config, ceiling);
             self.remote_ids.advance();
             self.events.push_back(Event::PathChanged { route: candidate.route });
         }

@@ -1,5 +1,6 @@
 //! The ways to the peer, each with what is measured on it.
 
+pub(crate) mod memory;
 pub(crate) mod mtud;
 pub(crate) mod owd;
 pub(crate) mod validation;
@@ -15,6 +16,7 @@ use crate::congestion::Congestion;
 use crate::fec::PathFec;
 use crate::forecast::{Alarm, Forecast, Scene};
 use crate::pacer::Pacer;
+use crate::path::memory::{PastPaths, PathMemory, RateMemory};
 use crate::path::mtud::Mtud;
 use crate::path::owd::Owd;
 use crate::path::validation::{Candidate, Responses};
@@ -36,6 +38,8 @@ pub(crate) struct Path {
     pub(crate) owd: Owd,
     pub(crate) forecast: Forecast,
     pub(crate) meter: CapacityMeter,
+    pub(crate) rates: RateMemory,
+    past: PastPaths,
     pub(crate) ack_request: AckRequest,
     /// Numbers of the 1-RTT packets that travel this way.
     pub(crate) numbers: NumberSpace,
@@ -45,7 +49,7 @@ pub(crate) struct Path {
 
 impl Path {
     pub(crate) fn new(route: Route, budget: Budget, config: &TransportConfig) -> Self {
-        Self {
+        let mut path = Self {
             route,
             rtt: Rtt::new(config.rtt_initial),
             congestion: Congestion::new(config.congestion, limits::MTU_BASE),
@@ -58,10 +62,28 @@ impl Path {
             owd: Owd::default(),
             forecast: Forecast::new(config.signals),
             meter: CapacityMeter::default(),
+            rates: RateMemory::default(),
+            past: PastPaths::default(),
             ack_request: AckRequest::default(),
             numbers: NumberSpace::new(config.ack_delay_max),
             fec: None,
+        };
+        if let Some(memory) = config.initial_path_memory {
+            path.resume_from(memory);
         }
+        path
+    }
+
+    /// The path was known before: what it carried then is tried with care. To be called before data is
+    /// sent.
+    // spec: CC-43
+    pub(crate) fn resume_from(&mut self, memory: PathMemory) {
+        self.congestion.resume_from(memory);
+    }
+
+    /// What a later connection over this path should know of it.
+    pub(crate) fn path_memory(&self) -> Option<PathMemory> {
+        self.rtt.has_sample().then(|| self.rates.memory(self.rtt.min())).flatten()
     }
 
     /// Largest datagram that may be sent now, in bytes of UDP payload.
@@ -108,11 +130,18 @@ impl Path {
     /// has changed, which is the same network behind another mapping. `ceiling` is the largest
     /// datagram that the peer receives.
     // spec: CON-13
-    pub(crate) fn move_to(&mut self, route: Route, config: &TransportConfig, ceiling: usize) {
-        let same_host = match (self.route.remote(), route.remote()) {
-            (Some(old), Some(new)) => old.ip() == new.ip(),
-            _ => false,
-        };
+    pub(crate) fn move_to(
+        &mut self,
+        now: Instant,
+        route: Route,
+        config: &TransportConfig,
+        ceiling: usize,
+    ) {
+        let hosts = (self.route.remote().map(|at| at.ip()), route.remote().map(|at| at.ip()));
+        let same_host = hosts.0.is_some() && hosts.0 == hosts.1;
+        if let (false, Some(old), Some(memory)) = (same_host, hosts.0, self.path_memory()) {
+            self.past.leave(now, old, memory);
+        }
         self.route = route;
         self.budget = Budget::Unlimited;
         // What went to the old address was not lost to congestion: ask again soon.
@@ -127,7 +156,12 @@ impl Path {
             self.owd = Owd::default();
             self.forecast = Forecast::new(config.signals);
             self.meter = CapacityMeter::default();
+            self.rates = RateMemory::default();
             self.fec = None;
+            // spec: CC-46
+            if let Some(memory) = hosts.1.and_then(|new| self.past.recall(now, new)) {
+                self.resume_from(memory);
+            }
         }
     }
 }

@@ -73,6 +73,12 @@ pub enum Load {
     },
     /// A byte stream from the client, as fast as it goes.
     Bulk,
+    /// So many bytes from the client, as fast as it goes, over a path that a connection before has filled for
+    /// 20 s; this one has its memory.
+    Known {
+        /// How many.
+        bytes: u64,
+    },
     /// Frames from the client, 30 a second, whose rate follows the connection.
     Media {
         /// Largest rate, in bits per second.

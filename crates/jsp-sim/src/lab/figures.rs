@@ -31,7 +31,9 @@ const DEADLINES_MS: [u64; 4] = [50, 100, 150, 300];
 /// All figures of a case.
 pub fn of(case: &Case, samples: &[Sample]) -> Vec<Figure> {
     let mut out = Vec::new();
-    if !matches!(case.load, Load::Bulk) {
+    if let Load::Known { bytes } = case.load {
+        object(case, samples, bytes, &mut out);
+    } else if !matches!(case.load, Load::Bulk) {
         messages(case, samples, &mut out);
     }
     if matches!(case.load, Load::Thin { .. }) {
@@ -60,6 +62,16 @@ pub fn of(case: &Case, samples: &[Sample]) -> Vec<Figure> {
 
 fn has_bulk(load: &Load) -> bool {
     matches!(load, Load::Bulk | Load::FileAndVoice | Load::MediaAndBulk { .. })
+}
+
+/// How many round trips an object takes; one that never comes takes all the time there is.
+fn object(case: &Case, samples: &[Sample], bytes: u64, out: &mut Vec<Figure>) {
+    let rtt = case.owd.as_secs_f64() * 2.0;
+    let trips = |sample: &Sample| sample.bulk_time(bytes).unwrap_or(case.lasts).as_secs_f64() / rtt;
+    let trips = sorted(samples.iter().map(trips));
+    for (name, percent) in [("p50", 50.0), ("p95", 95.0)] {
+        out.push(figure(format!("object_{name}"), percentile(&trips, percent), "RTT"));
+    }
 }
 
 fn messages(case: &Case, samples: &[Sample], out: &mut Vec<Figure>) {
@@ -191,6 +203,13 @@ fn queue(case: &Case, samples: &[Sample], out: &mut Vec<Figure>) {
     let waits = sorted(waits.map(|(_, wait)| wait.as_secs_f64() * 1e3));
     for (name, percent) in [("p50", 50.0), ("p95", 95.0), ("p99", 99.0)] {
         out.push(figure(format!("queue_{name}"), percentile(&waits, percent), "ms"));
+    }
+    let idle = samples.iter().flat_map(|sample| &sample.idle_waits);
+    let idle = sorted(idle.map(|wait| wait.as_secs_f64() * 1e3));
+    if !idle.is_empty() {
+        for (name, percent) in [("p95", 95.0), ("p99", 99.0)] {
+            out.push(figure(format!("idle_{name}"), percentile(&idle, percent), "ms"));
+        }
     }
     let above: Vec<_> =
         samples.iter().map(|sample| sample.time_above(ms(100)).as_secs_f64() * 1e3).collect();

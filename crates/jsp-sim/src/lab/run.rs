@@ -38,7 +38,10 @@ impl Measured {
 }
 
 /// Figures that are printed for people even where no bar is on them.
-const HEADLINES: [&str; 14] = [
+const HEADLINES: [&str; 17] = [
+    "idle_p95",
+    "idle_p99",
+    "object_p50",
     "latency_p50",
     "latency_p99",
     "latency_p999",

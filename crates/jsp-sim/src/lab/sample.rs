@@ -17,6 +17,10 @@ use crate::world::World;
 
 /// How often the bytes of each byte stream are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often an empty queue is looked into.
+const IDLE_EVERY: Duration = Duration::from_millis(7);
+/// How long a connection learns what the next one knows.
+const LEARNING: Duration = Duration::from_secs(20);
 /// After a restored connection's first message, latencies are watched for this long.
 const WATCH_AFTER_RESTORE: Duration = Duration::from_secs(2);
 /// Messages are back to normal when they take no more than the one-way delay and this.
@@ -55,6 +59,9 @@ pub struct Sample {
     /// Packets that waited for their turn on the way there: when it came, and how long they had
     /// waited. From the start of the load on, without those that are excused.
     pub waits: Vec<(Instant, Duration)>,
+    /// How long packets would have waited that come at all times and find an empty queue, on a link that follows a
+    /// trace: what no sender of media can do better than. Without those that are excused.
+    pub idle_waits: Vec<Duration>,
     /// When packets were refused by the queue.
     pub refusals: Vec<Instant>,
     /// The link towards the server; what came to an old address counts as lost.
@@ -80,6 +87,12 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Time from the start of the load until so many bytes of the subject's byte stream were read.
+    pub fn bulk_time(&self, bytes: u64) -> Option<Duration> {
+        let looks = self.bulk.first()?.iter().position(|read| *read >= bytes)?;
+        Some(LOOK_EVERY * u32::try_from(looks).ok()?)
+    }
+
     /// Bytes of the subject's byte stream between two times since the start of the load.
     pub fn bulk_bytes(&self, client: usize, from: Duration, to: Duration) -> u64 {
         let Some(series) = self.bulk.get(client) else { return 0 };
@@ -101,6 +114,9 @@ impl Sample {
 /// Lives one world of a case, and its twin where it has one.
 pub fn sample(case: &Case, subject: Subject, seed: u64) -> Sample {
     let path = case.path(seed);
+    if matches!(case.load, Load::Known { .. }) {
+        return live(&remembering(case, &path, seed), subject, path, seed);
+    }
     let mut sample = live(case, subject, path.clone(), seed);
     if case.twin == Twin::Unrepaired {
         let unrepaired = case.clone().edited(Arc::new(without_repair));
@@ -121,6 +137,13 @@ pub fn sample(case: &Case, subject: Subject, seed: u64) -> Sample {
     sample
 }
 
+/// The same with what a connection before learned of the path.
+fn remembering(case: &Case, path: &Ends, seed: u64) -> Case {
+    let before = Case { load: Load::Bulk, lasts: LEARNING, ..case.clone() };
+    let memory = live(&before, Subject::Jsp, path.clone(), seed).client.path_memory;
+    case.clone().edited(Arc::new(move |transport, _| transport.initial_path_memory = memory))
+}
+
 fn faultless(mut path: Ends) -> Ends {
     path.up.faults = Faults::default();
     path.down.faults = Faults::default();
@@ -130,7 +153,7 @@ fn faultless(mut path: Ends) -> Ends {
 
 fn live(case: &Case, subject: Subject, path: Ends, seed: u64) -> Sample {
     let began = Stopwatch::now();
-    let has_messages = !matches!(case.load, Load::Bulk);
+    let has_messages = !matches!(case.load, Load::Bulk | Load::Known { .. });
     let end = case.ends() + if has_messages { TAIL } else { Duration::ZERO };
     let mut world = World::new(script::topology(case, subject, path.clone(), seed));
     let mut bulk = vec![Vec::new(); case.rivals.len() + 1];
@@ -168,7 +191,17 @@ fn observe(case: &Case, path: &Ends, world: &mut World) -> Sample {
     };
     let waits = links[0].waits().iter();
     let waits = waits.filter(|(at, wait)| *at >= since && !excused(came(*at, *wait)));
+    let idle_waits = match (&path.up.rate, &case.load) {
+        (Rate::Trace { trace, offset }, Load::Media { .. }) => {
+            let count = (case.lasts.as_nanos() / IDLE_EVERY.as_nanos()) as u32;
+            let moments = (0..count).map(|n| since + IDLE_EVERY * n);
+            let counted = moments.filter(|at| !excused(*at));
+            counted.map(|at| trace.idle_wait(at + *offset)).collect()
+        }
+        _ => Vec::new(),
+    };
     let mut sample = Sample {
+        idle_waits,
         wire: tallies.iter().map(wire).sum(),
         wire_back: wire(&tallies[1]),
         capacity: path.up.rate.capacity(since, case.ends()),

@@ -16,6 +16,8 @@ pub(super) const MESSAGE_LEN: usize = 200;
 const MEDIA_FLOOR_BPS: u64 = 150_000;
 /// Time between frames of media: 30 a second.
 const FRAME_EVERY: Duration = Duration::from_micros(33_333);
+/// Bytes that are handed over at once.
+const CHUNK: usize = 64 << 10;
 /// Smallest and largest window of a connection, in bytes.
 const WINDOW: (u64, u64) = (2 << 20, 64 << 20);
 
@@ -95,6 +97,12 @@ fn script(case: &Case, window: u64) -> Script {
             vec![plan(start, config, forth, back)]
         }
         Load::Bulk => vec![bulk(start, window)],
+        Load::Known { bytes } => {
+            let mut object = bulk(start, window);
+            object.forth =
+                SendPlan::finishing(Traffic::Bytes { start, total: *bytes, chunk: CHUNK });
+            vec![object]
+        }
         Load::Media { ceiling_bps } => vec![media(case, *ceiling_bps)],
         Load::MediaAndBulk { ceiling_bps } => vec![media(case, *ceiling_bps), bulk(start, window)],
         Load::FileAndVoice => {
@@ -124,7 +132,7 @@ fn messages(start: Instant, lasts: Duration, gap: Duration, len: usize) -> Traff
 }
 
 fn bulk(start: Instant, window: u64) -> StreamPlan {
-    let traffic = Traffic::Bytes { start, total: u64::MAX / 2, chunk: 64 << 10 };
+    let traffic = Traffic::Bytes { start, total: u64::MAX / 2, chunk: CHUNK };
     let forth = SendPlan { traffic, ending: Ending::StayOpen, priorities: Vec::new() };
     let config = StreamConfig {
         unidirectional: true,

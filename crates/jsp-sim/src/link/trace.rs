@@ -143,6 +143,11 @@ impl Trace {
         Instant::from_nanos(ms * 1_000_000)
     }
 
+    /// How long a packet waits that comes at an instant and finds nobody before it.
+    pub fn idle_wait(&self, at: Instant) -> Duration {
+        self.at(self.first_from(at)).since(at)
+    }
+
     /// Silences longer than `least` that fall into the time between two instants, be it in part: when
     /// each begins and how long it lasts.
     pub fn silences(
@@ -172,6 +177,8 @@ mod tests {
         assert_eq!(found, [0, 1, 3, 3, 4, 5]);
         let times: Vec<_> = (0..6).map(|index| trace.at(index)).collect();
         assert_eq!(times, [1, 2, 2, 10, 11, 12].map(at));
+        let waits = [0, 2, 3, 10, 11].map(|ms| trace.idle_wait(at(ms)).as_millis());
+        assert_eq!(waits, [1, 0, 7, 0, 0]);
         assert_eq!(
             trace.silences(at(0), at(12), Duration::from_millis(5)),
             [(at(2), Duration::from_millis(8))]

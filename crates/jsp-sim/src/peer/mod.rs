@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jsp_crypto::Fingerprint;
+use jsp_proto::PathMemory;
 use jsp_wire::Instant;
 
 use crate::flow::{End, Pair, Side};
@@ -25,6 +26,8 @@ pub struct Counters {
     pub rtt: Duration,
     /// Bytes that may be in flight.
     pub congestion_window: u64,
+    /// What a later connection should know of the path; peers do not tell.
+    pub path_memory: Option<PathMemory>,
 }
 
 /// One side of a world at work, whatever it speaks.

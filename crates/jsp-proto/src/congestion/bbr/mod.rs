@@ -53,9 +53,9 @@ const LOSS_SHARE: f64 = 0.02;
 const LOSS_PACKETS: u32 = 3;
 
 /// What is left of the flight after a loss beside others, who go down to 0.7 (RFC 9438, section 4.6)
-/// but come back without a pause.
+/// but come back without a pause. What a probe found is not drained: it would only be handed to them.
 const RIVALS_BETA: f64 = 0.85;
-const RIVALS_DOWN_GAIN: f64 = 0.9;
+const RIVALS_DOWN_GAIN: f64 = 1.0;
 
 /// A probe for more, and each round without one, should make packets wait no longer than a
 /// quarter of the round-trip time, within these bounds.
@@ -149,6 +149,10 @@ impl Bbr {
 
     pub(super) fn window(&self) -> u64 {
         self.window.max(self.window_min())
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Startup)
     }
 
     pub(super) fn set_mtu(&mut self, mtu: usize) {

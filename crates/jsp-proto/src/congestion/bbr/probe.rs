@@ -28,8 +28,9 @@ const UP_EXCESS_MAX: f64 = 0.5;
 /// By how much the excess grows with each step.
 const UP_GROWTH: f64 = 1.5;
 
-/// By how much a probe may raise the lasting bound beside others.
-const UP_FAIR: f64 = 1.5;
+/// By how much a probe may raise the lasting bound beside others: where many share, a fair share is small,
+/// and soon gone.
+const UP_FAIR: f64 = 1.75;
 
 /// Rounds of one step: what is sent in the first is acknowledged in the second.
 const UP_ROUNDS: u8 = 2;

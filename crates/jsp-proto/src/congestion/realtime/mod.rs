@@ -7,6 +7,7 @@
 //! was right last, faster the farther it is from there.
 
 mod growth;
+mod pauses;
 mod queue;
 
 use core::time::Duration;
@@ -20,6 +21,7 @@ use super::{
     window_min,
 };
 use crate::recovery::Rtt;
+use pauses::Pauses;
 use queue::Queue;
 
 /// How long packets should wait at most: less where many are in flight, so that faster flows give
@@ -41,8 +43,10 @@ const RELAXED_TIME: Duration = Duration::from_secs(20);
 /// Share of the target that a decrease leaves to the queue.
 const AIM_SHARE: f64 = 2.0 / 3.0;
 
-/// One answer to the queue leaves at least this share of the window.
+/// One answer to the queue leaves at least this share of the window; and where the path pauses by itself, as
+/// much as losses leave.
 const CUT_MIN: f64 = 0.5;
+const CUT_PAUSING_MIN: f64 = LOSS_LEFT;
 
 /// What is left after losses while packets wait, and after marks at most (RFC 9438, section 4.6, has
 /// 0.7; a queue that is kept short asks for less).
@@ -92,6 +96,7 @@ const LOW_TIDE_SHARE: f64 = 0.5;
 pub(crate) struct RealTime {
     mtu: u64,
     queue: Queue,
+    pauses: Pauses,
     losses: Losses,
     rivals: Rivals,
     /// When others are forgotten, and looked for again; and the window beside them.
@@ -153,6 +158,7 @@ impl RealTime {
         Self {
             mtu: mtu as u64,
             queue: Queue::default(),
+            pauses: Pauses::default(),
             losses: Losses::new(),
             rivals: Rivals::default(),
             relaxed_until: None,
@@ -178,6 +184,10 @@ impl RealTime {
             None => self.window,
         };
         window.max(self.floor())
+    }
+
+    pub(super) fn is_starting(&self) -> bool {
+        self.reference.is_none()
     }
 
     pub(super) fn set_mtu(&mut self, mtu: usize) {
@@ -260,6 +270,7 @@ impl RealTime {
         let waited = round.delay.unwrap_or_default();
         let stands = round.samples >= 2 && waited > self.target_alone().mul_f64(STANDING);
         self.judge_losses(round);
+        self.pauses.on_round(now, round.longest);
         self.full = self.full.filter(|(at, _)| now.since(*at) < FULL_TIME);
         self.look_for_rivals(now, stands);
         self.ebb(now, round);
@@ -370,6 +381,7 @@ impl RealTime {
         }
         self.answered = Some((now, delay));
         self.undo = None;
+        let least = if self.pauses.are_usual(now) { CUT_PAUSING_MIN } else { CUT_MIN };
         let base = self.queue.base().unwrap_or_default();
         let meant = base.saturating_add(target.mul_f64(AIM_SHARE));
         let left = meant.as_secs_f64() / base.saturating_add(delay).as_secs_f64().max(1e-9);
@@ -378,7 +390,7 @@ impl RealTime {
         self.reference = Some(self.window);
         // What was delivered in a round trip would make no queue.
         let delivered = sample.rate.map_or(0, |rate| bytes_in(rate.rate, base));
-        let lowered = scale(from, left.max(CUT_MIN)).max(delivered);
+        let lowered = scale(from, left.max(least)).max(delivered);
         self.window = lowered.min(self.window).max(self.floor());
     }
 

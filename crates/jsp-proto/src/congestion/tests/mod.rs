@@ -3,6 +3,7 @@
 mod bbr_loop;
 mod closed_loop;
 mod realtime_loop;
+mod resume_loop;
 mod world;
 
 use super::*;

@@ -201,6 +201,8 @@ pub(super) struct Load {
     pub(super) ends: Option<u64>,
     /// Its controller, if it is not the one that all have.
     pub(super) control: Option<CongestionControl>,
+    /// What is known of the path.
+    pub(super) memory: Option<PathMemory>,
     /// What its way takes longer than that of others, in each direction.
     pub(super) farther: Duration,
 }
@@ -239,11 +241,15 @@ pub(super) struct Loop {
 
 impl Loop {
     fn new(control: CongestionControl, load: Load) -> Self {
+        let mut congestion = Congestion::new(load.control.unwrap_or(control), MTU as usize);
+        if let Some(memory) = load.memory {
+            congestion.resume_from(memory);
+        }
         Self {
             recovery: Recovery::new(),
             rtt: Rtt::new(Duration::from_millis(333)),
             delivery: DeliveryRate::default(),
-            congestion: Congestion::new(load.control.unwrap_or(control), MTU as usize),
+            congestion,
             pacer: Pacer::new(),
             acks: AckPolicy::new(DELAY_MAX),
             next_pn: 0,
@@ -514,6 +520,7 @@ pub(super) const BULK: Load = Load {
     begins: Duration::ZERO,
     ends: None,
     control: None,
+    memory: None,
     farther: Duration::ZERO,
 };
 pub(super) const VOICE: Load = Load { bulk: false, voice: true, ..BULK };

@@ -22,7 +22,10 @@ pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
         "C0" => clean(),
         "I1" => bulk(with_loss(ten(), Loss::Random(0.01))),
         "I5" => bulk(with_loss(ten(), Loss::Random(0.05))),
-        "G1" => vec![geostationary(name)],
+        "G1" => {
+            let known = geostationary("G1-resume", Load::Known { bytes: 1 << 20 });
+            vec![geostationary(name, Load::Bulk), known.without_peers()]
+        }
         "B1" => still(bulk(bottleneck(mbit(10), ms(60), 10.0))),
         "B2" => still(bulk(bottleneck(mbit(10), ms(60), 0.25))),
         "E0" => {
@@ -64,9 +67,9 @@ fn clean() -> Vec<Case> {
     still(cases)
 }
 
-fn geostationary(name: &str) -> Case {
+fn geostationary(name: &str, load: Load) -> Case {
     let (owd, loss) = (ms(300), Loss::Random(0.001));
-    Case::new(name, Load::Bulk, LASTS, owd, move |_| {
+    Case::new(name, load, LASTS, owd, move |_| {
         let down = with_loss(bottleneck(mbit(5), owd * 2, 1.0), loss.clone());
         let up = with_loss(bottleneck(mbit(50), owd * 2, 1.0), loss.clone());
         // The fast direction carries the load.

@@ -215,6 +215,7 @@ impl Node {
             packets_lost: path.lost_packets,
             rtt: path.rtt,
             congestion_window: path.cwnd,
+            path_memory: None,
         })
     }
 
