@@ -7,6 +7,7 @@ use crate::ack::AckPolicy;
 use crate::ack_request::AckRequest;
 use crate::cid::{LocalIds, RemoteIds};
 use crate::control::Control;
+use crate::fec::Rider;
 use crate::handshake::Flight;
 use crate::lifecycle::Farewell;
 use crate::packet::PacketBuilder;
@@ -24,6 +25,8 @@ pub(crate) struct DataSources<'a> {
     pub(crate) ack_request: &'a mut AckRequest,
     /// Messages that ride along once more.
     pub(crate) overdue: Option<Overdue>,
+    /// A repair that rides along.
+    pub(crate) rider: Option<Rider<'a>>,
 }
 
 impl DataSources<'_> {
@@ -46,6 +49,7 @@ impl DataSources<'_> {
         self.ack_request.write(packet);
         self.streams.write(now, packet);
         self.write_overdue(now, packet);
+        self.write_repair(now, packet);
     }
 
     /// What is overdue rides along in a packet that leaves anyway.
@@ -53,6 +57,15 @@ impl DataSources<'_> {
     fn write_overdue(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
         if let Some(overdue) = self.overdue.filter(|_| packet.is_ack_eliciting()) {
             self.streams.write_overdue(now, overdue, packet);
+        }
+    }
+
+    /// So does the repair of packets before. It comes last: it is no part of what is protected.
+    // spec: FEC-11
+    fn write_repair(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        if let Some(rider) = self.rider.as_mut().filter(|_| packet.is_ack_eliciting()) {
+            packet.end_content();
+            rider.write(now, packet.writer());
         }
     }
 
