@@ -49,7 +49,6 @@ impl DataSources<'_> {
         self.ack_request.write(packet);
         self.streams.write(now, packet);
         self.write_overdue(now, packet);
-        self.write_repair(now, packet);
     }
 
     /// What is overdue rides along in a packet that leaves anyway.
@@ -60,12 +59,15 @@ impl DataSources<'_> {
         }
     }
 
-    /// So does the repair of packets before. It comes last: it is no part of what is protected.
-    // spec: FEC-11
-    fn write_repair(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
-        if let Some(rider) = self.rider.as_mut().filter(|_| packet.is_ack_eliciting()) {
-            packet.end_content();
-            rider.write(now, packet.writer());
+    /// So does the repair of packets before, and with a probe in any case. It comes last: it is no part of
+    /// what is protected.
+    // spec: FEC-11, FEC-15
+    fn write_repair(&mut self, now: Instant, packet: &mut PacketBuilder<'_>, probe: bool) {
+        let leaves = probe || packet.is_ack_eliciting();
+        let Some(rider) = self.rider.as_mut().filter(|_| leaves) else { return };
+        packet.end_content();
+        if rider.write(now, packet.writer()) {
+            packet.elicit_ack();
         }
     }
 
@@ -122,6 +124,7 @@ pub(crate) fn data_packet(
         return sources.write_answer(packet);
     }
     sources.write(now, packet);
+    sources.write_repair(now, packet, probe);
     if probe {
         add_ping(packet);
     }

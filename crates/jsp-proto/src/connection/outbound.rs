@@ -242,7 +242,7 @@ impl Connection {
         let path = &mut self.paths.active;
         let pn = path.numbers.numbers.peek();
         // spec: FEC-10
-        let may_ride = regular && allowance == Allowance::Anything;
+        let may_ride = regular && (allowance == Allowance::Anything || probe);
         let fec = path.fec.as_deref_mut().filter(|_| may_ride);
         let rider = Rider::new(fec, &path.numbers.recovery, pn);
         let mut sources = DataSources {

@@ -153,6 +153,17 @@ impl Encoder {
         }
     }
 
+    /// A probe leaves, because nothing was heard: it takes a repair of the newest packets along, earned or
+    /// not.
+    // spec: FEC-15
+    pub(crate) fn on_probe(&mut self, now: Instant) {
+        let class = self.window.back().map(|source| source.class);
+        if let Some(account) = class.and_then(|class| self.accounts.get_mut(class)) {
+            account.credit = account.credit.max(ONE);
+            (account.due, account.rides) = (Some(now), true);
+        }
+    }
+
     /// When the next repair leaves by itself.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.accounts.iter().filter_map(|account| account.due).min()

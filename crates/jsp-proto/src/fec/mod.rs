@@ -108,6 +108,13 @@ impl PathFec {
         self.encoder.is_some()
     }
 
+    /// A probe is to leave; see [`Encoder::on_probe`].
+    pub(crate) fn on_probe(&mut self, now: Instant) {
+        if let Some(encoder) = &mut self.encoder {
+            encoder.on_probe(now);
+        }
+    }
+
     /// When the next repair should leave by itself.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.encoder.as_ref()?.due()

@@ -26,11 +26,12 @@ impl<'a> Rider<'a> {
         Some(Self { fec, recovery, pn, written: 0 })
     }
 
-    /// Writes it, if there is room and something to repair.
-    pub(crate) fn write(&mut self, now: Instant, writer: &mut Writer<'_>) {
+    /// Writes it, if there is room and something to repair; answers whether that was so.
+    pub(crate) fn write(&mut self, now: Instant, writer: &mut Writer<'_>) -> bool {
         let recovery = self.recovery;
         let written = self.fec.ride(now, self.pn, |source| recovery.is_open(source), writer);
         self.written = written.unwrap_or(0);
+        self.written > 0
     }
 
     /// Bytes of the frame that was written; 0 when none was.
