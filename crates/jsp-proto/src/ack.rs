@@ -186,6 +186,11 @@ impl AckPolicy {
         self.recovered.get_or_insert_default().set(pn);
     }
 
+    /// The packet was recovered, and has not come since.
+    pub(crate) fn is_recovered(&self, pn: u64) -> bool {
+        self.recovered.as_ref().is_some_and(|marks| marks.has(pn))
+    }
+
     /// A packet that was recovered has come after all.
     // spec: FEC-7
     pub(crate) fn on_late(&mut self, pn: u64) {
@@ -297,11 +302,12 @@ impl AckPolicy {
         if frame::write_ack(writer, !as_shape, delay, ranges, counts, times, recovered).is_err() {
             return false;
         }
+        packet.begin_content();
         let told = !times.is_empty();
         if let Some(log) = &mut self.times {
             log.on_written(now, told);
         }
-        let has_ping = wants_ping && writer.varint(kind::PING).is_ok();
+        let has_ping = wants_ping && packet.writer().varint(kind::PING).is_ok();
         if as_shape {
             packet.set_shape(Shape::Ack);
         }

@@ -7,6 +7,7 @@ use crate::ack::AckPolicy;
 use crate::ack_request::AckRequest;
 use crate::cid::{LocalIds, RemoteIds};
 use crate::control::Control;
+use crate::fec::Rider;
 use crate::handshake::Flight;
 use crate::lifecycle::Farewell;
 use crate::packet::PacketBuilder;
@@ -24,6 +25,8 @@ pub(crate) struct DataSources<'a> {
     pub(crate) ack_request: &'a mut AckRequest,
     /// Messages that ride along once more.
     pub(crate) overdue: Option<Overdue>,
+    /// A repair that rides along.
+    pub(crate) rider: Option<Rider<'a>>,
 }
 
 impl DataSources<'_> {
@@ -53,6 +56,18 @@ impl DataSources<'_> {
     fn write_overdue(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
         if let Some(overdue) = self.overdue.filter(|_| packet.is_ack_eliciting()) {
             self.streams.write_overdue(now, overdue, packet);
+        }
+    }
+
+    /// So does the repair of packets before, and with a probe in any case. It comes last: it is no part of
+    /// what is protected.
+    // spec: FEC-11, FEC-15
+    fn write_repair(&mut self, now: Instant, packet: &mut PacketBuilder<'_>, probe: bool) {
+        let leaves = probe || packet.is_ack_eliciting();
+        let Some(rider) = self.rider.as_mut().filter(|_| leaves) else { return };
+        packet.end_content();
+        if rider.write(now, packet.writer()) {
+            packet.elicit_ack();
         }
     }
 
@@ -109,6 +124,7 @@ pub(crate) fn data_packet(
         return sources.write_answer(packet);
     }
     sources.write(now, packet);
+    sources.write_repair(now, packet, probe);
     if probe {
         add_ping(packet);
     }

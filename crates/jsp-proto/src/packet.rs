@@ -17,6 +17,8 @@ pub(crate) struct PacketBuilder<'a> {
     ack_eliciting: bool,
     shapes_allowed: bool,
     protection: Option<Protection>,
+    /// Where what repairs protect begins and ends.
+    content: (usize, Option<usize>),
 }
 
 impl<'a> PacketBuilder<'a> {
@@ -35,6 +37,7 @@ impl<'a> PacketBuilder<'a> {
             ack_eliciting: false,
             shapes_allowed,
             protection: None,
+            content: (0, None),
         }
     }
 
@@ -85,6 +88,18 @@ impl<'a> PacketBuilder<'a> {
         self.protection = Some(self.protection.map_or(asked, |other| other.join(asked)));
     }
 
+    /// What was written so far is an acknowledgement, which repairs do not protect.
+    // spec: FEC-2
+    pub(crate) fn begin_content(&mut self) {
+        self.content.0 = self.writer.len();
+    }
+
+    /// What follows is a repair, which others do not protect.
+    // spec: FEC-2
+    pub(crate) fn end_content(&mut self) {
+        self.content.1 = Some(self.writer.len());
+    }
+
     /// True when a packet with what is written so far must be acknowledged.
     pub(crate) fn is_ack_eliciting(&self) -> bool {
         self.ack_eliciting
@@ -92,8 +107,9 @@ impl<'a> PacketBuilder<'a> {
 
     /// What was built: payload length, shape, and what it asks for.
     pub(crate) fn finish(self) -> Built {
-        let Self { shape, ack_eliciting, protection, .. } = self;
-        Built { len: self.writer.len(), shape, ack_eliciting, protection }
+        let Self { shape, ack_eliciting, protection, content: (from, to), .. } = self;
+        let len = self.writer.len();
+        Built { len, shape, ack_eliciting, protection, content: (from, to.unwrap_or(len)) }
     }
 }
 
@@ -108,4 +124,6 @@ pub(crate) struct Built {
     pub(crate) ack_eliciting: bool,
     /// How forward error correction is to protect it.
     pub(crate) protection: Option<Protection>,
+    /// Where the part of the payload that this is about begins and ends.
+    pub(crate) content: (usize, usize),
 }

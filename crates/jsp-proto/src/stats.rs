@@ -21,9 +21,9 @@ pub struct Traffic {
     pub bytes_retransmitted: u64,
     /// Application bytes of messages sent once more because their acknowledgement was overdue.
     pub bytes_bundled: u64,
-    /// Packets sent with a repair symbol.
+    /// Repair symbols sent, in packets of their own or with data.
     pub repairs_sent: u64,
-    /// Bytes of these packets.
+    /// Bytes of these packets, and of the frames in the others.
     pub repair_bytes_sent: u64,
     /// Packets of the peer that were put together from repair symbols.
     pub packets_recovered: u64,

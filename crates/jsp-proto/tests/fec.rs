@@ -193,3 +193,32 @@ fn a_burst_comes_back_before_a_round_trip_has_passed() {
     // Nine packets come back with nine repairs, which take 27 ms.
     assert!(latest <= owd + Duration::from_millis(9 + 27 + 3), "{latest:?}");
 }
+
+#[test]
+/// spec-test: FEC-15
+fn a_probe_brings_back_what_was_lost_last_although_it_is_not_sent_again() {
+    let owd = Duration::from_millis(30);
+    let mut pair = Pair::new();
+    pair.weather = Box::new(move |_| vec![owd]);
+    let (client, server) = pair.establish();
+    let fades = std::rc::Rc::new(std::cell::Cell::new(false));
+    let is_fading = fades.clone();
+    pair.filter = Box::new(move |to, _| to == End::Client || !is_fading.get());
+    let now = pair.now;
+    let config = media(FecPolicy::Fixed(5));
+    let stream = pair.client.connection(client).unwrap().open(now, config).unwrap();
+    for n in 0..10 {
+        fades.set(n == 9);
+        let now = pair.now;
+        let message = Message::binary(vec![n; 150]);
+        pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+        pair.run_for(Duration::from_millis(5));
+    }
+    fades.set(false);
+    pair.run_for(Duration::from_secs(1));
+    let now = pair.now;
+    let connection = pair.server.connection(server).unwrap();
+    let received = std::iter::from_fn(|| connection.recv(now, stream).ok().flatten());
+    assert!(received.map(|message| message.number).eq(0..10));
+    assert_eq!(connection.stats().traffic.packets_recovered, 1);
+}

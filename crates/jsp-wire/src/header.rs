@@ -58,7 +58,8 @@ pub enum Shape {
 }
 
 impl Shape {
-    const fn to_bits(self) -> u8 {
+    /// The number of the shape.
+    pub const fn to_bits(self) -> u8 {
         match self {
             Self::Frames => 0,
             Self::Message => 1,
@@ -70,7 +71,8 @@ impl Shape {
         }
     }
 
-    const fn from_bits(bits: u8) -> Option<Self> {
+    /// The shape with the number in the low 3 bits; nothing for the one that is reserved.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
         Some(match bits & 7 {
             0 => Self::Frames,
             1 => Self::Message,

@@ -81,7 +81,7 @@ pub const REPAIR_REACH: usize = 128;
 /// Bytes of the length at the start of a symbol of forward error correction.
 pub const SYMBOL_LENGTH_LEN: usize = 2;
 
-/// Largest packet that forward error correction protects, in bytes: one of Ethernet.
+/// Longest payload that forward error correction protects, in bytes: that of a packet of Ethernet.
 pub const PROTECTED_LEN_MAX: usize = 1500;
 
 /// Most recovered packets that one ACK names.

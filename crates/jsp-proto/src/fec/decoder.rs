@@ -5,14 +5,15 @@
 //! most one multiple for each of them; one with a single unknown is a recovered packet.
 //!
 //! Everything is bounded by constants: [`limits::REPAIR_REACH`] packets, [`ROWS_MAX`] equations. The peer
-//! alone can make repairs, as packets are sealed; one that lies recovers packets that no key opens.
+//! alone can make repairs, as packets are sealed; one that lies says what it could have said openly.
 
 use std::collections::VecDeque;
 
 use jsp_wire::frame::Repair;
-use jsp_wire::limits;
+use jsp_wire::{Shape, limits};
 
 use super::gf256::{self, Sum};
+use super::symbol::{SYMBOL_LEN_MAX, Symbol};
 
 /// Packet numbers that are kept: one place for each remainder.
 const PLACES: usize = limits::REPAIR_REACH;
@@ -20,17 +21,13 @@ const PLACES: usize = limits::REPAIR_REACH;
 /// Equations that are kept, and so the losses that can be open at once.
 pub(crate) const ROWS_MAX: usize = 32;
 
-/// Longest symbol, in bytes.
-const SYMBOL_LEN_MAX: usize = limits::PROTECTED_LEN_MAX + limits::SYMBOL_LENGTH_LEN;
-
 /// What is known of a packet number.
 #[derive(Clone, Debug, Default)]
 struct Place {
     /// The number that the place stands for.
     pn: u64,
     is_known: bool,
-    /// The packet as it was sealed.
-    bytes: Vec<u8>,
+    symbol: Symbol,
 }
 
 /// The sum of unknown symbols, each times a factor, is a symbol.
@@ -48,8 +45,10 @@ struct Row {
 pub(crate) struct Recovered {
     /// The number that it must have.
     pub(crate) pn: u64,
-    /// The packet as it was sealed.
-    pub(crate) packet: Vec<u8>,
+    /// What its content is.
+    pub(crate) shape: Shape,
+    /// What was protected of it.
+    pub(crate) content: Vec<u8>,
 }
 
 /// Puts lost packets of one path together.
@@ -61,8 +60,6 @@ pub(crate) struct Decoder {
     lowest: u64,
     /// The highest number that arrived, and one more; nothing below `lowest` counts.
     next: u64,
-    /// A packet before it is known to be authentic.
-    candidate: Vec<u8>,
     ready: VecDeque<Recovered>,
     sum: Sum,
 }
@@ -75,27 +72,16 @@ impl Decoder {
             rows: Vec::new(),
             lowest: next,
             next,
-            candidate: Vec::new(),
             ready: VecDeque::new(),
             sum: Sum::default(),
         }
     }
 
-    /// Copies a packet as it arrived; [`Decoder::keep`] says whether it is to be believed.
-    pub(crate) fn hold(&mut self, packet: &[u8]) {
-        self.candidate.clear();
-        if packet.len() <= limits::PROTECTED_LEN_MAX {
-            // Not more room than the packet takes: there is one of these for each number.
-            self.candidate.reserve_exact(packet.len());
-            self.candidate.extend_from_slice(packet);
-        }
-    }
-
-    /// The packet held last is authentic and has this number.
+    /// An authentic packet has arrived, with this shape and content.
     // spec: FEC-5
-    pub(crate) fn keep(&mut self, pn: u64) {
+    pub(crate) fn keep(&mut self, pn: u64, shape: Shape, content: &[u8]) {
         self.advance(pn);
-        if self.candidate.is_empty() || self.is_old(pn) {
+        if content.is_empty() || content.len() > limits::PROTECTED_LEN_MAX || self.is_old(pn) {
             return;
         }
         let Some(place) = self.places.get_mut(place_of(pn)) else { return };
@@ -104,7 +90,7 @@ impl Decoder {
         }
         place.pn = pn;
         place.is_known = true;
-        core::mem::swap(&mut place.bytes, &mut self.candidate);
+        place.symbol.set(shape, content);
         self.substitute(pn);
         self.harvest();
     }
@@ -124,12 +110,6 @@ impl Decoder {
         let Some(row) = self.row_of(pn, highest, repair) else { return };
         self.insert(row);
         self.harvest();
-    }
-
-    /// True when the packet held last is what is known under this number already.
-    pub(crate) fn is_late(&self, pn: u64) -> bool {
-        let place = self.places.get(place_of(pn));
-        place.is_some_and(|place| place.pn == pn && place.is_known && place.bytes == self.candidate)
     }
 
     /// The next packet that was recovered.
@@ -182,8 +162,7 @@ impl Decoder {
             let at = place_of(number);
             match self.places.get(at) {
                 Some(place) if place.pn == number && place.is_known => {
-                    self.sum.add(factor, 0, &length_of(&place.bytes));
-                    self.sum.add(factor, limits::SYMBOL_LENGTH_LEN, &place.bytes);
+                    self.sum.add(factor, place.symbol.bytes());
                 }
                 _ => *row.factors.get_mut(at)? = factor,
             }
@@ -225,7 +204,6 @@ impl Decoder {
     fn substitute(&mut self, pn: u64) {
         let at = place_of(pn);
         let Some(place) = self.places.get(at) else { return };
-        let told = length_of(&place.bytes);
         let mut changed = false;
         for row in &mut self.rows {
             let factor = core::mem::take(row.factors.get_mut(at).unwrap_or(&mut 0));
@@ -233,10 +211,7 @@ impl Decoder {
                 continue;
             }
             changed = true;
-            let head_len = limits::SYMBOL_LENGTH_LEN.min(row.symbol.len());
-            let (head, rest) = row.symbol.split_at_mut(head_len);
-            gf256::add_multiple(head, factor, &told);
-            gf256::add_multiple(rest, factor, &place.bytes);
+            gf256::add_multiple(&mut row.symbol, factor, place.symbol.bytes());
         }
         if changed {
             self.restore();
@@ -256,23 +231,21 @@ impl Decoder {
         while let Some(at) = self.rows.iter().position(Row::is_solved) {
             let row = self.rows.swap_remove(at);
             let Some(place) = self.places.get_mut(row.pivot) else { continue };
-            let Some((told, rest)) = row.symbol.split_first_chunk() else { continue };
-            let Some(packet) = rest.get(..usize::from(u16::from_be_bytes(*told))) else { continue };
-            if packet.is_empty() || place.is_known {
+            let Some((shape, content, symbol)) = Symbol::read(&row.symbol) else { continue };
+            if place.is_known {
                 continue;
             }
             place.is_known = true;
-            place.bytes.clear();
-            place.bytes.extend_from_slice(packet);
-            self.ready.push_back(Recovered { pn: place.pn, packet: packet.to_vec() });
+            place.symbol = symbol;
+            self.ready.push_back(Recovered { pn: place.pn, shape, content: content.to_vec() });
         }
     }
 
     /// Bytes of packets and equations that are kept.
     pub(crate) fn kept(&self) -> usize {
-        let places: usize = self.places.iter().map(|place| place.bytes.len()).sum();
+        let places: usize = self.places.iter().map(|place| place.symbol.bytes().len()).sum();
         let rows: usize = self.rows.iter().map(|row| row.symbol.len()).sum();
-        let ready: usize = self.ready.iter().map(|recovered| recovered.packet.len()).sum();
+        let ready: usize = self.ready.iter().map(|recovered| recovered.content.len()).sum();
         places + rows + ready
     }
 }
@@ -320,9 +293,4 @@ impl Row {
 fn place_of(pn: u64) -> usize {
     // Below PLACES, whatever the size of usize.
     (pn % PLACES as u64) as usize
-}
-
-fn length_of(packet: &[u8]) -> [u8; limits::SYMBOL_LENGTH_LEN] {
-    // Packets are at most PROTECTED_LEN_MAX bytes long.
-    (packet.len() as u16).to_be_bytes()
 }

@@ -1,4 +1,4 @@
-//! The sending half: sealed packets that are not acknowledged yet, and repair symbols made of them.
+//! The sending half: what packets held that are not acknowledged yet, and repair symbols made of that.
 //!
 //! A sliding window (the idea of RFC 8681) rather than blocks: a repair covers whatever of its size
 //! class is on its way, so that it helps against any loss of the last round trip, and nothing waits
@@ -9,7 +9,9 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use jsp_wire::frame::Repair;
-use jsp_wire::{Instant, Writer, limits};
+use jsp_wire::{Instant, Shape, Writer, limits};
+
+use super::symbol::Symbol;
 
 use super::gf256::{self, Sum};
 
@@ -21,17 +23,16 @@ pub(crate) const WINDOW: usize = 64;
 /// [`limits::REPAIR_REACH`]: the difference is room for disorder on the way.
 const REACH: u64 = 96;
 
-/// Bytes that a packet with a repair has beside the connection id and the longest member: flags, number,
-/// head of the repair, length of the symbol, tag.
-const REPAIR_COST: usize = 1
-    + limits::PN_LEN_MAX
-    + 2
-    + (REACH as usize).div_ceil(8)
-    + limits::SYMBOL_LENGTH_LEN
-    + limits::TAG_LEN;
+/// Bytes that a packet with a repair may have beyond its longest member: a longer number, the head of the
+/// repair, and what stands before the content of the symbol.
+const REPAIR_COST: usize =
+    limits::PN_LEN_MAX - 1 + 2 + (REACH as usize).div_ceil(8) + limits::SYMBOL_LENGTH_LEN;
 
-/// Longest packets of the size classes, in bytes: in one window no packet is much longer than others,
-/// so that a repair costs what a packet costs.
+/// The same in a packet that leaves anyway: there the repair has a type and a length.
+const RIDE_COST: usize = REPAIR_COST + 4;
+
+/// Longest contents of the size classes, in bytes: in one window none is much longer than others, so that
+/// a repair costs what a packet costs.
 const CLASS_LEN_MAX: [usize; CLASSES] = [280, 640, limits::PROTECTED_LEN_MAX];
 const CLASSES: usize = 3;
 
@@ -41,43 +42,60 @@ const ONE: u32 = 100;
 /// Credit is not saved beyond this, so that what could not leave for a while does not leave as a burst.
 const CREDIT_MAX: u32 = 2 * ONE;
 
-/// Longest time that a repair waits behind its last packet.
+/// Longest time that a repair waits behind its last packet before it leaves by itself.
 const PATIENCE: Duration = Duration::from_millis(5);
 
-/// A sealed packet under way.
+/// And the longest that it waits for a packet to leave with: it saves a header, a tag and a datagram then,
+/// a fifth of a small packet, which buys more repairs than the wait costs time.
+const PATIENCE_FOR_RIDE: Duration = Duration::from_millis(15);
+
+/// A packet under way.
 #[derive(Debug)]
 struct Source {
     pn: u64,
     class: usize,
     expires: Instant,
-    bytes: Vec<u8>,
+    symbol: Symbol,
 }
 
 /// What one size class has saved up.
 #[derive(Clone, Copy, Debug)]
 struct Account {
     credit: u32,
-    /// When its next repair is due.
+    /// When its next repair leaves by itself.
     due: Option<Instant>,
+    /// It may leave before with a packet.
+    rides: bool,
     sent_at: Option<Instant>,
     /// Smoothed time between two packets.
     gap: Duration,
 }
 
 impl Account {
-    const EMPTY: Self = Self { credit: ONE, due: None, sent_at: None, gap: PATIENCE };
+    const EMPTY: Self = Self { credit: ONE, due: None, rides: false, sent_at: None, gap: PATIENCE };
 
-    fn note(&mut self, now: Instant, percent: u32) {
+    fn note(&mut self, now: Instant, percent: u32, fits: bool) {
         if let Some(before) = self.sent_at.replace(now) {
             let sample = now.since(before).min(PATIENCE * 8);
             self.gap = (self.gap * 7 + sample) / 8;
         }
         self.credit = self.credit.saturating_add(percent).min(CREDIT_MAX);
+        if self.credit < ONE || self.due.is_some() {
+            return;
+        }
+        // A gap and a quarter: the next packet has left by then, or is late.
+        let for_ride = self.gap + self.gap / 4;
+        self.rides = fits && for_ride <= PATIENCE_FOR_RIDE;
         // Half a gap later, so that a fade that took the packet may be over.
         // spec: FEC-11
-        if self.credit >= ONE && self.due.is_none() {
-            self.due = Some(now + (self.gap / 2).min(PATIENCE));
-        }
+        let wait = if self.rides { for_ride } else { (self.gap / 2).min(PATIENCE) };
+        self.due = Some(now + wait);
+    }
+
+    /// A repair has left.
+    fn spend(&mut self, now: Instant) {
+        self.credit = self.credit.saturating_sub(ONE);
+        self.due = (self.credit >= ONE).then_some(now);
     }
 }
 
@@ -85,7 +103,7 @@ impl Account {
 #[derive(Debug)]
 pub(crate) struct Encoder {
     window: VecDeque<Source>,
-    spare: Vec<Vec<u8>>,
+    spare: Vec<Symbol>,
     accounts: [Account; CLASSES],
     sum: Sum,
 }
@@ -101,40 +119,83 @@ impl Encoder {
         }
     }
 
-    /// Longest packet that a repair can cover when datagrams have `mtu` bytes and a connection id of
-    /// `id_len`.
+    /// Longest packet that a repair can cover when datagrams have `mtu` bytes.
     // spec: FEC-9
-    pub(crate) fn source_len_max(mtu: usize, id_len: usize) -> usize {
-        mtu.saturating_sub(REPAIR_COST.saturating_add(id_len)).min(limits::PROTECTED_LEN_MAX)
+    pub(crate) fn source_len_max(mtu: usize) -> usize {
+        mtu.saturating_sub(REPAIR_COST).min(limits::PROTECTED_LEN_MAX)
     }
 
-    /// Keeps a sealed packet that is to be protected by `percent` of repair while it has not expired.
+    /// Keeps the content of a packet that is to be protected by `percent` of repair while it has not
+    /// expired. `room` is what a payload may have.
     // spec: FEC-2
     pub(crate) fn keep(
         &mut self,
         now: Instant,
-        (pn, packet): (u64, &[u8]),
-        percent: u32,
+        source: (u64, Shape, &[u8]),
+        (percent, room): (u32, usize),
         expires: Instant,
     ) {
-        let Some(class) = CLASS_LEN_MAX.iter().position(|max| packet.len() <= *max) else { return };
+        let (pn, shape, content) = source;
+        let Some(class) = CLASS_LEN_MAX.iter().position(|max| content.len() <= *max) else {
+            return;
+        };
         if self.window.len() >= WINDOW
             && let Some(oldest) = self.window.pop_front()
         {
-            self.spare.push(oldest.bytes);
+            self.spare.push(oldest.symbol);
         }
-        let mut bytes = self.spare.pop().unwrap_or_default();
-        bytes.clear();
-        bytes.extend_from_slice(packet);
-        self.window.push_back(Source { pn, class, expires, bytes });
+        let mut symbol = self.spare.pop().unwrap_or_default();
+        symbol.set(shape, content);
+        self.window.push_back(Source { pn, class, expires, symbol });
         if let Some(account) = self.accounts.get_mut(class) {
-            account.note(now, percent);
+            let fits = content.len().saturating_mul(2).saturating_add(RIDE_COST) <= room;
+            account.note(now, percent, fits);
         }
     }
 
-    /// When the next repair is due.
+    /// A probe leaves, because nothing was heard: it takes a repair of the newest packets along, earned or
+    /// not.
+    // spec: FEC-15
+    pub(crate) fn on_probe(&mut self, now: Instant) {
+        let class = self.window.back().map(|source| source.class);
+        if let Some(account) = class.and_then(|class| self.accounts.get_mut(class)) {
+            account.credit = account.credit.max(ONE);
+            (account.due, account.rides) = (Some(now), true);
+        }
+    }
+
+    /// When the next repair leaves by itself.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.accounts.iter().filter_map(|account| account.due).min()
+    }
+
+    /// True when a repair would leave with the next packet.
+    pub(crate) fn rides(&self) -> bool {
+        self.accounts.iter().any(|account| account.rides && account.due.is_some())
+    }
+
+    /// Adds a repair to the packet `pn` that leaves anyway, as a frame; answers its bytes. `None` when none
+    /// is earned, or there is no room.
+    // spec: FEC-11, FEC-14
+    pub(crate) fn ride(
+        &mut self,
+        now: Instant,
+        pn: u64,
+        is_open: impl Fn(u64) -> bool,
+        writer: &mut Writer<'_>,
+    ) -> Option<usize> {
+        let rides = |account: &Account| account.rides && account.due.is_some();
+        let class = self.accounts.iter().position(rides)?;
+        self.forget(now, pn, &is_open);
+        let before = writer.len();
+        let written = self.combine(pn, class, true, writer);
+        let account = self.accounts.get_mut(class)?;
+        match written {
+            // It will leave by itself, if there is still anything to repair.
+            None => account.rides = false,
+            Some(()) => account.spend(now),
+        }
+        written.map(|()| writer.len().saturating_sub(before))
     }
 
     /// Makes the repair that is due for the packet `pn`: its head and symbol go into `writer`. False when
@@ -150,10 +211,9 @@ impl Encoder {
         while let Some((class, account)) = self.first_due(now) {
             account.due = None;
             self.forget(now, pn, &is_open);
-            if self.combine(pn, class, writer).is_some() {
+            if self.combine(pn, class, false, writer).is_some() {
                 if let Some(account) = self.accounts.get_mut(class) {
-                    account.credit = account.credit.saturating_sub(ONE);
-                    account.due = (account.credit >= ONE).then_some(now);
+                    account.spend(now);
                 }
                 return true;
             }
@@ -175,15 +235,21 @@ impl Encoder {
         self.window.retain_mut(|source| {
             let stays = source.pn >= lowest && source.expires > now && is_open(source.pn);
             if !stays {
-                spare.push(core::mem::take(&mut source.bytes));
+                spare.push(core::mem::take(&mut source.symbol));
             }
             stays
         });
     }
 
-    /// Writes the sum of all packets of the class that are kept.
+    /// Writes the sum of all packets of the class that are kept, as a frame or as the payload of a shape.
     // spec: FEC-2, FEC-3, FEC-9
-    fn combine(&mut self, pn: u64, class: usize, writer: &mut Writer<'_>) -> Option<()> {
+    fn combine(
+        &mut self,
+        pn: u64,
+        class: usize,
+        as_frame: bool,
+        writer: &mut Writer<'_>,
+    ) -> Option<()> {
         let mut sources = self.window.iter().filter(|source| source.class == class);
         let highest = sources.next_back()?.pn;
         let back = u8::try_from(pn.checked_sub(highest)?).ok()?;
@@ -191,20 +257,19 @@ impl Encoder {
         let of_class = self.window.iter().filter(|source| source.class == class);
         for source in of_class.clone() {
             members |= 1 << highest.saturating_sub(source.pn).min(127);
-            longest = longest.max(source.bytes.len());
+            longest = longest.max(source.symbol.bytes().len());
         }
         let repair = Repair { back, members, symbol: &[] };
-        let len = longest.saturating_add(limits::SYMBOL_LENGTH_LEN);
         let written = writer.whole(|writer| {
+            if as_frame {
+                repair.write_frame_head(writer, longest)?;
+            }
             repair.write_head(writer)?;
-            let room = writer.reserve(len)?;
-            self.sum.reset(len);
+            let room = writer.reserve(longest)?;
+            self.sum.reset(longest);
             for source in of_class {
                 let factor = gf256::coefficient(pn, source.pn);
-                // Packets of a datagram have less than 2^16 bytes.
-                let told = (source.bytes.len() as u16).to_be_bytes();
-                self.sum.add(factor, 0, &told);
-                self.sum.add(factor, limits::SYMBOL_LENGTH_LEN, &source.bytes);
+                self.sum.add(factor, source.symbol.bytes());
             }
             room.fill(0);
             self.sum.join(room);
@@ -223,6 +288,6 @@ impl Encoder {
     /// Bytes of packets that are kept.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
-        self.window.iter().map(|source| source.bytes.len()).sum()
+        self.window.iter().map(|source| source.symbol.bytes().len()).sum()
     }
 }

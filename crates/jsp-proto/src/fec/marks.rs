@@ -27,6 +27,11 @@ impl RecoveredMarks {
         self.bits &= !self.bit(pn);
     }
 
+    /// The packet was recovered, and has not come since.
+    pub(crate) fn has(&self, pn: u64) -> bool {
+        self.bits & self.bit(pn) != 0
+    }
+
     fn bit(&self, pn: u64) -> u128 {
         let below = self.top.checked_sub(pn).and_then(|below| u32::try_from(below).ok());
         below.and_then(|below| 1u128.checked_shl(below)).unwrap_or(0)

@@ -1,12 +1,14 @@
-//! Forward error correction of one path (doors 9 out and 4 in): repair symbols over sealed packets.
+//! Forward error correction of one path (doors 7 and 9 out and 4 in): repair symbols over what packets hold.
 //!
 //! | file | concept |
 //! |------|---------|
-//! | `gf256` | the field, and sums of multiples of packets |
+//! | `gf256` | the field, and sums of multiples of symbols |
+//! | `symbol` | what a packet held, in the form that is added up |
 //! | `encoder` | packets under way, and repairs made of them |
 //! | `decoder` | packets as they arrived, and equations about the others |
 //! | `marks` | what ACKs say of recovered packets |
 //! | `protection` | what the streams in a packet ask for |
+//! | `rider` | a repair in a packet that leaves anyway |
 //! | `history` | how the path loses packets |
 //! | `controller` | how much repair pays |
 //! | `bare` | both halves without a connection |
@@ -21,13 +23,15 @@ mod gf256;
 mod history;
 mod marks;
 mod protection;
+mod rider;
+mod symbol;
 #[cfg(test)]
 mod tests;
 
 use core::time::Duration;
 
-use jsp_wire::frame::Repair;
-use jsp_wire::{DecodeError, Instant, Writer};
+use jsp_wire::frame::{Repair, protected_part};
+use jsp_wire::{DecodeError, Instant, Shape, Writer};
 
 use self::controller::{Alarm, Controller, Network};
 use self::decoder::Decoder;
@@ -38,6 +42,7 @@ pub use self::bare::BareFec;
 pub(crate) use self::decoder::Recovered;
 pub(crate) use self::marks::RecoveredMarks;
 pub(crate) use self::protection::Protection;
+pub(crate) use self::rider::Rider;
 
 /// A receiver that has seen no repair for this many packets stops to keep packets.
 const QUIET_PACKETS_MAX: u32 = 4096;
@@ -69,19 +74,19 @@ impl PathFec {
     }
 
     /// Longest packet that can be protected; see [`Encoder::source_len_max`].
-    pub(crate) fn source_len_max(mtu: usize, id_len: usize) -> usize {
-        Encoder::source_len_max(mtu, id_len)
+    pub(crate) fn source_len_max(mtu: usize) -> usize {
+        Encoder::source_len_max(mtu)
     }
 
-    /// Door 9: a sealed packet leaves that asks for protection. It is kept if it is protected and not
-    /// longer than `len_max`.
+    /// Door 7: a packet of `len` bytes leaves that asks for protection, in a datagram that may have `mtu`
+    /// bytes. Its number, shape and content are kept if it is protected and not too long.
     // spec: FEC-9, FEC-12
     pub(crate) fn on_sent(
         &mut self,
         now: Instant,
-        (pn, packet): (u64, &[u8]),
+        source: (u64, Shape, &[u8]),
         protection: &Protection,
-        len_max: usize,
+        (len, mtu): (usize, usize),
     ) {
         self.history.on_sent(now, protection);
         let auto = if protection.auto { self.controller.percent() } else { 0 };
@@ -91,8 +96,10 @@ impl PathFec {
             return;
         }
         let encoder = self.encoder.get_or_insert_with(Encoder::new);
-        if packet.len() <= len_max {
-            encoder.keep(now, (pn, packet), percent, protection.expires);
+        if len <= Encoder::source_len_max(mtu) {
+            let (_, _, content) = source;
+            let room = mtu.saturating_sub(len.saturating_sub(content.len()));
+            encoder.keep(now, source, (percent, room), protection.expires);
         }
     }
 
@@ -101,7 +108,14 @@ impl PathFec {
         self.encoder.is_some()
     }
 
-    /// When the next repair should leave.
+    /// A probe is to leave; see [`Encoder::on_probe`].
+    pub(crate) fn on_probe(&mut self, now: Instant) {
+        if let Some(encoder) = &mut self.encoder {
+            encoder.on_probe(now);
+        }
+    }
+
+    /// When the next repair should leave by itself.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.encoder.as_ref()?.due()
     }
@@ -118,22 +132,34 @@ impl PathFec {
         encoder.is_some_and(|encoder| encoder.write(now, pn, is_open, writer))
     }
 
-    /// Door 4: a packet has come that is not opened yet.
-    pub(crate) fn hold(&mut self, packet: &[u8]) {
-        if let Some(decoder) = &mut self.decoder {
-            decoder.hold(packet);
-        }
+    /// True when a repair would leave with the next packet.
+    pub(crate) fn rides(&self) -> bool {
+        self.encoder.as_ref().is_some_and(|encoder| encoder.rides())
     }
 
-    /// The packet held last proved authentic.
-    pub(crate) fn keep(&mut self, pn: u64) {
+    /// Adds a repair to a packet that leaves anyway; see [`Encoder::ride`].
+    pub(crate) fn ride(
+        &mut self,
+        now: Instant,
+        pn: u64,
+        is_open: impl Fn(u64) -> bool,
+        writer: &mut Writer<'_>,
+    ) -> Option<usize> {
+        self.encoder.as_mut()?.ride(now, pn, is_open, writer)
+    }
+
+    /// Door 4: an authentic packet has come, with this payload.
+    pub(crate) fn keep(&mut self, pn: u64, shape: Shape, payload: &[u8]) {
         self.quiet = self.quiet.saturating_add(1);
         if self.quiet > QUIET_PACKETS_MAX {
             self.decoder = None;
         }
-        if let Some(decoder) = &mut self.decoder {
-            decoder.keep(pn);
-        }
+        let Some(decoder) = &mut self.decoder else { return };
+        let content = match shape {
+            Shape::Frames => protected_part(payload).unwrap_or_default(),
+            _ => payload,
+        };
+        decoder.keep(pn, shape, content);
     }
 
     /// A packet held a repair. The first one only says that packets are to be kept.
@@ -145,11 +171,6 @@ impl PathFec {
             None => self.decoder = Some(Decoder::new(pn.saturating_add(1))),
         }
         Ok(())
-    }
-
-    /// True when the packet held last is the one that was recovered under this number: it was late.
-    pub(crate) fn is_late(&self, pn: u64) -> bool {
-        self.decoder.as_ref().is_some_and(|decoder| decoder.is_late(pn))
     }
 
     /// The next packet that was put together again.

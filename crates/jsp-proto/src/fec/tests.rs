@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use jsp_wire::frame::Repair;
-use jsp_wire::{Instant, Writer, limits};
+use jsp_wire::{Instant, Shape, Writer, limits};
 use proptest::prelude::*;
 
 use super::decoder::{Decoder, ROWS_MAX, Recovered};
@@ -27,6 +27,17 @@ fn packet(pn: u64, len: usize) -> Vec<u8> {
             state as u8
         })
         .collect()
+}
+
+/// A packet leaves whose repairs leave by themselves.
+fn keep(
+    encoder: &mut Encoder,
+    now: Instant,
+    (pn, content): (u64, &[u8]),
+    percent: u32,
+    expires: Instant,
+) {
+    encoder.keep(now, (pn, Shape::Frames, content), (percent, 0), expires);
 }
 
 /// The content of the repair that is due, in the packet `pn`.
@@ -59,10 +70,9 @@ proptest! {
         let lost: BTreeSet<usize> = losses.into_iter().filter(|n| *n < lens.len()).collect();
         for (n, len) in lens.iter().enumerate() {
             let (pn, bytes) = (first + n as u64, packet(first + n as u64, *len));
-            encoder.keep(NOW, (pn, &bytes), 0, Instant::FAR_FUTURE);
+            keep(&mut encoder, NOW, (pn, &bytes), 0, Instant::FAR_FUTURE);
             if !lost.contains(&n) {
-                decoder.hold(&bytes);
-                decoder.keep(pn);
+                decoder.keep(pn, Shape::Frames, &bytes);
             }
         }
         let mut arrived = 0;
@@ -82,7 +92,7 @@ proptest! {
             .iter()
             .map(|n| {
                 let pn = first + *n as u64;
-                Recovered { pn, packet: packet(pn, lens[*n]) }
+                Recovered { pn, shape: Shape::Frames, content: packet(pn, lens[*n]) }
             })
             .collect();
         prop_assert_eq!(recovered, expected);
@@ -102,11 +112,10 @@ proptest! {
         for (n, (len, luck, disorder)) in steps.into_iter().enumerate() {
             let now = at(n as u64 * 1000);
             let bytes = packet(pn, len);
-            encoder.keep(now, (pn, &bytes), percent, Instant::FAR_FUTURE);
+            keep(&mut encoder, now, (pn, &bytes), percent, Instant::FAR_FUTURE);
             sent.push(bytes.clone());
             if luck >= loss {
-                decoder.hold(&bytes);
-                decoder.keep(pn);
+                decoder.keep(pn, Shape::Frames, &bytes);
             } else if disorder {
                 late.push(pn);
             }
@@ -119,11 +128,10 @@ proptest! {
                 pn += 1;
             }
             if n % 3 == 0 && let Some(pn) = late.pop() {
-                decoder.hold(&sent[pn as usize]);
-                decoder.keep(pn);
+                decoder.keep(pn, Shape::Frames, &sent[pn as usize]);
             }
             for one in drain(&mut decoder) {
-                prop_assert_eq!(&one.packet, &sent[one.pn as usize], "number {}", one.pn);
+                prop_assert_eq!(&one.content, &sent[one.pn as usize], "number {}", one.pn);
             }
         }
     }
@@ -154,8 +162,7 @@ proptest! {
                 let repair = Repair::read(&content).unwrap();
                 decoder.on_repair(pn, &repair);
             } else {
-                decoder.hold(&packet(pn, len));
-                decoder.keep(pn);
+                decoder.keep(pn, Shape::Frames, &packet(pn, len));
             }
             let _ = decoder.pop();
         }
@@ -171,10 +178,9 @@ fn repairs_that_repeat_or_contradict_change_nothing() {
     let mut encoder = Encoder::new();
     let mut decoder = Decoder::new(0);
     for pn in 0..8 {
-        encoder.keep(NOW, (pn, &packet(pn, 200)), 100, Instant::FAR_FUTURE);
+        keep(&mut encoder, NOW, (pn, &packet(pn, 200)), 100, Instant::FAR_FUTURE);
         if pn > 1 {
-            decoder.hold(&packet(pn, 200));
-            decoder.keep(pn);
+            decoder.keep(pn, Shape::Frames, &packet(pn, 200));
         }
     }
     let first = repair(&mut encoder, at(10_000), 8).unwrap();
@@ -189,7 +195,8 @@ fn repairs_that_repeat_or_contradict_change_nothing() {
     take(&mut decoder, 9, &second);
     let mut recovered = drain(&mut decoder);
     recovered.sort_by_key(|one| one.pn);
-    let expected = [0, 1].map(|pn| Recovered { pn, packet: packet(pn, 200) });
+    let expected =
+        [0, 1].map(|pn| Recovered { pn, shape: Shape::Frames, content: packet(pn, 200) });
     assert_eq!(recovered, expected);
     // And all of them again, when nothing is unknown.
     take(&mut decoder, 9, &lie);
@@ -202,13 +209,12 @@ fn repairs_that_repeat_or_contradict_change_nothing() {
 fn what_came_before_the_first_repair_is_no_member() {
     let mut encoder = Encoder::new();
     for pn in 0..4 {
-        encoder.keep(NOW, (pn, &packet(pn, 200)), 100, Instant::FAR_FUTURE);
+        keep(&mut encoder, NOW, (pn, &packet(pn, 200)), 100, Instant::FAR_FUTURE);
     }
     let content = repair(&mut encoder, at(10_000), 4).unwrap();
     let mut decoder = Decoder::new(1);
     for pn in 1..4 {
-        decoder.hold(&packet(pn, 200));
-        decoder.keep(pn);
+        decoder.keep(pn, Shape::Frames, &packet(pn, 200));
     }
     take(&mut decoder, 4, &content);
     assert_eq!(drain(&mut decoder), []);
@@ -221,13 +227,13 @@ fn settled_and_expired_packets_get_no_repair() {
     let mut room = [0; 1600];
     for pn in 0..4 {
         let expires = if pn == 3 { at(500) } else { Instant::FAR_FUTURE };
-        encoder.keep(NOW, (pn, &packet(pn, 200)), 100, expires);
+        keep(&mut encoder, NOW, (pn, &packet(pn, 200)), 100, expires);
     }
     assert!(!encoder.write(at(10_000), 4, |_| false, &mut Writer::new(&mut room)));
     assert_eq!(encoder.kept(), 0);
     for pn in 4..8 {
         let expires = if pn == 7 { at(20_500) } else { Instant::FAR_FUTURE };
-        encoder.keep(at(20_000), (pn, &packet(pn, 200)), 100, expires);
+        keep(&mut encoder, at(20_000), (pn, &packet(pn, 200)), 100, expires);
     }
     let mut writer = Writer::new(&mut room);
     assert!(encoder.write(at(30_000), 8, |pn| pn != 4, &mut writer));
@@ -241,7 +247,7 @@ fn small_and_large_packets_never_share_a_repair() {
     let mut encoder = Encoder::new();
     for pn in 0..40 {
         let len = if pn % 2 == 0 { 200 } else { 1200 };
-        encoder.keep(at(pn * 1000), (pn, &packet(pn, len)), 50, Instant::FAR_FUTURE);
+        keep(&mut encoder, at(pn * 1000), (pn, &packet(pn, len)), 50, Instant::FAR_FUTURE);
     }
     let mut pn = 40;
     let mut seen = BTreeSet::new();
@@ -265,7 +271,7 @@ fn repairs_come_half_a_gap_behind_at_the_percentage_and_never_in_bursts() {
     let mut encoder = Encoder::new();
     let (mut pn, mut repairs) = (0, 0);
     for n in 0..1000u64 {
-        encoder.keep(at(n * 1000), (pn, &packet(pn, 200)), 20, Instant::FAR_FUTURE);
+        keep(&mut encoder, at(n * 1000), (pn, &packet(pn, 200)), 20, Instant::FAR_FUTURE);
         pn += 1;
         if let Some(due) = encoder.due() {
             if n > 100 {
@@ -280,7 +286,7 @@ fn repairs_come_half_a_gap_behind_at_the_percentage_and_never_in_bursts() {
     assert_eq!(repairs, 201);
     // What could not leave is not made up for.
     for n in 1000..1100 {
-        encoder.keep(at(n * 1000), (pn, &packet(pn, 200)), 100, Instant::FAR_FUTURE);
+        keep(&mut encoder, at(n * 1000), (pn, &packet(pn, 200)), 100, Instant::FAR_FUTURE);
         pn += 1;
     }
     let burst = (pn..).take_while(|pn| repair(&mut encoder, at(2_000_000), *pn).is_some()).count();
@@ -290,15 +296,54 @@ fn repairs_come_half_a_gap_behind_at_the_percentage_and_never_in_bursts() {
 #[test]
 /// spec-test: FEC-9
 fn a_repair_of_the_longest_packets_fits_the_path() {
-    for (mtu, id_len) in [(1200, 0), (1452, 4), (1472, 20)] {
-        let len = Encoder::source_len_max(mtu, id_len);
+    for (mtu, id_len) in [(1200, 0usize), (1452, 4), (1472, 20)] {
+        let len = Encoder::source_len_max(mtu);
+        // The shortest header that a packet of this length may have had.
+        let content = len - (1 + id_len + 1) - limits::TAG_LEN;
         let mut encoder = Encoder::new();
         for pn in (0..96).filter(|pn| pn % 2 == 1) {
-            encoder.keep(NOW, (pn, &packet(pn, len)), 100, Instant::FAR_FUTURE);
+            keep(&mut encoder, NOW, (pn, &packet(pn, content)), 100, Instant::FAR_FUTURE);
         }
         let content = repair(&mut encoder, at(10_000), 96).unwrap();
         let header = 1 + id_len + limits::PN_LEN_MAX;
         assert!(header + content.len() + limits::TAG_LEN <= mtu, "{mtu}: {}", content.len());
-        assert!(len + 64 >= mtu - id_len, "{mtu}: {len}");
+        assert!(len + 32 >= mtu, "{mtu}: {len}");
     }
+}
+
+#[test]
+/// spec-test: FEC-11
+fn a_repair_rides_in_the_packet_after_the_one_that_earned_it() {
+    let mut encoder = Encoder::new();
+    let (mut rode, mut alone) = (0, 0);
+    for pn in 0..1000u64 {
+        let now = at(pn * 1000);
+        if let Some(due) = encoder.due().filter(|due| *due <= now) {
+            alone += usize::from(repair(&mut encoder, due, pn).is_some());
+        }
+        let mut room = [0; 1000];
+        let mut writer = Writer::new(&mut room);
+        if let Some(len) = encoder.ride(now, pn, |_| true, &mut writer) {
+            assert_eq!(len, writer.len());
+            let mut frames = jsp_wire::FrameIter::new(writer.written());
+            let Some(Ok(jsp_wire::Frame::Repair(content))) = frames.next() else { panic!() };
+            assert!(
+                Repair::read(content).is_ok_and(|repair| repair.back == 1)
+                    && frames.next().is_none()
+            );
+            rode += 1;
+        }
+        let content = packet(pn, 200);
+        encoder.keep(now, (pn, Shape::Message, &content), (20, 1000), Instant::FAR_FUTURE);
+    }
+    assert!(rode >= 195 && alone <= 5, "{rode} {alone}");
+    // Without room it leaves by itself.
+    (1000..1005).for_each(|pn| {
+        let source = (pn, Shape::Message, &packet(pn, 200)[..]);
+        encoder.keep(at(pn * 1000), source, (20, 1000), Instant::FAR_FUTURE);
+    });
+    let mut short = [0; 100];
+    assert!(encoder.rides());
+    assert_eq!(encoder.ride(at(1_005_000), 1005, |_| true, &mut Writer::new(&mut short)), None);
+    assert!(!encoder.rides() && repair(&mut encoder, at(1_006_000), 1005).is_some());
 }

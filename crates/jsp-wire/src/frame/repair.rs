@@ -6,8 +6,31 @@
 //! recovered  gap | gap ...
 //! ```
 
+use super::{Frame, kind};
 use crate::cursor::{DecodeError, Full, Reader, Writer};
 use crate::limits;
+
+/// What forward error correction protects of a payload of shape 0: all but the ACK frames that it begins
+/// with, and the REPAIR frame and what may follow it. Payloads of other shapes are protected whole.
+///
+/// # Errors
+/// When the frames cannot be read.
+// spec: FEC-2
+pub fn protected_part(payload: &[u8]) -> Result<&[u8], DecodeError> {
+    let mut reader = Reader::new(payload);
+    let (mut from, mut is_front) = (0usize, true);
+    while !reader.is_empty() {
+        let at = payload.len().saturating_sub(reader.remaining());
+        match Frame::read(&mut reader)? {
+            Frame::Ack(_) if is_front => {
+                from = payload.len().saturating_sub(reader.remaining());
+            }
+            Frame::Repair(_) => return Ok(payload.get(from..at).unwrap_or_default()),
+            _ => is_front = false,
+        }
+    }
+    Ok(payload.get(from..).unwrap_or_default())
+}
 
 /// A repair symbol and the packets that it is made of, which have lower packet numbers than the packet
 /// it stands in.
@@ -53,6 +76,15 @@ impl<'a> Repair<'a> {
     /// Bytes before the symbol.
     pub const fn head_len(&self) -> usize {
         (self.span() as usize).div_ceil(8).saturating_add(2)
+    }
+
+    /// Writes what stands before the content in a frame, whose symbol has `symbol_len` bytes.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no room.
+    pub fn write_frame_head(&self, writer: &mut Writer<'_>, symbol_len: usize) -> Result<(), Full> {
+        writer.varint(kind::REPAIR)?;
+        writer.varint(self.head_len().saturating_add(symbol_len) as u64)
     }
 
     /// Writes what stands before the symbol.
