@@ -213,7 +213,7 @@ impl Connection {
         if !pinned || header.kind != LongType::Initial || self.role != Role::Client {
             return;
         }
-        let dcid = ids.retry_source.unwrap_or(ids.original_destination);
+        let dcid = ids.hello_destination();
         let version = jsp_wire::VERSION_1;
         let keys = jsp_crypto::initial_keys(Role::Client, version, dcid.as_bytes(), None);
         let opened = seal::open_long(&mut packet, header.pn_offset, 0, &keys.remote);
@@ -434,28 +434,29 @@ impl Connection {
             && initial.is_some_and(|numbers| numbers.window.expected() == 0)
     }
 
-    /// The server wants a proof of address: the hello goes again with the cookie.
+    /// The server wants a proof of address: the hello goes again with the cookie. It may be a forgery:
+    /// answers to the hellos before are still heard.
     // spec: CON-15
     fn handle_retry(&mut self, now: Instant, datagram: &[u8]) {
         let Ok(Header::Retry { scid, token, .. }) = Header::parse(datagram) else { return };
         let ids = *self.exchange.ids();
-        let untouched = self.is_untouched();
+        let waits =
+            self.is_unproved() && self.lifecycle.is_open() && self.keys.has(SpaceId::Initial);
         let original = ids.original_destination;
         let genuine = jsp_crypto::verify_retry_integrity_tag(
             jsp_wire::VERSION_1,
             original.as_bytes(),
             datagram,
         );
-        if !untouched || !genuine || token.is_empty() {
+        if !waits || !genuine || token.is_empty() || !self.exchange.obeys_retry(scid) {
             return;
         }
         self.exchange.token = Bytes::copy_from_slice(token);
-        self.exchange.set_retry_source(scid);
         self.remote_ids.set_handshake_id(scid);
         let pin = self.exchange.pin.as_ref();
         let version = jsp_wire::VERSION_1;
         let keys = jsp_crypto::initial_keys(Role::Client, version, scid.as_bytes(), pin);
-        self.keys.set_initial(keys);
+        self.keys.replace_initial(keys);
         if let Some(numbers) = self.early.get_mut(SpaceId::Initial) {
             numbers.recovery.discard();
             numbers.recovery.set_deadlock_guard(true);
