@@ -97,6 +97,7 @@ impl Keyring {
     }
 
     /// The hello goes again under other keys; those before still open what comes.
+    // spec: CON-67
     pub(crate) fn replace_initial(&mut self, keys: Keys) {
         if let Some(earlier) = self.initial.replace(keys) {
             self.earlier_initial.push_if_room(earlier);

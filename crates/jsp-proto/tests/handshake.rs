@@ -666,7 +666,7 @@ fn forged_retry(dcid: &ConnectionId, scid: &ConnectionId, n: u8) -> Vec<u8> {
 }
 
 #[test]
-// spec-test: CON-5, CON-15, CON-66
+// spec-test: CON-5, CON-15, CON-66, CON-67
 fn forged_retries_do_not_mislead_an_attempt() {
     for policy in [RetryPolicy::Never, RetryPolicy::Always] {
         for forgeries in 1..=3 {
