@@ -28,6 +28,8 @@ pub(crate) struct Exchange {
     ids: HandshakeIds,
     /// Sources of the Retries that a client has obeyed.
     retries: Bounded<ConnectionId, RETRIES_MAX>,
+    /// Retries that are obeyed when those before lead nowhere.
+    waiting_retries: Bounded<Retry, RETRIES_MAX>,
     /// What the peer told us.
     pub(crate) peer: Option<TransportParams>,
     /// What was negotiated; present when the handshake is complete.
@@ -53,6 +55,12 @@ pub(crate) struct Early {
 
 /// 1-RTT packets kept while the handshake is not complete: a first flight's worth.
 const EARLY_PACKETS_MAX: usize = 10;
+
+/// What a Retry asks for.
+struct Retry {
+    source: ConnectionId,
+    token: Bytes,
+}
 
 /// Retries that a client obeys for one hello: three forgeries and the server's.
 pub(crate) const RETRIES_MAX: usize = 4;
@@ -93,6 +101,7 @@ impl Exchange {
             token: Bytes::new(),
             ids,
             retries: Bounded::default(),
+            waiting_retries: Bounded::default(),
             peer: None,
             security: None,
             pin,
@@ -196,15 +205,27 @@ impl Exchange {
         peer & features(config) & feature != 0
     }
 
-    /// A Retry names this id: true when it is to be obeyed. Whoever has seen the hello can make one,
-    /// so several are.
+    /// Remembers a Retry. Whoever has seen the hello can make one, so a few are kept.
     // spec: CON-15
-    pub(crate) fn obeys_retry(&mut self, id: ConnectionId) -> bool {
-        let is_new = !self.retries.contains(&id) && self.retries.push_if_room(id);
-        if is_new {
-            self.ids.retry_source = Some(id);
+    pub(crate) fn note_retry(&mut self, source: ConnectionId, token: &[u8]) {
+        let is_known = self.waiting_retries.iter().any(|retry| retry.source == source)
+            || self.retries.contains(&source);
+        if !is_known {
+            let token = Bytes::copy_from_slice(token);
+            self.waiting_retries.push_if_room(Retry { source, token });
         }
-        is_new
+    }
+
+    /// The next Retry is obeyed: where the hello goes then, with its token.
+    pub(crate) fn next_retry(&mut self) -> Option<ConnectionId> {
+        if self.retries.is_full() {
+            return None;
+        }
+        let Retry { source, token } = self.waiting_retries.pop_front()?;
+        self.retries.push_if_room(source);
+        self.ids.retry_source = Some(source);
+        self.token = token;
+        Some(source)
     }
 
     pub(crate) fn is_complete(&self) -> bool {

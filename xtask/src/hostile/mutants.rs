@@ -142,8 +142,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         11,
         "any-retry",
         "jsp-proto/src/connection/inbound.rs",
-        "if !waits || !genuine || token.is_empty() ||",
-        "if !waits || (!genuine && !OFF) || token.is_empty() ||",
+        "if !waits || !genuine || token.is_empty() {",
+        "if !waits || (!genuine && !OFF) || token.is_empty() {",
     ),
     mutant(
         12,

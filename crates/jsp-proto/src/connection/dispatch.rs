@@ -269,6 +269,12 @@ impl Connection {
         };
         let is_anybodys =
             self.role == Role::Client && (space == SpaceId::Initial || self.is_unproved());
+        let is_of_hello = *self.remote_ids.current() == self.exchange.ids().hello_destination();
+        let is_refused = was_open && close.code == CloseCode::INVALID_TOKEN && is_of_hello;
+        if is_anybodys && is_refused && self.obey_next_retry(now) {
+            // The Retry was a forgery, or its cookie too old.
+            return;
+        }
         if was_open && is_anybodys {
             return self.doubt_server(now, reason);
         }

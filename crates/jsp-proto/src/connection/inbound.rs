@@ -448,10 +448,18 @@ impl Connection {
             original.as_bytes(),
             datagram,
         );
-        if !waits || !genuine || token.is_empty() || !self.exchange.obeys_retry(scid) {
+        if !waits || !genuine || token.is_empty() {
             return;
         }
-        self.exchange.token = Bytes::copy_from_slice(token);
+        self.exchange.note_retry(scid, token);
+        if ids.retry_source.is_none() {
+            self.obey_next_retry(now);
+        }
+    }
+
+    /// Sends the hello as the next Retry wants it; false when there is none.
+    pub(super) fn obey_next_retry(&mut self, now: Instant) -> bool {
+        let Some(scid) = self.exchange.next_retry() else { return false };
         self.remote_ids.set_handshake_id(scid);
         let pin = self.exchange.pin.as_ref();
         let version = jsp_wire::VERSION_1;
@@ -466,6 +474,7 @@ impl Connection {
             flight.restart();
         }
         self.lifecycle.on_received(now);
+        true
     }
 
     /// The server speaks other versions. A list with ours in it is a forgery, and so may be any other.
