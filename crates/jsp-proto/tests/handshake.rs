@@ -713,6 +713,35 @@ fn forged_retries_do_not_mislead_an_attempt() {
 }
 
 #[test]
+// spec-test: CON-68
+fn a_forged_refusal_does_not_end_a_servers_attempt() {
+    for is_true in [false, true] {
+        let mut pair = Pair::new();
+        let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+        let pin = *pin;
+        let (client, dcid, scid, _) = overheard(&mut pair);
+        pair.run_for(Duration::from_millis(11));
+        assert_eq!(pair.server.connection_count(), 1);
+        let keys = initial_keys(Role::Client, VERSION_1, dcid.as_bytes(), Some(&pin));
+        let home = pair.client_addr;
+        pair.inject(End::Server, home, &forge(&keys, (dcid, scid), 77, 1, &[0x03, 0, 0x10, 0]));
+        if is_true {
+            // The client is gone, and the server does not wait for long.
+            pair.filter = Box::new(|_, _| false);
+            pair.run_for(Duration::from_secs(2));
+            let closed = |(end, _, event): &(End, _, Event)| {
+                *end == End::Server && matches!(event, Event::Closed { .. })
+            };
+            assert!(pair.events.iter().any(closed));
+        } else {
+            pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+            pair.run_for(Duration::from_secs(3));
+            assert_eq!(pair.close_reason(End::Client, client), None);
+        }
+    }
+}
+
+#[test]
 // spec-test: CON-66
 fn a_hello_goes_to_its_own_id_whoever_has_answered() {
     let mut pair = Pair::new();

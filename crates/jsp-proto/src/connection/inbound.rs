@@ -189,7 +189,7 @@ impl Connection {
         match result {
             Err(error) if is_anybodys && self.lifecycle.is_open() => {
                 if self.role == Role::Client {
-                    self.doubt_server(now, CloseReason::LocalError(error));
+                    self.doubt_peer(now, CloseReason::LocalError(error));
                 }
                 Ok(())
             }
@@ -197,10 +197,10 @@ impl Connection {
         }
     }
 
-    /// Something speaks against the server in a packet that anybody on the way could have made: a
-    /// true server gets the time to show itself before the attempt is given up.
+    /// Something speaks against the peer in a packet that anybody on the way could have made: a true
+    /// server, or client, gets the time to show itself before the attempt is given up.
     // spec: CON-25
-    pub(super) fn doubt_server(&mut self, now: Instant, reason: CloseReason) {
+    pub(super) fn doubt_peer(&mut self, now: Instant, reason: CloseReason) {
         self.exchange.note_rejection(reason);
         self.lifecycle.hasten(now);
     }
@@ -226,7 +226,7 @@ impl Connection {
                 if close.code == CloseCode::IDENTITY && self.exchange.has_sent_hello(close.reason))
         });
         if refused {
-            self.doubt_server(now, CloseReason::NotThePinnedServer);
+            self.doubt_peer(now, CloseReason::NotThePinnedServer);
         }
     }
 
@@ -243,6 +243,7 @@ impl Connection {
             // Only who has our hello can have these keys: the address is proved.
             // spec: CON-9
             self.paths.active.budget = Budget::Unlimited;
+            self.lifecycle.take_time();
             self.discard_space(SpaceId::Initial);
         }
     }
@@ -492,7 +493,7 @@ impl Connection {
             && dcid == self.local_ids.first().as_bytes()
             && scid == self.exchange.ids().original_destination.as_bytes();
         if ours && !offered.contains(&jsp_wire::VERSION_1) && self.lifecycle.is_open() {
-            self.doubt_server(now, CloseReason::VersionMismatch { offered });
+            self.doubt_peer(now, CloseReason::VersionMismatch { offered });
         }
     }
 }
