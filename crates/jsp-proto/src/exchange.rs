@@ -26,6 +26,10 @@ pub(crate) struct Exchange {
     /// The cookie that the server asked us to bring back.
     pub(crate) token: Bytes,
     ids: HandshakeIds,
+    /// Sources of the Retries that a client has obeyed.
+    retries: Bounded<ConnectionId, RETRIES_MAX>,
+    /// Retries that are obeyed when those before lead nowhere.
+    waiting_retries: Bounded<Retry, RETRIES_MAX>,
     /// What the peer told us.
     pub(crate) peer: Option<TransportParams>,
     /// What was negotiated; present when the handshake is complete.
@@ -52,6 +56,15 @@ pub(crate) struct Early {
 /// 1-RTT packets kept while the handshake is not complete: a first flight's worth.
 const EARLY_PACKETS_MAX: usize = 10;
 
+/// What a Retry asks for.
+struct Retry {
+    source: ConnectionId,
+    token: Bytes,
+}
+
+/// Retries that a client obeys for one hello: three forgeries and the server's.
+pub(crate) const RETRIES_MAX: usize = 4;
+
 /// Initial packets that a client remembers by name: several times a whole hello.
 const HELLOS_MAX: usize = 4 * limits::HELLO_FRAGMENTS_MAX;
 
@@ -67,6 +80,13 @@ pub(crate) struct HandshakeIds {
     pub(crate) retry_source: Option<ConnectionId>,
 }
 
+impl HandshakeIds {
+    /// Where the client's hello goes at present.
+    pub(crate) fn hello_destination(&self) -> ConnectionId {
+        self.retry_source.unwrap_or(self.original_destination)
+    }
+}
+
 impl Exchange {
     pub(crate) fn new(
         machine: Handshake,
@@ -80,6 +100,8 @@ impl Exchange {
             handshake: Some(Box::default()),
             token: Bytes::new(),
             ids,
+            retries: Bounded::default(),
+            waiting_retries: Bounded::default(),
             peer: None,
             security: None,
             pin,
@@ -183,8 +205,27 @@ impl Exchange {
         peer & features(config) & feature != 0
     }
 
-    pub(crate) fn set_retry_source(&mut self, id: ConnectionId) {
-        self.ids.retry_source = Some(id);
+    /// Remembers a Retry. Whoever has seen the hello can make one, so a few are kept.
+    // spec: CON-15
+    pub(crate) fn note_retry(&mut self, source: ConnectionId, token: &[u8]) {
+        let is_known = self.waiting_retries.iter().any(|retry| retry.source == source)
+            || self.retries.contains(&source);
+        if !is_known {
+            let token = Bytes::copy_from_slice(token);
+            self.waiting_retries.push_if_room(Retry { source, token });
+        }
+    }
+
+    /// The next Retry is obeyed: where the hello goes then, with its token.
+    pub(crate) fn next_retry(&mut self) -> Option<ConnectionId> {
+        if self.retries.is_full() {
+            return None;
+        }
+        let Retry { source, token } = self.waiting_retries.pop_front()?;
+        self.retries.push_if_room(source);
+        self.ids.retry_source = Some(source);
+        self.token = token;
+        Some(source)
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -207,8 +248,12 @@ impl Exchange {
         }
         match role {
             Role::Client => {
+                // Without one, the server has answered the first hello, and whoever sent a Retry lied.
+                let retry_is_known = params.retry_source_id.is_none_or(|id| {
+                    self.ids.retry_source == Some(id) || self.retries.contains(&id)
+                });
                 let same = params.original_destination_id == Some(self.ids.original_destination)
-                    && params.retry_source_id == self.ids.retry_source;
+                    && retry_is_known;
                 if !same {
                     return Err(refuse("the parameters do not match the first packets"));
                 }
@@ -308,7 +353,7 @@ mod tests {
         let client = Role::Client;
         assert!(check(client, None, &plain));
         assert!(check(client, Some(id(2)), &retried));
-        assert!(!check(client, Some(id(2)), &plain));
+        assert!(check(client, Some(id(2)), &plain));
         assert!(!check(client, None, &retried));
         assert!(!check(client, Some(id(4)), &retried));
         assert!(!check(client, None, &TransportParams { initial_source_id: id(4), ..plain }));

@@ -5,7 +5,9 @@ use core::time::Duration;
 use jsp_crypto::{DataKeys, DirectionKeys, HeaderKey, Keys, PacketKey};
 use jsp_wire::{CloseCode, Instant};
 
+use crate::bounded::Bounded;
 use crate::error::TransportError;
+use crate::exchange::RETRIES_MAX;
 
 /// The packet number spaces: each has keys and numbers of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -49,6 +51,8 @@ const SEALED_RESERVE: u64 = 64;
 /// All keys of a connection.
 pub(crate) struct Keyring {
     initial: Option<Keys>,
+    /// Those of a client's hellos that went before a Retry: it may have been a forgery.
+    earlier_initial: Bounded<Keys, RETRIES_MAX>,
     handshake: Vec<(u8, Keys)>,
     data: Option<Data>,
 }
@@ -84,11 +88,20 @@ struct Previous {
 
 impl Keyring {
     pub(crate) fn new(initial: Keys) -> Self {
-        Self { initial: Some(initial), handshake: Vec::new(), data: None }
+        Self {
+            initial: Some(initial),
+            earlier_initial: Bounded::default(),
+            handshake: Vec::new(),
+            data: None,
+        }
     }
 
-    pub(crate) fn set_initial(&mut self, keys: Keys) {
-        self.initial = Some(keys);
+    /// The hello goes again under other keys; those before still open what comes.
+    // spec: CON-67
+    pub(crate) fn replace_initial(&mut self, keys: Keys) {
+        if let Some(earlier) = self.initial.replace(keys) {
+            self.earlier_initial.push_if_room(earlier);
+        }
     }
 
     pub(crate) fn add_handshake(&mut self, candidate: u8, keys: Keys) {
@@ -121,7 +134,10 @@ impl Keyring {
 
     pub(crate) fn discard(&mut self, space: SpaceId) {
         match space {
-            SpaceId::Initial => self.initial = None,
+            SpaceId::Initial => {
+                self.initial = None;
+                self.earlier_initial = Bounded::default();
+            }
             SpaceId::Handshake => self.handshake.clear(),
             SpaceId::Data => self.data = None,
         }
@@ -146,11 +162,12 @@ impl Keyring {
 
     /// Keys that may open packets of the handshake: competing server hellos have each their own.
     pub(crate) fn open_long(&self, space: SpaceId) -> impl Iterator<Item = &DirectionKeys> + '_ {
-        let initial = if space == SpaceId::Initial { self.initial.as_ref() } else { None };
+        let is_initial = space == SpaceId::Initial;
         let handshake = if space == SpaceId::Handshake { &self.handshake[..] } else { &[] };
+        let initial = self.initial.iter().chain(self.earlier_initial.iter());
         initial
+            .filter(move |_| is_initial)
             .map(|keys| &keys.remote)
-            .into_iter()
             .chain(handshake.iter().map(|(_, keys)| &keys.remote))
     }
 

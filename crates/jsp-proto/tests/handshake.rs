@@ -654,6 +654,114 @@ fn a_retry_is_obeyed_once_and_its_cookie_serves_one_address() {
     assert_eq!(pair.client.connection(client).unwrap().route(), route);
 }
 
+/// A Retry by somebody who has seen the hello.
+fn forged_retry(dcid: &ConnectionId, scid: &ConnectionId, n: u8) -> Vec<u8> {
+    let mut buf = [0; 100];
+    let mut writer = Writer::new(&mut buf);
+    let source = ConnectionId::new(&[n; 8]).unwrap();
+    header::write_retry(&mut writer, scid, &source, &[n; 29]).unwrap();
+    let mut packet = writer.written().to_vec();
+    packet.extend(jsp_crypto::retry_integrity_tag(VERSION_1, dcid.as_bytes(), &packet));
+    packet
+}
+
+#[test]
+// spec-test: CON-5, CON-15, CON-66, CON-67
+fn forged_retries_do_not_mislead_an_attempt() {
+    for policy in [RetryPolicy::Never, RetryPolicy::Always] {
+        for forgeries in 1..=3 {
+            let mut pair = Pair::with(TransportConfig::default(), policy);
+            let (client, dcid, scid, keys) = overheard(&mut pair);
+            let from = pair.server_addr;
+            // An Initial packet goes before, so that the server's Retry is not the first word.
+            let ids = (scid, ConnectionId::new(&[9; 4]).unwrap());
+            pair.inject(End::Client, from, &forge(&keys, ids, 0, 1, &[1]));
+            for n in 1..=forgeries {
+                pair.inject(End::Client, from, &forged_retry(&dcid, &scid, n));
+                pair.flush();
+            }
+            let start = pair.now;
+            pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+            assert!(pair.now - start < Duration::from_millis(100), "{:?}", pair.now - start);
+            pair.run_for(Duration::from_secs(2));
+            assert_eq!(pair.close_reason(End::Client, client), None, "{policy:?} {forgeries}");
+        }
+    }
+    // What is not sent to this hello is not obeyed, nor is a fifth.
+    let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Never);
+    let (_, dcid, scid, _) = overheard(&mut pair);
+    let from = pair.server_addr;
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    let sink = ids.clone();
+    pair.filter = Box::new(move |to, bytes| {
+        if to == End::Server {
+            let mut ids = sink.lock().unwrap();
+            ids.push(ids_of(bytes).0);
+            ids.dedup();
+        }
+        false
+    });
+    for n in 0..8 {
+        let dcid = if n == 0 { scid } else { dcid };
+        pair.inject(End::Client, from, &forged_retry(&dcid, &scid, n));
+        pair.flush();
+    }
+    let id = |n: u8| ConnectionId::new(&[n; 8]).unwrap();
+    assert_eq!(*ids.lock().unwrap(), [id(1)]);
+    pair.run_for(Duration::from_secs(9));
+    assert_eq!(*ids.lock().unwrap(), [id(1), id(2), id(3), id(4)]);
+}
+
+#[test]
+// spec-test: CON-68
+fn a_forged_refusal_does_not_end_a_servers_attempt() {
+    for is_true in [false, true] {
+        let mut pair = Pair::new();
+        let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+        let pin = *pin;
+        let (client, dcid, scid, _) = overheard(&mut pair);
+        pair.run_for(Duration::from_millis(11));
+        assert_eq!(pair.server.connection_count(), 1);
+        let keys = initial_keys(Role::Client, VERSION_1, dcid.as_bytes(), Some(&pin));
+        let home = pair.client_addr;
+        pair.inject(End::Server, home, &forge(&keys, (dcid, scid), 77, 1, &[0x03, 0, 0x10, 0]));
+        if is_true {
+            // The client is gone, and the server does not wait for long.
+            pair.filter = Box::new(|_, _| false);
+            pair.run_for(Duration::from_secs(2));
+            let closed = |(end, _, event): &(End, _, Event)| {
+                *end == End::Server && matches!(event, Event::Closed { .. })
+            };
+            assert!(pair.events.iter().any(closed));
+        } else {
+            pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+            pair.run_for(Duration::from_secs(3));
+            assert_eq!(pair.close_reason(End::Client, client), None);
+        }
+    }
+}
+
+#[test]
+// spec-test: CON-66
+fn a_hello_goes_to_its_own_id_whoever_has_answered() {
+    let mut pair = Pair::new();
+    let (client, _, scid, keys) = overheard(&mut pair);
+    // The first copy of the hello is lost, and somebody answers it from another id.
+    let mut lost = 0;
+    pair.filter = Box::new(move |to, _| {
+        lost += u32::from(to == End::Server);
+        to == End::Client || lost > 2
+    });
+    let from = pair.server_addr;
+    let forged = forge(&keys, (scid, ConnectionId::new(&[9; 8]).unwrap()), 0, 1, &[1]);
+    pair.inject(End::Client, from, &forged);
+    pair.now = pair.now + Duration::from_millis(11);
+    let pending = pair.now;
+    pair.restart_server();
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+    assert!(pair.now - pending < Duration::from_secs(3));
+}
+
 #[test]
 // spec-test: CON-7, CON-18
 fn hellos_are_large_and_initial_keys_are_dropped_early() {

@@ -142,8 +142,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         11,
         "any-retry",
         "jsp-proto/src/connection/inbound.rs",
-        "if !untouched || !genuine || token.is_empty() {",
-        "if !untouched || (!genuine && !OFF) || token.is_empty() {",
+        "if !waits || !genuine || token.is_empty() {",
+        "if !waits || (!genuine && !OFF) || token.is_empty() {",
     ),
     mutant(
         12,
@@ -151,6 +151,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "jsp-crypto/src/handshake/client.rs",
         "if self.candidates.len() >= MAX_CANDIDATES {",
         "if self.candidates.len() >= (if OFF { 1 } else { MAX_CANDIDATES }) {",
+    ),
+    mutant(
+        12,
+        "a-retry-is-final",
+        "jsp-proto/src/keys.rs",
+        "self.earlier_initial.push_if_room(earlier);",
+        "if !OFF {
+                self.earlier_initial.push_if_room(earlier);
+            }",
     ),
     mutant(
         13,

@@ -9,7 +9,7 @@ use jsp_crypto::{
 };
 use jsp_proto::RetryPolicy;
 use jsp_wire::header::{write_retry, write_version_negotiation};
-use jsp_wire::{ConnectionId, Frame, LongType, Shape, Writer};
+use jsp_wire::{ConnectionId, Frame, Header, LongType, Shape, Writer};
 
 use super::exchange::hellos_tried;
 use crate::peer::{Peer, Random, frame, long_packet};
@@ -187,16 +187,34 @@ impl ServerVerifier for Only {
     }
 }
 
-/// Row 12: whole false answers are there before the true one.
+/// A Retry by somebody who has seen the hello.
+fn forged_retry(hello: &[u8], random: &mut Random) -> Vec<u8> {
+    let Ok(Header::Long(header)) = Header::parse(hello) else { return Vec::new() };
+    let source = ConnectionId::new(&random.bytes(8)).expect("an id");
+    let mut buf = [0; 300];
+    let mut writer = Writer::new(&mut buf);
+    write_retry(&mut writer, &header.scid, &source, &random.bytes(29)).expect("room");
+    let mut packet = writer.written().to_vec();
+    packet.extend(jsp_crypto::retry_integrity_tag(VERSION_1, header.dcid.as_bytes(), &packet));
+    packet
+}
+
+/// Row 12: whole false answers are there before the true one, and Retries that nobody asked for.
 pub(super) fn on_the_side(run: &mut Run) -> Figure {
     let count = run.count(40, 20_000);
+    let random = &mut run.random.clone();
     let mut failed = 0u64;
     for n in 0..count {
-        let mut wires = Wires::new(Victim::client(n as u8), Victim::server(RetryPolicy::Never));
+        let policy = if n % 3 == 0 { RetryPolicy::Always } else { RetryPolicy::Never };
+        let mut wires = Wires::new(Victim::client(n as u8), Victim::server(policy));
         let expected = ServerIdentity::TrustOnFirstUse(Box::new(Only(pin())));
         let handle = wires.client.connect(ClientConfig::new(expected));
         let hello = wires.client.take();
         for fake in 0..=n % 4 {
+            if n % 8 < fake * 2 {
+                wires.client.give(addr(SERVER), &forged_retry(&hello[0].1, random));
+                continue;
+            }
             let other = Arc::new(Identity::from_seed(&[90 + fake as u8; 32]).expect("a seed"));
             let config = ServerConfig::new(other);
             let mut peer = Peer::server(addr(SERVER), config, &hello[0].1, n + fake * 977, |_| {});
@@ -210,7 +228,7 @@ pub(super) fn on_the_side(run: &mut Run) -> Figure {
         }
         failed += u64::from(wires.until_connected(handle, Duration::from_secs(5)).is_none());
     }
-    let tried = hellos_tried(50, &mut run.random.clone());
+    let tried = hellos_tried(50, random);
     let held = failed * 1000 <= count && tried == 5;
     Figure::new(held, format!("{failed} of {count} failed; {tried} exchanges for 50 server hellos"))
 }

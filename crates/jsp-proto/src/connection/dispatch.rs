@@ -267,10 +267,16 @@ impl Connection {
         } else {
             CloseReason::PeerError { code: close.code, reason }
         };
-        let is_anybodys =
-            self.role == Role::Client && (space == SpaceId::Initial || self.is_unproved());
+        // spec: CON-25, CON-68
+        let is_anybodys = space == SpaceId::Initial || self.is_unproved();
+        let is_of_hello = *self.remote_ids.current() == self.exchange.ids().hello_destination();
+        let is_refused = was_open && close.code == CloseCode::INVALID_TOKEN && is_of_hello;
+        if is_anybodys && is_refused && self.obey_next_retry(now) {
+            // The Retry was a forgery, or its cookie too old.
+            return;
+        }
         if was_open && is_anybodys {
-            return self.doubt_server(now, reason);
+            return self.doubt_peer(now, reason);
         }
         let pto = self.pto();
         self.lifecycle.drain(now, pto);

@@ -189,7 +189,7 @@ impl Connection {
         match result {
             Err(error) if is_anybodys && self.lifecycle.is_open() => {
                 if self.role == Role::Client {
-                    self.doubt_server(now, CloseReason::LocalError(error));
+                    self.doubt_peer(now, CloseReason::LocalError(error));
                 }
                 Ok(())
             }
@@ -197,10 +197,10 @@ impl Connection {
         }
     }
 
-    /// Something speaks against the server in a packet that anybody on the way could have made: a
-    /// true server gets the time to show itself before the attempt is given up.
+    /// Something speaks against the peer in a packet that anybody on the way could have made: a true
+    /// server, or client, gets the time to show itself before the attempt is given up.
     // spec: CON-25
-    pub(super) fn doubt_server(&mut self, now: Instant, reason: CloseReason) {
+    pub(super) fn doubt_peer(&mut self, now: Instant, reason: CloseReason) {
         self.exchange.note_rejection(reason);
         self.lifecycle.hasten(now);
     }
@@ -213,7 +213,7 @@ impl Connection {
         if !pinned || header.kind != LongType::Initial || self.role != Role::Client {
             return;
         }
-        let dcid = ids.retry_source.unwrap_or(ids.original_destination);
+        let dcid = ids.hello_destination();
         let version = jsp_wire::VERSION_1;
         let keys = jsp_crypto::initial_keys(Role::Client, version, dcid.as_bytes(), None);
         let opened = seal::open_long(&mut packet, header.pn_offset, 0, &keys.remote);
@@ -226,7 +226,7 @@ impl Connection {
                 if close.code == CloseCode::IDENTITY && self.exchange.has_sent_hello(close.reason))
         });
         if refused {
-            self.doubt_server(now, CloseReason::NotThePinnedServer);
+            self.doubt_peer(now, CloseReason::NotThePinnedServer);
         }
     }
 
@@ -243,6 +243,7 @@ impl Connection {
             // Only who has our hello can have these keys: the address is proved.
             // spec: CON-9
             self.paths.active.budget = Budget::Unlimited;
+            self.lifecycle.take_time();
             self.discard_space(SpaceId::Initial);
         }
     }
@@ -430,28 +431,37 @@ impl Connection {
             && initial.is_some_and(|numbers| numbers.window.expected() == 0)
     }
 
-    /// The server wants a proof of address: the hello goes again with the cookie.
+    /// The server wants a proof of address: the hello goes again with the cookie. It may be a forgery:
+    /// answers to the hellos before are still heard.
     // spec: CON-15
     fn handle_retry(&mut self, now: Instant, datagram: &[u8]) {
         let Ok(Header::Retry { scid, token, .. }) = Header::parse(datagram) else { return };
         let ids = *self.exchange.ids();
-        let untouched = self.is_untouched();
+        let waits =
+            self.is_unproved() && self.lifecycle.is_open() && self.keys.has(SpaceId::Initial);
         let original = ids.original_destination;
         let genuine = jsp_crypto::verify_retry_integrity_tag(
             jsp_wire::VERSION_1,
             original.as_bytes(),
             datagram,
         );
-        if !untouched || !genuine || token.is_empty() {
+        if !waits || !genuine || token.is_empty() {
             return;
         }
-        self.exchange.token = Bytes::copy_from_slice(token);
-        self.exchange.set_retry_source(scid);
+        self.exchange.note_retry(scid, token);
+        if ids.retry_source.is_none() {
+            self.obey_next_retry(now);
+        }
+    }
+
+    /// Sends the hello as the next Retry wants it; false when there is none.
+    pub(super) fn obey_next_retry(&mut self, now: Instant) -> bool {
+        let Some(scid) = self.exchange.next_retry() else { return false };
         self.remote_ids.set_handshake_id(scid);
         let pin = self.exchange.pin.as_ref();
         let version = jsp_wire::VERSION_1;
         let keys = jsp_crypto::initial_keys(Role::Client, version, scid.as_bytes(), pin);
-        self.keys.set_initial(keys);
+        self.keys.replace_initial(keys);
         if let Some(numbers) = self.early.get_mut(SpaceId::Initial) {
             numbers.recovery.discard();
             numbers.recovery.set_deadlock_guard(true);
@@ -461,6 +471,7 @@ impl Connection {
             flight.restart();
         }
         self.lifecycle.on_received(now);
+        true
     }
 
     /// The server speaks other versions. A list with ours in it is a forgery, and so may be any other.
@@ -478,7 +489,7 @@ impl Connection {
             && dcid == self.local_ids.first().as_bytes()
             && scid == self.exchange.ids().original_destination.as_bytes();
         if ours && !offered.contains(&jsp_wire::VERSION_1) && self.lifecycle.is_open() {
-            self.doubt_server(now, CloseReason::VersionMismatch { offered });
+            self.doubt_peer(now, CloseReason::VersionMismatch { offered });
         }
     }
 }

@@ -192,9 +192,17 @@ impl Connection {
             return Ok(None);
         }
         let pn = numbers.numbers.peek();
+        // A hello goes where its keys belong to, whatever id somebody has answered from since.
+        // spec: CON-66
+        let is_hello = wants && space == SpaceId::Initial && self.role == Role::Client;
+        let dcid = if is_hello {
+            self.exchange.ids().hello_destination()
+        } else {
+            *self.remote_ids.current()
+        };
         let fields = LongFields {
             kind: if space == SpaceId::Initial { LongType::Initial } else { LongType::Handshake },
-            dcid: *self.remote_ids.current(),
+            dcid,
             scid: self.local_ids.first(),
             token: &token,
             pn,

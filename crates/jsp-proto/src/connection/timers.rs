@@ -165,6 +165,10 @@ impl Connection {
         self.apply_loss(now, &outcome.lost, prior_in_flight);
         self.settle_fates(now, space, &mut fates);
         self.scratch.fates = fates;
+        if space == SpaceId::Initial && outcome.probes > 0 {
+            // Nothing has come of the Retry that was obeyed: another may be the server's.
+            self.obey_next_retry(now);
+        }
     }
 }
 
