@@ -1,9 +1,9 @@
 //! What the path is about to do: an alarm that sounds before any time-out, and a forecast of the next
 //! 100 to 300 ms.
 //!
-//! Four signals speak, each for itself: acknowledgements that are overdue, losses in bursts, congestion
-//! marks, and what the application knows (an interface went down, the radio technology changed). A
-//! delay that rises is none of them: on recorded cellular links silence said the same, and earlier.
+//! Three signals speak, each for itself: acknowledgements that are overdue, congestion marks, and what
+//! the application knows (an interface went down, the radio technology changed). A delay that rises and
+//! losses in bursts are none of them: on recorded cellular links silence said the same, and earlier.
 //! Whoever acts on an alarm must act cheaply: on these links 6 of 10 alarms are followed by a queue.
 //!
 //! The alarm is a function of state and time; [`Forecast::poll_timeout`] says when time alone may
@@ -38,8 +38,6 @@ pub enum AlarmLevel {
 pub enum AlarmCause {
     /// An acknowledgement is overdue.
     AckSilence,
-    /// Several packets in a row were lost.
-    LossBurst,
     /// The network marked packets as congested (ECN).
     CongestionMarks,
     /// The application said so.
@@ -130,7 +128,6 @@ pub(crate) struct Forecast {
     acks: AckClock,
     loss: LossShare,
     bursts: Bursts,
-    burst_until: Instant,
     marks_until: Instant,
     /// When the alarm ends, once no signal speaks any more.
     ends: Option<Instant>,
@@ -162,12 +159,11 @@ impl Forecast {
     }
 
     /// Packets that left between `first` and `last` are lost.
-    pub(crate) fn on_loss(&mut self, now: Instant, packets: u32, first: Instant, last: Instant) {
+    pub(crate) fn on_loss(&mut self, packets: u32, first: Instant, last: Instant) {
         self.loss.note(packets, 1.0);
         if packets >= BURST_PACKETS {
             let lasted = last.since(first).saturating_add(self.acks.gap);
             self.bursts.push(lasted);
-            self.burst_until = now + lasted;
         }
     }
 
@@ -241,7 +237,6 @@ impl Forecast {
         let signals = [
             (self.hinted(scene.now), AlarmCause::Hint),
             (self.silence(scene), AlarmCause::AckSilence),
-            (until(scene.now, self.burst_until), AlarmCause::LossBurst),
             (until(scene.now, self.marks_until), AlarmCause::CongestionMarks),
         ];
         let mut alarm = Alarm::default();
@@ -286,7 +281,6 @@ impl Forecast {
             silent.map(|since| since + SILENCE_WATCH),
             silent.map(|since| since + SILENCE_DEGRADED),
             ends,
-            Some(self.burst_until),
             Some(self.marks_until),
             self.ends,
         ]

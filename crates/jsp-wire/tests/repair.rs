@@ -15,11 +15,15 @@ fn encode(repair: &Repair<'_>) -> Option<Vec<u8>> {
 #[test]
 /// spec-test: FEC-4
 fn a_repair_names_its_members_downwards() {
-    let repair = Repair { back: 2, members: 0b101_0000_0001, symbol: b"\0\x01a" };
+    let repair = Repair { back: 2, abandons: false, members: 0b101_0000_0001, symbol: b"\0\x01a" };
     let bytes = encode(&repair).unwrap();
     assert_eq!(bytes, b"\x02\x0b\x01\x05\0\x01a");
     assert_eq!(Repair::read(&bytes), Ok(repair));
     assert_eq!((repair.span(), repair.head_len()), (11, 4));
+    let repair = Repair { abandons: true, ..repair };
+    let bytes = encode(&repair).unwrap();
+    assert_eq!(bytes, b"\x82\x0b\x01\x05\0\x01a");
+    assert_eq!(Repair::read(&bytes), Ok(repair));
 }
 
 #[test]
@@ -42,9 +46,9 @@ fn repairs_that_cannot_be_are_refused() {
     }
     assert!(Repair::read(b"\x7e\x02\x03abc").is_ok());
     for members in [0, 2, 1 << 127 | 1] {
-        assert_eq!(encode(&Repair { back: 1, members, symbol: b"abc" }), None);
+        assert_eq!(encode(&Repair { back: 1, abandons: false, members, symbol: b"abc" }), None);
     }
-    assert_eq!(encode(&Repair { back: 0, members: 1, symbol: b"abc" }), None);
+    assert_eq!(encode(&Repair { back: 0, abandons: false, members: 1, symbol: b"abc" }), None);
 }
 
 fn section(largest: u64, numbers: &[u64]) -> Vec<u8> {
@@ -75,7 +79,7 @@ fn recovered_numbers_fall_from_the_largest() {
 proptest! {
     #[test]
     fn repairs_round_trip(back in 1u8.., members in any::<u128>(), symbol in ".{3,40}") {
-        let repair = Repair { back, members: members | 1, symbol: symbol.as_bytes() };
+        let repair = Repair { back, abandons: members & 2 != 0, members: members | 1, symbol: symbol.as_bytes() };
         match encode(&repair) {
             Some(bytes) => prop_assert_eq!(Repair::read(&bytes), Ok(repair)),
             None => prop_assert!(u32::from(back) + repair.span() > 128),

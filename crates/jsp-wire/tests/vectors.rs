@@ -217,7 +217,8 @@ fn repairs() {
         let below = list(case, "members_below").iter().map(|n| n.as_u64().unwrap());
         let back = below.clone().min().unwrap();
         let members = below.fold(0, |members, n| members | 1 << (n - back));
-        let repair = Repair { back: back as u8, members, symbol: &symbol };
+        let abandons = case["abandons"].as_bool().unwrap();
+        let repair = Repair { back: back as u8, abandons, members, symbol: &symbol };
         assert_eq!(Repair::read(&bytes), Ok(repair), "{case}");
         let written = encode(|w| {
             repair.write_head(w)?;

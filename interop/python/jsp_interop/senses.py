@@ -33,7 +33,7 @@ def parse_recovered(section: bytes, largest: int) -> list[int]:
 def parse_repair(data: bytes) -> tuple[list[int], bytes]:
     """How far below the packet of a repair its members lie, and its symbol (FEC-4)."""
     reader = Reader(data)
-    back, span = reader.uint(1), reader.uint(1)
+    back, span = reader.uint(1) & 0x7F, reader.uint(1)
     bits = int.from_bytes(reader.take((span + 7) // 8), "little")
     symbol = reader.rest()
     ends = back and span and bits & 1 and bits >> span - 1 == 1

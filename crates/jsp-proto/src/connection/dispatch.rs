@@ -197,7 +197,7 @@ impl Connection {
         }
         self.trace.packets_lost(now, lost.packets);
         if let Some(first) = lost.first_lost_sent_at {
-            self.paths.active.forecast.on_loss(now, lost.packets, first, sent_at);
+            self.paths.active.forecast.on_loss(lost.packets, first, sent_at);
             self.streams.on_losses(lost.packets);
         }
     }

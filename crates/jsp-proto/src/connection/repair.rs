@@ -9,9 +9,9 @@ use super::inbound::{Arrival, Opened};
 use super::outbound::{DATA_ROOM_MIN, Purpose, Sealed};
 use crate::batch::Batch;
 use crate::error::TransportError;
-use crate::fec::controller::{Alarm, Network};
+use crate::fec::controller::Network;
 use crate::fec::{PathFec, Recovered};
-use crate::forecast::{AlarmCause, AlarmLevel};
+use crate::forecast::AlarmLevel;
 use crate::keys::SpaceId;
 use crate::packet::{Built, PacketBuilder};
 use crate::path::Path;
@@ -133,21 +133,14 @@ impl Connection {
         else {
             return;
         };
-        let path_alarm = forecast.alarm();
+        let is_alarmed = forecast.alarm().level > AlarmLevel::Clear;
         fec.on_runs(now, numbers.recovery.loss_runs());
         let network = Network {
             rtt: rtt.smoothed(),
             detect: rtt.smoothed().checked_div(DETECTION_PART).unwrap_or_default(),
             has_room: delivery.app_limited(),
         };
-        let alarm = match path_alarm.level {
-            AlarmLevel::Clear => Alarm::Calm,
-            AlarmLevel::Degraded if path_alarm.cause == Some(AlarmCause::LossBurst) => {
-                Alarm::Certain
-            }
-            AlarmLevel::Watch | AlarmLevel::Degraded => Alarm::Rising,
-        };
-        fec.adapt(now, &network, alarm);
+        fec.adapt(now, &network, is_alarmed);
     }
 
     /// Door 4: an authentic packet came, with this payload.

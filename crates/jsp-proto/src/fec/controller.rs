@@ -34,22 +34,6 @@ const QUEUE_MAX: Duration = Duration::from_millis(20);
 /// The percentage falls when less would have sufficed for this long.
 const CALM_BEFORE_LESS: Duration = Duration::from_secs(3);
 
-/// An alarm that is certain stands for at least these losses: a share, and a burst in packets.
-const ALARM_SHARE: f64 = 0.02;
-const ALARM_BURST: usize = 2;
-
-/// What a forecaster says about the path.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub(crate) enum Alarm {
-    /// Nothing.
-    #[default]
-    Calm,
-    /// It may be getting worse: protection is not lowered.
-    Rising,
-    /// It is getting worse: losses are expected although none were seen.
-    Certain,
-}
-
 /// What the path and its congestion control say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Network {
@@ -72,7 +56,6 @@ pub(crate) struct Inputs {
     /// How long a message is worth sending, if that ends.
     pub(crate) deadline: Option<Duration>,
     pub(crate) network: Network,
-    pub(crate) alarm: Alarm,
 }
 
 impl Losses {
@@ -133,26 +116,12 @@ impl Inputs {
         let repairs = f64::from(percent) / 100.0 * self.rate * self.retransmission();
         repairs > self.burst(self.losses.burst())
     }
-
-    /// What an alarm adds to what was seen.
-    fn with_alarm(mut self) -> Self {
-        if self.alarm == Alarm::Certain {
-            self.losses.share = self.losses.share.max(ALARM_SHARE);
-            if self.losses.burst() == 0
-                && let Some(count) = self.losses.runs.get_mut(ALARM_BURST)
-            {
-                *count = 1;
-            }
-        }
-        self
-    }
 }
 
 /// The cheapest percentage of repair that brings enough messages in time; 0 where retransmission does,
 /// or repair cannot.
 // spec: FEC-12, FEC-13
 pub(crate) fn choose(inputs: &Inputs) -> u8 {
-    let inputs = inputs.with_alarm();
     let unprotected = inputs.late(0);
     let is_barred = inputs.losses.is_congestion() || !inputs.network.has_room;
     if is_barred || unprotected <= inputs.target() {
@@ -194,17 +163,18 @@ impl Controller {
         self.percent
     }
 
-    /// Looks at the path once in a round trip, and at once after losses or with an alarm.
+    /// Looks at the path once in a round trip, and at once after losses. While the forecaster is alarmed it
+    /// may be getting worse, and the percentage does not fall.
     // spec: FEC-12
     pub(crate) fn adapt(
         &mut self,
         now: Instant,
         history: &mut History,
         network: &Network,
-        alarm: Alarm,
+        is_alarmed: bool,
     ) {
         let has_news = history.take_news();
-        if now < self.look_at && !has_news && alarm != Alarm::Certain {
+        if now < self.look_at && !has_news {
             return;
         }
         self.look_at = now + network.rtt;
@@ -215,16 +185,15 @@ impl Controller {
             part: history.part(now),
             deadline: history.life(),
             network: *network,
-            alarm,
         });
         if losses.is_congestion() {
             self.percent = 0;
         }
-        self.move_to(now, wanted, alarm);
+        self.move_to(now, wanted, is_alarmed);
     }
 
-    fn move_to(&mut self, now: Instant, wanted: u8, alarm: Alarm) {
-        if wanted >= self.percent || alarm != Alarm::Calm {
+    fn move_to(&mut self, now: Instant, wanted: u8, is_alarmed: bool) {
+        if wanted >= self.percent || is_alarmed {
             self.percent = wanted.max(self.percent);
             self.calm_since = None;
             return;
@@ -268,7 +237,6 @@ mod tests {
             part: 1.0,
             deadline: None,
             network: Network { rtt: ms(2 * owd), detect: ms(3), has_room: true },
-            alarm: Alarm::Calm,
         }
     }
 
@@ -314,15 +282,6 @@ mod tests {
         assert_eq!(choose(&full), 0);
     }
 
-    #[test]
-    fn an_alarm_counts_as_losses_to_come() {
-        let mut quiet = Inputs { losses: Losses::default(), ..fading(30, 1000.0, 3.0) };
-        quiet.alarm = Alarm::Rising;
-        assert_eq!(choose(&quiet), 0);
-        quiet.alarm = Alarm::Certain;
-        assert!(choose(&quiet) > 0);
-    }
-
     fn history(second: u64, runs: &[(u32, u32)]) -> History {
         let mut history = History::new();
         let now = Instant::from_nanos(second * 1_000_000_000);
@@ -343,22 +302,22 @@ mod tests {
         let network = Network { rtt: ms(60), detect: ms(3), has_room: true };
         let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
         let mut controller = Controller::new();
-        controller.adapt(at(1_000), &mut history(1, &[(1000, 0)]), &network, Alarm::Calm);
+        controller.adapt(at(1_000), &mut history(1, &[(1000, 0)]), &network, false);
         assert_eq!(controller.percent(), 0);
         let bad: Vec<_> = (0..17).map(|_| (57, 3)).collect();
-        controller.adapt(at(1_001), &mut history(1, &bad), &network, Alarm::Calm);
+        controller.adapt(at(1_001), &mut history(1, &bad), &network, false);
         let high = controller.percent();
         assert!(high > 0);
-        let mut good = |ms: u64, alarm| {
+        let mut good = |ms: u64, is_alarmed| {
             let mut history = history(ms / 1000, &[(1000, 0)]);
-            controller.adapt(at(ms), &mut history, &network, alarm);
+            controller.adapt(at(ms), &mut history, &network, is_alarmed);
             controller.percent()
         };
-        assert_eq!(good(2_000, Alarm::Calm), high);
-        assert_eq!(good(4_900, Alarm::Calm), high);
-        assert_eq!(good(4_970, Alarm::Rising), high);
-        assert_eq!(good(5_100, Alarm::Calm), high);
-        assert_eq!(good(8_200, Alarm::Calm), 0);
+        assert_eq!(good(2_000, false), high);
+        assert_eq!(good(4_900, false), high);
+        assert_eq!(good(4_970, true), high);
+        assert_eq!(good(5_100, false), high);
+        assert_eq!(good(8_200, false), 0);
     }
 
     proptest! {

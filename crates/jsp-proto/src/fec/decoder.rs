@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use jsp_wire::frame::Repair;
 use jsp_wire::{Shape, limits};
 
+use super::class_of;
 use super::gf256::{self, Sum};
 use super::symbol::{SYMBOL_LEN_MAX, Symbol};
 
@@ -107,9 +108,25 @@ impl Decoder {
         if !is_within || repair.symbol.len() > SYMBOL_LEN_MAX {
             return;
         }
+        if repair.abandons && pn.saturating_add(1) == self.next {
+            self.abandon(highest, repair);
+        }
         let Some(row) = self.row_of(pn, highest, repair) else { return };
         self.insert(row);
         self.harvest();
+    }
+
+    /// The newest repair covers all of its class that is of use: what it leaves out may have expired.
+    // spec: FEC-16
+    fn abandon(&mut self, highest: u64, repair: &Repair<'_>) {
+        let class = class_of_symbol(repair.symbol.len());
+        for number in self.next.saturating_sub(PLACES as u64)..self.next {
+            let below = highest.checked_sub(number).and_then(|below| u32::try_from(below).ok());
+            let bit = below.and_then(|below| repair.members.checked_shr(below)).unwrap_or(0);
+            if bit & 1 == 0 && !self.is_known(number) {
+                self.eliminate(place_of(number), |row| row.class() == class);
+            }
+        }
     }
 
     /// The next packet that was recovered.
@@ -136,7 +153,7 @@ impl Decoder {
         }
         for number in pn.saturating_sub(fresh.min(PLACES as u64).saturating_sub(1))..=pn {
             let place = place_of(number);
-            self.eliminate(place);
+            self.eliminate(place, |_| true);
             if let Some(place) = self.places.get_mut(place) {
                 place.pn = number;
                 place.is_known = false;
@@ -186,9 +203,10 @@ impl Decoder {
         }
     }
 
-    /// Takes an unknown out of all equations, at the price of one of them.
-    fn eliminate(&mut self, place: usize) {
-        let Some(at) = self.rows.iter().position(|row| row.factor(place) != 0) else { return };
+    /// Takes an unknown out of all equations, at the price of one of those that `may_go`.
+    fn eliminate(&mut self, place: usize, may_go: impl Fn(&Row) -> bool) {
+        let has = |row: &Row| row.factor(place) != 0 && may_go(row);
+        let Some(at) = self.rows.iter().position(has) else { return };
         let mut gone = self.rows.swap_remove(at);
         if !gone.normalise_at(place) {
             return;
@@ -285,9 +303,18 @@ impl Row {
         true
     }
 
+    /// The size class of its unknowns: repairs do not mix classes.
+    fn class(&self) -> Option<usize> {
+        class_of_symbol(self.symbol.len())
+    }
+
     fn is_solved(&self) -> bool {
         self.factors.iter().filter(|factor| **factor != 0).count() == 1
     }
+}
+
+fn class_of_symbol(len: usize) -> Option<usize> {
+    class_of(len.saturating_sub(limits::SYMBOL_LENGTH_LEN))
 }
 
 fn place_of(pn: u64) -> usize {

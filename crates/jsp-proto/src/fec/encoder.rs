@@ -11,9 +11,9 @@ use std::collections::VecDeque;
 use jsp_wire::frame::Repair;
 use jsp_wire::{Instant, Shape, Writer, limits};
 
-use super::symbol::Symbol;
-
 use super::gf256::{self, Sum};
+use super::symbol::Symbol;
+use super::{CLASSES, class_of};
 
 /// Packets that are kept and that one repair may cover. A burst is made good by as many repairs as it
 /// has packets; what is older is settled by acknowledgements before.
@@ -30,11 +30,6 @@ const REPAIR_COST: usize =
 
 /// The same in a packet that leaves anyway: there the repair has a type and a length.
 const RIDE_COST: usize = REPAIR_COST + 4;
-
-/// Longest contents of the size classes, in bytes: in one window none is much longer than others, so that
-/// a repair costs what a packet costs.
-const CLASS_LEN_MAX: [usize; CLASSES] = [280, 640, limits::PROTECTED_LEN_MAX];
-const CLASSES: usize = 3;
 
 /// One repair, in the units of credit: percent of a packet.
 const ONE: u32 = 100;
@@ -105,6 +100,8 @@ pub(crate) struct Encoder {
     window: VecDeque<Source>,
     spare: Vec<Symbol>,
     accounts: [Account; CLASSES],
+    /// The last packet of each class that had a time to expire.
+    expiring: [Option<u64>; CLASSES],
     sum: Sum,
 }
 
@@ -115,6 +112,7 @@ impl Encoder {
             window: VecDeque::new(),
             spare: Vec::new(),
             accounts: [Account::EMPTY; CLASSES],
+            expiring: [None; CLASSES],
             sum: Sum::default(),
         }
     }
@@ -136,9 +134,12 @@ impl Encoder {
         expires: Instant,
     ) {
         let (pn, shape, content) = source;
-        let Some(class) = CLASS_LEN_MAX.iter().position(|max| content.len() <= *max) else {
-            return;
-        };
+        let Some(class) = class_of(content.len()) else { return };
+        if expires < Instant::FAR_FUTURE
+            && let Some(last) = self.expiring.get_mut(class)
+        {
+            *last = Some(pn);
+        }
         if self.window.len() >= WINDOW
             && let Some(oldest) = self.window.pop_front()
         {
@@ -242,7 +243,7 @@ impl Encoder {
     }
 
     /// Writes the sum of all packets of the class that are kept, as a frame or as the payload of a shape.
-    // spec: FEC-2, FEC-3, FEC-9
+    // spec: FEC-2, FEC-3, FEC-9, FEC-16
     fn combine(
         &mut self,
         pn: u64,
@@ -259,7 +260,10 @@ impl Encoder {
             members |= 1 << highest.saturating_sub(source.pn).min(127);
             longest = longest.max(source.symbol.bytes().len());
         }
-        let repair = Repair { back, members, symbol: &[] };
+        let abandons = self.expiring.get(class).is_some_and(|last| {
+            last.is_some_and(|last| last.saturating_add(limits::REPAIR_REACH as u64) > pn)
+        });
+        let repair = Repair { back, abandons, members, symbol: &[] };
         let written = writer.whole(|writer| {
             if as_frame {
                 repair.write_frame_head(writer, longest)?;

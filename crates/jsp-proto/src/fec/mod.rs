@@ -31,9 +31,9 @@ mod tests;
 use core::time::Duration;
 
 use jsp_wire::frame::{Repair, protected_part};
-use jsp_wire::{DecodeError, Instant, Shape, Writer};
+use jsp_wire::{DecodeError, Instant, Shape, Writer, limits};
 
-use self::controller::{Alarm, Controller, Network};
+use self::controller::{Controller, Network};
 use self::decoder::Decoder;
 use self::encoder::Encoder;
 use self::history::History;
@@ -43,6 +43,16 @@ pub(crate) use self::decoder::Recovered;
 pub(crate) use self::marks::RecoveredMarks;
 pub(crate) use self::protection::Protection;
 pub(crate) use self::rider::Rider;
+
+/// Longest contents of the size classes, in bytes: in one window none is much longer than others, so that
+/// a repair costs what a packet costs.
+const CLASS_LEN_MAX: [usize; CLASSES] = [280, 640, limits::PROTECTED_LEN_MAX];
+const CLASSES: usize = 3;
+
+/// The size class of a content of `len` bytes; none for one that is too long to be protected.
+fn class_of(len: usize) -> Option<usize> {
+    CLASS_LEN_MAX.iter().position(|max| len <= *max)
+}
 
 /// A receiver that has seen no repair for this many packets stops to keep packets.
 const QUIET_PACKETS_MAX: u32 = 4096;
@@ -185,10 +195,10 @@ impl PathFec {
         }
     }
 
-    /// Looks at the path again, if it is time for that or an alarm asks for it.
+    /// Looks at the path again, if it is time for that.
     // spec: FEC-12
-    pub(crate) fn adapt(&mut self, now: Instant, network: &Network, alarm: Alarm) {
-        self.controller.adapt(now, &mut self.history, network, alarm);
+    pub(crate) fn adapt(&mut self, now: Instant, network: &Network, is_alarmed: bool) {
+        self.controller.adapt(now, &mut self.history, network, is_alarmed);
         if self.controller.percent() == 0 && !self.history.has_fixed(now) {
             self.encoder = None;
         }

@@ -347,3 +347,28 @@ fn a_repair_rides_in_the_packet_after_the_one_that_earned_it() {
     assert_eq!(encoder.ride(at(1_005_000), 1005, |_| true, &mut Writer::new(&mut short)), None);
     assert!(!encoder.rides() && repair(&mut encoder, at(1_006_000), 1005).is_some());
 }
+
+#[test]
+/// spec-test: FEC-16
+fn what_the_newest_repair_leaves_out_may_have_expired_and_stays_lost() {
+    let sent: Vec<Vec<u8>> = (0..3).map(|pn| packet(pn, 1000)).collect();
+    // Two of three are lost. The first is gone by the second repair, which brings only the other back.
+    let recovered = |lives: fn(u64) -> Instant| {
+        let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new(0));
+        for (pn, bytes) in (0..).zip(&sent) {
+            keep(&mut encoder, NOW, (pn, bytes), 0, lives(pn));
+        }
+        decoder.keep(2, Shape::Frames, &sent[2]);
+        for pn in [3, 4] {
+            let now = at(pn * 10_000);
+            encoder.owe(now);
+            take(&mut decoder, pn, &repair(&mut encoder, now, pn).unwrap());
+        }
+        let mut numbers: Vec<u64> = drain(&mut decoder).iter().map(|one| one.pn).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(recovered(|_| Instant::FAR_FUTURE), [0, 1]);
+    assert_eq!(recovered(|_| at(90_000)), [0, 1]);
+    assert_eq!(recovered(|pn| if pn == 0 { at(35_000) } else { Instant::FAR_FUTURE }), [1]);
+}

@@ -37,9 +37,9 @@ mod tests {
 
     #[test]
     fn a_signal_that_is_left_out_is_the_only_one() {
-        let set = Signals::ALL.without(AlarmCause::LossBurst);
-        assert!(!set.has(AlarmCause::LossBurst));
+        let set = Signals::ALL.without(AlarmCause::CongestionMarks);
+        assert!(!set.has(AlarmCause::CongestionMarks));
         assert!(set.has(AlarmCause::AckSilence) && set.has(AlarmCause::Hint));
-        assert!(Signals::default().has(AlarmCause::LossBurst));
+        assert!(Signals::default().has(AlarmCause::CongestionMarks));
     }
 }

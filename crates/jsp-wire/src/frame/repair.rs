@@ -2,7 +2,7 @@
 //! names recovered packets.
 //!
 //! ```text
-//! repair     back 1 | span 1 | members ceil(span / 8) | symbol
+//! repair     abandons (1 bit) back (7 bits) | span 1 | members ceil(span / 8) | symbol
 //! recovered  gap | gap ...
 //! ```
 
@@ -32,12 +32,18 @@ pub fn protected_part(payload: &[u8]) -> Result<&[u8], DecodeError> {
     Ok(payload.get(from..).unwrap_or_default())
 }
 
+/// The bit of the first byte that says [`Repair::abandons`]; the others are [`Repair::back`].
+const ABANDONS: u8 = 0x80;
+
 /// A repair symbol and the packets that it is made of, which have lower packet numbers than the packet
 /// it stands in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Repair<'a> {
     /// How far the highest member lies below the packet that holds the repair: 1 is the one before.
     pub back: u8,
+    /// What the repair leaves out of its size class, below the packet that holds it, is not to be put together
+    /// any more.
+    pub abandons: bool,
     /// Bit `n` stands for the number `n` below the highest member; bit 0 is set.
     pub members: u128,
     /// The combination of the members.
@@ -49,7 +55,8 @@ impl<'a> Repair<'a> {
     // spec: FEC-4
     pub fn read(content: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(content);
-        let (back, span) = (reader.u8()?, reader.u8()?);
+        let (first, span) = (reader.u8()?, reader.u8()?);
+        let (abandons, back) = (first & ABANDONS != 0, first & !ABANDONS);
         let reach = usize::from(back).saturating_add(usize::from(span));
         if back == 0 || span == 0 || reach > limits::REPAIR_REACH {
             return Err(DecodeError::Invalid);
@@ -59,7 +66,7 @@ impl<'a> Repair<'a> {
         bytes.get_mut(..named.len()).ok_or(DecodeError::Invalid)?.copy_from_slice(named);
         let members = u128::from_le_bytes(bytes);
         let symbol = reader.take_rest();
-        let repair = Self { back, members, symbol };
+        let repair = Self { back, abandons, members, symbol };
         let is_exact = members & 1 == 1 && repair.span() == u32::from(span);
         if is_exact && symbol.len() > limits::SYMBOL_LENGTH_LEN {
             Ok(repair)
@@ -99,7 +106,7 @@ impl<'a> Repair<'a> {
             return Err(Full);
         }
         let bytes = self.members.to_le_bytes();
-        writer.u8(self.back)?;
+        writer.u8(self.back | if self.abandons { ABANDONS } else { 0 })?;
         writer.u8(u8::try_from(span).map_err(|_| Full)?)?;
         writer.bytes(bytes.get(..(span as usize).div_ceil(8)).ok_or(Full)?)
     }

@@ -215,11 +215,12 @@ fn shapes() -> Vec<Value> {
 
 /// Contents of REPAIR: the members by how far they lie below the packet.
 fn repairs() -> Vec<Value> {
-    let case = |back: u8, members: u128| {
-        let repair = Repair { back, members, symbol: b"\0\x03abc" };
+    let case = |back: u8, abandons: bool, members: u128| {
+        let repair = Repair { back, abandons, members, symbol: b"\0\x03abc" };
         let below = (0..u128::BITS).filter(|n| members >> n & 1 == 1);
         json!({
             "members_below": below.map(|n| n + u32::from(back)).collect::<Vec<_>>(),
+            "abandons": abandons,
             "symbol": hex_of(repair.symbol),
             "hex": hex(|w| {
                 repair.write_head(w)?;
@@ -227,7 +228,12 @@ fn repairs() -> Vec<Value> {
             }),
         })
     };
-    vec![case(1, 1), case(2, 0b101_0000_0001), case(1, u128::MAX >> 1), case(127, 1)]
+    vec![
+        case(1, false, 1),
+        case(2, false, 0b101_0000_0001),
+        case(1, true, u128::MAX >> 1),
+        case(127, true, 1),
+    ]
 }
 
 /// Sections of an ACK that name recovered packets.
