@@ -238,10 +238,11 @@ pub(super) fn split_retry(run: &mut Run) -> Figure {
         let handle = wires.client.connect(pinned());
         failed += u64::from(wires.until_connected(handle, Duration::from_secs(9)).is_none());
         drop(wires);
-        // Cookies of one bucket of two seconds are equal; the time stands behind the epoch.
+        // Cookies of one bucket of two seconds are equal: the time stands behind the key's epoch, which
+        // turns every ten minutes.
         for retry in log.take() {
             let Ok(Header::Retry { token, .. }) = Header::parse(&retry) else { continue };
-            retries.entry(token[..5].to_vec()).or_default().insert(retry);
+            retries.entry(token[1..5].to_vec()).or_default().insert(retry);
         }
         odd += u64::from(retries.values().any(|different| different.len() > 1));
     }
