@@ -21,6 +21,7 @@ pub mod random;
 pub mod random_script;
 pub mod random_world;
 pub mod report;
+pub mod resumption;
 pub mod runner;
 pub mod topology;
 pub mod trial;

@@ -19,6 +19,7 @@ use crate::node::{Node, Surroundings};
 use crate::observation::Observation;
 use crate::peer::{self, Counters, Station};
 use crate::random::{Random, mix};
+use crate::resumption::Resumes;
 use crate::topology::{Protocol, SERVER_ADDRESS, Topology, client_address, pair_of};
 
 /// Things that may be due in one instant; more is a loop without progress. A link at 1 Gbit/s with
@@ -104,8 +105,8 @@ impl World {
     /// The world of a topology, before its first event.
     pub fn new(topology: Topology) -> Self {
         let seed = topology.seed;
-        let (server, server_fingerprint) = Node::server(seed, &topology.server);
-        let mut nodes = vec![Station::Jsp(Box::new(server))];
+        let (mut server, server_fingerprint) = Node::server(seed, &topology.server);
+        let mut nodes = Vec::new();
         let (mut servers, mut further) = (Vec::new(), Vec::new());
         let mut tables = Vec::new();
         let mut server_scripts = Vec::new();
@@ -113,7 +114,11 @@ impl World {
             match client.protocol {
                 Protocol::Jsp => {
                     servers.push(0);
-                    nodes.push(Station::Jsp(Box::new(Node::client(seed, pair, client))));
+                    let mut node = Node::client(seed, pair, client);
+                    if client.resumes != Resumes::No {
+                        server.meet(seed, &mut node, client, server_fingerprint);
+                    }
+                    nodes.push(Station::Jsp(Box::new(node)));
                 }
                 Protocol::Quinn(control) => {
                     let (near, far) = peer::quinn::Node::both(seed, pair, client, control);
@@ -126,6 +131,7 @@ impl World {
             let signalling = client.script.signalling.iter().cloned().map(std::rc::Rc::new);
             tables.push(signalling.map(|plan| (StreamId::SIGNALLING, plan)).collect());
         }
+        nodes.insert(0, Station::Jsp(Box::new(server)));
         nodes.extend(further);
         let ways = topology.paths.iter().flat_map(|path| [&path.up, &path.down]);
         let links: Vec<_> = ways

@@ -32,6 +32,8 @@ pub enum Reason {
     Forecast,
     /// A path on trial is to be asked again, or given up.
     PathValidation,
+    /// Keys with a fresh secret in them are to be used.
+    KeyUpdate,
 }
 
 /// Probe time-outs of a handshake space until its back-off starts anew: the handshake has an end of
@@ -59,12 +61,15 @@ impl Connection {
             }
         }
         soonest.offer(self.lifecycle.keep_alive_at(), Reason::KeepAlive);
-        if !self.lifecycle.is_established() {
+        if !self.is_usable() {
             return soonest.0;
         }
         soonest.offer(self.streams.poll_timeout(), Reason::Streams);
         soonest.offer(self.repair_at(now), Reason::Repair);
-        if self.streams.wants(now) || self.control.wants() || self.owes_repair(now) {
+        soonest.offer(self.fold_at(now), Reason::KeyUpdate);
+        let may_send = self.exchange.may_send_data() || self.exchange.early_data.may_send();
+        let has_frames = (may_send && self.streams.wants(now)) || self.control.wants();
+        if self.has_budget() && (has_frames || self.owes_repair(now)) {
             let (in_flight, urgent) = (self.bytes_in_flight(), self.streams.is_urgent());
             let at = permit::paced_until(now, &mut self.paths.active, in_flight, urgent);
             soonest.offer(at, Reason::Pacing);
@@ -86,7 +91,11 @@ impl Connection {
     /// Packets that may not be sent yet are not probed for. A server without budget waits for the
     /// client.
     fn may_probe(&self, space: SpaceId) -> bool {
-        self.keys.has(space) && !self.is_premature(space) && self.has_budget()
+        let is_premature = match space {
+            SpaceId::Data => !self.exchange.is_complete(),
+            _ => self.is_premature(space),
+        };
+        self.keys.has(space) && !is_premature && self.has_budget()
     }
 
     /// Without room for a packet of the handshake, waking up is of no use: the client must write.
@@ -108,6 +117,7 @@ impl Connection {
             self.on_recovery_timeout(now, space);
         }
         self.streams.handle_timeout(now);
+        self.try_fold(now);
         if self.lifecycle.keep_alive_at().is_some_and(|at| now >= at) {
             self.control.ask_ping();
             self.lifecycle.on_kept_alive(now);
@@ -154,6 +164,9 @@ impl Connection {
                 fec.on_probe(now);
             }
             self.probes.owe(space, outcome.probes);
+            if space == SpaceId::Initial {
+                self.doubt_early(now);
+            }
             if space == SpaceId::Handshake && self.exchange.is_complete() {
                 // The server may be done with the handshake, and look for us elsewhere: only a
                 // packet of the present keys shows it where we are.

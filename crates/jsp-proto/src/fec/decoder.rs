@@ -117,7 +117,7 @@ impl Decoder {
     }
 
     /// The newest repair covers all of its class that is of use: what it leaves out may have expired.
-    // spec: FEC-16
+    // spec: FEC-17
     fn abandon(&mut self, highest: u64, repair: &Repair<'_>) {
         let class = class_of_symbol(repair.symbol.len());
         for number in self.next.saturating_sub(PLACES as u64)..self.next {

@@ -350,6 +350,7 @@ fn a_repair_rides_in_the_packet_after_the_one_that_earned_it() {
 
 #[test]
 /// spec-test: FEC-16
+/// spec-test: FEC-17
 fn what_the_newest_repair_leaves_out_may_have_expired_and_stays_lost() {
     let sent: Vec<Vec<u8>> = (0..3).map(|pn| packet(pn, 1000)).collect();
     // Two of three are lost. The first is gone by the second repair, which brings only the other back.

@@ -20,6 +20,7 @@ mod rate;
 mod rtt;
 mod runs;
 mod sent;
+mod surrender;
 #[cfg(test)]
 mod tests;
 
