@@ -346,7 +346,7 @@ impl Connection {
         let payload = packet.freeze().slice(header_len..header_len.saturating_add(len));
         // spec: FEC-7
         if is_late {
-            self.paths.active.numbers.acks.on_late(pn);
+            self.paths.active.numbers.acks.on_late(pn, arrival.ecn);
             return Ok(None);
         }
         let is_newest = pn >= expected;

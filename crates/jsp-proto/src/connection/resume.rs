@@ -43,11 +43,18 @@ impl Remembered {
     }
 }
 
-/// The path may be what it was: a first guess of its round-trip time.
+/// The path may be what it was: a first guess of its round-trip time, and a rate to try.
+// spec: CC-43
 pub(super) fn recall(path: &mut Path, config: &TransportConfig, memory: PathMemory) {
     if memory.rtt_min_us > 0 {
         let guess = Duration::from_micros(u64::from(memory.rtt_min_us)).saturating_mul(2);
         path.rtt = Rtt::new(guess.max(RTT_RECALLED_MIN).min(config.rtt_initial));
+    }
+    if memory.rate_kib > 0 && memory.rtt_min_us > 0 && config.initial_path_memory.is_none() {
+        path.resume_from(crate::path::memory::PathMemory {
+            delivery_rate_kib: memory.rate_kib,
+            rtt_min_micros: memory.rtt_min_us,
+        });
     }
 }
 
@@ -280,8 +287,8 @@ impl Connection {
         let nonce: [u8; 8] = self.rng.array();
         let uid = self.rng.array();
         let path = &self.paths.active;
-        let rate = path.meter.capacity(now, &path.senses()).delivery_rate / 1024;
         let rtt_min = if path.rtt.has_sample() { path.rtt.min() } else { Duration::ZERO };
+        let rate_kib = path.path_memory().map_or(0, |memory| memory.delivery_rate_kib);
         let security = self.exchange.security.as_ref()?;
         let protocol = security.application_protocol.as_deref();
         let lifetime_s = u32::try_from(self.config.ticket_lifetime.as_secs()).unwrap_or(u32::MAX);
@@ -299,7 +306,7 @@ impl Connection {
             max_early_data: self.config.early_data_max,
             prefix_hash: [0; 4],
             path: PathMemory {
-                rate_kib: u32::try_from(rate).unwrap_or(u32::MAX),
+                rate_kib,
                 rtt_min_us: u32::try_from(rtt_min.as_micros()).unwrap_or(u32::MAX),
             },
         };
