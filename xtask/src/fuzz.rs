@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::coverage;
 use crate::process;
 use crate::report::{Output, Row};
 use crate::workspace;
@@ -23,8 +24,10 @@ const INPUT_BYTES_MAX: u32 = 65_536;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Outcome {
     executions: u64,
-    /// Edges of the control flow that some input reached.
+    /// Edges of the control flow that some input reached, of the target and all that it is linked with.
     coverage: u64,
+    /// Edges told apart by how often they were taken, and what else libFuzzer takes for news.
+    features: u64,
     corpus: u64,
     /// The input that made the target fail.
     artifact: Option<String>,
@@ -42,12 +45,15 @@ pub(crate) fn run(minutes: f64, only: Option<&str>, jobs: usize, output: Output)
     let outcomes = run_all(&targets, seconds, jobs, output)?;
     let mut clean = true;
     output.say(format!(
-        "\n{:24} {:>12} {:>10} {:>8} {:>8}  result",
-        "target", "executions", "per second", "edges", "corpus"
+        "\n{:24} {:>12} {:>10} {:>8} {:>9} {:>8}  result",
+        "target", "executions", "per second", "edges", "features", "corpus"
     ));
     for (target, outcome) in targets.iter().zip(&outcomes) {
         clean &= outcome.artifact.is_none();
         summarise(target, outcome, seconds, output);
+    }
+    if only.is_none() {
+        coverage::run(output)?;
     }
     Ok(clean)
 }
@@ -149,6 +155,7 @@ fn read_log(log: &str) -> Outcome {
                 words.get(at + 1)?.split('/').next()?.parse().ok()
             };
             outcome.coverage = after("cov:").unwrap_or(outcome.coverage);
+            outcome.features = after("ft:").unwrap_or(outcome.features);
             outcome.corpus = after("corp:").unwrap_or(outcome.corpus);
         }
     }
@@ -169,8 +176,8 @@ fn summarise(target: &str, outcome: &Outcome, seconds: u64, output: Output) {
     let rate = outcome.executions / seconds;
     let result = if outcome.artifact.is_some() { "FAILED" } else { "clean" };
     output.say(format!(
-        "{target:24} {:>12} {rate:>10} {:>8} {:>8}  {result}",
-        outcome.executions, outcome.coverage, outcome.corpus
+        "{target:24} {:>12} {rate:>10} {:>8} {:>9} {:>8}  {result}",
+        outcome.executions, outcome.coverage, outcome.features, outcome.corpus
     ));
     if let Some(artifact) = &outcome.artifact {
         output.say(format!("  reproduce: RUSTC_BOOTSTRAP=1 cargo fuzz run {target} {artifact}"));
@@ -178,6 +185,7 @@ fn summarise(target: &str, outcome: &Outcome, seconds: u64, output: Output) {
     let row = |metric, value: u64, unit| Row::new("fuzz", target, metric, value, unit);
     output.row(&row("executions", outcome.executions, "count"));
     output.row(&row("coverage", outcome.coverage, "edges"));
+    output.row(&row("features", outcome.features, "count"));
     output.row(&row("corpus", outcome.corpus, "count"));
     let findings = u64::from(outcome.artifact.is_some());
     output.row(&row("findings", findings, "count").bar("== 0", findings == 0));
@@ -198,7 +206,9 @@ stat::average_exec_per_sec:     2500
     #[test]
     fn figures_are_read_from_the_log() {
         let outcome = read_log(LOG);
-        assert_eq!(outcome, Outcome { executions: 5000, coverage: 80, corpus: 31, artifact: None });
+        let expected =
+            Outcome { executions: 5000, coverage: 80, features: 120, corpus: 31, artifact: None };
+        assert_eq!(outcome, expected);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! progress on standard error. The exit status is 0 only when everything held.
 
 mod check;
+mod coverage;
 mod deny;
 mod findings;
 mod formal;

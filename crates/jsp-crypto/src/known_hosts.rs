@@ -343,6 +343,17 @@ fn write(lines: &[Line]) -> Vec<u8> {
     out
 }
 
+/// For the fuzzer: what a store holds, how many of its lines are bad, and what would be written.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn parse_and_write(bytes: &[u8]) -> (Vec<(String, Fingerprint)>, usize, Vec<u8>) {
+    let (lines, problems) = parse(bytes);
+    let entries = lines.iter().filter_map(|line| match line {
+        Line::Entry(entry) => Some((entry.host.clone(), entry.fingerprint)),
+        Line::Other(_) => None,
+    });
+    (entries.collect(), problems.len(), write(&lines))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
