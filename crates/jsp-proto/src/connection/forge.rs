@@ -30,7 +30,8 @@ impl Connection {
         room.get_mut(start..)?.get_mut(..payload.len())?.copy_from_slice(payload);
         let frames = Payload::read(shape, payload).into_iter().flatten();
         let ack_eliciting = frames.flatten().any(|frame| frame.is_ack_eliciting());
-        let built = Built { len: payload.len(), shape, ack_eliciting, protection: None };
+        let len = payload.len();
+        let built = Built { len, shape, ack_eliciting, protection: None, content: (0, len) };
         numbers.numbers.next_pn()?;
         let (key, header_key, _) = self.keys.seal_short(pn)?;
         let len = seal::seal_short(&mut room, &fields, built, key, header_key).ok()?;
