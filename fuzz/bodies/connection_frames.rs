@@ -10,13 +10,8 @@ use jsp_proto::{
     CloseCode, CloseReason, Event, Framing, Message, RetryPolicy, StreamConfig, TransportConfig,
 };
 
-#[path = "frames.rs"]
-mod frames;
-#[path = "world.rs"]
-mod world;
-
-use frames::Speech;
-use world::{CLIENT, SERVER, World};
+use super::frames::{self, Speech};
+use super::world::{CLIENT, SERVER, World};
 
 /// Steps of one input.
 const STEPS_MAX: usize = 120;

@@ -11,13 +11,8 @@ use jsp_proto::{
     TransportConfig,
 };
 
-#[path = "mail.rs"]
-mod mail;
-#[path = "world.rs"]
-mod world;
-
-use mail::Mail;
-use world::{CLIENT, SERVER, World};
+use super::mail::Mail;
+use super::world::{CLIENT, SERVER, World};
 
 /// Steps of one input.
 const STEPS_MAX: usize = 200;

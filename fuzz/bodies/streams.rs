@@ -68,7 +68,7 @@ impl Sent {
                 4 | 5 => Delivery::Partial,
                 _ => Delivery::Unreliable,
             },
-            ordered: is_bytes || n % 2 == 0,
+            ordered: is_bytes || n & 1 == 0,
             class: Class::Interactive,
             unidirectional: n == 1,
         };

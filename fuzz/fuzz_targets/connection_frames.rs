@@ -4,6 +4,10 @@ use libfuzzer_sys::fuzz_target;
 
 #[path = "../bodies/connection_frames.rs"]
 mod bodies;
+#[path = "../bodies/frames.rs"]
+mod frames;
+#[path = "../bodies/world.rs"]
+mod world;
 
 fuzz_target!(|data: &[u8]| {
     bodies::run(data);

@@ -282,10 +282,10 @@ fn parse(bytes: &[u8]) -> (Vec<Line>, Vec<LineProblem>) {
     let mut lines = Vec::new();
     let mut problems = Vec::new();
     let mut hosts = std::collections::HashSet::new();
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     if bytes.is_empty() {
         return (lines, problems);
     }
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     for (number, raw) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
         let parsed = parse_line(raw).and_then(|entry| match entry {
             Some(entry) if !hosts.insert(entry.host.clone()) => {

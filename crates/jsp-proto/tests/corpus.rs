@@ -1,7 +1,7 @@
 //! The corpora of the fuzz targets, replayed.
 
 #[path = "../../../fuzz/bodies/connection_frames.rs"]
-#[allow(unreachable_pub, dead_code, reason = "shared with the fuzz target")]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod connection_frames;
 #[path = "../../../fuzz/bodies/endpoint.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
@@ -9,15 +9,24 @@ mod endpoint;
 #[path = "../../../fuzz/bodies/fec.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod fec;
+#[path = "../../../fuzz/bodies/frames.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod frames;
 #[path = "../../../fuzz/bodies/ledger.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod ledger;
+#[path = "../../../fuzz/bodies/mail.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod mail;
 #[path = "../../../fuzz/bodies/state_machine.rs"]
-#[allow(unreachable_pub, dead_code, reason = "shared with the fuzz target")]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod state_machine;
 #[path = "../../../fuzz/bodies/streams.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod streams;
+#[path = "../../../fuzz/bodies/world.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod world;
 
 /// The sum of what a target answers to each of its inputs.
 fn replay(target: &str, body: fn(&[u8]) -> usize) -> usize {
