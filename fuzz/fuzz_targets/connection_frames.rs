@@ -7,6 +7,7 @@ mod bodies;
 #[path = "../bodies/frames.rs"]
 mod frames;
 #[path = "../bodies/world.rs"]
+#[allow(dead_code, reason = "its client stays where it is")]
 mod world;
 
 fuzz_target!(|data: &[u8]| {

@@ -25,7 +25,7 @@ impl Connection {
         let (dcid, pn) = (*self.remote_ids.current(), numbers.numbers.peek());
         let pn_len = jsp_wire::pn::len(pn, numbers.recovery.largest_acked());
         let fields = ShortHeader { dcid: &dcid, phase: self.keys.phase(), pn, pn_len };
-        let mut room = vec![0; HEAD_LEN_MAX + payload.len() + limits::TAG_LEN];
+        let mut room = vec![0; payload.len().saturating_add(HEAD_LEN_MAX + limits::TAG_LEN)];
         let start = seal::write_short_header(&mut room, &fields).ok()?.saturating_add(pn_len);
         room.get_mut(start..)?.get_mut(..payload.len())?.copy_from_slice(payload);
         let frames = Payload::read(shape, payload).into_iter().flatten();
