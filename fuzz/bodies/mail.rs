@@ -204,7 +204,11 @@ impl Mail {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let (is_bytes, direction) = (stream.is_bytes, &mut stream.directions[from]);
         match error {
-            RecvError::Reset(_) => assert!(direction.broken, "a reset that nobody made"),
+            RecvError::Reset(code) => {
+                // Messages that may be given up take a stream with them of which nobody has heard.
+                let given_up = code == 0 && direction.finished && !direction.keeps_all;
+                assert!(direction.broken || given_up, "a reset that nobody made");
+            }
             // A stream that the peer has not heard of, or a connection that is gone, ends as well.
             RecvError::Closed if direction.finished && direction.heard_all(is_bytes) => {
                 direction.over = true;
