@@ -58,7 +58,8 @@ pub struct Alarm {
 pub enum NetworkHint {
     /// The interface that the path uses went down.
     InterfaceDown,
-    /// The interface is up again.
+    /// The interface is up again, or another one has taken its place: a packet leaves at once, so that the
+    /// peer learns of a new address.
     InterfaceUp,
     /// The radio changes its technology or its cell, for example from LTE to 3G.
     RadioChanged,
@@ -278,6 +279,8 @@ impl Forecast {
         let silent = self.silent_since(scene);
         let ends = self.hint.map(|(_, until)| until);
         [
+            // What is overdue may ride along from then on.
+            silent,
             silent.map(|since| since + SILENCE_WATCH),
             silent.map(|since| since + SILENCE_DEGRADED),
             ends,

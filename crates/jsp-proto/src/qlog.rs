@@ -66,6 +66,10 @@ impl Trace {
         self.traffic.repair_bytes_sent = self.traffic.repair_bytes_sent.saturating_add(len as u64);
     }
 
+    pub(crate) fn probe_timed_out(&mut self) {
+        self.traffic.probe_timeouts = self.traffic.probe_timeouts.saturating_add(1);
+    }
+
     pub(crate) fn packet_recovered(&mut self) {
         self.traffic.packets_recovered = self.traffic.packets_recovered.saturating_add(1);
     }

@@ -25,6 +25,8 @@ pub struct Traffic {
     pub repairs_sent: u64,
     /// Bytes of these packets, and of the frames in the others.
     pub repair_bytes_sent: u64,
+    /// Probe timeouts of packets after the handshake.
+    pub probe_timeouts: u64,
     /// Packets of the peer that were put together from repair symbols.
     pub packets_recovered: u64,
 }

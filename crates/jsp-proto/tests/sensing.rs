@@ -115,3 +115,17 @@ fn what_the_application_knows_is_an_alarm_and_ends_by_itself() {
     let hinted = Alarm { level: AlarmLevel::Watch, cause: Some(AlarmCause::Hint) };
     assert_eq!(alarms, [hinted, Alarm::default()]);
 }
+
+#[test]
+// spec-test: SEN-11
+fn an_interface_that_is_up_is_shown_to_the_peer_at_once() {
+    let mut talk = Talk::new(TransportConfig::default());
+    talk.send(50);
+    talk.pair.run_for(Duration::from_secs(1));
+    let (client, _) = talk.pair.handles();
+    let before = talk.pair.sent[0];
+    let now = talk.pair.now;
+    talk.pair.client.connection(client).unwrap().hint(now, NetworkHint::InterfaceUp);
+    talk.pair.run_for(Duration::from_millis(1));
+    assert!(talk.pair.sent[0] > before);
+}

@@ -9,7 +9,8 @@ use jsp_crypto::{
     Backend, ClientConfig, ClientTicket, Credential, Fingerprint, Identity, ServerConfig, Suite,
 };
 use jsp_proto::{
-    Batch, ConnectionHandle, Endpoint, EndpointConfig, Event, ServerSetup, TransportConfig,
+    Batch, ConnectionHandle, Endpoint, EndpointConfig, Event, NetworkHint, ServerSetup,
+    TransportConfig,
 };
 use jsp_wire::{Instant, Route};
 
@@ -230,10 +231,20 @@ impl Node {
         Some(Counters {
             packets_sent: stats.traffic.packets_sent,
             packets_lost: stats.traffic.packets_lost,
+            probe_timeouts: stats.traffic.probe_timeouts,
             rtt: stats.rtt,
             congestion_window: stats.congestion_window,
             path_memory: connection.path_memory(),
         })
+    }
+
+    /// The applications tell what they know of the network.
+    pub(crate) fn hint(&mut self, now: Instant, hint: NetworkHint) {
+        for (handle, _) in &self.actors {
+            if let Some(connection) = self.endpoint.connection(*handle) {
+                connection.hint(now, hint);
+            }
+        }
     }
 
     /// The ends that live here.

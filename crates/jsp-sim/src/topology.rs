@@ -55,6 +55,8 @@ pub struct Client {
     pub script: Script,
     /// When its address changes, as seen by the server; sorted. What travels to the old one is lost.
     pub rebinds: Vec<Instant>,
+    /// Its application tells the transport of each of them.
+    pub hints: bool,
 }
 
 /// A path between some clients, who share it, and the server.

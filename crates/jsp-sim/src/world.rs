@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use jsp_crypto::Fingerprint;
+use jsp_proto::NetworkHint;
 use jsp_wire::{Instant, StreamId};
 
 use crate::app::{PlanTable, StreamPlan};
@@ -362,6 +363,10 @@ impl World {
         let pair = client as Pair;
         if ledger.is_established(pair) {
             self.changes[client] += 1;
+            if self.topology.clients[client].hints {
+                self.nodes[client + 1].hint(self.now, NetworkHint::InterfaceUp);
+                self.pump(client + 1);
+            }
         } else if !ledger.is_over(pair) && self.now < self.topology.faults_end {
             self.put_down(self.now + REBIND_LATER, Task::Rebind(client));
         }

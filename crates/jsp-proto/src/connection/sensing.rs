@@ -7,6 +7,7 @@ use crate::ack_request::Traffic;
 use crate::capacity::Capacity;
 use crate::event::Event;
 use crate::forecast::{Alarm, NetworkHint, Outlook};
+use crate::keys::SpaceId;
 use crate::recovery::AckOutcome;
 use crate::streams::Overdue;
 
@@ -15,6 +16,11 @@ impl Connection {
     pub fn hint(&mut self, now: Instant, hint: NetworkHint) {
         if self.lifecycle.is_established() {
             self.paths.active.forecast.on_hint(now, hint);
+            // spec: SEN-11
+            if hint == NetworkHint::InterfaceUp {
+                self.paths.active.numbers.recovery.reset_backoff();
+                self.probes.owe(SpaceId::Data, 1);
+            }
             self.look(now);
         }
     }

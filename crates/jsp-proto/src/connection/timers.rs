@@ -164,6 +164,9 @@ impl Connection {
                 fec.on_probe(now);
             }
             self.probes.owe(space, outcome.probes);
+            if space == SpaceId::Data {
+                self.trace.probe_timed_out();
+            }
             if space == SpaceId::Initial {
                 self.doubt_early(now);
             }

@@ -72,9 +72,9 @@ fn silence_is_an_alarm_once_the_acknowledgement_is_overdue() {
     let mut forecast = lossy();
     assert_eq!(forecast.ack_due_after(&rtt([60, 60]), HELD), Some(ms(71)));
     // The last packet may wait for another one.
-    assert_eq!(wakes(&forecast, Some(990)), Some(at(990 + 71 + 25 + 10)));
+    assert_eq!(wakes(&forecast, Some(990)), Some(at(990 + 71 + 25)));
     assert_eq!(look(&mut forecast, 1000, Some(960)), None);
-    assert_eq!(wakes(&forecast, Some(960)), Some(at(1041)));
+    assert_eq!(wakes(&forecast, Some(960)), Some(at(1031)));
     assert_eq!(look(&mut forecast, 1040, Some(960)), None);
     let watch = alarm(AlarmLevel::Watch, AlarmCause::AckSilence);
     assert_eq!(look(&mut forecast, 1041, Some(960)), watch);

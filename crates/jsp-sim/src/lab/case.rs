@@ -182,6 +182,8 @@ pub struct Case {
     pub congestion: CongestionControl,
     /// How often a quiet end says that it is there.
     pub keep_alive: Option<Duration>,
+    /// The client's application tells the transport when its address changes.
+    pub hints: bool,
     /// What else is different about the subject.
     pub edit: Option<Edit>,
     pub(super) make_path: MakePath,
@@ -219,6 +221,7 @@ impl Case {
             seeds_max: u64::MAX,
             congestion,
             keep_alive: None,
+            hints: false,
             edit: None,
             make_path: Arc::new(path),
         }

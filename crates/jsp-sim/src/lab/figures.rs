@@ -214,6 +214,8 @@ fn queue(case: &Case, samples: &[Sample], out: &mut Vec<Figure>) {
     let above: Vec<_> =
         samples.iter().map(|sample| sample.time_above(ms(100)).as_secs_f64() * 1e3).collect();
     out.push(figure("queue_above_100ms", mean(&above), "ms"));
+    let timeouts = samples.iter().map(|sample| sample.client.probe_timeouts).sum::<u64>();
+    out.push(figure("probe_timeouts", timeouts as f64, "count"));
     let total = |of: fn(&Sample) -> u64| samples.iter().map(of).sum::<u64>() as f64;
     let refused = total(|sample| sample.up.queue_dropped) / total(|sample| sample.up.packets);
     out.push(figure("self_loss", refused * 100.0, "%"));

@@ -38,6 +38,7 @@ pub(super) fn topology(case: &Case, subject: Subject, path: Ends, seed: u64) -> 
             transport: transport.clone(),
             script: script(case, window),
             rebinds: path.rebinds.clone(),
+            hints: case.hints,
             ..Client::default()
         });
     for rival in &case.rivals {

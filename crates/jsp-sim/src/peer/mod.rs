@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jsp_crypto::Fingerprint;
-use jsp_proto::PathMemory;
+use jsp_proto::{NetworkHint, PathMemory};
 use jsp_wire::Instant;
 
 use crate::flow::{End, Pair, Side};
@@ -22,6 +22,8 @@ pub struct Counters {
     pub packets_sent: u64,
     /// Packets held lost, rightly or not.
     pub packets_lost: u64,
+    /// Probe timeouts after the handshake; peers do not tell.
+    pub probe_timeouts: u64,
     /// Smoothed round-trip time.
     pub rtt: Duration,
     /// Bytes that may be in flight.
@@ -128,6 +130,13 @@ impl Station {
         match self {
             Self::Jsp(node) => node.is_at_rest(),
             Self::Quinn(_) => true,
+        }
+    }
+
+    /// The applications tell what they know of the network; peers have no ear for it.
+    pub(crate) fn hint(&mut self, now: Instant, hint: NetworkHint) {
+        if let Self::Jsp(node) = self {
+            node.hint(now, hint);
         }
     }
 

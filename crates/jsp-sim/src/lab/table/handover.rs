@@ -18,6 +18,7 @@ const KEEP_ALIVE: Duration = ms(250);
 
 pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
     let moved = (ms(500), secs(3));
+    let hinted = |case: Case| Case { name: format!("{name}-hint"), hints: true, ..case };
     let case = match name {
         "H1" => blackout(name, Ways::Both, (ms(50), ms(50)), OutageKind::Hold),
         "H2" => blackout(name, Ways::Both, (ms(150), ms(150)), OutageKind::Hold),
@@ -28,7 +29,12 @@ pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
         "H7" => ping_pong(name),
         _ => return None,
     };
-    Some(vec![Case { keep_alive: Some(KEEP_ALIVE), ..case }])
+    let alive = |case: Case| Case { keep_alive: Some(KEEP_ALIVE), ..case };
+    let mut cases = vec![alive(case)];
+    if name == "H4" {
+        cases.push(hinted(alive(blackout(name, Ways::Down, moved, OutageKind::Drop))));
+    }
+    Some(cases)
 }
 
 fn load(ways: Ways) -> Load {

@@ -213,6 +213,7 @@ impl Node {
         Some(Counters {
             packets_sent: path.sent_packets,
             packets_lost: path.lost_packets,
+            probe_timeouts: 0,
             rtt: path.rtt,
             congestion_window: path.cwnd,
             path_memory: None,
