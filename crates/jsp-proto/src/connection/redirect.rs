@@ -9,6 +9,9 @@ use crate::event::CloseReason;
 use crate::keys::SpaceId;
 use crate::spaces;
 
+/// Datagrams of a full hello, which must leave whatever else is under way.
+pub(super) const HELLO_DATAGRAMS: u8 = 2;
+
 impl Connection {
     /// True for a client that has heard nothing yet: only then may it be sent elsewhere or away.
     fn is_untouched(&self) -> bool {
@@ -59,6 +62,8 @@ impl Connection {
         if let Some(flight) = self.exchange.flight(SpaceId::Initial) {
             flight.restart();
         }
+        // Early data that nobody acknowledges may fill the window.
+        self.probes.owe(SpaceId::Initial, HELLO_DATAGRAMS);
         // The server has let go of what came with the hello.
         self.doubt_early(now);
         self.lifecycle.on_received(now);

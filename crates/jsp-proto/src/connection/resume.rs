@@ -11,6 +11,7 @@ use jsp_wire::{CloseCode, FrameIter, Instant, Route, TransportParams, limits};
 
 use super::inbound::{Arrival, Opened};
 use super::outbound::{HANDSHAKE_ROOM_MIN, Purpose, Sealed, numbers_used_up};
+use super::redirect::HELLO_DATAGRAMS;
 use super::{Connection, EARLY_ATTEMPT_MAX};
 use crate::config::TransportConfig;
 use crate::early_data::EarlyData;
@@ -82,6 +83,8 @@ impl Connection {
                 }
                 self.probes.forgive(SpaceId::Initial);
                 self.pump_handshake(now);
+                // Early data that nobody acknowledges may fill the window.
+                self.probes.owe(SpaceId::Initial, HELLO_DATAGRAMS);
             }
             Ok(false) => {}
             Err(error) => self.fail_handshake(now, error),
