@@ -44,7 +44,8 @@ impl Endpoint {
     /// Shares tickets with other servers of the same identity, and with those that were here before:
     /// all are given the same secret, uniformly random, for the same epoch
     /// ([`TicketKeys::epoch_at`]); `shard` is this server's number among them. Early data are refused
-    /// for 20 s from now on: what was taken before is not known here.
+    /// for 21 s from now on: what was taken before is not known here. That is enough unless the clock
+    /// was set back by more than a second meanwhile: where that may be, give a new secret at each start.
     pub fn share_tickets(&mut self, now: Instant, secret: [u8; 32], epoch: u32, shard: u16) {
         let now_ms = self.unix_ms(now);
         self.tickets = Some(Tickets {
