@@ -1,6 +1,7 @@
 //! One side of a connection that speaks JSH-1 correctly except where told: it seals what it is
 //! given, under any number, and keeps whatever it hears.
 
+mod encode;
 mod random;
 mod seal;
 
@@ -19,6 +20,7 @@ use jsp_wire::{
     ConnectionId, Frame, FrameIter, Header, LongType, Shape, TransportParams, Writer, limits,
 };
 
+pub use encode::{encode_params, frame, generous};
 pub use random::Random;
 pub use seal::{long_packet, open_long, short_packet};
 
@@ -106,35 +108,6 @@ pub struct Peer {
     joins: Vec<Join>,
     /// Randomness of the handshake.
     pub random: Random,
-}
-
-/// Parameters that let the victim do as it likes.
-pub fn generous(source: ConnectionId) -> TransportParams {
-    TransportParams {
-        initial_source_id: source,
-        data_max: 1 << 40,
-        stream_data_max: 1 << 40,
-        streams_max: 1024,
-        message_len_max: 1 << 30,
-        connection_ids_max: 8,
-        ..TransportParams::default()
-    }
-}
-
-/// Parameters as bytes.
-pub fn encode_params(params: &TransportParams) -> Vec<u8> {
-    let mut buf = [0; 512];
-    let mut writer = Writer::new(&mut buf);
-    params.write(&mut writer, 7).expect("512 bytes hold all parameters");
-    writer.written().to_vec()
-}
-
-/// A frame as bytes.
-pub fn frame(frame: &Frame<'_>) -> Vec<u8> {
-    let mut buf = vec![0; 1500];
-    let mut writer = Writer::new(&mut buf);
-    frame.write(&mut writer).expect("a frame of one packet");
-    writer.written().to_vec()
 }
 
 impl Peer {
