@@ -1,16 +1,20 @@
 //! The strike register: which tickets have brought early data already.
 //!
 //! Exact, not a filter: two sets of ticket numbers, of which the older is let
-//! go of every [`GENERATION_MS`]. A hello is fresh for [`FRESHNESS_MS`] before
-//! and after the time that it tells, so that a copy of it stays fresh for twice
-//! that at most: a number is kept at least so long.
+//! go of every [`GENERATION_MS`]. A hello is fresh for less than
+//! [`FRESHNESS_MS`] before and after the time that it tells, so that a copy of
+//! it stays fresh for less than twice that: a number is kept at least so long.
 
 use alloc::collections::BTreeSet;
 
-/// How far a hello's own time may be from the server's, in milliseconds.
+/// A hello's own time must be nearer than this to the server's, in milliseconds.
 pub const FRESHNESS_MS: u64 = 10_000;
 /// How long one generation collects, in milliseconds.
 pub const GENERATION_MS: u64 = 2 * FRESHNESS_MS;
+/// How long a register that was not there before takes nothing, in milliseconds.
+/// A second more than a copy stays fresh: the clocks before and after a start
+/// are set to whole seconds, and may differ by one.
+pub const BLIND_MS: u64 = GENERATION_MS + 1000;
 
 /// Tickets that one generation holds, if nothing else is asked for: 10 000 a
 /// second for 13 s; both generations then take some 12 MiB.
@@ -33,6 +37,9 @@ pub struct StrikeRegister {
     recent: BTreeSet<[u8; 16]>,
     older: BTreeSet<[u8; 16]>,
     turned_ms: u64,
+    /// The latest time seen. A clock that goes back does not take it along:
+    /// numbers that were let go of would else be fresh again.
+    latest_ms: u64,
     capacity: usize,
     /// Before this, early data that were taken before the start could come again.
     blind_until_ms: u64,
@@ -45,11 +52,12 @@ impl StrikeRegister {
     /// Times are milliseconds since 1970 UTC.
     // spec: HS-74
     pub fn new(now_ms: u64, capacity: usize, is_first: bool) -> Self {
-        let blind = if is_first { 0 } else { GENERATION_MS };
+        let blind = if is_first { 0 } else { BLIND_MS };
         Self {
             recent: BTreeSet::new(),
             older: BTreeSet::new(),
             turned_ms: now_ms,
+            latest_ms: now_ms,
             capacity,
             blind_until_ms: now_ms.saturating_add(blind),
         }
@@ -64,11 +72,13 @@ impl StrikeRegister {
     /// server's clock.
     // spec: HS-72, HS-73
     pub fn strike(&mut self, uid: &[u8; 16], hello_ms: u64, now_ms: u64) -> Strike {
+        self.latest_ms = self.latest_ms.max(now_ms);
+        let now_ms = self.latest_ms;
         self.turn(now_ms);
         if self.contains(uid) {
             return Strike::Repeated;
         }
-        let fresh = now_ms.abs_diff(hello_ms) <= FRESHNESS_MS;
+        let fresh = now_ms.abs_diff(hello_ms) < FRESHNESS_MS;
         if !fresh || now_ms < self.blind_until_ms || self.recent.len() >= self.capacity {
             return Strike::Refused;
         }
@@ -106,12 +116,12 @@ mod tests {
     #[test]
     fn a_copy_is_known_for_as_long_as_it_is_fresh() {
         for offset in (0..40_000).step_by(777) {
-            for skew in [-10_000i64, -1, 0, 5_000, 10_000] {
+            for skew in [-9_999i64, -1, 0, 5_000, 9_999] {
                 let mut register = StrikeRegister::new(NOW, 100, true);
                 let at = NOW + offset;
                 let hello = at.saturating_add_signed(skew);
                 assert_eq!(register.strike(&uid(1), hello, at), Strike::Fresh);
-                for later in (at..=hello + FRESHNESS_MS).step_by(500) {
+                for later in (at..hello + FRESHNESS_MS).step_by(500) {
                     assert_eq!(register.strike(&uid(1), hello, later), Strike::Repeated);
                 }
                 let over = register.strike(&uid(1), hello, at + 3 * GENERATION_MS);
@@ -147,7 +157,7 @@ mod tests {
                 let which = hellos.len() - 1 - back;
                 if register.strike(&uid(which as u64), hellos[which], now) == Strike::Fresh {
                     assert!(fresh.insert(which), "seed {seed}: hello {which} twice");
-                    assert!(now.abs_diff(hellos[which]) <= FRESHNESS_MS);
+                    assert!(now.abs_diff(hellos[which]) < FRESHNESS_MS);
                 }
             }
             assert!(!fresh.is_empty());
@@ -158,7 +168,7 @@ mod tests {
     #[test]
     fn what_is_not_fresh_or_finds_no_room_is_refused() {
         let mut register = StrikeRegister::new(NOW, 3, true);
-        for wrong in [NOW - FRESHNESS_MS - 1, NOW + FRESHNESS_MS + 1, 0, u64::MAX] {
+        for wrong in [NOW - FRESHNESS_MS, NOW + FRESHNESS_MS, 0, u64::MAX] {
             assert_eq!(register.strike(&uid(9), wrong, NOW), Strike::Refused);
         }
         for number in 0..3 {
@@ -177,8 +187,41 @@ mod tests {
     fn a_register_that_was_not_there_is_blind_for_a_while() {
         let mut register = StrikeRegister::new(NOW, 3, false);
         assert_eq!(register.strike(&uid(1), NOW, NOW), Strike::Refused);
-        let later = NOW + GENERATION_MS;
+        let later = NOW + BLIND_MS;
         assert_eq!(register.strike(&uid(1), later - 1, later - 1), Strike::Refused);
         assert_eq!(register.strike(&uid(1), later, later), Strike::Fresh);
+    }
+
+    // spec-test: HS-73, HS-74
+    #[test]
+    fn no_copy_outlasts_a_restart_at_any_moment() {
+        // From the far future to the far past, and a clock that is set a second back on the way.
+        for skew in [FRESHNESS_MS, FRESHNESS_MS - 1, 1, 0] {
+            for back in [0, 1, 999] {
+                let hello = NOW + skew;
+                let mut before = StrikeRegister::new(NOW, 3, true);
+                before.strike(&uid(1), hello, NOW);
+                let start = NOW - back;
+                let mut after = StrikeRegister::new(start, 3, false);
+                for later in start..start + 2 * GENERATION_MS {
+                    assert_ne!(after.strike(&uid(1), hello, later), Strike::Fresh, "{skew} {back}");
+                }
+            }
+        }
+    }
+
+    // spec-test: HS-72
+    #[test]
+    fn a_clock_that_leaps_ahead_and_comes_back_makes_nothing_fresh_again() {
+        for leap in [GENERATION_MS, 60_000, 86_400_000] {
+            let mut register = StrikeRegister::new(NOW, 3, true);
+            assert_eq!(register.strike(&uid(1), NOW, NOW), Strike::Fresh);
+            // Two turns let go of everything.
+            register.strike(&uid(2), NOW + leap, NOW + leap);
+            register.strike(&uid(3), NOW + 2 * leap, NOW + 2 * leap);
+            for later in (NOW..NOW + FRESHNESS_MS).step_by(100) {
+                assert_ne!(register.strike(&uid(1), NOW, later), Strike::Fresh, "{leap} {later}");
+            }
+        }
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, Fingerprint, Identity, ServerConfig, ServerIdentity};
+use jsp_crypto::{
+    ClientConfig, ClientTicket, Fingerprint, Identity, ServerConfig, ServerIdentity, TicketKeys,
+};
 use jsp_proto::{
     Batch, CloseReason, Connection, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event,
-    Instant, RetryPolicy, Route, ServerSetup, TransportConfig,
+    Instant, Message, RetryPolicy, Route, ServerSetup, StreamConfig, StreamId, TransportConfig,
 };
 
 use crate::peer::{Peer, UNIX_SECONDS};
@@ -71,11 +73,33 @@ impl Victim {
 
     /// Any endpoint.
     pub fn with(server: Option<ServerSetup>, transport: TransportConfig, seed: u8) -> Self {
+        Self::at(UNIX_SECONDS, server, transport, seed)
+    }
+
+    /// A server that starts at `now` with a clock that is `shift` seconds ahead, and shares tickets.
+    pub fn shard(
+        now: Instant,
+        shift: i64,
+        (secret, number): (u8, u16),
+        transport: TransportConfig,
+    ) -> Self {
+        let crypto = Arc::new(ServerConfig::new(identity()));
+        let retry = RetryPolicy::Never;
+        let setup = ServerSetup { crypto, retry, connections_max: 100_000, silent: false };
+        let unix = UNIX_SECONDS.saturating_add_signed(shift);
+        let mut server = Self::at(unix, Some(setup), transport, 9);
+        server.now = now;
+        let epoch = TicketKeys::epoch_at(UNIX_SECONDS);
+        server.endpoint.share_tickets(now, [secret; 32], epoch, number);
+        server
+    }
+
+    fn at(unix: u64, server: Option<ServerSetup>, transport: TransportConfig, seed: u8) -> Self {
         let config = EndpointConfig {
             server,
             transport: Arc::new(transport),
             seed: [seed; 32],
-            unix_seconds_at_zero: UNIX_SECONDS,
+            unix_seconds_at_zero: unix,
         };
         Self {
             endpoint: Endpoint::new(config),
@@ -99,6 +123,24 @@ impl Victim {
         let route = Route::udp(addr(SERVER));
         let connect = self.endpoint.connect(self.now, route, Arc::new(crypto), Arc::new(transport));
         connect.expect("a hello can be made")
+    }
+
+    /// Starts a connection with a ticket, and early data to come.
+    pub fn resume(&mut self, ticket: ClientTicket) -> ConnectionHandle {
+        let route = Route::udp(addr(SERVER));
+        let transport = Arc::new(TransportConfig::default());
+        let crypto = Arc::new(pinned());
+        let resume = self.endpoint.resume(self.now, route, crypto, transport, ticket, true);
+        resume.expect("a hello can be made")
+    }
+
+    /// Opens a stream and sends one message on it.
+    pub fn say(&mut self, handle: ConnectionHandle, config: StreamConfig, text: &str) -> StreamId {
+        let now = self.now;
+        let connection = self.connection(handle);
+        let stream = connection.open(now, config).expect("a stream");
+        connection.send(now, stream, Message::from(text.to_owned())).expect("room");
+        stream
     }
 
     /// Puts a datagram before it.

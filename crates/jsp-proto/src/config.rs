@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use jsp_crypto::replay::STRIKES_DEFAULT;
 use jsp_wire::limits;
 
 use crate::forecast::Signals;
@@ -83,6 +84,10 @@ pub struct TransportConfig {
     /// Early data that a server accepts from one client, in bytes of 0-RTT packets; zero for none.
     /// At most, and by default, 16 KiB: a first flight.
     pub early_data_max: u32,
+    /// Tickets with early data that a server remembers in 20 s, so that copies of them are known; when
+    /// there are more, early data wait for the handshake. Default 131,072, which is 6,500 a second and
+    /// takes up to 12 MiB.
+    pub early_tickets_max: usize,
     /// Offer forward error correction: repair symbols for real-time streams on paths that lose
     /// packets, where the peer offers it too. Default true.
     pub fec: bool,
@@ -118,6 +123,7 @@ impl Default for TransportConfig {
             exchange_bytes: 64 << 30,
             ticket_lifetime: Duration::from_secs(12 * 3600),
             early_data_max: EARLY_DATA_MAX,
+            early_tickets_max: STRIKES_DEFAULT,
             fec: true,
             qlog: false,
         }

@@ -174,8 +174,9 @@ impl Builder {
     /// Takes tickets of other servers of the same identity, and of itself before a restart: all are
     /// given the same `secret`, uniformly random, for the same `epoch` (the time since 1970 in units of
     /// 12 hours); `shard` is this server's number among them. A secret of an earlier epoch will do as
-    /// well. Early data are refused for 20 s after the start, and when a client's ticket comes from
-    /// another shard.
+    /// well. Early data are refused for 21 s after the start, and when a client's ticket comes from
+    /// another shard. With a clock that was set back over a restart, early data of before could be
+    /// replayed: where that may be, give a new secret at each start.
     pub fn share_tickets(mut self, secret: [u8; 32], epoch: u32, shard: u16) -> Self {
         self.shared_tickets = Some(SharedTickets { secret, epoch, shard });
         self

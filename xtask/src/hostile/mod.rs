@@ -12,7 +12,6 @@ use serde_json::Value;
 use crate::process;
 use crate::report::{Output, Row};
 use crate::workspace;
-use mutants::MUTANTS;
 
 /// What to run.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ pub(crate) fn run_mutants(selection: &Selection, output: Output) -> Result<bool>
     let program = target.join("debug").join(copy::PACKAGE);
     let wanted = |row: u8| selection.row.is_none_or(|only| only == row);
     let (mut caught, mut survivors, mut blind) = (0u64, Vec::new(), Vec::new());
-    for mutant in MUTANTS.iter().filter(|mutant| wanted(mutant.row)) {
+    for mutant in mutants::all().filter(|mutant| wanted(mutant.row)) {
         let control = verdict(&program, mutant.row, None)?;
         let (word, text) = verdict(&program, mutant.row, Some(mutant.name))?;
         let is_caught = word != "held";

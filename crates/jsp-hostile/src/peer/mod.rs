@@ -1,6 +1,7 @@
 //! One side of a connection that speaks JSH-1 correctly except where told: it seals what it is
 //! given, under any number, and keeps whatever it hears.
 
+mod encode;
 mod random;
 mod seal;
 
@@ -9,8 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jsp_crypto::{
-    ClientConfig, DataKeys, DirectionKeys, Fingerprint, Handshake, Keys, Level, Output, PacketKey,
-    Role, ServerConfig, VERSION_1, hello_id, initial_keys,
+    ClientConfig, ClientTicket, DataKeys, DirectionKeys, Fingerprint, Handshake, Keys, Level,
+    Output, PacketKey, Role, Security, ServerConfig, ServerIdentity, VERSION_1, hello_id,
+    initial_keys,
 };
 use jsp_wire::frame::{HandshakeFragment, write_ack};
 use jsp_wire::header::Protected;
@@ -18,6 +20,7 @@ use jsp_wire::{
     ConnectionId, Frame, FrameIter, Header, LongType, Shape, TransportParams, Writer, limits,
 };
 
+pub use encode::{encode_params, frame, generous};
 pub use random::Random;
 pub use seal::{long_packet, open_long, short_packet};
 
@@ -94,7 +97,10 @@ pub struct Peer {
     /// The id that a Retry gave.
     retry_id: Option<ConnectionId>,
     handshake: Vec<Keys>,
+    early: Option<DirectionKeys>,
     data: Option<Data>,
+    /// What was negotiated.
+    pub security: Option<Security>,
     long_pn: u64,
     highest: u64,
     /// Numbers of 1-RTT packets that were heard.
@@ -104,39 +110,16 @@ pub struct Peer {
     pub random: Random,
 }
 
-/// Parameters that let the victim do as it likes.
-pub fn generous(source: ConnectionId) -> TransportParams {
-    TransportParams {
-        initial_source_id: source,
-        data_max: 1 << 40,
-        stream_data_max: 1 << 40,
-        streams_max: 1024,
-        message_len_max: 1 << 30,
-        connection_ids_max: 8,
-        ..TransportParams::default()
-    }
-}
-
-/// Parameters as bytes.
-pub fn encode_params(params: &TransportParams) -> Vec<u8> {
-    let mut buf = [0; 512];
-    let mut writer = Writer::new(&mut buf);
-    params.write(&mut writer, 7).expect("512 bytes hold all parameters");
-    writer.written().to_vec()
-}
-
-/// A frame as bytes.
-pub fn frame(frame: &Frame<'_>) -> Vec<u8> {
-    let mut buf = vec![0; 1500];
-    let mut writer = Writer::new(&mut buf);
-    frame.write(&mut writer).expect("a frame of one packet");
-    writer.written().to_vec()
-}
-
 impl Peer {
     /// A client with a hello that waits to be sent.
     pub fn client(addr: SocketAddr, config: ClientConfig, seed: u64) -> Self {
         Self::client_with(addr, config, seed, generous(ConnectionId::EMPTY))
+    }
+
+    /// A client with a ticket and 0-RTT keys, at this time in milliseconds since 1970 UTC.
+    pub fn resuming(addr: SocketAddr, ticket: ClientTicket, seed: u64, now_ms: u64) -> Self {
+        let config = ClientConfig::new(ServerIdentity::Pinned(ticket.peer().fingerprint));
+        Self::begin(addr, config, seed, generous(ConnectionId::EMPTY), Some((ticket, now_ms)))
     }
 
     /// The same with parameters of its own.
@@ -146,13 +129,29 @@ impl Peer {
         seed: u64,
         params: TransportParams,
     ) -> Self {
+        Self::begin(addr, config, seed, params, None)
+    }
+
+    fn begin(
+        addr: SocketAddr,
+        config: ClientConfig,
+        seed: u64,
+        params: TransportParams,
+        ticket: Option<(ClientTicket, u64)>,
+    ) -> Self {
         let mut random = Random::new(seed);
         let dcid = ConnectionId::new(&random.bytes(8)).expect("8 bytes are an id");
         let initial = initial_keys(Role::Client, VERSION_1, dcid.as_bytes(), config.pin());
         let encoded = encode_params(&params);
         let pin = config.pin().copied();
-        let machine = Handshake::client(Arc::new(config), &encoded, &mut random)
-            .expect("the configuration makes a hello");
+        let config = Arc::new(config);
+        let machine = match ticket {
+            Some((ticket, now_ms)) => {
+                Handshake::client_resuming(config, ticket, true, &encoded, now_ms, &mut random)
+            }
+            None => Handshake::client(config, &encoded, &mut random),
+        };
+        let machine = machine.expect("the configuration makes a hello");
         let local_id = params.initial_source_id;
         let mut peer = Self::new(Role::Client, addr, machine, initial, (local_id, dcid), random);
         peer.pin = pin;
@@ -209,7 +208,9 @@ impl Peer {
             machine,
             initial,
             handshake: Vec::new(),
+            early: None,
             data: None,
+            security: None,
             long_pn: 0,
             highest: 0,
             numbers: BTreeSet::new(),
@@ -283,9 +284,9 @@ impl Peer {
                     let next = schedule.next();
                     self.data = Some(Data { schedule, keys, next, phase: false });
                 }
-                // This peer does not resume.
-                Output::EarlyKeys(_) | Output::Provisional(_) => {}
-                Output::Committed { .. } | Output::PeerParams(_) | Output::Complete(_) => {}
+                Output::EarlyKeys(keys) => self.early = Some(keys),
+                Output::Complete(security) => self.security = Some(security),
+                Output::Provisional(_) | Output::Committed { .. } | Output::PeerParams(_) => {}
             }
         }
     }
@@ -343,6 +344,14 @@ impl Peer {
             datagram.resize(limits::MTU_BASE, 0);
         }
         datagram
+    }
+
+    /// A 0-RTT packet with the next number.
+    pub fn early(&mut self, payload: &[u8]) -> Vec<u8> {
+        let pn = self.pn;
+        self.pn += 1;
+        let keys = self.early.as_ref().expect("a ticket that allows early data");
+        long_packet(LongType::ZeroRtt, (self.remote_id, self.local_id), &[], pn, payload, keys)
     }
 
     /// A 1-RTT packet with the next number.

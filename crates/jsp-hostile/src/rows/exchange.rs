@@ -154,6 +154,9 @@ pub(super) fn downgrade(run: &mut Run) -> Figure {
     higher.floor = Floor { version: VERSION_1 + 1, post_quantum: true };
     passed += u64::from(exchange(client(higher, random), server(), random, |_, _| {}).client_done);
     tries += 2;
+    let (with_tickets, not_found_out) = super::tickets::downgrades(run);
+    tries += with_tickets;
+    passed += not_found_out;
     let held = passed == 0 && control.client_done;
     Figure::new(held, format!("{tries} attempts, {passed} not found out"))
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use jsp_crypto::replay::STRIKES_DEFAULT;
 use jsp_crypto::{
     Resumption, Strike, StrikeRegister, TicketContents, TicketGrant, TicketKeys, hello_id,
 };
@@ -44,12 +43,14 @@ impl Endpoint {
     /// Shares tickets with other servers of the same identity, and with those that were here before:
     /// all are given the same secret, uniformly random, for the same epoch
     /// ([`TicketKeys::epoch_at`]); `shard` is this server's number among them. Early data are refused
-    /// for 20 s from now on: what was taken before is not known here.
+    /// for 21 s from now on: what was taken before is not known here. That is enough unless the clock
+    /// was set back by more than a second meanwhile: where that may be, give a new secret at each start.
     pub fn share_tickets(&mut self, now: Instant, secret: [u8; 32], epoch: u32, shard: u16) {
         let now_ms = self.unix_ms(now);
+        let most = self.config.transport.early_tickets_max;
         self.tickets = Some(Tickets {
             keys: TicketKeys::new(secret, epoch),
-            register: StrikeRegister::new(now_ms, STRIKES_DEFAULT, false),
+            register: StrikeRegister::new(now_ms, most, false),
             shard,
             early: HashMap::new(),
             tidy_at: EARLY_TIDY_MIN,
@@ -62,10 +63,11 @@ impl Endpoint {
 
     fn tickets(&mut self, now_ms: u64) -> &mut Tickets {
         let rng = &mut self.rng;
+        let most = self.config.transport.early_tickets_max;
         let tickets = self.tickets.get_or_insert_with(|| Tickets {
             keys: TicketKeys::new(rng.array(), TicketKeys::epoch_at(now_ms / 1000)),
             // The keys begin here as well: no ticket of theirs was used before.
-            register: StrikeRegister::new(now_ms, STRIKES_DEFAULT, true),
+            register: StrikeRegister::new(now_ms, most, true),
             shard: 0,
             early: HashMap::new(),
             tidy_at: EARLY_TIDY_MIN,

@@ -1,5 +1,7 @@
 //! Checks that are switched off, one at a time, to see whether the row that is about them notices.
 
+mod session;
+
 /// A change of one place in the sources. `OFF` in the replacement is true when the mutant is active.
 pub(super) struct Mutant {
     /// Its name, unique.
@@ -24,8 +26,13 @@ const fn mutant(
     Mutant { name, row, file, find, replace }
 }
 
-/// All of them, by row.
-pub(super) const MUTANTS: &[Mutant] = &[
+/// All of them.
+pub(super) fn all() -> impl Iterator<Item = &'static Mutant> {
+    MACHINE.iter().chain(session::SESSION)
+}
+
+/// Checks of the handshake and of the machine, by row.
+const MACHINE: &[Mutant] = &[
     mutant(
         1,
         "panicking-codec",
@@ -141,7 +148,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         11,
         "any-retry",
-        "jsp-proto/src/connection/inbound.rs",
+        "jsp-proto/src/connection/redirect.rs",
         "if !waits || !genuine || token.is_empty() {",
         "if !waits || (!genuine && !OFF) || token.is_empty() {",
     ),
