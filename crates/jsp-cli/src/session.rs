@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jsp::{
-    ClientAuth, ConnectError, Connection, Endpoint, HandshakeError, Identity, TransportConfig,
-    Trust,
+    ClientAuth, ConnectError, Connection, Delegation, Endpoint, HandshakeError, Identity,
+    TransportConfig, Trust,
 };
 use jsp_crypto::known_hosts::KnownHosts;
 
@@ -59,6 +59,23 @@ pub(crate) fn identity(path: Option<&Path>) -> Result<Identity, Failure> {
     };
     settings::make_parent(&path)?;
     Ok(Identity::load_or_generate(path)?)
+}
+
+/// The identity in `path`, or this user's own, which must be there.
+pub(crate) fn existing_identity(path: Option<&Path>) -> Result<Identity, Failure> {
+    match path {
+        Some(path) => Ok(Identity::load(path)?),
+        None => Ok(Identity::load(settings::identity_path()?)?),
+    }
+}
+
+/// The identity that a server shows: that of a key file, or that which has delegated to it.
+pub(crate) fn server_identity(
+    key: Option<&Path>,
+    delegation: Option<&Path>,
+) -> Result<Identity, Failure> {
+    let Some(path) = delegation else { return identity(key) };
+    Ok(existing_identity(key)?.delegated(Delegation::load(path)?)?)
 }
 
 /// This user's identity if there is one: shown to servers that ask.

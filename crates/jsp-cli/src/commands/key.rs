@@ -8,6 +8,7 @@ use jsp_crypto::identity::Floor;
 use jsp_crypto::known_hosts::{KnownHosts, KnownHostsError, Lookup};
 use serde::Serialize;
 
+use super::delegate::Delegate;
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, TABLE};
 use crate::output::Output;
@@ -24,6 +25,12 @@ Examples:
   jsp key trust example.org jsp1...    remember a fingerprint that somebody told you
   jsp key forget example.org           after a server was set up anew
   jsp key list                         all hosts that are known
+
+A server whose identity stays elsewhere runs on an online key that changes every few days:
+  jsp key new --out online.key         on the server
+  jsp key public --key online.key      prints jsp1key-..., which goes to the identity
+  jsp key delegate jsp1key-... --key identity.key --out online.delegation
+  jsp serve --key online.key --delegation online.delegation
 
 Keys and known hosts are in the folder that `jsp key show` names; JSP_CONFIG_DIR chooses another.";
 
@@ -54,6 +61,13 @@ enum Action {
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
     },
+    /// Print the public key that `jsp key delegate` takes
+    Public {
+        /// A key file [default: this user's own]
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+    Delegate(Delegate),
     /// Remember a host's fingerprint
     Trust {
         /// The host
@@ -86,6 +100,13 @@ struct KeyEvent {
     host: Option<String>,
 }
 
+#[derive(Serialize)]
+struct PublicEvent {
+    event: &'static str,
+    public: String,
+    fingerprint: String,
+}
+
 impl Key {
     pub(crate) fn needs_network(&self) -> bool {
         matches!(self.action, Action::Fingerprint { host: Some(_), .. })
@@ -96,6 +117,8 @@ impl Key {
             Action::New { out } => new(out, output),
             Action::Show => show(output),
             Action::Fingerprint { key, .. } => own_fingerprint(key, output),
+            Action::Public { key } => public(key, output),
+            Action::Delegate(delegate) => delegate.run(output),
             Action::Trust { host, fingerprint, replace } => {
                 trust(&host, fingerprint, replace, output)
             }
@@ -131,6 +154,14 @@ fn tell(event: &'static str, identity: &Identity, path: &str, output: Output) {
     let fingerprint = identity.fingerprint().to_string();
     output.line(format!("fingerprint {fingerprint}\nkey file    {path} (secret: keep it)"));
     output.object(&KeyEvent { event, fingerprint, path: Some(path.to_owned()), host: None });
+}
+
+fn public(key: Option<PathBuf>, output: Output) -> Result<Exit, Failure> {
+    let identity = session::existing_identity(key.as_deref())?;
+    let (public, fingerprint) = (identity.public().to_string(), identity.fingerprint().to_string());
+    output.line(&public);
+    output.object(&PublicEvent { event: "public", public, fingerprint });
+    Ok(Exit::Success)
 }
 
 fn own_fingerprint(key: Option<PathBuf>, output: Output) -> Result<Exit, Failure> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod completions;
+mod delegate;
 pub(crate) mod demo;
 pub(crate) mod key;
 pub(crate) mod perf;
