@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use jsp::PublicIdentity;
+use jsp::{Delegation, PublicIdentity};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
@@ -26,7 +26,11 @@ pub(crate) struct Delegate {
     hours: u64,
     /// The key file of the identity [default: this user's own]
     #[arg(long, value_name = "FILE")]
+    #[cfg_attr(feature = "pkcs11", arg(conflicts_with = "module"))]
     key: Option<PathBuf>,
+    #[cfg(feature = "pkcs11")]
+    #[command(flatten)]
+    token: super::token::Token,
 }
 
 #[derive(Serialize)]
@@ -41,9 +45,7 @@ struct DelegatedEvent {
 
 impl Delegate {
     pub(crate) fn run(self, output: Output) -> Result<Exit, Failure> {
-        let valid_for = Duration::from_secs(self.hours * 3600);
-        let identity = session::existing_identity(self.key.as_deref())?;
-        let delegation = jsp::delegate(identity.signer(), self.online, valid_for)?;
+        let delegation = self.issue()?;
         delegation.save(&self.out)?;
         let fingerprint = delegation.identity().fingerprint().to_string();
         let (from, until) = delegation.period();
@@ -53,5 +55,15 @@ impl Delegate {
         let event = "delegated";
         output.object(&DelegatedEvent { event, fingerprint, online, from, until, path });
         Ok(Exit::Success)
+    }
+
+    fn issue(&self) -> Result<Delegation, Failure> {
+        let valid_for = Duration::from_secs(self.hours * 3600);
+        #[cfg(feature = "pkcs11")]
+        if let Some(signer) = self.token.open()? {
+            return Ok(jsp::delegate(&signer, self.online, valid_for)?);
+        }
+        let identity = session::existing_identity(self.key.as_deref())?;
+        Ok(jsp::delegate(identity.signer(), self.online, valid_for)?)
     }
 }

@@ -31,6 +31,8 @@ A server whose identity stays elsewhere runs on an online key that changes every
   jsp key public --key online.key      prints jsp1key-..., which goes to the identity
   jsp key delegate jsp1key-... --key identity.key --out online.delegation
   jsp serve --key online.key --delegation online.delegation
+The identity may be in a PKCS#11 token: give new and delegate
+  --pkcs11 libsofthsm2.so --token LABEL --label LABEL --pin-file FILE
 
 Keys and known hosts are in the folder that `jsp key show` names; JSP_CONFIG_DIR chooses another.";
 
@@ -44,12 +46,7 @@ pub(crate) struct Key {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a new identity; never replaces one
-    New {
-        /// The file to write [default: this user's own]
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-    },
+    New(New),
     /// Show this user's identity; makes it at the first use
     Show,
     /// Print a fingerprint: of this user, of a key file, or of who answers at a host
@@ -90,6 +87,18 @@ enum Action {
     List,
 }
 
+/// Make a new identity; never replaces one
+#[derive(Debug, Args)]
+struct New {
+    /// The file to write [default: this user's own]
+    #[arg(long, value_name = "FILE")]
+    #[cfg_attr(feature = "pkcs11", arg(conflicts_with = "module"))]
+    out: Option<PathBuf>,
+    #[cfg(feature = "pkcs11")]
+    #[command(flatten)]
+    token: super::token::Token,
+}
+
 #[derive(Serialize)]
 struct KeyEvent {
     event: &'static str,
@@ -114,7 +123,7 @@ impl Key {
 
     pub(crate) fn run_offline(self, output: Output) -> Result<Exit, Failure> {
         match self.action {
-            Action::New { out } => new(out, output),
+            Action::New(new) => new.run(output),
             Action::Show => show(output),
             Action::Fingerprint { key, .. } => own_fingerprint(key, output),
             Action::Public { key } => public(key, output),
@@ -135,13 +144,22 @@ impl Key {
     }
 }
 
-fn new(out: Option<PathBuf>, output: Output) -> Result<Exit, Failure> {
-    let path = out.map_or_else(settings::identity_path, Ok)?;
-    settings::make_parent(&path)?;
-    let identity = Identity::generate();
-    identity.save(&path)?;
-    tell("created", &identity, &path.display().to_string(), output);
-    Ok(Exit::Success)
+impl New {
+    fn run(self, output: Output) -> Result<Exit, Failure> {
+        #[cfg(feature = "pkcs11")]
+        if let Some(signer) = self.token.generate()? {
+            let fingerprint = jsp::Signer::public(&signer).fingerprint().to_string();
+            output.line(format!("fingerprint {fingerprint}\nthe key is in the token"));
+            output.object(&KeyEvent { event: "created", fingerprint, path: None, host: None });
+            return Ok(Exit::Success);
+        }
+        let path = self.out.map_or_else(settings::identity_path, Ok)?;
+        settings::make_parent(&path)?;
+        let identity = Identity::generate();
+        identity.save(&path)?;
+        tell("created", &identity, &path.display().to_string(), output);
+        Ok(Exit::Success)
+    }
 }
 
 fn show(output: Output) -> Result<Exit, Failure> {

@@ -9,3 +9,5 @@ pub(crate) mod perf;
 pub(crate) mod ping;
 pub(crate) mod send;
 pub(crate) mod serve;
+#[cfg(feature = "pkcs11")]
+mod token;
