@@ -151,9 +151,20 @@ fn a_server_runs_on_a_delegated_key() {
     assert_eq!(told(&run(&args), "fingerprint"), pin);
 
     let more = ["--key", "online.key", "--delegation", "d"];
-    let server = Server::start(&place, &place.path("inbox"), &more);
+    let mut server = Server::start(&place, &place.path("inbox"), &more);
     assert!(server.uri.starts_with(&format!("jsp://{pin}@")), "{}", server.uri);
     place.run(["ping", "-c", "1", &server.uri]).left_with(0);
+    #[cfg(unix)]
+    {
+        run(&["delegate", &online, "--key", "identity.key", "--out", "d", "--hours", "71"]);
+        server.signal("-HUP");
+        let mut line = String::new();
+        while !line.contains("renewed") {
+            line.clear();
+            assert_ne!(server.out.read_line(&mut line).unwrap(), 0);
+        }
+        place.run(["ping", "-c", "1", &server.uri]).left_with(0);
+    }
 
     let wrong = place.run(["serve", "--key", "identity.key", "--delegation", "d"]).left_with(8);
     assert!(wrong.err.contains("another online key"), "{}", wrong.err);

@@ -144,7 +144,8 @@ pub use bytes::Bytes;
 pub use connection::Connection;
 pub use endpoint::Endpoint;
 pub use error::{
-    BindError, ConnectError, ConnectionError, IdentityError, OpenError, RecvError, SendError,
+    BindError, ConnectError, ConnectionError, IdentityError, OpenError, RecvError, RenewError,
+    SendError,
 };
 pub use identity::{ClientAuth, Identity, IdentityCheck, Trust, delegate};
 pub use jsp_crypto::{

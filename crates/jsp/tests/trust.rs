@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jsp::{
     BindError, ClientAuth, ConnectError, DelegationError, Endpoint, HandshakeError, Identity,
-    IssueError, StreamConfig, TransportConfig, Trust, delegate,
+    IssueError, RenewError, StreamConfig, TransportConfig, Trust, delegate,
 };
 use peers::memory_builders;
 
@@ -115,6 +115,22 @@ async fn an_online_key_serves_under_the_pin_of_its_identity() {
     let connection = client.connect(server.local_addr().unwrap(), pin).await.unwrap();
     let peer = connection.security().peer.unwrap();
     assert_eq!((peer.fingerprint, peer.until), (pin, Some(until)));
+
+    let at_server = server.accept().await.unwrap();
+    // The next online key takes over while the connection stays.
+    let next = Identity::generate();
+    let delegation = delegate(long_term.signer(), next.public(), 2 * DAY).unwrap();
+    let renewed_until = delegation.period().1;
+    server.renew_identity(&next.delegated(delegation).unwrap()).unwrap();
+    let stranger = Identity::generate();
+    assert_eq!(server.renew_identity(&stranger), Err(RenewError(stranger.fingerprint())));
+    assert!(client.renew_identity(&long_term).is_err());
+    let second = Endpoint::client().unwrap().connect(server.local_addr().unwrap(), pin).await;
+    assert_eq!(second.unwrap().security().peer.unwrap().until, Some(renewed_until));
+    let stream = connection.open(StreamConfig::chat()).await.unwrap();
+    stream.send("still here").await.unwrap();
+    let heard = at_server.accept().await.unwrap().recv().await.unwrap().unwrap();
+    assert_eq!(heard.text(), Some("still here"));
 
     let bare = Endpoint::server("127.0.0.1:0", online).unwrap();
     let refused = client.connect(bare.local_addr().unwrap(), pin).await;

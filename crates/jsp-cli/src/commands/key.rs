@@ -31,6 +31,7 @@ A server whose identity stays elsewhere runs on an online key that changes every
   jsp key public --key online.key      prints jsp1key-..., which goes to the identity
   jsp key delegate jsp1key-... --key identity.key --out online.delegation
   jsp serve --key online.key --delegation online.delegation
+The next delegation goes into the same file: kill -HUP makes the server read it.
 The identity may be in a PKCS#11 token: give new and delegate
   --pkcs11 libsofthsm2.so --token LABEL --label LABEL --pin-file FILE
 

@@ -66,7 +66,7 @@ struct Inbox {
     /// The identity to show; made if it is missing [default: this user's own]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Show the identity that has delegated to the key; see `jsp key delegate`
+    /// Show the identity that has delegated to the key (see `jsp key delegate`); SIGHUP reads both again
     #[arg(long, value_name = "FILE", requires = "key")]
     delegation: Option<PathBuf>,
     /// Give files whose names are taken a number, instead of refusing them
@@ -101,6 +101,10 @@ impl Serve {
         let folder = Arc::new(Folder::open(&dir, taken)?);
         let auth = if allow.is_empty() { ClientAuth::None } else { ClientAuth::only(allow) };
         let endpoint = session::listen(&self.bind, identity, auth, global.timeout)?;
+        #[cfg(unix)]
+        if let Some(delegation) = delegation {
+            session::renew_on_hangup(&endpoint, key, delegation, output);
+        }
         let (uri, address) = session::uri(&endpoint)?;
         let uri = uri.to_string();
         output.object(&ListeningEvent {
