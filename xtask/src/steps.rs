@@ -104,6 +104,11 @@ const TOOLS: &[Tool] = &[
     ),
     ("c++", &["--version"], "install a C++ compiler (build-essential on Debian): libFuzzer is C++"),
     python::TOOL,
+    (
+        "softhsm2-util",
+        &["--version"],
+        "install SoftHSM 2 (softhsm2 on Debian): a token in software for the tests of jsp-pkcs11",
+    ),
     ("rustc", &["--version"], "install Rust with rustup"),
     ("cargo", &["fmt", "--version"], "run `rustup component add rustfmt`"),
     ("cargo", &["clippy", "--version"], "run `rustup component add clippy`"),

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use jsp::{
-    BindError, ConnectError, ConnectionError, IdentityError, OpenError, RecvError, SendError,
+    BindError, ConnectError, ConnectionError, DelegationError, DelegationFileError, IdentityError,
+    IssueError, OpenError, RecvError, SendError,
 };
 
 /// The exit codes of every command. The numbers are part of the interface.
@@ -90,6 +91,24 @@ impl From<BindError> for Failure {
 
 impl From<IdentityError> for Failure {
     fn from(error: IdentityError) -> Self {
+        Self::new(Exit::Keys, error.to_string())
+    }
+}
+
+impl From<DelegationError> for Failure {
+    fn from(error: DelegationError) -> Self {
+        Self::new(Exit::Keys, error.to_string())
+    }
+}
+
+impl From<DelegationFileError> for Failure {
+    fn from(error: DelegationFileError) -> Self {
+        Self::new(Exit::Keys, error.to_string())
+    }
+}
+
+impl From<IssueError> for Failure {
+    fn from(error: IssueError) -> Self {
         Self::new(Exit::Keys, error.to_string())
     }
 }

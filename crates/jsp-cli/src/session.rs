@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jsp::{
-    ClientAuth, ConnectError, Connection, Endpoint, HandshakeError, Identity, TransportConfig,
-    Trust,
+    ClientAuth, ConnectError, Connection, Delegation, Endpoint, HandshakeError, Identity,
+    TransportConfig, Trust,
 };
 use jsp_crypto::known_hosts::KnownHosts;
+#[cfg(unix)]
+use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
@@ -59,6 +61,67 @@ pub(crate) fn identity(path: Option<&Path>) -> Result<Identity, Failure> {
     };
     settings::make_parent(&path)?;
     Ok(Identity::load_or_generate(path)?)
+}
+
+/// The identity in `path`, or this user's own, which must be there.
+pub(crate) fn existing_identity(path: Option<&Path>) -> Result<Identity, Failure> {
+    match path {
+        Some(path) => Ok(Identity::load(path)?),
+        None => Ok(Identity::load(settings::identity_path()?)?),
+    }
+}
+
+/// The identity that a server shows: that of a key file, or that which has delegated to it.
+pub(crate) fn server_identity(
+    key: Option<&Path>,
+    delegation: Option<&Path>,
+) -> Result<Identity, Failure> {
+    let Some(path) = delegation else { return identity(key) };
+    Ok(existing_identity(key)?.delegated(Delegation::load(path)?)?)
+}
+
+/// From now on reads a delegated key's files again whenever a hang-up signal comes (`kill -HUP`), so
+/// that the next online key or delegation takes over while connections go on.
+#[cfg(unix)]
+pub(crate) fn renew_on_hangup(
+    endpoint: &Endpoint,
+    key: Option<PathBuf>,
+    delegation: PathBuf,
+    output: Output,
+) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    let endpoint = endpoint.clone();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match renew(&endpoint, key.as_deref(), &delegation) {
+                Ok(until) => {
+                    output.object(&RenewedEvent { event: "renewed", until });
+                    output.line("the delegation is renewed");
+                }
+                Err(failure) => {
+                    output.remark(format!("jsp: the delegation is not renewed: {failure}"));
+                }
+            }
+        }
+    });
+}
+
+/// The end of the new delegation, in seconds since 1970 UTC.
+#[cfg(unix)]
+fn renew(endpoint: &Endpoint, key: Option<&Path>, delegation: &Path) -> Result<u64, Failure> {
+    let identity = server_identity(key, Some(delegation))?;
+    endpoint
+        .renew_identity(&identity)
+        .map_err(|error| Failure::new(Exit::Keys, error.to_string()))?;
+    Ok(identity.delegation().map_or(0, |delegation| delegation.period().1))
+}
+
+#[cfg(unix)]
+#[derive(Serialize)]
+struct RenewedEvent {
+    event: &'static str,
+    until: u64,
 }
 
 /// This user's identity if there is one: shown to servers that ask.

@@ -133,3 +133,43 @@ fn the_demonstration_reports_its_bars() {
     let all = rows.iter().all(|row| row["pass"] != false);
     assert_eq!(shown.code, Some(i32::from(!all)));
 }
+
+/// The value of a key in the one line of JSON that a command prints.
+fn told(finished: &Finished, key: &str) -> String {
+    let row: serde_json::Value = serde_json::from_str(finished.out.trim()).unwrap();
+    row[key].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_server_runs_on_a_delegated_key() {
+    let place = Place::new("delegate");
+    let run = |args: &[&str]| place.run(["key", "--json"].iter().chain(args)).left_with(0);
+    let pin = told(&run(&["new", "--out", "identity.key"]), "fingerprint");
+    run(&["new", "--out", "online.key"]);
+    let online = told(&run(&["public", "--key", "online.key"]), "public");
+    let args = ["delegate", &online, "--key", "identity.key", "--out", "d", "--hours", "24"];
+    assert_eq!(told(&run(&args), "fingerprint"), pin);
+
+    let more = ["--key", "online.key", "--delegation", "d"];
+    let mut server = Server::start(&place, &place.path("inbox"), &more);
+    assert!(server.uri.starts_with(&format!("jsp://{pin}@")), "{}", server.uri);
+    place.run(["ping", "-c", "1", &server.uri]).left_with(0);
+    #[cfg(unix)]
+    {
+        run(&["delegate", &online, "--key", "identity.key", "--out", "d", "--hours", "71"]);
+        server.signal("-HUP");
+        let mut line = String::new();
+        while !line.contains("renewed") {
+            line.clear();
+            assert_ne!(server.out.read_line(&mut line).unwrap(), 0);
+        }
+        place.run(["ping", "-c", "1", &server.uri]).left_with(0);
+    }
+
+    let wrong = place.run(["serve", "--key", "identity.key", "--delegation", "d"]).left_with(8);
+    assert!(wrong.err.contains("another online key"), "{}", wrong.err);
+    for hours in ["0", "72"] {
+        let args = ["key", "delegate", &online, "--out", "d", "--hours", hours];
+        place.run(args).left_with(2);
+    }
+}

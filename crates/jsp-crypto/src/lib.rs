@@ -96,7 +96,8 @@ pub use handshake::{
 };
 pub use hello::{hello_core_hash, hello_id};
 pub use identity::{
-    Credential, Delegation, DelegationError, Fingerprint, Floor, Identity, PublicIdentity, Signer,
+    Credential, Delegation, DelegationError, Fingerprint, Floor, Identity, IssueError,
+    PublicIdentity, SignError, Signer,
 };
 pub use packet::{DirectionKeys, HeaderKey, Keys, OpenError, PacketKey, SealError, TAG_LEN};
 pub use prf::Prf;

@@ -225,7 +225,8 @@ fn identity() -> Result<Json, HandshakeError> {
     let identity = identity_of(1)?;
     let online = identity_of(2)?;
     let until = TIME.saturating_add(86_400);
-    let delegation = Delegation::issue(&identity, online.public(), TIME, until, 3)?;
+    let delegation = Delegation::issue(&identity, online.public(), TIME, until, 3)
+        .map_err(|_| HandshakeError::Signer)?;
     let signature = identity.sign("example", b"content").map_err(|_| HandshakeError::Signer)?;
     Ok(Json::Object(alloc::vec![
         ("seed", hex(identity.seed())),

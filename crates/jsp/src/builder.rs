@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jsp_crypto::{Rng, ServerConfig, SystemRng};
 use jsp_proto::{
@@ -217,11 +217,9 @@ impl Builder {
         };
         let transport = Arc::new(self.transport);
         let server = self.identity.as_ref().map(|identity| {
-            let mut crypto = ServerConfig::new(identity.credential());
-            crypto.client_auth = self.client_auth.to_crypto();
-            crypto.application_protocols = self.application_protocols.clone();
+            let protocols = &self.application_protocols;
             ServerSetup {
-                crypto: Arc::new(crypto),
+                crypto: Arc::new(server_config(identity, &self.client_auth, protocols)),
                 retry: self.retry,
                 connections_max: self.connections_max,
                 silent: self.silent,
@@ -246,7 +244,8 @@ impl Builder {
         let offers = Offers {
             transport,
             fingerprint: self.identity.as_ref().map(Identity::fingerprint),
-            credential: self.client_identity.or(self.identity).map(|i| i.credential()),
+            credential: Mutex::new(self.client_identity.or(self.identity).map(|i| i.credential())),
+            client_auth: self.client_auth,
             application_protocols: self.application_protocols,
             tickets: self.tickets,
             require_pq: self.require_pq,
@@ -256,6 +255,18 @@ impl Builder {
         runtime.spawn(Driver::new(shard));
         Ok(endpoint)
     }
+}
+
+/// How a server under `identity` shakes hands.
+pub(crate) fn server_config(
+    identity: &Identity,
+    client_auth: &ClientAuth,
+    application_protocols: &[Vec<u8>],
+) -> ServerConfig {
+    let mut crypto = ServerConfig::new(identity.credential());
+    crypto.client_auth = client_auth.to_crypto();
+    crypto.application_protocols = application_protocols.to_vec();
+    crypto
 }
 
 fn bind_udp(bind: Option<&str>) -> Result<UdpLink, BindError> {

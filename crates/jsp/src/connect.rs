@@ -102,7 +102,7 @@ fn begin(
     let Start { remote, server, early } = start;
     let offers = &endpoint.offers;
     let (mut crypto, outcome) = verification.split();
-    crypto.credential = offers.credential.clone();
+    crypto.credential = offers.credential();
     crypto.application_protocols = offers.application_protocols.clone();
     crypto.require_pq = offers.require_pq;
     crypto.require_pin = offers.require_pin;

@@ -3,17 +3,17 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use jsp_crypto::{Credential, Fingerprint};
 use jsp_proto::{TicketStore, TransportConfig};
 
-use crate::builder::Builder;
+use crate::builder::{Builder, server_config};
 use crate::connect;
 use crate::connection::Connection;
-use crate::error::{BindError, ConnectError};
-use crate::identity::{Identity, Trust};
+use crate::error::{BindError, ConnectError, RenewError};
+use crate::identity::{ClientAuth, Identity, Trust};
 use crate::remote::Remote;
 use crate::shard::{Core, Shard, Waiters};
 
@@ -30,11 +30,20 @@ pub struct Endpoint {
 pub(crate) struct Offers {
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) fingerprint: Option<Fingerprint>,
-    pub(crate) credential: Option<Credential>,
+    /// What is shown to servers that ask.
+    pub(crate) credential: Mutex<Option<Credential>>,
+    /// Which clients are accepted.
+    pub(crate) client_auth: ClientAuth,
     pub(crate) application_protocols: Vec<Vec<u8>>,
     pub(crate) tickets: Option<Arc<dyn TicketStore>>,
     pub(crate) require_pq: bool,
     pub(crate) require_pin: bool,
+}
+
+impl Offers {
+    pub(crate) fn credential(&self) -> Option<Credential> {
+        self.credential.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Endpoint {
@@ -135,6 +144,25 @@ impl Endpoint {
             Some(fingerprint) => fingerprint,
             None => panic!("a client endpoint has no fingerprint; build it with an identity"),
         }
+    }
+
+    /// Goes on under the same identity with another online key, or another delegation of it
+    /// ([`Identity::delegated`]): to be called well before the last one ends. It holds for handshakes
+    /// that begin from now on, on both sides; connections that are there are not touched.
+    ///
+    /// # Errors
+    /// When the endpoint does not show the identity with this fingerprint to anybody.
+    pub fn renew_identity(&self, identity: &Identity) -> Result<(), RenewError> {
+        let offers = &self.offers;
+        let crypto = server_config(identity, &offers.client_auth, &offers.application_protocols);
+        let served = self.shard.lock().endpoint.renew_server(Arc::new(crypto));
+        let mut shown = offers.credential.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_shown =
+            shown.as_ref().is_some_and(|shown| shown.fingerprint() == identity.fingerprint());
+        if is_shown {
+            *shown = Some(identity.credential());
+        }
+        if served || is_shown { Ok(()) } else { Err(RenewError(identity.fingerprint())) }
     }
 
     /// Closes the endpoint and all its connections at once; what is under way is lost. Peers see

@@ -69,6 +69,11 @@ impl BindError {
 #[error(transparent)]
 pub struct IdentityError(#[from] pub(crate) jsp_crypto::identity::IdentityFileError);
 
+/// An endpoint does not show the identity with this fingerprint, so that it cannot be renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("this endpoint does not go by {0}: only an online key can be renewed, not the identity")]
+pub struct RenewError(pub Fingerprint);
+
 /// Why a connection was not established.
 #[derive(Debug, Error)]
 pub enum ConnectError {

@@ -3,18 +3,27 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jsp_crypto::known_hosts::{KnownHosts, Lookup};
 use jsp_crypto::{
-    ClientConfig, ClientVerifier, Credential, Fingerprint, PublicIdentity, ServerIdentity,
-    ServerVerifier, VerifierRejection,
+    ClientConfig, ClientVerifier, Credential, Delegation, DelegationError, Fingerprint, IssueError,
+    PublicIdentity, ServerIdentity, ServerVerifier, Signer, VerifierRejection,
 };
 
+use crate::clock;
 use crate::error::{ConnectError, IdentityError};
 
-/// A secret key that names its holder: servers have one, clients may. Cheap to clone.
+/// How long before its issue a delegation begins, as peers' clocks differ.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(3600);
+
+/// A secret key that names its holder, or that speaks for another identity by a [`Delegation`]:
+/// servers have one, clients may. Cheap to clone.
 #[derive(Clone)]
-pub struct Identity(Arc<jsp_crypto::Identity>);
+pub struct Identity {
+    key: Arc<jsp_crypto::Identity>,
+    credential: Credential,
+}
 
 impl Identity {
     /// A new identity from the system's random generator. Clients that pin the old one of a server
@@ -23,13 +32,18 @@ impl Identity {
     /// # Panics
     /// When the system has no random generator.
     pub fn generate() -> Self {
-        Self(Arc::new(jsp_crypto::Identity::generate(&mut jsp_crypto::SystemRng)))
+        Self::of_key(jsp_crypto::Identity::generate(&mut jsp_crypto::SystemRng))
     }
 
     /// The identity of a 32-byte secret seed. `None` when the cryptographic library refuses it,
     /// which no known one does.
     pub fn from_seed(seed: &[u8; 32]) -> Option<Self> {
-        jsp_crypto::Identity::from_seed(seed).map(|identity| Self(Arc::new(identity)))
+        jsp_crypto::Identity::from_seed(seed).map(Self::of_key)
+    }
+
+    fn of_key(key: jsp_crypto::Identity) -> Self {
+        let key = Arc::new(key);
+        Self { credential: Credential::from(Arc::clone(&key)), key }
     }
 
     /// Reads an identity from a file that only its owner may read. Blocks on the disk.
@@ -37,7 +51,7 @@ impl Identity {
     /// # Errors
     /// When the file is missing, damaged, or open to others.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, IdentityError> {
-        Ok(Self(Arc::new(jsp_crypto::Identity::load(path.as_ref())?)))
+        Ok(Self::of_key(jsp_crypto::Identity::load(path.as_ref())?))
     }
 
     /// Reads an identity from a file, or makes one and writes the file if there is none. Blocks on
@@ -55,27 +69,81 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Writes the identity to a new file that only its owner may read. Blocks on the disk.
+    /// Writes the secret key to a new file that only its owner may read; a delegation has its own
+    /// file ([`Delegation::save`]). Blocks on the disk.
     ///
     /// # Errors
     /// When a file is there already or cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), IdentityError> {
-        Ok(self.0.save(path.as_ref())?)
+        Ok(self.key.save(path.as_ref())?)
     }
 
-    /// What peers know this identity by.
+    /// Makes this an online key of the identity that gave `delegation`: peers see that identity and
+    /// its fingerprint. The identity's own key is needed to issue delegations only, with [`delegate`],
+    /// and may be kept in hardware or elsewhere.
+    ///
+    /// # Errors
+    /// When the delegation is for another key, its signature is wrong, or now is outside its dates.
+    pub fn delegated(self, delegation: Delegation) -> Result<Self, DelegationError> {
+        let key = self.key;
+        let signer = Arc::clone(&key) as Arc<dyn Signer>;
+        delegation.verify(clock::unix_seconds())?;
+        Ok(Self { credential: Credential::delegated(signer, delegation)?, key })
+    }
+
+    /// What peers know this identity by; with a delegation, that of the identity that gave it.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.0.fingerprint()
+        self.credential.fingerprint()
     }
 
-    /// The public key.
+    /// The public half of the key at hand, without regard to a delegation: what another identity is
+    /// asked to delegate to.
     pub fn public(&self) -> PublicIdentity {
-        self.0.public()
+        self.key.public()
+    }
+
+    /// The delegation, where there is one.
+    pub fn delegation(&self) -> Option<&Delegation> {
+        self.credential.delegation()
+    }
+
+    /// The key at hand, to sign with.
+    pub fn signer(&self) -> &dyn Signer {
+        &*self.key
     }
 
     pub(crate) fn credential(&self) -> Credential {
-        Credential::from(Arc::clone(&self.0))
+        self.credential.clone()
     }
+}
+
+/// Lets `online` speak for the identity in `signer` from an hour ago, as clocks differ, until
+/// `valid_for` from now, 71 hours at most. Renew it well before it ends: from then on nobody accepts
+/// it. The serial number is the time of issue in seconds since 1970 UTC.
+///
+/// Blocks as long as the signer does: call it from a thread that may.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let (long_term, online) = (jsp::Identity::generate(), jsp::Identity::generate());
+/// let day = Duration::from_secs(24 * 3600);
+/// let delegation = jsp::delegate(long_term.signer(), online.public(), day)?;
+/// let server = online.delegated(delegation)?;
+/// assert_eq!(server.fingerprint(), long_term.fingerprint());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// See [`IssueError`].
+pub fn delegate(
+    signer: &dyn Signer,
+    online: PublicIdentity,
+    valid_for: Duration,
+) -> Result<Delegation, IssueError> {
+    let now = clock::unix_seconds();
+    let until = now.saturating_add(valid_for.as_secs());
+    Delegation::issue(signer, online, now.saturating_sub(CLOCKS_DIFFER.as_secs()), until, now)
 }
 
 impl fmt::Debug for Identity {

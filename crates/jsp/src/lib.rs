@@ -144,12 +144,14 @@ pub use bytes::Bytes;
 pub use connection::Connection;
 pub use endpoint::Endpoint;
 pub use error::{
-    BindError, ConnectError, ConnectionError, IdentityError, OpenError, RecvError, SendError,
+    BindError, ConnectError, ConnectionError, IdentityError, OpenError, RecvError, RenewError,
+    SendError,
 };
-pub use identity::{ClientAuth, Identity, IdentityCheck, Trust};
+pub use identity::{ClientAuth, Identity, IdentityCheck, Trust, delegate};
 pub use jsp_crypto::{
-    ClientTicket, Fingerprint, HandshakeError, Kem, Mode, PeerIdentity, PublicIdentity, Suite,
-    identity::FingerprintError,
+    ClientTicket, Delegation, DelegationError, Fingerprint, HandshakeError, IssueError, Kem, Mode,
+    PeerIdentity, PublicIdentity, SignError, Signer, Suite,
+    identity::{DelegationFileError, FingerprintError, PublicTextError},
 };
 pub use jsp_proto::{
     Alarm, AlarmCause, AlarmLevel, Attributes, Capacity, Class, CloseCode, CongestionControl,

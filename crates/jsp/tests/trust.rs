@@ -6,8 +6,8 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use jsp::{
-    BindError, ClientAuth, ConnectError, Endpoint, HandshakeError, Identity, StreamConfig,
-    TransportConfig, Trust,
+    BindError, ClientAuth, ConnectError, DelegationError, Endpoint, HandshakeError, Identity,
+    IssueError, RenewError, StreamConfig, TransportConfig, Trust, delegate,
 };
 use peers::memory_builders;
 
@@ -94,6 +94,47 @@ async fn clients_prove_who_they_are_where_asked() {
     let stranger = Endpoint::builder().client_identity(Identity::generate()).build().unwrap();
     let refused = stranger.connect(addr, pin).await;
     assert!(matches!(&refused, Err(ConnectError::Refused { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_online_key_serves_under_the_pin_of_its_identity() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let (long_term, online) = (Identity::generate(), Identity::generate());
+    let delegation = delegate(long_term.signer(), online.public(), DAY).unwrap();
+    let other = Identity::generate().delegated(delegation.clone());
+    assert_eq!(other.err(), Some(DelegationError::OtherKey));
+    let too_long = delegate(long_term.signer(), online.public(), 3 * DAY);
+    assert_eq!(too_long.err(), Some(IssueError::Period));
+
+    let pin = long_term.fingerprint();
+    let until = delegation.period().1;
+    let server = Endpoint::server("127.0.0.1:0", online.clone().delegated(delegation).unwrap());
+    let server = server.unwrap();
+    assert_eq!(server.fingerprint(), pin);
+    let client = Endpoint::client().unwrap();
+    let connection = client.connect(server.local_addr().unwrap(), pin).await.unwrap();
+    let peer = connection.security().peer.unwrap();
+    assert_eq!((peer.fingerprint, peer.until), (pin, Some(until)));
+
+    let at_server = server.accept().await.unwrap();
+    // The next online key takes over while the connection stays.
+    let next = Identity::generate();
+    let delegation = delegate(long_term.signer(), next.public(), 2 * DAY).unwrap();
+    let renewed_until = delegation.period().1;
+    server.renew_identity(&next.delegated(delegation).unwrap()).unwrap();
+    let stranger = Identity::generate();
+    assert_eq!(server.renew_identity(&stranger), Err(RenewError(stranger.fingerprint())));
+    assert!(client.renew_identity(&long_term).is_err());
+    let second = Endpoint::client().unwrap().connect(server.local_addr().unwrap(), pin).await;
+    assert_eq!(second.unwrap().security().peer.unwrap().until, Some(renewed_until));
+    let stream = connection.open(StreamConfig::chat()).await.unwrap();
+    stream.send("still here").await.unwrap();
+    let heard = at_server.accept().await.unwrap().recv().await.unwrap().unwrap();
+    assert_eq!(heard.text(), Some("still here"));
+
+    let bare = Endpoint::server("127.0.0.1:0", online).unwrap();
+    let refused = client.connect(bare.local_addr().unwrap(), pin).await;
+    assert!(matches!(refused, Err(ConnectError::Identity { .. })), "{refused:?}");
 }
 
 #[tokio::test]

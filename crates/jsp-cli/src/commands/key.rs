@@ -8,6 +8,7 @@ use jsp_crypto::identity::Floor;
 use jsp_crypto::known_hosts::{KnownHosts, KnownHostsError, Lookup};
 use serde::Serialize;
 
+use super::delegate::Delegate;
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, TABLE};
 use crate::output::Output;
@@ -25,6 +26,15 @@ Examples:
   jsp key forget example.org           after a server was set up anew
   jsp key list                         all hosts that are known
 
+A server whose identity stays elsewhere runs on an online key that changes every few days:
+  jsp key new --out online.key         on the server
+  jsp key public --key online.key      prints jsp1key-..., which goes to the identity
+  jsp key delegate jsp1key-... --key identity.key --out online.delegation
+  jsp serve --key online.key --delegation online.delegation
+The next delegation goes into the same file: kill -HUP makes the server read it.
+The identity may be in a PKCS#11 token: give new and delegate
+  --pkcs11 libsofthsm2.so --token LABEL --label LABEL --pin-file FILE
+
 Keys and known hosts are in the folder that `jsp key show` names; JSP_CONFIG_DIR chooses another.";
 
 /// Manage identities and known hosts
@@ -37,12 +47,7 @@ pub(crate) struct Key {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a new identity; never replaces one
-    New {
-        /// The file to write [default: this user's own]
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-    },
+    New(New),
     /// Show this user's identity; makes it at the first use
     Show,
     /// Print a fingerprint: of this user, of a key file, or of who answers at a host
@@ -54,6 +59,13 @@ enum Action {
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
     },
+    /// Print the public key that `jsp key delegate` takes
+    Public {
+        /// A key file [default: this user's own]
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+    Delegate(Delegate),
     /// Remember a host's fingerprint
     Trust {
         /// The host
@@ -76,6 +88,18 @@ enum Action {
     List,
 }
 
+/// Make a new identity; never replaces one
+#[derive(Debug, Args)]
+struct New {
+    /// The file to write [default: this user's own]
+    #[arg(long, value_name = "FILE")]
+    #[cfg_attr(feature = "pkcs11", arg(conflicts_with = "module"))]
+    out: Option<PathBuf>,
+    #[cfg(feature = "pkcs11")]
+    #[command(flatten)]
+    token: super::token::Token,
+}
+
 #[derive(Serialize)]
 struct KeyEvent {
     event: &'static str,
@@ -86,6 +110,13 @@ struct KeyEvent {
     host: Option<String>,
 }
 
+#[derive(Serialize)]
+struct PublicEvent {
+    event: &'static str,
+    public: String,
+    fingerprint: String,
+}
+
 impl Key {
     pub(crate) fn needs_network(&self) -> bool {
         matches!(self.action, Action::Fingerprint { host: Some(_), .. })
@@ -93,9 +124,11 @@ impl Key {
 
     pub(crate) fn run_offline(self, output: Output) -> Result<Exit, Failure> {
         match self.action {
-            Action::New { out } => new(out, output),
+            Action::New(new) => new.run(output),
             Action::Show => show(output),
             Action::Fingerprint { key, .. } => own_fingerprint(key, output),
+            Action::Public { key } => public(key, output),
+            Action::Delegate(delegate) => delegate.run(output),
             Action::Trust { host, fingerprint, replace } => {
                 trust(&host, fingerprint, replace, output)
             }
@@ -112,13 +145,22 @@ impl Key {
     }
 }
 
-fn new(out: Option<PathBuf>, output: Output) -> Result<Exit, Failure> {
-    let path = out.map_or_else(settings::identity_path, Ok)?;
-    settings::make_parent(&path)?;
-    let identity = Identity::generate();
-    identity.save(&path)?;
-    tell("created", &identity, &path.display().to_string(), output);
-    Ok(Exit::Success)
+impl New {
+    fn run(self, output: Output) -> Result<Exit, Failure> {
+        #[cfg(feature = "pkcs11")]
+        if let Some(signer) = self.token.generate()? {
+            let fingerprint = jsp::Signer::public(&signer).fingerprint().to_string();
+            output.line(format!("fingerprint {fingerprint}\nthe key is in the token"));
+            output.object(&KeyEvent { event: "created", fingerprint, path: None, host: None });
+            return Ok(Exit::Success);
+        }
+        let path = self.out.map_or_else(settings::identity_path, Ok)?;
+        settings::make_parent(&path)?;
+        let identity = Identity::generate();
+        identity.save(&path)?;
+        tell("created", &identity, &path.display().to_string(), output);
+        Ok(Exit::Success)
+    }
 }
 
 fn show(output: Output) -> Result<Exit, Failure> {
@@ -131,6 +173,14 @@ fn tell(event: &'static str, identity: &Identity, path: &str, output: Output) {
     let fingerprint = identity.fingerprint().to_string();
     output.line(format!("fingerprint {fingerprint}\nkey file    {path} (secret: keep it)"));
     output.object(&KeyEvent { event, fingerprint, path: Some(path.to_owned()), host: None });
+}
+
+fn public(key: Option<PathBuf>, output: Output) -> Result<Exit, Failure> {
+    let identity = session::existing_identity(key.as_deref())?;
+    let (public, fingerprint) = (identity.public().to_string(), identity.fingerprint().to_string());
+    output.line(&public);
+    output.object(&PublicEvent { event: "public", public, fingerprint });
+    Ok(Exit::Success)
 }
 
 fn own_fingerprint(key: Option<PathBuf>, output: Output) -> Result<Exit, Failure> {

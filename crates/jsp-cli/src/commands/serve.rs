@@ -66,6 +66,9 @@ struct Inbox {
     /// The identity to show; made if it is missing [default: this user's own]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Show the identity that has delegated to the key (see `jsp key delegate`); SIGHUP reads both again
+    #[arg(long, value_name = "FILE", requires = "key")]
+    delegation: Option<PathBuf>,
     /// Give files whose names are taken a number, instead of refusing them
     #[arg(long)]
     rename: bool,
@@ -92,12 +95,16 @@ impl Recv {
 
 impl Serve {
     pub(crate) async fn run(self, global: &Global, output: Output) -> Result<Exit, Failure> {
-        let Inbox { dir, key, rename, allow } = self.inbox;
-        let identity = session::identity(key.as_deref())?;
+        let Inbox { dir, key, delegation, rename, allow } = self.inbox;
+        let identity = session::server_identity(key.as_deref(), delegation.as_deref())?;
         let taken = if rename { Taken::Number } else { Taken::Refuse };
         let folder = Arc::new(Folder::open(&dir, taken)?);
         let auth = if allow.is_empty() { ClientAuth::None } else { ClientAuth::only(allow) };
         let endpoint = session::listen(&self.bind, identity, auth, global.timeout)?;
+        #[cfg(unix)]
+        if let Some(delegation) = delegation {
+            session::renew_on_hangup(&endpoint, key, delegation, output);
+        }
         let (uri, address) = session::uri(&endpoint)?;
         let uri = uri.to_string();
         output.object(&ListeningEvent {

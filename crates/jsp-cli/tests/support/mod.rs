@@ -109,6 +109,13 @@ impl Server {
         self.uri.split('@').nth(1).unwrap()
     }
 
+    /// Sends it a signal, as `kill` names it.
+    #[cfg(unix)]
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
     /// Ends it as a crash does.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

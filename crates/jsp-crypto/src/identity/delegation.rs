@@ -39,8 +39,6 @@ pub enum DelegationError {
     Signature,
     /// It names another online key than the one at hand.
     OtherKey,
-    /// The identity's signer gave no signature.
-    Signer,
 }
 
 impl fmt::Display for DelegationError {
@@ -52,30 +50,59 @@ impl fmt::Display for DelegationError {
             Self::Expired => "the delegation has expired; issue a new one",
             Self::Signature => "the identity did not sign this delegation",
             Self::OtherKey => "the delegation is for another online key",
-            Self::Signer => "the identity's signer gave no signature",
         })
     }
 }
 
 impl core::error::Error for DelegationError {}
 
-impl From<SignError> for DelegationError {
-    fn from(_: SignError) -> Self {
-        Self::Signer
+/// Why a delegation was not issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IssueError {
+    /// It would end before it begins, or last longer than 72 hours.
+    Period,
+    /// The identity's signer gave no signature.
+    Signer(SignError),
+    /// The signer's signature is not of its public key: its key store is set up wrongly.
+    Signature,
+}
+
+impl fmt::Display for IssueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Period => DelegationError::Period.fmt(f),
+            Self::Signer(error) => error.fmt(f),
+            Self::Signature => f.write_str(
+                "the signer's signature does not fit its public key: the key store holds another \
+                 private key under this name, or signs another way",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for IssueError {}
+
+impl From<SignError> for IssueError {
+    fn from(error: SignError) -> Self {
+        Self::Signer(error)
     }
 }
 
 impl Delegation {
     /// Lets `identity` sign `online` from `not_before` to `not_after`, both
     /// inclusive, in seconds since 1970 UTC. Begin an hour early, as peers'
-    /// clocks differ. `serial` tells delegations apart in logs.
+    /// clocks differ. `serial` tells delegations apart in logs. Blocks as long
+    /// as the signer does.
+    ///
+    /// # Errors
+    /// See [`IssueError`].
     pub fn issue(
         identity: &dyn Signer,
         online: PublicIdentity,
         not_before: u64,
         not_after: u64,
         serial: u64,
-    ) -> Result<Self, DelegationError> {
+    ) -> Result<Self, IssueError> {
         let mut delegation = Self {
             identity: identity.public(),
             online,
@@ -84,9 +111,13 @@ impl Delegation {
             serial,
             signature: [0; SIGNATURE_LEN],
         };
-        delegation.check_period()?;
+        delegation.check_period().map_err(|_| IssueError::Period)?;
         let message = super::signed_message("delegation", &delegation.signed_part());
         delegation.signature = identity.sign_message(&message)?;
+        // spec: HS-100
+        if !delegation.is_signed() {
+            return Err(IssueError::Signature);
+        }
         Ok(delegation)
     }
 
@@ -127,10 +158,14 @@ impl Delegation {
             return Err(DelegationError::Expired);
         }
         // spec: HS-55
-        if !self.identity.verify("delegation", &self.signed_part(), &self.signature) {
+        if !self.is_signed() {
             return Err(DelegationError::Signature);
         }
         Ok(())
+    }
+
+    fn is_signed(&self) -> bool {
+        self.identity.verify("delegation", &self.signed_part(), &self.signature)
     }
 
     fn check_period(&self) -> Result<(), DelegationError> {
@@ -193,9 +228,33 @@ mod tests {
         for (from, to) in [(2000, 1000), (0, MAX_DELEGATION_SECONDS + 1), (0, u64::MAX)] {
             assert_eq!(
                 Delegation::issue(&identity(1), online, from, to, 0),
-                Err(DelegationError::Period)
+                Err(IssueError::Period)
             );
         }
+    }
+
+    /// A key store whose private key does not belong to the public one, or that refuses.
+    struct Broken(Option<Identity>);
+
+    impl Signer for Broken {
+        fn public(&self) -> PublicIdentity {
+            identity(1).public()
+        }
+
+        fn sign_message(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError> {
+            self.0.as_ref().ok_or_else(|| SignError::new("locked"))?.sign_message(message)
+        }
+    }
+
+    // spec-test: HS-100
+    #[test]
+    fn a_broken_key_store_issues_nothing() {
+        let online = identity(2).public();
+        let other = Delegation::issue(&Broken(Some(identity(3))), online, 1000, 2000, 7);
+        assert_eq!(other, Err(IssueError::Signature));
+        let refused = Delegation::issue(&Broken(None), online, 1000, 2000, 7).unwrap_err();
+        assert!(alloc::format!("{refused}").contains("locked"), "{refused}");
+        assert!(Delegation::issue(&Broken(Some(identity(1))), online, 1000, 2000, 7).is_ok());
     }
 
     // spec-test: HS-55

@@ -3,64 +3,31 @@
 mod base32;
 mod delegation;
 #[cfg(feature = "files")]
+mod delegation_file;
+#[cfg(feature = "files")]
 mod file;
-
 mod fingerprint;
+mod public_text;
+mod signer;
 
-pub use delegation::{DELEGATION_LEN, Delegation, DelegationError, MAX_DELEGATION_SECONDS};
+pub use delegation::{
+    DELEGATION_LEN, Delegation, DelegationError, IssueError, MAX_DELEGATION_SECONDS,
+};
 
+#[cfg(feature = "files")]
+pub use delegation_file::DelegationFileError;
 #[cfg(feature = "files")]
 pub use file::IdentityFileError;
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use public_text::PublicTextError;
+pub use signer::{SIGNATURE_LEN, SignError, Signer, signed_message};
 
 use crate::primitives::{Backend, SigningKey};
 use crate::rng::{self, Rng};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use zeroize::Zeroizing;
-
-/// Length of a signature, in bytes.
-pub const SIGNATURE_LEN: usize = 64;
-
-/// A signature could not be made. Check the key store or the hardware token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SignError;
-
-impl fmt::Display for SignError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the signer gave no signature; check the key store")
-    }
-}
-
-impl core::error::Error for SignError {}
-
-/// Where an identity key lives: in memory ([`Identity`]) or in hardware.
-///
-/// The trait takes no public key to sign with: a signer signs for its own
-/// [`Signer::public`] only.
-pub trait Signer: Send + Sync {
-    /// The public half of the key that signs.
-    fn public(&self) -> PublicIdentity;
-
-    /// The Ed25519 signature (RFC 8032) of `message`. Callers pass messages
-    /// made by [`signed_message`], which say what they are for. May block on
-    /// hardware.
-    fn sign_message(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError>;
-}
-
-/// What is signed for `purpose`: 64 spaces, `"JSP1 "`, the purpose, a zero
-/// byte, and the content. No signature for one purpose serves another.
-pub fn signed_message(purpose: &str, content: &[u8]) -> Vec<u8> {
-    // spec: HS-19
-    let mut message = alloc::vec![0x20; 64];
-    message.extend_from_slice(b"JSP1 ");
-    message.extend_from_slice(purpose.as_bytes());
-    message.push(0);
-    message.extend_from_slice(content);
-    message
-}
 
 /// A long-term or online Ed25519 key pair. Wiped when dropped; has no `Debug`:
 ///
@@ -136,7 +103,7 @@ impl Signer for Identity {
     }
 
     fn sign_message(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError> {
-        self.key.sign(message).ok_or(SignError)
+        self.key.sign(message).ok_or_else(|| SignError::new("the cryptographic library refused"))
     }
 }
 

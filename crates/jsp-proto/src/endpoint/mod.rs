@@ -443,6 +443,19 @@ impl Endpoint {
         }
     }
 
+    /// Answers further hellos with `crypto`, whose credential must be of the same identity: an online
+    /// key that ends is replaced by the next. Connections that are there, or about to be, go on.
+    /// Returns false, and changes nothing, for another identity or an endpoint that is no server.
+    pub fn renew_server(&mut self, crypto: Arc<jsp_crypto::ServerConfig>) -> bool {
+        match &mut self.config.server {
+            Some(setup) if setup.crypto.fingerprint() == crypto.fingerprint() => {
+                setup.crypto = crypto;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Refuses all further hellos.
     pub fn stop_accepting(&mut self) {
         self.accepting = false;
