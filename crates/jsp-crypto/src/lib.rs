@@ -69,6 +69,7 @@ pub mod hello;
 pub mod identity;
 #[cfg(feature = "files")]
 pub mod known_hosts;
+mod obfuscation;
 mod packet;
 mod prf;
 mod primitives;
@@ -94,6 +95,7 @@ pub use hello::{hello_core_hash, hello_id};
 pub use identity::{
     Credential, Delegation, DelegationError, Fingerprint, Floor, Identity, PublicIdentity, Signer,
 };
+pub use obfuscation::{DatagramTag, OBFUSCATION_LEN, ObfuscationKey, Obfuscator};
 pub use packet::{DirectionKeys, HeaderKey, Keys, OpenError, PacketKey, SealError, TAG_LEN};
 pub use prf::Prf;
 pub use retry::{

@@ -62,6 +62,7 @@ mod lifecycle;
 #[allow(clippy::arithmetic_side_effects)]
 mod pacer;
 mod packet;
+mod padding;
 #[allow(clippy::arithmetic_side_effects)]
 mod path;
 mod permit;
@@ -93,6 +94,7 @@ pub use event::{CloseReason, Event};
 #[doc(hidden)]
 pub use fec::BareFec;
 pub use forecast::{Alarm, AlarmCause, AlarmLevel, NetworkHint, Outlook, Signals};
+pub use padding::{Buckets, ConstantRate, Padding};
 pub use path::memory::PathMemory;
 pub use stats::{ConnectionStats, Traffic};
 pub use streams::Side;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_crypto::ServerIdentity;
-use jsp_crypto::{Backend, ClientConfig, Credential, Fingerprint, Identity, ServerConfig, Suite};
+use jsp_crypto::{
+    Backend, ClientConfig, Credential, Fingerprint, Identity, ObfuscationKey, ServerConfig,
+    ServerIdentity, Suite,
+};
 use jsp_proto::{
     Batch, ConnectionHandle, Endpoint, EndpointConfig, Event, ServerSetup, TransportConfig,
 };
@@ -20,7 +22,7 @@ use crate::random::Random;
 use crate::topology::{Client, SERVER_ADDRESS, Server, pair_of};
 
 /// Unix time at the beginning of every world, in seconds: 1 January 2026.
-const UNIX_SECONDS_AT_ZERO: u64 = 1_767_225_600;
+pub(crate) const UNIX_SECONDS_AT_ZERO: u64 = 1_767_225_600;
 /// Connections that a server of a world takes.
 const CONNECTIONS_MAX: usize = 1_000;
 /// Rounds of events, application and sending in one instant; more is a loop without progress.
@@ -102,6 +104,14 @@ impl Node {
         let transport = transport.clone();
         let (actors, ghosts) = (Vec::new(), Vec::new());
         Self { side, pair, endpoint, actors, ghosts, transport, batch, is_gone: false }
+    }
+
+    /// The same, all of whose datagrams are wrapped under the key.
+    pub(crate) fn obfuscated(mut self, key: Option<[u8; 32]>) -> Self {
+        if let Some(key) = key {
+            self.endpoint = self.endpoint.obfuscated(&ObfuscationKey::from_bytes(key));
+        }
+        self
     }
 
     /// Starts a client's connection.

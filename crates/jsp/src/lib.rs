@@ -97,6 +97,13 @@
 //! [`SendError`], [`RecvError`]; and [`ConnectionError`] for why a connection is over. Their
 //! messages say what to do.
 //!
+//! # What others see
+//!
+//! Contents are always secret; sizes and times of datagrams are not. [`TransportConfig::padding`] brings
+//! datagrams to a few sizes ([`Padding::Buckets`]) or to a constant rate ([`Padding::ConstantRate`]);
+//! [`Builder::obfuscation`] wraps them, so that the protocol does not show and strangers get no answer. What
+//! that does and does not hide is in the specification, chapter 10.
+//!
 //! # Testing on a bad network
 //!
 //! [`emulate`] has links with loss, delay, a rate and a queue, from a seed; with
@@ -126,13 +133,14 @@ pub use error::{
 };
 pub use identity::{ClientAuth, Identity, IdentityCheck, Trust};
 pub use jsp_crypto::{
-    Fingerprint, HandshakeError, Kem, PeerIdentity, PublicIdentity, Suite,
+    Fingerprint, HandshakeError, Kem, ObfuscationKey, PeerIdentity, PublicIdentity, Suite,
     identity::FingerprintError,
 };
 pub use jsp_proto::{
-    Alarm, AlarmCause, AlarmLevel, Attributes, Capacity, Class, CloseCode, CongestionControl,
-    ConnectionStats, Delivery, FecPolicy, Framing, Kind, Message, MessageFate, NetworkHint,
-    Outlook, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo, Traffic, TransportConfig,
+    Alarm, AlarmCause, AlarmLevel, Attributes, Buckets, Capacity, Class, CloseCode,
+    CongestionControl, ConnectionStats, ConstantRate, Delivery, FecPolicy, Framing, Kind, Message,
+    MessageFate, NetworkHint, Outlook, Padding, Received, RetryPolicy, StreamConfig, StreamId,
+    StreamInfo, Traffic, TransportConfig,
 };
 pub use remote::Remote;
 pub use stream::{Fate, IntoChunk, RecvStream, SendStream, Stream};

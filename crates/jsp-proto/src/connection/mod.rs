@@ -16,6 +16,9 @@ mod off_path;
 mod outbound;
 mod repair;
 mod sensing;
+mod shape;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use timers::Reason;
@@ -34,6 +37,7 @@ use crate::event::{CloseReason, Event};
 use crate::exchange::{self, Exchange, HandshakeIds};
 use crate::keys::{Keyring, SpaceId};
 use crate::lifecycle::Lifecycle;
+use crate::padding::Padder;
 use crate::path::{Budget, Path, Paths};
 use crate::probes::Probes;
 use crate::qlog::Trace;
@@ -76,6 +80,8 @@ pub(crate) struct Outgoing {
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) destination: ConnectionId,
     pub(crate) local_id: ConnectionId,
+    /// Bytes that each datagram grows by on its way out.
+    pub(crate) wrapping: usize,
     pub(crate) unix_seconds_at_zero: u64,
 }
 
@@ -93,6 +99,8 @@ pub(crate) struct Incoming {
     /// Numbers of the Initial packets that brought it.
     pub(crate) received: Vec<u64>,
     pub(crate) budget: Budget,
+    /// Bytes that each datagram grows by on its way out.
+    pub(crate) wrapping: usize,
     pub(crate) unix_seconds_at_zero: u64,
 }
 
@@ -103,8 +111,7 @@ impl Connection {
         outgoing: Outgoing,
         mut rng: SeededRng,
     ) -> Result<Self, HandshakeError> {
-        let Outgoing { route, crypto, transport, destination, local_id, unix_seconds_at_zero } =
-            outgoing;
+        let Outgoing { route, crypto, transport, destination, local_id, wrapping, .. } = outgoing;
         let pin = crypto.pin().copied();
         let grease = rng.u64() as u16;
         let streams = Streams::new(Side::Client, &transport.stream_limits(rng.u64()));
@@ -118,14 +125,15 @@ impl Connection {
         let machine = Handshake::client(crypto, &params, &mut rng)?;
         let ids = HandshakeIds { original_destination: destination, retry_source: None };
         let path = Path::new(route, Budget::Unlimited, &transport);
+        let paths = Paths::new(path, Padder::new(&transport.padding, wrapping));
         let mut connection = Self::assemble(
             now,
             Role::Client,
             transport,
             streams,
-            Exchange::new(machine, ids, pin, unix_seconds_at_zero),
+            Exchange::new(machine, ids, pin, outgoing.unix_seconds_at_zero),
             keys,
-            path,
+            paths,
             (local_id, destination),
             rng,
         );
@@ -144,6 +152,7 @@ impl Connection {
         let params = exchange::own_params(&transport, &streams, id, server, grease);
         let machine = Handshake::server(incoming.crypto, params);
         let path = Path::new(incoming.route, incoming.budget, &transport);
+        let paths = Paths::new(path, Padder::new(&transport.padding, incoming.wrapping));
         let mut connection = Self::assemble(
             now,
             Role::Server,
@@ -151,7 +160,7 @@ impl Connection {
             streams,
             Exchange::new(machine, incoming.ids, None, incoming.unix_seconds_at_zero),
             incoming.initial_keys,
-            path,
+            paths,
             (incoming.local_id, incoming.peer_id),
             rng,
         );
@@ -170,7 +179,7 @@ impl Connection {
         streams: Streams,
         exchange: Exchange,
         keys: Keys,
-        path: Path,
+        paths: Paths,
         (local_id, remote_id): (ConnectionId, ConnectionId),
         rng: SeededRng,
     ) -> Self {
@@ -185,7 +194,7 @@ impl Connection {
             exchange,
             keys: Keyring::new(keys),
             early: EarlySpaces::new(),
-            paths: Paths::new(path),
+            paths,
             local_ids: LocalIds::new(local_id),
             remote_ids: RemoteIds::new(remote_id),
             control: Control::default(),

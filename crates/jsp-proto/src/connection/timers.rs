@@ -32,6 +32,8 @@ pub enum Reason {
     Forecast,
     /// A path on trial is to be asked again, or given up.
     PathValidation,
+    /// A datagram of a constant rate is due.
+    Padding,
 }
 
 /// Probe time-outs of a handshake space until its back-off starts anew: the handshake has an end of
@@ -54,7 +56,7 @@ impl Connection {
             let Some(numbers) = spaces::view(space, &self.early, path) else { continue };
             let at = numbers.recovery.poll_timeout(&path.rtt, delay, may_probe);
             soonest.offer(at.map(|(at, _)| at), Reason::Recovery);
-            if self.keys.has(space) && self.has_budget() {
+            if self.keys.has(space) && self.has_budget() && !self.has_slots() {
                 soonest.offer(numbers.acks.poll_timeout(), Reason::Ack);
             }
         }
@@ -63,6 +65,14 @@ impl Connection {
             return soonest.0;
         }
         soonest.offer(self.streams.poll_timeout(), Reason::Streams);
+        soonest.offer(self.look_at(now), Reason::Forecast);
+        let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
+        soonest.offer(candidate, Reason::PathValidation);
+        // Everything that waits to be sent waits for its time, where there are such times.
+        if let Some(slot) = self.next_slot(now) {
+            soonest.offer(Some(slot), Reason::Padding);
+            return soonest.0;
+        }
         soonest.offer(self.repair_at(now), Reason::Repair);
         if self.streams.wants(now) || self.control.wants() || self.owes_repair(now) {
             let (in_flight, urgent) = (self.bytes_in_flight(), self.streams.is_urgent());
@@ -70,9 +80,6 @@ impl Connection {
             soonest.offer(at, Reason::Pacing);
         }
         soonest.offer(self.paths.active.mtud.poll_timeout(), Reason::PathMtu);
-        soonest.offer(self.look_at(now), Reason::Forecast);
-        let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
-        soonest.offer(candidate, Reason::PathValidation);
         soonest.0
     }
 
@@ -91,7 +98,8 @@ impl Connection {
 
     /// Without room for a packet of the handshake, waking up is of no use: the client must write.
     fn has_budget(&self) -> bool {
-        self.paths.active.budget.remaining() >= HANDSHAKE_ROOM_MIN
+        let least = self.least_room().max(HANDSHAKE_ROOM_MIN);
+        self.paths.active.datagram_len_max() >= least
     }
 
     /// Acts on every deadline that has passed.

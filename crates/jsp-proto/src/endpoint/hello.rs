@@ -58,7 +58,7 @@ impl Endpoint {
         let Stranger { route, dcid, .. } = stranger;
         // spec: CON-1
         let too_small =
-            datagram.len() < limits::MTU_BASE || dcid.len() < limits::CONNECTION_ID_LEN_INITIAL;
+            datagram.len() < self.hello_len_min() || dcid.len() < limits::CONNECTION_ID_LEN_INITIAL;
         if !self.accepting || too_small {
             return;
         }
@@ -133,7 +133,7 @@ impl Endpoint {
         keys: &Keys,
         datagram: &mut [u8],
     ) -> Option<WholeHello> {
-        let mut uncounted = datagram.len();
+        let mut uncounted = datagram.len().saturating_add(self.wrapping());
         let mut rest = datagram;
         while let Ok(Header::Long(header)) = Header::parse(rest) {
             if header.kind != LongType::Initial || header.dcid != stranger.dcid {
@@ -201,6 +201,7 @@ impl Endpoint {
             hello: whole.message,
             received: whole.packets,
             budget,
+            wrapping: self.wrapping(),
             unix_seconds_at_zero: self.config.unix_seconds_at_zero,
         };
         let rng = self.rng.fork();
