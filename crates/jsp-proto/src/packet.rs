@@ -106,11 +106,6 @@ impl<'a> PacketBuilder<'a> {
         self.ack_eliciting
     }
 
-    /// Bytes of payload so far.
-    pub(crate) fn len(&self) -> usize {
-        self.writer.len()
-    }
-
     /// Adds the padding that brings the datagram to its size, unless the packet is empty; answers its bytes.
     /// `header_len` are those of the packet's header.
     // spec: PRV-2

@@ -272,7 +272,7 @@ impl Padder {
             let most = room.min(limits::MTU_BASE);
             let least = most.min(HELLO_LEN_MIN_WRAPPED);
             let choices = (most.saturating_sub(least) as u64).saturating_add(1);
-            let size = least.saturating_add((random() % choices) as usize);
+            let size = least.saturating_add(random().checked_rem(choices).unwrap_or(0) as usize);
             return Extent { room: size, sizes: Sizes::Exactly(size) };
         }
         let sizes = if in_handshake { self.handshake } else { self.established };
@@ -304,7 +304,7 @@ impl Padder {
     pub(crate) fn take_slot(&mut self, now: Instant) {
         let Some(Slots { interval, next }) = &mut self.slots else { return };
         let due = next.unwrap_or(now);
-        let missed = now.since(due).as_nanos() / interval.as_nanos().max(1);
+        let missed = now.since(due).as_nanos().checked_div(interval.as_nanos()).unwrap_or(0);
         let steps = u64::try_from(missed).unwrap_or(u64::MAX).saturating_add(1);
         let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).saturating_mul(steps);
         *next = Some(due + Duration::from_nanos(nanos));

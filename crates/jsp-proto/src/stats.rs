@@ -25,8 +25,7 @@ pub struct Traffic {
     pub repairs_sent: u64,
     /// Bytes of these packets, and of the frames in the others.
     pub repair_bytes_sent: u64,
-    /// Bytes sent that serve only to tell observers less: padding, packets that hold nothing else, and what the
-    /// wrapping adds. Hellos that are filled to the base size are not counted.
+    /// Bytes sent that serve only to tell observers less: padding, and what the wrapping adds. Hellos that are filled to the base size are not counted.
     pub padding_bytes_sent: u64,
     /// Packets of the peer that were put together from repair symbols.
     pub packets_recovered: u64,

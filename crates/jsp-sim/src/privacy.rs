@@ -64,7 +64,8 @@ impl Wire {
         let crypto = Arc::new(ServerConfig::new(Arc::new(identity)));
         let pin = ServerIdentity::Pinned(crypto.fingerprint());
         let transport = Arc::new(TransportConfig { padding, ..TransportConfig::default() });
-        let setup = ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 10 };
+        let setup =
+            ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 10, silent: false };
         let mut endpoint = |server| {
             let endpoint = Endpoint::new(EndpointConfig {
                 server,

@@ -192,7 +192,6 @@ impl Connection {
         space: SpaceId,
         mut fill: Fill,
     ) -> Result<Option<Sealed>, TransportError> {
-        let probe = self.probes.owes(space);
         let wants = self.exchange.flight_wants(space) && allowance.allows_data();
         if !self.wants_packet(now, space, allowance) {
             return Ok(None);
@@ -233,7 +232,7 @@ impl Connection {
         // will ask after: a server without budget has no other way to hear of it.
         // spec: CON-24
         let insist = space == SpaceId::Handshake && self.role == Role::Client;
-        let ping = probe || (insist && self.keys.has(SpaceId::Initial));
+        let ping = self.probes.owes(space) || (insist && self.keys.has(SpaceId::Initial));
         compose::handshake_packet(now, &mut packet, allowance, &mut numbers.acks, flight, ping);
         if space == SpaceId::Initial && packet.is_ack_eliciting() {
             fill.least = limits::MTU_BASE;
@@ -312,8 +311,7 @@ impl Connection {
             }
             _ => compose_special(&mut packet, purpose, self.lifecycle.farewell()),
         }
-        let is_dummy = is_cover && packet.len() <= 1;
-        let padding = packet.fill(header_len, &fill);
+        self.trace.padding_sent(packet.fill(header_len, &fill));
         let built = packet.finish();
         if built.len == 0 {
             return Ok(None);
@@ -324,11 +322,7 @@ impl Connection {
         }
         let payload = room.get(header_len..).unwrap_or_default();
         self.protect(now, (pn, header_len), payload, &built);
-        let sealed = self.seal_data(now, room, &fields, (built, purpose))?;
-        if let Some(sealed) = &sealed {
-            self.trace.padding_sent(if is_dummy { sealed.len } else { padding });
-        }
-        Ok(sealed)
+        self.seal_data(now, room, &fields, (built, purpose))
     }
 
     /// Door 7 for 1-RTT packets: what was built behind the header in `room` takes its number and is sealed.
