@@ -10,6 +10,9 @@
 //! * [`PacketKey`] and [`HeaderKey`] protect packets; [`DataKeys`] steps them.
 //! * [`CookieKeys`], [`retry_integrity_tag`] and [`reset_token`] serve the
 //!   stateless parts of a server.
+//! * [`TicketKeys`], [`StrikeRegister`] and [`Resumption`] let a server resume
+//!   connections, [`ClientTicket`] a client; [`Renewal`] brings a fresh secret
+//!   into a running one.
 //! * [`Identity`], [`Fingerprint`] and [`Delegation`] say who the peers are.
 //!
 //! The normative text is `docs/spec/02-handshake.md`; comments of the form
@@ -33,12 +36,6 @@
 //! Secrets are wiped when dropped and have no `Debug`. The exception is inside
 //! `ring`, which does not wipe the AEAD keys that it holds: a dropped key phase
 //! may linger in memory until it is reused.
-//!
-//! # What is not negotiated
-//!
-//! The ticket layout in [`ticket`] is fixed, sealed and tested, but this
-//! version issues no tickets: RESUME and 0-RTT will be negotiated by
-//! [`features::RESUME`], which no released version offers.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(
     clippy::unwrap_used,
@@ -63,6 +60,7 @@ compile_error!("jsp-crypto needs the feature `native` or `portable`");
 
 #[cfg(feature = "files")]
 mod atomic_file;
+mod client_ticket;
 pub mod cookie;
 pub mod handshake;
 pub mod hello;
@@ -73,6 +71,8 @@ mod obfuscation;
 mod packet;
 mod prf;
 mod primitives;
+mod renewal;
+pub mod replay;
 mod retry;
 mod rng;
 mod schedule;
@@ -85,11 +85,12 @@ pub mod ticket;
 #[cfg(feature = "vectors")]
 pub mod vectors;
 
+pub use client_ticket::{ClientTicket, TICKET_LIFETIME_MAX, TicketGrant};
 pub use cookie::{COOKIE_LEN, CookieError, CookieKeys};
 pub use handshake::{
     Backend, ClientAuth, ClientConfig, ClientVerifier, Handshake, HandshakeError, Kem, KemPolicy,
-    Level, Output, PeerIdentity, Role, Security, ServerConfig, ServerIdentity, ServerVerifier,
-    VERSION_1, VerifierRejection, close, features,
+    Level, Mode, Output, PeerIdentity, Resumption, Role, Security, ServerConfig, ServerIdentity,
+    ServerVerifier, VERSION_1, VerifierRejection, close, features,
 };
 pub use hello::{hello_core_hash, hello_id};
 pub use identity::{
@@ -98,6 +99,8 @@ pub use identity::{
 pub use obfuscation::{DatagramTag, OBFUSCATION_LEN, ObfuscationKey, Obfuscator};
 pub use packet::{DirectionKeys, HeaderKey, Keys, OpenError, PacketKey, SealError, TAG_LEN};
 pub use prf::Prf;
+pub use renewal::{Fresh, Renewal};
+pub use replay::{Strike, StrikeRegister};
 pub use retry::{
     RETRY_TAG_LEN, reset_token, reset_tokens_equal, retry_integrity_tag, verify_retry_integrity_tag,
 };
@@ -106,3 +109,4 @@ pub use rng::Rng;
 pub use rng::SystemRng;
 pub use schedule::{DataKeys, initial_keys, initial_keys_with};
 pub use suite::Suite;
+pub use ticket::{PathMemory, TICKET_LEN, TicketContents, TicketError, TicketKeys};

@@ -170,6 +170,20 @@ impl DataKeys {
         )
     }
 
+    /// Folds the secret of an in-band exchange into the newest phase given out:
+    /// `(local, remote)` packet keys that take the place of those that
+    /// [`DataKeys::next`] gave for it.
+    pub fn fold(&mut self, fresh: &crate::renewal::Fresh) -> (PacketKey, PacketKey) {
+        self.secrets = Pair {
+            local: fresh.fold(&self.schedule, &self.secrets.local),
+            remote: fresh.fold(&self.schedule, &self.secrets.remote),
+        };
+        (
+            self.schedule.packet_key(self.suite, &self.secrets.local),
+            self.schedule.packet_key(self.suite, &self.secrets.remote),
+        )
+    }
+
     /// The suite of these keys.
     pub fn suite(&self) -> Suite {
         self.suite

@@ -3,6 +3,8 @@
 //! All values come from the portable backend with fixed seeds. Byte strings
 //! are in hexadecimal.
 
+mod resumption;
+
 use crate::cookie::CookieKeys;
 use crate::handshake::{
     ClientAuth, ClientConfig, ClientVerifier, Handshake, HandshakeError, KemPolicy, Level, Output,
@@ -103,6 +105,7 @@ pub fn files() -> Result<Vec<(&'static str, String)>, HandshakeError> {
         ("crypto-stateless.json", stateless()),
         ("crypto-identity.json", identity()?),
         ("crypto-transcript.json", transcripts()?),
+        ("crypto-resumption.json", resumption::resumptions()?),
     ];
     Ok(files
         .into_iter()
@@ -286,6 +289,7 @@ struct Shown {
     handshake_keys: Option<Keys>,
     data_keys: Option<DataKeys>,
     security: Option<crate::Security>,
+    early_keys: Option<DirectionKeys>,
 }
 
 fn drain(handshake: &mut Handshake, shown: &mut Shown) {
@@ -295,7 +299,8 @@ fn drain(handshake: &mut Handshake, shown: &mut Shown) {
             Output::HandshakeKeys { keys, .. } => shown.handshake_keys = Some(keys),
             Output::DataKeys(keys) => shown.data_keys = Some(keys),
             Output::Complete(security) => shown.security = Some(security),
-            Output::Committed { .. } | Output::PeerParams(_) => {}
+            Output::EarlyKeys(keys) => shown.early_keys = Some(keys),
+            Output::Committed { .. } | Output::PeerParams(_) | Output::Provisional(_) => {}
         }
     }
 }

@@ -197,7 +197,9 @@ impl AckPolicy {
 
     /// A packet that was recovered has come after all.
     // spec: FEC-7
-    pub(crate) fn on_late(&mut self, pn: u64) {
+    pub(crate) fn on_late(&mut self, pn: u64, ecn: Option<Ecn>) {
+        // It counts as received from now on, and so does its mark.
+        self.count(ecn);
         if let Some(marks) = &mut self.recovered {
             marks.clear(pn);
         }

@@ -12,6 +12,7 @@ use crate::handshake::Flight;
 use crate::lifecycle::Farewell;
 use crate::packet::PacketBuilder;
 use crate::permit::Allowance;
+use crate::session::Session;
 use crate::streams::{Overdue, Streams};
 use crate::token::Token;
 
@@ -21,6 +22,7 @@ pub(crate) struct DataSources<'a> {
     pub(crate) control: &'a mut Control,
     pub(crate) local_ids: &'a mut LocalIds,
     pub(crate) remote_ids: &'a mut RemoteIds,
+    pub(crate) session: &'a mut Session,
     pub(crate) streams: &'a mut Streams,
     pub(crate) ack_request: &'a mut AckRequest,
     /// Messages that ride along once more.
@@ -37,6 +39,7 @@ impl DataSources<'_> {
             || self.local_ids.wants()
             || self.ack_request.wants()
             || self.remote_ids.wants()
+            || self.session.wants()
             || self.streams.wants(now)
     }
 
@@ -47,6 +50,7 @@ impl DataSources<'_> {
         self.remote_ids.write(packet);
         self.local_ids.write(packet);
         self.ack_request.write(packet);
+        self.session.write(packet);
         self.streams.write(now, packet);
         self.write_overdue(now, packet);
     }

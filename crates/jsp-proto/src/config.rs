@@ -13,6 +13,10 @@ use crate::streams::config::StreamLimits;
 /// Shortest keep-alive interval: more would be noise.
 const KEEP_ALIVE_MIN: Duration = Duration::from_millis(100);
 
+/// Early data of one client, in bytes: what the smallest window of a server holds, so that data that
+/// were refused find room whatever its limits have become.
+const EARLY_DATA_MAX: u32 = 1 << 14;
+
 /// How the transport behaves. One value may serve any number of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportConfig {
@@ -68,6 +72,18 @@ pub struct TransportConfig {
     pub mtu_ceiling: usize,
     /// Seal this many packets under one key before the keys are updated. Default 2^22.
     pub key_update_packets: u64,
+    /// Update the keys at the first packet so long after the last update. Default 10 minutes.
+    pub key_update_after: Duration,
+    /// A client brings a fresh hybrid secret into the keys so long after the last one, where the
+    /// server can. Default 1 hour.
+    pub exchange_after: Duration,
+    /// And after this many bytes, both ways together. Default 64 GiB.
+    pub exchange_bytes: u64,
+    /// How long the tickets of a server are valid, at most a day; zero for none. Default 12 hours.
+    pub ticket_lifetime: Duration,
+    /// Early data that a server accepts from one client, in bytes of 0-RTT packets; zero for none.
+    /// At most, and by default, 16 KiB: a first flight.
+    pub early_data_max: u32,
     /// Offer forward error correction: repair symbols for real-time streams on paths that lose
     /// packets, where the peer offers it too. Default true.
     pub fec: bool,
@@ -100,6 +116,11 @@ impl Default for TransportConfig {
             bundling: true,
             mtu_ceiling: 1452,
             key_update_packets: 1 << 22,
+            key_update_after: Duration::from_secs(600),
+            exchange_after: Duration::from_secs(3600),
+            exchange_bytes: 64 << 30,
+            ticket_lifetime: Duration::from_secs(12 * 3600),
+            early_data_max: EARLY_DATA_MAX,
             fec: true,
             padding: Padding::None,
             qlog: false,
@@ -123,6 +144,18 @@ impl TransportConfig {
         }
     }
 
+    /// Hash of what early data rely on: while it is the same, what a client remembers holds.
+    // spec: HS-75
+    pub(crate) fn early_hash(&self, protocol: Option<&[u8]>) -> [u8; 8] {
+        let limits =
+            [self.connection_window, self.stream_window, self.streams_max, self.message_len_max];
+        let mut text = b"jsp1 early limits".to_vec();
+        text.extend(limits.iter().flat_map(|limit| limit.to_be_bytes()));
+        text.push(u8::from(protocol.is_some()));
+        text.extend_from_slice(protocol.unwrap_or_default());
+        jsp_crypto::hello_id(&text)
+    }
+
     /// The configuration with every value inside its range.
     pub(crate) fn clamped(mut self) -> Self {
         self.mtu_ceiling = self.mtu_ceiling.clamp(limits::MTU_BASE, limits::MTU_MAX);
@@ -136,6 +169,7 @@ impl TransportConfig {
         }
         self.ack_delay_max = self.ack_delay_max.min(Duration::from_secs(10));
         self.connection_window_max = self.connection_window_max.max(self.connection_window);
+        self.early_data_max = self.early_data_max.min(EARLY_DATA_MAX);
         self.stream_window_max = self.stream_window_max.max(self.stream_window);
         self
     }

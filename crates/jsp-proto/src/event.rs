@@ -13,8 +13,13 @@ use crate::streams::config::MessageFate;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// The handshake is complete and the peer's identity is verified: streams may be opened. A
-    /// client that has shown its own identity hears this once the server has accepted it.
+    /// client that has shown its own identity hears this once the server has accepted it. A server
+    /// that accepts early data hears it at once: the client is known by its ticket, and that it is
+    /// there now is still to be proved.
     Connected,
+    /// A ticket for another connection to this server has come: take it with
+    /// `Connection::take_ticket`.
+    TicketReceived,
     /// The peer opened a stream: take it with `Connection::accept`.
     StreamOpened {
         /// The stream.

@@ -4,17 +4,21 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use jsp_crypto::{Fingerprint, Handshake, Role, Security, hello_id};
+use jsp_crypto::{
+    Fingerprint, Handshake, Kem, KemPolicy, PublicIdentity, Role, Security, hello_id,
+};
 use jsp_wire::params::feature;
 use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer, limits};
 
 use crate::batch::Ecn;
 use crate::bounded::Bounded;
 use crate::config::TransportConfig;
+use crate::early_data::EarlyData;
 use crate::error::TransportError;
 use crate::event::CloseReason;
 use crate::handshake::Flight;
 use crate::keys::SpaceId;
+use crate::session::Session;
 use crate::streams::Streams;
 
 /// The key exchange and what came of it.
@@ -32,8 +36,17 @@ pub(crate) struct Exchange {
     waiting_retries: Bounded<Retry, RETRIES_MAX>,
     /// What the peer told us.
     pub(crate) peer: Option<TransportParams>,
-    /// What was negotiated; present when the handshake is complete.
+    /// What was negotiated; present when the handshake is complete, and at a server that accepts
+    /// early data before.
     pub(crate) security: Option<Box<Security>>,
+    complete: bool,
+    pub(crate) early_data: EarlyData,
+    /// What goes on after the handshake.
+    pub(crate) session: Session,
+    /// Features that we have said we know.
+    own_features: u64,
+    /// The identity that a client would show, or that its ticket stands for.
+    pub(crate) own: Option<PublicIdentity>,
     /// The identity that the client expects: part of its first keys.
     pub(crate) pin: Option<Fingerprint>,
     /// Unix time at `Instant::ZERO`, in seconds.
@@ -104,6 +117,11 @@ impl Exchange {
             waiting_retries: Bounded::default(),
             peer: None,
             security: None,
+            complete: false,
+            early_data: EarlyData::default(),
+            session: Session::default(),
+            own_features: 0,
+            own: None,
             pin,
             unix_seconds_at_zero,
             early: Bounded::default(),
@@ -198,11 +216,22 @@ impl Exchange {
         &self.ids
     }
 
+    /// What we can do beyond the base of version 1, as our parameters say it.
+    pub(crate) fn with_features(mut self, features: u64) -> Self {
+        self.own_features = features;
+        self
+    }
+
     /// True when both sides have said that they know a feature.
     // spec: FEC-1
-    pub(crate) fn has_feature(&self, config: &TransportConfig, feature: u64) -> bool {
+    pub(crate) fn has_feature(&self, feature: u64) -> bool {
         let peer = self.peer.map_or(0, |peer| peer.features);
-        peer & features(config) & feature != 0
+        peer & self.own_features & feature != 0
+    }
+
+    /// Time in milliseconds since 1970 UTC.
+    pub(crate) fn unix_ms(&self, now: Instant) -> u64 {
+        unix_ms(self.unix_seconds_at_zero, now)
     }
 
     /// Remembers a Retry. Whoever has seen the hello can make one, so a few are kept.
@@ -228,8 +257,21 @@ impl Exchange {
         Some(source)
     }
 
+    /// Both sides are who they should be.
+    pub(crate) fn complete(&mut self, security: Security) {
+        self.security = Some(Box::new(security));
+        self.complete = true;
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
-        self.security.is_some()
+        self.complete
+    }
+
+    /// True when 1-RTT packets may be sent: a server that accepts early data answers them before the
+    /// client's flight has come, to whom else than the ticket's holder they are of no use.
+    // spec: CON-56
+    pub(crate) fn may_send_data(&self) -> bool {
+        self.complete || self.early_data.is_accepting()
     }
 
     /// Takes the peer's parameters, which must repeat the ids that its packets showed.
@@ -272,9 +314,26 @@ impl Exchange {
     }
 }
 
+/// Time in milliseconds since 1970 UTC; `seconds_at_zero` is the time at `Instant::ZERO`.
+pub(crate) fn unix_ms(seconds_at_zero: u64, now: Instant) -> u64 {
+    seconds_at_zero.saturating_mul(1000).saturating_add(now.as_nanos() / 1_000_000)
+}
+
 /// What we can do beyond the base of version 1.
-fn features(config: &TransportConfig) -> u64 {
-    feature::ACK_TIMES | if config.fec { feature::FEC } else { 0 }
+pub(crate) fn features(config: &TransportConfig, kem: KemPolicy) -> u64 {
+    let fec = if config.fec { feature::FEC } else { 0 };
+    let has_hybrid = kem.kems().contains(&Kem::X25519MlKem768);
+    feature::ACK_TIMES | fec | if has_hybrid { feature::EXCHANGE } else { 0 }
+}
+
+/// Parameters as the handshake carries them.
+pub(crate) fn encode_params(params: &TransportParams, grease: u16) -> Vec<u8> {
+    let mut buf = [0; 512];
+    let mut writer = Writer::new(&mut buf);
+    // 512 bytes hold every parameter at its longest.
+    let written = params.write(&mut writer, grease).is_ok();
+    debug_assert!(written);
+    writer.written().to_vec()
 }
 
 /// Our parameters, as the handshake carries them.
@@ -283,7 +342,7 @@ pub(crate) fn own_params(
     streams: &Streams,
     source: ConnectionId,
     server: Option<(&HandshakeIds, [u8; 16])>,
-    grease: u16,
+    (features, grease): (u64, u16),
 ) -> Vec<u8> {
     let mut params = TransportParams {
         initial_source_id: source,
@@ -294,16 +353,11 @@ pub(crate) fn own_params(
         datagram_len_max: limits::MTU_MAX as u64,
         ack_delay_max_us: config.ack_delay_max.as_micros() as u64,
         connection_ids_max: 4,
-        features: features(config),
+        features,
         ..TransportParams::default()
     };
     streams.advertise(&mut params);
-    let mut buf = [0; 512];
-    let mut writer = Writer::new(&mut buf);
-    // 512 bytes hold every parameter at its longest.
-    let written = params.write(&mut writer, grease).is_ok();
-    debug_assert!(written);
-    writer.written().to_vec()
+    encode_params(&params, grease)
 }
 
 #[cfg(test)]

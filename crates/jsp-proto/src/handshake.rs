@@ -71,9 +71,35 @@ impl Flight {
 
     /// Writes as much of the message as fits.
     pub(crate) fn write(&mut self, packet: &mut PacketBuilder<'_>) {
+        self.write_as(packet, HandshakeFragment::HEAD_LEN, |fragment, packet| {
+            Frame::Handshake(fragment).write(packet.writer()).ok()?;
+            packet.push(Token::Handshake {
+                offset: fragment.offset,
+                len: fragment.data.len() as u16,
+            });
+            Some(())
+        });
+    }
+
+    /// The same in frames of an in-band exchange.
+    pub(crate) fn write_exchange(&mut self, packet: &mut PacketBuilder<'_>, round: u32) {
+        self.write_as(packet, HandshakeFragment::EXCHANGE_HEAD_LEN, |fragment, packet| {
+            fragment.write_exchange(packet.writer()).ok()?;
+            let (offset, len) = (fragment.offset, fragment.data.len() as u16);
+            packet.push(Token::Exchange { round, offset, len });
+            Some(())
+        });
+    }
+
+    fn write_as(
+        &mut self,
+        packet: &mut PacketBuilder<'_>,
+        head_len: usize,
+        write: impl Fn(HandshakeFragment<'_>, &mut PacketBuilder<'_>) -> Option<()>,
+    ) {
         let Some(outgoing) = &mut self.outgoing else { return };
         while let Some((offset, end)) = outgoing.pending.pop_front() {
-            let room = packet.remaining().saturating_sub(HandshakeFragment::HEAD_LEN);
+            let room = packet.remaining().saturating_sub(head_len);
             let len = room.min(usize::from(end.saturating_sub(offset)));
             let start = usize::from(offset);
             let Some(data) = outgoing.message.get(start..start.saturating_add(len)) else { return };
@@ -83,7 +109,7 @@ impl Flight {
                 total: outgoing.message.len() as u16,
                 data,
             };
-            if len == 0 || Frame::Handshake(fragment).write(packet.writer()).is_err() {
+            if len == 0 || write(fragment, packet).is_none() {
                 outgoing.pending.push_front((offset, end));
                 return;
             }
@@ -91,7 +117,6 @@ impl Flight {
             if sent_to < end {
                 outgoing.pending.push_front((sent_to, end));
             }
-            packet.push(Token::Handshake { offset, len: len as u16 });
         }
     }
 

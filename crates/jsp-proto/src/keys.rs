@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use jsp_crypto::{DataKeys, DirectionKeys, HeaderKey, Keys, PacketKey};
+use jsp_crypto::{DataKeys, DirectionKeys, Fresh, HeaderKey, Keys, PacketKey};
 use jsp_wire::{CloseCode, Instant};
 
 use crate::bounded::Bounded;
@@ -54,6 +54,8 @@ pub(crate) struct Keyring {
     /// Those of a client's hellos that went before a Retry: it may have been a forgery.
     earlier_initial: Bounded<Keys, RETRIES_MAX>,
     handshake: Vec<(u8, Keys)>,
+    /// Of 0-RTT packets: a client seals with them, a server opens.
+    early: Option<DirectionKeys>,
     data: Option<Data>,
 }
 
@@ -75,6 +77,10 @@ struct Data {
     first_pn: Option<u64>,
     /// Since when the generation is confirmed by an acknowledgement.
     confirmed_at: Option<Instant>,
+    /// When the generation began, as far as the local side knows.
+    since: Option<Instant>,
+    /// An in-band exchange is under way: the next step is the one that takes its secret in.
+    frozen: bool,
 }
 
 struct Previous {
@@ -92,6 +98,7 @@ impl Keyring {
             initial: Some(initial),
             earlier_initial: Bounded::default(),
             handshake: Vec::new(),
+            early: None,
             data: None,
         }
     }
@@ -128,8 +135,66 @@ impl Keyring {
             forgeries: 0,
             first_pn: None,
             confirmed_at: None,
+            since: None,
+            frozen: false,
         });
         Ok(())
+    }
+
+    pub(crate) fn set_early(&mut self, keys: DirectionKeys) {
+        self.early = Some(keys);
+    }
+
+    /// Keys of 0-RTT packets.
+    pub(crate) fn early(&self) -> Option<&DirectionKeys> {
+        self.early.as_ref()
+    }
+
+    pub(crate) fn discard_early(&mut self) {
+        self.early = None;
+    }
+
+    /// Updates wait from here on for the secret of an in-band exchange.
+    // spec: CON-48
+    pub(crate) fn freeze(&mut self) {
+        if let Some(data) = self.data.as_mut() {
+            data.frozen = true;
+        }
+    }
+
+    /// The secret is in the present keys: updates go on as usual.
+    pub(crate) fn thaw(&mut self) {
+        if let Some(data) = self.data.as_mut() {
+            data.frozen = false;
+        }
+    }
+
+    /// The next generation has the secret of an exchange in it.
+    pub(crate) fn fold(&mut self, fresh: &Fresh) {
+        if let Some(data) = self.data.as_mut() {
+            data.frozen = true;
+            data.next = data.schedule.fold(fresh);
+        }
+    }
+
+    /// Steps to the generation that a secret was folded into; answers whether the last update has
+    /// settled, so that it could. That the peer has the present keys is known: its answer came under
+    /// them.
+    // spec: CON-48
+    pub(crate) fn step_to_folded(&mut self, now: Instant, pto: Duration) -> bool {
+        let Some(data) = self.data.as_mut() else { return false };
+        let is_first = data.previous.is_none();
+        let settled = is_first || data.settled_at(pto).is_some_and(|at| now >= at);
+        if settled {
+            data.step(now, u64::MAX, pto);
+        }
+        settled
+    }
+
+    /// When [`Keyring::step_to_folded`] will succeed, as far as is known.
+    pub(crate) fn folded_at(&self, now: Instant, pto: Duration) -> Option<Instant> {
+        let data = self.data.as_ref()?;
+        if data.previous.is_none() { Some(now) } else { data.settled_at(pto) }
     }
 
     pub(crate) fn discard(&mut self, space: SpaceId) {
@@ -234,9 +299,8 @@ impl Keyring {
     // spec: CON-44
     pub(crate) fn update(&mut self, now: Instant, pto: Duration) -> bool {
         let Some(data) = self.data.as_mut() else { return false };
-        let apart = pto.saturating_mul(CONFIRMED_PTOS).max(SETTLE_MAX);
-        let settled = data.confirmed_at.is_some_and(|at| now >= at + apart);
-        if !settled {
+        let settled = data.settled_at(pto).is_some_and(|at| now >= at);
+        if !settled || data.frozen {
             return false;
         }
         // What the peer has under way, and sends until it hears of it, comes under the old keys.
@@ -244,11 +308,13 @@ impl Keyring {
         true
     }
 
-    /// True when an update is due after this many sealed packets.
-    pub(crate) fn update_is_due(&self, packets: u64) -> bool {
-        self.data
-            .as_ref()
-            .is_some_and(|data| data.sealed >= packets.min(data.local.confidentiality_limit() / 2))
+    /// True when an update is due: after this many sealed packets, or so long after the last.
+    // spec: CON-47
+    pub(crate) fn update_is_due(&mut self, now: Instant, packets: u64, after: Duration) -> bool {
+        let Some(data) = self.data.as_mut() else { return false };
+        let since = *data.since.get_or_insert(now);
+        data.sealed >= packets.min(data.local.confidentiality_limit() / 2)
+            || now.since(since) >= after
     }
 
     /// The peer has acknowledged this packet number of the data space.
@@ -284,6 +350,13 @@ impl Keyring {
 }
 
 impl Data {
+    /// From when on a further update of ours is sure to be followed, once the peer has acknowledged the
+    /// present generation.
+    fn settled_at(&self, pto: Duration) -> Option<Instant> {
+        let apart = pto.saturating_mul(CONFIRMED_PTOS).max(SETTLE_MAX);
+        self.confirmed_at.map(|at| at + apart)
+    }
+
     fn step(&mut self, now: Instant, pn: u64, pto: Duration) {
         let next = self.schedule.next();
         let (local, remote) = core::mem::replace(&mut self.next, next);
@@ -292,6 +365,7 @@ impl Data {
         let settles_at = now + pto.saturating_mul(SETTLE_PTOS).min(SETTLE_MAX);
         self.previous = Some(Previous { remote: old, settles_at, below_pn: pn });
         self.phase = !self.phase;
+        self.since = Some(now);
         self.sealed = 0;
         self.first_pn = None;
         self.confirmed_at = None;
@@ -477,7 +551,7 @@ mod tests {
         let limit = client.data.as_ref().unwrap().local.confidentiality_limit();
         let mut at = |sealed| {
             client.data.as_mut().unwrap().sealed = sealed;
-            (client.update_is_due(u64::MAX), client.is_exhausted())
+            (client.update_is_due(Instant::ZERO, u64::MAX, Duration::MAX), client.is_exhausted())
         };
         assert_eq!(at(limit / 2 - 1), (false, false));
         assert_eq!(at(limit / 2), (true, false));

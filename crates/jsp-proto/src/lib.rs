@@ -48,6 +48,7 @@ mod config;
 mod congestion;
 mod connection;
 mod control;
+mod early_data;
 mod endpoint;
 mod error;
 mod event;
@@ -75,11 +76,13 @@ mod recovery;
 mod restraint;
 mod rng;
 mod seal;
+mod session;
 mod space;
 mod spaces;
 mod stats;
 #[allow(clippy::arithmetic_side_effects)]
 mod streams;
+mod tickets;
 mod token;
 #[allow(clippy::arithmetic_side_effects)]
 mod trickle;
@@ -101,6 +104,7 @@ pub use streams::Side;
 pub use streams::config::{
     Delivery, FecPolicy, Message, MessageFate, Received, StreamConfig, StreamInfo,
 };
+pub use tickets::{TicketMemory, TicketStore};
 
 pub use jsp_wire::frame::{Attributes, Kind};
 pub use jsp_wire::stream::{Class, Framing};

@@ -126,6 +126,13 @@ impl Lifecycle {
         }
     }
 
+    /// The handshake must be complete by then, if not before.
+    pub(crate) fn shorten_handshake(&mut self, until: Instant) {
+        if let State::Handshaking { deadline, .. } = &mut self.state {
+            *deadline = until.min(*deadline);
+        }
+    }
+
     pub(crate) fn on_established(&mut self, now: Instant) {
         if matches!(self.state, State::Handshaking { .. }) {
             self.state = State::Established;

@@ -244,6 +244,8 @@ fn write_frame(out: &mut String, token: &Token) {
         Token::AckFrequency { .. } => write!(out, "{{\"frame_type\":\"ack_frequency\"}}"),
         Token::PathChallenge => write!(out, "{{\"frame_type\":\"path_challenge\"}}"),
         Token::HandshakeDone => write!(out, "{{\"frame_type\":\"handshake_done\"}}"),
+        Token::Ticket => write!(out, "{{\"frame_type\":\"ticket\"}}"),
+        Token::Exchange { .. } => write!(out, "{{\"frame_type\":\"exchange\"}}"),
         Token::MtuProbe { .. } => write!(out, "{{\"frame_type\":\"ping\"}}"),
     };
     // Writing to a String cannot fail.

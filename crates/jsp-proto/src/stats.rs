@@ -48,4 +48,6 @@ pub struct ConnectionStats {
     pub datagram_len: usize,
     /// Bytes of application data held in buffers, both directions.
     pub buffered: u64,
+    /// In-band exchanges that are done: fresh hybrid secrets since the handshake.
+    pub exchanges: u32,
 }

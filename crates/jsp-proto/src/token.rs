@@ -33,6 +33,10 @@ pub(crate) enum Token {
     PathChallenge,
     /// The server's word that the handshake is done.
     HandshakeDone,
+    /// A ticket that we gave.
+    Ticket,
+    /// Bytes of our message of this in-band exchange.
+    Exchange { round: u32, offset: u16, len: u16 },
     /// What we asked of the peer's acknowledgements.
     AckFrequency { sequence: u64 },
     /// A probe of a larger datagram size, in bytes of UDP payload.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use jsp_crypto::Rng;
 use jsp_proto::{
-    Buckets, ConstantRate, FecPolicy, Message, Padding, RetryPolicy, StreamConfig, TransportConfig,
+    Buckets, ConstantRate, Event, FecPolicy, Message, Padding, RetryPolicy, StreamConfig,
+    TransportConfig,
 };
 use pair::{End, Pair, TestRng};
 use proptest::prelude::*;
@@ -411,4 +412,75 @@ fn nothing_of_a_wrapped_connection_is_constant() {
     }
     // Of 400 draws of 256 values 202 differ on average.
     assert!(values.iter().all(|seen| seen.len() > 150), "{values:?}");
+}
+
+/// Resumes with early data of this length; answers the lengths of what each end then sends until the message is
+/// there, and whether the server took it early.
+fn resume_early(pair: &mut Pair, len: usize) -> (HashMap<usize, usize>, Vec<usize>, bool) {
+    let ticket = pair.ticket();
+    pair.departures = Some(Vec::new());
+    let client = pair.resume(ticket, true);
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    let stream = connection.open(now, StreamConfig::messages().replay_safe()).unwrap();
+    connection.send(now, stream, Message::binary(vec![3; len])).unwrap();
+    pair.run_for(Duration::from_nanos(1));
+    let first = pair.departures.as_ref().unwrap().iter().map(|(_, _, len)| *len).collect();
+    pair.run_for(Duration::from_secs(1));
+    let mut events = pair.events.iter();
+    let connected =
+        events.find(|(end, _, event)| *end == End::Server && *event == Event::Connected);
+    let server = connected.unwrap().1;
+    let now = pair.now;
+    let received = pair.server.connection(server).unwrap().recv(now, stream).unwrap().unwrap();
+    assert_eq!(received.payload.len(), len);
+    let early = pair.client.connection(client).unwrap().security().unwrap().early_data;
+    (sizes(pair, None), first, early)
+}
+
+#[test]
+/// spec-test: PRV-1, PRV-2
+fn early_data_have_declared_sizes() {
+    for (given, len, most) in [
+        (&[192, 448, 1452][..], 20, 16_384),
+        (&[192, 448, 1452], 700, 16_384),
+        (&[300, 700], 5_000, 16_384),
+        // What the ticket allows is less than a datagram: zero bytes stand behind the packet.
+        (&[1452], 20, 400),
+        (&[192, 448], 2_000, 1_000),
+    ] {
+        let buckets = Buckets::new(given).unwrap();
+        for wrapped in [false, true] {
+            let mut config = padded(Padding::Buckets(buckets));
+            config.early_data_max = most;
+            let mut pair = Pair::with(config, RetryPolicy::Never);
+            let wrapping = if wrapped { WRAPPING } else { 0 };
+            if wrapped {
+                pair = pair.obfuscated(KEY);
+            }
+            let (seen, first, early) = resume_early(&mut pair, len);
+            let declared = declared(&buckets, wrapping);
+            assert!(seen.keys().all(|len| declared.contains(len)), "{given:?} {seen:?}");
+            assert!(first[0] >= 1200 + wrapping, "{first:?}");
+            assert!(early);
+        }
+    }
+}
+
+#[test]
+/// spec-test: PRV-24
+fn hellos_with_early_data_have_no_length_in_common() {
+    let mut lengths = HashSet::new();
+    for seed in 0..60 {
+        for (len, most) in [(20, 16_384), (3_000, 16_384), (3_000, 600)] {
+            let config = TransportConfig { early_data_max: most, ..TransportConfig::default() };
+            let mut pair = Pair::seeded(config, RetryPolicy::Never, 16, seed).obfuscated(KEY);
+            let (_, first, early) = resume_early(&mut pair, len);
+            assert!(early);
+            let drawn = 800 + WRAPPING..=1200 + WRAPPING;
+            assert!(first.iter().all(|len| drawn.contains(len)), "{first:?}");
+            lengths.extend(first);
+        }
+    }
+    assert!(lengths.len() > 100, "{}", lengths.len());
 }

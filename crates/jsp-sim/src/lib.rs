@@ -23,6 +23,7 @@ mod random_privacy;
 pub mod random_script;
 pub mod random_world;
 pub mod report;
+pub mod resumption;
 pub mod runner;
 pub mod topology;
 pub mod trial;

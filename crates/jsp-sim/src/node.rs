@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use jsp_crypto::{
-    Backend, ClientConfig, Credential, Fingerprint, Identity, ObfuscationKey, ServerConfig,
-    ServerIdentity, Suite,
+    Backend, ClientConfig, ClientTicket, Credential, Fingerprint, Identity, ObfuscationKey,
+    ServerConfig, ServerIdentity, Suite,
 };
 use jsp_proto::{
     Batch, ConnectionHandle, Endpoint, EndpointConfig, Event, ServerSetup, TransportConfig,
@@ -19,6 +19,7 @@ use crate::link;
 use crate::observation::Observation;
 use crate::peer::Counters;
 use crate::random::Random;
+use crate::resumption::{self, Resumes};
 use crate::topology::{Client, SERVER_ADDRESS, Server, pair_of};
 
 /// Unix time at the beginning of every world, in seconds: 1 January 2026.
@@ -45,6 +46,13 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) out: &'a mut Vec<link::Datagram>,
 }
 
+fn client_crypto(server: Fingerprint) -> Arc<ClientConfig> {
+    let mut crypto = ClientConfig::new(ServerIdentity::Pinned(server));
+    crypto.backend = Backend::Portable;
+    crypto.suites = vec![Suite::Aes128Gcm];
+    Arc::new(crypto)
+}
+
 /// An endpoint at work.
 pub(crate) struct Node {
     side: Side,
@@ -56,6 +64,10 @@ pub(crate) struct Node {
     ghosts: Vec<ConnectionHandle>,
     transport: TransportConfig,
     batch: Batch,
+    /// Connections that are not ready to read everything.
+    unready: Vec<(ConnectionHandle, End)>,
+    /// Of a client that has been there before.
+    ticket: Option<ClientTicket>,
     pub(crate) is_gone: bool,
 }
 
@@ -102,8 +114,18 @@ impl Node {
     fn new(side: Side, pair: Pair, endpoint: Endpoint, transport: &TransportConfig) -> Self {
         let batch = Batch::new(0, SEGMENTS_MAX);
         let transport = transport.clone();
-        let (actors, ghosts) = (Vec::new(), Vec::new());
-        Self { side, pair, endpoint, actors, ghosts, transport, batch, is_gone: false }
+        Self {
+            side,
+            pair,
+            endpoint,
+            actors: Vec::new(),
+            ghosts: Vec::new(),
+            transport,
+            batch,
+            unready: Vec::new(),
+            ticket: None,
+            is_gone: false,
+        }
     }
 
     /// The same, all of whose datagrams are wrapped under the key.
@@ -116,17 +138,37 @@ impl Node {
 
     /// Starts a client's connection.
     pub(crate) fn connect(&mut self, now: Instant, client: &Client, server: Fingerprint) {
-        let mut crypto = ClientConfig::new(ServerIdentity::Pinned(server));
-        crypto.backend = Backend::Portable;
-        crypto.suites = vec![Suite::Aes128Gcm];
+        let crypto = client_crypto(server);
         let transport = Arc::new(client.transport.clone());
         let route = Route::udp(SERVER_ADDRESS);
-        let handle = self
-            .endpoint
-            .connect(now, route, Arc::new(crypto), transport)
-            .expect("a fresh endpoint has room for a connection and a sound configuration");
+        let early = client.resumes != Resumes::Plain;
+        let handle = match self.ticket.take() {
+            Some(ticket) => self.endpoint.resume(now, route, crypto, transport, ticket, early),
+            None => self.endpoint.connect(now, route, crypto, transport),
+        };
+        let handle =
+            handle.expect("a fresh endpoint has room for a connection and a sound configuration");
         let end = End { pair: self.pair, side: Side::Client };
-        self.actors.push((handle, Actor::new(end, client.script.client.clone())));
+        let mut actor = Actor::new(end, client.script.client.clone());
+        if matches!(client.resumes, Resumes::Early | Resumes::Spoilt) {
+            actor.begin_early();
+        }
+        self.actors.push((handle, actor));
+    }
+
+    /// A client has been at this server before the world began: the ticket that it got.
+    pub(crate) fn meet(
+        &mut self,
+        seed: u64,
+        client: &mut Self,
+        spec: &Client,
+        (own, key): (Fingerprint, Option<[u8; 32]>),
+    ) {
+        let setting = (client_crypto(own), UNIX_SECONDS_AT_ZERO, key);
+        let (ticket, handle) =
+            resumption::meet(&mut self.endpoint, seed, client.pair, spec, setting);
+        self.ghosts.push(handle);
+        client.ticket = Some(ticket);
     }
 
     /// Takes a datagram from the network.
@@ -163,6 +205,7 @@ impl Node {
     pub(crate) fn pump(&mut self, around: &mut Surroundings<'_>) {
         for _ in 0..ROUNDS_MAX {
             let had_events = self.hand_out_events(around);
+            self.note_ready(around);
             let acted = self.run_actors(around);
             let sent = self.transmit(around);
             // Looking for something to send may end a connection, which is an event again.
@@ -239,6 +282,9 @@ impl Node {
             let (_, actor) = &mut self.actors[index];
             let end = actor.end();
             (around.log)(Observation::Event { end, event: &event });
+            if event == Event::Connected {
+                self.unready.push((handle, end));
+            }
             if let Event::PathChanged { route } = &event
                 && let Some(to) = route.remote()
             {
@@ -250,6 +296,18 @@ impl Node {
             }
         }
         had_any
+    }
+
+    fn note_ready(&mut self, around: &mut Surroundings<'_>) {
+        let endpoint = &mut self.endpoint;
+        self.unready.retain(|(handle, end)| {
+            let Some(connection) = endpoint.connection(*handle) else { return false };
+            let is_ready = connection.is_established();
+            if is_ready {
+                (around.log)(Observation::Ready(*end));
+            }
+            !is_ready && !connection.is_closed()
+        });
     }
 
     /// The place of a connection's application; a server makes one when it meets the connection.

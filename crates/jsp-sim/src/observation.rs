@@ -22,6 +22,9 @@ pub enum Observation<'a> {
     },
     /// The handshake is complete at this end.
     Connected(End),
+    /// This end can read everything: at a server that has accepted early data, this comes later than the
+    /// connection.
+    Ready(End),
     /// The application closes the connection with this code and reason.
     Closing {
         /// Where.

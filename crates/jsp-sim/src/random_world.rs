@@ -11,6 +11,7 @@ use crate::link::{Faults, Jitter, LinkConfig, Loss, Outage, OutageKind, Queue, R
 use crate::random::Random;
 use crate::random_privacy;
 use crate::random_script::{self, Budget};
+use crate::resumption;
 use crate::topology::{Client, Farewell, Path, Server, Topology};
 
 /// Traffic of a world is at most this many seconds' worth of its slowest link.
@@ -61,7 +62,9 @@ pub fn plain_world(seed: u64) -> Topology {
         let mut part = Random::part(seed, "script", u64::from(index));
         let mut script = random_script::generate(&mut part, &mut budget);
         random_repair(&mut Random::part(seed, "repair", u64::from(index)), &mut script);
-        topology = topology.client(random_client(&mut random, script, faults_end));
+        let mut client = random_client(&mut random, script, faults_end);
+        resumption::scatter(seed, index, &mut client);
+        topology = topology.client(client);
     }
     // The data may have to go twice over the slowest link, and readers may sleep for a while.
     topology.allowance = Duration::from_secs(TRAFFIC_SECONDS * 2) + random_script::READ_TIME_MAX;

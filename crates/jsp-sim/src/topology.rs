@@ -10,6 +10,7 @@ use crate::app::Script;
 use crate::flow::{Pair, Side};
 use crate::link::LinkConfig;
 use crate::peer::quinn::QuinnControl;
+use crate::resumption::Resumes;
 
 /// The server of a world.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct Client {
     pub protocol: Protocol,
     /// When it connects.
     pub connect_at: Instant,
+    /// Whether it has been there before.
+    pub resumes: Resumes,
     /// Travelling time between it and its path's link, one way: clients that share a link may live
     /// at different distances.
     pub access: Duration,

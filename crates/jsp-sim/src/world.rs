@@ -19,6 +19,7 @@ use crate::node::{Node, Surroundings, UNIX_SECONDS_AT_ZERO};
 use crate::observation::Observation;
 use crate::peer::{self, Counters, Station};
 use crate::random::{Random, mix};
+use crate::resumption::Resumes;
 use crate::topology::{Protocol, SERVER_ADDRESS, Topology, client_address, pair_of};
 
 /// Things that may be due in one instant; more is a loop without progress. A link at 1 Gbit/s with
@@ -108,7 +109,8 @@ impl World {
         let seed = topology.seed;
         let (server, server_fingerprint) = Node::server(seed, &topology.server);
         let key = topology.obfuscation;
-        let mut nodes = vec![Station::Jsp(Box::new(server.obfuscated(key)))];
+        let mut server = server.obfuscated(key);
+        let mut nodes = Vec::new();
         let (mut servers, mut further) = (Vec::new(), Vec::new());
         let mut tables = Vec::new();
         let mut server_scripts = Vec::new();
@@ -116,7 +118,10 @@ impl World {
             match client.protocol {
                 Protocol::Jsp => {
                     servers.push(0);
-                    let node = Node::client(seed, pair, client).obfuscated(key);
+                    let mut node = Node::client(seed, pair, client).obfuscated(key);
+                    if client.resumes != Resumes::No {
+                        server.meet(seed, &mut node, client, (server_fingerprint, key));
+                    }
                     nodes.push(Station::Jsp(Box::new(node)));
                 }
                 Protocol::Quinn(control) => {
@@ -130,6 +135,7 @@ impl World {
             let signalling = client.script.signalling.iter().cloned().map(std::rc::Rc::new);
             tables.push(signalling.map(|plan| (StreamId::SIGNALLING, plan)).collect());
         }
+        nodes.insert(0, Station::Jsp(Box::new(server)));
         nodes.extend(further);
         let ways = topology.paths.iter().flat_map(|path| [&path.up, &path.down]);
         let links: Vec<_> = ways

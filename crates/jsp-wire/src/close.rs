@@ -50,6 +50,10 @@ impl CloseCode {
     pub const NO_APPLICATION_PROTOCOL: Self = Self(0x13);
     /// The receiver gave up handling too much pointless work (empty frames, resets, churn).
     pub const EXCESSIVE_LOAD: Self = Self(0x14);
+    /// The server cannot use the ticket of the hello: a full hello is asked for.
+    pub const TICKET_REFUSED: Self = Self(0x15);
+    /// A 0-RTT packet holds what must not come early, or more than was allowed.
+    pub const EARLY_DATA: Self = Self(0x16);
 
     /// The name used in logs and error messages.
     pub const fn name(self) -> &'static str {
@@ -75,6 +79,8 @@ impl CloseCode {
             Self::IDENTITY => "identity refused",
             Self::NO_APPLICATION_PROTOCOL => "no common application protocol",
             Self::EXCESSIVE_LOAD => "excessive load",
+            Self::TICKET_REFUSED => "ticket refused",
+            Self::EARLY_DATA => "early data not allowed",
             _ => "unknown transport error",
         }
     }

@@ -174,6 +174,8 @@ pub mod open_id {
     pub const CONTENT_TYPE: u64 = 0x0d;
     /// Bytes: name of the codec.
     pub const CODEC: u64 = 0x0f;
+    /// Empty: what the opener sends may come in 0-RTT packets.
+    pub const REPLAY_SAFE: u64 = 0x11;
 }
 
 /// How a stream opens: profile and parameters, as they stand in a frame.

@@ -5,8 +5,8 @@
 mod bodies;
 
 use jsp_wire::frame::{
-    Attributes, BytesFrame, EcnCounts, Fragment, Kind, MessageFrame, MessageNumber, ReceiveTimes,
-    kind, write_ack, write_receive_times,
+    Attributes, BytesFrame, EcnCounts, Fragment, HandshakeFragment, Kind, MessageFrame,
+    MessageNumber, ReceiveTimes, kind, write_ack, write_receive_times,
 };
 use jsp_wire::{
     CloseCode, DecodeError, Frame, FrameIter, Full, Payload, Reader, Shape, StreamId, Writer,
@@ -138,6 +138,30 @@ fn pieces_of_handshake_messages() {
         let found = first(&bytes);
         assert_eq!(found.is_ok(), fits, "{offset} {total} {len}: {found:?}");
         bodies::frames(&bytes);
+    }
+}
+
+#[test]
+// spec-test: WIRE-46
+fn pieces_of_exchange_messages() {
+    let data = [1; 97];
+    for (offset, total, len, fits) in [
+        (0u16, 1u16, 1usize, true),
+        (0, 1, 0, false),
+        (1, 2, 2, false),
+        (4000, 4096, 96, true),
+        (4000, 4096, 97, false),
+        (0, 4097, 10, false),
+    ] {
+        let piece = HandshakeFragment { id: [7; 8], offset, total, data: &data[..len] };
+        let bytes = bodies::encode(|w| piece.write_exchange(w));
+        assert!(bytes.len() <= HandshakeFragment::EXCHANGE_HEAD_LEN + len);
+        let Ok(Frame::Exchange(content)) = first(&bytes) else { panic!("{offset} {total} {len}") };
+        let read = HandshakeFragment::read_exchange(content);
+        assert_eq!(read.ok(), fits.then_some(piece), "{offset} {total} {len}");
+    }
+    for len in 0..12 {
+        assert!(HandshakeFragment::read_exchange(&[0; 12][..len]).is_err());
     }
 }
 

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SystemRng};
-use jsp_proto::{EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
+use jsp_proto::{
+    EndpointConfig, RetryPolicy, ServerSetup, TicketMemory, TicketStore, TransportConfig,
+};
 
 use crate::clock::{self, Clock};
 use crate::endpoint::{Endpoint, Offers};
@@ -35,6 +37,18 @@ pub struct Builder {
     shards: usize,
     obfuscation: Option<ObfuscationKey>,
     seed: Option<[u8; 32]>,
+    tickets: Option<Arc<dyn TicketStore>>,
+    shared_tickets: Option<SharedTickets>,
+    require_pq: bool,
+    require_pin: bool,
+}
+
+/// What servers share that take each other's tickets.
+#[derive(Clone)]
+struct SharedTickets {
+    secret: [u8; 32],
+    epoch: u32,
+    shard: u16,
 }
 
 impl Default for Builder {
@@ -53,6 +67,10 @@ impl Default for Builder {
             shards: 1,
             obfuscation: None,
             seed: None,
+            tickets: Some(Arc::new(TicketMemory::default())),
+            shared_tickets: None,
+            require_pq: false,
+            require_pin: false,
         }
     }
 }
@@ -163,6 +181,43 @@ impl Builder {
         self
     }
 
+    /// Keeps the tickets of servers here. By default they are kept in memory, as long as the endpoint
+    /// lives: connections after the first to a server then cost both sides less, and may have early
+    /// data ([`Endpoint::connect_early`]).
+    pub fn tickets(mut self, store: Arc<dyn TicketStore>) -> Self {
+        self.tickets = Some(store);
+        self
+    }
+
+    /// Uses no tickets: every connection is made in full.
+    pub fn without_tickets(mut self) -> Self {
+        self.tickets = None;
+        self
+    }
+
+    /// Takes tickets of other servers of the same identity, and of itself before a restart: all are
+    /// given the same `secret`, uniformly random, for the same `epoch` (the time since 1970 in units of
+    /// 12 hours); `shard` is this server's number among them. A secret of an earlier epoch will do as
+    /// well. Early data are refused for 20 s after the start, and when a client's ticket comes from
+    /// another shard.
+    pub fn share_tickets(mut self, secret: [u8; 32], epoch: u32, shard: u16) -> Self {
+        self.shared_tickets = Some(SharedTickets { secret, epoch, shard });
+        self
+    }
+
+    /// Makes no connection whose secrecy a quantum computer could break: without it, too, the
+    /// post-quantum exchange is what both sides use, so that this is a promise to be checked.
+    pub fn require_pq(mut self) -> Self {
+        self.require_pq = true;
+        self
+    }
+
+    /// Makes no connection without a pinned fingerprint.
+    pub fn require_pin(mut self) -> Self {
+        self.require_pin = true;
+        self
+    }
+
     /// Makes the endpoint and starts its driver on the current tokio runtime.
     ///
     /// Resolving a name in [`Builder::bind`] may block; addresses do not.
@@ -210,12 +265,18 @@ impl Builder {
         if let Some(key) = &self.obfuscation {
             machine = machine.obfuscated(key);
         }
+        if let Some(SharedTickets { secret, epoch, shard }) = self.shared_tickets {
+            machine.share_tickets(clock.now(), secret, epoch, shard);
+        }
         let shard = Shard::new(machine, link, clock);
         let offers = Offers {
             transport,
             fingerprint: self.identity.as_ref().map(Identity::fingerprint),
             credential: self.client_identity.or(self.identity).map(|i| i.credential()),
             application_protocols: self.application_protocols,
+            tickets: self.tickets,
+            require_pq: self.require_pq,
+            require_pin: self.require_pin,
         };
         let endpoint = Endpoint::new(Arc::clone(&shard), offers);
         runtime.spawn(Driver::new(shard));

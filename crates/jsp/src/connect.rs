@@ -66,6 +66,74 @@ pub(crate) async fn connect(
     Ok(connection)
 }
 
+/// Starts one attempt, and hands the connection out before it is made.
+pub(crate) async fn connect_early(
+    endpoint: &Endpoint,
+    remote: Remote,
+    trust: Trust,
+) -> Result<Connection, ConnectError> {
+    let name = remote.name();
+    let addrs = remote
+        .resolve()
+        .await
+        .map_err(|source| ConnectError::NameNotResolved { name: name.clone(), source })?;
+    let verification = Verification::new(&trust, &name)?;
+    let Some(addr) = addrs.into_iter().next() else { return Err(ConnectError::EndpointClosed) };
+    let start = Start { remote: addr, server: Some(trust.ticket_name(&name)), early: true };
+    let (connection, outcome) = begin(endpoint, &start, verification)?;
+    connection.inner.with_state(|state| state.unremembered = Some(outcome));
+    Ok(connection)
+}
+
+/// One attempt, before it is begun.
+struct Start {
+    remote: SocketAddr,
+    /// What the server's tickets are kept under, where they may be used.
+    server: Option<String>,
+    /// Early data may follow at once.
+    early: bool,
+}
+
+fn begin(
+    endpoint: &Endpoint,
+    start: &Start,
+    verification: Verification,
+) -> Result<(Connection, Outcome), ConnectError> {
+    let Start { remote, server, early } = start;
+    let offers = &endpoint.offers;
+    let (mut crypto, outcome) = verification.split();
+    crypto.credential = offers.credential.clone();
+    crypto.application_protocols = offers.application_protocols.clone();
+    crypto.require_pq = offers.require_pq;
+    crypto.require_pin = offers.require_pin;
+    let tickets = offers.tickets.clone().zip(server.clone());
+    let ticket = tickets.as_ref().and_then(|(store, server)| store.take(server));
+    let shard = &endpoint.shard;
+    let now = shard.clock.now();
+    let route = Route::udp(*remote);
+    let mut core = shard.lock();
+    if core.closed || core.is_gone() {
+        return Err(ConnectError::EndpointClosed);
+    }
+    let (crypto, transport) = (Arc::new(crypto), Arc::clone(&offers.transport));
+    let handle = match ticket {
+        Some(ticket) => core.endpoint.resume(now, route, crypto, transport, ticket, *early),
+        None => core.endpoint.connect(now, route, crypto, transport),
+    };
+    let handle = handle.map_err(|error| connect_error(*remote, error))?;
+    let mut state = ConnectionState::new(handle, Phase::Handshake, route);
+    state.tickets = tickets;
+    let key = core.insert(handle, state);
+    if *early {
+        // What the application sends before it waits for the first time goes along.
+        core.want_driver();
+    } else {
+        shard.flush(&mut core, now);
+    }
+    drop(core);
+    Ok((Connection::new(Arc::clone(shard), key), outcome))
+}
+
 /// Attempts at all addresses of a name, one after the other but not in turn: the first to succeed
 /// wins.
 struct Race<'a> {
@@ -90,26 +158,10 @@ impl Race<'_> {
         verification: Verification,
         is_inquiry: bool,
     ) -> Result<(), ConnectError> {
-        let offers = &self.endpoint.offers;
-        let (mut crypto, outcome) = verification.split();
-        crypto.credential = offers.credential.clone();
-        crypto.application_protocols = offers.application_protocols.clone();
-        let shard = &self.endpoint.shard;
-        let now = shard.clock.now();
-        let route = Route::udp(remote);
-        let mut core = shard.lock();
-        if core.closed || core.is_gone() {
-            return Err(ConnectError::EndpointClosed);
-        }
-        let transport = Arc::clone(&offers.transport);
-        let handle = core
-            .endpoint
-            .connect(now, route, Arc::new(crypto), transport)
-            .map_err(|error| connect_error(remote, error))?;
-        let key = core.insert(handle, ConnectionState::new(handle, Phase::Handshake, route));
-        shard.flush(&mut core, now);
-        drop(core);
-        let connection = Connection::new(Arc::clone(shard), key);
+        // Who only asks for an identity has no use for tickets.
+        let server = (!is_inquiry).then(|| self.trust.ticket_name(&self.name));
+        let start = Start { remote, server, early: false };
+        let (connection, outcome) = begin(self.endpoint, &start, verification)?;
         self.attempts.push(Attempt { remote, connection, outcome, is_inquiry });
         Ok(())
     }

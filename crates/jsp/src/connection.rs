@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use jsp_crypto::{Kem, PeerIdentity, Suite};
 use jsp_proto::{ConnectionStats, Message, Received, StreamConfig, StreamInfo};
 use jsp_wire::frame::Kind;
 use jsp_wire::{Instant, Route, StreamId};
@@ -31,40 +30,6 @@ pub struct Connection {
 pub(crate) struct Inner {
     pub(crate) shard: Arc<Shard>,
     pub(crate) key: Key,
-}
-
-/// What the handshake has established.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Security {
-    /// The protocol version.
-    pub version: u32,
-    /// The cipher suite.
-    pub suite: Suite,
-    /// The key exchange.
-    pub kem: Kem,
-    /// Who the peer has proved to be; `None` for a client that showed no identity.
-    pub peer: Option<PeerIdentity>,
-    /// The application protocol that both sides named.
-    pub application_protocol: Option<Vec<u8>>,
-    /// Feature bits that both sides offered.
-    pub features: u64,
-}
-
-impl Security {
-    pub(crate) fn of(security: &jsp_crypto::Security) -> Self {
-        Self {
-            version: security.version,
-            suite: security.suite,
-            kem: security.kem,
-            peer: security.peer,
-            application_protocol: security.application_protocol.clone(),
-            features: security.features,
-        }
-    }
-
-    pub(crate) fn floor(&self) -> jsp_crypto::Floor {
-        jsp_crypto::Floor { version: self.version, post_quantum: self.kem.is_post_quantum() }
-    }
 }
 
 impl Connection {
@@ -104,6 +69,7 @@ impl Connection {
             profile: config.profile(),
             label: config.label.clone(),
             content_type: config.content_type.clone(),
+            replay_safe: config.replay_safe,
         };
         Stream::new(Arc::clone(&self.inner), id, info)
     }
@@ -236,35 +202,6 @@ impl Connection {
         }
     }
 
-    /// What the handshake has established.
-    pub fn security(&self) -> Security {
-        let mut core = self.inner.shard.lock();
-        let security = core.state(self.inner.key).and_then(|state| state.security.clone());
-        drop(core);
-        security.map_or_else(unestablished, |security| (*security).clone())
-    }
-
-    /// Fills `out` with at most 8160 secret bytes that both sides of this connection, and nobody
-    /// else, get for the same label and context.
-    ///
-    /// # Errors
-    /// When the connection is over.
-    ///
-    /// # Panics
-    /// When `out` is longer than 8160 bytes.
-    pub fn export(
-        &self,
-        label: &str,
-        context: &[u8],
-        out: &mut [u8],
-    ) -> Result<(), ConnectionError> {
-        assert!(out.len() <= 8160, "at most 8160 bytes can be exported");
-        let mut core = self.inner.shard.lock();
-        let (connection, _) = core.live(self.inner.key)?;
-        let security = connection.security().ok_or(ConnectionError::EndpointClosed)?;
-        security.export(label, context, out).map_err(|_| ConnectionError::EndpointClosed)
-    }
-
     /// The peer's address; that of the relay where there is one.
     pub fn remote_addr(&self) -> SocketAddr {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -319,17 +256,6 @@ impl Connection {
         let now = self.inner.shard.clock.now();
         self.inner.shard.lock().close_when_delivered(self.inner.key, now, 0);
         self.closed().await
-    }
-}
-
-fn unestablished() -> Security {
-    Security {
-        version: 0,
-        suite: Suite::ChaCha20Poly1305,
-        kem: Kem::X25519MlKem768,
-        peer: None,
-        application_protocol: None,
-        features: 0,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use jsp_crypto::{Credential, Fingerprint};
-use jsp_proto::TransportConfig;
+use jsp_proto::{TicketStore, TransportConfig};
 
 use crate::builder::Builder;
 use crate::connect;
@@ -32,6 +32,9 @@ pub(crate) struct Offers {
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) credential: Option<Credential>,
     pub(crate) application_protocols: Vec<Vec<u8>>,
+    pub(crate) tickets: Option<Arc<dyn TicketStore>>,
+    pub(crate) require_pq: bool,
+    pub(crate) require_pin: bool,
 }
 
 impl Endpoint {
@@ -77,6 +80,24 @@ impl Endpoint {
         trust: impl Into<Trust>,
     ) -> Result<Connection, ConnectError> {
         connect::connect(self, remote.into(), trust.into()).await
+    }
+
+    /// Connects as [`Endpoint::connect`], but returns at once, so that early data may go: with a ticket
+    /// of the server, streams that are [`replay_safe`](crate::StreamConfig::replay_safe) can be opened
+    /// and used now, and what they send leaves with the first datagram. Everything else, and all of it
+    /// where there is no ticket or the server takes no early data, goes when the connection is made, in
+    /// the usual order and once. [`Connection::connected`] waits for that.
+    ///
+    /// Of a name's several addresses the first is tried.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; those of the handshake come from [`Connection::connected`].
+    pub async fn connect_early(
+        &self,
+        remote: impl Into<Remote>,
+        trust: impl Into<Trust>,
+    ) -> Result<Connection, ConnectError> {
+        connect::connect_early(self, remote.into(), trust.into()).await
     }
 
     /// The next connection that a client has established; `None` once the endpoint is closed.

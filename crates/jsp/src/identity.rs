@@ -96,6 +96,17 @@ pub enum Trust {
     Insecure,
 }
 
+impl Trust {
+    /// What tickets of a server are kept under: one that was trusted more easily is of no use here.
+    pub(crate) fn ticket_name(&self, host: &str) -> String {
+        match self {
+            Self::Pinned(fingerprint) => format!("{fingerprint} {host}"),
+            Self::FirstUse(path) => format!("{} {host}", path.display()),
+            Self::Insecure => format!("insecure {host}"),
+        }
+    }
+}
+
 impl From<Fingerprint> for Trust {
     fn from(fingerprint: Fingerprint) -> Self {
         Self::Pinned(fingerprint)

@@ -79,6 +79,27 @@
 //! be used in `tokio::select!` without losing data; all but `write_all`, `read_exact` and
 //! `read_to_end` are.
 //!
+//! # Coming back
+//!
+//! A server gives its clients tickets, and an [`Endpoint`] keeps them ([`TicketStore`]): the next
+//! connection to the same server is shorter and cheaper, without any call. [`Endpoint::connect_early`]
+//! saves a round trip besides: what is sent on streams that are
+//! [`replay_safe`](StreamConfig::replay_safe) leaves with the first datagram.
+//!
+//! ```no_run
+//! # async fn example(client: jsp::Endpoint, server: jsp::Fingerprint) -> Result<(), Box<dyn std::error::Error>> {
+//! use jsp::StreamConfig;
+//!
+//! let connection = client.connect_early("example.net:4433", server).await?;
+//! let stream = connection.open(StreamConfig::messages().replay_safe()).await?;
+//! stream.send("what is the weather like?").await?;
+//! println!("{:?}", stream.recv().await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Connection::security`] tells at any moment what the keys are worth.
+//!
 //! # The end
 //!
 //! | call | what is under way |
@@ -121,28 +142,30 @@ mod error;
 mod identity;
 pub mod link;
 mod remote;
+mod security;
 mod shard;
 mod stream;
 
 pub use builder::Builder;
 pub use bytes::Bytes;
-pub use connection::{Connection, Security};
+pub use connection::Connection;
 pub use endpoint::Endpoint;
 pub use error::{
     BindError, ConnectError, ConnectionError, IdentityError, OpenError, RecvError, SendError,
 };
 pub use identity::{ClientAuth, Identity, IdentityCheck, Trust};
 pub use jsp_crypto::{
-    Fingerprint, HandshakeError, Kem, ObfuscationKey, PeerIdentity, PublicIdentity, Suite,
-    identity::FingerprintError,
+    ClientTicket, Fingerprint, HandshakeError, Kem, Mode, ObfuscationKey, PeerIdentity,
+    PublicIdentity, Suite, identity::FingerprintError,
 };
 pub use jsp_proto::{
     Alarm, AlarmCause, AlarmLevel, Attributes, Buckets, Capacity, Class, CloseCode,
     CongestionControl, ConnectionStats, ConstantRate, Delivery, FecPolicy, Framing, Kind, Message,
     MessageFate, NetworkHint, Outlook, Padding, Received, RetryPolicy, StreamConfig, StreamId,
-    StreamInfo, Traffic, TransportConfig,
+    StreamInfo, TicketMemory, TicketStore, Traffic, TransportConfig,
 };
 pub use remote::Remote;
+pub use security::Security;
 pub use stream::{Fate, IntoChunk, RecvStream, SendStream, Stream};
 
 /// The program in the README compiles and runs.

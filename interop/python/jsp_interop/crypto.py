@@ -110,11 +110,12 @@ class Schedule:
     transcript: bytes
     ml_kem: bytes
     x25519: bytes
+    psk: bytes = b""
 
     def __post_init__(self) -> None:
         self.t1 = self.suite.digest(self.transcript)
         zero = bytes(len(self.t1))
-        early = self.suite.mac(zero, zero)
+        early = self.suite.mac(zero, self.psk or zero)
         # HS-32: the ML-KEM secret stands first.
         self.hs = self.suite.mac(self.derive(early, "derived", self.t1), self.ml_kem + self.x25519)
         self.master = self.suite.mac(self.derive(self.hs, "derived", self.t1), zero)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from kyber_py.ml_kem import ML_KEM_768
 
 from . import crypto, frames, handshake, lists, senses, wire
@@ -300,10 +301,94 @@ def check_transcript(vectors: list[Vector]) -> None:
         must(psk.hex() == vector["resumption_psk_nonce_00"], "resumption")
 
 
+def check_ticket(vector: Vector) -> bytes:
+    """The sealed ticket of a TICKET frame (section 11)."""
+    sha256 = SUITES[1]
+
+    def prf(secret: bytes, name: bytes) -> bytes:
+        return sha256.mac(secret, b"jsp1 prf" + len(name).to_bytes(8, "big") + name)
+
+    frame, contents = unhex(vector["ticket_frame"]), unhex(vector["ticket_contents"])
+    ticket = frame[16:]
+    must(len(ticket) == 153 and len(contents) == 121, "length of a ticket")
+    must(contents[33:65] == unhex(vector["psk"]), "psk of a ticket")
+    must(frame[:8] == contents[11:15] + contents[105:109], "lifetime and early data")
+    epoch, nonce = ticket[:4], ticket[4:16]
+    must(int.from_bytes(epoch, "big") == vector["ticket_epoch"], "epoch")
+    key = prf(unhex(vector["ticket_secret"]), b"ticket key")
+    known = b"jsp1 ticket" + epoch + unhex(vector["server_fingerprint"])
+    must(AESGCMSIV(key).encrypt(nonce, contents, known) == ticket[16:], "sealed ticket")
+    return ticket
+
+
+def check_resumed_hello(vector: Vector, early: bytes, ticket: bytes) -> bytes:
+    """Binder and age of a hello with a ticket."""
+    suite, hello = SUITES[vector["suite"]], unhex(vector["client_hello"])
+    size = len(early)
+    start, binder = hello[: -size - 1], hello[-size:]
+    must(hello[-size - 1] == size, "length of the binder")
+    key = suite.label(early, "jsp1 client binder", b"", size)
+    must(suite.mac(key, suite.digest(start)) == binder, "binder")
+    at = hello.index(ticket)
+    mask = suite.label(early, "jsp1 ticket age", hello[3:35], 4)
+    age = int.from_bytes(hello[at - 4 : at], "big") ^ int.from_bytes(mask, "big")
+    must(age == vector["age_ms"], "age of a ticket")
+    must(hello[at - 5] == int("early_keys" in vector), "early data wanted")
+    return hello
+
+
+def check_resumption(vectors: list[Vector]) -> None:
+    for vector in vectors:
+        suite, ticket = SUITES[vector["suite"]], check_ticket(vector)
+        size = len(suite.digest(b""))
+        early = suite.mac(bytes(size), unhex(vector["psk"]))
+        hello = check_resumed_hello(vector, early, ticket)
+        answer = unhex(vector["server_hello"])
+        must(answer[39:42] == bytes([suite.id, 3, 0]), "choice of a server that resumes")
+        server = X25519PrivateKey.from_private_bytes(unhex(vector["server_x25519_private"]))
+        must(server.public_key().public_bytes_raw() == answer[42:], "x25519 of the server")
+        client = X25519PrivateKey.from_private_bytes(unhex(vector["client_x25519_private"]))
+        x25519 = client.exchange(server.public_key())
+        if "early_keys" in vector:
+            secret = suite.label(early, "jsp1 client early", suite.digest(hello), size)
+            check_keys(Keys(suite, secret), vector["early_keys"])
+        schedule = Schedule(suite, hello + answer, b"", x25519, unhex(vector["psk"]))
+        flight = unhex(vector["server_flight"])
+        kinds = [kind for kind, _ in handshake.messages(flight)]
+        must(kinds == [3, handshake.FINISHED], "flight of a server that resumes")
+        through = check_flight(schedule, "server", hello + answer, flight)
+        t2 = suite.digest(through)
+        through = check_flight(schedule, "client", through, unhex(vector["client_flight"]))
+        for role in ("client", "server"):
+            check_keys(Keys(suite, schedule.handshake(role)), vector["handshake_keys"][role])
+            check_keys(Keys(suite, schedule.data(role, t2)), vector["data_keys"][role])
+        psk = schedule.ticket_secret(suite.digest(through), b"\0")
+        must(psk.hex() == vector["resumption_psk_nonce_00"], "resumption")
+        check_exchange(suite, vector["exchange"])
+
+
+def check_exchange(suite: crypto.Suite, vector: Vector) -> None:
+    """An in-band exchange (section 12)."""
+    offer, answer = unhex(vector["offer"]), unhex(vector["answer"])
+    must((offer[0], answer[0]) == (7, 8) and offer[3:7] == answer[3:7] == bytes(4), "round")
+    ek, _ = ML_KEM_768.key_derive(unhex(vector["client_ml_kem_seed"]))
+    ml_kem, ct = ML_KEM_768._encaps_internal(ek, unhex(vector["server_ml_kem_message"]))
+    must(offer[39:] == ek and answer[39:] == ct, "ML-KEM of an exchange")
+    client = X25519PrivateKey.from_private_bytes(unhex(vector["client_x25519_private"]))
+    x25519 = client.exchange(X25519PublicKey.from_public_bytes(answer[7:39]))
+    size = len(suite.digest(b""))
+    secret = suite.label(unhex(vector["data_secret"]), "jsp1 ku", b"", size)
+    salt = suite.label(secret, "jsp1 derived", suite.digest(offer + answer), size)
+    folded = Keys(suite, suite.mac(salt, ml_kem + x25519))
+    sealed = folded.seal(1, b"packet header", b"packet text")
+    must(sealed.hex() == vector["phase_1_folded_sealed"], "keys of an exchange")
+
+
 CHECKS: dict[str, Callable[[Any], None]] = {
     "crypto-identity": check_identity,
     "crypto-initial": check_initial,
     "crypto-labels": check_labels,
+    "crypto-resumption": check_resumption,
     "crypto-seal": check_seal,
     "crypto-stateless": check_stateless,
     "crypto-transcript": check_transcript,

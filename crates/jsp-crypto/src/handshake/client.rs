@@ -1,37 +1,38 @@
 //! The client's side.
 
 use super::codec::Reader;
-use super::config::{ClientConfig, Kem, ServerIdentity, features};
+use super::config::{ClientConfig, Kem, ServerIdentity};
 use super::error::HandshakeError;
 use super::messages::{
-    CLIENT_HELLO, Core, EXTENSIONS, Extensions, SIG_ED25519, ServerHello, ext, frame,
-    put_extension, put_protocols, read_protocols, read_versions, unframe, versions_bytes,
+    EXTENSIONS, Extensions, IDENTITY, SIG_ED25519, SIG_NONE, ServerHello, ext, peek_kind,
+    read_protocols, read_versions, unframe,
 };
+use super::offer::{Offer, OfferedTicket};
 use super::proof::{self, Claim};
-use super::secrets::{Outcome, Secrets, Transcript};
-use super::{Level, Output, PeerIdentity, Role, State, Step, grease};
-use crate::primitives::{CT_LEN, Decapsulate, HashAlg};
-use crate::rng::{self, Rng};
+use super::secrets::{Outcome, Secrets, Transcript, early_secret};
+use super::security::Mode;
+use super::{Level, Output, PeerIdentity, Role, State, Step};
+use crate::client_ticket::ClientTicket;
+use crate::rng::Rng;
 use crate::schedule::Schedule;
-use crate::secret::{Digest, Secret32};
+use crate::secret::Digest;
 use crate::suite::Suite;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use zeroize::Zeroizing;
 
 /// How many different server hellos a client tries for one hello of its own:
 /// four wrong ones and the right one.
 pub const MAX_CANDIDATES: usize = 5;
 
-/// A client whose hello is out. The hello and its keys never change; server
+/// A client whose hello is out. A hello and its keys never change; server
 /// hellos only add candidates, until one of them commits.
 pub(super) struct Waiting {
     config: Arc<ClientConfig>,
-    hello: Vec<u8>,
-    private: Secret32,
-    decapsulation: Option<Box<dyn Decapsulate>>,
+    params: Vec<u8>,
+    /// The hello, and a full one besides when the server cannot use its ticket.
+    offers: Vec<Offer>,
     candidates: Vec<Candidate>,
     rejection: Option<HandshakeError>,
 }
@@ -40,6 +41,8 @@ pub(super) struct Waiting {
 /// refused keeps its place without secrets, so that it cannot come back.
 struct Candidate {
     message: Vec<u8>,
+    /// Which hello it answers.
+    offer: usize,
     version: u32,
     kem: Kem,
     secrets: Option<Secrets>,
@@ -49,7 +52,8 @@ struct Candidate {
 struct Flight<'a> {
     extensions_message: &'a [u8],
     extensions: &'a [u8],
-    claim: Claim<'a>,
+    /// Absent where the connection is resumed.
+    claim: Option<Claim<'a>>,
     finished_message: &'a [u8],
     finished: &'a [u8],
 }
@@ -60,6 +64,7 @@ struct ServerExtensions {
     protocol: Option<Vec<u8>>,
     features: u64,
     client_auth: Option<ClientAuthRequest>,
+    early_data: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,18 +81,57 @@ impl Waiting {
         rng: &mut dyn Rng,
         outputs: &mut VecDeque<Output>,
     ) -> Result<Self, HandshakeError> {
-        let primitives = config.backend.primitives();
-        let private: Secret32 = Zeroizing::new(rng::array(rng));
-        let public = primitives.x25519_public(&private).ok_or(HandshakeError::Backend)?;
-        let (decapsulation, ek) = if config.kem.kems().contains(&Kem::X25519MlKem768) {
-            let (key, ek) = primitives.kem_generate(rng).ok_or(HandshakeError::Backend)?;
-            (Some(key), ek)
-        } else {
-            (None, Vec::new())
+        config.check()?;
+        let offer = Offer::full(&config, transport_params, versions_seen, None, rng)?;
+        let message = offer.hello.clone();
+        outputs.push_back(Output::Send { level: Level::Initial, message });
+        let params = transport_params.to_vec();
+        let offers = alloc::vec![offer];
+        Ok(Self { config, params, offers, candidates: Vec::new(), rejection: None })
+    }
+
+    pub(super) fn resume(
+        config: Arc<ClientConfig>,
+        ticket: ClientTicket,
+        early: bool,
+        transport_params: &[u8],
+        now_ms: u64,
+        rng: &mut dyn Rng,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<Self, HandshakeError> {
+        config.check()?;
+        let early = early && ticket.max_early_data > 0;
+        let offer = Offer::resuming(&config, ticket, early, transport_params, now_ms, rng)?;
+        let message = offer.hello.clone();
+        outputs.push_back(Output::Send { level: Level::Initial, message });
+        if let (true, Some(ticket)) = (early, &offer.ticket) {
+            outputs.push_back(Output::EarlyKeys(ticket.secrets.packet_keys(&offer.hello)));
+        }
+        let params = transport_params.to_vec();
+        let offers = alloc::vec![offer];
+        Ok(Self { config, params, offers, candidates: Vec::new(), rejection: None })
+    }
+
+    pub(super) fn is_resuming(&self) -> bool {
+        self.offers.first().is_some_and(|offer| offer.ticket.is_some())
+    }
+
+    // spec: HS-71
+    pub(super) fn fall_back(
+        &mut self,
+        rng: &mut dyn Rng,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<bool, HandshakeError> {
+        let [Offer { ticket: Some(ticket), .. }] = self.offers.as_slice() else {
+            return Ok(false);
         };
-        let hello = write_hello(&config, &public, &ek, transport_params, versions_seen, rng)?;
-        outputs.push_back(Output::Send { level: Level::Initial, message: hello.clone() });
-        Ok(Self { config, hello, private, decapsulation, candidates: Vec::new(), rejection: None })
+        // spec: HS-76
+        let refused = ticket.early.then_some(ticket.ticket.ticket.as_slice());
+        let offer = Offer::full(&self.config, &self.params, &[], refused, rng)?;
+        let message = offer.hello.clone();
+        self.offers.push(offer);
+        outputs.push_back(Output::Send { level: Level::Initial, message });
+        Ok(true)
     }
 
     pub(super) fn live_candidates(&self) -> usize {
@@ -113,7 +157,12 @@ impl Waiting {
                 outputs.push_back(Output::HandshakeKeys { candidate: index, keys });
                 Step::to(State::ClientWaiting(self))
             }
-            Err(error) => Step::refuse(State::ClientWaiting(self), error),
+            Err(error) => {
+                if error == HandshakeError::PostQuantumRequired {
+                    self.rejection = Some(error.clone());
+                }
+                Step::refuse(State::ClientWaiting(self), error)
+            }
         }
     }
 
@@ -129,23 +178,44 @@ impl Waiting {
             return Err(HandshakeError::TooManyCandidates);
         }
         let hello = ServerHello::read(message).ok_or(HandshakeError::Malformed("server hello"))?;
-        let (suite, kem) = self.check_choice(&hello)?;
+        let resumes = hello.kem == Kem::TicketX25519.id();
+        let place = self.offers.iter().position(|offer| offer.ticket.is_some() == resumes);
+        let (place, offer) = place
+            .and_then(|place| Some((place, self.offers.get(place)?)))
+            .ok_or(HandshakeError::NotOffered("key exchange"))?;
+        let (suite, kem) = self.check_choice(&hello, offer.ticket.as_deref())?;
         let primitives = self.config.backend.primitives();
         let shared =
-            primitives.x25519(&self.private, &hello.x25519).ok_or(HandshakeError::KeyShare)?;
-        let kem_shared = self.decapsulate(kem, hello.ciphertext)?;
+            primitives.x25519(&offer.private, &hello.x25519).ok_or(HandshakeError::KeyShare)?;
+        let kem_shared = offer.decapsulate(kem, hello.ciphertext)?;
         let kem_shared = kem_shared.as_ref().map_or(&[][..], |secret| secret.as_slice());
         let schedule = Schedule::new(self.config.backend, suite, hello.version);
-        let th = Transcript::new(schedule, &self.hello, message).hash();
-        let secrets = Secrets::new(schedule, suite, kem_shared, &shared, &th);
+        let th = Transcript::new(schedule, &offer.hello, message).hash();
+        let early = match &offer.ticket {
+            Some(ticket) => ticket.secrets.secret().clone(),
+            None => early_secret(&schedule, None),
+        };
+        let secrets = Secrets::new(schedule, suite, &early, kem_shared, &shared, &th);
         let keys = secrets.handshake_keys(Role::Client);
-        let message = message.to_vec();
-        let version = hello.version;
-        Ok((Candidate { message, version, kem, secrets: Some(secrets) }, keys))
+        let (message, version) = (message.to_vec(), hello.version);
+        let candidate = Candidate { message, offer: place, version, kem, secrets: Some(secrets) };
+        Ok((candidate, keys))
     }
 
     /// Whether everything chosen was offered, and nothing is below the floor.
-    fn check_choice(&self, hello: &ServerHello<'_>) -> Result<(Suite, Kem), HandshakeError> {
+    fn check_choice(
+        &self,
+        hello: &ServerHello<'_>,
+        ticket: Option<&OfferedTicket>,
+    ) -> Result<(Suite, Kem), HandshakeError> {
+        if let Some(OfferedTicket { ticket, .. }) = ticket {
+            // spec: HS-78
+            let same = hello.version == ticket.version && hello.suite == ticket.suite.id();
+            let same = same && hello.signature == SIG_NONE;
+            return same
+                .then_some((ticket.suite, Kem::TicketX25519))
+                .ok_or(HandshakeError::NotOffered("other parameters than the ticket's"));
+        }
         // spec: HS-13
         let suite = Suite::from_id(hello.suite)
             .filter(|suite| self.config.suites.contains(suite))
@@ -168,19 +238,10 @@ impl Waiting {
                 "this server had a post-quantum exchange before",
             ));
         }
-        Ok((suite, kem))
-    }
-
-    fn decapsulate(&self, kem: Kem, ciphertext: &[u8]) -> Result<Option<Secret32>, HandshakeError> {
-        // spec: HS-17
-        match kem {
-            Kem::X25519 if ciphertext.is_empty() => Ok(None),
-            Kem::X25519MlKem768 if ciphertext.len() == CT_LEN => {
-                let key = self.decapsulation.as_ref().ok_or(HandshakeError::KeyShare)?;
-                Ok(Some(key.decapsulate(ciphertext).ok_or(HandshakeError::KeyShare)?))
-            }
-            _ => Err(HandshakeError::KeyShare),
+        if self.config.require_pq && !kem.is_post_quantum() {
+            return Err(HandshakeError::PostQuantumRequired);
         }
+        Ok((suite, kem))
     }
 
     /// Finds the candidate whose keys the flight's Finished proves, then
@@ -199,18 +260,10 @@ impl Waiting {
         let Some((index, secrets, transcript, signed)) = self.match_finished(&flight) else {
             return Step::refuse(State::ClientWaiting(self), HandshakeError::Finished);
         };
-        match self.accept(index, &secrets, &flight, &signed, unix_seconds) {
+        match self.accept(index, &secrets, &flight, signed.as_ref(), unix_seconds) {
             Ok((extensions, peer)) => {
-                let Some(candidate) = self.candidates.get(index) else {
+                let Some(outcome) = self.outcome(index, &extensions, peer) else {
                     return Step::refuse(State::Failed, HandshakeError::Failed);
-                };
-                let outcome = Outcome {
-                    version: candidate.version,
-                    kem: candidate.kem,
-                    peer: Some(peer),
-                    application_protocol: extensions.protocol.clone(),
-                    features: extensions.features & self.config.features,
-                    awaits_verdict: self.shows_identity(&extensions),
                 };
                 let index = u8::try_from(index).unwrap_or(u8::MAX);
                 match self.finish(index, &secrets, transcript, extensions, outcome, outputs) {
@@ -226,17 +279,42 @@ impl Waiting {
         }
     }
 
+    fn outcome(
+        &self,
+        index: usize,
+        extensions: &ServerExtensions,
+        peer: PeerIdentity,
+    ) -> Option<Outcome> {
+        let candidate = self.candidates.get(index)?;
+        let ticket = self.offers.get(candidate.offer)?.ticket.as_deref();
+        Some(Outcome {
+            version: candidate.version,
+            kem: candidate.kem,
+            peer: Some(peer),
+            application_protocol: extensions.protocol.clone(),
+            features: extensions.features & self.config.features,
+            awaits_verdict: self.shows_identity(extensions),
+            mode: if ticket.is_some() { Mode::Resumed } else { Mode::Full },
+            early_data: extensions.early_data,
+            post_quantum: match ticket {
+                Some(offered) => offered.ticket.post_quantum,
+                None => candidate.kem.is_post_quantum(),
+            },
+        })
+    }
+
     /// Takes the secrets out of the candidate that the Finished value fits,
     /// with the transcript through Finished and the hash that was signed.
     fn match_finished(
         &mut self,
         flight: &Flight<'_>,
-    ) -> Option<(usize, Secrets, Transcript, Digest)> {
+    ) -> Option<(usize, Secrets, Transcript, Option<Digest>)> {
         for (index, candidate) in self.candidates.iter_mut().enumerate() {
             let Some(secrets) = &candidate.secrets else { continue };
-            let mut transcript = Transcript::new(secrets.schedule, &self.hello, &candidate.message);
+            let hello = &self.offers.get(candidate.offer)?.hello;
+            let mut transcript = Transcript::new(secrets.schedule, hello, &candidate.message);
             transcript.push(flight.extensions_message);
-            let signed = flight.claim.add_to(&mut transcript);
+            let signed = flight.claim.as_ref().map(|claim| claim.add_to(&mut transcript));
             if secrets.finished_matches(Role::Server, &transcript.hash(), flight.finished) {
                 transcript.push(flight.finished_message);
                 return Some((index, candidate.secrets.take()?, transcript, signed));
@@ -250,13 +328,29 @@ impl Waiting {
         index: usize,
         secrets: &Secrets,
         flight: &Flight<'_>,
-        signed: &Digest,
+        signed: Option<&Digest>,
         unix_seconds: u64,
     ) -> Result<(ServerExtensions, PeerIdentity), HandshakeError> {
-        let peer = flight.claim.verify(Role::Server, secrets, signed, unix_seconds)?;
-        self.check_identity(&peer)?;
-        let version = self.candidates.get(index).ok_or(HandshakeError::Failed)?.version;
-        let extensions = self.read_extensions(flight.extensions, version)?;
+        let candidate = self.candidates.get(index).ok_or(HandshakeError::Failed)?;
+        let offer = self.offers.get(candidate.offer).ok_or(HandshakeError::Failed)?;
+        let peer = match (&offer.ticket, &flight.claim, signed) {
+            // Whoever holds the ticket's secret is the server that it came from.
+            // spec: HS-79
+            (Some(offered), None, _) => offered.ticket.peer,
+            (None, Some(claim), Some(signed)) => {
+                let peer = claim.verify(Role::Server, secrets, signed, unix_seconds)?;
+                check_identity(&self.config, &peer)?;
+                peer
+            }
+            _ => return Err(HandshakeError::Malformed("server flight")),
+        };
+        let extensions = self.read_extensions(flight.extensions, candidate.version)?;
+        let has_early = offer.ticket.as_ref().is_some_and(|offered| offered.early);
+        let wrong_early = extensions.early_data && !has_early;
+        if wrong_early || (offer.ticket.is_some() && extensions.client_auth.is_some()) {
+            return Err(HandshakeError::Malformed("server extensions"));
+        }
+        self.check_early_protocol(&extensions)?;
         let wanted = extensions.client_auth == Some(ClientAuthRequest::Required);
         if wanted && self.config.credential.is_none() {
             return Err(HandshakeError::ClientIdentityRequired);
@@ -264,19 +358,15 @@ impl Waiting {
         Ok((extensions, peer))
     }
 
-    fn check_identity(&self, peer: &PeerIdentity) -> Result<(), HandshakeError> {
-        match &self.config.expected {
-            // spec: HS-57
-            ServerIdentity::Pinned(pin) if *pin == peer.fingerprint => Ok(()),
-            ServerIdentity::Pinned(pin) => {
-                Err(HandshakeError::PinMismatch { expected: *pin, found: peer.fingerprint })
-            }
-            // spec: HS-58
-            ServerIdentity::TrustOnFirstUse(verifier) => verifier
-                .verify(&peer.identity, &peer.fingerprint)
-                .map_err(|refusal| HandshakeError::IdentityRejected(refusal.0)),
-            ServerIdentity::AnyInsecure => Ok(()),
-        }
+    /// What was sent early is sent again where it was refused: never to
+    /// another application protocol than it was meant for.
+    // spec: HS-77
+    fn check_early_protocol(&self, extensions: &ServerExtensions) -> Result<(), HandshakeError> {
+        let other = |offered: &OfferedTicket| {
+            offered.early && offered.ticket.protocol != extensions.protocol
+        };
+        let is_other = self.offers.iter().filter_map(|offer| offer.ticket.as_deref()).any(other);
+        if is_other { Err(HandshakeError::OtherProtocol) } else { Ok(()) }
     }
 
     fn read_extensions(
@@ -285,12 +375,13 @@ impl Waiting {
         version: u32,
     ) -> Result<ServerExtensions, HandshakeError> {
         const WHAT: &str = "server extensions";
-        const KNOWN: [u16; 5] = [
+        const KNOWN: [u16; 6] = [
             ext::TRANSPORT_PARAMS,
             ext::APPLICATION_PROTOCOLS,
             ext::VERSIONS,
             ext::CLIENT_AUTH,
             ext::FEATURES,
+            ext::EARLY_DATA,
         ];
         let malformed = || HandshakeError::Malformed(WHAT);
         let list = Extensions::read(bytes, &KNOWN, WHAT)?;
@@ -311,7 +402,12 @@ impl Waiting {
             Some(_) => return Err(malformed()),
         };
         let protocol = self.read_protocol(list.get(ext::APPLICATION_PROTOCOLS))?;
-        Ok(ServerExtensions { params, protocol, features, client_auth })
+        let early_data = match list.get(ext::EARLY_DATA) {
+            None => false,
+            Some([]) => true,
+            Some(_) => return Err(malformed()),
+        };
+        Ok(ServerExtensions { params, protocol, features, client_auth, early_data })
     }
 
     fn read_protocol(&self, chosen: Option<&[u8]>) -> Result<Option<Vec<u8>>, HandshakeError> {
@@ -359,6 +455,28 @@ impl Waiting {
     }
 }
 
+/// Whether a client with this configuration may use the ticket now.
+pub(super) fn accepts_ticket(config: &ClientConfig, ticket: &ClientTicket, now_ms: u64) -> bool {
+    ticket.is_valid_at(now_ms)
+        && ticket.suits(config)
+        && check_identity(config, &ticket.peer).is_ok()
+}
+
+fn check_identity(config: &ClientConfig, peer: &PeerIdentity) -> Result<(), HandshakeError> {
+    match &config.expected {
+        // spec: HS-57
+        ServerIdentity::Pinned(pin) if *pin == peer.fingerprint => Ok(()),
+        ServerIdentity::Pinned(pin) => {
+            Err(HandshakeError::PinMismatch { expected: *pin, found: peer.fingerprint })
+        }
+        // spec: HS-58
+        ServerIdentity::TrustOnFirstUse(verifier) => verifier
+            .verify(&peer.identity, &peer.fingerprint)
+            .map_err(|refusal| HandshakeError::IdentityRejected(refusal.0)),
+        ServerIdentity::AnyInsecure => Ok(()),
+    }
+}
+
 impl<'a> Flight<'a> {
     fn read(message: &'a [u8]) -> Option<Self> {
         if message.len() > super::messages::MAX_MESSAGE_LEN {
@@ -366,79 +484,9 @@ impl<'a> Flight<'a> {
         }
         let mut reader = Reader::new(message);
         let (extensions_message, extensions) = unframe(&mut reader, EXTENSIONS)?;
-        let claim = Claim::read(&mut reader)?;
+        let is_signed = peek_kind(&reader) == Some(IDENTITY);
+        let claim = if is_signed { Some(Claim::read(&mut reader)?) } else { None };
         let (finished_message, finished) = proof::read_finished(&mut reader)?;
         Some(Self { extensions_message, extensions, claim, finished_message, finished })
     }
-}
-
-fn write_hello(
-    config: &ClientConfig,
-    x25519: &[u8; 32],
-    ek: &[u8],
-    params: &[u8],
-    versions_seen: &[u32],
-    rng: &mut dyn Rng,
-) -> Result<Vec<u8>, HandshakeError> {
-    let ek_hash = if ek.is_empty() {
-        [0; 32]
-    } else {
-        config.backend.primitives().hash(HashAlg::Sha256, &[ek]).prefix()
-    };
-    if config.versions.is_empty() || config.suites.is_empty() {
-        return Err(HandshakeError::Config("no version or no cipher suite"));
-    }
-    // spec: HS-7
-    let mut versions = config.versions.clone();
-    versions.push(grease::version(rng));
-    let mut suites: Vec<u8> = config.suites.iter().map(|suite| suite.id()).collect();
-    suites.push(grease::id8(rng));
-    let mut kems: Vec<u8> = config.kem.kems().iter().map(|kem| kem.id()).collect();
-    kems.push(grease::id8(rng));
-    let core = Core {
-        random: rng::array(rng),
-        versions,
-        suites: &suites,
-        kems: &kems,
-        signatures: &[SIG_ED25519, grease::id8(rng)],
-        x25519: *x25519,
-        ek_hash,
-        features: (config.features & !features::GREASE_MASK)
-            | (u64::from_be_bytes(rng::array(rng)) & features::GREASE_MASK),
-    };
-    let too_long = || HandshakeError::Config("the hello is longer than 4096 bytes");
-    let mut body = Vec::with_capacity(1500);
-    core.write(&mut body).ok_or_else(too_long)?;
-    let extensions = write_extensions(config, params, versions_seen, rng)
-        .ok_or(HandshakeError::Config("application protocols or parameters"))?;
-    super::codec::put_vec16(&mut body, &extensions).ok_or_else(too_long)?;
-    super::codec::put_vec16(&mut body, ek).ok_or_else(too_long)?;
-    let message = frame(CLIENT_HELLO, &body).ok_or_else(too_long)?;
-    // spec: HS-1
-    if message.len() > super::messages::MAX_MESSAGE_LEN {
-        return Err(too_long());
-    }
-    Ok(message)
-}
-
-fn write_extensions(
-    config: &ClientConfig,
-    params: &[u8],
-    versions_seen: &[u32],
-    rng: &mut dyn Rng,
-) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    put_extension(&mut out, ext::TRANSPORT_PARAMS, params)?;
-    if !config.application_protocols.is_empty() {
-        let mut names = Vec::new();
-        let noise = grease::protocol(rng);
-        let ours = config.application_protocols.iter().map(Vec::as_slice);
-        put_protocols(&mut names, ours.chain(core::iter::once(noise.as_slice())))?;
-        put_extension(&mut out, ext::APPLICATION_PROTOCOLS, &names)?;
-    }
-    put_extension(&mut out, ext::VERSIONS_SEEN, &versions_bytes(versions_seen))?;
-    let [len] = rng::array::<1>(rng);
-    let noise = alloc::vec![0; usize::from(len & 7)];
-    put_extension(&mut out, grease::extension(rng), &noise)?;
-    Some(out)
 }

@@ -1,6 +1,7 @@
 //! What each side brings to a handshake.
 
 use super::VERSION_1;
+use super::error::HandshakeError;
 use crate::identity::{Credential, Fingerprint, Floor, PublicIdentity};
 use crate::primitives::Backend;
 use crate::suite::Suite;
@@ -11,7 +12,7 @@ use core::fmt;
 /// Feature bits that both hellos carry; the intersection counts. Bits 56 to 63
 /// are random in a client's hello and mean nothing.
 pub mod features {
-    /// Resumption by tickets. No released version offers it.
+    /// Resumption by tickets.
     pub const RESUME: u64 = 1 << 0;
     /// The bits that may hold noise (GREASE).
     pub const GREASE_MASK: u64 = 0xff << 56;
@@ -25,6 +26,9 @@ pub enum Kem {
     X25519MlKem768 = 1,
     /// X25519 alone, for peers too small for ML-KEM; not post-quantum.
     X25519 = 2,
+    /// The secret of a ticket and X25519: a resumed connection, until the
+    /// in-band exchange brings a hybrid secret in.
+    TicketX25519 = 3,
 }
 
 impl Kem {
@@ -33,6 +37,7 @@ impl Kem {
         match self {
             Self::X25519MlKem768 => 1,
             Self::X25519 => 2,
+            Self::TicketX25519 => 3,
         }
     }
 
@@ -41,11 +46,13 @@ impl Kem {
         match id {
             1 => Some(Self::X25519MlKem768),
             2 => Some(Self::X25519),
+            3 => Some(Self::TicketX25519),
             _ => None,
         }
     }
 
-    /// Whether recorded traffic stays secret from a quantum computer.
+    /// Whether the exchange by itself keeps recorded traffic secret from a
+    /// quantum computer.
     pub const fn is_post_quantum(self) -> bool {
         matches!(self, Self::X25519MlKem768)
     }
@@ -139,6 +146,11 @@ pub struct ClientConfig {
     pub features: u64,
     /// The least this server is known to offer.
     pub floor: Floor,
+    /// Refuse a server that cannot do a post-quantum exchange, whatever
+    /// [`ClientConfig::kem`] allows.
+    pub require_pq: bool,
+    /// Refuse to connect without a pinned fingerprint.
+    pub require_pin: bool,
 }
 
 impl ClientConfig {
@@ -152,9 +164,23 @@ impl ClientConfig {
             expected,
             credential: None,
             application_protocols: Vec::new(),
-            features: 0,
+            features: features::RESUME,
             floor: Floor::default(),
+            require_pq: false,
+            require_pin: false,
         }
+    }
+
+    /// What the configuration itself rules out.
+    pub(super) fn check(&self) -> Result<(), HandshakeError> {
+        if self.require_pin && self.pin().is_none() {
+            return Err(HandshakeError::PinRequired);
+        }
+        let has_hybrid = self.kem.kems().contains(&Kem::X25519MlKem768);
+        if self.require_pq && !has_hybrid {
+            return Err(HandshakeError::PostQuantumRequired);
+        }
+        Ok(())
     }
 
     /// The pinned fingerprint, which also goes into the Initial keys.
@@ -208,7 +234,7 @@ impl ServerConfig {
             credential: credential.into(),
             client_auth: ClientAuth::None,
             application_protocols: Vec::new(),
-            features: 0,
+            features: features::RESUME,
         }
     }
 

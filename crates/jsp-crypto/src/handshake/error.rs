@@ -57,6 +57,14 @@ pub enum HandshakeError {
     Delegation(DelegationError),
     /// The server requires a client identity and the client has none.
     ClientIdentityRequired,
+    /// This side insists on a post-quantum exchange, and the server, or this
+    /// side's own configuration, has none.
+    PostQuantumRequired,
+    /// This side insists on a pinned server and has no pin.
+    PinRequired,
+    /// The ticket's application protocol is not the one that the server has
+    /// chosen, and early data were sent under it.
+    OtherProtocol,
     /// A local signer gave no signature. Check the key store.
     Signer,
     /// The local configuration cannot be encoded: the named item is too long or empty.
@@ -112,6 +120,16 @@ impl fmt::Display for HandshakeError {
             Self::ClientIdentityRequired => {
                 f.write_str("the server wants a client identity; configure one")
             }
+            Self::PostQuantumRequired => f.write_str(
+                "a post-quantum key exchange is required, and one side does not know or allow it",
+            ),
+            Self::PinRequired => {
+                f.write_str("a pinned fingerprint is required; give the server's fingerprint")
+            }
+            Self::OtherProtocol => f.write_str(
+                "the server chose another application protocol than the one that early data were \
+                 meant for; connect again",
+            ),
             Self::Signer => f.write_str("the local signer gave no signature; check the key store"),
             Self::Config(what) => write!(f, "the configuration cannot be encoded: {what}"),
             Self::Backend => f.write_str("the cryptographic library failed"),

@@ -12,6 +12,8 @@ pub(super) const IDENTITY: u8 = 4;
 pub(super) const SIGNATURE: u8 = 5;
 pub(super) const FINISHED: u8 = 6;
 
+/// A server hello that resumes: nothing is signed.
+pub(super) const SIG_NONE: u8 = 0;
 /// The only signature scheme of this version: Ed25519 over raw keys.
 pub(super) const SIG_ED25519: u8 = 1;
 
@@ -35,10 +37,16 @@ pub(super) mod ext {
     pub(crate) const CLIENT_AUTH: u16 = 0x000a;
     /// The server's feature bits (server only).
     pub(crate) const FEATURES: u16 = 0x000c;
+    /// A ticket: early data wanted 1, masked age 4, ticket (client only).
+    pub(crate) const TICKET: u16 = 0x000e;
+    /// Early data are accepted (server only).
+    pub(crate) const EARLY_DATA: u16 = 0x0010;
+    /// The ticket of a hello with early data that was refused (client only).
+    pub(crate) const REFUSED_TICKET: u16 = 0x0012;
 }
 
 /// One message with its type and two-byte length.
-pub(super) fn frame(kind: u8, body: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn frame(kind: u8, body: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(body.len().saturating_add(3));
     out.push(kind);
     put_vec16(&mut out, body)?;
@@ -46,7 +54,7 @@ pub(super) fn frame(kind: u8, body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Reads one message of the given kind: `(whole, body)`.
-pub(super) fn unframe<'a>(reader: &mut Reader<'a>, kind: u8) -> Option<(&'a [u8], &'a [u8])> {
+pub(crate) fn unframe<'a>(reader: &mut Reader<'a>, kind: u8) -> Option<(&'a [u8], &'a [u8])> {
     let start = reader.rest();
     if reader.u8()? != kind {
         return None;
@@ -193,10 +201,18 @@ pub(super) struct ClientHello<'a> {
     pub(super) extensions: Extensions<'a>,
     /// Empty when the hybrid is not offered.
     pub(super) ek: &'a [u8],
+    /// What a hello with a ticket ends in: the message without it, and the binder.
+    pub(super) binder: Option<(&'a [u8], &'a [u8])>,
 }
 
 impl<'a> ClientHello<'a> {
-    const KNOWN: [u16; 3] = [ext::TRANSPORT_PARAMS, ext::APPLICATION_PROTOCOLS, ext::VERSIONS_SEEN];
+    const KNOWN: [u16; 5] = [
+        ext::TRANSPORT_PARAMS,
+        ext::APPLICATION_PROTOCOLS,
+        ext::VERSIONS_SEEN,
+        ext::TICKET,
+        ext::REFUSED_TICKET,
+    ];
 
     pub(super) fn read(message: &'a [u8]) -> Result<Self, HandshakeError> {
         const WHAT: &str = "client hello";
@@ -211,12 +227,18 @@ impl<'a> ClientHello<'a> {
         let core = Core::read(&mut reader).ok_or_else(malformed)?;
         let extensions = reader.vec16().ok_or_else(malformed)?;
         let ek = reader.vec16().ok_or_else(malformed)?;
+        let extensions = Extensions::read(extensions, &Self::KNOWN, WHAT)?;
+        let mut binder = None;
+        if extensions.get(ext::TICKET).is_some() {
+            let end = message.len().checked_sub(reader.rest().len()).ok_or_else(malformed)?;
+            let start = message.get(..end).ok_or_else(malformed)?;
+            binder = Some((start, reader.vec8().ok_or_else(malformed)?));
+        }
         // spec: HS-4
         if !outer.is_empty() || !reader.is_empty() {
             return Err(malformed());
         }
-        let extensions = Extensions::read(extensions, &Self::KNOWN, WHAT)?;
-        Ok(Self { core, extensions, ek })
+        Ok(Self { core, extensions, ek, binder })
     }
 }
 

@@ -14,6 +14,11 @@
 //! FINISHED              -- Handshake -->
 //! ```
 //!
+//! A client with a ticket sends a shorter hello, whose end proves that it holds
+//! the ticket's secret, and 0-RTT packets with it if the application wants
+//! that; the server then answers without IDENTITY and SIGNATURE, or asks for a
+//! full hello ([`Handshake::fall_back`]).
+//!
 //! A client goes on after a message that it had to refuse (see
 //! [`Handshake::is_failed`]): anybody on the way can inject a server hello, and
 //! only the one whose flight verifies commits the client.
@@ -24,7 +29,9 @@ mod config;
 mod error;
 mod grease;
 pub(crate) mod messages;
+mod offer;
 mod proof;
+mod resume;
 mod secrets;
 mod security;
 mod server;
@@ -38,9 +45,11 @@ pub use config::{
     ServerVerifier, VerifierRejection, features,
 };
 pub use error::{HandshakeError, close};
-pub use security::{ExportTooLong, PeerIdentity, Security};
+pub use resume::Resumption;
+pub use security::{ExportTooLong, Mode, PeerIdentity, Security};
 
-use crate::packet::Keys;
+use crate::client_ticket::ClientTicket;
+use crate::packet::{DirectionKeys, Keys};
 use crate::rng::Rng;
 use crate::schedule::DataKeys;
 use alloc::boxed::Box;
@@ -88,6 +97,13 @@ pub enum Output {
         /// The keys.
         keys: Keys,
     },
+    /// The keys of 0-RTT packets: a client seals with them until it has those of
+    /// the Data level, a server that accepts early data opens with them.
+    EarlyKeys(DirectionKeys),
+    /// Server only, where early data are accepted: what is established so far.
+    /// The client is known by its ticket; that it is there now is proved with
+    /// [`Output::Complete`].
+    Provisional(Security),
     /// Client only: this candidate's flight has verified. Drop the Handshake
     /// keys of all others. Comes before everything else that the flight causes.
     Committed {
@@ -161,9 +177,56 @@ impl Handshake {
         Ok(Self { state: State::ClientWaiting(Box::new(waiting)), outputs, role: Role::Client })
     }
 
+    /// Starts a client that holds a ticket, at `now_ms` (milliseconds since 1970
+    /// UTC); `early` says that 0-RTT packets are to follow. A ticket that is too
+    /// old or does not suit the configuration is let go of, and the handshake is
+    /// a full one.
+    pub fn client_resuming(
+        config: Arc<ClientConfig>,
+        ticket: ClientTicket,
+        early: bool,
+        transport_params: &[u8],
+        now_ms: u64,
+        rng: &mut dyn Rng,
+    ) -> Result<Self, HandshakeError> {
+        let mut outputs = VecDeque::new();
+        let params = transport_params;
+        let waiting = if client::accepts_ticket(&config, &ticket, now_ms) {
+            client::Waiting::resume(config, ticket, early, params, now_ms, rng, &mut outputs)?
+        } else {
+            client::Waiting::start(config, params, &[], rng, &mut outputs)?
+        };
+        Ok(Self { state: State::ClientWaiting(Box::new(waiting)), outputs, role: Role::Client })
+    }
+
+    /// The server says that it cannot use the ticket: a waiting client sends a
+    /// full hello besides. Whoever said so, answers to both hellos are still
+    /// taken. False when there is no ticket under way, or it was done before.
+    pub fn fall_back(&mut self, rng: &mut dyn Rng) -> Result<bool, HandshakeError> {
+        match &mut self.state {
+            State::ClientWaiting(state) => state.fall_back(rng, &mut self.outputs),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the hello of a waiting client brings a ticket.
+    pub fn is_resuming(&self) -> bool {
+        matches!(&self.state, State::ClientWaiting(state) if state.is_resuming())
+    }
+
     /// Starts a server, which waits for a client hello.
     pub fn server(config: Arc<ServerConfig>, transport_params: Vec<u8>) -> Self {
-        let listening = server::Listening::new(config, transport_params);
+        Self::server_resuming(config, transport_params, None)
+    }
+
+    /// [`Handshake::server`] for a hello whose ticket was checked by
+    /// [`Resumption::check`].
+    pub fn server_resuming(
+        config: Arc<ServerConfig>,
+        transport_params: Vec<u8>,
+        resumption: Option<Resumption>,
+    ) -> Self {
+        let listening = server::Listening::new(config, transport_params, resumption);
         Self {
             state: State::ServerListening(listening),
             outputs: VecDeque::new(),

@@ -106,31 +106,33 @@ impl<'a> Claim<'a> {
         signed: &crate::secret::Digest,
         unix_seconds: u64,
     ) -> Result<PeerIdentity, HandshakeError> {
-        let (identity, signer, delegated) = self.keys(unix_seconds)?;
+        let (identity, signer, until) = self.keys(unix_seconds)?;
         // spec: HS-35
         let backend = secrets.schedule.backend;
         if !signer.verify_with(backend, purpose(sender), signed.as_bytes(), &self.signature) {
             return Err(HandshakeError::Signature);
         }
-        Ok(PeerIdentity { identity, fingerprint: identity.fingerprint(), delegated })
+        let delegated = until.is_some();
+        Ok(PeerIdentity { identity, fingerprint: identity.fingerprint(), delegated, until })
     }
 
-    /// `(identity, signing key, delegated)`.
+    /// `(identity, signing key, end of the delegation)`.
     fn keys(
         &self,
         unix_seconds: u64,
-    ) -> Result<(PublicIdentity, PublicIdentity, bool), HandshakeError> {
+    ) -> Result<(PublicIdentity, PublicIdentity, Option<u64>), HandshakeError> {
         match self.kind {
             KIND_RAW => {
                 let key = <[u8; 32]>::try_from(self.body)
                     .map_err(|_| HandshakeError::Malformed("identity"))?;
                 let key = PublicIdentity::from_bytes(key);
-                Ok((key, key, false))
+                Ok((key, key, None))
             }
             KIND_DELEGATED => {
                 let delegation = Delegation::from_bytes(self.body)?;
                 delegation.verify(unix_seconds)?;
-                Ok((delegation.identity(), delegation.online(), true))
+                let (_, until) = delegation.period();
+                Ok((delegation.identity(), delegation.online(), Some(until)))
             }
             _ => Err(HandshakeError::Malformed("identity")),
         }

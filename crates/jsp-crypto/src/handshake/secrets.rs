@@ -1,7 +1,7 @@
 //! The secrets of one handshake, from key exchange to exporter.
 
 use super::Role;
-use super::security::Security;
+use super::security::{Mode, Security};
 use crate::packet::Keys;
 use crate::schedule::{DataKeys, Pair, Schedule};
 use crate::secret::{Digest, constant_time_eq};
@@ -43,10 +43,12 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// `kem` is empty when X25519 is used alone. `transcript` is the hash over both hellos.
+    /// `early` is that of [`early_secret`]. `kem` is empty when X25519 is used
+    /// alone. `transcript` is the hash over both hellos.
     pub(super) fn new(
         schedule: Schedule,
         suite: Suite,
+        early: &Digest,
         kem: &[u8],
         x25519: &[u8; 32],
         transcript: &Digest,
@@ -54,8 +56,7 @@ impl Secrets {
         // spec: HS-32
         let th = transcript.as_bytes();
         let zero = Digest::zero(schedule.alg.len());
-        let early = schedule.extract(&zero, &[zero.as_bytes()]);
-        let salt = schedule.expand(&early, "jsp1 derived", th);
+        let salt = schedule.expand(early, "jsp1 derived", th);
         let handshake = schedule.extract(&salt, &[kem, x25519]);
         let salt = schedule.expand(&handshake, "jsp1 derived", th);
         Self {
@@ -122,6 +123,10 @@ impl Secrets {
             application_protocol: outcome.application_protocol,
             features: outcome.features,
             awaits_verdict: outcome.awaits_verdict,
+            mode: outcome.mode,
+            early_data: outcome.early_data,
+            post_quantum: outcome.post_quantum,
+            hybrid: outcome.kem.is_post_quantum(),
             schedule: self.schedule,
             exporter,
             resumption,
@@ -129,7 +134,17 @@ impl Secrets {
     }
 }
 
+/// The secret that the schedule starts from: without a ticket, zeros stand for its key.
+pub(super) fn early_secret(schedule: &Schedule, psk: Option<&[u8; 32]>) -> Digest {
+    let zero = Digest::zero(schedule.alg.len());
+    match psk {
+        Some(psk) => schedule.extract(&zero, &[psk]),
+        None => schedule.extract(&zero, &[zero.as_bytes()]),
+    }
+}
+
 /// The public part of what a handshake has established.
+#[derive(Clone)]
 pub(super) struct Outcome {
     pub(super) version: u32,
     pub(super) kem: super::Kem,
@@ -137,4 +152,7 @@ pub(super) struct Outcome {
     pub(super) application_protocol: Option<Vec<u8>>,
     pub(super) features: u64,
     pub(super) awaits_verdict: bool,
+    pub(super) mode: Mode,
+    pub(super) early_data: bool,
+    pub(super) post_quantum: bool,
 }

@@ -20,6 +20,18 @@ pub struct PeerIdentity {
     pub fingerprint: Fingerprint,
     /// Whether an online key spoke for it, under a delegation.
     pub delegated: bool,
+    /// When the delegation ends, in seconds since 1970 UTC.
+    pub until: Option<u64>,
+}
+
+/// How the keys of a connection came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A full handshake: identities were proved by signatures.
+    Full,
+    /// Resumed by a ticket, whose secret stands for the identities of the
+    /// connection that it came from.
+    Resumed,
 }
 
 /// What was negotiated and proved, and the exporter.
@@ -38,7 +50,19 @@ pub struct Security {
     pub features: u64,
     /// True for a client that has shown its identity: the server has still to accept it.
     pub awaits_verdict: bool,
-    pub(super) schedule: Schedule,
+    /// How the keys came about.
+    pub mode: Mode,
+    /// Early data were accepted.
+    pub early_data: bool,
+    /// What this connection encrypts stays secret from a quantum computer: a
+    /// hybrid exchange took part, here or in the connection that the ticket
+    /// came from.
+    pub post_quantum: bool,
+    /// A hybrid exchange of this very connection is in its present keys, so that
+    /// neither a stolen ticket nor a stolen ticket key opens it. False for a
+    /// resumed connection until the in-band exchange is done.
+    pub hybrid: bool,
+    pub(crate) schedule: Schedule,
     pub(super) exporter: Digest,
     pub(super) resumption: Digest,
 }
@@ -87,7 +111,15 @@ impl Security {
 
     /// What this connection adds to the server's floor.
     pub fn floor(&self) -> crate::identity::Floor {
-        crate::identity::Floor { version: self.version, post_quantum: self.kem.is_post_quantum() }
+        crate::identity::Floor { version: self.version, post_quantum: self.post_quantum }
+    }
+
+    /// The secret of an in-band exchange joins those that tickets come from.
+    /// The exporter stays: what was bound to the connection stays bound.
+    pub fn renew(&mut self, fresh: &crate::renewal::Fresh) {
+        self.resumption = fresh.fold(&self.schedule, &self.resumption);
+        self.post_quantum = true;
+        self.hybrid = true;
     }
 }
 
@@ -100,6 +132,9 @@ impl core::fmt::Debug for Security {
             .field("peer", &self.peer)
             .field("application_protocol", &self.application_protocol)
             .field("features", &self.features)
+            .field("mode", &self.mode)
+            .field("early_data", &self.early_data)
+            .field("hybrid", &self.hybrid)
             .finish_non_exhaustive()
     }
 }

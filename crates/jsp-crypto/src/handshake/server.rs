@@ -4,11 +4,13 @@ use super::codec::Reader;
 use super::config::{ClientAuth, Kem, KemPolicy, ServerConfig};
 use super::error::HandshakeError;
 use super::messages::{
-    ClientHello, EXTENSIONS, IDENTITY, SIG_ED25519, ServerHello, ext, frame, peek_kind,
+    ClientHello, EXTENSIONS, IDENTITY, SIG_ED25519, SIG_NONE, ServerHello, ext, frame, peek_kind,
     put_extension, put_protocols, read_protocols, read_versions, versions_bytes,
 };
 use super::proof::{self, Claim};
-use super::secrets::{Outcome, Secrets, Transcript};
+use super::resume::{EarlySecrets, Resumption};
+use super::secrets::{Outcome, Secrets, Transcript, early_secret};
+use super::security::Mode;
 use super::{Level, Output, PeerIdentity, Role, State, Step, grease};
 use crate::primitives::HashAlg;
 use crate::rng::{self, Rng};
@@ -25,6 +27,7 @@ use zeroize::Zeroizing;
 pub(super) struct Listening {
     config: Arc<ServerConfig>,
     params: Vec<u8>,
+    resumption: Option<Resumption>,
 }
 
 /// A server whose flight is out.
@@ -45,8 +48,12 @@ struct Choice {
 }
 
 impl Listening {
-    pub(super) fn new(config: Arc<ServerConfig>, params: Vec<u8>) -> Self {
-        Self { config, params }
+    pub(super) fn new(
+        config: Arc<ServerConfig>,
+        params: Vec<u8>,
+        resumption: Option<Resumption>,
+    ) -> Self {
+        Self { config, params, resumption }
     }
 
     pub(super) fn read_client_hello(
@@ -68,7 +75,7 @@ impl Listening {
         self,
         message: &[u8],
         rng: &mut dyn Rng,
-    ) -> Result<(Waiting, [Output; 5]), HandshakeError> {
+    ) -> Result<(Waiting, Vec<Output>), HandshakeError> {
         let hello = ClientHello::read(message)?;
         // spec: HS-8
         let peer_params = hello
@@ -81,10 +88,13 @@ impl Listening {
         let (server_hello, kem_shared, shared) = self.exchange(&hello, &choice, rng)?;
         let mut transcript = Transcript::new(schedule, message, &server_hello);
         let kem_shared = kem_shared.as_ref().map_or(&[][..], |secret| secret.as_slice());
-        let secrets = Secrets::new(schedule, choice.suite, kem_shared, &shared, &transcript.hash());
+        let psk = self.resumption.as_ref().map(|resumption| &resumption.contents.psk);
+        let early = early_secret(&schedule, psk);
+        let hash = transcript.hash();
+        let secrets = Secrets::new(schedule, choice.suite, &early, kem_shared, &shared, &hash);
         let flight = self.flight(&choice, &secrets, &mut transcript, rng)?;
         let th = transcript.hash();
-        let outputs = [
+        let mut outputs = alloc::vec![
             Output::PeerParams(peer_params),
             Output::Send { level: Level::Initial, message: server_hello },
             Output::HandshakeKeys { candidate: 0, keys: secrets.handshake_keys(Role::Server) },
@@ -92,29 +102,59 @@ impl Listening {
             Output::DataKeys(secrets.data_keys(Role::Server, &th)),
         ];
         let exporter = secrets.exporter(&th);
-        let outcome = Outcome {
+        let (version, suite) = (choice.version, choice.suite);
+        let outcome = self.outcome(choice, hello.core.features);
+        if let Some(psk) = psk.filter(|_| outcome.early_data) {
+            let early = EarlySecrets::new(self.config.backend, suite, version, psk);
+            outputs.push(Output::EarlyKeys(early.packet_keys(message)));
+            // What tickets come from is not known before the client's FINISHED.
+            let resumption = Digest::zero(schedule.alg.len());
+            let security = secrets.security(outcome.clone(), exporter.clone(), resumption);
+            outputs.push(Output::Provisional(security));
+        }
+        Ok((Waiting { config: self.config, secrets, transcript, exporter, outcome }, outputs))
+    }
+
+    fn outcome(&self, choice: Choice, features: u64) -> Outcome {
+        let contents = self.resumption.as_ref().map(|resumption| &resumption.contents);
+        let peer = contents.and_then(|contents| {
+            contents.client.map(|identity| PeerIdentity {
+                identity,
+                fingerprint: identity.fingerprint(),
+                delegated: contents.client_delegated,
+                until: None,
+            })
+        });
+        Outcome {
             version: choice.version,
             kem: choice.kem,
-            peer: None,
+            peer,
             application_protocol: choice.protocol,
-            features: self.config.features
-                & hello.core.features
-                & !super::config::features::GREASE_MASK,
+            features: self.config.features & features & !super::config::features::GREASE_MASK,
             awaits_verdict: false,
-        };
-        Ok((Waiting { config: self.config, secrets, transcript, exporter, outcome }, outputs))
+            mode: if contents.is_some() { Mode::Resumed } else { Mode::Full },
+            early_data: self.accepts_early(),
+            post_quantum: match contents {
+                Some(contents) => contents.post_quantum,
+                None => choice.kem.is_post_quantum(),
+            },
+        }
+    }
+
+    fn accepts_early(&self) -> bool {
+        self.resumption.as_ref().is_some_and(|r| r.accept_early && r.wants_early())
     }
 
     fn choose(&self, hello: &ClientHello<'_>) -> Result<Choice, HandshakeError> {
         let core = &hello.core;
-        // spec: HS-9
-        let version = core
-            .versions
-            .iter()
-            .copied()
-            .find(|version| self.config.versions.contains(version))
-            .ok_or(HandshakeError::NoCommonVersion)?;
+        let version = choose_version(&self.config, hello).ok_or(HandshakeError::NoCommonVersion)?;
         self.check_versions_seen(hello)?;
+        let protocols = hello.extensions.get(ext::APPLICATION_PROTOCOLS);
+        let protocol = choose_protocol(&self.config, protocols)?;
+        if let Some(resumption) = &self.resumption {
+            let (suite, kem) = (resumption.contents.suite, Kem::TicketX25519);
+            return Ok(Choice { version, suite, kem, protocol });
+        }
         // spec: HS-10
         let suite = core
             .suites
@@ -126,7 +166,6 @@ impl Listening {
         if !core.signatures.contains(&SIG_ED25519) {
             return Err(HandshakeError::NoCommonSignature);
         }
-        let protocol = self.choose_protocol(hello.extensions.get(ext::APPLICATION_PROTOCOLS))?;
         Ok(Choice { version, suite, kem, protocol })
     }
 
@@ -159,20 +198,6 @@ impl Listening {
         }
     }
 
-    fn choose_protocol(&self, offered: Option<&[u8]>) -> Result<Option<Vec<u8>>, HandshakeError> {
-        let ours = &self.config.application_protocols;
-        let offered = read_protocols(offered.unwrap_or(&[]))
-            .ok_or(HandshakeError::Malformed("client hello"))?;
-        if ours.is_empty() {
-            return Ok(None);
-        }
-        // spec: HS-16
-        ours.iter()
-            .find(|name| offered.contains(&name.as_slice()))
-            .map(|name| Some(name.clone()))
-            .ok_or(HandshakeError::NoCommonProtocol)
-    }
-
     /// The key exchange: `(server hello, ML-KEM secret, X25519 secret)`.
     #[allow(clippy::type_complexity, reason = "three values of one step")]
     fn exchange(
@@ -187,7 +212,7 @@ impl Listening {
         let shared =
             primitives.x25519(&private, &hello.core.x25519).ok_or(HandshakeError::KeyShare)?;
         let (ciphertext, kem_shared) = match choice.kem {
-            Kem::X25519 => (Vec::new(), None),
+            Kem::X25519 | Kem::TicketX25519 => (Vec::new(), None),
             Kem::X25519MlKem768 => {
                 // spec: HS-20
                 let hash: [u8; 32] = primitives.hash(HashAlg::Sha256, &[hello.ek]).prefix();
@@ -205,7 +230,7 @@ impl Listening {
             version: choice.version,
             suite: choice.suite.id(),
             kem: choice.kem.id(),
-            signature: SIG_ED25519,
+            signature: if choice.kem == Kem::TicketX25519 { SIG_NONE } else { SIG_ED25519 },
             x25519,
             ciphertext: &ciphertext,
         }
@@ -227,7 +252,9 @@ impl Listening {
             .ok_or(HandshakeError::Config("application protocols or parameters"))?;
         let mut flight = frame(EXTENSIONS, &extensions).ok_or_else(too_long)?;
         transcript.push(&flight);
-        proof::write_identity(Role::Server, &self.config.credential, transcript, &mut flight)?;
+        if self.resumption.is_none() {
+            proof::write_identity(Role::Server, &self.config.credential, transcript, &mut flight)?;
+        }
         proof::write_finished(Role::Server, secrets, transcript, &mut flight)?;
         if flight.len() > super::messages::MAX_MESSAGE_LEN {
             return Err(too_long());
@@ -247,14 +274,41 @@ impl Listening {
         versions.push(grease::version(rng));
         put_extension(&mut out, ext::VERSIONS, &versions_bytes(&versions))?;
         match &self.config.client_auth {
+            _ if self.resumption.is_some() => {}
             ClientAuth::None => {}
             ClientAuth::Optional(_) => put_extension(&mut out, ext::CLIENT_AUTH, &[1])?,
             ClientAuth::Required(_) => put_extension(&mut out, ext::CLIENT_AUTH, &[2])?,
         }
         put_extension(&mut out, ext::FEATURES, &self.config.features.to_be_bytes())?;
+        if self.accepts_early() {
+            put_extension(&mut out, ext::EARLY_DATA, &[])?;
+        }
         put_extension(&mut out, grease::extension(rng), &[])?;
         Some(out)
     }
+}
+
+/// The client's most wanted version that the server speaks.
+// spec: HS-9
+pub(super) fn choose_version(config: &ServerConfig, hello: &ClientHello<'_>) -> Option<u32> {
+    hello.core.versions.iter().copied().find(|version| config.versions.contains(version))
+}
+
+pub(super) fn choose_protocol(
+    config: &ServerConfig,
+    offered: Option<&[u8]>,
+) -> Result<Option<Vec<u8>>, HandshakeError> {
+    let ours = &config.application_protocols;
+    let offered =
+        read_protocols(offered.unwrap_or(&[])).ok_or(HandshakeError::Malformed("client hello"))?;
+    if ours.is_empty() {
+        return Ok(None);
+    }
+    // spec: HS-16
+    ours.iter()
+        .find(|name| offered.contains(&name.as_slice()))
+        .map(|name| Some(name.clone()))
+        .ok_or(HandshakeError::NoCommonProtocol)
 }
 
 impl Waiting {
@@ -266,7 +320,7 @@ impl Waiting {
     ) -> Step {
         match self.verify(message, unix_seconds) {
             Ok(peer) => {
-                self.outcome.peer = peer;
+                self.outcome.peer = self.outcome.peer.or(peer);
                 let resumption = self.secrets.resumption(&self.transcript.hash());
                 let security = self.secrets.security(self.outcome, self.exporter, resumption);
                 outputs.push_back(Output::Complete(security));
@@ -309,6 +363,11 @@ impl Waiting {
     }
 
     fn check_peer(&self, peer: Option<&PeerIdentity>) -> Result<(), HandshakeError> {
+        // The ticket has said who the client is.
+        // spec: HS-79
+        if self.outcome.mode == Mode::Resumed {
+            return if peer.is_none() { Ok(()) } else { Err(HandshakeError::Unexpected) };
+        }
         // spec: HS-48
         match (&self.config.client_auth, peer) {
             (ClientAuth::None | ClientAuth::Optional(_), None) => Ok(()),

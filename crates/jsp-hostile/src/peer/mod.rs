@@ -283,6 +283,8 @@ impl Peer {
                     let next = schedule.next();
                     self.data = Some(Data { schedule, keys, next, phase: false });
                 }
+                // This peer does not resume.
+                Output::EarlyKeys(_) | Output::Provisional(_) => {}
                 Output::Committed { .. } | Output::PeerParams(_) | Output::Complete(_) => {}
             }
         }

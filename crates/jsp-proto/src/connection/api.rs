@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use bytes::Bytes;
-use jsp_crypto::Security;
+use jsp_crypto::{ClientTicket, Security};
 use jsp_wire::stream::Class;
 use jsp_wire::{CloseCode, Instant, Route, StreamId, limits};
 
@@ -18,10 +18,14 @@ use crate::streams::config::{Message, Received, StreamConfig, StreamInfo};
 impl Connection {
     /// Opens a stream. The peer hears of it with the first data, or at once when there is none.
     ///
+    /// A client with a ticket may open streams before it is connected, where it was started for early
+    /// data: those that are replay-safe send at once, all others when the handshake is complete. Without
+    /// a ticket the limit is reached until then.
+    ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(&mut self, now: Instant, config: StreamConfig) -> Result<StreamId, OpenError> {
-        if !self.lifecycle.is_established() {
+        if !self.lifecycle.is_open() {
             return Err(OpenError::Closed);
         }
         self.streams.open(now, config)
@@ -164,7 +168,13 @@ impl Connection {
         !self.lifecycle.is_open()
     }
 
-    /// What was negotiated, and who the peer is; `None` before the handshake is complete.
+    /// A ticket for another connection to the same server; each serves once.
+    pub fn take_ticket(&mut self) -> Option<ClientTicket> {
+        self.exchange.session.take_ticket()
+    }
+
+    /// What was negotiated, and who the peer is; `None` before the handshake is complete, but for a
+    /// server that accepts early data.
     pub fn security(&self) -> Option<&Security> {
         self.exchange.security.as_deref()
     }
@@ -206,6 +216,7 @@ impl Connection {
             bytes_in_flight: self.bytes_in_flight(),
             datagram_len: path.mtud.current(),
             buffered: self.streams.buffered(),
+            exchanges: self.exchange.session.round(),
         }
     }
 }

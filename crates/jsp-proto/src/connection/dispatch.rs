@@ -66,6 +66,8 @@ impl Connection {
             }
             Frame::HandshakeDone => self.on_handshake_done(now),
             Frame::Repair(content) if self.has_fec() => self.on_repair(opened.pn, content),
+            Frame::Ticket(content) if self.takes_tickets() => self.on_ticket(now, content),
+            Frame::Exchange(content) if self.has_exchange() => self.on_exchange(now, content),
             // spec: WIRE-36
             Frame::Ticket(_) | Frame::Exchange(_) | Frame::Repair(_) => {
                 let reason = "a frame belongs to a feature that was not negotiated";
@@ -228,6 +230,10 @@ impl Connection {
                 }
                 Token::NewConnectionId { sequence } => self.local_ids.on_fate(sequence, fate),
                 Token::RetireConnectionId { sequence } => self.remote_ids.on_fate(sequence, fate),
+                Token::Ticket => self.exchange.session.on_ticket_fate(fate),
+                Token::Exchange { round, offset, len } => {
+                    self.exchange.session.on_exchange_fate(round, offset, len, fate);
+                }
                 Token::HandshakeDone => self.control.on_handshake_done_fate(fate),
                 Token::AckFrequency { sequence } => {
                     self.paths.active.ack_request.on_fate(sequence, fate);
@@ -276,6 +282,13 @@ impl Connection {
             // The Retry was a forgery, or its cookie too old.
             return;
         }
+        if was_open
+            && self.role == Role::Client
+            && is_anybodys
+            && close.code == CloseCode::TICKET_REFUSED
+        {
+            return self.fall_back(now);
+        }
         if was_open && is_anybodys {
             return self.doubt_peer(now, reason);
         }
@@ -316,6 +329,7 @@ mod tests {
             local_id: ConnectionId::EMPTY,
             wrapping: 0,
             unix_seconds_at_zero: 0,
+            ticket: None,
         };
         Connection::connect(Instant::ZERO, outgoing, SeededRng::new([1; 32])).unwrap()
     }
@@ -339,6 +353,8 @@ mod tests {
             budget: Budget::Unlimited,
             wrapping: 0,
             unix_seconds_at_zero: 0,
+            resumption: None,
+            memory: None,
         };
         Connection::answer(Instant::ZERO, incoming, rng)
     }

@@ -77,7 +77,7 @@ impl Connection {
     }
 
     /// The handshake cannot succeed any more: the peer hears a code, the application the reason.
-    fn fail_handshake(&mut self, now: Instant, error: HandshakeError) {
+    pub(super) fn fail_handshake(&mut self, now: Instant, error: HandshakeError) {
         if self.lifecycle.is_open() {
             let farewell = Farewell {
                 by_application: false,
@@ -112,6 +112,11 @@ impl Connection {
                     self.early_deadlock_guard(true);
                 }
             }
+            Output::EarlyKeys(keys) => self.keys.set_early(keys),
+            Output::Provisional(security) => {
+                self.exchange.security = Some(Box::new(security));
+                self.events.push_back(Event::Connected);
+            }
             Output::Committed { candidate } => self.keys.commit(candidate),
             Output::DataKeys(keys) => self.keys.set_data(keys)?,
             Output::PeerParams(bytes) => {
@@ -144,12 +149,16 @@ impl Connection {
     /// Both sides are who they should be.
     fn on_complete(&mut self, now: Instant, security: Security) {
         let awaits_verdict = security.awaits_verdict;
-        self.exchange.security = Some(Box::new(security));
+        let is_known = self.exchange.early_data.is_accepting();
+        self.exchange.complete(security);
+        self.exchange.session.on_complete(now);
         self.lifecycle.on_established(now);
+        self.settle_early(now);
         self.plan_skip();
-        if !awaits_verdict {
+        if !awaits_verdict && !is_known {
             self.events.push_back(Event::Connected);
         }
+        self.renew_if_resumed(now);
         if self.role == Role::Server {
             self.paths.active.budget = Budget::Unlimited;
             self.control.announce_handshake_done();
@@ -177,6 +186,7 @@ impl Connection {
             }
             self.paths.active.numbers.recovery.reset_backoff();
             self.trace.established(now, self.exchange.security.as_deref());
+            self.allow_tickets(now);
         }
     }
 

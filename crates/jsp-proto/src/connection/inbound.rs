@@ -82,12 +82,24 @@ impl Connection {
         now: Instant,
         route: Route,
         ecn: Option<Ecn>,
+        datagram: BytesMut,
+    ) {
+        let len = datagram.len().saturating_add(self.paths.active.wrapping);
+        self.paths.on_received(&route, len);
+        self.trace.datagram_received(len);
+        self.handle_packets(now, route, ecn, datagram);
+    }
+
+    /// Takes the packets of a datagram that is accounted for already.
+    pub(crate) fn handle_packets(
+        &mut self,
+        now: Instant,
+        route: Route,
+        ecn: Option<Ecn>,
         mut datagram: BytesMut,
     ) {
         let len = datagram.len().saturating_add(self.paths.active.wrapping);
         let arrival = Arrival { route, ecn, len };
-        self.paths.on_received(&route, len);
-        self.trace.datagram_received(len);
         while !datagram.is_empty() && !self.lifecycle.is_drained() {
             let Some(kind) = PacketKind::of(&datagram) else { return };
             match kind {
@@ -138,7 +150,7 @@ impl Connection {
             LongType::Initial => SpaceId::Initial,
             LongType::Handshake => SpaceId::Handshake,
             // spec: WIRE-37
-            LongType::ZeroRtt => return Ok(()),
+            LongType::ZeroRtt => return self.handle_early(now, arrival, header.pn_offset, packet),
         };
         let Some(numbers) = spaces::view(space, &self.early, &self.paths.active) else {
             return Ok(());
@@ -255,8 +267,10 @@ impl Connection {
         opened: Opened,
     ) -> Result<(), TransportError> {
         let mut eliciting = false;
+        let mut is_last_word = false;
         for frame in FrameIter::new(&opened.payload) {
             let frame = frame?;
+            is_last_word |= matches!(frame, Frame::Close(_));
             if !frame.is_allowed_in_handshake() {
                 let reason = "a handshake packet holds a frame that belongs to later packets";
                 return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
@@ -264,8 +278,10 @@ impl Connection {
             eliciting |= frame.is_ack_eliciting();
             self.dispatch(now, &opened, &frame)?;
         }
-        // spec: CON-39
-        if opened.space == SpaceId::Initial || !self.is_unproved() {
+        // A refusal has a number of its own, which the server's answer to a full hello uses again.
+        // spec: CON-39, CON-51
+        let is_servers = opened.space == SpaceId::Initial || !self.is_unproved();
+        if is_servers && !is_last_word {
             self.note_for_ack(now, &opened, eliciting);
         }
         Ok(())
@@ -332,7 +348,7 @@ impl Connection {
         let payload = packet.freeze().slice(header_len..header_len.saturating_add(len));
         // spec: FEC-7
         if is_late {
-            self.paths.active.numbers.acks.on_late(pn);
+            self.paths.active.numbers.acks.on_late(pn, arrival.ecn);
             return Ok(None);
         }
         let is_newest = pn >= expected;
@@ -345,6 +361,7 @@ impl Connection {
             Generation::Next => {
                 let pto = self.pto();
                 self.keys.on_peer_update(now, pn, pto);
+                self.note_folded(now);
             }
         }
         if is_newest {
@@ -369,6 +386,7 @@ impl Connection {
         if !is_recovered {
             self.keep_symbol(pn, shape, &opened.payload);
         }
+        self.exchange.session.on_bytes(opened.payload.len());
         self.trace.packet_received(now, SpaceId::Data, pn, opened.received);
         let mut eliciting = false;
         for frame in Payload::read(shape, &opened.payload)? {
@@ -389,7 +407,7 @@ impl Connection {
     }
 
     /// Door 5: the space remembers what it must acknowledge.
-    fn note_for_ack(&mut self, now: Instant, opened: &Opened, eliciting: bool) {
+    pub(super) fn note_for_ack(&mut self, now: Instant, opened: &Opened, eliciting: bool) {
         let space = opened.space;
         if let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) {
             numbers.acks.on_packet(now, opened.pn, eliciting, opened.ecn);
@@ -420,77 +438,5 @@ impl Connection {
         let challenge = self.rng.array();
         let candidate = Candidate::new(now, arrival.route, challenge, arrival.len);
         self.paths.candidate = Some(Box::new(candidate));
-    }
-
-    /// True for a client that has heard nothing yet: only then may it be sent elsewhere or away.
-    fn is_untouched(&self) -> bool {
-        let initial = spaces::view(SpaceId::Initial, &self.early, &self.paths.active);
-        self.role == Role::Client
-            && self.lifecycle.is_open()
-            && self.exchange.ids().retry_source.is_none()
-            && self.keys.has(SpaceId::Initial)
-            && initial.is_some_and(|numbers| numbers.window.expected() == 0)
-    }
-
-    /// The server wants a proof of address: the hello goes again with the cookie. It may be a forgery:
-    /// answers to the hellos before are still heard.
-    // spec: CON-15
-    fn handle_retry(&mut self, now: Instant, datagram: &[u8]) {
-        let Ok(Header::Retry { scid, token, .. }) = Header::parse(datagram) else { return };
-        let ids = *self.exchange.ids();
-        let waits =
-            self.is_unproved() && self.lifecycle.is_open() && self.keys.has(SpaceId::Initial);
-        let original = ids.original_destination;
-        let genuine = jsp_crypto::verify_retry_integrity_tag(
-            jsp_wire::VERSION_1,
-            original.as_bytes(),
-            datagram,
-        );
-        if !waits || !genuine || token.is_empty() {
-            return;
-        }
-        self.exchange.note_retry(scid, token);
-        if ids.retry_source.is_none() {
-            self.obey_next_retry(now);
-        }
-    }
-
-    /// Sends the hello as the next Retry wants it; false when there is none.
-    pub(super) fn obey_next_retry(&mut self, now: Instant) -> bool {
-        let Some(scid) = self.exchange.next_retry() else { return false };
-        self.remote_ids.set_handshake_id(scid);
-        let pin = self.exchange.pin.as_ref();
-        let version = jsp_wire::VERSION_1;
-        let keys = jsp_crypto::initial_keys(Role::Client, version, scid.as_bytes(), pin);
-        self.keys.replace_initial(keys);
-        if let Some(numbers) = self.early.get_mut(SpaceId::Initial) {
-            numbers.recovery.discard();
-            numbers.recovery.set_deadlock_guard(true);
-        }
-        self.probes.forgive(SpaceId::Initial);
-        if let Some(flight) = self.exchange.flight(SpaceId::Initial) {
-            flight.restart();
-        }
-        self.lifecycle.on_received(now);
-        true
-    }
-
-    /// The server speaks other versions. A list with ours in it is a forgery, and so may be any other.
-    // spec: CON-16
-    fn handle_version_negotiation(&mut self, now: Instant, datagram: &[u8]) {
-        let Ok(Header::VersionNegotiation { dcid, scid, versions }) = Header::parse(datagram)
-        else {
-            return;
-        };
-        let offered: Vec<u32> = versions
-            .chunks_exact(4)
-            .filter_map(|chunk| chunk.try_into().ok().map(u32::from_be_bytes))
-            .collect();
-        let ours = self.is_untouched()
-            && dcid == self.local_ids.first().as_bytes()
-            && scid == self.exchange.ids().original_destination.as_bytes();
-        if ours && !offered.contains(&jsp_wire::VERSION_1) && self.lifecycle.is_open() {
-            self.doubt_peer(now, CloseReason::VersionMismatch { offered });
-        }
     }
 }

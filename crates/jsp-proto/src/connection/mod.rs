@@ -14,7 +14,10 @@ mod farewell;
 mod inbound;
 mod off_path;
 mod outbound;
+mod redirect;
+mod renewal;
 mod repair;
+mod resume;
 mod sensing;
 mod shape;
 #[cfg(test)]
@@ -27,12 +30,16 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use jsp_crypto::{ClientConfig, Handshake, HandshakeError, Keys, Role, ServerConfig};
+use jsp_crypto::{
+    ClientConfig, ClientTicket, Handshake, HandshakeError, Keys, PathMemory, Resumption, Role,
+    ServerConfig,
+};
 use jsp_wire::{ConnectionId, Instant, Route};
 
 use crate::cid::{IdChange, LocalIds, RemoteIds};
 use crate::config::TransportConfig;
 use crate::control::Control;
+use crate::early_data::EarlyData;
 use crate::event::{CloseReason, Event};
 use crate::exchange::{self, Exchange, HandshakeIds};
 use crate::keys::{Keyring, SpaceId};
@@ -83,6 +90,8 @@ pub(crate) struct Outgoing {
     /// Bytes that each datagram grows by on its way out.
     pub(crate) wrapping: usize,
     pub(crate) unix_seconds_at_zero: u64,
+    /// A ticket for the server, and whether early data are to go with it.
+    pub(crate) ticket: Option<(ClientTicket, bool)>,
 }
 
 /// What a server starts from: a whole client hello.
@@ -102,7 +111,16 @@ pub(crate) struct Incoming {
     /// Bytes that each datagram grows by on its way out.
     pub(crate) wrapping: usize,
     pub(crate) unix_seconds_at_zero: u64,
+    /// The ticket of the hello, checked.
+    pub(crate) resumption: Option<Resumption>,
+    /// What the client's network was like the last time.
+    pub(crate) memory: Option<PathMemory>,
 }
+
+/// Longest time that a client with early data goes on trying: as long as every server remembers that
+/// it has taken them.
+// spec: CON-57
+const EARLY_ATTEMPT_MAX: Duration = Duration::from_secs(10);
 
 impl Connection {
     /// Starts a handshake; the hello leaves with the first call of `poll_transmit`.
@@ -112,17 +130,29 @@ impl Connection {
         mut rng: SeededRng,
     ) -> Result<Self, HandshakeError> {
         let Outgoing { route, crypto, transport, destination, local_id, wrapping, .. } = outgoing;
+        let unix_seconds_at_zero = outgoing.unix_seconds_at_zero;
         let pin = crypto.pin().copied();
-        let grease = rng.u64() as u16;
+        let own = crypto.credential.as_ref().map(|credential| credential.identity());
+        let features = exchange::features(&transport, crypto.kem);
+        let extra = (features, rng.u64() as u16);
         let streams = Streams::new(Side::Client, &transport.stream_limits(rng.u64()));
-        let params = exchange::own_params(&transport, &streams, local_id, None, grease);
+        let params = exchange::own_params(&transport, &streams, local_id, None, extra);
         let keys = jsp_crypto::initial_keys(
             Role::Client,
             jsp_wire::VERSION_1,
             destination.as_bytes(),
             pin.as_ref(),
         );
-        let machine = Handshake::client(crypto, &params, &mut rng)?;
+        let now_ms = exchange::unix_ms(unix_seconds_at_zero, now);
+        let mut resumed = None;
+        let machine = match outgoing.ticket {
+            Some((ticket, early)) => {
+                resumed = Some(resume::Remembered::of(&ticket, early));
+                Handshake::client_resuming(crypto, ticket, early, &params, now_ms, &mut rng)?
+            }
+            None => Handshake::client(crypto, &params, &mut rng)?,
+        };
+        let resumed = resumed.filter(|_| machine.is_resuming());
         let ids = HandshakeIds { original_destination: destination, retry_source: None };
         let path = Path::new(route, Budget::Unlimited, &transport);
         let paths = Paths::new(path, Padder::new(&transport.padding, wrapping));
@@ -131,12 +161,16 @@ impl Connection {
             Role::Client,
             transport,
             streams,
-            Exchange::new(machine, ids, pin, outgoing.unix_seconds_at_zero),
+            Exchange::new(machine, ids, pin, unix_seconds_at_zero).with_features(features),
             keys,
             paths,
             (local_id, destination),
             rng,
         );
+        connection.exchange.own = own;
+        if let Some(resumed) = resumed {
+            connection.remember(now, &resumed);
+        }
         connection.early_deadlock_guard(true);
         connection.pump_handshake(now);
         Ok(connection)
@@ -144,26 +178,38 @@ impl Connection {
 
     /// Answers a client's hello.
     pub(crate) fn answer(now: Instant, incoming: Incoming, mut rng: SeededRng) -> Self {
-        let grease = rng.u64() as u16;
+        let features = exchange::features(&incoming.transport, incoming.crypto.kem);
+        let extra = (features, rng.u64() as u16);
         let server = Some((&incoming.ids, incoming.reset_token));
         let transport = incoming.transport;
         let streams = Streams::new(Side::Server, &transport.stream_limits(rng.u64()));
         let id = incoming.local_id;
-        let params = exchange::own_params(&transport, &streams, id, server, grease);
-        let machine = Handshake::server(incoming.crypto, params);
-        let path = Path::new(incoming.route, incoming.budget, &transport);
+        let params = exchange::own_params(&transport, &streams, id, server, extra);
+        let early_data = match &incoming.resumption {
+            Some(resumption) if resumption.accept_early => {
+                EarlyData::accepted(resumption.max_early_data())
+            }
+            _ => EarlyData::default(),
+        };
+        let machine = Handshake::server_resuming(incoming.crypto, params, incoming.resumption);
+        let mut path = Path::new(incoming.route, incoming.budget, &transport);
+        if let Some(memory) = incoming.memory {
+            resume::recall(&mut path, &transport, memory);
+        }
         let paths = Paths::new(path, Padder::new(&transport.padding, incoming.wrapping));
         let mut connection = Self::assemble(
             now,
             Role::Server,
             transport,
             streams,
-            Exchange::new(machine, incoming.ids, None, incoming.unix_seconds_at_zero),
+            Exchange::new(machine, incoming.ids, None, incoming.unix_seconds_at_zero)
+                .with_features(features),
             incoming.initial_keys,
             paths,
             (incoming.local_id, incoming.peer_id),
             rng,
         );
+        connection.exchange.early_data = early_data;
         connection.on_first_hello(now, &incoming.hello, &incoming.received);
         connection
     }
@@ -245,6 +291,13 @@ impl Connection {
     /// of anybody who has seen its hello, also those that open with a candidate's keys.
     fn is_unproved(&self) -> bool {
         self.role == Role::Client && !self.exchange.is_complete()
+    }
+
+    /// True when streams may be opened and data may go: after the handshake, or early.
+    fn is_usable(&self) -> bool {
+        let early = &self.exchange.early_data;
+        self.lifecycle.is_established()
+            || (self.lifecycle.is_open() && (early.is_accepting() || early.is_undecided()))
     }
 
     /// How many more ids the peer could use.

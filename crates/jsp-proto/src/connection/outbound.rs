@@ -146,10 +146,19 @@ impl Connection {
             self.exchange.flight(SpaceId::Handshake).into_iter().for_each(Flight::join_data);
         }
         for space in SpaceId::ALL {
-            if !self.keys.has(space) || self.is_premature(space) {
+            let Some(rest) = room.get_mut(fill.before..) else { break };
+            if space == SpaceId::Data && self.exchange.early_data.may_send() {
+                fill.is_last = true;
+                let sealed = self.early_packet(now, rest, allowance, fill)?;
+                fill.before = fill.before.saturating_add(sealed.map_or(0, |sealed| sealed.len));
                 continue;
             }
-            let Some(rest) = room.get_mut(fill.before..) else { break };
+            // A packet with a short header takes all that follows it: behind a hello, which is to be
+            // padded, there is room only for one that pads itself.
+            let is_padded = fill.least > 0 && space == SpaceId::Data && !extent.pads();
+            if !self.keys.has(space) || self.is_premature(space) || is_padded {
+                continue;
+            }
             fill.is_last = !self.is_followed(now, space, allowance);
             let sealed = match space {
                 SpaceId::Data => self.data_packet(now, rest, allowance, self.purpose(), fill)?,
@@ -180,7 +189,7 @@ impl Connection {
         match space {
             SpaceId::Initial => false,
             SpaceId::Handshake => self.is_unproved(),
-            SpaceId::Data => !self.exchange.is_complete(),
+            SpaceId::Data => !self.exchange.may_send_data(),
         }
     }
 
@@ -282,6 +291,7 @@ impl Connection {
             control: &mut self.control,
             local_ids: &mut self.local_ids,
             remote_ids: &mut self.remote_ids,
+            session: &mut self.exchange.session,
             streams: &mut self.streams,
             ack_request: &mut path.ack_request,
             overdue,
@@ -391,6 +401,7 @@ impl Connection {
         if sealed.ack_eliciting {
             self.probes.on_sent(space);
         }
+        self.exchange.session.on_bytes(sealed.len);
         self.trace.packet_sent(now, space, sealed.pn, sealed.len, &self.scratch.tokens);
         Ok(())
     }
@@ -434,9 +445,11 @@ impl Connection {
             let reason = "the keys are used up and could not be updated";
             return Err(TransportError::new(CloseCode::AEAD_LIMIT, reason));
         }
-        if self.keys.update_is_due(self.config.key_update_packets) {
+        let (packets, after) = (self.config.key_update_packets, self.config.key_update_after);
+        if self.keys.update_is_due(now, packets, after) {
             self.update_keys(now);
         }
+        self.renew_if_stale(now);
         Ok(())
     }
 

@@ -28,7 +28,7 @@ impl Connection {
     /// True when both sides know forward error correction.
     // spec: FEC-1
     pub(super) fn has_fec(&self) -> bool {
-        self.exchange.has_feature(&self.config, feature::FEC)
+        self.exchange.has_feature(feature::FEC)
     }
 
     /// Door 7: a packet with this payload is to be sealed, and may ask for protection.

@@ -64,6 +64,9 @@ impl Connection {
         space: SpaceId,
         allowance: Allowance,
     ) -> bool {
+        if space == SpaceId::Data && self.exchange.early_data.may_send() {
+            return allowance.allows_data() && self.streams.wants(now);
+        }
         if self.probes.owes(space) {
             return true;
         }
@@ -80,6 +83,7 @@ impl Connection {
             control: &mut self.control,
             local_ids: &mut self.local_ids,
             remote_ids: &mut self.remote_ids,
+            session: &mut self.exchange.session,
             streams: &mut self.streams,
             ack_request: &mut path.ack_request,
             overdue: None,
@@ -98,7 +102,10 @@ impl Connection {
         allowance: Allowance,
     ) -> bool {
         let later = SpaceId::ALL.into_iter().skip_while(|other| *other != space).skip(1);
-        let mut ready = later.filter(|later| self.keys.has(*later) && !self.is_premature(*later));
+        let mut ready = later.filter(|later| match later {
+            SpaceId::Data if self.exchange.early_data.may_send() => self.keys.early().is_some(),
+            _ => self.keys.has(*later) && !self.is_premature(*later),
+        });
         let candidates = [ready.next(), ready.next()];
         candidates.into_iter().flatten().any(|later| self.wants_packet(now, later, allowance))
     }
@@ -108,7 +115,11 @@ impl Connection {
     // spec: CON-7, PRV-2
     pub(super) fn pad_behind(&mut self, room: &mut [u8], fill: Fill) -> usize {
         let len = fill.before;
-        let wanted = fill.extent.fit(len.max(fill.least));
+        let mut wanted = fill.extent.fit(len.max(fill.least));
+        if fill.extent.pads() {
+            // A hello has less room where its length is drawn.
+            wanted = wanted.min(room.len()).max(len);
+        }
         let Some(rest) = room.get_mut(len..wanted) else { return len };
         rest.fill(0);
         if fill.extent.pads() {

@@ -34,6 +34,8 @@ pub enum Reason {
     PathValidation,
     /// A datagram of a constant rate is due.
     Padding,
+    /// Keys with a fresh secret in them are to be used.
+    KeyUpdate,
 }
 
 /// Probe time-outs of a handshake space until its back-off starts anew: the handshake has an end of
@@ -61,10 +63,11 @@ impl Connection {
             }
         }
         soonest.offer(self.lifecycle.keep_alive_at(), Reason::KeepAlive);
-        if !self.lifecycle.is_established() {
+        if !self.is_usable() {
             return soonest.0;
         }
         soonest.offer(self.streams.poll_timeout(), Reason::Streams);
+        soonest.offer(self.fold_at(now), Reason::KeyUpdate);
         soonest.offer(self.look_at(now), Reason::Forecast);
         let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
         soonest.offer(candidate, Reason::PathValidation);
@@ -74,7 +77,9 @@ impl Connection {
             return soonest.0;
         }
         soonest.offer(self.repair_at(now), Reason::Repair);
-        if self.streams.wants(now) || self.control.wants() || self.owes_repair(now) {
+        let may_send = self.exchange.may_send_data() || self.exchange.early_data.may_send();
+        let has_frames = (may_send && self.streams.wants(now)) || self.control.wants();
+        if self.has_budget() && (has_frames || self.owes_repair(now)) {
             let (in_flight, urgent) = (self.bytes_in_flight(), self.streams.is_urgent());
             let at = permit::paced_until(now, &mut self.paths.active, in_flight, urgent);
             soonest.offer(at, Reason::Pacing);
@@ -93,7 +98,11 @@ impl Connection {
     /// Packets that may not be sent yet are not probed for. A server without budget waits for the
     /// client.
     fn may_probe(&self, space: SpaceId) -> bool {
-        self.keys.has(space) && !self.is_premature(space) && self.has_budget()
+        let is_premature = match space {
+            SpaceId::Data => !self.exchange.is_complete(),
+            _ => self.is_premature(space),
+        };
+        self.keys.has(space) && !is_premature && self.has_budget()
     }
 
     /// Without room for a packet of the handshake, waking up is of no use: the client must write.
@@ -116,6 +125,7 @@ impl Connection {
             self.on_recovery_timeout(now, space);
         }
         self.streams.handle_timeout(now);
+        self.try_fold(now);
         if self.lifecycle.keep_alive_at().is_some_and(|at| now >= at) {
             self.control.ask_ping();
             self.lifecycle.on_kept_alive(now);
@@ -162,6 +172,9 @@ impl Connection {
                 fec.on_probe(now);
             }
             self.probes.owe(space, outcome.probes);
+            if space == SpaceId::Initial {
+                self.doubt_early(now);
+            }
             if space == SpaceId::Handshake && self.exchange.is_complete() {
                 // The server may be done with the handshake, and look for us elsewhere: only a
                 // packet of the present keys shows it where we are.

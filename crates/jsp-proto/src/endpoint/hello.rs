@@ -10,7 +10,8 @@ use jsp_wire::{
 use super::hello_table::{Carrier, HelloName, WholeHello};
 use super::load::retry_is_due;
 use super::source::Prefix;
-use super::{Endpoint, peer_key};
+use super::tickets::{Judgement, network_hash};
+use super::{ConnectionHandle, Endpoint, peer_key};
 use crate::config::ServerSetup;
 use crate::connection::{Connection, Incoming};
 use crate::exchange::HandshakeIds;
@@ -92,7 +93,12 @@ impl Endpoint {
         }
         let whole = self.take_pieces(now, &stranger, prefix, &keys, datagram);
         if let Some(whole) = whole {
-            self.accept_hello(now, &setup, stranger, keys, whole, original);
+            let handle = self.accept_hello(now, &setup, stranger, keys, whole, original);
+            if let Some(slot) = handle.and_then(|handle| self.connections.get_mut(&handle)) {
+                // Early data stand behind the hello.
+                let rest = behind_initial(datagram);
+                slot.connection.handle_packets(now, route, None, rest);
+            }
         }
     }
 
@@ -172,10 +178,28 @@ impl Endpoint {
         keys: Keys,
         whole: WholeHello,
         original: Option<ConnectionId>,
-    ) {
+    ) -> Option<ConnectionHandle> {
         if self.open >= setup.connections_max {
-            return self.answer_close(&stranger, &keys, CloseCode::REFUSED, &[]);
+            self.answer_close(&stranger, &keys, CloseCode::REFUSED, &[]);
+            return None;
         }
+        let resumption = match self.judge_ticket(now, setup, &whole.message) {
+            Judgement::Full => None,
+            Judgement::Resume(resumption) => Some(*resumption),
+            Judgement::Refused => {
+                // spec: CON-50
+                self.answer_close(&stranger, &keys, CloseCode::TICKET_REFUSED, &[]);
+                return None;
+            }
+            Judgement::Copy(owner) => {
+                self.adopt_route(now, owner, &stranger, whole.received);
+                return None;
+            }
+        };
+        let memory =
+            resumption.as_ref().and_then(|r| r.path_memory(&network_hash(&stranger.route)));
+        let struck = resumption.as_ref().filter(|r| r.accept_early).map(|r| *r.uid());
+        // A hello that was refused for its ticket brings the cookie back with another.
         if original.is_some() {
             let time = self.unix_seconds(now);
             self.spent.insert(time, stranger.dcid);
@@ -203,12 +227,30 @@ impl Endpoint {
             budget,
             wrapping: self.wrapping(),
             unix_seconds_at_zero: self.config.unix_seconds_at_zero,
+            resumption,
+            memory,
         };
         let rng = self.rng.fork();
         let connection = Connection::answer(now, incoming, rng);
         let handle = self.insert(connection);
         self.half_open.insert(handle);
+        if let Some(uid) = struck {
+            self.note_early(uid, handle);
+        }
+        Some(handle)
     }
+}
+
+/// What follows the Initial packets of a datagram.
+fn behind_initial(datagram: &BytesMut) -> BytesMut {
+    let mut rest = &datagram[..];
+    while let Ok(Header::Long(header)) = Header::parse(rest) {
+        if header.kind != LongType::Initial {
+            return BytesMut::from(rest);
+        }
+        rest = rest.get(header.packet_len..).unwrap_or_default();
+    }
+    BytesMut::new()
 }
 
 /// The packet with a long header that the datagram starts with.

@@ -10,13 +10,14 @@ mod schedule;
 mod source;
 mod spent;
 mod stateless;
+mod tickets;
 
 use core::hash::Hash;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, CookieKeys, HandshakeError, Prf, Rng};
+use jsp_crypto::{ClientConfig, ClientTicket, CookieKeys, HandshakeError, Prf, Rng};
 use jsp_wire::header::LongHeader;
 use jsp_wire::{ConnectionId, Header, Instant, LongType, Route, limits};
 use thiserror::Error;
@@ -89,6 +90,8 @@ pub struct Endpoint {
     accepting: bool,
     limit: AnswerLimit,
     obfuscation: Option<Box<Obfuscation>>,
+    /// Made when the first ticket is needed.
+    tickets: Option<tickets::Tickets>,
 }
 
 /// Where a client wrote to before it had heard of an id of ours.
@@ -139,6 +142,7 @@ impl Endpoint {
             answers: Bounded::default(),
             limit: AnswerLimit::default(),
             obfuscation: None,
+            tickets: None,
         }
     }
 
@@ -153,6 +157,36 @@ impl Endpoint {
         crypto: Arc<ClientConfig>,
         transport: Arc<TransportConfig>,
     ) -> Result<ConnectionHandle, ConnectError> {
+        self.begin(now, route, crypto, transport, None)
+    }
+
+    /// Starts a connection to the server at `route`, whose ticket makes the hello shorter and the
+    /// server known. With `early`, replay-safe streams may be opened and used at once; what they send
+    /// goes with the hello. A ticket that is of no use any more costs nothing: the connection is made
+    /// as without.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn resume(
+        &mut self,
+        now: Instant,
+        route: Route,
+        crypto: Arc<ClientConfig>,
+        transport: Arc<TransportConfig>,
+        ticket: ClientTicket,
+        early: bool,
+    ) -> Result<ConnectionHandle, ConnectError> {
+        self.begin(now, route, crypto, transport, Some((ticket, early)))
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        route: Route,
+        crypto: Arc<ClientConfig>,
+        transport: Arc<TransportConfig>,
+        ticket: Option<(ClientTicket, bool)>,
+    ) -> Result<ConnectionHandle, ConnectError> {
         let destination = self.random_id(limits::CONNECTION_ID_LEN_INITIAL);
         let local_id = self.client_id(&route);
         let outgoing = Outgoing {
@@ -163,6 +197,7 @@ impl Endpoint {
             local_id,
             wrapping: self.wrapping(),
             unix_seconds_at_zero: self.config.unix_seconds_at_zero,
+            ticket,
         };
         let rng = self.rng.fork();
         let connection = Connection::connect(now, outgoing, rng)?;
@@ -316,6 +351,7 @@ impl Endpoint {
     fn write_datagrams(&mut self, now: Instant, batch: &mut Batch) -> bool {
         while let Some(handle) = self.schedule.next_dirty() {
             self.issue_ids(handle);
+            self.issue_ticket(now, handle);
             let Some(slot) = self.connections.get_mut(&handle) else {
                 self.schedule.forget(handle);
                 continue;

@@ -3,6 +3,7 @@
 use jsp_wire::frame::Repair;
 use jsp_wire::{Instant, Shape, Writer, limits};
 
+use super::Protection;
 use super::decoder::Decoder;
 use super::encoder::Encoder;
 
@@ -25,7 +26,7 @@ impl BareFec {
     /// A packet leaves; it earns a repair that leaves by itself.
     pub fn send(&mut self, pn: u64, packet: &[u8]) {
         let source = (pn, Shape::Frames, packet);
-        self.encoder.keep(Instant::ZERO, source, (100, 0), Instant::FAR_FUTURE);
+        self.encoder.keep(Instant::ZERO, source, (100, 0), &Protection::ENDLESS);
     }
 
     /// The content of a repair in the packet `pn`, if one was earned; `room` is as long as a packet.

@@ -28,6 +28,8 @@ struct Place {
     /// The number that the place stands for.
     pn: u64,
     is_known: bool,
+    /// Size classes, a bit each, of repairs that have left it out.
+    abandoned: u8,
     symbol: Symbol,
 }
 
@@ -116,15 +118,20 @@ impl Decoder {
         self.harvest();
     }
 
-    /// The newest repair covers all of its class that is of use: what it leaves out may have expired.
-    // spec: FEC-16
+    /// The newest repair covers what the sender still repairs of its class: what it leaves out may have
+    /// expired, now and for repairs that come late.
+    // spec: FEC-17
     fn abandon(&mut self, highest: u64, repair: &Repair<'_>) {
         let class = class_of_symbol(repair.symbol.len());
         for number in self.next.saturating_sub(PLACES as u64)..self.next {
             let below = highest.checked_sub(number).and_then(|below| u32::try_from(below).ok());
             let bit = below.and_then(|below| repair.members.checked_shr(below)).unwrap_or(0);
             if bit & 1 == 0 && !self.is_known(number) {
-                self.eliminate(place_of(number), |row| row.class() == class);
+                let at = place_of(number);
+                self.eliminate(at, |row| row.class() == class);
+                if let Some(place) = self.places.get_mut(at) {
+                    place.abandoned |= mark_of(class);
+                }
             }
         }
     }
@@ -157,6 +164,7 @@ impl Decoder {
             if let Some(place) = self.places.get_mut(place) {
                 place.pn = number;
                 place.is_known = false;
+                place.abandoned = 0;
             }
         }
         self.next = pn.saturating_add(1);
@@ -172,6 +180,7 @@ impl Decoder {
         if unknown == 0 || unknown > ROWS_MAX {
             return None;
         }
+        let mark = mark_of(class_of_symbol(repair.symbol.len()));
         let mut row = Row { factors: [0; PLACES], pivot: PLACES, symbol: repair.symbol.to_vec() };
         self.sum.reset(row.symbol.len());
         for number in numbers {
@@ -181,6 +190,7 @@ impl Decoder {
                 Some(place) if place.pn == number && place.is_known => {
                     self.sum.add(factor, place.symbol.bytes());
                 }
+                Some(place) if place.pn == number && place.abandoned & mark != 0 => return None,
                 _ => *row.factors.get_mut(at)? = factor,
             }
         }
@@ -190,11 +200,14 @@ impl Decoder {
 
     /// Brings a new equation into the reduced form.
     fn insert(&mut self, mut row: Row) {
+        if self.rows.len() >= ROWS_MAX {
+            return;
+        }
         for other in &self.rows {
             let factor = row.factor(other.pivot);
             row.subtract(factor, other);
         }
-        if row.normalise() && self.rows.len() < ROWS_MAX {
+        if row.normalise() {
             for other in &mut self.rows {
                 let factor = other.factor(row.pivot);
                 other.subtract(factor, &row);
@@ -315,6 +328,10 @@ impl Row {
 
 fn class_of_symbol(len: usize) -> Option<usize> {
     class_of(len.saturating_sub(limits::SYMBOL_LENGTH_LEN))
+}
+
+fn mark_of(class: Option<usize>) -> u8 {
+    class.map_or(0, |class| 1 << (class % 8))
 }
 
 fn place_of(pn: u64) -> usize {

@@ -13,7 +13,7 @@ use jsp_wire::{Instant, Shape, Writer, limits};
 
 use super::gf256::{self, Sum};
 use super::symbol::Symbol;
-use super::{CLASSES, class_of};
+use super::{CLASSES, Protection, class_of};
 
 /// Packets that are kept and that one repair may cover. A burst is made good by as many repairs as it
 /// has packets; what is older is settled by acknowledgements before.
@@ -123,7 +123,7 @@ impl Encoder {
         mtu.saturating_sub(REPAIR_COST).min(limits::PROTECTED_LEN_MAX)
     }
 
-    /// Keeps the content of a packet that is to be protected by `percent` of repair while it has not
+    /// Keeps the content of a packet that is to be protected by `percent` of repair while not all of it has
     /// expired. `room` is what a payload may have.
     // spec: FEC-2
     pub(crate) fn keep(
@@ -131,11 +131,11 @@ impl Encoder {
         now: Instant,
         source: (u64, Shape, &[u8]),
         (percent, room): (u32, usize),
-        expires: Instant,
+        protection: &Protection,
     ) {
         let (pn, shape, content) = source;
         let Some(class) = class_of(content.len()) else { return };
-        if expires < Instant::FAR_FUTURE
+        if protection.soonest < Instant::FAR_FUTURE
             && let Some(last) = self.expiring.get_mut(class)
         {
             *last = Some(pn);
@@ -147,6 +147,7 @@ impl Encoder {
         }
         let mut symbol = self.spare.pop().unwrap_or_default();
         symbol.set(shape, content);
+        let expires = protection.expires;
         self.window.push_back(Source { pn, class, expires, symbol });
         if let Some(account) = self.accounts.get_mut(class) {
             let fits = content.len().saturating_mul(2).saturating_add(RIDE_COST) <= room;

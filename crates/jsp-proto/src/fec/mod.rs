@@ -69,6 +69,8 @@ pub(crate) struct PathFec {
     decoder: Option<Decoder>,
     /// Packets since the last repair.
     quiet: u32,
+    /// The packet that held it.
+    repaired_by: Option<u64>,
 }
 
 impl PathFec {
@@ -80,6 +82,7 @@ impl PathFec {
             encoder: None,
             decoder: None,
             quiet: 0,
+            repaired_by: None,
         }
     }
 
@@ -102,14 +105,16 @@ impl PathFec {
         let auto = if protection.auto { self.controller.percent() } else { 0 };
         let percent = u32::from(auto.max(protection.percent));
         if percent == 0 {
-            self.encoder = None;
+            if !self.history.has_fixed(now) {
+                self.encoder = None;
+            }
             return;
         }
         let encoder = self.encoder.get_or_insert_with(Encoder::new);
         if len <= Encoder::source_len_max(mtu) {
             let (_, _, content) = source;
             let room = mtu.saturating_sub(len.saturating_sub(content.len()));
-            encoder.keep(now, source, (percent, room), protection.expires);
+            encoder.keep(now, source, (percent, room), protection);
         }
     }
 
@@ -172,9 +177,14 @@ impl PathFec {
         decoder.keep(pn, shape, content);
     }
 
-    /// A packet held a repair. The first one only says that packets are to be kept.
+    /// A packet held a repair. The first one only says that packets are to be kept. A packet holds one at
+    /// most: what a packet costs stays bounded.
+    // spec: FEC-18
     pub(crate) fn on_repair(&mut self, pn: u64, content: &[u8]) -> Result<(), DecodeError> {
         let repair = Repair::read(content)?;
+        if self.repaired_by.replace(pn) == Some(pn) {
+            return Err(DecodeError::Invalid);
+        }
         self.quiet = 0;
         match &mut self.decoder {
             Some(decoder) => decoder.on_repair(pn, &repair),

@@ -18,6 +18,10 @@ pub(crate) struct Protection {
 }
 
 impl Protection {
+    /// Of what never expires.
+    pub(crate) const ENDLESS: Self =
+        Self { percent: 0, auto: true, expires: Instant::FAR_FUTURE, soonest: Instant::FAR_FUTURE };
+
     /// What one message asks for; nothing for most.
     // spec: FEC-9
     pub(crate) fn of(policy: FecPolicy, class: Class, expires: Instant) -> Option<Self> {

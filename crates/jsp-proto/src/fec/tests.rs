@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::decoder::{Decoder, ROWS_MAX, Recovered};
 use super::encoder::{Encoder, WINDOW};
+use super::{PathFec, Protection};
 
 const NOW: Instant = Instant::from_nanos(1_000_000_000);
 
@@ -37,7 +38,8 @@ fn keep(
     percent: u32,
     expires: Instant,
 ) {
-    encoder.keep(now, (pn, Shape::Frames, content), (percent, 0), expires);
+    let protection = Protection { expires, soonest: expires, ..Protection::ENDLESS };
+    encoder.keep(now, (pn, Shape::Frames, content), (percent, 0), &protection);
 }
 
 /// The content of the repair that is due, in the packet `pn`.
@@ -334,13 +336,13 @@ fn a_repair_rides_in_the_packet_after_the_one_that_earned_it() {
             rode += 1;
         }
         let content = packet(pn, 200);
-        encoder.keep(now, (pn, Shape::Message, &content), (20, 1000), Instant::FAR_FUTURE);
+        encoder.keep(now, (pn, Shape::Message, &content), (20, 1000), &Protection::ENDLESS);
     }
     assert!(rode >= 195 && alone <= 5, "{rode} {alone}");
     // Without room it leaves by itself.
     (1000..1005).for_each(|pn| {
         let source = (pn, Shape::Message, &packet(pn, 200)[..]);
-        encoder.keep(at(pn * 1000), source, (20, 1000), Instant::FAR_FUTURE);
+        encoder.keep(at(pn * 1000), source, (20, 1000), &Protection::ENDLESS);
     });
     let mut short = [0; 100];
     assert!(encoder.rides());
@@ -350,6 +352,7 @@ fn a_repair_rides_in_the_packet_after_the_one_that_earned_it() {
 
 #[test]
 /// spec-test: FEC-16
+/// spec-test: FEC-17
 fn what_the_newest_repair_leaves_out_may_have_expired_and_stays_lost() {
     let sent: Vec<Vec<u8>> = (0..3).map(|pn| packet(pn, 1000)).collect();
     // Two of three are lost. The first is gone by the second repair, which brings only the other back.
@@ -371,4 +374,43 @@ fn what_the_newest_repair_leaves_out_may_have_expired_and_stays_lost() {
     assert_eq!(recovered(|_| Instant::FAR_FUTURE), [0, 1]);
     assert_eq!(recovered(|_| at(90_000)), [0, 1]);
     assert_eq!(recovered(|pn| if pn == 0 { at(35_000) } else { Instant::FAR_FUTURE }), [1]);
+}
+
+#[test]
+/// spec-test: FEC-17
+fn a_repair_that_comes_late_does_not_bring_back_what_a_newer_one_left_out() {
+    let (mut encoder, mut decoder) = (Encoder::new(), Decoder::new(0));
+    keep(&mut encoder, NOW, (0, &packet(0, 1000)), 0, at(15_000));
+    encoder.owe(NOW);
+    let early = repair(&mut encoder, NOW, 1).unwrap();
+    keep(&mut encoder, at(20_000), (2, &packet(2, 1000)), 0, at(90_000));
+    encoder.owe(at(20_000));
+    let newer = repair(&mut encoder, at(20_000), 3).unwrap();
+    decoder.keep(2, Shape::Frames, &packet(2, 1000));
+    take(&mut decoder, 3, &newer);
+    take(&mut decoder, 1, &early);
+    assert_eq!(drain(&mut decoder), []);
+}
+
+#[test]
+/// spec-test: FEC-18
+fn a_packet_holds_one_repair_at_most() {
+    let mut fec = PathFec::new();
+    let content = b"\x01\x01\x01\0\x03abc";
+    assert_eq!(fec.on_repair(7, content), Ok(()));
+    assert!(fec.on_repair(7, content).is_err());
+    assert_eq!(fec.on_repair(8, content), Ok(()));
+}
+
+#[test]
+/// spec-test: FEC-11
+fn a_stream_without_repair_does_not_end_that_of_another() {
+    let mut fec = PathFec::new();
+    let fixed = Protection { percent: 20, auto: false, ..Protection::ENDLESS };
+    let content = packet(0, 200);
+    for pn in 0..4 {
+        let asked = if pn % 2 == 0 { &fixed } else { &Protection::ENDLESS };
+        fec.on_sent(at(pn * 1000), (pn, Shape::Message, &content), asked, (230, 1200));
+        assert!(fec.is_protecting(), "{pn}");
+    }
 }

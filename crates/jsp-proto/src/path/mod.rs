@@ -151,6 +151,7 @@ impl Path {
         // What went to the old address was not lost to congestion: ask again soon.
         self.numbers.recovery.reset_backoff();
         if !same_host {
+            self.numbers.recovery.on_moved(now);
             self.rtt = Rtt::new(config.rtt_initial);
             self.congestion = Congestion::new(config.congestion, limits::MTU_BASE);
             self.pacer = Pacer::new();

@@ -81,6 +81,9 @@ impl Recovery {
         }
         let size = u64::from(lost.size);
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(size);
+        if lost.sent_at < self.since {
+            return;
+        }
         // spec: MTU-4
         if lost.is_mtu_probe {
             outcome.lost_mtu_probe = Some(lost.size);

@@ -20,6 +20,7 @@ mod rate;
 mod rtt;
 mod runs;
 mod sent;
+mod surrender;
 #[cfg(test)]
 mod tests;
 
@@ -86,6 +87,8 @@ pub(crate) struct Recovery {
     rtt_min_stale: bool,
     /// Packets sent up to here belong to the current loss episode.
     episode_end: Option<u64>,
+    /// The path is another one since then: what left before says nothing of it.
+    since: Instant,
     /// Both sides know receive times.
     takes_times: bool,
     /// Present once somebody wants to know how packets are lost.
@@ -112,9 +115,17 @@ impl Recovery {
             skipped_at: 0,
             rtt_min_stale: false,
             episode_end: None,
+            since: Instant::ZERO,
             takes_times: false,
             runs: None,
         }
+    }
+
+    /// The path leads elsewhere now: what is under way went to the old one. It has its fates, and says
+    /// nothing of the new path's times, rates and losses.
+    // spec: CON-13
+    pub(crate) fn on_moved(&mut self, now: Instant) {
+        self.since = now;
     }
 
     /// Both sides know receive times: from here on they are read.
@@ -193,12 +204,13 @@ impl Recovery {
             outcome.newly_acked = true;
             outcome.largest_newly_acked_sent_at = Some(newest.sent_at);
             outcome.app_limited = newest.mark.app_limited();
+            let is_of_path = newest.sent_at >= self.since;
             if self.largest_acked.is_none_or(|largest| ack.largest > largest) {
                 outcome.advanced = true;
                 outcome.ecn = ack.ecn;
                 self.largest_acked = Some(ack.largest);
                 self.reorder.set_reference(now.since(newest.sent_at));
-                if newest_pn == ack.largest && outcome.newly_acked_eliciting {
+                if newest_pn == ack.largest && outcome.newly_acked_eliciting && is_of_path {
                     let delay = Duration::from_micros(ack.delay_8us.saturating_mul(8));
                     let sample = now.since(newest.sent_at);
                     self.sample_rtt(now, sample, delay.min(ack_delay_max), rtt);
@@ -245,7 +257,7 @@ impl Recovery {
     ) -> Option<(u64, Packet)> {
         let mut newest = None;
         let mut times = times.peekable();
-        let Self { ledger, reorder, lost_run, largest_acked, .. } = self;
+        let Self { ledger, reorder, lost_run, largest_acked, since, .. } = self;
         let (eliciting, quiet) = (&mut self.eliciting, &mut self.quiet);
         let bytes_in_flight = &mut self.bytes_in_flight;
         let is_marked = |pn| recovered.clone().any(|number| number == pn);
@@ -257,18 +269,24 @@ impl Recovery {
                 let told = times.next_if(|(told, _)| *told == pn);
                 let was_lost = matches!(packet.state, State::Lost { .. });
                 let fate = if was_lost { Fate::Late } else { Fate::Acked };
-                fates.extend(tokens.map(|token| (token, fate)));
+                // What repair puts together is without its acknowledgements.
+                // spec: FEC-8
+                let arrived = |token: &Token| !(is_marked && matches!(token, Token::Ack { .. }));
+                fates.extend(tokens.filter(arrived).map(|token| (token, fate)));
                 // The network lost it all the same, which its time will show.
                 // spec: FEC-8
                 if is_marked || (was_lost && packet.recovered) {
                     return;
                 }
                 newest = newest.or(Some((pn, *packet)));
-                if let Some((_, stamp)) = told {
+                let is_of_path = packet.sent_at >= *since;
+                if let Some((_, stamp)) = told.filter(|_| is_of_path) {
                     outcome.arrivals.push(Arrival { sent_at: packet.sent_at, stamp });
                 }
                 outcome.ecn_acked = outcome.ecn_acked.saturating_add(u64::from(packet.ecn));
-                if packet.is_mtu_probe {
+                if !is_of_path {
+                    // It went another way.
+                } else if packet.is_mtu_probe {
                     outcome.acked_mtu_probe = Some(packet.size);
                 } else if packet.ack_eliciting {
                     outcome.largest_acked_size = outcome.largest_acked_size.max(packet.size);
@@ -278,7 +296,7 @@ impl Recovery {
                 }
                 if was_lost {
                     // spec: REC-9
-                    if packet.in_flight {
+                    if packet.in_flight && is_of_path {
                         outcome.spurious = outcome.spurious.saturating_add(1);
                     }
                     reorder.on_spurious(now, packet.sent_at, rtt);
@@ -293,8 +311,10 @@ impl Recovery {
                 }
                 if packet.in_flight {
                     let size = u64::from(packet.size);
-                    outcome.packets_acked = outcome.packets_acked.saturating_add(1);
-                    outcome.bytes_acked = outcome.bytes_acked.saturating_add(size);
+                    if is_of_path {
+                        outcome.packets_acked = outcome.packets_acked.saturating_add(1);
+                        outcome.bytes_acked = outcome.bytes_acked.saturating_add(size);
+                    }
                     *bytes_in_flight = bytes_in_flight.saturating_sub(size);
                 }
             });

@@ -62,6 +62,11 @@ pub struct StreamConfig {
     pub content_type: Option<String>,
     /// Forward error correction.
     pub fec: FecPolicy,
+    /// What is sent may be early data, which go with the first packet of a resumed connection. They
+    /// are delivered once at most, but whoever can hold packets back can make them come late, or come
+    /// to a server that the rest of the connection never reaches: mark what does no harm then, such as
+    /// a request that only reads.
+    pub replay_safe: bool,
     /// Bytes that may wait in the send buffer before `send` and `write` say that they would block.
     pub send_buffer: usize,
 }
@@ -80,6 +85,7 @@ impl StreamConfig {
             label: String::new(),
             content_type: None,
             fec: FecPolicy::Auto,
+            replay_safe: false,
             send_buffer: 1 << 20,
         }
     }
@@ -142,6 +148,12 @@ impl StreamConfig {
     /// The same stream under another label.
     pub fn labelled(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
+        self
+    }
+
+    /// The same stream, whose data may be early data: see [`StreamConfig::replay_safe`].
+    pub fn replay_safe(mut self) -> Self {
+        self.replay_safe = true;
         self
     }
 
@@ -301,6 +313,8 @@ pub struct StreamInfo {
     pub label: String,
     /// Media type of the content.
     pub content_type: Option<String>,
+    /// What its opener sends may be early data.
+    pub replay_safe: bool,
 }
 
 /// What the streams of a connection may take. Each value is clamped to what the protocol allows.

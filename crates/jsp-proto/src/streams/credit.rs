@@ -49,6 +49,11 @@ impl SendCredit {
         more
     }
 
+    /// The peer's limit is this and no more, whatever was remembered of it.
+    pub(super) fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }

@@ -69,6 +69,7 @@ impl Streams {
         stream.lifetime = asked.lifetime;
         stream.retransmits = asked.retransmits;
         stream.fec = asked.fec;
+        stream.is_replay_safe = opening::is_replay_safe(open);
         stream.is_accepted = false;
         self.peer_streams.mark_seen(Self::ordinal(id));
         let key = self.table.insert(stream);
@@ -423,10 +424,13 @@ impl Streams {
     /// The peer allows more streams.
     pub(crate) fn on_max_streams(
         &mut self,
-        _now: Instant,
+        now: Instant,
         limit: u64,
     ) -> Result<(), TransportError> {
-        self.local_streams.limit = self.local_streams.limit.max(limit);
+        if limit > self.local_streams.limit {
+            self.local_streams.limit = limit;
+            self.release_held(now);
+        }
         self.note_streams_available();
         Ok(())
     }

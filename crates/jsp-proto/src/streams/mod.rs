@@ -5,6 +5,7 @@
 //! | `application` | what the application calls |
 //! | `output`, `turn` | frames into a packet, in the order of the policy; one stream's turn |
 //! | `overdue` | messages that go once more before they are lost |
+//! | `early` | what may go before the handshake is complete |
 //! | `echo` | the last retransmission before a deadline |
 //! | `fate` | what became of them |
 //! | `input` | frames of the peer |
@@ -21,6 +22,7 @@ mod application;
 mod assembly;
 pub(crate) mod config;
 mod credit;
+mod early;
 mod echo;
 mod event;
 mod fate;
@@ -115,6 +117,7 @@ pub(crate) struct Streams {
     watched: VecDeque<Key>,
     copies: overdue::Allowance,
     repeats: Repeats,
+    early: early::Phase,
     is_closed: bool,
 }
 
@@ -153,6 +156,7 @@ impl Streams {
             watched: VecDeque::new(),
             copies: overdue::Allowance::default(),
             repeats: Repeats::default(),
+            early: early::Phase::default(),
             is_closed: false,
             limits,
         };
@@ -175,16 +179,14 @@ impl Streams {
     /// The peer's parameters: from here on frames may go.
     pub(crate) fn set_peer_params(&mut self, now: Instant, params: &TransportParams) {
         self.peer = Some(*params);
+        self.early = early::Phase::Over;
         self.credit.raise(params.data_max);
         self.local_streams.limit = self.local_streams.limit.max(params.streams_max);
         self.note_streams_available();
-        let keys: Vec<Key> = self.table.iter_mut().map(|(key, _)| key).collect();
-        for key in keys {
-            if let Some(stream) = self.table.get_mut(key) {
-                stream.send.limit = stream.send.limit.max(params.stream_data_max);
-            }
-            self.refresh(now, key);
+        for (_, stream) in self.table.iter_mut() {
+            stream.send.limit = stream.send.limit.max(params.stream_data_max);
         }
+        self.release_held(now);
     }
 
     /// The round-trip time, for the windows.
@@ -249,6 +251,7 @@ impl Streams {
             profile,
             is_local,
             opening,
+            is_replay_safe: false,
             is_known: !is_local,
             is_accepted: true,
             class: profile.class,
@@ -289,8 +292,12 @@ impl Streams {
 
     /// Notes that a stream owes the peer a control frame.
     fn owe(&mut self, key: Key, what: u8) {
+        let is_held = self.is_held(key);
         let Some(stream) = self.table.get_mut(key) else { return };
         stream.owes |= what;
+        if is_held {
+            return;
+        }
         if stream.owes & !owed::OPEN != 0 && !stream.in_control {
             stream.in_control = true;
             self.control.push_back(key);
@@ -369,7 +376,7 @@ impl Streams {
 
     /// Puts a stream in line if it has something that may go; notes what it waits for otherwise.
     fn line_up(&mut self, now: Instant, key: Key) {
-        if self.peer.is_none() || self.is_closed {
+        if self.peer.is_none() || self.is_closed || self.is_held(key) {
             return;
         }
         let Some(stream) = self.table.get_mut(key) else { return };

@@ -64,6 +64,9 @@ fn write(config: &StreamConfig, writer: &mut Writer<'_>) -> Result<(), Full> {
             tlv::write_varint(writer, open_id::FEC, 2 + u64::from(percent))?;
         }
     }
+    if config.replay_safe {
+        tlv::write(writer, open_id::REPLAY_SAFE, &[])?;
+    }
     match &config.content_type {
         Some(name) => tlv::write(writer, open_id::CONTENT_TYPE, name.as_bytes()),
         None => Ok(()),
@@ -110,6 +113,11 @@ fn fec(value: u64) -> FecPolicy {
     }
 }
 
+/// Whether what the opener sends may come in 0-RTT packets.
+pub(super) fn is_replay_safe(open: &Open<'_>) -> bool {
+    open.param(open_id::REPLAY_SAFE).is_some()
+}
+
 /// What the application may know of an opening. Labels that are not UTF-8 are shown as far as they
 /// can be.
 pub(super) fn info(open: &Open<'_>) -> StreamInfo {
@@ -118,5 +126,6 @@ pub(super) fn info(open: &Open<'_>) -> StreamInfo {
         profile: open.profile,
         label: text(open_id::LABEL).unwrap_or_default(),
         content_type: text(open_id::CONTENT_TYPE),
+        replay_safe: is_replay_safe(open),
     }
 }

@@ -19,13 +19,16 @@ impl Streams {
     pub(crate) fn wants(&self, now: Instant) -> bool {
         self.peer.is_some()
             && !self.is_closed
-            && (self.owes_max_data
-                || self.owes_max_streams
-                || self.owes_blocked
+            && (self.owes_connection()
                 || !self.control.is_empty()
                 || !self.opens.is_empty()
                 || self.scheduler.has_any()
                 || self.scheduler.next_release().is_some_and(|at| at <= now))
+    }
+
+    /// Frames about all streams are no early data.
+    fn owes_connection(&self) -> bool {
+        !self.is_early() && (self.owes_max_data || self.owes_max_streams || self.owes_blocked)
     }
 
     /// True when data of a class waits that must not wait behind others: control or real time.
@@ -63,6 +66,9 @@ impl Streams {
     }
 
     fn write_credit(&mut self, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
+        if !self.owes_connection() {
+            return Ok(());
+        }
         if self.owes_max_data {
             let consumed = self.received.consumed;
             let limit = self.window.announce(consumed, self.limits.message_len_max);

@@ -35,6 +35,8 @@ pub(super) struct Stream {
     pub(super) is_local: bool,
     /// The TLV list that it opened with.
     pub(super) opening: Bytes,
+    /// What its opener sends may be early data.
+    pub(super) is_replay_safe: bool,
     /// The peer knows of it.
     pub(super) is_known: bool,
     /// The application has it, by opening or accepting it.

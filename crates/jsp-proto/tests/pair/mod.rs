@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, Identity, ObfuscationKey, Rng, ServerConfig, ServerIdentity};
+use jsp_crypto::{
+    ClientConfig, ClientTicket, Identity, ObfuscationKey, Rng, ServerConfig, ServerIdentity,
+};
 use jsp_proto::{
     Batch, CloseReason, ConnectionHandle, Datagram, Ecn, Endpoint, EndpointConfig, Event, Instant,
     RetryPolicy, Route, ServerSetup, TransportConfig,
@@ -153,6 +155,42 @@ impl Pair {
         let route = Route::udp(self.server_addr);
         let (config, transport) = (self.client_config.clone(), self.transport.clone());
         self.client.connect(self.now, route, config, transport).unwrap()
+    }
+
+    /// Connects with a ticket.
+    pub fn resume(&mut self, ticket: ClientTicket, early: bool) -> ConnectionHandle {
+        let route = Route::udp(self.server_addr);
+        let (config, transport) = (self.client_config.clone(), self.transport.clone());
+        self.client.resume(self.now, route, config, transport, ticket, early).unwrap()
+    }
+
+    /// A ticket from a connection that is made for it, and closed.
+    pub fn ticket(&mut self) -> ClientTicket {
+        let (client, server) = self.establish();
+        let ticket = self.take_ticket(client);
+        let now = self.now;
+        self.client.forget(now, client);
+        self.run_for(Duration::from_secs(2));
+        self.server.forget(self.now, server);
+        self.run_for(Duration::from_millis(1));
+        self.events.clear();
+        ticket
+    }
+
+    /// The ticket that a connection has brought; waits for it.
+    pub fn take_ticket(&mut self, client: ConnectionHandle) -> ClientTicket {
+        let mut ticket = None;
+        self.run_until(|pair| {
+            let connection = pair.client.connection(client).unwrap();
+            ticket = ticket.take().or_else(|| connection.take_ticket());
+            ticket.is_some()
+        });
+        ticket.unwrap()
+    }
+
+    /// The server's configuration, for servers beside it.
+    pub fn server_config(&self) -> EndpointConfig {
+        self.server_config.clone()
     }
 
     /// Connects and runs until both sides say so; answers both handles.

@@ -48,6 +48,11 @@ impl Actor {
         }
     }
 
+    /// The connection takes streams before it is made.
+    pub fn begin_early(&mut self) {
+        self.is_connected = true;
+    }
+
     /// Which end this is.
     pub fn end(&self) -> End {
         self.end
@@ -103,7 +108,10 @@ impl Actor {
             Event::Consumed { stream, below } => {
                 log(Observation::ConsumptionTold { flow: self.sends(*stream), below: *below });
             }
-            Event::PathChanged { .. } | Event::Alarm(_) | Event::CapacityChanged(_) => {}
+            Event::PathChanged { .. }
+            | Event::Alarm(_)
+            | Event::CapacityChanged(_)
+            | Event::TicketReceived => {}
         }
     }
 

@@ -16,8 +16,7 @@ const SLACK: Duration = Duration::from_millis(1);
 /// Compares arrivals with lifetimes, given the longest travelling time seen so far.
 ///
 /// Ordered flows are left out: there a message that came in time waits for those before it. So are
-/// messages sent before both ends were connected: their receiver may hold them until its keys are
-/// ready.
+/// messages sent before their receiver was ready: it holds them until it may read them.
 #[derive(Default)]
 pub(super) struct Deadlines {
     /// Longest travelling time towards each end.
@@ -45,8 +44,8 @@ impl Checker for Deadlines {
                 let (false, Some(lifetime)) = (record.config.ordered, record.lifetime(sent)) else {
                     return;
                 };
-                let connected = ledger.end(flow.from.peer()).connected;
-                if connected.is_none_or(|connected| sent.at < connected) {
+                let ready = ledger.end(flow.from.peer()).ready;
+                if ready.is_none_or(|ready| sent.at < ready) {
                     return;
                 }
                 let transit = self.transit_max.get(&flow.from.peer()).copied().unwrap_or_default();

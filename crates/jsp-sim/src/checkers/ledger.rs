@@ -147,6 +147,8 @@ pub struct EndRecord {
     pub connected: Option<Instant>,
     /// When the application closed, and with which code and reason.
     pub closing: Option<(Instant, u64, String)>,
+    /// When it could read everything.
+    pub ready: Option<Instant>,
     /// When it disappeared.
     pub vanished: Option<Instant>,
     /// When and why it was over.
@@ -204,6 +206,7 @@ impl Ledger {
     pub(super) fn apply(&mut self, now: Instant, seen: &Observation<'_>) {
         match *seen {
             Observation::Connected(end) => self.connect(now, end),
+            Observation::Ready(end) => self.ends.entry(end).or_default().ready = Some(now),
             Observation::Closing { end, code, reason } => {
                 self.ends.entry(end).or_default().closing = Some((now, code, reason.to_owned()));
             }

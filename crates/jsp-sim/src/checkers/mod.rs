@@ -172,6 +172,7 @@ mod planted {
         pub(super) fn with(config: &StreamConfig) -> Self {
             let mut history = Self::empty();
             history.see(&Observation::Connected(CLIENT)).see(&Observation::Connected(SERVER));
+            history.see(&Observation::Ready(CLIENT)).see(&Observation::Ready(SERVER));
             history.see(&Observation::Opened { end: CLIENT, stream: STREAM, config });
             history
         }

@@ -28,17 +28,47 @@ impl<'a> HandshakeFragment<'a> {
     /// Bytes that a fragment takes beside its data, at most.
     pub const HEAD_LEN: usize = 1 + 8 + 2 + 2 + 2;
 
+    /// The same in an EXCHANGE frame.
+    pub const EXCHANGE_HEAD_LEN: usize = Self::HEAD_LEN + 1;
+
     // spec: WIRE-19
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let id = reader.array()?;
         let (offset, total) = (reader.u16()?, reader.u16()?);
         let data = reader.length_prefixed()?;
-        let end = usize::from(offset).saturating_add(data.len());
-        let total_len = usize::from(total);
-        if data.is_empty() || end > total_len || total_len > limits::HANDSHAKE_MESSAGE_LEN_MAX {
+        Self { id, offset, total, data }.checked()
+    }
+
+    /// Reads the piece that is the content of an EXCHANGE frame: `id 8 | offset 2 | total 2`, then
+    /// the data to its end.
+    // spec: WIRE-46
+    pub fn read_exchange(content: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(content);
+        let id = reader.array()?;
+        let (offset, total) = (reader.u16()?, reader.u16()?);
+        Self { id, offset, total, data: reader.take_rest() }.checked()
+    }
+
+    /// Writes the piece as an EXCHANGE frame; on [`Full`] the writer is as it was.
+    pub fn write_exchange(&self, writer: &mut Writer<'_>) -> Result<(), Full> {
+        writer.whole(|writer| {
+            writer.varint(kind::EXCHANGE)?;
+            // A message has 4096 bytes at most.
+            writer.varint(self.data.len().saturating_add(12) as u64)?;
+            writer.bytes(&self.id)?;
+            writer.u16(self.offset)?;
+            writer.u16(self.total)?;
+            writer.bytes(self.data)
+        })
+    }
+
+    fn checked(self) -> Result<Self, DecodeError> {
+        let end = usize::from(self.offset).saturating_add(self.data.len());
+        let total = usize::from(self.total);
+        if self.data.is_empty() || end > total || total > limits::HANDSHAKE_MESSAGE_LEN_MAX {
             return Err(DecodeError::Invalid);
         }
-        Ok(Self { id, offset, total, data })
+        Ok(self)
     }
 
     pub(super) fn write(&self, writer: &mut Writer<'_>) -> Result<(), Full> {

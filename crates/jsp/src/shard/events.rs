@@ -6,8 +6,8 @@ use jsp_proto::{ConnectionHandle, Event, RecvError};
 use jsp_wire::{Instant, StreamId};
 
 use super::{ConnectionState, Core, Key, Phase, Rest, SendEnd, StreamState};
-use crate::connection::Security;
 use crate::error::ConnectionError;
+use crate::security::Security;
 
 impl Core {
     /// Handles all events that wait.
@@ -46,6 +46,7 @@ impl Core {
         match event {
             Event::Closed { reason } => return self.on_closed(key, reason.into(), now),
             Event::Connected => return self.on_connected(key, handle),
+            Event::TicketReceived => return self.keep_tickets(key, handle),
             _ => {}
         }
         let Some(state) = self.connections.get_mut(&key) else { return };
@@ -89,7 +90,11 @@ impl Core {
                 state.capacity = (state.capacity.0 + 1, capacity);
                 state.capacity_waiters.wake(wakes);
             }
-            Event::Alarm(_) | Event::Connected | Event::Closed { .. } | Event::Drained => {}
+            Event::Alarm(_)
+            | Event::Connected
+            | Event::TicketReceived
+            | Event::Closed { .. }
+            | Event::Drained => {}
         }
     }
 
@@ -103,6 +108,18 @@ impl Core {
             state.phase = Phase::Open;
         }
         state.connected.wake(&mut self.wakes);
+    }
+
+    /// Hands the tickets that have come to the store.
+    fn keep_tickets(&mut self, key: Key, handle: ConnectionHandle) {
+        let Some((store, server)) = self.connections.get(&key).and_then(|s| s.tickets.clone())
+        else {
+            return;
+        };
+        let Some(connection) = self.endpoint.connection(handle) else { return };
+        while let Some(ticket) = connection.take_ticket() {
+            store.put(&server, ticket);
+        }
     }
 
     fn on_closed(&mut self, key: Key, error: ConnectionError, now: Instant) {
@@ -122,6 +139,7 @@ impl Core {
             return;
         };
         state.last_stats = Some(connection.stats());
+        state.security = connection.security().map(|s| Arc::new(Security::of(s)));
         while let Some(id) = connection.accept() {
             if let Some(info) = connection.stream_info(id) {
                 state.unaccepted.push_back((id, info));

@@ -322,7 +322,8 @@ impl Core {
     /// Finishes all streams of a connection and closes it once everything has arrived.
     pub(crate) fn close_when_delivered(&mut self, key: Key, now: Instant, code: u64) {
         let Ok((connection, state)) = self.live(key) else { return };
-        if matches!(state.phase, Phase::Handshake) {
+        // Early data may be under way.
+        if matches!(state.phase, Phase::Handshake) && state.streams.is_empty() {
             return self.close(key, now, code, b"");
         }
         let open: Vec<StreamId> = state

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use jsp_proto::{Capacity, ConnectionHandle, ConnectionStats, MessageFate, Received, StreamInfo};
+use jsp_proto::{
+    Capacity, ConnectionHandle, ConnectionStats, MessageFate, Received, StreamInfo, TicketStore,
+};
 use jsp_wire::{Route, StreamId};
 
 use super::hash::IntegerHash;
 use super::waiters::{Waiters, WakeList};
-use crate::connection::Security;
 use crate::error::ConnectionError;
+use crate::identity::Outcome;
+use crate::security::Security;
 
 /// A connection in the eyes of the facade.
 pub(crate) struct ConnectionState {
@@ -39,6 +42,10 @@ pub(crate) struct ConnectionState {
     /// How often the transport has told a capacity, and the latest.
     pub(crate) capacity: (u64, Capacity),
     pub(crate) capacity_waiters: Waiters,
+    /// Where tickets of the server are kept, and under which name.
+    pub(crate) tickets: Option<(Arc<dyn TicketStore>, String)>,
+    /// What is to be remembered of the server once it is proved.
+    pub(crate) unremembered: Option<Outcome>,
 }
 
 /// How far a connection is.
@@ -125,6 +132,8 @@ impl ConnectionState {
             accepting: Waiters::default(),
             capacity: (0, Capacity::default()),
             capacity_waiters: Waiters::default(),
+            tickets: None,
+            unremembered: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod identities;
 mod negotiation;
+mod resumption;
 
 use super::*;
 use crate::identity::{Credential, Delegation, Fingerprint, Floor, Identity, PublicIdentity};
@@ -58,6 +59,8 @@ struct Collected {
     data_keys: Option<DataKeys>,
     params: Option<Vec<u8>>,
     security: Option<Security>,
+    early_keys: Option<DirectionKeys>,
+    provisional: Option<Security>,
 }
 
 impl Collected {
@@ -72,6 +75,8 @@ impl Collected {
                 Output::DataKeys(keys) => self.data_keys = Some(keys),
                 Output::PeerParams(params) => self.params = Some(params),
                 Output::Complete(security) => self.security = Some(security),
+                Output::EarlyKeys(keys) => self.early_keys = Some(keys),
+                Output::Provisional(security) => self.provisional = Some(security),
             }
         }
     }
@@ -153,7 +158,7 @@ fn keys_agree(sender: &Keys, receiver: &Keys) -> bool {
     one_way(&sender.local, &receiver.remote) && one_way(&receiver.local, &sender.remote)
 }
 
-fn one_way(seal: &crate::DirectionKeys, open: &crate::DirectionKeys) -> bool {
+fn one_way(seal: &DirectionKeys, open: &DirectionKeys) -> bool {
     let mut packet = *b"some text and sixteen bytes.....";
     seal.packet.seal_in_place(7, b"header", &mut packet).unwrap();
     let same_mask = seal.header.mask(&[3; 16]) == open.header.mask(&[3; 16]);

@@ -1,0 +1,218 @@
+//! Resumption tickets as clients keep them.
+
+use crate::PeerIdentity;
+use crate::handshake::codec::{Reader, put_vec8, put_vec16};
+use crate::handshake::{ClientConfig, Security};
+use crate::identity::PublicIdentity;
+use crate::suite::Suite;
+use crate::ticket::TICKET_LEN;
+use alloc::vec::Vec;
+use core::fmt;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// The longest life that a client believes, in seconds: a day.
+pub const TICKET_LIFETIME_MAX: u32 = 24 * 3600;
+/// Version of the stored form, its first byte.
+const STORED: u8 = 1;
+/// Length of what a TICKET frame carries.
+const GRANT_LEN: usize = 16 + TICKET_LEN;
+
+/// What a TICKET frame carries: the ticket and what its holder must know of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TicketGrant {
+    /// How long it is valid, in seconds.
+    pub lifetime_s: u32,
+    /// The most early data accepted with it, in bytes of 0-RTT packets.
+    pub max_early_data: u32,
+    /// The nonce of its pre-shared key.
+    pub nonce: [u8; 8],
+    /// The sealed ticket.
+    pub ticket: [u8; TICKET_LEN],
+}
+
+impl TicketGrant {
+    /// The frame's data.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(GRANT_LEN);
+        out.extend_from_slice(&self.lifetime_s.to_be_bytes());
+        out.extend_from_slice(&self.max_early_data.to_be_bytes());
+        out.extend_from_slice(&self.nonce);
+        out.extend_from_slice(&self.ticket);
+        out
+    }
+
+    /// Reads a frame's data; `None` when it has another form.
+    // spec: HS-65
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let grant = Self {
+            lifetime_s: reader.u32()?,
+            max_early_data: reader.u32()?,
+            nonce: reader.array()?,
+            ticket: reader.array()?,
+        };
+        reader.is_empty().then_some(grant)
+    }
+}
+
+/// A ticket with the secret that it stands for: good for one connection. Wiped
+/// when dropped; its `Debug` form shows no secret.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct ClientTicket {
+    pub(crate) version: u32,
+    #[zeroize(skip)]
+    pub(crate) suite: Suite,
+    pub(crate) post_quantum: bool,
+    pub(crate) received_ms: u64,
+    pub(crate) lifetime_s: u32,
+    pub(crate) max_early_data: u32,
+    pub(crate) psk: [u8; 32],
+    pub(crate) ticket: Vec<u8>,
+    #[zeroize(skip)]
+    pub(crate) peer: PeerIdentity,
+    /// The client's own identity when it was given.
+    #[zeroize(skip)]
+    pub(crate) own: Option<PublicIdentity>,
+    pub(crate) protocol: Option<Vec<u8>>,
+    pub(crate) params: Vec<u8>,
+}
+
+impl ClientTicket {
+    /// Keeps a grant that came over a connection with this `security`, at
+    /// `now_ms` (milliseconds since 1970 UTC). `own` is the identity that the
+    /// client has shown there; `params` are the server's transport parameters,
+    /// which early data will rely on. `None` when the server is not known.
+    pub fn keep(
+        grant: &TicketGrant,
+        security: &Security,
+        own: Option<PublicIdentity>,
+        params: &[u8],
+        now_ms: u64,
+    ) -> Option<Self> {
+        let peer = security.peer?;
+        let mut lifetime_s = grant.lifetime_s.min(TICKET_LIFETIME_MAX);
+        // What an online key has proved is worth no more than its delegation.
+        // spec: HS-66
+        if let Some(until) = peer.until {
+            let left = until.saturating_sub(now_ms / 1000);
+            lifetime_s = lifetime_s.min(u32::try_from(left).unwrap_or(u32::MAX));
+        }
+        Some(Self {
+            version: security.version,
+            suite: security.suite,
+            post_quantum: security.post_quantum,
+            received_ms: now_ms,
+            lifetime_s,
+            max_early_data: grant.max_early_data,
+            psk: *security.resumption_psk(&grant.nonce),
+            ticket: grant.ticket.to_vec(),
+            peer,
+            own,
+            protocol: security.application_protocol.clone(),
+            params: params.to_vec(),
+        })
+    }
+
+    /// The server that it is for.
+    pub fn peer(&self) -> &PeerIdentity {
+        &self.peer
+    }
+
+    /// The client's own identity when it was given, if it had shown one.
+    pub fn own(&self) -> Option<PublicIdentity> {
+        self.own
+    }
+
+    /// The server's transport parameters when it was given.
+    pub fn params(&self) -> &[u8] {
+        &self.params
+    }
+
+    /// The most early data that may go with it, in bytes of 0-RTT packets.
+    pub fn max_early_data(&self) -> u32 {
+        self.max_early_data
+    }
+
+    /// Whether it may still be used at this time, in milliseconds since 1970 UTC.
+    pub fn is_valid_at(&self, now_ms: u64) -> bool {
+        let lifetime_ms = u64::from(self.lifetime_s).saturating_mul(1000);
+        now_ms.checked_sub(self.received_ms).is_some_and(|age| age < lifetime_ms)
+    }
+
+    /// Whether a client with this configuration may use it: everything that
+    /// the ticket's connection had is still wanted.
+    pub(crate) fn suits(&self, config: &ClientConfig) -> bool {
+        let wants_post_quantum = config.require_pq || config.floor.post_quantum;
+        let own = config.credential.as_ref().map(|credential| credential.identity());
+        config.versions.contains(&self.version)
+            && config.floor.version <= self.version
+            && config.suites.contains(&self.suite)
+            && (self.post_quantum || !wants_post_quantum)
+            && (self.own.is_none() || self.own == own)
+            && match &self.protocol {
+                Some(name) => config.application_protocols.contains(name),
+                None => true,
+            }
+    }
+
+    /// A form to be stored. It contains the secret: keep it as a key is kept.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Zeroizing::new(Vec::with_capacity(512));
+        let post_quantum = u8::from(self.post_quantum);
+        let delegated = u8::from(self.peer.delegated);
+        out.extend_from_slice(&[STORED, self.suite.id(), post_quantum, delegated]);
+        out.extend_from_slice(&self.version.to_be_bytes());
+        out.extend_from_slice(&self.received_ms.to_be_bytes());
+        out.extend_from_slice(&self.lifetime_s.to_be_bytes());
+        out.extend_from_slice(&self.max_early_data.to_be_bytes());
+        out.extend_from_slice(&self.peer.until.unwrap_or(0).to_be_bytes());
+        out.extend_from_slice(&self.psk);
+        out.extend_from_slice(self.peer.identity.as_bytes());
+        out.extend_from_slice(&self.own.map_or([0; 32], |own| *own.as_bytes()));
+        // None of them is longer than its length can say: they came in messages.
+        let _ = put_vec16(&mut out, &self.ticket);
+        let _ = put_vec16(&mut out, &self.params);
+        let _ = put_vec8(&mut out, self.protocol.as_deref().unwrap_or(&[]));
+        out
+    }
+
+    /// Reads the stored form; `None` when it is damaged or from another version.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        if reader.u8()? != STORED {
+            return None;
+        }
+        let suite = Suite::from_id(reader.u8()?)?;
+        let (post_quantum, delegated) = (reader.u8()? != 0, reader.u8()? != 0);
+        let version = reader.u32()?;
+        let received_ms = reader.u64()?;
+        let (lifetime_s, max_early_data) = (reader.u32()?, reader.u32()?);
+        let until = Some(reader.u64()?).filter(|until| *until != 0);
+        let psk = reader.array()?;
+        let identity = PublicIdentity::from_bytes(reader.array()?);
+        let own = Some(reader.array::<32>()?).filter(|key| *key != [0; 32]);
+        let (ticket, params) = (reader.vec16()?.to_vec(), reader.vec16()?.to_vec());
+        let protocol = Some(reader.vec8()?).filter(|name| !name.is_empty());
+        let fingerprint = identity.fingerprint();
+        reader.is_empty().then(|| Self {
+            version,
+            suite,
+            post_quantum,
+            received_ms,
+            lifetime_s,
+            max_early_data,
+            psk,
+            ticket,
+            peer: PeerIdentity { identity, fingerprint, delegated, until },
+            own: own.map(PublicIdentity::from_bytes),
+            protocol: protocol.map(<[u8]>::to_vec),
+            params,
+        })
+    }
+}
+
+impl fmt::Debug for ClientTicket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTicket").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,210 @@
+//! Tickets of a server: made, checked, and struck when they bring early data.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use jsp_crypto::replay::STRIKES_DEFAULT;
+use jsp_crypto::{
+    Resumption, Strike, StrikeRegister, TicketContents, TicketGrant, TicketKeys, hello_id,
+};
+use jsp_wire::{Instant, Route};
+
+use super::hello::Stranger;
+use super::{ConnectionHandle, Endpoint, HelloNames, peer_key, release};
+use crate::config::ServerSetup;
+use crate::exchange;
+
+/// The ticket keys of a server, and the tickets that have brought early data.
+pub(super) struct Tickets {
+    keys: TicketKeys,
+    register: StrikeRegister,
+    shard: u16,
+    /// Connections whose early data were taken, and whose clients are not proved to be there.
+    early: HashMap<[u8; 16], ConnectionHandle>,
+    /// The table is tidied when it has so many entries.
+    tidy_at: usize,
+}
+
+/// Entries of the table of early connections that are not worth a tidying.
+const EARLY_TIDY_MIN: usize = 64;
+
+/// What becomes of a hello.
+pub(super) enum Judgement {
+    /// It has no ticket.
+    Full,
+    /// The connection is resumed.
+    Resume(Box<Resumption>),
+    /// Its ticket is of no use: a full hello is asked for.
+    Refused,
+    /// The early data of its ticket were taken before, by this connection if it is still there.
+    Copy(Option<ConnectionHandle>),
+}
+
+impl Endpoint {
+    /// Shares tickets with other servers of the same identity, and with those that were here before:
+    /// all are given the same secret, uniformly random, for the same epoch
+    /// ([`TicketKeys::epoch_at`]); `shard` is this server's number among them. Early data are refused
+    /// for 20 s from now on: what was taken before is not known here.
+    pub fn share_tickets(&mut self, now: Instant, secret: [u8; 32], epoch: u32, shard: u16) {
+        let now_ms = self.unix_ms(now);
+        self.tickets = Some(Tickets {
+            keys: TicketKeys::new(secret, epoch),
+            register: StrikeRegister::new(now_ms, STRIKES_DEFAULT, false),
+            shard,
+            early: HashMap::new(),
+            tidy_at: EARLY_TIDY_MIN,
+        });
+    }
+
+    fn unix_ms(&self, now: Instant) -> u64 {
+        exchange::unix_ms(self.config.unix_seconds_at_zero, now)
+    }
+
+    fn tickets(&mut self, now_ms: u64) -> &mut Tickets {
+        let rng = &mut self.rng;
+        let tickets = self.tickets.get_or_insert_with(|| Tickets {
+            keys: TicketKeys::new(rng.array(), TicketKeys::epoch_at(now_ms / 1000)),
+            // The keys begin here as well: no ticket of theirs was used before.
+            register: StrikeRegister::new(now_ms, STRIKES_DEFAULT, true),
+            shard: 0,
+            early: HashMap::new(),
+            tidy_at: EARLY_TIDY_MIN,
+        });
+        tickets.keys.advance(now_ms / 1000);
+        tickets
+    }
+
+    pub(super) fn judge_ticket(
+        &mut self,
+        now: Instant,
+        setup: &ServerSetup,
+        hello: &[u8],
+    ) -> Judgement {
+        let now_ms = self.unix_ms(now);
+        let transport = self.config.transport.clone();
+        let tickets = self.tickets(now_ms);
+        let keys = &tickets.keys;
+        // spec: HS-76
+        if let Some(uid) = Resumption::refused_uid(keys, &setup.crypto, hello, now_ms)
+            && tickets.register.contains(&uid)
+        {
+            return Judgement::Copy(tickets.early.get(&uid).copied());
+        }
+        let mut resumption = match Resumption::check(keys, &setup.crypto, hello, now_ms) {
+            Ok(None) => return Judgement::Full,
+            Err(_) => return Judgement::Refused,
+            Ok(Some(resumption)) => resumption,
+        };
+        let uid = *resumption.uid();
+        // spec: HS-72
+        if tickets.register.contains(&uid) {
+            return Judgement::Copy(tickets.early.get(&uid).copied());
+        }
+        // spec: HS-75
+        let may_be_early = resumption.wants_early()
+            && transport.early_data_max > 0
+            && resumption.home_shard() == tickets.shard
+            && *resumption.params_hash() == transport.early_hash(resumption.protocol());
+        resumption.accept_early = may_be_early
+            && tickets.register.strike(&uid, resumption.hello_ms(), now_ms) == Strike::Fresh;
+        Judgement::Resume(Box::new(resumption))
+    }
+
+    /// This connection has taken the early data of a ticket.
+    pub(super) fn note_early(&mut self, uid: [u8; 16], handle: ConnectionHandle) {
+        let connections = &self.connections;
+        if let Some(tickets) = &mut self.tickets {
+            // Tidied when it has doubled, so that each connection pays for a constant part of it.
+            if tickets.early.len() >= tickets.tidy_at {
+                tickets.early.retain(|_, handle| {
+                    connections.get(handle).is_some_and(|slot| slot.connection.is_half_resumed())
+                });
+                tickets.tidy_at = tickets.early.len().saturating_mul(2).max(EARLY_TIDY_MIN);
+            }
+            tickets.early.insert(uid, handle);
+        }
+    }
+
+    /// The same hello came by another route. Its client may be there: whoever holds the keys of the
+    /// hello can use the answer, nobody else, so that it goes there too. Early data are taken once.
+    // spec: CON-58
+    pub(super) fn adopt_route(
+        &mut self,
+        now: Instant,
+        owner: Option<ConnectionHandle>,
+        stranger: &Stranger,
+        received: usize,
+    ) {
+        let Stranger { route, dcid, .. } = *stranger;
+        let Some(handle) = owner else { return };
+        let Some(slot) = self.connections.get_mut(&handle) else { return };
+        if !slot.connection.adopt_route(now, route, received) {
+            return;
+        }
+        if let Some(names) = slot.hello.take() {
+            for id in names.ids.into_iter().flatten() {
+                release(&mut self.by_hello, &(names.route, id), handle);
+            }
+        }
+        let names = HelloNames { route: peer_key(&route), ids: [Some(dcid), None] };
+        self.by_hello.insert((names.route, dcid), handle);
+        if let Some(slot) = self.connections.get_mut(&handle) {
+            slot.hello = Some(names);
+        }
+        self.schedule.touch(handle);
+    }
+
+    /// Makes the ticket that a connection is to give.
+    pub(super) fn issue_ticket(&mut self, now: Instant, handle: ConnectionHandle) {
+        let is_due =
+            self.connections.get(&handle).is_some_and(|slot| slot.connection.ticket_is_due(now));
+        if !is_due {
+            return;
+        }
+        let now_ms = self.unix_ms(now);
+        let Some(setup) = self.config.server.clone() else { return };
+        self.tickets(now_ms);
+        let (Some(slot), Some(tickets)) =
+            (self.connections.get_mut(&handle), self.tickets.as_ref())
+        else {
+            return;
+        };
+        let route = slot.connection.route();
+        let grant = slot.connection.ticket_contents(now).and_then(|(mut contents, nonce)| {
+            contents.home_shard = tickets.shard;
+            contents.prefix_hash = network_hash(&route);
+            limit_to_delegation(&mut contents, setup.crypto.credential.delegation(), now_ms);
+            let server = setup.crypto.fingerprint();
+            let ticket = tickets.keys.seal(&contents, &server, &mut self.rng)?;
+            let (lifetime_s, max_early_data) = (contents.lifetime_s, contents.max_early_data);
+            Some(TicketGrant { lifetime_s, max_early_data, nonce, ticket })
+        });
+        slot.connection.give_ticket(now, grant.as_ref());
+    }
+}
+
+/// A ticket ends with the delegation of the server that gives it.
+// spec: HS-66
+fn limit_to_delegation(
+    contents: &mut TicketContents,
+    delegation: Option<&jsp_crypto::Delegation>,
+    now_ms: u64,
+) {
+    if let Some(delegation) = delegation {
+        let (_, until) = delegation.period();
+        let left = u32::try_from(until.saturating_sub(now_ms / 1000)).unwrap_or(u32::MAX);
+        contents.lifetime_s = contents.lifetime_s.min(left);
+    }
+}
+
+/// Hash of the network that an address belongs to: 24 bits of IPv4, 48 of IPv6.
+pub(super) fn network_hash(route: &Route) -> [u8; 4] {
+    let mut prefix = b"jsp1 network".to_vec();
+    match route.remote().map(|remote| remote.ip().to_canonical()) {
+        Some(IpAddr::V4(ip)) => prefix.extend(ip.octets().iter().take(3)),
+        Some(IpAddr::V6(ip)) => prefix.extend(ip.octets().iter().take(6)),
+        None => {}
+    }
+    let hash = hello_id(&prefix);
+    hash.first_chunk().copied().unwrap_or_default()
+}

@@ -1,0 +1,153 @@
+//! What a connection's keys are worth: how they came about, and whom they prove.
+
+use std::task::Poll;
+
+use jsp_crypto::{Kem, Mode, PeerIdentity, Suite};
+
+use crate::connection::Connection;
+use crate::error::{ConnectError, ConnectionError};
+use crate::identity::Outcome;
+use crate::shard::{Phase, Place};
+
+/// What the handshake has established.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// The protocol version.
+    pub version: u32,
+    /// The cipher suite.
+    pub suite: Suite,
+    /// The key exchange.
+    pub kem: Kem,
+    /// Who the peer has proved to be; `None` for a client that showed no identity.
+    pub peer: Option<PeerIdentity>,
+    /// The application protocol that both sides named.
+    pub application_protocol: Option<Vec<u8>>,
+    /// Feature bits that both sides offered.
+    pub features: u64,
+    /// In full, or resumed by a ticket.
+    pub mode: Mode,
+    /// The server has accepted early data.
+    pub early_data: bool,
+    /// What is sent stays secret from a quantum computer, by this connection's own exchange or by that
+    /// of the one that the ticket came from.
+    pub post_quantum: bool,
+    /// A hybrid exchange of this very connection is in the keys of this moment: not even a stolen ticket
+    /// opens it. A resumed connection has it within a round trip.
+    pub hybrid: bool,
+}
+
+impl Security {
+    pub(crate) fn of(security: &jsp_crypto::Security) -> Self {
+        Self {
+            version: security.version,
+            suite: security.suite,
+            kem: security.kem,
+            peer: security.peer,
+            application_protocol: security.application_protocol.clone(),
+            features: security.features,
+            mode: security.mode,
+            early_data: security.early_data,
+            post_quantum: security.post_quantum,
+            hybrid: security.hybrid,
+        }
+    }
+
+    pub(crate) fn floor(&self) -> jsp_crypto::Floor {
+        jsp_crypto::Floor { version: self.version, post_quantum: self.post_quantum }
+    }
+}
+
+impl Connection {
+    /// Waits until the connection is made; at once when it is. Of use after
+    /// [`Endpoint::connect_early`](crate::Endpoint::connect_early); with
+    /// [`Trust::FirstUse`](crate::Trust::FirstUse), it is also what remembers a server that is met for
+    /// the first time.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connected(&self) -> Result<(), ConnectError> {
+        let remote = self.remote_addr();
+        let outcome = self
+            .inner
+            .wait(Place::Connected, |core, inner, _| match core.state(inner.key) {
+                Some(state) => match &state.phase {
+                    Phase::Handshake => Poll::Pending,
+                    Phase::Open => Poll::Ready(Ok(state.unremembered.take())),
+                    Phase::Closed(error) => {
+                        let error = error.clone();
+                        let mismatch = state.unremembered.as_ref().and_then(Outcome::mismatch);
+                        Poll::Ready(Err(match mismatch {
+                            Some((expected, got)) => {
+                                ConnectError::Identity { remote, expected, got: Some(got) }
+                            }
+                            None => ConnectError::new(remote, error),
+                        }))
+                    }
+                },
+                None => Poll::Ready(Err(ConnectError::EndpointClosed)),
+            })
+            .await?;
+        match outcome {
+            Some(outcome) => outcome.remember(self.security().floor()),
+            None => Ok(()),
+        }
+    }
+
+    /// Who the peer has proved to be, here or, where the connection was resumed, in the connection that
+    /// the ticket came from; `None` for a client that showed no identity, and before the handshake is
+    /// complete.
+    pub fn peer_identity(&self) -> Option<PeerIdentity> {
+        self.security().peer
+    }
+
+    /// What is established at this moment, or was at the last of a connection that is over.
+    pub fn security(&self) -> Security {
+        let mut core = self.inner.shard.lock();
+        if let Ok((connection, _)) = core.live(self.inner.key)
+            && let Some(security) = connection.security()
+        {
+            return Security::of(security);
+        }
+        let security = core.state(self.inner.key).and_then(|state| state.security.clone());
+        drop(core);
+        security.map_or_else(unestablished, |security| (*security).clone())
+    }
+
+    /// Fills `out` with at most 8160 secret bytes that both sides of this connection, and nobody
+    /// else, get for the same label and context.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    ///
+    /// # Panics
+    /// When `out` is longer than 8160 bytes.
+    pub fn export(
+        &self,
+        label: &str,
+        context: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), ConnectionError> {
+        assert!(out.len() <= 8160, "at most 8160 bytes can be exported");
+        let mut core = self.inner.shard.lock();
+        let (connection, _) = core.live(self.inner.key)?;
+        let security = connection.security().ok_or(ConnectionError::EndpointClosed)?;
+        security.export(label, context, out).map_err(|_| ConnectionError::EndpointClosed)
+    }
+}
+
+fn unestablished() -> Security {
+    Security {
+        version: 0,
+        suite: Suite::ChaCha20Poly1305,
+        kem: Kem::X25519MlKem768,
+        peer: None,
+        application_protocol: None,
+        features: 0,
+        mode: Mode::Full,
+        early_data: false,
+        post_quantum: false,
+        hybrid: false,
+    }
+}

@@ -1,0 +1,128 @@
+//! Tickets kept and used by endpoints, and early data.
+
+mod peers;
+
+use std::sync::{Arc, Mutex};
+
+use jsp::{
+    Builder, ClientTicket, ConnectError, Connection, Endpoint, HandshakeError, Identity, Message,
+    Mode, StreamConfig, TicketStore, Trust,
+};
+use peers::memory_builders;
+
+/// A store that can be looked into, and waited for.
+#[derive(Default)]
+struct Shelf {
+    tickets: Mutex<Vec<(String, ClientTicket)>>,
+    arrived: tokio::sync::Notify,
+}
+
+impl TicketStore for Shelf {
+    fn put(&self, server: &str, ticket: ClientTicket) {
+        self.tickets.lock().unwrap().push((server.to_owned(), ticket));
+        self.arrived.notify_one();
+    }
+
+    fn take(&self, server: &str) -> Option<ClientTicket> {
+        let mut tickets = self.tickets.lock().unwrap();
+        let place = tickets.iter().position(|(name, _)| name == server)?;
+        Some(tickets.remove(place).1)
+    }
+}
+
+/// A server that answers each message by the same with an exclamation mark.
+fn echo(server: &Endpoint) {
+    let server = server.clone();
+    tokio::spawn(async move {
+        while let Some(connection) = server.accept().await {
+            tokio::spawn(async move {
+                while let Ok(stream) = connection.accept().await {
+                    while let Ok(Some(message)) = stream.recv().await {
+                        let text = format!("{}!", message.text().unwrap());
+                        if stream.send(text).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+async fn with_ticket(server: Builder, client: Builder) -> (Endpoint, Endpoint, Arc<Shelf>) {
+    let shelf = Arc::new(Shelf::default());
+    let (server, client) =
+        (server.build().unwrap(), client.tickets(shelf.clone()).build().unwrap());
+    echo(&server);
+    let connection =
+        client.connect(server.local_addr().unwrap(), server.fingerprint()).await.unwrap();
+    assert_eq!(connection.security().mode, Mode::Full);
+    shelf.arrived.notified().await;
+    (server, client, shelf)
+}
+
+async fn ask(connection: &Connection, config: StreamConfig, text: &str) -> String {
+    let stream = connection.open(config).await.unwrap();
+    stream.send(Message::from(text)).await.unwrap();
+    stream.recv().await.unwrap().unwrap().text().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_connection_is_resumed_and_the_server_is_the_same() {
+    let (server, client) = memory_builders();
+    let (server, client, shelf) = with_ticket(server, client).await;
+    let addr = server.local_addr().unwrap();
+    let connection = client.connect(addr, server.fingerprint()).await.unwrap();
+    let security = connection.security();
+    assert_eq!((security.mode, security.early_data), (Mode::Resumed, false));
+    assert_eq!(connection.peer_identity().unwrap().fingerprint, server.fingerprint());
+    assert_eq!(ask(&connection, StreamConfig::messages(), "hello").await, "hello!");
+    shelf.arrived.notified().await;
+    assert!(connection.security().hybrid && connection.security().post_quantum);
+    // Who trusts more easily, or somebody else, is not let in by that ticket.
+    let connection = client.connect(addr, Trust::Insecure).await.unwrap();
+    assert_eq!(connection.security().mode, Mode::Full);
+}
+
+#[tokio::test(start_paused = true)]
+async fn early_data_go_with_the_first_datagram_where_there_is_a_ticket() {
+    let (server, client) = memory_builders();
+    let (server, client, shelf) = with_ticket(server, client).await;
+    let addr = server.local_addr().unwrap();
+    let connection = client.connect_early(addr, server.fingerprint()).await.unwrap();
+    let config = StreamConfig::messages().replay_safe();
+    assert_eq!(ask(&connection, config.clone(), "early").await, "early!");
+    connection.connected().await.unwrap();
+    let security = connection.security();
+    assert_eq!((security.mode, security.early_data), (Mode::Resumed, true));
+    assert_eq!(ask(&connection, StreamConfig::messages(), "later").await, "later!");
+    // Without a ticket the same program works; what it sends goes when it can.
+    shelf.tickets.lock().unwrap().clear();
+    let connection = client.connect_early(addr, server.fingerprint()).await.unwrap();
+    assert_eq!(ask(&connection, config, "patient").await, "patient!");
+    connection.connected().await.unwrap();
+    assert_eq!(connection.security().mode, Mode::Full);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_connection_to_the_wrong_server_says_so() {
+    let (server, client) = memory_builders();
+    let (server, client) = (server.build().unwrap(), client.build().unwrap());
+    let other = Identity::generate().fingerprint();
+    let connection = client.connect_early(server.local_addr().unwrap(), other).await.unwrap();
+    assert!(connection.connected().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requirements_are_enforced_before_anything_is_sent() {
+    let (server, client) = memory_builders();
+    let (server, client) = (server.build().unwrap(), client.require_pin().require_pq());
+    let client = client.build().unwrap();
+    let addr = server.local_addr().unwrap();
+    match client.connect(addr, Trust::Insecure).await {
+        Err(ConnectError::Handshake { error: HandshakeError::PinRequired, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    let connection = client.connect(addr, server.fingerprint()).await.unwrap();
+    assert!(connection.security().post_quantum);
+}
