@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::coverage;
 use crate::process;
 use crate::report::{Output, Row};
 use crate::workspace;
@@ -23,31 +24,59 @@ const INPUT_BYTES_MAX: u32 = 65_536;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Outcome {
     executions: u64,
-    /// Edges of the control flow that some input reached.
+    /// Edges of the control flow that some input reached, of the target and all that it is linked with.
     coverage: u64,
+    /// Edges told apart by how often they were taken, and what else libFuzzer takes for news.
+    features: u64,
     corpus: u64,
     /// The input that made the target fail.
     artifact: Option<String>,
 }
 
+/// What watches over memory while a target runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sanitizer {
+    /// AddressSanitizer
+    Address,
+    /// Nothing, for two to three times as many executions: the project's own code is safe Rust
+    None,
+}
+
+/// How targets are built and run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) sanitizer: Sanitizer,
+    /// For each target.
+    pub(crate) seconds: u64,
+}
+
 /// Runs every target, or the named one; true when no input made one fail.
-pub(crate) fn run(minutes: f64, only: Option<&str>, jobs: usize, output: Output) -> Result<bool> {
+pub(crate) fn run(
+    minutes: f64,
+    only: Option<&str>,
+    jobs: usize,
+    sanitizer: Sanitizer,
+    output: Output,
+) -> Result<bool> {
     let targets = targets(only)?;
     process::ensure_cargo_tool("cargo-fuzz", CARGO_FUZZ, output)?;
-    process::run(cargo_fuzz(&["build"]), output)?;
+    process::run(cargo_fuzz("build", sanitizer, &[]), output)?;
     let jobs = jobs.clamp(1, targets.len());
     let rounds = targets.len().div_ceil(jobs) as f64;
     let seconds = ((minutes * 60.0 / rounds) as u64).max(SECONDS_MIN);
     output.say(format!("{} targets, {seconds} s each, {jobs} at a time", targets.len()));
-    let outcomes = run_all(&targets, seconds, jobs, output)?;
+    let outcomes = run_all(&targets, Plan { sanitizer, seconds }, jobs, output)?;
     let mut clean = true;
     output.say(format!(
-        "\n{:24} {:>12} {:>10} {:>8} {:>8}  result",
-        "target", "executions", "per second", "edges", "corpus"
+        "\n{:24} {:>12} {:>10} {:>8} {:>9} {:>8}  result",
+        "target", "executions", "per second", "edges", "features", "corpus"
     ));
     for (target, outcome) in targets.iter().zip(&outcomes) {
         clean &= outcome.artifact.is_none();
         summarise(target, outcome, seconds, output);
+    }
+    if only.is_none() {
+        coverage::run(output)?;
     }
     Ok(clean)
 }
@@ -66,14 +95,18 @@ fn targets(only: Option<&str>) -> Result<Vec<String>> {
 }
 
 /// The sanitizers are unstable options of a stable compiler, which this variable opens.
-fn cargo_fuzz(arguments: &[&str]) -> Command {
+fn cargo_fuzz(what: &str, sanitizer: Sanitizer, arguments: &[&str]) -> Command {
     let mut cargo = process::cargo();
-    cargo.arg("fuzz").args(arguments).env("RUSTC_BOOTSTRAP", "1");
+    cargo.args(["fuzz", what]).env("RUSTC_BOOTSTRAP", "1");
+    if sanitizer == Sanitizer::None {
+        cargo.args(["--sanitizer", "none"]);
+    }
+    cargo.args(arguments);
     cargo
 }
 
 /// Workers take the next target until none is left.
-fn run_all(targets: &[String], seconds: u64, jobs: usize, output: Output) -> Result<Vec<Outcome>> {
+fn run_all(targets: &[String], plan: Plan, jobs: usize, output: Output) -> Result<Vec<Outcome>> {
     let next = Mutex::new(0..targets.len());
     let done: Mutex<Vec<(usize, Result<Outcome>)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -81,7 +114,7 @@ fn run_all(targets: &[String], seconds: u64, jobs: usize, output: Output) -> Res
             scope.spawn(|| {
                 loop {
                     let Some(index) = next.lock().expect("no worker panics").next() else { return };
-                    let outcome = run_one(&targets[index], seconds, output);
+                    let outcome = run_one(&targets[index], plan, output);
                     done.lock().expect("no worker panics").push((index, outcome));
                 }
             });
@@ -93,12 +126,13 @@ fn run_all(targets: &[String], seconds: u64, jobs: usize, output: Output) -> Res
 }
 
 /// New inputs go below `target/`; the tracked seeds stay as they are.
-fn run_one(target: &str, seconds: u64, output: Output) -> Result<Outcome> {
+fn run_one(target: &str, plan: Plan, output: Output) -> Result<Outcome> {
+    let Plan { sanitizer, seconds } = plan;
     let found = format!("target/fuzz-corpus/{target}");
     std::fs::create_dir_all(workspace::root().join(&found)).with_context(|| found.clone())?;
     let seeds = format!("fuzz/corpus/{target}");
     let dictionary = format!("fuzz/dict/{target}.dict");
-    let mut fuzz = cargo_fuzz(&["run", target, &found]);
+    let mut fuzz = cargo_fuzz("run", sanitizer, &[target, &found]);
     if workspace::has(&seeds) {
         fuzz.arg(&seeds);
     }
@@ -118,8 +152,11 @@ fn run_one(target: &str, seconds: u64, output: Output) -> Result<Outcome> {
         // A machine that stands still for a while makes any input look endless: only one that takes
         // its time again is.
         let was_late = artifact.contains("/timeout-")
-            && process::run(cargo_fuzz(&["run", target, &artifact, "--", "-timeout=10"]), output)
-                .is_ok();
+            && process::run(
+                cargo_fuzz("run", sanitizer, &[target, &artifact, "--", "-timeout=10"]),
+                output,
+            )
+            .is_ok();
         if was_late {
             output.say(format!(
                 "{artifact} ends in time when it is run again: the machine stood still"
@@ -149,6 +186,7 @@ fn read_log(log: &str) -> Outcome {
                 words.get(at + 1)?.split('/').next()?.parse().ok()
             };
             outcome.coverage = after("cov:").unwrap_or(outcome.coverage);
+            outcome.features = after("ft:").unwrap_or(outcome.features);
             outcome.corpus = after("corp:").unwrap_or(outcome.corpus);
         }
     }
@@ -169,8 +207,8 @@ fn summarise(target: &str, outcome: &Outcome, seconds: u64, output: Output) {
     let rate = outcome.executions / seconds;
     let result = if outcome.artifact.is_some() { "FAILED" } else { "clean" };
     output.say(format!(
-        "{target:24} {:>12} {rate:>10} {:>8} {:>8}  {result}",
-        outcome.executions, outcome.coverage, outcome.corpus
+        "{target:24} {:>12} {rate:>10} {:>8} {:>9} {:>8}  {result}",
+        outcome.executions, outcome.coverage, outcome.features, outcome.corpus
     ));
     if let Some(artifact) = &outcome.artifact {
         output.say(format!("  reproduce: RUSTC_BOOTSTRAP=1 cargo fuzz run {target} {artifact}"));
@@ -178,6 +216,7 @@ fn summarise(target: &str, outcome: &Outcome, seconds: u64, output: Output) {
     let row = |metric, value: u64, unit| Row::new("fuzz", target, metric, value, unit);
     output.row(&row("executions", outcome.executions, "count"));
     output.row(&row("coverage", outcome.coverage, "edges"));
+    output.row(&row("features", outcome.features, "count"));
     output.row(&row("corpus", outcome.corpus, "count"));
     let findings = u64::from(outcome.artifact.is_some());
     output.row(&row("findings", findings, "count").bar("== 0", findings == 0));
@@ -198,7 +237,9 @@ stat::average_exec_per_sec:     2500
     #[test]
     fn figures_are_read_from_the_log() {
         let outcome = read_log(LOG);
-        assert_eq!(outcome, Outcome { executions: 5000, coverage: 80, corpus: 31, artifact: None });
+        let expected =
+            Outcome { executions: 5000, coverage: 80, features: 120, corpus: 31, artifact: None };
+        assert_eq!(outcome, expected);
     }
 
     #[test]
@@ -220,7 +261,7 @@ stat::average_exec_per_sec:     2500
 
     #[test]
     fn targets_are_built_with_a_stable_compiler() {
-        let command = cargo_fuzz(&["build"]);
+        let command = cargo_fuzz("build", Sanitizer::Address, &[]);
         assert!(
             command
                 .get_envs()

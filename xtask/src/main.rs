@@ -4,6 +4,7 @@
 //! progress on standard error. The exit status is 0 only when everything held.
 
 mod check;
+mod coverage;
 mod deny;
 mod findings;
 mod formal;
@@ -80,6 +81,9 @@ enum Task {
         /// Targets that run at the same time [default: one for each core]
         #[arg(long)]
         jobs: Option<usize>,
+        /// What watches over memory
+        #[arg(long, value_enum, default_value = "address")]
+        sanitizer: fuzz::Sanitizer,
         /// Print rows of JSON on standard output
         #[arg(long)]
         json: bool,
@@ -177,9 +181,10 @@ fn run(task: Task) -> anyhow::Result<bool> {
         }
         Task::Spec { json } => spec::run(Output::new(json)),
         Task::Tidy { json } => tidy::run(Output::new(json)),
-        Task::Fuzz { minutes, target, jobs, json } => {
+        Task::Fuzz { minutes, target, jobs, sanitizer, json } => {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            fuzz::run(minutes, target.as_deref(), jobs.unwrap_or(cores), Output::new(json))
+            let (target, jobs) = (target.as_deref(), jobs.unwrap_or(cores));
+            fuzz::run(minutes, target, jobs, sanitizer, Output::new(json))
         }
         Task::Formal { quick, json } => formal::run(quick, Output::new(json)),
         Task::Sim { arguments } => forward::sim(&arguments),

@@ -282,10 +282,10 @@ fn parse(bytes: &[u8]) -> (Vec<Line>, Vec<LineProblem>) {
     let mut lines = Vec::new();
     let mut problems = Vec::new();
     let mut hosts = std::collections::HashSet::new();
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     if bytes.is_empty() {
         return (lines, problems);
     }
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     for (number, raw) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
         let parsed = parse_line(raw).and_then(|entry| match entry {
             Some(entry) if !hosts.insert(entry.host.clone()) => {
@@ -341,6 +341,17 @@ fn write(lines: &[Line]) -> Vec<u8> {
         out.push(b'\n');
     }
     out
+}
+
+/// For the fuzzer: what a store holds, how many of its lines are bad, and what would be written.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn parse_and_write(bytes: &[u8]) -> (Vec<(String, Fingerprint)>, usize, Vec<u8>) {
+    let (lines, problems) = parse(bytes);
+    let entries = lines.iter().filter_map(|line| match line {
+        Line::Entry(entry) => Some((entry.host.clone(), entry.fingerprint)),
+        Line::Other(_) => None,
+    });
+    (entries.collect(), problems.len(), write(&lines))
 }
 
 #[cfg(test)]

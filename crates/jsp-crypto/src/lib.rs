@@ -62,6 +62,9 @@ compile_error!("jsp-crypto needs the feature `native` or `portable`");
 mod atomic_file;
 mod client_ticket;
 pub mod cookie;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handshake;
 pub mod hello;
 pub mod identity;

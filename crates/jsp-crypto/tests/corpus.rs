@@ -1,18 +1,51 @@
-//! The corpus of a fuzz target, replayed.
+//! The corpora of the fuzz targets, replayed.
 
+#[path = "../../../fuzz/bodies/cookie.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod cookie;
+#[path = "../../../fuzz/bodies/crypto.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod crypto;
 #[path = "../../../fuzz/bodies/handshake.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
-mod bodies;
+mod handshake;
+#[path = "../../../fuzz/bodies/identity.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod identity;
 
-#[test]
-fn handshake_message() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/handshake_message");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
+/// The sum of what a target answers to each of its inputs.
+fn replay(target: &str, body: impl Fn(&[u8]) -> usize) -> usize {
+    let folder = format!("{}/../../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let (mut count, mut sum) = (0, 0);
+    for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         println!("{}", path.display());
-        bodies::message(&std::fs::read(path).unwrap());
+        sum += body(&std::fs::read(path).unwrap());
         count += 1;
     }
     assert!(count > 0, "{folder} is empty");
+    sum
+}
+
+#[test]
+fn handshake_message() {
+    replay("handshake_message", |data| {
+        handshake::message(data);
+        1
+    });
+}
+
+#[test]
+fn crypto_backends() {
+    assert!(replay("crypto_backends", crypto::compare) >= 8);
+}
+
+#[test]
+fn identity_text() {
+    assert!(replay("identity_text", identity::text) >= 4, "true texts can be read");
+}
+
+#[test]
+fn cookie() {
+    assert!(replay("cookie", cookie::cookies) >= 4, "true cookies are taken");
 }

@@ -57,6 +57,8 @@ mod exchange;
 mod fec;
 #[allow(clippy::arithmetic_side_effects)]
 mod forecast;
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
 mod handshake;
 mod keys;
 mod lifecycle;
@@ -97,6 +99,9 @@ pub use event::{CloseReason, Event};
 #[doc(hidden)]
 pub use fec::BareFec;
 pub use forecast::{Alarm, AlarmCause, AlarmLevel, NetworkHint, Outlook, Signals};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use fuzzing::{BareLedger, BareStreams, Fates};
 pub use padding::{Buckets, ConstantRate, Padding};
 pub use path::memory::PathMemory;
 pub use stats::{ConnectionStats, Traffic};

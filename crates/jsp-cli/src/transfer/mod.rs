@@ -20,6 +20,27 @@ pub(crate) struct Summary {
 }
 
 #[cfg(test)]
+#[path = "../../../../fuzz/bodies/tools.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod fuzz_body;
+
+#[cfg(test)]
+mod corpus {
+    /// The corpus of the fuzz target, replayed.
+    #[test]
+    fn tools_records() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/tools_records");
+        let mut sum = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            println!("{}", path.display());
+            sum += super::fuzz_body::records(&std::fs::read(path).unwrap());
+        }
+        assert!(sum >= 8, "true records can be read");
+    }
+}
+
+#[cfg(test)]
 pub(crate) mod test_folder {
     use std::path::PathBuf;
 

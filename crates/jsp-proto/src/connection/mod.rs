@@ -11,6 +11,8 @@ mod api;
 mod dispatch;
 mod establish;
 mod farewell;
+#[cfg(feature = "fuzzing")]
+mod forge;
 mod inbound;
 mod off_path;
 mod outbound;

@@ -162,8 +162,10 @@ impl SendMessages {
         } else {
             Some(MessageFate::Lost)
         };
-        let expires = record.expires;
+        let (expires, was_doubted) = (record.expires, record.was_doubted);
         match fate {
+            // What was doubted and has not gone yet goes once, not twice.
+            None if was_doubted && self.waits(number, offset, len) => {}
             None => {
                 self.lost.push_back(Lost { number, offset, len });
                 self.waiting += u64::from(len);
@@ -176,11 +178,17 @@ impl SendMessages {
         }
     }
 
+    /// True when a piece from `offset` on, of `len` bytes at least, stands in the queue of what goes again.
+    fn waits(&self, number: u64, offset: u32, len: u32) -> bool {
+        let same = |piece: &Lost| piece.number == number && piece.offset == offset;
+        self.lost.iter().any(|piece| same(piece) && piece.len >= len)
+    }
+
     /// A piece goes once more, whatever becomes of the first; says whether it does. That counts where
     /// retransmissions are bounded.
     // spec: STR-31
     pub(super) fn doubt(&mut self, now: Instant, number: u64, offset: u32, len: u32) -> bool {
-        let waits = self.lost.iter().any(|piece| piece.number == number && piece.offset == offset);
+        let waits = self.waits(number, offset, 0);
         let credited = self.is_credited();
         let Some(record) = self.record_mut(number) else { return false };
         let useless = record.done || record.superseded || record.expires <= now;
@@ -189,6 +197,7 @@ impl SendMessages {
             return false;
         }
         record.spend_retransmit();
+        record.was_doubted = true;
         let expires = record.expires;
         self.expiry = self.expiry.min(expires);
         self.lost.push_back(Lost { number, offset, len });

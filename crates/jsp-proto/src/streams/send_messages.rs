@@ -200,6 +200,7 @@ impl SendMessages {
             copies: 0,
             is_whole: false,
             was_lost: false,
+            was_doubted: false,
             is_echoed: false,
             retransmits_max: retransmits.unwrap_or(u32::MAX),
             want_fate: message.want_fate,

@@ -1,0 +1,133 @@
+//! The primitives of both backends, and parsers of files, for the fuzzer. No part of the interface of
+//! this crate.
+
+use crate::known_hosts;
+use crate::packet::{HeaderKey, NONCE_LEN, PacketKey};
+use crate::primitives::{Backend, HashAlg, hkdf};
+use crate::secret::Digest;
+use crate::suite::Suite;
+use alloc::string::String;
+use alloc::vec::Vec;
+use ml_kem::{KeyExport, ml_kem_768};
+
+fn alg(long: bool) -> HashAlg {
+    if long { HashAlg::Sha384 } else { HashAlg::Sha256 }
+}
+
+/// SHA-256, or SHA-384 where `long`, of all parts together.
+pub fn hash(backend: Backend, long: bool, parts: &[&[u8]]) -> Vec<u8> {
+    backend.primitives().hash(alg(long), parts).as_bytes().to_vec()
+}
+
+/// HMAC by the same.
+pub fn hmac(backend: Backend, long: bool, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    backend.primitives().hmac(alg(long), key, parts).as_bytes().to_vec()
+}
+
+/// HKDF by the same: extract, then expand to `len` bytes.
+pub fn hkdf(
+    backend: Backend,
+    long: bool,
+    salt: &[u8],
+    ikm: &[u8],
+    info: &[u8],
+    len: usize,
+) -> Vec<u8> {
+    let (primitives, alg) = (backend.primitives(), alg(long));
+    let secret: Digest = hkdf::extract(primitives, alg, salt, &[ikm]);
+    let mut out = alloc::vec![0; len];
+    hkdf::expand(primitives, alg, secret.as_bytes(), &[info], &mut out);
+    out
+}
+
+/// The key of packets from its bytes, of which as many count as the suite wants.
+pub fn packet_key(
+    backend: Backend,
+    suite: Suite,
+    key: &[u8; 32],
+    iv: [u8; NONCE_LEN],
+) -> PacketKey {
+    PacketKey::new(backend, suite, key.get(..suite.key_len()).unwrap_or_default(), iv)
+}
+
+/// The key of headers in the same way.
+pub fn header_key(backend: Backend, suite: Suite, key: &[u8; 32]) -> HeaderKey {
+    HeaderKey::new(backend, suite, key.get(..suite.key_len()).unwrap_or_default())
+}
+
+/// The public key of a private one.
+pub fn x25519_public(backend: Backend, private: &[u8; 32]) -> Option<[u8; 32]> {
+    backend.primitives().x25519_public(private)
+}
+
+/// The shared secret.
+pub fn x25519(backend: Backend, private: &[u8; 32], public: &[u8; 32]) -> Option<[u8; 32]> {
+    backend.primitives().x25519(private, public).map(|secret| *secret)
+}
+
+/// The public key of a seed, and its signature.
+pub fn ed25519_sign(
+    backend: Backend,
+    seed: &[u8; 32],
+    message: &[u8],
+) -> Option<([u8; 32], [u8; 64])> {
+    let key = backend.primitives().ed25519_key(seed)?;
+    Some((key.public(), key.sign(message)?))
+}
+
+/// Whether the signature is that of the public key.
+pub fn ed25519_verify(
+    backend: Backend,
+    public: &[u8; 32],
+    message: &[u8],
+    signature: &[u8; 64],
+) -> bool {
+    backend.primitives().ed25519_verify(public, message, signature)
+}
+
+/// The encapsulation key of an ML-KEM-768 seed.
+pub fn kem_public(seed: [u8; 64]) -> Vec<u8> {
+    let key = ml_kem_768::DecapsulationKey::from_seed(seed.into());
+    key.encapsulation_key().to_bytes().to_vec()
+}
+
+/// A ciphertext for an encapsulation key, and the secret. The portable backend makes both from
+/// `message`.
+pub fn kem_encapsulate(
+    backend: Backend,
+    ek: &[u8],
+    message: [u8; 32],
+) -> Option<(Vec<u8>, [u8; 32])> {
+    struct Fixed([u8; 32]);
+    impl crate::rng::Rng for Fixed {
+        fn fill(&mut self, out: &mut [u8]) {
+            out.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        }
+    }
+    let (ct, secret) = backend.primitives().kem_encapsulate(ek, &mut Fixed(message))?;
+    Some((ct, *secret))
+}
+
+/// The secret that the key of a seed finds in a ciphertext.
+#[allow(deprecated, reason = "the one form of a key that both libraries read")]
+pub fn kem_decapsulate(backend: Backend, seed: [u8; 64], ct: &[u8]) -> Option<[u8; 32]> {
+    use ml_kem::{Decapsulate as _, ExpandedKeyEncoding as _};
+    let key = ml_kem_768::DecapsulationKey::from_seed(seed.into());
+    match backend {
+        Backend::Portable => {
+            let ct = ml_kem_768::Ciphertext::try_from(ct).ok()?;
+            Some(key.decapsulate(&ct).into())
+        }
+        Backend::Native => {
+            use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, ML_KEM_768};
+            let key = DecapsulationKey::new(&ML_KEM_768, &key.to_expanded_bytes()).ok()?;
+            key.decapsulate(Ciphertext::from(ct)).ok()?.as_ref().try_into().ok()
+        }
+    }
+}
+
+/// What a store of known hosts holds: entries as host and fingerprint, how many lines are bad, and the
+/// store as it would be written.
+pub fn known_hosts(bytes: &[u8]) -> (Vec<(String, crate::Fingerprint)>, usize, Vec<u8>) {
+    known_hosts::parse_and_write(bytes)
+}
