@@ -9,6 +9,14 @@ pub(crate) fn sim(arguments: &[String]) -> Result<bool> {
     run(&["--package", "jsp-sim"], arguments)
 }
 
+/// Measures what observers see; true when every bar held.
+pub(crate) fn privacy(flows: u64, json: bool) -> Result<bool> {
+    let flows = flows.to_string();
+    let mut arguments = vec!["privacy", "--seeds", &flows];
+    arguments.extend(json.then_some("--json"));
+    sim(&arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
+}
+
 /// Runs the benchmark program; true when every bar held.
 pub(crate) fn bench(arguments: &[String]) -> Result<bool> {
     run(&["--manifest-path", "bench/Cargo.toml"], arguments)

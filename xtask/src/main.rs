@@ -103,6 +103,15 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure what observers see: first flights under the wrapping, sizes and cost of padding
+    Privacy {
+        /// Flows
+        #[arg(long, default_value_t = 10_000)]
+        flows: u64,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the benchmark program; its own arguments follow
     Bench {
         /// Arguments of the benchmark program, `--help` among them
@@ -179,6 +188,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
         }
         Task::Formal { quick, json } => formal::run(quick, Output::new(json)),
         Task::Sim { arguments } => forward::sim(&arguments),
+        Task::Privacy { flows, json } => forward::privacy(flows, json),
         Task::Bench { arguments } => forward::bench(&arguments),
         Task::Lab { arguments } => forward::lab(&arguments),
         Task::Hostile { row, quick, mutants, json } => {

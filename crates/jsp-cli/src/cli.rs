@@ -42,6 +42,9 @@ pub(crate) struct Global {
     /// Show no progress
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    /// Hide the protocol from observers and strangers; the other side must do the same
+    #[arg(long, global = true)]
+    pub(crate) obfuscate: bool,
     /// Give up after this long without an answer
     #[arg(long, global = true, value_name = "SECONDS", default_value = "10")]
     #[arg(value_parser = parse_timeout)]

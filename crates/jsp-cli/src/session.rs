@@ -13,6 +13,7 @@ use jsp_crypto::known_hosts::KnownHosts;
 #[cfg(unix)]
 use serde::Serialize;
 
+use crate::cli::Global;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::protocol::{APPLICATION_PROTOCOL, DONE, INTERRUPTED};
@@ -42,15 +43,19 @@ pub(crate) fn listen(
     bind: &str,
     identity: Identity,
     auth: ClientAuth,
-    timeout: Duration,
+    global: &Global,
 ) -> Result<Endpoint, Failure> {
-    Ok(Endpoint::builder()
+    let fingerprint = identity.fingerprint();
+    let mut builder = Endpoint::builder()
         .bind(bind)
         .identity(identity)
         .client_auth(auth)
         .application_protocol(APPLICATION_PROTOCOL)
-        .transport(transport(timeout))
-        .build()?)
+        .transport(transport(global.timeout));
+    if global.obfuscate {
+        builder = builder.obfuscation(fingerprint);
+    }
+    Ok(builder.build()?)
 }
 
 /// The identity in `path`, or this user's own; made at the first use.
@@ -133,12 +138,20 @@ fn client_identity() -> Result<Option<Identity>, Failure> {
 /// Connects, and tells the user whom it met for the first time.
 pub(crate) async fn connect(
     target: &Target,
-    timeout: Duration,
+    global: &Global,
     output: Output,
 ) -> Result<(Endpoint, Connection), Failure> {
     let mut builder = Endpoint::builder()
         .application_protocol(APPLICATION_PROTOCOL)
-        .transport(transport(timeout));
+        .transport(transport(global.timeout));
+    if global.obfuscate {
+        let key = target.fingerprint.ok_or_else(|| {
+            let words =
+                "--obfuscate needs the server's fingerprint: use the jsp:// address that it prints";
+            Failure::new(Exit::Usage, words.to_owned())
+        })?;
+        builder = builder.obfuscation(key);
+    }
     if let Some(identity) = client_identity()? {
         builder = builder.client_identity(identity);
     }

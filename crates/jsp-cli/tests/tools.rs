@@ -19,6 +19,21 @@ fn pings_come_back() {
 }
 
 #[test]
+fn a_server_that_hides_answers_who_knows_it() {
+    let place = Place::new("obfuscate");
+    let server = Server::start(&place, &place.path("inbox"), &["--obfuscate"]);
+    let ping = |host: &str, option: &str| {
+        place.run(["ping", "--json", "--timeout", "1", "-c", "2", "-i", "0.01", option, host])
+    };
+    let pinged = ping(&server.uri, "--obfuscate").left_with(0);
+    assert_eq!(pinged.out.matches(r#""event":"pong""#).count(), 2, "{}", pinged.out);
+    // Without the option the server is silent, and without the fingerprint there is no key.
+    ping(&server.uri, "--quiet").left_with(3);
+    let host = server.uri.rsplit_once('@').unwrap().1;
+    ping(host, "--obfuscate").left_with(2);
+}
+
+#[test]
 fn every_mode_is_measured() {
     let place = Place::new("perf");
     for (mode, way) in

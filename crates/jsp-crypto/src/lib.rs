@@ -70,6 +70,7 @@ pub mod hello;
 pub mod identity;
 #[cfg(feature = "files")]
 pub mod known_hosts;
+mod obfuscation;
 mod packet;
 mod prf;
 mod primitives;
@@ -99,6 +100,7 @@ pub use identity::{
     Credential, Delegation, DelegationError, Fingerprint, Floor, Identity, IssueError,
     PublicIdentity, SignError, Signer,
 };
+pub use obfuscation::{DatagramTag, OBFUSCATION_LEN, ObfuscationKey, Obfuscator};
 pub use packet::{DirectionKeys, HeaderKey, Keys, OpenError, PacketKey, SealError, TAG_LEN};
 pub use prf::Prf;
 pub use renewal::{Fresh, Renewal};

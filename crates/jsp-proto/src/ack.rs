@@ -52,6 +52,10 @@ const WISH_DELAY_LIMIT_US: u64 = 1 << 24;
 /// ranges: the peer acknowledges it, and what it then knows can be forgotten here.
 const PING_AFTER: u32 = 8;
 
+/// The same where they drag none: each stays in the ledger until the peer has acknowledged a later packet, and the
+/// ledger takes only so many.
+const PING_AFTER_QUIET: u32 = 2048;
+
 /// Ranges that ACKs may name without a PING: a gap that is left on purpose (ACK-4) is not worth one.
 const RANGES_QUIET: usize = 2;
 
@@ -321,11 +325,10 @@ impl AckPolicy {
         true
     }
 
-    /// The peer should acknowledge one of our ACKs: they drag gaps along.
+    /// The peer should acknowledge one of our ACKs: they drag gaps along, or have filled the ledger for long.
     fn wants_ping(&self) -> bool {
-        self.ranges.len() > RANGES_QUIET
-            && self.unconfirmed >= PING_AFTER
-            && self.unconfirmed.is_multiple_of(PING_AFTER)
+        let after = if self.ranges.len() > RANGES_QUIET { PING_AFTER } else { PING_AFTER_QUIET };
+        self.unconfirmed >= after && self.unconfirmed.is_multiple_of(after)
     }
 
     /// Everything has been said.

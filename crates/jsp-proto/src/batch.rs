@@ -27,6 +27,8 @@ pub struct Batch {
     ecn: Option<Ecn>,
     /// A datagram that did not fit in here: the first of the next round.
     spill: Vec<u8>,
+    /// Bytes kept free before each datagram.
+    headroom: usize,
 }
 
 impl Batch {
@@ -42,6 +44,7 @@ impl Batch {
             route: None,
             ecn: None,
             spill: Vec::new(),
+            headroom: 0,
         }
     }
 
@@ -100,10 +103,23 @@ impl Batch {
             && (self.segments == 0 || self.len.is_multiple_of(self.segment_len))
     }
 
+    /// Keeps so many bytes free before each datagram from here on, for [`Batch::datagrams_mut`].
+    pub(crate) fn set_headroom(&mut self, len: usize) {
+        self.headroom = len;
+    }
+
+    /// Every datagram, the one kept back too, with the room before it.
+    pub(crate) fn datagrams_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let filled = self.buf.get_mut(..self.len).unwrap_or_default();
+        let spill = Some(self.spill.as_mut_slice()).filter(|spill| !spill.is_empty());
+        filled.chunks_mut(self.segment_len.max(1)).chain(spill)
+    }
+
     /// Room for a datagram of at most `len` bytes behind those there are; `None` when it is not
     /// there: send and clear first.
     pub(crate) fn room(&mut self, len: usize) -> Option<&mut [u8]> {
-        self.buf.get_mut(self.len..self.len.checked_add(len)?)
+        let start = self.len.checked_add(self.headroom)?;
+        self.buf.get_mut(start..start.checked_add(len)?)
     }
 
     /// Takes the first `len` bytes of the room as a datagram.
@@ -111,6 +127,7 @@ impl Batch {
         if len == 0 {
             return;
         }
+        let len = len.saturating_add(self.headroom);
         if self.segments > 0 && len > self.segment_len {
             let end = self.len.saturating_add(len);
             self.spill.extend_from_slice(self.buf.get(self.len..end).unwrap_or_default());

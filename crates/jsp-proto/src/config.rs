@@ -7,6 +7,7 @@ use jsp_crypto::replay::STRIKES_DEFAULT;
 use jsp_wire::limits;
 
 use crate::forecast::Signals;
+use crate::padding::Padding;
 use crate::path::memory::PathMemory;
 use crate::streams::config::StreamLimits;
 
@@ -91,6 +92,8 @@ pub struct TransportConfig {
     /// Offer forward error correction: repair symbols for real-time streams on paths that lose
     /// packets, where the peer offers it too. Default true.
     pub fec: bool,
+    /// What is done so that sizes and times of datagrams tell less. Default [`Padding::None`].
+    pub padding: Padding,
     /// Write qlog events; the endpoint's owner takes them with `Connection::take_qlog`.
     /// Default false.
     pub qlog: bool,
@@ -125,6 +128,7 @@ impl Default for TransportConfig {
             early_data_max: EARLY_DATA_MAX,
             early_tickets_max: STRIKES_DEFAULT,
             fec: true,
+            padding: Padding::None,
             qlog: false,
         }
     }
@@ -163,6 +167,12 @@ impl TransportConfig {
         self.mtu_ceiling = self.mtu_ceiling.clamp(limits::MTU_BASE, limits::MTU_MAX);
         self.streams_max = self.streams_max.clamp(1, limits::STREAMS_OPEN_MAX);
         self.keep_alive = self.keep_alive.map(|interval| interval.max(KEEP_ALIVE_MIN));
+        if let Padding::ConstantRate(rate) = &self.padding {
+            // An acknowledgement waits for its slot. No datagram is larger than the base size.
+            // spec: PRV-5, PRV-7
+            self.ack_delay_max = self.ack_delay_max.max(rate.clamped_interval());
+            self.mtu_ceiling = limits::MTU_BASE;
+        }
         self.ack_delay_max = self.ack_delay_max.min(Duration::from_secs(10));
         self.connection_window_max = self.connection_window_max.max(self.connection_window);
         self.early_data_max = self.early_data_max.min(EARLY_DATA_MAX);

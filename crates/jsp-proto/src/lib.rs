@@ -65,6 +65,7 @@ mod lifecycle;
 #[allow(clippy::arithmetic_side_effects)]
 mod pacer;
 mod packet;
+mod padding;
 #[allow(clippy::arithmetic_side_effects)]
 mod path;
 mod permit;
@@ -101,6 +102,7 @@ pub use forecast::{Alarm, AlarmCause, AlarmLevel, NetworkHint, Outlook, Signals}
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use fuzzing::{BareLedger, BareStreams, Fates};
+pub use padding::{Buckets, ConstantRate, Padding};
 pub use path::memory::PathMemory;
 pub use stats::{ConnectionStats, Traffic};
 pub use streams::Side;

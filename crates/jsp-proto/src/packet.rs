@@ -1,8 +1,9 @@
 //! Door 6: a packet under construction. Frames go in, in order; what they were comes out as tokens.
 
-use jsp_wire::{Shape, Writer};
+use jsp_wire::{Frame, Shape, Writer, limits};
 
 use crate::fec::Protection;
+use crate::padding::Fill;
 use crate::token::Token;
 
 /// The payload of one packet while its frames are written.
@@ -103,6 +104,21 @@ impl<'a> PacketBuilder<'a> {
     /// True when a packet with what is written so far must be acknowledged.
     pub(crate) fn is_ack_eliciting(&self) -> bool {
         self.ack_eliciting
+    }
+
+    /// Adds the padding that brings the datagram to its size, unless the packet is empty; answers its bytes.
+    /// `header_len` are those of the packet's header.
+    // spec: PRV-2
+    pub(crate) fn fill(&mut self, header_len: usize, fill: &Fill) -> usize {
+        if self.writer.len() == 0 || self.is_closed() {
+            return 0;
+        }
+        let len = header_len.saturating_add(self.writer.len()).saturating_add(limits::TAG_LEN);
+        let missing = fill.missing(len).min(self.writer.remaining());
+        match Frame::Padding(missing).write(&mut self.writer) {
+            Ok(()) => missing,
+            Err(_) => 0,
+        }
     }
 
     /// What was built: payload length, shape, and what it asks for.

@@ -70,6 +70,12 @@ impl Trace {
         self.traffic.probe_timeouts = self.traffic.probe_timeouts.saturating_add(1);
     }
 
+    /// Bytes that serve only to tell observers less.
+    pub(crate) fn padding_sent(&mut self, len: usize) {
+        self.traffic.padding_bytes_sent =
+            self.traffic.padding_bytes_sent.saturating_add(len as u64);
+    }
+
     pub(crate) fn packet_recovered(&mut self) {
         self.traffic.packets_recovered = self.traffic.packets_recovered.saturating_add(1);
     }

@@ -27,6 +27,8 @@ pub struct Traffic {
     pub repair_bytes_sent: u64,
     /// Probe timeouts of packets after the handshake.
     pub probe_timeouts: u64,
+    /// Bytes sent that serve only to tell observers less: padding, and what the wrapping adds. Hellos that are filled to the base size are not counted.
+    pub padding_bytes_sent: u64,
     /// Packets of the peer that were put together from repair symbols.
     pub packets_recovered: u64,
 }

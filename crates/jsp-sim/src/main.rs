@@ -17,10 +17,11 @@ use jsp_sim::trial;
 #[command(name = "jsp-sim")]
 struct Arguments {
     /// `worlds` for random worlds, a scenario such as S1 or one case of it, `all` for every
-    /// scenario, `experiments` or one of them such as E2, `list` for the names
+    /// scenario, `experiments` or one of them such as E2, `privacy` for what observers see of so many
+    /// flows, `list` for the names
     #[arg(default_value = "worlds")]
     what: String,
-    /// How many seeds [default: 200 worlds, 5 of everything else]
+    /// How many seeds [default: 200 worlds, 10000 flows, 5 of everything else]
     #[arg(long)]
     seeds: Option<u64>,
     /// The first seed
@@ -69,6 +70,10 @@ fn main() -> ExitCode {
                 eprintln!("not measured: {what}: {why}");
             }
             run_scenarios(&table::NAMES, &arguments)
+        }
+        "privacy" => {
+            let (seed, flows) = arguments.seeds(10_000);
+            print(&jsp_sim::privacy::rows(flows, seed), arguments.json)
         }
         "experiments" => run_experiments(&experiments::NAMES, &arguments),
         name if experiments::NAMES.contains(&name) => run_experiments(&[name], &arguments),

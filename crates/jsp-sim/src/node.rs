@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_crypto::ServerIdentity;
 use jsp_crypto::{
-    Backend, ClientConfig, ClientTicket, Credential, Fingerprint, Identity, ServerConfig, Suite,
+    Backend, ClientConfig, ClientTicket, Credential, Fingerprint, Identity, ObfuscationKey,
+    ServerConfig, ServerIdentity, Suite,
 };
 use jsp_proto::{
     Batch, ConnectionHandle, Endpoint, EndpointConfig, Event, NetworkHint, ServerSetup,
@@ -24,7 +24,7 @@ use crate::resumption::{self, Resumes};
 use crate::topology::{Client, SERVER_ADDRESS, Server, pair_of};
 
 /// Unix time at the beginning of every world, in seconds: 1 January 2026.
-const UNIX_SECONDS_AT_ZERO: u64 = 1_767_225_600;
+pub(crate) const UNIX_SECONDS_AT_ZERO: u64 = 1_767_225_600;
 /// Connections that a server of a world takes.
 const CONNECTIONS_MAX: usize = 1_000;
 /// Rounds of events, application and sending in one instant; more is a loop without progress.
@@ -129,6 +129,14 @@ impl Node {
         }
     }
 
+    /// The same, all of whose datagrams are wrapped under the key.
+    pub(crate) fn obfuscated(mut self, key: Option<[u8; 32]>) -> Self {
+        if let Some(key) = key {
+            self.endpoint = self.endpoint.obfuscated(&ObfuscationKey::from_bytes(key));
+        }
+        self
+    }
+
     /// Starts a client's connection.
     pub(crate) fn connect(&mut self, now: Instant, client: &Client, server: Fingerprint) {
         let crypto = client_crypto(server);
@@ -150,8 +158,14 @@ impl Node {
     }
 
     /// A client has been at this server before the world began: the ticket that it got.
-    pub(crate) fn meet(&mut self, seed: u64, client: &mut Self, spec: &Client, own: Fingerprint) {
-        let setting = (client_crypto(own), UNIX_SECONDS_AT_ZERO);
+    pub(crate) fn meet(
+        &mut self,
+        seed: u64,
+        client: &mut Self,
+        spec: &Client,
+        (own, key): (Fingerprint, Option<[u8; 32]>),
+    ) {
+        let setting = (client_crypto(own), UNIX_SECONDS_AT_ZERO, key);
         let (ticket, handle) =
             resumption::meet(&mut self.endpoint, seed, client.pair, spec, setting);
         self.ghosts.push(handle);

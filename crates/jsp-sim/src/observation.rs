@@ -188,6 +188,8 @@ pub enum Observation<'a> {
         from: SocketAddr,
         /// Content.
         payload: &'a [u8],
+        /// Its content without the wrapping; nothing where it does not unwrap.
+        unwrapped: &'a [u8],
         /// Time since it was sent.
         transit: Duration,
         /// It is as it was sent.
@@ -256,7 +258,7 @@ impl fmt::Display for Observation<'_> {
             Self::DatagramSent { from, to, payload } => {
                 write!(f, "{from} -> {to}: {} bytes, first {:#04x}", payload.len(), first(payload))
             }
-            Self::DatagramArrived { at, from, payload, transit, intact } => {
+            Self::DatagramArrived { at, from, payload, transit, intact, .. } => {
                 let state = if *intact { "" } else { ", DAMAGED" };
                 write!(
                     f,

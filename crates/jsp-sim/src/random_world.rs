@@ -9,6 +9,7 @@ use crate::app::Script;
 use crate::flow::{Pair, Side};
 use crate::link::{Faults, Jitter, LinkConfig, Loss, Outage, OutageKind, Queue, Rate};
 use crate::random::Random;
+use crate::random_privacy;
 use crate::random_script::{self, Budget};
 use crate::resumption;
 use crate::topology::{Client, Farewell, Path, Server, Topology};
@@ -24,6 +25,11 @@ const RATE_MIN: u64 = 100_000;
 
 /// The world of a seed.
 pub fn random_world(seed: u64) -> Topology {
+    random_privacy::add(plain_world(seed))
+}
+
+/// The same without padding and wrapping, which part of the worlds have.
+pub fn plain_world(seed: u64) -> Topology {
     let mut random = Random::part(seed, "world", 0);
     let faults_end = Instant::ZERO + random.duration_between(secs(2), secs(12));
     let clients = if random.chance(0.8) { 1 } else { random.between(2, 3) } as Pair;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, ClientTicket};
+use jsp_crypto::{ClientConfig, ClientTicket, ObfuscationKey};
 use jsp_proto::{Batch, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event};
 use jsp_wire::{Instant, Route};
 
@@ -42,7 +42,7 @@ pub(crate) fn meet(
     seed: u64,
     pair: Pair,
     client: &Client,
-    (crypto, unix_seconds_at_zero): (Arc<ClientConfig>, u64),
+    (crypto, unix_seconds_at_zero, key): (Arc<ClientConfig>, u64, Option<[u8; 32]>),
 ) -> (ClientTicket, ConnectionHandle) {
     let transport = Arc::new(client.transport.clone());
     let mut random = Random::part(seed, "before", u64::from(pair));
@@ -52,6 +52,9 @@ pub(crate) fn meet(
         seed: random.seed_bytes(),
         unix_seconds_at_zero,
     });
+    if let Some(key) = key {
+        endpoint = endpoint.obfuscated(&ObfuscationKey::from_bytes(key));
+    }
     let address = client_address(pair, CHANGES_BEFORE);
     let handle = endpoint
         .connect(Instant::ZERO, Route::udp(SERVER_ADDRESS), crypto, transport)

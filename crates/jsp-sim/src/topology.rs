@@ -105,6 +105,8 @@ pub struct Topology {
     pub allowance: Duration,
     /// How it ends.
     pub farewell: Farewell,
+    /// The key under which all datagrams are wrapped, if they are.
+    pub obfuscation: Option<[u8; 32]>,
 }
 
 impl Topology {
@@ -118,6 +120,7 @@ impl Topology {
             faults_end: Instant::ZERO,
             allowance: Duration::ZERO,
             farewell: Farewell::Close(Side::Client),
+            obfuscation: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jsp_proto::{Padding, TransportConfig};
 use jsp_wire::Instant;
 
 use crate::checkers::Violation;
@@ -117,10 +118,21 @@ fn rest(world: &mut World) -> bool {
     let keep_alive =
         intervals.chain([world.topology().server.transport.keep_alive]).flatten().min();
     let kept = keep_alive.map_or(0.0, |interval| 2.0 / interval.as_secs_f64().max(0.001));
-    let allowed_per_second = QUIET_DATAGRAMS_PER_SECOND + kept;
+    let allowed_per_second = QUIET_DATAGRAMS_PER_SECOND + kept + padded(world.topology());
     world.note(&Observation::Settled { allowed_per_second });
     world.run_until(world.now() + QUIET);
     world.violations().is_empty()
+}
+
+/// Datagrams a second that constant rates bring: their own, and acknowledgements of them.
+fn padded(topology: &Topology) -> f64 {
+    let clients = topology.clients.iter().map(|client| &client.transport);
+    let of = |transport: &TransportConfig| match &transport.padding {
+        Padding::ConstantRate(rate) => 1.0 / rate.interval.as_secs_f64(),
+        Padding::None | Padding::Buckets(_) => 0.0,
+    };
+    let server = of(&topology.server.transport) * topology.clients.len() as f64;
+    2.0 * (clients.map(of).sum::<f64>() + server)
 }
 
 /// Longest time that full queues need to run empty.

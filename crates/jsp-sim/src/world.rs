@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use jsp_crypto::Fingerprint;
+use jsp_crypto::{Fingerprint, OBFUSCATION_LEN, ObfuscationKey, Obfuscator};
 use jsp_proto::NetworkHint;
 use jsp_wire::{Instant, StreamId};
 
@@ -16,7 +16,7 @@ use crate::app::{PlanTable, StreamPlan};
 use crate::checkers::{Checkers, Violation};
 use crate::flow::{End, Pair, Side};
 use crate::link::{Datagram, Link, Tally};
-use crate::node::{Node, Surroundings};
+use crate::node::{Node, Surroundings, UNIX_SECONDS_AT_ZERO};
 use crate::observation::Observation;
 use crate::peer::{self, Counters, Station};
 use crate::random::{Random, mix};
@@ -73,6 +73,8 @@ pub struct World {
     checkers: Checkers,
     trace: Trace,
     out: Vec<Datagram>,
+    /// What looks into wrapped datagrams for the checkers.
+    obfuscator: Option<Obfuscator>,
 }
 
 /// A digest of everything that was sent, and when; and its story for people.
@@ -106,7 +108,9 @@ impl World {
     /// The world of a topology, before its first event.
     pub fn new(topology: Topology) -> Self {
         let seed = topology.seed;
-        let (mut server, server_fingerprint) = Node::server(seed, &topology.server);
+        let (server, server_fingerprint) = Node::server(seed, &topology.server);
+        let key = topology.obfuscation;
+        let mut server = server.obfuscated(key);
         let mut nodes = Vec::new();
         let (mut servers, mut further) = (Vec::new(), Vec::new());
         let mut tables = Vec::new();
@@ -115,9 +119,9 @@ impl World {
             match client.protocol {
                 Protocol::Jsp => {
                     servers.push(0);
-                    let mut node = Node::client(seed, pair, client);
+                    let mut node = Node::client(seed, pair, client).obfuscated(key);
                     if client.resumes != Resumes::No {
-                        server.meet(seed, &mut node, client, server_fingerprint);
+                        server.meet(seed, &mut node, client, (server_fingerprint, key));
                     }
                     nodes.push(Station::Jsp(Box::new(node)));
                 }
@@ -157,6 +161,7 @@ impl World {
             checkers: Checkers::new(),
             trace: Trace { digest: seed, is_told: false },
             out: Vec::new(),
+            obfuscator: key.map(|key| Obfuscator::new(&ObfuscationKey::from_bytes(key))),
             topology,
         };
         world.put_down_the_known();
@@ -385,10 +390,12 @@ impl World {
             };
             // What peers send is their own affair.
             if matches!(self.nodes[node], Station::Jsp(_)) {
+                let inside = self.unwrap(&datagram.payload);
                 self.note(&Observation::DatagramArrived {
                     at: End { pair, side },
                     from: datagram.from,
                     payload: &datagram.payload,
+                    unwrapped: inside.as_deref().unwrap_or(&datagram.payload),
                     transit: self.now.since(datagram.sent),
                     intact: datagram.intact,
                 });
@@ -397,6 +404,18 @@ impl World {
             self.pump(node);
         }
         self.arm_link(link);
+    }
+
+    /// What a wrapped datagram holds; `None` in a world that does not wrap.
+    fn unwrap(&self, payload: &[u8]) -> Option<Vec<u8>> {
+        let obfuscator = self.obfuscator.as_ref()?;
+        let time = UNIX_SECONDS_AT_ZERO + self.now.as_nanos() / 1_000_000_000;
+        let mut datagram = payload.to_vec();
+        if obfuscator.unwrap(time, &mut datagram).is_none() {
+            return Some(Vec::new());
+        }
+        let content = datagram.into_iter().skip(OBFUSCATION_LEN);
+        Some(content.skip_while(|byte| *byte == 0).collect())
     }
 
     /// The node that the address leads to, unless it has moved away or is gone.

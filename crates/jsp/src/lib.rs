@@ -118,6 +118,13 @@
 //! [`SendError`], [`RecvError`]; and [`ConnectionError`] for why a connection is over. Their
 //! messages say what to do.
 //!
+//! # What others see
+//!
+//! Contents are always secret; sizes and times of datagrams are not. [`TransportConfig::padding`] brings
+//! datagrams to a few sizes ([`Padding::Buckets`]) or to a constant rate ([`Padding::ConstantRate`]);
+//! [`Builder::obfuscation`] wraps them, so that the protocol does not show and strangers get no answer. What
+//! that does and does not hide is in the specification, chapter 10.
+//!
 //! # Testing on a bad network
 //!
 //! [`emulate`] has links with loss, delay, a rate and a queue, from a seed; with
@@ -150,14 +157,14 @@ pub use error::{
 pub use identity::{ClientAuth, Identity, IdentityCheck, Trust, delegate};
 pub use jsp_crypto::{
     ClientTicket, Delegation, DelegationError, Fingerprint, HandshakeError, IssueError, Kem, Mode,
-    PeerIdentity, PublicIdentity, SignError, Signer, Suite,
+    ObfuscationKey, PeerIdentity, PublicIdentity, SignError, Signer, Suite,
     identity::{DelegationFileError, FingerprintError, PublicTextError},
 };
 pub use jsp_proto::{
-    Alarm, AlarmCause, AlarmLevel, Attributes, Capacity, Class, CloseCode, CongestionControl,
-    ConnectionStats, Delivery, FecPolicy, Framing, Kind, Message, MessageFate, NetworkHint,
-    Outlook, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo, TicketMemory, TicketStore,
-    Traffic, TransportConfig,
+    Alarm, AlarmCause, AlarmLevel, Attributes, Buckets, Capacity, Class, CloseCode,
+    CongestionControl, ConnectionStats, ConstantRate, Delivery, FecPolicy, Framing, Kind, Message,
+    MessageFate, NetworkHint, Outlook, Padding, Received, RetryPolicy, StreamConfig, StreamId,
+    StreamInfo, TicketMemory, TicketStore, Traffic, TransportConfig,
 };
 pub use remote::Remote;
 pub use security::Security;

@@ -67,7 +67,7 @@ impl Chat {
     pub(crate) async fn run(self, global: &Global, output: Output) -> Result<Exit, Failure> {
         match &self.host {
             Some(host) => {
-                let (endpoint, connection) = session::connect(host, global.timeout, output).await?;
+                let (endpoint, connection) = session::connect(host, global, output).await?;
                 output.remark("connected; Ctrl-D says goodbye");
                 let work = talk(&connection, &host.authority, output);
                 session::until_interrupted(&endpoint, work).await?;
@@ -79,7 +79,7 @@ impl Chat {
 
     async fn listen(&self, global: &Global, output: Output) -> Result<(), Failure> {
         let identity = session::identity(None)?;
-        let endpoint = session::listen(&self.bind, identity, ClientAuth::None, global.timeout)?;
+        let endpoint = session::listen(&self.bind, identity, ClientAuth::None, global)?;
         let (uri, _) = session::uri(&endpoint)?;
         let uri = uri.to_string();
         output.object(&ListeningEvent { event: "listening", uri: &uri });

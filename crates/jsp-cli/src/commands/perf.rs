@@ -71,7 +71,7 @@ impl Perf {
         if self.local {
             let identity = Identity::generate();
             let bind = "127.0.0.1:0";
-            let server = session::listen(bind, identity, ClientAuth::None, global.timeout)?;
+            let server = session::listen(bind, identity, ClientAuth::None, global)?;
             let (target, _) = session::uri(&server)?;
             let services =
                 Services { folder: None, chat: None, perf: true, output: Output::silent() };
@@ -90,7 +90,7 @@ impl Perf {
     }
 
     async fn ask(&self, target: &Target, global: &Global, output: Output) -> Result<Exit, Failure> {
-        let (endpoint, connection) = session::connect(target, global.timeout, output).await?;
+        let (endpoint, connection) = session::connect(target, global, output).await?;
         let work = self.measure(&connection, output);
         let outcomes = session::until_interrupted(&endpoint, work).await?;
         outcomes.iter().for_each(|outcome| self.report(outcome, output));

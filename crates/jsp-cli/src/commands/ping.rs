@@ -64,7 +64,7 @@ struct Tally {
 
 impl Ping {
     pub(crate) async fn run(self, global: &Global, output: Output) -> Result<Exit, Failure> {
-        let (endpoint, connection) = session::connect(&self.host, global.timeout, output).await?;
+        let (endpoint, connection) = session::connect(&self.host, global, output).await?;
         let mut tally = Tally::default();
         let work = self.ping(&connection, global.timeout, output, &mut tally);
         let result = session::until_interrupted(&endpoint, work).await;

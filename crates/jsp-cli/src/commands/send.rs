@@ -52,7 +52,7 @@ impl Send {
         let Self { files, host } = self;
         let survey = tokio::task::spawn_blocking(move || Plan::survey(&files));
         let plan = survey.await.map_err(|_| Failure::file("the files could not be counted"))??;
-        let (endpoint, connection) = session::connect(&host, global.timeout, output).await?;
+        let (endpoint, connection) = session::connect(&host, global, output).await?;
         let begun = Instant::now();
         let work = send(&connection, plan, output);
         let summary = session::until_interrupted(&endpoint, work).await?;

@@ -19,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   jsp serve --dir inbox                    receive into ./inbox until Ctrl-C
   jsp serve --bind [::]:9000 --chat        IPv6 and IPv4, another port, and chat
+  jsp serve --obfuscate                    answer only those who know the fingerprint, and hide
   jsp serve --allow jsp1...                only the holder of this identity (`jsp key show`)
 
 Files appear under their names once they are whole, checked with BLAKE3 and on the disk. Nothing is
@@ -100,7 +101,7 @@ impl Serve {
         let taken = if rename { Taken::Number } else { Taken::Refuse };
         let folder = Arc::new(Folder::open(&dir, taken)?);
         let auth = if allow.is_empty() { ClientAuth::None } else { ClientAuth::only(allow) };
-        let endpoint = session::listen(&self.bind, identity, auth, global.timeout)?;
+        let endpoint = session::listen(&self.bind, identity, auth, global)?;
         #[cfg(unix)]
         if let Some(delegation) = delegation {
             session::renew_on_hangup(&endpoint, key, delegation, output);
@@ -117,7 +118,8 @@ impl Serve {
         output.line(format!("receiving into {}", folder.root().display()));
         output.line(format!("fingerprint {}", endpoint.fingerprint()));
         output.line(format!("listening at {address}; others reach this with"));
-        output.line(format!("  jsp send FILE.. {}", output.tinted(Tone::Strong, &uri)));
+        let option = if global.obfuscate { "--obfuscate " } else { "" };
+        output.line(format!("  jsp send {option}FILE.. {}", output.tinted(Tone::Strong, &uri)));
         let chat = self.chat.then(|| Arc::new(Room::open(output)));
         let services = Services { folder: Some(folder), chat, perf: true, output };
         let once = self.once;

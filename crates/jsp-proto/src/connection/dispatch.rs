@@ -29,6 +29,7 @@ impl Connection {
         self.control.restraint.note(now, frame, rtt, streams_max)?;
         let data = |bytes: &[u8]| -> Bytes { opened.payload.slice_ref(bytes) };
         match frame {
+            // spec: PRV-4
             Frame::Padding(_) | Frame::Ping => Ok(()),
             Frame::Ack(ack) => self.on_ack(now, opened.space, ack),
             Frame::Handshake(fragment) => self.on_fragment(now, opened.space, fragment),
@@ -326,6 +327,7 @@ mod tests {
             transport: Arc::new(TransportConfig::default()),
             destination: id,
             local_id: ConnectionId::EMPTY,
+            wrapping: 0,
             unix_seconds_at_zero: 0,
             ticket: None,
         };
@@ -349,6 +351,7 @@ mod tests {
             hello: Vec::new(),
             received: Vec::new(),
             budget: Budget::Unlimited,
+            wrapping: 0,
             unix_seconds_at_zero: 0,
             resumption: None,
             memory: None,

@@ -12,6 +12,7 @@ use crate::event::CloseReason;
 use crate::keys::SpaceId;
 use crate::lifecycle::Farewell;
 use crate::packet::PacketBuilder;
+use crate::padding::Fill;
 use crate::permit::Allowance;
 use crate::seal;
 use crate::spaces;
@@ -28,26 +29,34 @@ impl Connection {
             return Ok(false);
         }
         let room_len = self.paths.active.datagram_len_max().min(limits::MTU_BASE);
-        let Some(room) = batch.room(room_len) else { return Ok(false) };
-        let mut len = 0;
+        let extent = self.extent(room_len);
+        let Some(room) = batch.room(extent.room) else { return Ok(false) };
+        let mut fill = Fill::alone(extent);
+        let data_ready = self.exchange.is_complete();
         for space in SpaceId::ALL {
-            let Some(rest) = room.get_mut(len..) else { break };
-            let data_ready = self.exchange.is_complete();
+            let Some(rest) = room.get_mut(fill.before..) else { break };
+            fill.is_last = match space {
+                SpaceId::Initial => !self.keys.has(SpaceId::Handshake) && !data_ready,
+                SpaceId::Handshake => !data_ready,
+                SpaceId::Data => true,
+            };
             let sealed = match space {
                 SpaceId::Data if data_ready => {
-                    self.data_packet(now, rest, Allowance::Probe, Purpose::Farewell)?
+                    self.data_packet(now, rest, Allowance::Probe, Purpose::Farewell, fill)?
                 }
                 SpaceId::Data => None,
                 // A server that misses the client's last flight reads no more than this.
-                _ => self.handshake_farewell(space, rest)?,
+                _ => self.handshake_farewell(space, rest, fill)?,
             };
-            len = len.saturating_add(sealed.map_or(0, |sealed| sealed.len));
+            fill.before = fill.before.saturating_add(sealed.map_or(0, |sealed| sealed.len));
         }
         self.lifecycle.on_farewell_sent();
-        if len == 0 {
+        if fill.before == 0 {
             return Ok(false);
         }
-        self.paths.active.budget.on_sent(len);
+        let len = if data_ready { fill.before } else { self.pad_behind(room, fill) };
+        let path = &mut self.paths.active;
+        path.budget.on_sent(len.saturating_add(path.wrapping));
         batch.commit(route, None, len);
         Ok(true)
     }
@@ -56,6 +65,7 @@ impl Connection {
         &mut self,
         space: SpaceId,
         room: &mut [u8],
+        fill: Fill,
     ) -> Result<Option<Sealed>, TransportError> {
         let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) else {
             return Ok(None);
@@ -82,6 +92,7 @@ impl Connection {
         let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, false);
         // An application's words are for the application: not for a peer that is not proved.
         compose::early_farewell(&mut packet, farewell);
+        packet.fill(header_len, &fill);
         let built = packet.finish();
         let len = seal::seal_long(room, layout, &fields, built, keys)?;
         Ok(Some(Sealed { len, pn, ack_eliciting: false }))

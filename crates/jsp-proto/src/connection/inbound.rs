@@ -26,7 +26,7 @@ pub(super) struct Opened {
     pub(super) payload: Bytes,
     pub(super) ecn: Option<Ecn>,
     pub(super) route: Route,
-    /// Bytes of the datagram that brought it.
+    /// Bytes of the datagram that brought it, as it was on the wire.
     pub(super) received: usize,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Opened {
 pub(super) struct Arrival {
     pub(super) route: Route,
     pub(super) ecn: Option<Ecn>,
-    /// Bytes of the whole datagram.
+    /// Bytes of the whole datagram, as it was on the wire.
     pub(super) len: usize,
 }
 
@@ -84,8 +84,9 @@ impl Connection {
         ecn: Option<Ecn>,
         datagram: BytesMut,
     ) {
-        self.paths.on_received(&route, datagram.len());
-        self.trace.datagram_received(datagram.len());
+        let len = datagram.len().saturating_add(self.paths.active.wrapping);
+        self.paths.on_received(&route, len);
+        self.trace.datagram_received(len);
         self.handle_packets(now, route, ecn, datagram);
     }
 
@@ -97,7 +98,8 @@ impl Connection {
         ecn: Option<Ecn>,
         mut datagram: BytesMut,
     ) {
-        let arrival = Arrival { route, ecn, len: datagram.len() };
+        let len = datagram.len().saturating_add(self.paths.active.wrapping);
+        let arrival = Arrival { route, ecn, len };
         while !datagram.is_empty() && !self.lifecycle.is_drained() {
             let Some(kind) = PacketKind::of(&datagram) else { return };
             match kind {

@@ -21,6 +21,9 @@ mod renewal;
 mod repair;
 mod resume;
 mod sensing;
+mod shape;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use timers::Reason;
@@ -43,6 +46,7 @@ use crate::event::{CloseReason, Event};
 use crate::exchange::{self, Exchange, HandshakeIds};
 use crate::keys::{Keyring, SpaceId};
 use crate::lifecycle::Lifecycle;
+use crate::padding::Padder;
 use crate::path::{Budget, Path, Paths};
 use crate::probes::Probes;
 use crate::qlog::Trace;
@@ -85,6 +89,8 @@ pub(crate) struct Outgoing {
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) destination: ConnectionId,
     pub(crate) local_id: ConnectionId,
+    /// Bytes that each datagram grows by on its way out.
+    pub(crate) wrapping: usize,
     pub(crate) unix_seconds_at_zero: u64,
     /// A ticket for the server, and whether early data are to go with it.
     pub(crate) ticket: Option<(ClientTicket, bool)>,
@@ -104,6 +110,8 @@ pub(crate) struct Incoming {
     /// Numbers of the Initial packets that brought it.
     pub(crate) received: Vec<u64>,
     pub(crate) budget: Budget,
+    /// Bytes that each datagram grows by on its way out.
+    pub(crate) wrapping: usize,
     pub(crate) unix_seconds_at_zero: u64,
     /// The ticket of the hello, checked.
     pub(crate) resumption: Option<Resumption>,
@@ -123,7 +131,7 @@ impl Connection {
         outgoing: Outgoing,
         mut rng: SeededRng,
     ) -> Result<Self, HandshakeError> {
-        let Outgoing { route, crypto, transport, destination, local_id, .. } = outgoing;
+        let Outgoing { route, crypto, transport, destination, local_id, wrapping, .. } = outgoing;
         let unix_seconds_at_zero = outgoing.unix_seconds_at_zero;
         let pin = crypto.pin().copied();
         let own = crypto.credential.as_ref().map(|credential| credential.identity());
@@ -149,6 +157,7 @@ impl Connection {
         let resumed = resumed.filter(|_| machine.is_resuming());
         let ids = HandshakeIds { original_destination: destination, retry_source: None };
         let path = Path::new(route, Budget::Unlimited, &transport);
+        let paths = Paths::new(path, Padder::new(&transport.padding, wrapping));
         let mut connection = Self::assemble(
             now,
             Role::Client,
@@ -156,7 +165,7 @@ impl Connection {
             streams,
             Exchange::new(machine, ids, pin, unix_seconds_at_zero).with_features(features),
             keys,
-            path,
+            paths,
             (local_id, destination),
             rng,
         );
@@ -189,6 +198,7 @@ impl Connection {
         if let Some(memory) = incoming.memory {
             resume::recall(&mut path, &transport, memory);
         }
+        let paths = Paths::new(path, Padder::new(&transport.padding, incoming.wrapping));
         let mut connection = Self::assemble(
             now,
             Role::Server,
@@ -197,7 +207,7 @@ impl Connection {
             Exchange::new(machine, incoming.ids, None, incoming.unix_seconds_at_zero)
                 .with_features(features),
             incoming.initial_keys,
-            path,
+            paths,
             (incoming.local_id, incoming.peer_id),
             rng,
         );
@@ -217,7 +227,7 @@ impl Connection {
         streams: Streams,
         exchange: Exchange,
         keys: Keys,
-        path: Path,
+        paths: Paths,
         (local_id, remote_id): (ConnectionId, ConnectionId),
         rng: SeededRng,
     ) -> Self {
@@ -232,7 +242,7 @@ impl Connection {
             exchange,
             keys: Keyring::new(keys),
             early: EarlySpaces::new(),
-            paths: Paths::new(path),
+            paths,
             local_ids: LocalIds::new(local_id),
             remote_ids: RemoteIds::new(remote_id),
             control: Control::default(),

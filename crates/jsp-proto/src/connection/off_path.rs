@@ -6,6 +6,7 @@ use super::Connection;
 use super::outbound::{DATA_ROOM_MIN, Purpose};
 use crate::batch::Batch;
 use crate::error::TransportError;
+use crate::padding::{Extent, Fill};
 use crate::permit::Allowance;
 
 impl Connection {
@@ -50,18 +51,25 @@ impl Connection {
         room_len: usize,
         purpose: Purpose,
     ) -> Result<Option<bool>, TransportError> {
-        let room_len = room_len.min(limits::MTU_BASE);
-        if room_len < DATA_ROOM_MIN {
+        let wrapping = self.paths.active.wrapping;
+        let room_len = room_len.saturating_sub(wrapping).min(limits::MTU_BASE);
+        let mut extent = self.extent(room_len);
+        if extent.room < DATA_ROOM_MIN {
+            // What a small datagram has paid for must do, or the peer could not move.
+            extent = Extent::any(room_len);
+        }
+        if extent.room < DATA_ROOM_MIN {
             return Ok(None);
         }
-        let Some(room) = batch.room(room_len) else { return Ok(None) };
-        let Some(sealed) = self.data_packet(now, room, Allowance::Probe, purpose)? else {
+        let Some(room) = batch.room(extent.room) else { return Ok(None) };
+        let fill = Fill::alone(extent);
+        let Some(sealed) = self.data_packet(now, room, Allowance::Probe, purpose, fill)? else {
             return Ok(None);
         };
         if let Some(candidate) = &mut self.paths.candidate
             && candidate.route.same_peer(&route)
         {
-            candidate.budget.on_sent(sealed.len);
+            candidate.budget.on_sent(sealed.len.saturating_add(wrapping));
         }
         batch.commit(route, None, sealed.len);
         Ok(Some(true))

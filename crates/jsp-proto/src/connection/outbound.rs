@@ -13,8 +13,9 @@ use crate::handshake::Flight;
 use crate::keys::SpaceId;
 use crate::lifecycle::Farewell;
 use crate::packet::{Built, PacketBuilder};
+use crate::padding::{Extent, Fill};
 use crate::path::{Budget, Path};
-use crate::permit::{self, Allowance, Permit};
+use crate::permit::{self, Allowance};
 use crate::recovery::SentInfo;
 use crate::seal::{self, ShortHeader};
 use crate::spaces;
@@ -24,6 +25,8 @@ use crate::spaces;
 pub(super) enum Purpose {
     /// Whatever there is to say.
     Regular,
+    /// The same, or a PING where there is nothing: a datagram is due.
+    Cover,
     /// To learn whether a datagram of this size passes.
     MtuProbe(usize),
     /// To learn whether the peer is there.
@@ -51,8 +54,11 @@ impl Connection {
             match self.next_datagram(now, batch) {
                 Ok(true) => {}
                 Ok(false) => return !batch.is_empty(),
-                Err(error) => {
-                    self.fail(now, error);
+                Err(error) if self.lifecycle.is_open() => self.fail(now, error),
+                // The last words themselves cannot be sent: asking again would change nothing.
+                Err(_) => {
+                    self.lifecycle.on_farewell_sent();
+                    return !batch.is_empty();
                 }
             }
         }
@@ -71,7 +77,7 @@ impl Connection {
         }
         let route = self.paths.active.route;
         let ecn = self.ecn_mark();
-        if !batch.is_open_for(&route, ecn) {
+        if !batch.is_open_for(&route, ecn) || self.awaits_slot(now) {
             return Ok(false);
         }
         if let Some(size) = self.mtu_probe_size(now) {
@@ -86,10 +92,10 @@ impl Connection {
         else {
             return Ok(false);
         };
-        let Some(room) = batch.room(self.room_beside_repairs(permit.room)) else {
-            return Ok(false);
-        };
-        let len = self.regular_datagram(now, room, permit)?;
+        let extent = self.extent(self.room_beside_repairs(permit.room));
+        let Some(room) = batch.room(extent.room) else { return Ok(false) };
+        let len = self.regular_datagram(now, room, permit.allowance, extent)?;
+        self.use_slot(now);
         if len == 0 {
             return Ok(false);
         }
@@ -113,7 +119,9 @@ impl Connection {
 
     pub(super) fn account_datagram(&mut self, len: usize) {
         let path = &mut self.paths.active;
+        let len = len.saturating_add(path.wrapping);
         path.budget.on_sent(len);
+        self.trace.padding_sent(path.wrapping);
         if self.ecn_mark().is_some() {
             self.paths.active.ecn.on_sent();
         }
@@ -125,41 +133,49 @@ impl Connection {
         &mut self,
         now: Instant,
         room: &mut [u8],
-        permit: Permit,
+        allowance: Allowance,
+        extent: Extent,
     ) -> Result<usize, TransportError> {
-        let mut len = 0;
-        let mut has_hello = false;
+        let mut fill = Fill::alone(extent);
+        let mut ends_in_data = false;
         // The client's first data are of no use to a server that has not its flight: a lost one
         // would be missed for a probe time-out.
         // spec: CON-38
         let is_first_flight = self.role == Role::Client && self.exchange.is_complete();
-        if is_first_flight && permit.allowance.allows_data() && self.streams.wants(now) {
+        if is_first_flight && allowance.allows_data() && self.streams.wants(now) {
             self.exchange.flight(SpaceId::Handshake).into_iter().for_each(Flight::join_data);
         }
         for space in SpaceId::ALL {
-            let Some(rest) = room.get_mut(len..) else { break };
+            let Some(rest) = room.get_mut(fill.before..) else { break };
             if space == SpaceId::Data && self.exchange.early_data.may_send() {
-                let sealed = self.early_packet(now, rest, permit.allowance)?;
-                len = len.saturating_add(sealed.map_or(0, |sealed| sealed.len));
+                fill.is_last = true;
+                let sealed = self.early_packet(now, rest, allowance, fill)?;
+                fill.before = fill.before.saturating_add(sealed.map_or(0, |sealed| sealed.len));
                 continue;
             }
-            // A packet with a short header fills its datagram: what is to be padded has room for none.
-            let is_padded = has_hello && space == SpaceId::Data;
+            // A packet with a short header takes all that follows it: behind a hello, which is to be
+            // padded, there is room only for one that pads itself.
+            let is_padded = fill.least > 0 && space == SpaceId::Data && !extent.pads();
             if !self.keys.has(space) || self.is_premature(space) || is_padded {
                 continue;
             }
+            fill.is_last = !self.is_followed(now, space, allowance);
             let sealed = match space {
-                SpaceId::Data => self.data_packet(now, rest, permit.allowance, Purpose::Regular)?,
-                _ => self.handshake_packet(now, rest, permit.allowance, space)?,
+                SpaceId::Data => self.data_packet(now, rest, allowance, self.purpose(), fill)?,
+                _ => self.handshake_packet(now, rest, allowance, space, fill)?,
             };
             let Some(sealed) = sealed else { continue };
-            len = len.saturating_add(sealed.len);
-            has_hello |= space == SpaceId::Initial && sealed.ack_eliciting;
+            fill.before = fill.before.saturating_add(sealed.len);
+            ends_in_data = space == SpaceId::Data;
+            if space == SpaceId::Initial && sealed.ack_eliciting {
+                fill.least = limits::MTU_BASE;
+            }
         }
-        if has_hello {
-            len = pad_hello(room, len);
+        let mut len = fill.before;
+        if len > 0 && !ends_in_data {
+            len = self.pad_behind(room, fill);
         }
-        if len == 0 && permit.allowance == Allowance::Anything {
+        if len == 0 && allowance == Allowance::Anything {
             let in_flight = self.bytes_in_flight();
             self.paths.active.delivery.mark_app_limited(in_flight);
         }
@@ -183,15 +199,15 @@ impl Connection {
         room: &mut [u8],
         allowance: Allowance,
         space: SpaceId,
+        mut fill: Fill,
     ) -> Result<Option<Sealed>, TransportError> {
-        let probe = self.probes.owes(space);
         let wants = self.exchange.flight_wants(space) && allowance.allows_data();
+        if !self.wants_packet(now, space, allowance) {
+            return Ok(None);
+        }
         let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) else {
             return Ok(None);
         };
-        if !wants && !probe && !numbers.acks.wants_ack_now(now) {
-            return Ok(None);
-        }
         let Some(keys) = self.keys.seal_long(space) else { return Ok(None) };
         let token = self.exchange.token.clone();
         // A header, some payload and a tag, or it is not worth it.
@@ -225,8 +241,12 @@ impl Connection {
         // will ask after: a server without budget has no other way to hear of it.
         // spec: CON-24
         let insist = space == SpaceId::Handshake && self.role == Role::Client;
-        let ping = probe || (insist && self.keys.has(SpaceId::Initial));
+        let ping = self.probes.owes(space) || (insist && self.keys.has(SpaceId::Initial));
         compose::handshake_packet(now, &mut packet, allowance, &mut numbers.acks, flight, ping);
+        if space == SpaceId::Initial && packet.is_ack_eliciting() {
+            fill.least = limits::MTU_BASE;
+        }
+        self.trace.padding_sent(packet.fill(header_len, &fill));
         let built = packet.finish();
         if built.len == 0 {
             return Ok(None);
@@ -250,9 +270,15 @@ impl Connection {
         room: &mut [u8],
         allowance: Allowance,
         purpose: Purpose,
+        fill: Fill,
     ) -> Result<Option<Sealed>, TransportError> {
-        let regular = purpose == Purpose::Regular;
+        let is_cover = purpose == Purpose::Cover;
+        let regular = purpose == Purpose::Regular || is_cover;
+        if regular && !self.wants_packet(now, SpaceId::Data, allowance) {
+            return Ok(None);
+        }
         let probe = self.probes.owes(SpaceId::Data) && regular;
+        let ping = is_cover || probe;
         let overdue = self.overdue(now, regular && allowance.allows_data());
         let path = &mut self.paths.active;
         let pn = path.numbers.numbers.peek();
@@ -273,12 +299,7 @@ impl Connection {
         };
         // Neither window nor pacer hold an answer back: the peer may be waiting to hear from us at
         // all, and the window to be opened by what it then sends.
-        let has_answer = regular && self.paths.responses.wants_for(&path.route);
-        let wants = has_answer || (sources.wants(now) && allowance.allows_data());
-        if regular && !wants && !probe && !path.numbers.acks.wants_ack_now(now) {
-            return Ok(None);
-        }
-        if has_answer {
+        if regular {
             sources.answer = self.paths.responses.pop_for(&path.route);
         }
         let dcid = *sources.remote_ids.current();
@@ -290,15 +311,17 @@ impl Connection {
         let header_len = seal::write_short_header(room, &fields)?.saturating_add(pn_len);
         let payload_end = room.len().saturating_sub(limits::TAG_LEN);
         let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
-        let may_shape = regular && sources.overdue.is_none() && sources.rider.is_none();
+        let may_shape =
+            regular && sources.overdue.is_none() && sources.rider.is_none() && !fill.extent.pads();
         let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, may_shape);
         let acks = &mut path.numbers.acks;
         match purpose {
-            Purpose::Regular => {
-                compose::data_packet(now, &mut packet, allowance, acks, &mut sources, probe);
+            Purpose::Regular | Purpose::Cover => {
+                compose::data_packet(now, &mut packet, allowance, acks, &mut sources, ping);
             }
             _ => compose_special(&mut packet, purpose, self.lifecycle.farewell()),
         }
+        self.trace.padding_sent(packet.fill(header_len, &fill));
         let built = packet.finish();
         if built.len == 0 {
             return Ok(None);
@@ -340,7 +363,8 @@ impl Connection {
         sealed: &Sealed,
         purpose: Purpose,
     ) -> Result<(), TransportError> {
-        let on_path = matches!(purpose, Purpose::Regular | Purpose::MtuProbe(_) | Purpose::Repair);
+        let on_path =
+            !matches!(purpose, Purpose::Challenge(_) | Purpose::Response(_) | Purpose::Farewell);
         // Datagrams elsewhere, and last words, leave without a mark.
         let ecn = on_path && self.ecn_mark().is_some();
         let path = &mut self.paths.active;
@@ -405,7 +429,8 @@ impl Connection {
         let (route, ecn) = (self.paths.active.route, self.ecn_mark());
         let Some(room) = batch.room(size) else { return Ok(false) };
         let purpose = Purpose::MtuProbe(size);
-        let sealed = self.data_packet(now, room, Allowance::Anything, purpose)?;
+        let fill = Fill::alone(Extent::any(size));
+        let sealed = self.data_packet(now, room, Allowance::Anything, purpose, fill)?;
         let Some(sealed) = sealed else { return Ok(false) };
         // Only now: a probe that was not sent is never settled.
         self.paths.active.mtud.probe(now);
@@ -454,20 +479,7 @@ fn compose_special(packet: &mut PacketBuilder<'_>, purpose: Purpose, farewell: O
             }
         }
         // Their own doors: `compose::data_packet` and `repair_packet`.
-        Purpose::Regular | Purpose::Repair => {}
-    }
-}
-
-/// Fills a datagram with a hello up to the size that every path must carry: what follows the last
-/// packet is not a packet, and is ignored.
-// spec: CON-7
-fn pad_hello(room: &mut [u8], len: usize) -> usize {
-    match room.get_mut(len..limits::MTU_BASE.max(len)) {
-        Some(rest) => {
-            rest.fill(0);
-            limits::MTU_BASE.max(len)
-        }
-        None => len,
+        Purpose::Regular | Purpose::Cover | Purpose::Repair => {}
     }
 }
 

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use jsp_wire::params::feature;
-use jsp_wire::{Instant, Shape, limits};
+use jsp_wire::{CloseCode, Instant, Shape, Writer, frame, limits};
 
 use super::Connection;
 use super::inbound::{Arrival, Opened};
 use super::outbound::{DATA_ROOM_MIN, Purpose, Sealed};
+use super::shape::REPAIR_HEAD_LEN;
 use crate::batch::Batch;
 use crate::error::TransportError;
 use crate::fec::controller::Network;
@@ -14,6 +15,7 @@ use crate::fec::{PathFec, Recovered};
 use crate::forecast::AlarmLevel;
 use crate::keys::SpaceId;
 use crate::packet::{Built, PacketBuilder};
+use crate::padding::Fill;
 use crate::path::Path;
 use crate::permit::{self, Allowance};
 use crate::seal::{self, ShortHeader};
@@ -41,9 +43,10 @@ impl Connection {
         let (from, to) = built.content;
         let Some(content) = payload.get(from..to) else { return };
         let len = header_len.saturating_add(content.len()).saturating_add(limits::TAG_LEN);
+        let mtu = self.repair_room();
         let path = &mut self.paths.active;
         let fec = path.fec.get_or_insert_with(|| Box::new(PathFec::new()));
-        fec.on_sent(now, (pn, built.shape, content), &asked, (len, path.mtud.current()));
+        fec.on_sent(now, (pn, built.shape, content), &asked, (len, mtu));
     }
 
     /// Bytes for a datagram that holds what may be protected: so few that a repair, which is longer,
@@ -55,7 +58,23 @@ impl Connection {
         if !protects || !self.streams.is_urgent() {
             return room;
         }
-        room.min(PathFec::source_len_max(path.mtud.current()))
+        let less = room.min(self.source_len_max());
+        // Of declared sizes, the next below may not exist: then there is no protection.
+        if self.paths.padder.has_size_within(less) { less } else { room }
+    }
+
+    /// Longest packet that can be protected: a repair of it has a datagram of its own.
+    fn source_len_max(&self) -> usize {
+        PathFec::source_len_max(self.repair_room())
+    }
+
+    /// Bytes that a datagram with a repair may have, less what only a padded one needs.
+    fn repair_room(&self) -> usize {
+        let mtu = self.paths.active.mtud.current();
+        match self.paths.padder.declared() {
+            Some(sizes) => sizes.within(mtu).unwrap_or(0).saturating_sub(REPAIR_HEAD_LEN),
+            None => mtu,
+        }
     }
 
     /// When a repair will be due; one that is due already waits for the permit.
@@ -91,8 +110,11 @@ impl Connection {
             return Ok(None);
         };
         let (route, ecn) = (self.paths.active.route, self.ecn_mark());
-        let Some(room) = batch.room(permit.room) else { return Ok(Some(false)) };
-        let Some(sealed) = self.repair_packet(now, room)? else { return Ok(None) };
+        let extent = self.extent(permit.room);
+        let Some(room) = batch.room(extent.room) else { return Ok(Some(false)) };
+        let fill = Fill::alone(extent);
+        let Some(sealed) = self.repair_packet(now, room, fill)? else { return Ok(None) };
+        self.use_slot(now);
         self.account_datagram(sealed.len);
         self.trace.repair_sent(sealed.len);
         batch.commit(route, ecn, sealed.len);
@@ -103,6 +125,7 @@ impl Connection {
         &mut self,
         now: Instant,
         room: &mut [u8],
+        fill: Fill,
     ) -> Result<Option<Sealed>, TransportError> {
         let Path { numbers, fec, .. } = &mut self.paths.active;
         let Some(fec) = fec.as_mut().filter(|_| room.len() >= DATA_ROOM_MIN) else {
@@ -115,14 +138,20 @@ impl Connection {
         let header_len = seal::write_short_header(room, &fields)?.saturating_add(pn_len);
         let payload_end = room.len().saturating_sub(limits::TAG_LEN);
         let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
-        let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, true);
+        // The frame that tells its length comes before the content, where something follows it.
+        let head = if fill.extent.pads() { REPAIR_HEAD_LEN } else { 0 };
+        let content = payload.get_mut(head..).unwrap_or_default();
+        let mut packet = PacketBuilder::new(content, &mut self.scratch.tokens, true);
         let recovery = &numbers.recovery;
         if !fec.write(now, pn, |source| recovery.is_open(source), packet.writer()) {
             return Ok(None);
         }
         packet.set_shape(Shape::Repair);
         packet.elicit_ack();
-        let built = packet.finish();
+        let mut built = packet.finish();
+        if fill.extent.pads() {
+            self.trace.padding_sent(frame_repair(payload, header_len, &mut built, &fill)?);
+        }
         self.seal_data(now, room, &fields, (built, Purpose::Repair))
     }
 
@@ -185,72 +214,44 @@ impl Connection {
     }
 }
 
+/// Makes a frame with padding behind it of the content of a repair, which stands where the frame's content goes;
+/// answers the bytes of padding.
+// spec: PRV-3
+fn frame_repair(
+    payload: &mut [u8],
+    header_len: usize,
+    built: &mut Built,
+    fill: &Fill,
+) -> Result<usize, TransportError> {
+    let internal = || TransportError::new(CloseCode::INTERNAL, "a repair could not be framed");
+    let (head, content) = payload.split_at_mut_checked(REPAIR_HEAD_LEN).ok_or_else(internal)?;
+    frame::write_repair_head(&mut Writer::new(head), built.len).map_err(|_| internal())?;
+    let framed = REPAIR_HEAD_LEN.saturating_add(built.len);
+    let sealed = header_len.saturating_add(framed).saturating_add(limits::TAG_LEN);
+    let padding = fill.missing(sealed);
+    let end = built.len.saturating_add(padding);
+    content.get_mut(built.len..end).ok_or_else(internal)?.fill(0);
+    (built.shape, built.len) = (Shape::Frames, framed.saturating_add(padding));
+    Ok(padding)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::BytesMut;
-    use jsp_crypto::{ClientConfig, Identity, ServerConfig, ServerIdentity};
-    use jsp_wire::Route;
 
+    use super::super::tests::{NOW, address, pair};
     use super::*;
-    use crate::config::{EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
-    use crate::endpoint::{ConnectionHandle, Datagram, Endpoint};
-    use crate::event::Event;
+    use crate::endpoint::Datagram;
     use crate::fec::Protection;
-    use crate::rng::SeededRng;
-
-    const NOW: Instant = Instant::from_nanos(1_000_000_000);
-
-    fn address(host: u8) -> Route {
-        Route::udp(std::net::SocketAddr::from(([192, 0, 2, host], 1)))
-    }
-
-    /// Carries everything from one endpoint to the other; false when there was nothing.
-    fn carry(from: &mut Endpoint, host: u8, to: &mut Endpoint) -> bool {
-        let mut batch = Batch::new(0, 1);
-        let mut any = false;
-        while from.poll_transmit(NOW, &mut batch) {
-            let payload = BytesMut::from(batch.contents());
-            to.handle_datagram(NOW, Datagram { route: address(host), ecn: None, payload });
-            batch.clear();
-            any = true;
-        }
-        any
-    }
-
-    fn connected(endpoint: &mut Endpoint) -> ConnectionHandle {
-        let mut events = core::iter::from_fn(|| endpoint.poll_event());
-        events.find(|(_, event)| *event == Event::Connected).unwrap().0
-    }
-
-    /// A client at host 1 and a server at host 2 that know each other.
-    fn pair() -> [(Endpoint, ConnectionHandle); 2] {
-        let crypto =
-            Arc::new(ServerConfig::new(Arc::new(Identity::generate(&mut SeededRng::new([1; 32])))));
-        let pin = ServerIdentity::Pinned(crypto.fingerprint());
-        let transport = Arc::new(TransportConfig::default());
-        let endpoint = |server, seed| {
-            let transport = transport.clone();
-            let seed = [seed; 32];
-            Endpoint::new(EndpointConfig { server, transport, seed, unix_seconds_at_zero: 0 })
-        };
-        let setup =
-            ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 1, silent: false };
-        let (mut client, mut server) = (endpoint(None, 2), endpoint(Some(setup), 3));
-        let config = Arc::new(ClientConfig::new(pin));
-        client.connect(NOW, address(2), config, transport.clone()).unwrap();
-        while carry(&mut client, 1, &mut server) | carry(&mut server, 2, &mut client) {}
-        let (at, with) = (connected(&mut client), connected(&mut server));
-        [(client, at), (server, with)]
-    }
+    use crate::padding::Extent;
 
     /// A packet that is protected until a second has passed, and the repair of it before that.
     fn challenge_and_repair(peer: &mut Connection, now: Instant, data: [u8; 8]) -> [Vec<u8>; 2] {
         let (mut packet, mut repair) = (vec![0; 1000], vec![0; 1200]);
         let purpose = Purpose::Challenge(data);
+        let fill = Fill::alone(Extent::any(packet.len()));
         let sealed =
-            peer.data_packet(now, &mut packet, Allowance::Probe, purpose).unwrap().unwrap();
+            peer.data_packet(now, &mut packet, Allowance::Probe, purpose, fill).unwrap().unwrap();
         packet.truncate(sealed.len);
         let expires = now + core::time::Duration::from_secs(1);
         let asked = Protection { percent: 100, auto: false, expires, soonest: expires };
@@ -262,7 +263,8 @@ mod tests {
         let built = again.finish();
         peer.protect(now, (sealed.pn, 14), &payload, &built);
         let due = now + core::time::Duration::from_millis(20);
-        let sealed = peer.repair_packet(due, &mut repair).unwrap().unwrap();
+        let fill = Fill::alone(Extent::any(repair.len()));
+        let sealed = peer.repair_packet(due, &mut repair, fill).unwrap().unwrap();
         repair.truncate(sealed.len);
         [packet, repair]
     }

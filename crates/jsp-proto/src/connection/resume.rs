@@ -20,6 +20,7 @@ use crate::event::Event;
 use crate::exchange;
 use crate::keys::SpaceId;
 use crate::packet::PacketBuilder;
+use crate::padding::Fill;
 use crate::path::{Budget, Path};
 use crate::permit::Allowance;
 use crate::recovery::Rtt;
@@ -92,15 +93,16 @@ impl Connection {
     }
 
     /// A 0-RTT packet, if there are early data to go.
-    // spec: CON-52
+    // spec: CON-52, PRV-2
     pub(super) fn early_packet(
         &mut self,
         now: Instant,
         room: &mut [u8],
         allowance: Allowance,
+        fill: Fill,
     ) -> Result<Option<Sealed>, TransportError> {
         let len = room.len().min(self.exchange.early_data.room());
-        let wants = allowance.allows_data() && self.streams.wants(now);
+        let wants = self.wants_packet(now, SpaceId::Data, allowance);
         let (Some(room), Some(keys)) = (room.get_mut(..len), self.keys.early()) else {
             return Ok(None);
         };
@@ -123,6 +125,7 @@ impl Connection {
         let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
         let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, false);
         self.streams.write(now, &mut packet);
+        self.trace.padding_sent(packet.fill(header_len, &fill));
         let built = packet.finish();
         if built.len == 0 {
             return Ok(None);

@@ -32,6 +32,8 @@ pub enum Reason {
     Forecast,
     /// A path on trial is to be asked again, or given up.
     PathValidation,
+    /// A datagram of a constant rate is due.
+    Padding,
     /// Keys with a fresh secret in them are to be used.
     KeyUpdate,
 }
@@ -56,7 +58,7 @@ impl Connection {
             let Some(numbers) = spaces::view(space, &self.early, path) else { continue };
             let at = numbers.recovery.poll_timeout(&path.rtt, delay, may_probe);
             soonest.offer(at.map(|(at, _)| at), Reason::Recovery);
-            if self.keys.has(space) && self.has_budget() {
+            if self.keys.has(space) && self.has_budget() && !self.has_slots() {
                 soonest.offer(numbers.acks.poll_timeout(), Reason::Ack);
             }
         }
@@ -65,8 +67,16 @@ impl Connection {
             return soonest.0;
         }
         soonest.offer(self.streams.poll_timeout(), Reason::Streams);
-        soonest.offer(self.repair_at(now), Reason::Repair);
         soonest.offer(self.fold_at(now), Reason::KeyUpdate);
+        soonest.offer(self.look_at(now), Reason::Forecast);
+        let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
+        soonest.offer(candidate, Reason::PathValidation);
+        // Everything that waits to be sent waits for its time, where there are such times.
+        if let Some(slot) = self.next_slot(now) {
+            soonest.offer(Some(slot), Reason::Padding);
+            return soonest.0;
+        }
+        soonest.offer(self.repair_at(now), Reason::Repair);
         let may_send = self.exchange.may_send_data() || self.exchange.early_data.may_send();
         let has_frames = (may_send && self.streams.wants(now)) || self.control.wants();
         if self.has_budget() && (has_frames || self.owes_repair(now)) {
@@ -75,9 +85,6 @@ impl Connection {
             soonest.offer(at, Reason::Pacing);
         }
         soonest.offer(self.paths.active.mtud.poll_timeout(), Reason::PathMtu);
-        soonest.offer(self.look_at(now), Reason::Forecast);
-        let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
-        soonest.offer(candidate, Reason::PathValidation);
         soonest.0
     }
 
@@ -100,7 +107,8 @@ impl Connection {
 
     /// Without room for a packet of the handshake, waking up is of no use: the client must write.
     fn has_budget(&self) -> bool {
-        self.paths.active.budget.remaining() >= HANDSHAKE_ROOM_MIN
+        let least = self.least_room().max(HANDSHAKE_ROOM_MIN);
+        self.paths.active.datagram_len_max() >= least
     }
 
     /// Acts on every deadline that has passed.

@@ -59,7 +59,7 @@ impl Endpoint {
         let Stranger { route, dcid, .. } = stranger;
         // spec: CON-1
         let too_small =
-            datagram.len() < limits::MTU_BASE || dcid.len() < limits::CONNECTION_ID_LEN_INITIAL;
+            datagram.len() < self.hello_len_min() || dcid.len() < limits::CONNECTION_ID_LEN_INITIAL;
         if !self.accepting || too_small {
             return;
         }
@@ -139,7 +139,7 @@ impl Endpoint {
         keys: &Keys,
         datagram: &mut [u8],
     ) -> Option<WholeHello> {
-        let mut uncounted = datagram.len();
+        let mut uncounted = datagram.len().saturating_add(self.wrapping());
         let mut rest = datagram;
         while let Ok(Header::Long(header)) = Header::parse(rest) {
             if header.kind != LongType::Initial || header.dcid != stranger.dcid {
@@ -225,6 +225,7 @@ impl Endpoint {
             hello: whole.message,
             received: whole.packets,
             budget,
+            wrapping: self.wrapping(),
             unix_seconds_at_zero: self.config.unix_seconds_at_zero,
             resumption,
             memory,

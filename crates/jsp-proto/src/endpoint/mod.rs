@@ -5,6 +5,7 @@ mod handle;
 mod hello;
 mod hello_table;
 mod load;
+mod obfuscation;
 mod schedule;
 mod source;
 mod spent;
@@ -33,6 +34,7 @@ pub use handle::ConnectionHandle;
 use hello::Stranger;
 use hello_table::HelloTable;
 use load::HelloRate;
+use obfuscation::Obfuscation;
 use schedule::Schedule;
 use source::AnswerLimit;
 use spent::SpentCookies;
@@ -87,6 +89,7 @@ pub struct Endpoint {
     answers: Bounded<stateless::Answer, { stateless::ANSWERS_MAX }>,
     accepting: bool,
     limit: AnswerLimit,
+    obfuscation: Option<Box<Obfuscation>>,
     /// Made when the first ticket is needed.
     tickets: Option<tickets::Tickets>,
 }
@@ -138,6 +141,7 @@ impl Endpoint {
             schedule: Schedule::default(),
             answers: Bounded::default(),
             limit: AnswerLimit::default(),
+            obfuscation: None,
             tickets: None,
         }
     }
@@ -191,6 +195,7 @@ impl Endpoint {
             transport: Arc::new(transport.as_ref().clone().clamped()),
             destination,
             local_id,
+            wrapping: self.wrapping(),
             unix_seconds_at_zero: self.config.unix_seconds_at_zero,
             ticket,
         };
@@ -254,6 +259,7 @@ impl Endpoint {
     /// Takes a datagram: opened in place, its data is handed up without a copy.
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
         let Datagram { route, ecn, payload } = datagram;
+        let Some(payload) = self.unwrap(now, payload) else { return };
         match self.owner_of(&route, &payload) {
             Some(handle) => {
                 if let Some(slot) = self.connections.get_mut(&handle) {
@@ -304,7 +310,7 @@ impl Endpoint {
                 // spec: WIRE-39
                 self.answer_version_negotiation(route, scid, dcid);
             }
-            Ok(Header::Short) => self.answer_reset(now, route, &payload),
+            Ok(Header::Short) if !self.is_silent() => self.answer_reset(now, route, &payload),
             _ => {}
         }
     }
@@ -335,9 +341,14 @@ impl Endpoint {
         if !batch.is_empty() {
             return true;
         }
-        if self.write_answer(batch) {
-            return true;
-        }
+        self.prepare(batch);
+        let any = self.write_answer(batch) || self.write_datagrams(now, batch);
+        self.wrap(now, batch);
+        any
+    }
+
+    /// Datagrams of the connection whose turn it is.
+    fn write_datagrams(&mut self, now: Instant, batch: &mut Batch) -> bool {
         while let Some(handle) = self.schedule.next_dirty() {
             self.issue_ids(handle);
             self.issue_ticket(now, handle);

@@ -37,9 +37,12 @@ impl Endpoint {
     /// Moves the oldest answer into an empty batch.
     pub(super) fn write_answer(&mut self, batch: &mut Batch) -> bool {
         let Some(Answer { route, datagram }) = self.answers.pop_front() else { return false };
-        if let Some(room) = batch.room(datagram.len()) {
-            room.copy_from_slice(&datagram);
-            batch.commit(route, None, datagram.len());
+        let padding = self.answer_padding();
+        if let Some(room) = batch.room(padding.saturating_add(datagram.len())) {
+            let (zeros, content) = room.split_at_mut(padding);
+            zeros.fill(0);
+            content.copy_from_slice(&datagram);
+            batch.commit(route, None, padding.saturating_add(datagram.len()));
         }
         !batch.is_empty()
     }

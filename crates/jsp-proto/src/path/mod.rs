@@ -16,6 +16,7 @@ use crate::congestion::Congestion;
 use crate::fec::PathFec;
 use crate::forecast::{Alarm, Forecast, Scene};
 use crate::pacer::Pacer;
+use crate::padding::Padder;
 use crate::path::memory::{PastPaths, PathMemory, RateMemory};
 use crate::path::mtud::Mtud;
 use crate::path::owd::Owd;
@@ -34,6 +35,8 @@ pub(crate) struct Path {
     pub(crate) delivery: DeliveryRate,
     pub(crate) mtud: Mtud,
     pub(crate) budget: Budget,
+    /// Bytes that each datagram grows by on its way out: they count against the budget.
+    pub(crate) wrapping: usize,
     pub(crate) ecn: EcnValidation,
     pub(crate) owd: Owd,
     pub(crate) forecast: Forecast,
@@ -58,6 +61,7 @@ impl Path {
             delivery: DeliveryRate::default(),
             mtud: Mtud::new(config.mtu_ceiling),
             budget,
+            wrapping: 0,
             ecn: EcnValidation::new(),
             owd: Owd::default(),
             forecast: Forecast::new(config.signals),
@@ -88,7 +92,7 @@ impl Path {
 
     /// Largest datagram that may be sent now, in bytes of UDP payload.
     pub(crate) fn datagram_len_max(&self) -> usize {
-        self.mtud.current().min(self.budget.remaining())
+        self.mtud.current().min(self.budget.remaining().saturating_sub(self.wrapping))
     }
 
     /// What the forecaster looks at. `ack_delay_max` is what the peer promised.
@@ -152,7 +156,7 @@ impl Path {
             self.congestion = Congestion::new(config.congestion, limits::MTU_BASE);
             self.pacer = Pacer::new();
             self.delivery = DeliveryRate::default();
-            self.mtud = Mtud::new(config.mtu_ceiling.min(ceiling));
+            self.mtud = self.mtud.anew(config.mtu_ceiling.min(ceiling));
             self.ecn = EcnValidation::new();
             self.owd = Owd::default();
             self.forecast = Forecast::new(config.signals);
@@ -209,14 +213,17 @@ pub(crate) struct Paths {
     pub(crate) active: Path,
     pub(crate) candidate: Option<Box<Candidate>>,
     pub(crate) responses: Responses,
+    pub(crate) padder: Padder,
 }
 
 impl Paths {
-    pub(crate) fn new(active: Path) -> Self {
-        Self { active, candidate: None, responses: Responses::default() }
+    pub(crate) fn new(mut active: Path, padder: Padder) -> Self {
+        active.wrapping = padder.wrapping();
+        active.mtud.restrict(padder.declared(), padder.wrapping());
+        Self { active, candidate: None, responses: Responses::default(), padder }
     }
 
-    /// Bytes came by this route: they buy budget there.
+    /// Bytes came by this route, as they were on the wire: they buy budget there.
     pub(crate) fn on_received(&mut self, route: &Route, bytes: usize) {
         if self.active.route.same_peer(route) {
             self.active.budget.on_received(bytes);

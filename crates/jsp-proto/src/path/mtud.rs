@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use jsp_wire::{Instant, limits};
 
+use crate::padding::Buckets;
+
 /// Probes of one size that may be lost before the size is held too large
 /// (RFC 8899, section 5.1.2, `MAX_PROBES`).
 const PROBES_MAX: u8 = 3;
@@ -32,6 +34,10 @@ pub(crate) struct Mtud {
     current: usize,
     /// No more than this is wanted, by us or by the peer.
     ceiling: usize,
+    /// Bytes that a datagram grows by on its way out.
+    wrapping: usize,
+    /// The only sizes that may be tried.
+    declared: Option<Buckets>,
     state: State,
     /// Losses of large packets, none of which has arrived since.
     suspicions: u8,
@@ -56,12 +62,38 @@ impl Mtud {
         let mut discovery = Self {
             current: limits::MTU_BASE,
             ceiling,
+            wrapping: 0,
+            declared: None,
             state: State::Settled { until: Instant::FAR_FUTURE },
             suspicions: 0,
             small_arrived: false,
         };
         discovery.search(Instant::ZERO);
         discovery
+    }
+
+    /// Tries only the declared sizes, and none that exceeds the ceiling when it has grown by `wrapping` bytes
+    /// on its way out.
+    // spec: PRV-3, PRV-23
+    pub(crate) fn restrict(&mut self, declared: Option<Buckets>, wrapping: usize) {
+        (self.declared, self.wrapping) = (declared, wrapping);
+        self.ceiling = self.allowed(self.ceiling.saturating_sub(wrapping));
+        self.search(Instant::ZERO);
+    }
+
+    /// A path that nothing is known of, under the same restrictions.
+    pub(crate) fn anew(&self, ceiling: usize) -> Self {
+        let mut mtud = Self::new(ceiling);
+        mtud.restrict(self.declared, self.wrapping);
+        mtud
+    }
+
+    fn allowed(&self, ceiling: usize) -> usize {
+        let largest = match &self.declared {
+            Some(sizes) => sizes.within(ceiling).unwrap_or(0),
+            None => ceiling,
+        };
+        largest.max(limits::MTU_BASE)
     }
 
     /// Bytes of UDP payload that datagrams may have.
@@ -161,10 +193,11 @@ impl Mtud {
     /// The peer receives at most `ceiling` bytes, as its parameters say.
     // spec: MTU-2
     pub(crate) fn limit(&mut self, ceiling: usize) {
+        let ceiling = self.allowed(ceiling);
         if ceiling >= self.ceiling {
             return;
         }
-        self.ceiling = ceiling.max(limits::MTU_BASE);
+        self.ceiling = ceiling;
         self.current = self.current.min(self.ceiling);
         self.search(Instant::ZERO);
     }
@@ -183,7 +216,13 @@ impl Mtud {
 
     /// Goes on looking above `current` and below `too_large`.
     fn search_below(&mut self, now: Instant, too_large: usize) {
-        self.state = match next_size(self.current, too_large) {
+        let next = match &self.declared {
+            Some(sizes) => {
+                sizes.within(too_large.saturating_sub(1)).filter(|size| *size > self.current)
+            }
+            None => next_size(self.current, too_large, self.wrapping),
+        };
+        self.state = match next {
             Some(size) => State::Searching { too_large, size, lost: 0, in_flight: false },
             None if self.ceiling.saturating_sub(self.current) < PRECISION => {
                 State::Settled { until: Instant::FAR_FUTURE }
@@ -194,20 +233,21 @@ impl Mtud {
 }
 
 /// The size to try between one that works and one that does not: the largest first, if that is
-/// near; else the common sizes; else the middle.
-fn next_size(works: usize, too_large: usize) -> Option<usize> {
+/// near; else the common sizes; else the middle. Common are sizes on the wire.
+fn next_size(works: usize, too_large: usize, wrapping: usize) -> Option<usize> {
+    let mut common = COMMON.into_iter().map(|size| size.saturating_sub(wrapping));
     let top = too_large.checked_sub(1)?;
     if top <= works {
         return None;
     }
-    let is_common_top = COMMON.contains(&top);
+    let is_common_top = common.clone().any(|size| size == top);
     if too_large.saturating_sub(works) <= PRECISION && !is_common_top {
         return None;
     }
     if is_common_top {
         return Some(top);
     }
-    let common = COMMON.into_iter().find(|&size| size > works && size < too_large);
+    let common = common.find(|&size| size > works && size < too_large);
     Some(common.unwrap_or(works + (too_large - works) / 2))
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, ClientTicket, Identity, Rng, ServerConfig, ServerIdentity};
+use jsp_crypto::{
+    ClientConfig, ClientTicket, Identity, ObfuscationKey, Rng, ServerConfig, ServerIdentity,
+};
 use jsp_proto::{
     Batch, CloseReason, ConnectionHandle, Datagram, Ecn, Endpoint, EndpointConfig, Event, Instant,
     RetryPolicy, Route, ServerSetup, TransportConfig,
@@ -63,6 +65,8 @@ pub struct Pair {
     pub told: HashMap<SocketAddr, u64>,
     /// Every datagram that was delivered, when wanted: receiver and bytes.
     pub record: Option<Vec<(End, Vec<u8>)>>,
+    /// Every datagram that was sent, when wanted: sender, time, bytes.
+    pub departures: Option<Vec<(End, Instant, usize)>>,
     pub client_config: Arc<ClientConfig>,
     server_config: EndpointConfig,
     pub transport: Arc<TransportConfig>,
@@ -127,6 +131,7 @@ impl Pair {
             heard: HashMap::new(),
             told: HashMap::new(),
             record: None,
+            departures: None,
             client_config: Arc::new(ClientConfig::new(ServerIdentity::Pinned(pin))),
             transport,
             events: VecDeque::new(),
@@ -136,6 +141,14 @@ impl Pair {
             flying: VecDeque::new(),
             batch: Batch::new(0, 64),
         }
+    }
+
+    /// The same pair, all of whose datagrams are wrapped.
+    pub fn obfuscated(mut self, key: [u8; 32]) -> Self {
+        let key = ObfuscationKey::from_bytes(key);
+        self.client = self.client.obfuscated(&key);
+        self.server = self.server.obfuscated(&key);
+        self
     }
 
     pub fn connect(&mut self) -> ConnectionHandle {
@@ -241,6 +254,9 @@ impl Pair {
         let ecn = batch.ecn();
         for segment in batch.contents().chunks(batch.segment_len()) {
             let mut bytes = segment.to_vec();
+            if let Some(departures) = &mut self.departures {
+                departures.push((end, self.now, bytes.len()));
+            }
             self.sent[end as usize] += bytes.len() as u64;
             self.datagrams[end as usize] += 1;
             let to_addr = batch.route().and_then(|route| route.remote()).unwrap();

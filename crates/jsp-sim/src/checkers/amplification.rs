@@ -37,12 +37,14 @@ impl Checker for Amplification {
         verdict: &mut Verdict<'_>,
     ) {
         match *seen {
-            Observation::DatagramArrived { at, from, payload, intact, .. } if is_server(at) => {
+            Observation::DatagramArrived { at, from, payload, unwrapped, intact, .. }
+                if is_server(at) =>
+            {
                 let is_first = self.known.insert(at.pair);
                 let account = self.addresses.entry((at.pair, from)).or_default();
                 account.is_first |= is_first;
                 account.received += payload.len() as u64;
-                account.is_proved |= account.is_first && intact && proves_address(payload);
+                account.is_proved |= account.is_first && intact && proves_address(unwrapped);
             }
             Observation::PathChanged { end, to } if is_server(end) => {
                 self.addresses.entry((end.pair, to)).or_default().is_proved = true;
@@ -112,6 +114,7 @@ mod tests {
             at: SERVER,
             from: address,
             payload: first,
+            unwrapped: first,
             transit: Duration::ZERO,
             intact: true,
         });

@@ -79,6 +79,7 @@ mod tests {
                 at: SERVER,
                 from: "10.0.0.1:1".parse().unwrap(),
                 payload: &[0x40],
+                unwrapped: &[0x40],
                 transit: Duration::from_millis(30),
                 intact: true,
             });

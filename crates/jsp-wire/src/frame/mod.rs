@@ -32,7 +32,7 @@ pub use control::{
     AckFrequency, Close, HandshakeFragment, NewConnectionId, ResetStream, Skip, StreamLimit,
 };
 pub use data::{Attributes, BytesFrame, Fragment, Kind, MessageFrame, MessageNumber};
-pub use repair::{RecoveredNumbers, Repair, protected_part, write_recovered};
+pub use repair::{RecoveredNumbers, Repair, protected_part, write_recovered, write_repair_head};
 pub use times::{RECEIVE_TIME_UNIT, RECEIVE_TIMES_MAX, ReceiveTimes, write_receive_times};
 
 use crate::cursor::{DecodeError, Full, Reader, Writer};

@@ -8,7 +8,7 @@
 
 use super::{Frame, kind};
 use crate::cursor::{DecodeError, Full, Reader, Writer};
-use crate::limits;
+use crate::{limits, varint};
 
 /// What forward error correction protects of a payload of shape 0: all but the ACK frames that it begins
 /// with, and the REPAIR frame and what may follow it. Payloads of other shapes are protected whole.
@@ -48,6 +48,16 @@ pub struct Repair<'a> {
     pub members: u128,
     /// The combination of the members.
     pub symbol: &'a [u8],
+}
+
+/// Writes what stands before the content of a REPAIR frame whose content has `len` bytes: 4 bytes, so that they
+/// can be left free until it has been written.
+///
+/// # Errors
+/// [`Full`] when there is no room, or when the content is longer than 16383 bytes.
+pub fn write_repair_head(writer: &mut Writer<'_>, len: usize) -> Result<(), Full> {
+    writer.varint(kind::REPAIR)?;
+    varint::write_two_bytes(writer, len as u64)
 }
 
 impl<'a> Repair<'a> {

@@ -1,0 +1,82 @@
+//! Two ends that know each other, for tests that look inside of them.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use jsp_crypto::{ClientConfig, Identity, ServerConfig, ServerIdentity};
+use jsp_wire::{Instant, Route};
+
+use crate::batch::Batch;
+use crate::config::{EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
+use crate::endpoint::{ConnectionHandle, Datagram, Endpoint};
+use crate::event::Event;
+use crate::path::Path;
+use crate::recovery::SentInfo;
+use crate::rng::SeededRng;
+
+pub(super) const NOW: Instant = Instant::from_nanos(1_000_000_000);
+
+pub(super) fn address(host: u8) -> Route {
+    Route::udp(std::net::SocketAddr::from(([192, 0, 2, host], 1)))
+}
+
+/// Carries everything from one endpoint to the other; false when there was nothing.
+fn carry(from: &mut Endpoint, host: u8, to: &mut Endpoint) -> bool {
+    let mut batch = Batch::new(0, 1);
+    let mut any = false;
+    while from.poll_transmit(NOW, &mut batch) {
+        let payload = BytesMut::from(batch.contents());
+        to.handle_datagram(NOW, Datagram { route: address(host), ecn: None, payload });
+        batch.clear();
+        any = true;
+    }
+    any
+}
+
+fn connected(endpoint: &mut Endpoint) -> ConnectionHandle {
+    let mut events = core::iter::from_fn(|| endpoint.poll_event());
+    events.find(|(_, event)| *event == Event::Connected).unwrap().0
+}
+
+/// A client at host 1 and a server at host 2 that know each other.
+pub(super) fn pair() -> [(Endpoint, ConnectionHandle); 2] {
+    let crypto =
+        Arc::new(ServerConfig::new(Arc::new(Identity::generate(&mut SeededRng::new([1; 32])))));
+    let pin = ServerIdentity::Pinned(crypto.fingerprint());
+    let transport = Arc::new(TransportConfig::default());
+    let endpoint = |server, seed| {
+        let transport = transport.clone();
+        let seed = [seed; 32];
+        Endpoint::new(EndpointConfig { server, transport, seed, unix_seconds_at_zero: 0 })
+    };
+    let setup =
+        ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 1, silent: false };
+    let (mut client, mut server) = (endpoint(None, 2), endpoint(Some(setup), 3));
+    let config = Arc::new(ClientConfig::new(pin));
+    client.connect(NOW, address(2), config, transport.clone()).unwrap();
+    while carry(&mut client, 1, &mut server) | carry(&mut server, 2, &mut client) {}
+    let (at, with) = (connected(&mut client), connected(&mut server));
+    [(client, at), (server, with)]
+}
+
+#[test]
+/// spec-test: CON-33
+fn last_words_that_cannot_be_sent_are_not_tried_for_ever() {
+    let [_, (mut server, with)] = pair();
+    let connection = server.connection(with).unwrap();
+    let Path { numbers, delivery, .. } = &mut connection.paths.active;
+    // The peer has drawn so many acknowledgements, and acknowledged none, that the ledger takes no more.
+    let error = loop {
+        let pn = numbers.numbers.next_pn().unwrap();
+        let quiet = SentInfo { pn, size: 50, ..SentInfo::default() };
+        if let Err(error) = numbers.recovery.on_sent(NOW, quiet, &[], false, delivery) {
+            break error;
+        }
+    };
+    connection.fail(NOW, error);
+    let mut batch = Batch::new(0, 1);
+    while server.poll_transmit(NOW, &mut batch) {
+        batch.clear();
+    }
+    assert!(server.poll_timeout().is_some(), "it closes");
+}
