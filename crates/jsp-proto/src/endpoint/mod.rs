@@ -5,6 +5,7 @@ mod handle;
 mod hello;
 mod hello_table;
 mod load;
+mod names;
 mod obfuscation;
 mod schedule;
 mod source;
@@ -12,12 +13,11 @@ mod spent;
 mod stateless;
 mod tickets;
 
-use core::hash::Hash;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, ClientTicket, CookieKeys, HandshakeError, Prf, Rng};
+use jsp_crypto::{ClientConfig, ClientTicket, CookieKeys, HandshakeError, Prf};
 use jsp_wire::header::LongHeader;
 use jsp_wire::{ConnectionId, Header, Instant, LongType, Route, limits};
 use thiserror::Error;
@@ -34,6 +34,7 @@ pub use handle::ConnectionHandle;
 use hello::Stranger;
 use hello_table::HelloTable;
 use load::HelloRate;
+use names::{peer_key, release};
 use obfuscation::Obfuscation;
 use schedule::Schedule;
 use source::AnswerLimit;
@@ -210,31 +211,6 @@ impl Endpoint {
         }
     }
 
-    /// A client needs no id as long as its peer's address names the connection.
-    fn client_id(&mut self, route: &Route) -> ConnectionId {
-        let lone = self.config.server.is_none() && !self.by_route.contains_key(&peer_key(route));
-        if lone { ConnectionId::EMPTY } else { self.fresh_local_id() }
-    }
-
-    fn random_id(&mut self, len: usize) -> ConnectionId {
-        let mut bytes = [0; limits::CONNECTION_ID_LEN_MAX];
-        self.rng.fill(&mut bytes);
-        bytes.get(..len).and_then(ConnectionId::new).unwrap_or(ConnectionId::EMPTY)
-    }
-
-    fn fresh_local_id(&mut self) -> ConnectionId {
-        loop {
-            let id = self.random_id(limits::CONNECTION_ID_LEN_LOCAL);
-            if !self.by_id.contains_key(&id) {
-                return id;
-            }
-        }
-    }
-
-    fn reset_token(&self, id: &ConnectionId) -> [u8; limits::RESET_TOKEN_LEN] {
-        jsp_crypto::reset_token(&self.reset_key, id.as_bytes())
-    }
-
     fn insert(&mut self, connection: Connection) -> ConnectionHandle {
         let handle = ConnectionHandle::new(self.next_handle);
         self.next_handle = self.next_handle.saturating_add(1);
@@ -397,29 +373,6 @@ impl Endpoint {
         }
     }
 
-    /// Nothing can arrive for a drained connection: its names are free. What has arrived can still
-    /// be read until the application forgets the handle.
-    fn release_names(&mut self, handle: ConnectionHandle) {
-        self.half_open.remove(&handle);
-        let Some(slot) = self.connections.get(&handle) else { return };
-        for id in slot.connection.local_ids() {
-            self.by_id.remove(&id);
-        }
-        release(&mut self.by_route, &peer_key(&slot.connection.route()), handle);
-    }
-
-    fn issue_ids(&mut self, handle: ConnectionHandle) {
-        let missing = self.connections.get(&handle).map_or(0, |slot| slot.connection.ids_missing());
-        for _ in 0..missing {
-            let id = self.fresh_local_id();
-            let token = self.reset_token(&id);
-            if let Some(slot) = self.connections.get_mut(&handle) {
-                slot.connection.issue_id(id, token);
-            }
-            self.by_id.insert(id, handle);
-        }
-    }
-
     /// The next event of any connection.
     pub fn poll_event(&mut self) -> Option<(ConnectionHandle, Event)> {
         while let Some(handle) = self.schedule.next_eventful() {
@@ -488,23 +441,4 @@ impl Endpoint {
 fn table_secret(reset_key: [u8; 32]) -> u64 {
     let secret = Prf::new(reset_key).derive("hello table", &[]);
     secret.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-/// Removes a name if it is still this connection's.
-fn release<K: Eq + Hash>(
-    names: &mut HashMap<K, ConnectionHandle>,
-    name: &K,
-    owner: ConnectionHandle,
-) {
-    if names.get(name) == Some(&owner) {
-        names.remove(name);
-    }
-}
-
-/// Where an address-named connection is found: the local address may be unknown on one side.
-fn peer_key(route: &Route) -> Route {
-    match route {
-        Route::Udp { remote, .. } => Route::udp(*remote),
-        other => *other,
-    }
 }

@@ -280,17 +280,7 @@ impl Recovery {
                 }
                 newest = newest.or(Some((pn, *packet)));
                 let is_of_path = packet.sent_at >= *since;
-                if let Some((_, stamp)) = told.filter(|_| is_of_path) {
-                    outcome.arrivals.push(Arrival { sent_at: packet.sent_at, stamp });
-                }
-                outcome.ecn_acked = outcome.ecn_acked.saturating_add(u64::from(packet.ecn));
-                if !is_of_path {
-                    // It went another way.
-                } else if packet.is_mtu_probe {
-                    outcome.acked_mtu_probe = Some(packet.size);
-                } else if packet.ack_eliciting {
-                    outcome.largest_acked_size = outcome.largest_acked_size.max(packet.size);
-                }
+                outcome.note_arrived(packet, told.map(|(_, stamp)| stamp), is_of_path);
                 if largest_acked.is_some_and(|largest| pn < largest) {
                     reorder.on_reordered(now);
                 }

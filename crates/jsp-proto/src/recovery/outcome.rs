@@ -6,6 +6,7 @@ use jsp_wire::Instant;
 use jsp_wire::frame::EcnCounts;
 
 use super::rate::RateSample;
+use super::sent::Packet;
 
 /// What recovery needs to know of a packet that leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -101,6 +102,25 @@ pub(crate) struct AckOutcome {
     pub(crate) acked_mtu_probe: Option<u16>,
     /// When packets arrived, by the peer's clock.
     pub(crate) arrivals: Arrivals,
+}
+
+impl AckOutcome {
+    /// A packet arrived, for the first time as far as is known; `stamp` is when, by the peer's clock. One
+    /// that went to another path says nothing of this one but that it was marked.
+    pub(super) fn note_arrived(&mut self, packet: &Packet, stamp: Option<u16>, is_of_path: bool) {
+        self.ecn_acked = self.ecn_acked.saturating_add(u64::from(packet.ecn));
+        if !is_of_path {
+            return;
+        }
+        if let Some(stamp) = stamp {
+            self.arrivals.push(Arrival { sent_at: packet.sent_at, stamp });
+        }
+        if packet.is_mtu_probe {
+            self.acked_mtu_probe = Some(packet.size);
+        } else if packet.ack_eliciting {
+            self.largest_acked_size = self.largest_acked_size.max(packet.size);
+        }
+    }
 }
 
 /// What is held lost.
