@@ -69,8 +69,9 @@ impl DataSources<'_> {
     fn write_repair(&mut self, now: Instant, packet: &mut PacketBuilder<'_>, probe: bool) {
         let leaves = probe || packet.is_ack_eliciting();
         let Some(rider) = self.rider.as_mut().filter(|_| leaves) else { return };
-        packet.end_content();
+        let end = packet.writer().len();
         if rider.write(now, packet.writer()) {
+            packet.end_content(end);
             packet.elicit_ack();
         }
     }

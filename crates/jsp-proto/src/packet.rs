@@ -95,10 +95,11 @@ impl<'a> PacketBuilder<'a> {
         self.content.0 = self.writer.len();
     }
 
-    /// What follows is a repair, which others do not protect.
+    /// From `end` on there is a repair, which others do not protect. Without one, padding that follows is
+    /// part of what is protected, as the receiver cannot tell.
     // spec: FEC-2
-    pub(crate) fn end_content(&mut self) {
-        self.content.1 = Some(self.writer.len());
+    pub(crate) fn end_content(&mut self, end: usize) {
+        self.content.1 = Some(end);
     }
 
     /// True when a packet with what is written so far must be acknowledged.

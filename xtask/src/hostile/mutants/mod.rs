@@ -63,8 +63,8 @@ const MACHINE: &[Mutant] = &[
         3,
         "anything-is-a-sign-of-life",
         "jsp-proto/src/connection/inbound.rs",
-        "self.paths.on_received(&route, datagram.len());",
-        "self.paths.on_received(&route, datagram.len());
+        "self.paths.on_received(&route, len);",
+        "self.paths.on_received(&route, len);
         if OFF {
             self.lifecycle.on_received(now);
         }",
@@ -171,7 +171,7 @@ const MACHINE: &[Mutant] = &[
     mutant(
         13,
         "hellos-by-id-alone",
-        "jsp-proto/src/endpoint/mod.rs",
+        "jsp-proto/src/endpoint/names.rs",
         "    match route {
         Route::Udp { remote, .. } => Route::udp(*remote),",
         "    match route {
