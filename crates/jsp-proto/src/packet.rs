@@ -1,6 +1,6 @@
 //! Door 6: a packet under construction. Frames go in, in order; what they were comes out as tokens.
 
-use jsp_wire::{Frame, Shape, Writer, limits};
+use jsp_wire::{Frame, Instant, Shape, Writer, limits};
 
 use crate::fec::Protection;
 use crate::padding::Fill;
@@ -18,6 +18,8 @@ pub(crate) struct PacketBuilder<'a> {
     ack_eliciting: bool,
     shapes_allowed: bool,
     protection: Option<Protection>,
+    /// When the first of its messages expires, protected or not.
+    expires: Instant,
     /// Where what repairs protect begins and ends.
     content: (usize, Option<usize>),
 }
@@ -38,6 +40,7 @@ impl<'a> PacketBuilder<'a> {
             ack_eliciting: false,
             shapes_allowed,
             protection: None,
+            expires: Instant::FAR_FUTURE,
             content: (0, None),
         }
     }
@@ -89,6 +92,12 @@ impl<'a> PacketBuilder<'a> {
         self.protection = Some(self.protection.map_or(asked, |other| other.join(asked)));
     }
 
+    /// Notes when a message that was written expires: the packet is not put together again after that.
+    // spec: FEC-2
+    pub(crate) fn note_expiry(&mut self, expires: Instant) {
+        self.expires = self.expires.min(expires);
+    }
+
     /// What was written so far is an acknowledgement, which repairs do not protect.
     // spec: FEC-2
     pub(crate) fn begin_content(&mut self) {
@@ -124,8 +133,10 @@ impl<'a> PacketBuilder<'a> {
 
     /// What was built: payload length, shape, and what it asks for.
     pub(crate) fn finish(self) -> Built {
-        let Self { shape, ack_eliciting, protection, content: (from, to), .. } = self;
+        let Self { shape, ack_eliciting, protection, expires, content: (from, to), .. } = self;
         let len = self.writer.len();
+        let expires = protection.map_or(expires, |asked| asked.expires.min(expires));
+        let protection = protection.map(|asked| Protection { expires, ..asked });
         Built { len, shape, ack_eliciting, protection, content: (from, to.unwrap_or(len)) }
     }
 }

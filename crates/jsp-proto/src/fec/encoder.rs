@@ -135,7 +135,7 @@ impl Encoder {
     ) {
         let (pn, shape, content) = source;
         let Some(class) = class_of(content.len()) else { return };
-        if protection.soonest < Instant::FAR_FUTURE
+        if protection.expires < Instant::FAR_FUTURE
             && let Some(last) = self.expiring.get_mut(class)
         {
             *last = Some(pn);

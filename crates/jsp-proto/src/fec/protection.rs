@@ -11,7 +11,7 @@ pub(crate) struct Protection {
     pub(crate) percent: u8,
     /// The network is to decide, beyond that.
     pub(crate) auto: bool,
-    /// When the last of the messages is of no more use.
+    /// When the first of all messages in the packet is of no more use.
     pub(crate) expires: Instant,
     /// The shortest life of one of them.
     pub(crate) soonest: Instant,
@@ -41,7 +41,7 @@ impl Protection {
         Self {
             percent: self.percent.max(other.percent),
             auto: self.auto || other.auto,
-            expires: self.expires.max(other.expires),
+            expires: self.expires.min(other.expires),
             soonest: self.soonest.min(other.soonest),
         }
     }
@@ -67,11 +67,11 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_is_worth_repair_until_its_last_message_expires() {
+    fn a_packet_is_worth_repair_until_its_first_message_expires() {
         let at = Instant::from_nanos;
         let one = Protection::of(FecPolicy::Auto, Class::RealTime, at(5)).unwrap();
         let other = Protection::of(FecPolicy::Auto, Class::RealTime, at(9)).unwrap();
         let both = one.join(other);
-        assert_eq!((both.soonest, both.expires), (at(5), at(9)));
+        assert_eq!((both.soonest, both.expires), (at(5), at(5)));
     }
 }

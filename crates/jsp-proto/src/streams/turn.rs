@@ -147,6 +147,7 @@ impl Streams {
             if let Some(asked) = Protection::of(stream.fec, stream.class, expires) {
                 packet.protect(asked);
             }
+            packet.note_expiry(expires);
             let (credit, events) = (&mut self.credit, &mut self.events);
             let mut scope = SendScope { now, stream: stream.id, credit, events };
             let is_whole = messages.sent(piece, packed.len, self.rtt, &mut scope);
