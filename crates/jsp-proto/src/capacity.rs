@@ -129,7 +129,8 @@ impl CapacityMeter {
             AlarmLevel::Watch => (self.latest, WATCH_PERCENT),
             AlarmLevel::Degraded => (self.latest, DEGRADED_PERCENT),
         };
-        // A queue of twice the target halves what is left, so that it drains in a few round trips.
+        // Less by a quarter for each target that the queue is above it, by half at most: so it drains in a
+        // few round trips.
         let queue = u64::try_from(senses.queue_delay.as_micros()).unwrap_or(u64::MAX);
         let target = u64::try_from(QUEUE_TARGET.as_micros()).unwrap_or(1).max(1);
         let over = queue.saturating_sub(target).min(target.saturating_mul(2));

@@ -37,8 +37,8 @@ const CANDIDATES_MAX: usize = 5;
 /// updates costs us one derivation in this time.
 const SETTLE_PTOS: u32 = 3;
 
-/// Nor for longer than this, and so long at least lies between an acknowledgement of our keys and our
-/// update: one end's probe time-out may be many times the other's.
+/// An update is refused for no longer than this, and ours waits for at least as long: one end's probe
+/// time-out may be many times the other's.
 const SETTLE_MAX: Duration = Duration::from_millis(200);
 
 /// Probe time-outs between the acknowledgement of the present keys and our next update. Twice what

@@ -1,4 +1,5 @@
-//! Nobody starves: once the faults are over, bytes that wait get on while others of their end do.
+//! Nobody starves: once the faults are over, a flow of bytes that was read since, and has more to come, gets on
+//! while others of its end do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
