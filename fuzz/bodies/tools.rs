@@ -8,8 +8,8 @@ use minicbor::{Decode, Encode};
 
 use super::path::SafePath;
 use super::record::{
-    Complete, DATA_MAX, FileHead, FolderHead, HEADER_LEN, Offer, Parser, Record, Refused, Stored,
-    kind, put_record,
+    Complete, DATA_MAX, FileHead, FolderHead, From, HEADER_LEN, Have, Offer, Parser, Record,
+    Refused, Stored, kind, put_record,
 };
 use crate::protocol::{CONTROL_MAX, decode, encode};
 
@@ -92,6 +92,8 @@ fn control(kind: u8, content: &[u8]) {
         }
         kind::REFUSED => drop(again::<Refused>(content)),
         kind::COMPLETE => drop(again::<Complete>(content)),
+        kind::HAVE => drop(again::<Have>(content)),
+        kind::FROM => drop(again::<From>(content)),
         _ => {}
     }
     assert!(HEADER_LEN + content.len() <= HEADER_LEN + CONTROL_MAX);

@@ -214,6 +214,8 @@ fn report(result: &Result<Summary, Failure>, output: Output) {
             let size = crate::output::bytes(bytes);
             output.line(format!("{stored} files and folders ({size}) stored, {failed} not"));
         }
-        Err(failure) => output.remark(format!("jsp: {failure}; nothing half-written is left")),
+        Err(failure) => {
+            output.remark(format!("jsp: {failure}; nothing stands half-written under its name"))
+        }
     }
 }

@@ -45,6 +45,11 @@ pub(crate) fn known_hosts_path() -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
+/// The secret from which this user's names of unfinished files come.
+pub(crate) fn resume_key_path() -> Result<PathBuf, Failure> {
+    Ok(directory()?.join("resume.key"))
+}
+
 /// Makes the directory that `path` is in, open to its owner alone.
 pub(crate) fn make_parent(path: &Path) -> Result<(), Failure> {
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {

@@ -5,8 +5,10 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, Read};
+use std::path::Path;
+use std::process::{Child, Stdio};
 
-use support::{Place, Server, names, noise};
+use support::{Finished, Place, Server, names, noise};
 
 #[test]
 fn files_and_a_tree_arrive_whole() {
@@ -83,9 +85,9 @@ fn a_killed_receiver_leaves_nothing_under_the_final_name() {
     let mut server = Server::start(&place, &inbox, &[]);
     let mut sender = place
         .jsp()
-        .args(["send", "--json", "--timeout", "2", "tree", &server.uri])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
+        .args(["send", "--json", "--timeout", "2", "--retry", "0", "tree", &server.uri])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     // The first file is stored and confirmed; the second is under way or about to be.
@@ -107,9 +109,73 @@ fn a_killed_receiver_leaves_nothing_under_the_final_name() {
     let second = inbox.join("tree/second.bin");
     assert!(!second.exists() || fs::read(&second).unwrap() == fs::read(&big).unwrap());
 
-    // The next start removes what was left, and the same command completes the tree.
+    // After the next start the same command completes the tree, and nothing is left over.
     let server = Server::start(&place, &inbox, &[]);
-    assert!(names(&inbox).iter().all(|name| !name.starts_with(".jsp-partial-")));
     place.run(["send", "tree", &server.uri]).left_with(5);
     assert_eq!(fs::read(&second).unwrap(), fs::read(&big).unwrap());
+    assert_eq!(names(&inbox), ["tree"]);
+}
+
+/// Length of the files that are broken off in the middle, and how much of them must be there then.
+const LONG: usize = 96 << 20;
+const ENOUGH: u64 = 8 << 20;
+
+/// Starts to send `file` and returns once much of it, but not all, is in the inbox.
+fn half_sent(place: &Place, inbox: &Path, file: &str, uri: &str) -> Child {
+    let mut command = place.jsp();
+    command.args(["send", "--json", "--timeout", "2", file, uri]);
+    let mut sender = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let unfinished = |name: &String| name.starts_with(".jsp-partial-kept-");
+    loop {
+        let name = names(inbox).into_iter().find(unfinished);
+        let len = name.and_then(|name| fs::metadata(inbox.join(name)).ok()).map(|data| data.len());
+        if len.is_some_and(|len| len >= ENOUGH) {
+            return sender;
+        }
+        assert_eq!(sender.try_wait().unwrap(), None, "it ended before it could be stopped");
+        std::thread::yield_now();
+    }
+}
+
+/// What a sender has found of its file at the receiver, in bytes.
+fn begun(out: &str) -> Option<u64> {
+    let events = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    events.filter(|event| event["event"] == "begun").find_map(|event| event["bytes"].as_u64())
+}
+
+#[test]
+fn a_killed_sender_goes_on_where_it_was() {
+    let place = Place::new("resume");
+    let inbox = place.path("inbox");
+    let content = noise(4, LONG);
+    place.write("long.bin", &content);
+    let server = Server::start(&place, &inbox, &[]);
+    let mut sender = half_sent(&place, &inbox, "long.bin", &server.uri);
+    sender.kill().unwrap();
+    sender.wait().unwrap();
+    // The receiver has not noticed yet that the first sender is gone.
+    let sent = place.run(["send", "--json", "long.bin", &server.uri]).left_with(0);
+    let already = begun(&sent.out).unwrap();
+    assert!((ENOUGH..LONG as u64).contains(&already), "{already}");
+    assert!(fs::read(inbox.join("long.bin")).unwrap() == content);
+    assert_eq!(names(&inbox), ["long.bin"]);
+}
+
+#[test]
+fn a_sender_outlives_its_receiver() {
+    let place = Place::new("retry");
+    let inbox = place.path("inbox");
+    let content = noise(5, LONG);
+    place.write("tree/a.txt", b"a");
+    place.write("tree/long.bin", &content);
+    let mut server = Server::start(&place, &inbox, &[]);
+    let sender = half_sent(&place, &inbox, "tree", &server.uri);
+    server.kill();
+    let _server = Server::start_at(&place, &inbox, server.address());
+    let sent = Finished::of(sender.wait_with_output().unwrap()).left_with(0);
+    assert!(sent.err.contains("trying again"), "{}", sent.err);
+    assert!(begun(&sent.out).unwrap() >= ENOUGH, "{}", sent.out);
+    assert_eq!(fs::read(inbox.join("tree/a.txt")).unwrap(), b"a");
+    assert!(fs::read(inbox.join("tree/long.bin")).unwrap() == content);
+    assert_eq!(names(&inbox), ["tree"]);
 }

@@ -1,9 +1,10 @@
 //! `jsp send`: files and folders to a receiver.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use jsp::{Connection, Endpoint};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -12,6 +13,7 @@ use crate::output::{self, Output};
 use crate::session;
 use crate::target::Target;
 use crate::transfer::Summary;
+use crate::transfer::resume::Namer;
 use crate::transfer::send::send;
 use crate::transfer::source::Plan;
 
@@ -23,7 +25,10 @@ Examples:
 
 It ends once the receiver has confirmed that every file is whole and on its disk. A file that cannot
 be read or stored is told of, the others go on, and the exit code is 5. So it is with a symbolic link
-inside a folder: it is named and left out, never followed. A link named here is sent as its target.";
+inside a folder: it is named and left out, never followed. A link named here is sent as its target.
+
+When the receiver vanishes it is tried again for as long as --retry says. A transfer goes on where it
+was, also when the same command is given again after Ctrl-C, a crash or a week.";
 
 /// Send files and folders, and wait until they are stored
 #[derive(Debug, Args)]
@@ -35,6 +40,19 @@ pub(crate) struct Send {
     /// Who receives
     #[arg(value_name = "HOST")]
     host: Target,
+    /// How long to try again when the receiver vanishes in the middle
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = parse_retry)]
+    retry: Duration,
+}
+
+/// The longest pause between two attempts to reach a receiver that has vanished.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+fn parse_retry(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=604_800.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("0 to 604800 seconds, which is a week".into()),
+    }
 }
 
 #[derive(Serialize)]
@@ -49,13 +67,26 @@ struct SentEvent {
 
 impl Send {
     pub(crate) async fn run(self, global: &Global, output: Output) -> Result<Exit, Failure> {
-        let Self { files, host } = self;
+        let Self { files, host, retry } = self;
+        let receiver = host.fingerprint.map(|fingerprint| fingerprint.to_string());
+        let namer = Namer::open(&receiver.unwrap_or_else(|| host.authority.clone()))?;
         let survey = tokio::task::spawn_blocking(move || Plan::survey(&files));
         let plan = survey.await.map_err(|_| Failure::file("the files could not be counted"))??;
-        let (endpoint, connection) = session::connect(&host, global, output).await?;
+        let mut plan = plan.named(namer);
+        let (mut endpoint, mut connection) = session::connect(&host, global, output).await?;
         let begun = Instant::now();
-        let work = send(&connection, plan, output);
-        let summary = session::until_interrupted(&endpoint, work).await?;
+        let mut summary = Summary::default();
+        loop {
+            let work = send(&connection, &mut plan, &mut summary, output);
+            match session::until_interrupted(&endpoint, work).await {
+                Ok(()) => break,
+                Err(failure) if failure.exit == Exit::PeerVanished && !retry.is_zero() => {
+                    output.remark(format!("jsp: the receiver vanished; trying again: {failure}"));
+                    (endpoint, connection) = again(&host, global, output, retry, failure).await?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
         let Summary { stored, failed, bytes } = summary;
         let time = begun.elapsed();
         output.object(&SentEvent {
@@ -77,5 +108,31 @@ impl Send {
             return Ok(Exit::File);
         }
         Ok(Exit::Success)
+    }
+}
+
+/// Reaches the receiver again, within `retry`; `failure` is why it has to.
+async fn again(
+    host: &Target,
+    global: &Global,
+    output: Output,
+    retry: Duration,
+    failure: Failure,
+) -> Result<(Endpoint, Connection), Failure> {
+    let until = Instant::now() + retry;
+    let mut pause = Duration::from_millis(250);
+    loop {
+        match session::connect(host, global, output).await {
+            Err(error) if error.exit == Exit::Unreachable || error.exit == Exit::PeerVanished => {}
+            ended => return ended,
+        }
+        if Instant::now() >= until {
+            return Err(failure);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = session::interrupt() => return Err(Failure::interrupted()),
+        }
+        pause = PAUSE_MAX.min(pause * 2);
     }
 }

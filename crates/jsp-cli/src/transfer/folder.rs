@@ -2,19 +2,28 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 
+use super::claim::{Claim, Claims, Token};
 use super::path::{NameError, PARTIAL_PREFIX, SafePath};
+use super::record::{HASH_LEN, RESUME_MIN};
 use crate::exit::Failure;
 
 /// Numbers tried for a name that is taken.
 const NUMBERS_MAX: u32 = 9999;
+/// How long an unfinished file waits for its sender.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a transfer that was displaced may take to let go of its file, and how often that is
+/// looked for.
+const LET_GO: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(10));
+/// Bytes read at once to hash what is there.
+const READ_LEN: usize = 256 << 10;
 
 /// What happens to a file whose name is taken. None of them overwrites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +68,7 @@ pub(crate) struct Folder {
     taken: Taken,
     /// Numbers of unfinished files.
     next: AtomicU64,
+    claims: Claims,
     /// Folders with names that are not yet on the disk for sure.
     unsynced: Mutex<BTreeSet<PathBuf>>,
 }
@@ -81,7 +91,7 @@ impl Folder {
         fs::create_dir_all(root).map_err(explain)?;
         let root = fs::canonicalize(root).map_err(explain)?;
         let (next, unsynced) = (AtomicU64::new(0), Mutex::default());
-        let folder = Self { root, taken, next, unsynced };
+        let folder = Self { root, taken, next, claims: Claims::default(), unsynced };
         folder.remove_leftovers().map_err(explain)?;
         // Better to say now that nothing can be stored than after two gigabytes.
         drop(folder.begin().map_err(explain)?);
@@ -92,12 +102,17 @@ impl Folder {
         &self.root
     }
 
-    /// Unfinished files whose process is gone: a living one holds a lock on each.
+    /// Unfinished files whose process is gone, for a living one holds a lock on each; but for those
+    /// that a sender may still go on with.
     fn remove_leftovers(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
-            let is_ours = entry.file_name().to_str().is_some_and(|n| n.starts_with(PARTIAL_PREFIX));
-            if !is_ours || !entry.file_type()?.is_file() {
+            let name = entry.file_name();
+            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PARTIAL_PREFIX))
+            else {
+                continue;
+            };
+            if !entry.file_type()?.is_file() || (rest.starts_with(KEPT_MARK) && is_wanted(&entry)) {
                 continue;
             }
             let Ok(file) = OpenOptions::new().write(true).open(entry.path()) else { continue };
@@ -119,12 +134,63 @@ impl Folder {
                 Ok(file) => {
                     // Where locks do not exist, leftovers stay until somebody removes them.
                     let _ = file.try_lock();
-                    return Ok(Partial { file, path });
+                    return Ok(Partial { file, path, kept: false });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The unfinished file that `token` names, with all that is in it, or a new one; and the hash of
+    /// what is in it. Displaces a transfer of the same sender that has it, and waits for it. Where
+    /// locks do not exist, or another process has it, an unfinished file that nobody will find again.
+    pub(crate) fn resume(&self, token: &Token) -> io::Result<(Partial, blake3::Hasher, u64)> {
+        let path = self.root.join(kept_name(token));
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path)?;
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) if path.symlink_metadata().is_ok() => break,
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) if begun.elapsed() < LET_GO.0 => {
+                    std::thread::sleep(LET_GO.1);
+                }
+                Err(_) => return Ok((self.begin()?, blake3::Hasher::new(), 0)),
+            }
+            // Whoever had it may have removed it.
+            file = options.open(&path)?;
+        }
+        let (mut hasher, mut len) = (blake3::Hasher::new(), 0);
+        let mut buffer = vec![0; READ_LEN];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => {
+                    hasher.update(buffer.get(..read).unwrap_or_default());
+                    len += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((Partial { file, path, kept: true }, hasher, len))
+    }
+
+    /// Takes over the file that `token` names from an earlier transfer of the same sender.
+    pub(crate) fn claim(&self, token: Token) -> Claim {
+        self.claims.claim(token)
+    }
+
+    /// A file that was stored lately: its hash and the name that it got.
+    pub(crate) fn stored(&self, token: &Token) -> Option<([u8; HASH_LEN], SafePath)> {
+        self.claims.stored(token)
+    }
+
+    /// Remembers that the file of `token` is stored, in case the sender does not hear of it.
+    pub(crate) fn note_stored(&self, token: Token, hash: [u8; HASH_LEN], name: SafePath) {
+        self.claims.note_stored(token, hash, name);
     }
 
     /// Whether a file of this name would be refused, so that its data need not travel.
@@ -167,10 +233,11 @@ impl Folder {
     /// got. When it fails, nothing of the file is left.
     pub(crate) fn commit(
         &self,
-        partial: Partial,
+        mut partial: Partial,
         path: &SafePath,
         look: Look,
     ) -> Result<SafePath, StoreError> {
+        partial.kept = false;
         partial.apply(look)?;
         partial.file.sync_all()?;
         let depth = path.parts().count();
@@ -222,15 +289,50 @@ fn give_name(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// What the names of unfinished files have after the prefix when they wait for their sender.
+const KEPT_MARK: &str = "kept-";
+
+/// Of the token there is only a hash on the disk: who sees the folder cannot go on in its sender's
+/// name.
+fn kept_name(token: &Token) -> String {
+    let hash = blake3::hash(token).to_hex();
+    format!("{PARTIAL_PREFIX}{KEPT_MARK}{}", hash.get(..32).unwrap_or_default())
+}
+
+/// Whether a sender may still go on with what its process has left: not if that is short, or got
+/// its name already.
+fn is_wanted(entry: &fs::DirEntry) -> bool {
+    let Ok(metadata) = entry.metadata() else { return false };
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::nlink(&metadata) > 1 {
+        return false;
+    }
+    let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    metadata.len() >= RESUME_MIN && age.is_none_or(|age| age < KEPT)
+}
+
 /// An unfinished file. Dropping it removes its unfinished name, and with it the content, unless
-/// [`Folder::commit`] has given it another.
+/// [`Folder::commit`] has given it another, or it waits for its sender.
 #[derive(Debug)]
 pub(crate) struct Partial {
     pub(crate) file: File,
     path: PathBuf,
+    /// It stays until its sender goes on.
+    kept: bool,
 }
 
 impl Partial {
+    /// Cuts everything off: the sender's file is another.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()
+    }
+
+    /// Removes the file even if it could be gone on with.
+    pub(crate) fn discard(mut self) {
+        self.kept = false;
+    }
+
     fn apply(&self, look: Look) -> io::Result<()> {
         #[cfg(unix)]
         if look.executable {
@@ -253,8 +355,12 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // It may have been renamed.
-        let _ = fs::remove_file(&self.path);
+        let worth_keeping =
+            || self.file.metadata().is_ok_and(|metadata| metadata.len() >= RESUME_MIN);
+        if !(self.kept && worth_keeping()) {
+            // It may have been renamed.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -327,6 +433,64 @@ mod tests {
         assert!(!dead.exists());
         assert!(living.path.exists(), "a living process holds its lock");
         assert!(place.0.join("mine").exists());
+    }
+
+    #[test]
+    fn an_unfinished_file_waits_for_its_sender() {
+        let place = TestFolder::new("resume");
+        let folder = Folder::open(&place.0, Taken::Refuse).unwrap();
+        let (token, other) = ([1; 16], [2; 16]);
+        let half = vec![7; usize::try_from(RESUME_MIN).unwrap()];
+        let (mut partial, hasher, len) = folder.resume(&token).unwrap();
+        assert_eq!((hasher.finalize(), len), (blake3::hash(b""), 0));
+        partial.file.write_all(&half).unwrap();
+        drop(partial);
+        // Short ones are not worth it.
+        let (mut short, ..) = folder.resume(&other).unwrap();
+        short.file.write_all(b"short").unwrap();
+        drop(short);
+        assert_eq!(names(&place.0).len(), 1);
+        // Another receiver, later.
+        let folder = Folder::open(&place.0, Taken::Refuse).unwrap();
+        let (mut partial, hasher, len) = folder.resume(&token).unwrap();
+        assert_eq!((hasher.finalize(), len), (blake3::hash(&half), RESUME_MIN));
+        partial.file.write_all(b"rest").unwrap();
+        folder.commit(partial, &path("a"), Look::default()).unwrap();
+        assert_eq!(fs::read(place.0.join("a")).unwrap(), [&half[..], b"rest"].concat());
+        assert_eq!(names(&place.0), ["a"]);
+    }
+
+    #[test]
+    fn an_unfinished_file_that_is_another_is_cut_or_removed() {
+        let place = TestFolder::new("resume-clear");
+        let folder = Folder::open(&place.0, Taken::Refuse).unwrap();
+        let half = vec![7; usize::try_from(RESUME_MIN).unwrap()];
+        let (mut partial, ..) = folder.resume(&[1; 16]).unwrap();
+        partial.file.write_all(&half).unwrap();
+        partial.clear().unwrap();
+        partial.file.write_all(b"new").unwrap();
+        folder.commit(partial, &path("a"), Look::default()).unwrap();
+        assert_eq!(fs::read(place.0.join("a")).unwrap(), b"new");
+        let (mut partial, ..) = folder.resume(&[1; 16]).unwrap();
+        partial.file.write_all(&half).unwrap();
+        partial.discard();
+        assert_eq!(names(&place.0), ["a"]);
+    }
+
+    #[test]
+    fn old_and_short_unfinished_files_go() {
+        let place = TestFolder::new("resume-old");
+        let file = place.0.join(kept_name(&[1; 16]));
+        fs::write(&file, b"short").unwrap();
+        Folder::open(&place.0, Taken::Refuse).unwrap();
+        assert!(!file.exists());
+        fs::write(&file, vec![0; usize::try_from(RESUME_MIN).unwrap()]).unwrap();
+        Folder::open(&place.0, Taken::Refuse).unwrap();
+        assert!(file.exists());
+        let old = SystemTime::now() - KEPT - Duration::from_secs(1);
+        OpenOptions::new().write(true).open(&file).unwrap().set_modified(old).unwrap();
+        Folder::open(&place.0, Taken::Refuse).unwrap();
+        assert!(!file.exists());
     }
 
     #[cfg(unix)]

@@ -1,9 +1,11 @@
 //! Files from one machine to another: read, hashed, sent, checked, stored, confirmed.
 
+mod claim;
 pub(crate) mod folder;
 pub(crate) mod path;
 pub(crate) mod receive;
 mod record;
+pub(crate) mod resume;
 pub(crate) mod send;
 mod sink;
 pub(crate) mod source;

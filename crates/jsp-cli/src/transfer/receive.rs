@@ -8,9 +8,10 @@ use jsp::{SendStream, Stream};
 use tokio::sync::mpsc;
 
 use super::Summary;
+use super::claim::Claim;
 use super::folder::Folder;
 use super::record::{
-    Complete, FileHead, FolderHead, HASH_LEN, Offer, Record, RecordReader, kind, put_control,
+    Complete, FileHead, FolderHead, From, HASH_LEN, Offer, Record, RecordReader, kind, put_control,
 };
 use super::send::FileEvent;
 use super::sink::{self, Order, Reply};
@@ -34,9 +35,12 @@ pub(crate) async fn receive(
     let bar = output.bytes_bar(0);
     let (orders, orders_out) = mpsc::channel(ORDERS_WAITING);
     let (replies_in, replies) = mpsc::channel(REPLIES_WAITING);
-    let storing = tokio::task::spawn_blocking(move || sink::run(folder, orders_out, replies_in));
+    let storing = tokio::task::spawn_blocking({
+        let folder = Arc::clone(&folder);
+        move || sink::run(folder, orders_out, replies_in)
+    });
     let answering = tokio::spawn(answer(send, replies, bar.clone(), output));
-    let heard = hear(&mut records, orders, &bar).await;
+    let heard = hear(&mut records, &folder, orders, &bar).await;
     if heard.as_ref().is_err_and(|failure| failure.exit == Exit::Refused) {
         records.stop(MALFORMED);
     }
@@ -54,17 +58,32 @@ pub(crate) async fn receive(
     }
 }
 
+/// The next record, unless the same sender has begun anew in another transfer and all that came of
+/// this one has been taken.
+async fn next(records: &mut RecordReader, claim: Option<&Claim>) -> Result<Record, Failure> {
+    let Some(claim) = claim else { return records.next().await?.ok_or_else(vanished) };
+    tokio::select! {
+        biased;
+        record = records.next() => record?.ok_or_else(vanished),
+        () = claim.displaced() => {
+            Err(Failure::new(Exit::PeerVanished, "the sender has begun again"))
+        }
+    }
+}
+
 /// Turns records into orders, up to FINISH.
 async fn hear(
     records: &mut RecordReader,
+    folder: &Folder,
     orders: mpsc::Sender<Order>,
     bar: &ProgressBar,
 ) -> Result<(), Failure> {
     let first = records.next().await?.ok_or_else(vanished)?;
     let offer: Offer = first.expect(kind::OFFER)?;
     bar.set_length(offer.bytes);
+    let mut claim = None;
     loop {
-        let record = records.next().await?.ok_or_else(vanished)?;
+        let record = next(records, claim.as_ref()).await?;
         let order = match record {
             Record::Data(pieces) => {
                 bar.inc(pieces.iter().map(|piece| piece.len() as u64).sum());
@@ -73,7 +92,13 @@ async fn hear(
             Record::Control(kind::FILE, _) => {
                 let head: FileHead = record.expect(kind::FILE)?;
                 bar.set_message(harmless(&head.path));
+                claim = head.resumable().map(|token| folder.claim(token));
                 Order::File(head)
+            }
+            Record::Control(kind::FROM, _) => {
+                let From { offset } = record.expect(kind::FROM)?;
+                bar.inc(offset);
+                Order::From(offset)
             }
             Record::Control(kind::FOLDER, _) => {
                 Order::Folder(record.expect::<FolderHead>(kind::FOLDER)?.path)
@@ -127,6 +152,7 @@ async fn answer(
                     summary.failed += 1;
                     put_control(&mut out, kind::REFUSED, &refused);
                 }
+                Reply::Have(have) => put_control(&mut out, kind::HAVE, &have),
                 Reply::Complete => {
                     complete = true;
                     let Summary { stored, failed: refused, .. } = summary;
@@ -166,6 +192,6 @@ fn report(reply: &Reply, output: Output) {
             output.object(&FileEvent { why, ..FileEvent::new("failed", path) });
             output.remark(format!("jsp: {}: {}", harmless(path), refused.why));
         }
-        Reply::Complete => {}
+        Reply::Have(_) | Reply::Complete => {}
     }
 }

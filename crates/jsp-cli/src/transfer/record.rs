@@ -17,6 +17,10 @@ pub(crate) const DATA_MAX: usize = 128 << 10;
 const READ_MAX: usize = 256 << 10;
 /// Length of a BLAKE3 hash.
 pub(crate) const HASH_LEN: usize = 32;
+/// Length of the name by which a sender finds an unfinished file again.
+pub(crate) const TOKEN_LEN: usize = 16;
+/// Files of this many bytes are worth a round trip to learn what of them is there already.
+pub(crate) const RESUME_MIN: u64 = 1 << 20;
 
 /// Kinds of records. The receiver refuses kinds that it does not know.
 pub(crate) mod kind {
@@ -27,9 +31,11 @@ pub(crate) mod kind {
     pub(crate) const SKIP: u8 = 5;
     pub(crate) const FOLDER: u8 = 6;
     pub(crate) const FINISH: u8 = 7;
+    pub(crate) const FROM: u8 = 8;
     pub(crate) const STORED: u8 = 16;
     pub(crate) const REFUSED: u8 = 17;
     pub(crate) const COMPLETE: u8 = 18;
+    pub(crate) const HAVE: u8 = 19;
 }
 
 /// The first record: what is to come, for progress only.
@@ -54,6 +60,39 @@ pub(crate) struct FileHead {
     /// Seconds since 1970.
     #[n(3)]
     pub(crate) modified: Option<u64>,
+    /// Names this version of the file at this receiver, and is known to the sender alone: who knows
+    /// it may go on where an earlier transfer broke off.
+    #[n(4)]
+    #[cbor(with = "minicbor::bytes")]
+    pub(crate) token: Option<[u8; TOKEN_LEN]>,
+}
+
+impl FileHead {
+    /// Where the receiver is to say first what it has.
+    pub(crate) fn resumable(&self) -> Option<[u8; TOKEN_LEN]> {
+        self.token.filter(|_| self.size >= RESUME_MIN)
+    }
+}
+
+/// What the receiver has of a file that the sender may have begun before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Have {
+    #[n(0)]
+    pub(crate) item: u64,
+    /// Bytes from the start of the file.
+    #[n(1)]
+    pub(crate) bytes: u64,
+    /// Their hash.
+    #[n(2)]
+    #[cbor(with = "minicbor::bytes")]
+    pub(crate) hash: [u8; HASH_LEN],
+}
+
+/// Where in the file the data go on: at what the receiver has, or at 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct From {
+    #[n(0)]
+    pub(crate) offset: u64,
 }
 
 /// A folder, which may be empty.
@@ -259,7 +298,13 @@ mod tests {
     use super::*;
 
     fn head() -> FileHead {
-        FileHead { path: "a/b".into(), size: 3, executable: true, modified: Some(1) }
+        FileHead {
+            path: "a/b".into(),
+            size: 3,
+            executable: true,
+            modified: Some(1),
+            token: Some([9; TOKEN_LEN]),
+        }
     }
 
     fn sample() -> BytesMut {
@@ -329,6 +374,7 @@ mod tests {
             // Must not panic; what still decodes is checked by its user.
             let _ = decode::<FileHead>(&bad);
             let _ = decode::<Stored>(&bad);
+            let _ = decode::<Have>(&bad);
         }
         for len in 0..good.len() {
             assert!(decode::<FileHead>(&good[..len]).is_err());
@@ -336,6 +382,16 @@ mod tests {
         // A text that claims 2^63 bytes.
         assert!(decode::<FolderHead>(&[0x81, 0x7b, 0x80, 0, 0, 0, 0, 0, 0, 0]).is_err());
         assert!(decode::<Complete>(&vec![0; CONTROL_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn heads_of_older_senders_have_no_token() {
+        let old = [0x84, 0x63, b'a', b'/', b'b', 0x1a, 0, 0x10, 0, 0, 0xf4, 0xf6];
+        let head: FileHead = decode(&old).unwrap();
+        assert_eq!((head.size, head.token, head.resumable()), (RESUME_MIN, None, None));
+        let head = FileHead { token: Some([1; TOKEN_LEN]), ..head };
+        assert_eq!(head.resumable(), head.token);
+        assert_eq!(FileHead { size: RESUME_MIN - 1, ..head }.resumable(), None);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::Summary;
-use super::record::{Complete, Record, RecordReader, Refused, Stored, kind};
+use super::record::{Complete, Have, Record, RecordReader, Refused, Stored, kind};
+use super::resume::Settled;
 use super::source::{self, Ledger, Plan, Unreadable};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Tone, harmless};
@@ -38,39 +39,38 @@ impl<'a> FileEvent<'a> {
     }
 }
 
-/// Sends everything of the plan, and returns once the receiver has confirmed that it is stored.
-/// Problems with single files are reported and counted; the others go on.
+/// Sends everything of the plan that is not settled, and returns once the receiver has confirmed that
+/// it is stored. Problems with single files are reported and counted; the others go on. `plan` and
+/// `summary` learn what was settled, also when the transfer breaks off.
 pub(crate) async fn send(
     connection: &Connection,
-    plan: Plan,
+    plan: &mut Plan,
+    summary: &mut Summary,
     output: Output,
-) -> Result<Summary, Failure> {
+) -> Result<(), Failure> {
     let (send, recv) = connection.open(protocol::file_stream()).await?.split();
     let bar = output.bytes_bar(plan.bytes());
     let ledger = Arc::new(Ledger::default());
     let (chunks_in, chunks) = mpsc::channel(CHUNKS_WAITING);
     let (problems_in, problems) = mpsc::unbounded_channel();
     let reading = tokio::task::spawn_blocking({
-        let ledger = Arc::clone(&ledger);
+        let (ledger, plan) = (Arc::clone(&ledger), plan.clone());
         move || source::run(&plan, ledger, chunks_in, problems_in)
     });
     let writing = tokio::spawn(write(send, chunks, bar.clone()));
-    let mut report = Report { output, bar, ledger, problems, summary: Summary::default() };
+    let settled = &mut plan.settled;
+    let mut report = Report { output, bar, ledger, problems, summary, settled };
     let result = report.hear(RecordReader::new(recv)).await;
     report.bar.finish_and_clear();
-    match result {
-        Ok(()) => {
-            // Both have ended: the receiver confirms only after the last record.
-            let _ = reading.await;
-            report.unreadable();
-            Ok(report.summary)
-        }
-        Err(failure) => {
-            writing.abort();
-            let unanswered = report.ledger.unanswered();
-            Err(explain(failure, report.summary.stored, unanswered))
-        }
+    if result.is_err() {
+        writing.abort();
     }
+    // It has ended, or will soon: nobody takes what it reads.
+    let _ = writing.await;
+    let _ = reading.await;
+    report.unreadable();
+    let unanswered = report.ledger.unanswered();
+    result.map_err(|failure| explain(failure, report.summary.stored, unanswered))
 }
 
 async fn write(
@@ -91,22 +91,24 @@ fn explain(mut failure: Failure, stored: u64, unanswered: usize) -> Failure {
     if failure.exit == Exit::PeerVanished {
         failure.sentence = format!(
             "the receiver vanished ({}); it has confirmed {stored} files and folders and not the \
-             {unanswered} that were under way; run the same command again when it is back",
+             {unanswered} that were under way; run the same command again when it is back, and it \
+             goes on where it was",
             failure.sentence
         );
     }
     failure
 }
 
-struct Report {
+struct Report<'p> {
     output: Output,
     bar: ProgressBar,
     ledger: Arc<Ledger>,
     problems: mpsc::UnboundedReceiver<Unreadable>,
-    summary: Summary,
+    summary: &'p mut Summary,
+    settled: &'p mut Settled,
 }
 
-impl Report {
+impl Report<'_> {
     /// Hears the receiver's answers until the last.
     async fn hear(&mut self, mut answers: RecordReader) -> Result<(), Failure> {
         loop {
@@ -118,6 +120,9 @@ impl Report {
                 }
                 Some(Record::Control(kind::REFUSED, content)) => {
                     self.refused(&protocol::decode(&content)?);
+                }
+                Some(Record::Control(kind::HAVE, content)) => {
+                    self.have(protocol::decode(&content)?);
                 }
                 Some(record @ Record::Control(kind::COMPLETE, _)) => {
                     let _: Complete = record.expect(kind::COMPLETE)?;
@@ -135,6 +140,16 @@ impl Report {
         }
     }
 
+    /// The reading thread decides whether it goes on there.
+    fn have(&self, have: Have) {
+        let Some(name) = self.ledger.have(have) else { return };
+        if have.bytes > 0 {
+            let bytes = Some(have.bytes);
+            self.output.object(&FileEvent { bytes, ..FileEvent::new("begun", &name) });
+            self.bar.inc(have.bytes);
+        }
+    }
+
     fn stored(&mut self, stored: &Stored) -> Result<(), Failure> {
         let Some(sent) = self.ledger.answer(stored.item) else {
             return Err(malformed("an answer to what was not asked"));
@@ -142,6 +157,7 @@ impl Report {
         if !sent.is_folder && (sent.hash.is_none() || sent.hash != stored.hash) {
             return Err(malformed("a confirmation with another hash"));
         }
+        self.settled.answered.insert(sent.name.clone());
         self.summary.stored += 1;
         self.summary.bytes += sent.bytes;
         if sent.is_folder {
@@ -169,12 +185,14 @@ impl Report {
         // A file that this side has skipped is answered too, but was reported already.
         if let Some(sent) = self.ledger.answer(refused.item) {
             self.failed(&sent.name, &format!("the receiver refuses it: {}", refused.why));
+            self.settled.answered.insert(sent.name);
         }
     }
 
     fn unreadable(&mut self) {
         while let Ok(Unreadable { name, why }) = self.problems.try_recv() {
             self.failed(&name, &format!("it cannot be read: {why}"));
+            self.settled.unreadable.insert(name);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The storing side of a transfer: one thread writes and hashes, a few bring files to the disk.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::mem;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +9,10 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::claim::Token;
 use super::folder::{Folder, Look, Partial, StoreError};
 use super::path::SafePath;
-use super::record::{FileHead, HASH_LEN, Refused, Stored};
+use super::record::{FileHead, HASH_LEN, Have, Refused, Stored};
 
 /// Threads that wait for the disk to confirm small files.
 const COMMITTERS: usize = 4;
@@ -25,6 +26,8 @@ const BUFFER_LEN: usize = 256 << 10;
 pub(crate) enum Order {
     File(FileHead),
     Folder(String),
+    /// The data go on at this place.
+    From(u64),
     Data(Vec<Bytes>),
     End([u8; HASH_LEN]),
     /// The sender could not read the file to its end.
@@ -45,12 +48,14 @@ pub(crate) enum Reply {
         refused: Refused,
         path: String,
     },
+    /// What is here of an item already.
+    Have(Have),
     /// Everything is on the disk.
     Complete,
 }
 
-/// Runs until the orders end. Without [`Order::Finish`] the file under way is dropped and nothing
-/// is confirmed beyond what was. Blocks: run it in a thread of its own.
+/// Runs until the orders end. Without [`Order::Finish`] the file under way is dropped, or kept for
+/// its sender, and nothing is confirmed beyond what was. Blocks: run it in a thread of its own.
 pub(crate) fn run(
     folder: Arc<Folder>,
     mut orders: mpsc::Receiver<Order>,
@@ -74,8 +79,9 @@ pub(crate) fn run(
         }
         sink.obey(order);
     }
-    let Sink { folder, jobs, replies, .. } = sink;
-    drop(jobs);
+    sink.write_buffer();
+    let Sink { folder, jobs, replies, current, .. } = sink;
+    drop((jobs, current));
     for committer in committers {
         let _ = committer.join();
     }
@@ -95,24 +101,38 @@ struct Job {
     look: Look,
     hash: [u8; HASH_LEN],
     bytes: u64,
+    token: Option<Token>,
 }
 
 fn commit_all(folder: &Folder, waiting: &Mutex<Receiver<Job>>, replies: &mpsc::Sender<Reply>) {
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        let Job { item, partial, path, look, hash, bytes } = job;
+        let Job { item, partial, path, look, hash, bytes, token } = job;
         let reply = match folder.commit(partial, &path, look) {
             Ok(name) => {
-                let renamed = (name != path).then(|| name.as_str().to_owned());
-                let stored = Stored { item, hash: Some(hash), renamed };
-                Reply::Stored { stored, path: name.as_str().to_owned(), bytes }
+                if let Some(token) = token {
+                    folder.note_stored(token, hash, name.clone());
+                }
+                confirmation(item, &path, &name, hash, bytes)
             }
             Err(error) => refusal(item, path.as_str().to_owned(), &error.to_string()),
         };
         // Nobody listens any more when the connection is gone; the file is stored all the same.
         let _ = replies.blocking_send(reply);
     }
+}
+
+fn confirmation(
+    item: u64,
+    path: &SafePath,
+    name: &SafePath,
+    hash: [u8; HASH_LEN],
+    bytes: u64,
+) -> Reply {
+    let renamed = (name != path).then(|| name.as_str().to_owned());
+    let stored = Stored { item, hash: Some(hash), renamed };
+    Reply::Stored { stored, path: name.as_str().to_owned(), bytes }
 }
 
 fn refusal(item: u64, path: String, why: &str) -> Reply {
@@ -124,9 +144,17 @@ struct Current {
     item: u64,
     path: SafePath,
     look: Look,
-    partial: Partial,
+    token: Option<Token>,
+    place: Place,
     hasher: blake3::Hasher,
     bytes: u64,
+}
+
+/// Where its content goes.
+enum Place {
+    New(Partial),
+    /// It was stored lately, with this hash under this name, and the sender has not heard of it.
+    Stored([u8; HASH_LEN], SafePath),
 }
 
 struct Sink {
@@ -145,6 +173,7 @@ impl Sink {
         match order {
             Order::File(head) => self.begin(head),
             Order::Folder(path) => self.folder(path),
+            Order::From(offset) => self.from(offset),
             Order::Data(pieces) => {
                 for piece in pieces {
                     if self.buffer.len() + piece.len() > BUFFER_LEN {
@@ -156,10 +185,7 @@ impl Sink {
             Order::End(hash) => self.end(hash),
             Order::Skip => {
                 self.buffer.clear();
-                if let Some(current) = self.current.take() {
-                    let path = current.path.as_str().to_owned();
-                    self.refuse(current.item, path, "the sender could not read it to its end");
-                }
+                self.give_up("the sender could not read it to its end");
             }
             Order::Finish => {}
         }
@@ -192,18 +218,64 @@ impl Sink {
     fn begin(&mut self, head: FileHead) {
         let item = self.next_item();
         self.buffer.clear();
-        let begun = SafePath::parse(&head.path).map_err(StoreError::from).and_then(|path| {
-            self.folder.check(&path)?;
-            Ok((path, self.folder.begin()?))
-        });
-        match begun {
-            Ok((path, partial)) => {
-                let look = Look { executable: head.executable, modified: head.modified };
-                let hasher = blake3::Hasher::new();
-                self.current = Some(Current { item, path, look, partial, hasher, bytes: 0 });
-            }
+        match self.open(item, &head) {
+            Ok(current) => self.current = Some(current),
             Err(error) => self.refuse(item, head.path, &error.to_string()),
         }
+    }
+
+    /// A place for a file; tells the sender what is there of it where it waits for that.
+    fn open(&self, item: u64, head: &FileHead) -> Result<Current, StoreError> {
+        let path = SafePath::parse(&head.path)?;
+        let look = Look { executable: head.executable, modified: head.modified };
+        let token = head.token;
+        let stored = token.and_then(|token| self.folder.stored(&token));
+        let (place, hasher, bytes, hash) = match (stored, head.resumable()) {
+            (Some((hash, name)), _) => {
+                (Place::Stored(hash, name), blake3::Hasher::new(), head.size, hash)
+            }
+            (None, Some(token)) => {
+                self.folder.check(&path)?;
+                let (partial, hasher, bytes) = self.folder.resume(&token)?;
+                let hash = *hasher.finalize().as_bytes();
+                (Place::New(partial), hasher, bytes, hash)
+            }
+            (None, None) => {
+                self.folder.check(&path)?;
+                let partial = self.folder.begin()?;
+                (Place::New(partial), blake3::Hasher::new(), 0, [0; HASH_LEN])
+            }
+        };
+        if head.resumable().is_some() {
+            let _ = self.replies.blocking_send(Reply::Have(Have { item, bytes, hash }));
+        }
+        Ok(Current { item, path, look, token, place, hasher, bytes })
+    }
+
+    /// The sender goes on at what is there, or begins anew.
+    fn from(&mut self, offset: u64) {
+        let Some(current) = &mut self.current else { return };
+        if offset == current.bytes {
+            return;
+        }
+        let Place::New(partial) = &mut current.place else { return };
+        let result = match offset {
+            0 => partial.clear(),
+            _ => Err(io::Error::other("the sender goes on where nothing is")),
+        };
+        (current.hasher, current.bytes) = (blake3::Hasher::new(), 0);
+        if let Err(error) = result {
+            self.give_up(&StoreError::from(error).to_string());
+        }
+    }
+
+    /// The file under way is not to be had: nothing of it stays.
+    fn give_up(&mut self, why: &str) {
+        let Some(Current { item, path, place, .. }) = self.current.take() else { return };
+        if let Place::New(partial) = place {
+            partial.discard();
+        }
+        self.refuse(item, path.as_str().to_owned(), why);
     }
 
     /// Hashes and writes what was gathered. A file that cannot be written is given up at once, so
@@ -211,35 +283,41 @@ impl Sink {
     fn write_buffer(&mut self) {
         let mut buffer = mem::take(&mut self.buffer);
         let result = match &mut self.current {
-            Some(current) => {
-                current.hasher.update(&buffer);
-                current.bytes += buffer.len() as u64;
-                current.partial.file.write_all(&buffer)
+            Some(Current { place: Place::New(partial), hasher, bytes, .. }) => {
+                hasher.update(&buffer);
+                *bytes += buffer.len() as u64;
+                partial.file.write_all(&buffer)
             }
-            None => Ok(()),
+            _ => Ok(()),
         };
         buffer.clear();
         self.buffer = buffer;
-        if let Err(error) = result
-            && let Some(current) = self.current.take()
-        {
-            let path = current.path.as_str().to_owned();
-            self.refuse(current.item, path, &StoreError::from(error).to_string());
+        if let Err(error) = result {
+            self.give_up(&StoreError::from(error).to_string());
         }
     }
 
     fn end(&mut self, hash: [u8; HASH_LEN]) {
         self.write_buffer();
         let Some(current) = self.current.take() else { return };
-        let Current { item, path, look, partial, hasher, bytes } = current;
-        if *hasher.finalize().as_bytes() != hash {
-            drop(partial);
-            let why = "its hash is not what the sender has; send the file again";
-            self.refuse(item, path.as_str().to_owned(), why);
-            return;
+        let Current { item, path, look, token, place, hasher, bytes } = current;
+        match place {
+            Place::New(partial) if *hasher.finalize().as_bytes() == hash => {
+                // The committers live as long as this sender of jobs.
+                let _ = self.jobs.send(Job { item, partial, path, look, hash, bytes, token });
+            }
+            Place::Stored(stored, name) if stored == hash => {
+                let reply = confirmation(item, &path, &name, hash, bytes);
+                let _ = self.replies.blocking_send(reply);
+            }
+            place => {
+                if let Place::New(partial) = place {
+                    partial.discard();
+                }
+                let why = "its hash is not what the sender has; send the file again";
+                self.refuse(item, path.as_str().to_owned(), why);
+            }
         }
-        // The committers live as long as this sender of jobs.
-        let _ = self.jobs.send(Job { item, partial, path, look, hash, bytes });
     }
 }
 
@@ -251,7 +329,18 @@ mod tests {
 
     fn head(path: &str) -> Order {
         let path = path.to_owned();
-        Order::File(FileHead { path, size: 0, executable: false, modified: None })
+        Order::File(FileHead { path, size: 0, executable: false, modified: None, token: None })
+    }
+
+    /// A file that its sender can go on with.
+    fn resumable(path: &str, size: usize) -> Order {
+        Order::File(FileHead {
+            path: path.to_owned(),
+            size: size as u64,
+            executable: false,
+            modified: None,
+            token: Some([5; 16]),
+        })
     }
 
     fn data(content: &'static [u8]) -> Order {
@@ -264,19 +353,23 @@ mod tests {
 
     /// Runs the orders; the answers as `item: text`, in the order of the items.
     fn obey(place: &TestFolder, orders: Vec<Order>) -> Vec<String> {
-        let folder = Arc::new(Folder::open(&place.0, Taken::Refuse).unwrap());
+        obey_in(&Arc::new(Folder::open(&place.0, Taken::Refuse).unwrap()), orders)
+    }
+
+    fn obey_in(folder: &Arc<Folder>, orders: Vec<Order>) -> Vec<String> {
         let (orders_in, orders_out) = mpsc::channel(orders.len().max(1));
         let (replies_in, mut replies_out) = mpsc::channel(1024);
         for order in orders {
             orders_in.try_send(order).unwrap();
         }
         drop(orders_in);
-        run(folder, orders_out, replies_in);
+        run(Arc::clone(folder), orders_out, replies_in);
         let mut answers = Vec::new();
         while let Ok(reply) = replies_out.try_recv() {
             answers.push(match reply {
                 Reply::Stored { stored, path, .. } => format!("{}: {path}", stored.item),
                 Reply::Refused { refused, .. } => format!("{}: {}", refused.item, refused.why),
+                Reply::Have(have) => format!("{}: {} bytes are here", have.item, have.bytes),
                 Reply::Complete => "complete".to_owned(),
             });
         }
@@ -343,6 +436,51 @@ mod tests {
         let place = TestFolder::new("sink-broken");
         assert!(obey(&place, vec![head("a"), data(b"half")]).is_empty());
         assert_eq!(std::fs::read_dir(&place.0).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_transfer_goes_on_where_it_broke_off() {
+        let place = TestFolder::new("sink-resume");
+        let content: &'static [u8] = vec![1; 3 << 20].leak();
+        let (first, rest) = content.split_at(2 << 20);
+        let begin = || resumable("a", content.len());
+        assert_eq!(obey(&place, vec![begin(), data(first)]), ["0: 0 bytes are here"]);
+        let on = vec![begin(), Order::From(2 << 20), data(rest), end(content), Order::Finish];
+        let expected = ["0: 2097152 bytes are here", "0: a", "complete"];
+        assert_eq!(obey(&place, on), expected);
+        assert_eq!(std::fs::read(place.0.join("a")).unwrap(), content);
+        assert_eq!(std::fs::read_dir(&place.0).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_transfer_of_another_content_begins_anew() {
+        let place = TestFolder::new("sink-anew");
+        let old: &'static [u8] = vec![1; 2 << 20].leak();
+        let new: &'static [u8] = vec![2; 2 << 20].leak();
+        obey(&place, vec![resumable("a", old.len()), data(old)]);
+        let anew = [resumable("a", new.len()), Order::From(0), data(new), end(new)];
+        assert_eq!(obey(&place, anew.into()), ["0: 2097152 bytes are here", "0: a"]);
+        assert_eq!(std::fs::read(place.0.join("a")).unwrap(), new);
+        // A place where nothing is.
+        let nowhere = [resumable("b", new.len()), Order::From(7), data(new), end(new)];
+        let answers = obey(&place, nowhere.into());
+        assert!(answers[1].contains("where nothing is"), "{answers:?}");
+        assert_eq!(std::fs::read_dir(&place.0).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_whose_confirmation_was_not_heard_is_confirmed_again() {
+        let place = TestFolder::new("sink-again");
+        let content: &'static [u8] = vec![1; 1 << 20].leak();
+        let folder = Arc::new(Folder::open(&place.0, Taken::Number).unwrap());
+        let send = |orders| obey_in(&folder, orders);
+        let begin = || resumable("a", content.len());
+        send(vec![begin(), Order::From(0), data(content), end(content)]);
+        let again = send(vec![begin(), Order::From(1 << 20), end(content)]);
+        assert_eq!(again, ["0: 1048576 bytes are here", "0: a"]);
+        let wrong = send(vec![begin(), Order::From(0), data(b"x"), end(b"x")]);
+        assert!(wrong[1].contains("hash"), "{wrong:?}");
+        assert_eq!(std::fs::read_dir(&place.0).unwrap().count(), 1);
     }
 
     #[test]

@@ -2,24 +2,27 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use super::path::SafePath;
 use super::record::{
-    DATA_MAX, FileHead, FolderHead, HASH_LEN, Offer, kind, put_control, put_record,
+    DATA_MAX, FileHead, FolderHead, From, HASH_LEN, Have, Offer, kind, put_control, put_record,
 };
+use super::resume::{Namer, Settled};
 use crate::exit::Failure;
 
 /// Bytes gathered before they go to the transport.
 const CHUNK_LEN: usize = 128 << 10;
 /// Items sent but not yet confirmed; more wait.
 const UNCONFIRMED_MAX: usize = 8192;
+/// How often a wait looks whether the connection is still there.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A file or folder named on the command line, and the name that it travels under.
 #[derive(Clone, Debug)]
@@ -33,6 +36,9 @@ struct Root {
 pub(crate) struct Plan {
     roots: Vec<Root>,
     offer: Offer,
+    namer: Option<Namer>,
+    /// What needs no second sending.
+    pub(crate) settled: Settled,
 }
 
 impl Plan {
@@ -51,7 +57,12 @@ impl Plan {
             count(local, &mut offer);
             roots.push(Root { local: local.clone(), name });
         }
-        Ok(Self { roots, offer })
+        Ok(Self { roots, offer, namer: None, settled: Settled::default() })
+    }
+
+    /// Names the files, so that a transfer that breaks off can go on.
+    pub(crate) fn named(self, namer: Namer) -> Self {
+        Self { namer: Some(namer), ..self }
     }
 
     /// Bytes that the survey has seen.
@@ -109,6 +120,8 @@ pub(crate) struct Unconfirmed {
     pub(crate) hash: Option<[u8; HASH_LEN]>,
     pub(crate) is_folder: bool,
     pub(crate) bytes: u64,
+    /// What the receiver has said it has.
+    have: Option<Have>,
 }
 
 /// What was sent and not yet answered: shared by the reading thread and the one that hears answers.
@@ -123,11 +136,33 @@ impl Ledger {
     fn insert(&self, item: u64, unconfirmed: Unconfirmed, alive: impl Fn() -> bool) {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
         while items.len() >= UNCONFIRMED_MAX && alive() {
-            let pause = std::time::Duration::from_millis(100);
-            let waited = self.answered.wait_timeout(items, pause);
+            let waited = self.answered.wait_timeout(items, PAUSE);
             items = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         items.insert(item, unconfirmed);
+    }
+
+    /// Waits for what the receiver has of an item; `None` when it does not want the item, or is gone.
+    fn wait_for_have(&self, item: u64, alive: impl Fn() -> bool) -> Option<Have> {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        while alive() {
+            let unconfirmed = items.get(&item)?;
+            if unconfirmed.have.is_some() {
+                return unconfirmed.have;
+            }
+            let waited = self.answered.wait_timeout(items, PAUSE);
+            items = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        None
+    }
+
+    /// The receiver has said what it has. Answers the item's name, if it is under way.
+    pub(crate) fn have(&self, have: Have) -> Option<String> {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        let unconfirmed = items.get_mut(&have.item)?;
+        unconfirmed.have = Some(have);
+        self.answered.notify_one();
+        Some(unconfirmed.name.clone())
     }
 
     fn set_hash(&self, item: u64, hash: [u8; HASH_LEN], bytes: u64) {
@@ -182,12 +217,13 @@ pub(crate) fn run(
 ) {
     let out = BytesMut::with_capacity(CHUNK_LEN + DATA_MAX);
     let scratch = vec![0; DATA_MAX].into_boxed_slice();
-    let mut source = Source { ledger, chunks, problems, out, scratch, item: 0 };
+    let mut source = Source { plan, ledger, chunks, problems, out, scratch, item: 0 };
     // When the connection is gone, the other tasks know why.
-    let _ = source.send_all(plan);
+    let _ = source.send_all();
 }
 
-struct Source {
+struct Source<'p> {
+    plan: &'p Plan,
     ledger: Arc<Ledger>,
     chunks: mpsc::Sender<Bytes>,
     problems: mpsc::UnboundedSender<Unreadable>,
@@ -197,10 +233,10 @@ struct Source {
     item: u64,
 }
 
-impl Source {
-    fn send_all(&mut self, plan: &Plan) -> Result<(), Gone> {
-        put_control(&mut self.out, kind::OFFER, &plan.offer);
-        for root in &plan.roots {
+impl Source<'_> {
+    fn send_all(&mut self) -> Result<(), Gone> {
+        put_control(&mut self.out, kind::OFFER, &self.plan.offer);
+        for root in &self.plan.roots {
             // What the user names may be a link; inside folders links are not followed.
             match fs::metadata(&root.local) {
                 Ok(metadata) => self.tree(root, &metadata)?,
@@ -261,8 +297,10 @@ impl Source {
     }
 
     fn problem(&self, path: &Path, why: &dyn std::fmt::Display) {
-        let unreadable = Unreadable { name: path.display().to_string(), why: why.to_string() };
-        let _ = self.problems.send(unreadable);
+        let name = path.display().to_string();
+        if !self.plan.settled.unreadable.contains(&name) {
+            let _ = self.problems.send(Unreadable { name, why: why.to_string() });
+        }
     }
 
     /// Numbers an item. What is gathered goes out before a pause, or its answers would never come.
@@ -274,18 +312,28 @@ impl Source {
         self.item += 1;
         let name = name.as_str().to_owned();
         let chunks = &self.chunks;
-        let unconfirmed = Unconfirmed { name, hash: None, is_folder, bytes: 0 };
+        let unconfirmed = Unconfirmed { name, hash: None, is_folder, bytes: 0, have: None };
         self.ledger.insert(item, unconfirmed, || !chunks.is_closed());
         Ok(item)
     }
 
+    fn is_settled(&self, name: &SafePath) -> bool {
+        self.plan.settled.answered.contains(name.as_str())
+    }
+
     fn folder(&mut self, name: &SafePath) -> Result<(), Gone> {
+        if self.is_settled(name) {
+            return Ok(());
+        }
         self.note(name, true)?;
         put_control(&mut self.out, kind::FOLDER, &FolderHead { path: name.as_str().to_owned() });
         self.flush_full()
     }
 
     fn file(&mut self, local: &Path, name: &SafePath, metadata: &Metadata) -> Result<(), Gone> {
+        if self.is_settled(name) {
+            return Ok(());
+        }
         if metadata.is_symlink() {
             self.problem(
                 local,
@@ -305,8 +353,15 @@ impl Source {
             }
         };
         let item = self.note(name, false)?;
-        put_control(&mut self.out, kind::FILE, &head_of(name, metadata));
-        match self.content(item, &mut file)? {
+        let token =
+            self.plan.namer.as_ref().map(|namer| namer.name(name.as_str(), local, metadata));
+        let head = FileHead { token, ..head_of(name, metadata) };
+        put_control(&mut self.out, kind::FILE, &head);
+        let content = match head.resumable() {
+            Some(_) => self.resumed(item, &mut file)?,
+            None => self.content(item, &mut file, blake3::Hasher::new(), 0)?,
+        };
+        match content {
             Ok(Some(Read { hash, bytes })) => {
                 self.ledger.set_hash(item, hash, bytes);
                 put_record(&mut self.out, kind::END, &hash);
@@ -321,10 +376,29 @@ impl Source {
         self.flush_full()
     }
 
-    /// Sends a file's content; `None` when the receiver does not want it.
-    fn content(&mut self, item: u64, file: &mut File) -> Result<io::Result<Option<Read>>, Gone> {
-        let mut hasher = blake3::Hasher::new();
-        let mut bytes = 0;
+    /// Asks what the receiver has of a file and sends what is missing.
+    fn resumed(&mut self, item: u64, file: &mut File) -> Result<io::Result<Option<Read>>, Gone> {
+        self.flush()?;
+        let Some(have) = self.ledger.wait_for_have(item, || !self.chunks.is_closed()) else {
+            return if self.chunks.is_closed() { Err(Gone) } else { Ok(Ok(None)) };
+        };
+        let (hasher, offset) = match agreed(file, have, &mut self.scratch) {
+            Ok(agreed) => agreed,
+            Err(error) => return Ok(Err(error)),
+        };
+        put_control(&mut self.out, kind::FROM, &From { offset });
+        self.content(item, file, hasher, offset)
+    }
+
+    /// Sends a file's content from `bytes` on, before which `hasher` has taken it; `None` when the
+    /// receiver does not want it.
+    fn content(
+        &mut self,
+        item: u64,
+        file: &mut File,
+        mut hasher: blake3::Hasher,
+        mut bytes: u64,
+    ) -> Result<io::Result<Option<Read>>, Gone> {
         loop {
             let len = match file.read(&mut self.scratch) {
                 Ok(0) => {
@@ -359,6 +433,31 @@ impl Source {
     }
 }
 
+/// Whether the file begins with what the receiver has. Answers where to go on, with `file` standing
+/// there and the hash of what is before: at the start, if it does not.
+fn agreed(file: &mut File, have: Have, scratch: &mut [u8]) -> io::Result<(blake3::Hasher, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut left = have.bytes;
+    while left > 0 {
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(scratch.len());
+        let piece = scratch.get_mut(..len).unwrap_or_default();
+        match file.read(piece) {
+            Ok(0) => break,
+            Ok(len) => {
+                hasher.update(piece.get(..len).unwrap_or_default());
+                left = left.saturating_sub(len as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if left == 0 && *hasher.finalize().as_bytes() == have.hash {
+        return Ok((hasher, have.bytes));
+    }
+    file.rewind()?;
+    Ok((blake3::Hasher::new(), 0))
+}
+
 fn head_of(name: &SafePath, metadata: &Metadata) -> FileHead {
     let modified = metadata
         .modified()
@@ -366,7 +465,8 @@ fn head_of(name: &SafePath, metadata: &Metadata) -> FileHead {
         .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
         .map(|since| since.as_secs());
     let path = name.as_str().to_owned();
-    FileHead { path, size: metadata.len(), executable: is_executable(metadata), modified }
+    let executable = is_executable(metadata);
+    FileHead { path, size: metadata.len(), executable, modified, token: None }
 }
 
 #[cfg(unix)]
@@ -388,11 +488,14 @@ mod tests {
 
     /// Everything that the source sends for these paths, and its problems.
     fn send(paths: &[PathBuf]) -> (Vec<Record>, Vec<Unreadable>, Arc<Ledger>) {
-        let plan = Plan::survey(paths).unwrap();
+        send_plan(&Plan::survey(paths).unwrap())
+    }
+
+    fn send_plan(plan: &Plan) -> (Vec<Record>, Vec<Unreadable>, Arc<Ledger>) {
         let ledger = Arc::new(Ledger::default());
         let (chunks, mut sent) = mpsc::channel(1 << 12);
         let (problems, mut unreadable) = mpsc::unbounded_channel();
-        run(&plan, Arc::clone(&ledger), chunks, problems);
+        run(plan, Arc::clone(&ledger), chunks, problems);
         let mut parser = Parser::default();
         while let Ok(chunk) = sent.try_recv() {
             parser.push(chunk);
@@ -462,12 +565,55 @@ mod tests {
         let (problems, _unreadable) = mpsc::unbounded_channel();
         let out = BytesMut::new();
         let scratch = vec![0; DATA_MAX].into_boxed_slice();
-        let mut source = Source { ledger, chunks, problems, out, scratch, item: 7 };
+        let plan = Plan::survey(std::slice::from_ref(&path)).unwrap();
+        let mut source = Source { plan: &plan, ledger, chunks, problems, out, scratch, item: 7 };
         // Item 7 is in no ledger: as after a refusal.
         let mut file = File::open(&path).unwrap();
-        let content = source.content(7, &mut file).ok().unwrap().unwrap();
+        let content = source.content(7, &mut file, blake3::Hasher::new(), 0).ok().unwrap().unwrap();
         assert_eq!(content, None);
         assert!(sent.try_recv().is_err());
+    }
+
+    #[test]
+    fn only_what_the_receiver_truly_has_is_left_out() {
+        let place = TestFolder::new("source-agreed");
+        let path = place.0.join("file");
+        let content: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
+        fs::write(&path, &content).unwrap();
+        let agree = |bytes: usize, hashed: &[u8]| {
+            let mut file = File::open(&path).unwrap();
+            let hash = *blake3::hash(hashed).as_bytes();
+            let have = Have { item: 0, bytes: bytes as u64, hash };
+            let (hasher, offset) = agreed(&mut file, have, &mut [0; 1000]).unwrap();
+            let before = &content[..usize::try_from(offset).unwrap()];
+            assert_eq!(hasher.finalize(), blake3::hash(before));
+            assert_eq!(file.stream_position().unwrap(), offset);
+            offset
+        };
+        assert_eq!(agree(12_345, &content[..12_345]), 12_345);
+        assert_eq!(agree(100_000, &content), 100_000);
+        assert_eq!(agree(0, b""), 0);
+        assert_eq!(agree(12_345, &content[..12_344]), 0);
+        // More than there is.
+        assert_eq!(agree(100_001, &content), 0);
+    }
+
+    #[test]
+    fn what_is_settled_is_not_sent_again() {
+        let place = TestFolder::new("source-settled");
+        let root = place.0.join("tree");
+        fs::create_dir_all(&root).unwrap();
+        fs::write(root.join("a"), b"a").unwrap();
+        fs::write(root.join("b"), b"b").unwrap();
+        let mut plan = Plan::survey(&[root]).unwrap();
+        plan.settled.answered.extend(["tree".to_owned(), "tree/a".to_owned()]);
+        let (records, problems, ledger) = send_plan(&plan);
+        assert!(problems.is_empty());
+        assert_eq!(ledger.unanswered(), 1);
+        let heads: Vec<FileHead> =
+            records.iter().filter_map(|record| record.expect(kind::FILE).ok()).collect();
+        assert_eq!(heads.len(), 1);
+        assert_eq!(heads[0].path, "tree/b");
     }
 
     #[test]

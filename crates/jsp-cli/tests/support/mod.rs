@@ -93,6 +93,14 @@ impl Server {
         Self::spawn(command)
     }
 
+    /// Starts it where another one was.
+    pub fn start_at(place: &Place, inbox: &Path, address: &str) -> Self {
+        let mut command = place.jsp();
+        command.args(["serve", "--json", "--bind", address, "--dir"]).arg(inbox);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        Self::spawn(command)
+    }
+
     pub fn spawn(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
