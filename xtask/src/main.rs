@@ -93,6 +93,9 @@ enum Task {
         /// Leave out the models of Verifpal, which takes minutes to build, and the longer inputs
         #[arg(long)]
         quick: bool,
+        /// Only this model of Verifpal, with its mutants
+        #[arg(long, conflicts_with = "quick")]
+        model: Option<String>,
         /// Print rows of JSON on standard output
         #[arg(long)]
         json: bool,
@@ -186,7 +189,9 @@ fn run(task: Task) -> anyhow::Result<bool> {
             let (target, jobs) = (target.as_deref(), jobs.unwrap_or(cores));
             fuzz::run(minutes, target, jobs, sanitizer, Output::new(json))
         }
-        Task::Formal { quick, json } => formal::run(quick, Output::new(json)),
+        Task::Formal { quick, model, json } => {
+            formal::run(quick, model.as_deref(), Output::new(json))
+        }
         Task::Sim { arguments } => forward::sim(&arguments),
         Task::Privacy { flows, json } => forward::privacy(flows, json),
         Task::Bench { arguments } => forward::bench(&arguments),

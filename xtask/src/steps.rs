@@ -70,7 +70,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "sim", run: sim },
     Step {
         name: "formal",
-        run: |context| held(formal::run(true, context.output)?, "a model is not as expected"),
+        run: |context| held(formal::run(true, None, context.output)?, "a model is not as expected"),
     },
     Step { name: "docs", run: docs },
     Step { name: "no_std", run: |context| noted(no_std::run(context.output)?) },

@@ -59,7 +59,7 @@ extern crate alloc;
 compile_error!("jsp-crypto needs the feature `native` or `portable`");
 
 #[cfg(feature = "files")]
-mod atomic_file;
+pub mod atomic_file;
 mod client_ticket;
 pub mod cookie;
 #[cfg(feature = "fuzzing")]

@@ -14,6 +14,7 @@ use crate::endpoint::{Endpoint, Offers};
 use crate::error::BindError;
 use crate::identity::{ClientAuth, Identity};
 use crate::link::{Link, UdpLink};
+use crate::register::RegisterStore;
 use crate::shard::{Driver, Shard};
 
 /// Unfinished handshakes above which a server asks clients to prove their address first.
@@ -39,6 +40,7 @@ pub struct Builder {
     seed: Option<[u8; 32]>,
     tickets: Option<Arc<dyn TicketStore>>,
     shared_tickets: Option<SharedTickets>,
+    register: Option<Arc<dyn RegisterStore>>,
     require_pq: bool,
     require_pin: bool,
 }
@@ -69,6 +71,7 @@ impl Default for Builder {
             seed: None,
             tickets: Some(Arc::new(TicketMemory::default())),
             shared_tickets: None,
+            register: None,
             require_pq: false,
             require_pin: false,
         }
@@ -147,7 +150,9 @@ impl Builder {
         self
     }
 
-    /// Connections that may exist at once; further ones are refused. Default 100 000.
+    /// Connections that may exist at once; further ones are refused. Default 100 000. Memory for hellos
+    /// that are not complete yet follows from it: from 256 KiB for four connections to 8 MiB for 128 and
+    /// more.
     pub fn connections_max(mut self, max: usize) -> Self {
         self.connections_max = max;
         self
@@ -198,11 +203,33 @@ impl Builder {
     /// Takes tickets of other servers of the same identity, and of itself before a restart: all are
     /// given the same `secret`, uniformly random, for the same `epoch` (the time since 1970 in units of
     /// 12 hours); `shard` is this server's number among them. A secret of an earlier epoch will do as
-    /// well. Early data are refused for 21 s after the start, and when a client's ticket comes from
-    /// another shard. With a clock that was set back over a restart, early data of before could be
+    /// well. Early data are refused for 21 s after the start, unless [`Builder::keep_register`] says what
+    /// was taken before, and when a client's ticket comes from another shard. With a clock that was set back over a restart, early data of before could be
     /// replayed: where that may be, give a new secret at each start.
     pub fn share_tickets(mut self, secret: [u8; 32], epoch: u32, shard: u16) -> Self {
         self.shared_tickets = Some(SharedTickets { secret, epoch, shard });
+        self
+    }
+
+    /// Keeps there, when the endpoint is closed, shut down or dropped, which shared tickets have brought
+    /// early data, and takes from there what the server before it kept: after a restart in order early
+    /// data need not be refused. The store is asked in [`Builder::build`] and written when the endpoint
+    /// ends, both of which may block for it. Without [`Builder::share_tickets`] there is nothing to keep.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use jsp::{Endpoint, Identity, RegisterFile};
+    /// # fn start(identity: Identity, secret: [u8; 32], epoch: u32) -> Result<Endpoint, jsp::BindError> {
+    /// Endpoint::builder()
+    ///     .bind("[::]:4433")
+    ///     .identity(identity)
+    ///     .share_tickets(secret, epoch, 0)
+    ///     .keep_register(Arc::new(RegisterFile::new("/var/lib/chat/early-data")))
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn keep_register(mut self, store: Arc<dyn RegisterStore>) -> Self {
+        self.register = Some(store);
         self
     }
 
@@ -264,8 +291,11 @@ impl Builder {
         if let Some(key) = &self.obfuscation {
             machine = machine.obfuscated(key);
         }
+        let mut register = None;
         if let Some(SharedTickets { secret, epoch, shard }) = self.shared_tickets {
-            machine.share_tickets(clock.now(), secret, epoch, shard);
+            register = self.register;
+            let kept = register.as_ref().and_then(|store| store.take());
+            machine.share_tickets(clock.now(), secret, epoch, shard, kept.as_deref());
         }
         let shard = Shard::new(machine, link, clock);
         let offers = Offers {
@@ -275,6 +305,7 @@ impl Builder {
             client_auth: self.client_auth,
             application_protocols: self.application_protocols,
             tickets: self.tickets,
+            register,
             require_pq: self.require_pq,
             require_pin: self.require_pin,
         };

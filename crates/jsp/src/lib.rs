@@ -141,6 +141,7 @@ mod endpoint;
 mod error;
 mod identity;
 pub mod link;
+mod register;
 mod remote;
 mod security;
 mod shard;
@@ -166,6 +167,7 @@ pub use jsp_proto::{
     MessageFate, NetworkHint, Outlook, Padding, Received, RetryPolicy, StreamConfig, StreamId,
     StreamInfo, TicketMemory, TicketStore, Traffic, TransportConfig,
 };
+pub use register::{RegisterFile, RegisterStore};
 pub use remote::Remote;
 pub use security::Security;
 pub use stream::{Fate, IntoChunk, RecvStream, SendStream, Stream};

@@ -121,8 +121,8 @@ impl Endpoint {
         let cookies = CookieKeys::new(&mut rng);
         Self {
             accepting: config.server.is_some(),
-            hellos: match config.server {
-                Some(_) => HelloTable::new(table_secret(reset_key)),
+            hellos: match &config.server {
+                Some(setup) => HelloTable::new(setup.connections_max, table_secret(reset_key)),
                 None => HelloTable::empty(),
             },
             config,
