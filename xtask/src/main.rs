@@ -12,6 +12,7 @@ mod forward;
 mod fuzz;
 mod hostile;
 mod interop;
+mod mutants;
 mod no_std;
 mod process;
 mod python;
@@ -115,6 +116,15 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Time comparisons of secrets: whether they tell how far two values agree
+    Timing {
+        /// Samples of each comparison; a fiftieth where each takes a handshake
+        #[arg(long, default_value_t = 1_000_000)]
+        samples: u64,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the benchmark program; its own arguments follow
     Bench {
         /// Arguments of the benchmark program, `--help` among them
@@ -138,6 +148,21 @@ enum Task {
         /// Switch off, one at a time, the checks that the rows are about: each must be noticed
         #[arg(long)]
         mutants: bool,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change the code in small ways, and see which changes the tests notice
+    Mutants {
+        /// Only these modules (comma-separated): crypto, packet, ack, ticket, replay
+        #[arg(long, value_delimiter = ',')]
+        module: Vec<String>,
+        /// Only files whose paths hold this
+        #[arg(long)]
+        file: Option<String>,
+        /// A sample: every n-th mutant, beginning with the k-th, as k/n
+        #[arg(long)]
+        shard: Option<String>,
         /// Print rows of JSON on standard output
         #[arg(long)]
         json: bool,
@@ -194,12 +219,17 @@ fn run(task: Task) -> anyhow::Result<bool> {
         }
         Task::Sim { arguments } => forward::sim(&arguments),
         Task::Privacy { flows, json } => forward::privacy(flows, json),
+        Task::Timing { samples, json } => forward::timing(samples, json),
         Task::Bench { arguments } => forward::bench(&arguments),
         Task::Lab { arguments } => forward::lab(&arguments),
         Task::Hostile { row, quick, mutants, json } => {
             let selection = hostile::Selection { row, quick };
             let run = if mutants { hostile::run_mutants } else { hostile::run };
             run(&selection, Output::new(json))
+        }
+        Task::Mutants { module, file, shard, json } => {
+            let selection = mutants::Selection { modules: module, file, shard };
+            mutants::run(&selection, Output::new(json))
         }
         Task::Vectors { check, json } => vectors::run(check, Output::new(json)),
         Task::Interop { json } => interop::run(Output::new(json)),

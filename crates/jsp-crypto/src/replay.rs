@@ -182,6 +182,12 @@ mod tests {
         uid
     }
 
+    #[test]
+    fn bounds_are_those_that_are_told() {
+        assert_eq!((FRESHNESS_MS, GENERATION_MS, BLIND_MS), (10_000, 20_000, 21_000));
+        assert_eq!(STRIKES_DEFAULT, 131_072);
+    }
+
     // spec-test: HS-72
     #[test]
     fn a_copy_is_known_for_as_long_as_it_is_fresh() {

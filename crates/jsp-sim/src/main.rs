@@ -57,6 +57,9 @@ impl Arguments {
     }
 }
 
+/// Flows of each application that an observer knows, and as many that he is asked about.
+const RECOGNISED_FLOWS: u64 = 20;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.what.as_str() {
@@ -73,7 +76,9 @@ fn main() -> ExitCode {
         }
         "privacy" => {
             let (seed, flows) = arguments.seeds(10_000);
-            print(&jsp_sim::privacy::rows(flows, seed), arguments.json)
+            let mut rows = jsp_sim::privacy::rows(flows, seed);
+            rows.extend(jsp_sim::privacy::recognition(RECOGNISED_FLOWS, seed));
+            print(&rows, arguments.json)
         }
         "experiments" => run_experiments(&experiments::NAMES, &arguments),
         name if experiments::NAMES.contains(&name) => run_experiments(&[name], &arguments),
