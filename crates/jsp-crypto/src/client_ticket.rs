@@ -217,3 +217,136 @@ impl fmt::Debug for ClientTicket {
         f.debug_struct("ClientTicket").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::ServerIdentity;
+    use crate::identity::{Credential, Floor, Identity};
+    use alloc::sync::Arc;
+    use alloc::vec;
+
+    const NOW_MS: u64 = 1_800_000_000_000;
+
+    fn own() -> Arc<Identity> {
+        Arc::new(Identity::from_seed(&[5; 32]).unwrap())
+    }
+
+    fn ticket() -> ClientTicket {
+        let identity = PublicIdentity::from_bytes([4; 32]);
+        let fingerprint = identity.fingerprint();
+        ClientTicket {
+            version: 0x4a53_5001,
+            suite: Suite::Aes128Gcm,
+            post_quantum: true,
+            received_ms: NOW_MS,
+            lifetime_s: 3600,
+            max_early_data: 14_000,
+            psk: [7; 32],
+            ticket: vec![8; TICKET_LEN],
+            peer: PeerIdentity {
+                identity,
+                fingerprint,
+                delegated: true,
+                until: Some(1_800_003_600),
+            },
+            own: Some(own().public()),
+            protocol: Some(b"chat".to_vec()),
+            params: b"limits".to_vec(),
+        }
+    }
+
+    fn with(change: fn(&mut ClientTicket)) -> ClientTicket {
+        let mut ticket = ticket();
+        change(&mut ticket);
+        ticket
+    }
+
+    #[test]
+    fn bounds_are_those_that_are_told() {
+        assert_eq!((TICKET_LIFETIME_MAX, GRANT_LEN), (86_400, 169));
+    }
+
+    #[test]
+    // spec-test: HS-65
+    fn a_grant_reads_as_it_was_written_and_in_no_other_form() {
+        let ticket = [8; TICKET_LEN];
+        let grant = TicketGrant { lifetime_s: 7, max_early_data: 9, nonce: [6; 8], ticket };
+        let bytes = grant.to_bytes();
+        assert_eq!(bytes.len(), GRANT_LEN);
+        assert!(TicketGrant::from_bytes(&bytes) == Some(grant));
+        assert!((0..bytes.len()).all(|len| TicketGrant::from_bytes(&bytes[..len]).is_none()));
+        assert!(TicketGrant::from_bytes(&[&bytes[..], &[0]].concat()).is_none());
+    }
+
+    #[test]
+    fn a_stored_ticket_reads_as_it_was_and_in_no_other_form() {
+        let forms = [
+            ticket(),
+            with(|ticket| ticket.post_quantum = false),
+            with(|ticket| (ticket.peer.delegated, ticket.peer.until) = (false, None)),
+            with(|ticket| ticket.own = None),
+            with(|ticket| (ticket.protocol, ticket.params) = (None, Vec::new())),
+        ];
+        for form in forms {
+            let bytes = form.to_bytes();
+            assert!(ClientTicket::from_bytes(&bytes).unwrap() == form);
+            assert!((0..bytes.len()).all(|len| ClientTicket::from_bytes(&bytes[..len]).is_none()));
+            assert!(ClientTicket::from_bytes(&[&bytes[..], &[0]].concat()).is_none());
+        }
+        for place in [0, 1] {
+            let mut other = ticket().to_bytes();
+            other[place] = 99;
+            assert!(ClientTicket::from_bytes(&other).is_none(), "version or suite");
+        }
+    }
+
+    #[test]
+    fn a_ticket_tells_what_it_was_given() {
+        let ticket = ticket();
+        assert_eq!(*ticket.peer(), ticket.peer);
+        assert_eq!((ticket.own(), ticket.params()), (ticket.own, &b"limits"[..]));
+        assert_eq!(ticket.max_early_data(), 14_000);
+        assert_eq!(with(|ticket| ticket.own = None).own(), None);
+    }
+
+    #[test]
+    fn a_ticket_is_valid_for_its_life_and_not_before() {
+        let ticket = ticket();
+        let at = |ms: u64| ticket.is_valid_at(ms);
+        assert!(at(NOW_MS) && at(NOW_MS + 3_599_999));
+        assert!(!at(NOW_MS - 1) && !at(NOW_MS + 3_600_000) && !at(u64::MAX));
+    }
+
+    #[test]
+    fn a_ticket_suits_who_still_wants_all_that_it_had() {
+        let config = || {
+            let mut config = ClientConfig::new(ServerIdentity::Pinned(ticket().peer.fingerprint));
+            config.credential = Some(Credential::from(own()));
+            config.application_protocols = vec![b"mail".to_vec(), b"chat".to_vec()];
+            config
+        };
+        let suits = |ticket: &ClientTicket, change: fn(&mut ClientConfig)| {
+            let mut config = config();
+            change(&mut config);
+            ticket.suits(&config)
+        };
+        let (whole, classical) = (ticket(), with(|ticket| ticket.post_quantum = false));
+        assert!(suits(&whole, |_| {}) && suits(&classical, |_| {}));
+        assert!(!suits(&whole, |config| config.versions = vec![2]));
+        assert!(!suits(&whole, |config| config.suites = vec![Suite::Aes256Gcm]));
+        let raise = |config: &mut ClientConfig| config.floor.version = 0x4a53_5002;
+        assert!(!suits(&whole, raise));
+        let same = |config: &mut ClientConfig| {
+            config.floor = Floor { version: 0x4a53_5001, post_quantum: true };
+        };
+        assert!(suits(&whole, same) && !suits(&classical, same));
+        let require = |config: &mut ClientConfig| config.require_pq = true;
+        assert!(suits(&whole, require) && !suits(&classical, require));
+        let nobody = |config: &mut ClientConfig| config.credential = None;
+        assert!(!suits(&whole, nobody) && suits(&with(|ticket| ticket.own = None), nobody));
+        assert!(!suits(&whole, |config| config.application_protocols = vec![b"mail".to_vec()]));
+        let free = with(|ticket| ticket.protocol = None);
+        assert!(suits(&free, |config| config.application_protocols.clear()));
+    }
+}

@@ -347,6 +347,35 @@ mod tests {
         two.advance(u64::MAX);
     }
 
+    #[test]
+    fn bounds_are_those_that_are_told() {
+        assert_eq!((TICKET_KEY_SECONDS, STEPS_MAX), (43_200, 4096));
+        assert_eq!(TicketKeys::epoch_at(43_199), 0);
+        assert_eq!(TicketKeys::epoch_at(43_200), 1);
+        assert_eq!(TicketKeys::epoch_at(u64::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn all_that_a_ticket_holds_comes_back() {
+        let keys = TicketKeys::new([7; 32], 5);
+        let with = |change: fn(&mut TicketContents)| {
+            let mut contents = contents();
+            change(&mut contents);
+            contents
+        };
+        let forms = [
+            with(|contents| contents.post_quantum = false),
+            with(|contents| contents.client_delegated = true),
+            with(|contents| (contents.post_quantum, contents.client_delegated) = (false, true)),
+            with(|contents| contents.suite = Suite::ChaCha20Poly1305),
+            with(|contents| contents.path = PathMemory::default()),
+        ];
+        for form in forms {
+            let ticket = keys.seal(&form, &SERVER, &mut SeededRng(1)).unwrap();
+            assert!(keys.open(&ticket, &SERVER, 1_000_000) == Ok(form));
+        }
+    }
+
     // spec-test: HS-63
     #[test]
     fn every_bit_is_authenticated() {

@@ -1,7 +1,7 @@
 //! `cargo xtask mutants`: which small changes of the code the tests notice, by `cargo mutants`.
 //!
-//! Mutants are made in a copy of the tracked files below `target/`, which is kept from run to run and
-//! builds into the workspace's own target folder: only what a mutant changes is compiled again.
+//! Mutants are made in a copy of the tracked files below `target/mutants`, which is kept from run to run
+//! with what was built in it: only what a mutant changes is compiled again.
 
 mod copy;
 mod survivors;
@@ -212,7 +212,7 @@ fn mutate(
         cargo.args(["--test-tool", "nextest"]);
     }
     cargo.arg("--").args(part.tests);
-    cargo.env("CARGO_TARGET_DIR", workspace::root().join("target"));
+    cargo.env("CARGO_TARGET_DIR", workspace::root().join("target/mutants/build"));
     // What is built for each mutant is built quickly; the packages below it stay as they are.
     cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
     let what = process::shown(&cargo);

@@ -362,3 +362,28 @@ fn exchange_messages_that_were_changed_lead_to_other_keys_or_to_errors() {
         assert!(Renewal::answer(&server, 0, &offer[..len], &mut ends.rng).is_err());
     }
 }
+
+// spec-test: HS-66
+#[test]
+fn a_ticket_is_kept_for_a_day_and_for_a_delegation_at_most() {
+    let (client, server) = (client_config(), server_config());
+    let mut ends = Ends::shared(&Arc::new(clone(&client)), &Arc::new(clone_server(&server)), 1);
+    ends.run(|_, _| {}).unwrap();
+    let grant = grant(&ends, &keys(), &server);
+    let security = ends.from_client.security.as_mut().unwrap();
+    let mut kept = |lifetime_s: u32, until: Option<u64>| {
+        security.peer.as_mut().unwrap().until = until;
+        let grant = TicketGrant { lifetime_s, ..grant.clone() };
+        let ticket = ClientTicket::keep(&grant, security, None, b"limits", NOW_MS).unwrap();
+        assert_eq!((ticket.received_ms, ticket.max_early_data), (NOW_MS, 4000));
+        ticket.lifetime_s
+    };
+    assert_eq!(kept(3600, None), 3600);
+    assert_eq!(kept(u32::MAX, None), 86_400);
+    assert_eq!(kept(3600, Some(NOW + 60)), 60);
+    assert_eq!(kept(3600, Some(NOW + 7200)), 3600);
+    assert_eq!(kept(3600, Some(NOW - 1)), 0);
+    assert_eq!(kept(3600, Some(u64::MAX)), 3600);
+    security.peer = None;
+    assert!(ClientTicket::keep(&grant, security, None, b"limits", NOW_MS).is_none());
+}
