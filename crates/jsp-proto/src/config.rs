@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jsp_crypto::replay::STRIKES_DEFAULT;
 use jsp_wire::limits;
 
+use crate::batch::Ecn;
 use crate::forecast::Signals;
 use crate::padding::Padding;
 use crate::path::memory::PathMemory;
@@ -51,6 +52,10 @@ pub struct TransportConfig {
     pub ack_delay_max: Duration,
     /// How the sending rate follows what the path delivers. Default [`CongestionControl::Bbr`].
     pub congestion: CongestionControl,
+    /// Mark packets ECT(1) where the controller is [`CongestionControl::RealTime`], so that networks that have a
+    /// low-latency queue (L4S, RFC 9330) let them use it; they are marked ECT(0) once the marks look like those of
+    /// an older queue. Other controllers always mark ECT(0). Default true.
+    pub l4s: bool,
     /// What an earlier connection over the same path learned of it
     /// ([`Connection::path_memory`](crate::Connection::path_memory)): once the first packets have
     /// arrived and the round-trip time is still about the same, half of that rate is tried
@@ -115,6 +120,7 @@ impl Default for TransportConfig {
             unreliable_buffer: 1 << 20,
             ack_delay_max: Duration::from_millis(25),
             congestion: CongestionControl::default(),
+            l4s: true,
             initial_path_memory: None,
             forecast: true,
             signals: Signals::ALL,
@@ -148,6 +154,13 @@ impl TransportConfig {
             hash_key,
             ..StreamLimits::default()
         }
+    }
+
+    /// What packets are marked with until something speaks against it.
+    // spec: ECN-3
+    pub(crate) fn ecn_mark(&self) -> Ecn {
+        let is_scalable = self.l4s && self.congestion == CongestionControl::RealTime;
+        if is_scalable { Ecn::Ect1 } else { Ecn::Ect0 }
     }
 
     /// Hash of what early data rely on: while it is the same, what a client remembers holds.

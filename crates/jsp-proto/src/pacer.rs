@@ -32,6 +32,12 @@ impl Pace {
         Self { rate, burst_packets: 3, burst_time: Duration::from_millis(2) }
     }
 
+    /// Media behind a queue that marks what waits for a millisecond: no burst waits so long for itself.
+    // spec: CC-49
+    pub(crate) fn smooth(rate: u64) -> Self {
+        Self { rate, burst_packets: 2, burst_time: Duration::from_millis(1) }
+    }
+
     /// The same at this rate, if that is higher.
     pub(crate) fn at_least(self, rate: u64) -> Self {
         Self { rate: self.rate.max(rate), ..self }

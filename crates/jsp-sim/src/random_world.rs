@@ -194,7 +194,10 @@ fn random_rate(
     let bandwidth_delay = (bps as f64 / 8.0 * 2.0 * delay.as_secs_f64()) as u64;
     let bytes = (bandwidth_delay * random.log_between(25, 400) / 100).clamp(4_500, 1 << 20);
     let queue = match random.below(6) {
-        0 => Queue::Marking { bytes, mark_above: bytes / random.between(2, 8) },
+        0 => match random.between(2, 8) {
+            8 => Queue::DualPi2 { bytes },
+            divisor => Queue::Marking { bytes, mark_above: bytes / divisor },
+        },
         1 => Queue::Policer {
             bps: (bps / random.between(1, 4)).max(RATE_MIN),
             bucket: random.log_between(5_000, 100_000),

@@ -150,9 +150,10 @@ fn rtt(topology: &Topology) -> Duration {
 fn queue_time(link: &LinkConfig, at: Instant) -> Duration {
     let bytes = match link.queue {
         Queue::DropTailPackets { packets } => packets as u64 * OPPORTUNITY_BYTES,
-        Queue::DropTail { bytes } | Queue::Marking { bytes, .. } | Queue::Policer { bytes, .. } => {
-            bytes
-        }
+        Queue::DropTail { bytes }
+        | Queue::Marking { bytes, .. }
+        | Queue::Policer { bytes, .. }
+        | Queue::DualPi2 { bytes } => bytes,
     };
     match link.rate.at(at) {
         Some(bps) if bytes < u64::MAX => {

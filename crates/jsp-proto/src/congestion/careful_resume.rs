@@ -215,6 +215,7 @@ mod tests {
             app_limited: false,
             queue_delay: None,
             rate: None,
+            packets_acked: 1,
         }
     }
 

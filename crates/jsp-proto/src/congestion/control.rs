@@ -55,12 +55,22 @@ impl Control {
         }
     }
 
-    /// The network marked packets.
-    pub(super) fn on_ecn_ce(&mut self, now: Instant, marks: &MarkSample) {
+    /// The network marked packets; `is_scalable` says that they had left with ECT(1), as only those of the
+    /// real-time controller do.
+    pub(super) fn on_ecn_ce(&mut self, now: Instant, marks: &MarkSample, is_scalable: bool) {
         match self {
             Self::Bbr(bbr) => bbr.on_ecn_ce(now, marks.sent_at),
             Self::Cubic(cubic) => cubic.on_ecn_ce(now, marks.sent_at, marks.prior_in_flight),
+            Self::RealTime(realtime) if is_scalable => realtime.on_scalable_marks(now, marks),
             Self::RealTime(realtime) => realtime.on_ecn_ce(now, marks),
+        }
+    }
+
+    /// Marks of packets with ECT(1) seem to come from a queue that is not made for them.
+    pub(super) fn doubts_scalable_marks(&self) -> bool {
+        match self {
+            Self::Bbr(_) | Self::Cubic(_) => false,
+            Self::RealTime(realtime) => realtime.doubts_scalable_marks(),
         }
     }
 
@@ -117,7 +127,7 @@ impl Control {
         match self {
             Self::Bbr(bbr) => Pace::bulk(bbr.pacing_rate(rtt)),
             Self::Cubic(cubic) => Pace::bulk(cubic.pacing_rate(rtt)),
-            Self::RealTime(realtime) => Pace::media(realtime.pacing_rate(rtt)),
+            Self::RealTime(realtime) => realtime.pace(rtt),
         }
     }
 

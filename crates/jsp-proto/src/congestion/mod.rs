@@ -63,6 +63,8 @@ pub(crate) struct AckSample {
     pub(crate) queue_delay: Option<Duration>,
     /// It brought a sample of the delivery rate.
     pub(crate) rate: Option<RateSample>,
+    /// Packets that these bytes were in.
+    pub(crate) packets_acked: u32,
 }
 
 /// What a loss means for congestion.
@@ -137,13 +139,18 @@ impl Congestion {
         self.forget_resumed();
     }
 
-    /// The network marked packets.
-    pub(crate) fn on_ecn_ce(&mut self, now: Instant, marks: &MarkSample) {
-        self.control.on_ecn_ce(now, marks);
+    /// The network marked packets; `is_scalable` says that they had left with ECT(1).
+    pub(crate) fn on_ecn_ce(&mut self, now: Instant, marks: &MarkSample, is_scalable: bool) {
+        self.control.on_ecn_ce(now, marks, is_scalable);
         if let Some(resume) = &mut self.resume {
             resume.on_congestion(now);
             self.forget_resumed();
         }
+    }
+
+    /// Marks of packets with ECT(1) seem to come from a queue that is not made for them.
+    pub(crate) fn doubts_scalable_marks(&self) -> bool {
+        self.control.doubts_scalable_marks()
     }
 
     /// So many packets that had been reported lost have arrived.

@@ -152,6 +152,7 @@ impl Connection {
                 app_limited: outcome.app_limited,
                 queue_delay: path.owd.is_known().then(|| path.owd.queue()),
                 rate: outcome.rate_sample,
+                packets_acked: outcome.packets_acked,
             };
             path.congestion.on_ack(now, &sample, &path.rtt);
             if let Some(rate) = &sample.rate {
@@ -166,9 +167,7 @@ impl Connection {
         if outcome.advanced {
             let packets = path.ecn.on_ack(outcome.ecn_acked, outcome.ecn);
             if let (true, Some(sent_at)) = (packets > 0, outcome.largest_newly_acked_sent_at) {
-                let marks = MarkSample { packets, sent_at, prior_in_flight };
-                path.congestion.on_ecn_ce(now, &marks);
-                path.forecast.on_marks(now, path.rtt.smoothed());
+                path.on_marks(now, MarkSample { packets, sent_at, prior_in_flight });
             }
         }
         if outcome.rtt_sample.is_some() {

@@ -108,8 +108,7 @@ impl Connection {
     }
 
     pub(super) fn ecn_mark(&self) -> Option<Ecn> {
-        let marks = self.lifecycle.is_established() && self.paths.active.ecn.marks();
-        marks.then_some(Ecn::Ect0)
+        self.paths.active.ecn.mark().filter(|_| self.lifecycle.is_established())
     }
 
     pub(super) fn bytes_in_flight(&self) -> u64 {
@@ -366,7 +365,7 @@ impl Connection {
         let on_path =
             !matches!(purpose, Purpose::Challenge(_) | Purpose::Response(_) | Purpose::Farewell);
         // Datagrams elsewhere, and last words, leave without a mark.
-        let ecn = on_path && self.ecn_mark().is_some();
+        let ecn = self.ecn_mark().filter(|_| on_path);
         let path = &mut self.paths.active;
         let is_mtu_probe = matches!(purpose, Purpose::MtuProbe(_));
         // Packets to another address are not the path's: they never count against its window.

@@ -178,6 +178,7 @@ mod tests {
             app_limited: false,
             queue_delay: None,
             rate: None,
+            packets_acked: 1,
         };
         path.congestion.on_ack(at(20), &ack, &path.rtt);
         path.congestion.window()

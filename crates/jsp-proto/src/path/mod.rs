@@ -12,7 +12,7 @@ use jsp_wire::{Instant, Route, limits};
 use crate::ack_request::AckRequest;
 use crate::capacity::{CapacityMeter, Senses};
 use crate::config::TransportConfig;
-use crate::congestion::Congestion;
+use crate::congestion::{Congestion, MarkSample};
 use crate::fec::PathFec;
 use crate::forecast::{Alarm, Forecast, Scene};
 use crate::pacer::Pacer;
@@ -62,7 +62,7 @@ impl Path {
             mtud: Mtud::new(config.mtu_ceiling),
             budget,
             wrapping: 0,
-            ecn: EcnValidation::new(),
+            ecn: EcnValidation::new(config.ecn_mark()),
             owd: Owd::default(),
             forecast: Forecast::new(config.signals),
             meter: CapacityMeter::default(),
@@ -125,6 +125,19 @@ impl Path {
         self.forecast.look(&scene)
     }
 
+    /// The network marked packets. With ECT(1) marks are the rule and no alarm, as long as they come from queues
+    /// that are made for it.
+    // spec: ECN-2, ECN-4
+    pub(crate) fn on_marks(&mut self, now: Instant, marks: MarkSample) {
+        let is_scalable = self.ecn.is_scalable();
+        self.congestion.on_ecn_ce(now, &marks, is_scalable);
+        if !is_scalable {
+            self.forecast.on_marks(now, self.rtt.smoothed());
+        } else if self.congestion.doubts_scalable_marks() {
+            self.ecn.become_classic();
+        }
+    }
+
     /// Time after which silence is worth a probe, without back-off.
     pub(crate) fn pto(&self, ack_delay_max: Duration) -> Duration {
         self.rtt.pto_base(ack_delay_max)
@@ -157,7 +170,7 @@ impl Path {
             self.pacer = Pacer::new();
             self.delivery = DeliveryRate::default();
             self.mtud = self.mtud.anew(config.mtu_ceiling.min(ceiling));
-            self.ecn = EcnValidation::new();
+            self.ecn = EcnValidation::new(config.ecn_mark());
             self.owd = Owd::default();
             self.forecast = Forecast::new(config.signals);
             self.meter = CapacityMeter::default();

@@ -2,6 +2,8 @@
 
 use jsp_wire::frame::EcnCounts;
 
+use crate::batch::Ecn;
+
 /// Marked packets that are sent before any has been confirmed (RFC 9000, section 13.4.2).
 const TESTED_PACKETS: u64 = 10;
 
@@ -18,24 +20,60 @@ enum EcnState {
     Failed,
 }
 
+/// Packets by the mark that they left with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Marked {
+    ect0: u64,
+    ect1: u64,
+}
+
+impl Marked {
+    /// One more packet that left with this mark.
+    pub(super) fn note(&mut self, mark: Option<Ecn>) {
+        match mark {
+            Some(Ecn::Ect0) => self.ect0 = self.ect0.saturating_add(1),
+            Some(Ecn::Ect1) => self.ect1 = self.ect1.saturating_add(1),
+            // What we send is never congested yet.
+            Some(Ecn::Ce) | None => {}
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.ect0.saturating_add(self.ect1)
+    }
+}
+
 /// The test of one path, and the counts that the peer has reported on it.
 #[derive(Clone, Debug)]
 pub(crate) struct EcnValidation {
+    mark: Ecn,
     state: EcnState,
-    sent: u64,
+    sent: Marked,
     reported: EcnCounts,
 }
 
 impl EcnValidation {
-    /// Not tried yet.
-    pub(crate) fn new() -> Self {
-        Self { state: EcnState::Testing, sent: 0, reported: EcnCounts::default() }
+    /// Not tried yet, with this mark.
+    pub(crate) fn new(mark: Ecn) -> Self {
+        let (sent, reported) = (Marked::default(), EcnCounts::default());
+        Self { mark, state: EcnState::Testing, sent, reported }
     }
 
-    /// True when packets should leave marked ECT(0).
+    /// What packets should leave marked with.
     // spec: ECN-1
-    pub(crate) fn marks(&self) -> bool {
-        matches!(self.state, EcnState::Testing | EcnState::Capable)
+    pub(crate) fn mark(&self) -> Option<Ecn> {
+        matches!(self.state, EcnState::Testing | EcnState::Capable).then_some(self.mark)
+    }
+
+    /// Packets leave with ECT(1), as far as they leave with a mark.
+    pub(crate) fn is_scalable(&self) -> bool {
+        self.mark == Ecn::Ect1
+    }
+
+    /// From here on packets leave with ECT(0).
+    // spec: ECN-5
+    pub(crate) fn become_classic(&mut self) {
+        self.mark = Ecn::Ect0;
     }
 
     /// How far the test has come.
@@ -46,45 +84,58 @@ impl EcnValidation {
 
     /// A marked packet left.
     pub(crate) fn on_sent(&mut self) {
-        self.sent = self.sent.saturating_add(1);
-        if self.state == EcnState::Testing && self.sent >= TESTED_PACKETS {
+        self.sent.note(Some(self.mark));
+        if self.state == EcnState::Testing && self.sent.total() >= TESTED_PACKETS {
             self.state = EcnState::Unknown;
         }
     }
 
-    /// Compares an ACK that raised the largest acknowledged number with what was sent. `acked` is
-    /// how many of the packets that it settled had left with a mark. Answers how many CE marks are
+    /// Compares an ACK that raised the largest acknowledged number with what was sent. `acked` are
+    /// those of the packets that it settled that had left with a mark. Answers how many CE marks are
     /// new.
     // spec: ECN-1, ECN-2
-    pub(crate) fn on_ack(&mut self, acked: u64, counts: Option<EcnCounts>) -> u64 {
+    pub(crate) fn on_ack(&mut self, acked: Marked, counts: Option<EcnCounts>) -> u64 {
         if self.state == EcnState::Failed {
             return 0;
         }
         let Some(counts) = counts else {
-            if acked > 0 {
+            if acked.total() > 0 {
                 self.state = EcnState::Failed;
             }
             return 0;
         };
-        let old = self.reported;
-        let ce = counts.ce.checked_sub(old.ce);
-        let ect0 = counts.ect0.checked_sub(old.ect0);
-        let (Some(ce), Some(ect0)) = (ce, ect0) else {
+        let old = core::mem::replace(&mut self.reported, counts);
+        let Some(risen) = difference(counts, old).filter(|risen| self.is_true(acked, risen)) else {
             self.state = EcnState::Failed;
             return 0;
         };
-        let total = counts.ect0.saturating_add(counts.ce);
-        // Too few marks: the network takes them off. Too many, or ECT(1): somebody makes them up.
-        if ce.saturating_add(ect0) < acked || total > self.sent || counts.ect1 > 0 {
-            self.state = EcnState::Failed;
-            return 0;
-        }
-        self.reported = counts;
-        if acked > 0 {
+        if acked.total() > 0 {
             self.state = EcnState::Capable;
         }
-        ce
+        risen.ce
     }
+
+    /// Too few marks: the network takes them off, or makes others of them. Too many: somebody makes them up.
+    fn is_true(&self, acked: Marked, risen: &EcnCounts) -> bool {
+        let EcnCounts { ect0, ect1, ce } = self.reported;
+        let with_ce = |count: u64| count.saturating_add(risen.ce);
+        let enough = with_ce(risen.ect0) >= acked.ect0
+            && with_ce(risen.ect1) >= acked.ect1
+            && with_ce(risen.ect0.saturating_add(risen.ect1)) >= acked.total();
+        let sent = ect0 <= self.sent.ect0
+            && ect1 <= self.sent.ect1
+            && ect0.saturating_add(ect1).saturating_add(ce) <= self.sent.total();
+        enough && sent
+    }
+}
+
+/// By how much each count has risen; `None` when one has fallen.
+fn difference(new: EcnCounts, old: EcnCounts) -> Option<EcnCounts> {
+    Some(EcnCounts {
+        ect0: new.ect0.checked_sub(old.ect0)?,
+        ect1: new.ect1.checked_sub(old.ect1)?,
+        ce: new.ce.checked_sub(old.ce)?,
+    })
 }
 
 #[cfg(test)]
@@ -95,22 +146,26 @@ mod tests {
         Some(EcnCounts { ect0, ect1, ce })
     }
 
-    fn sent(packets: u64) -> EcnValidation {
-        let mut ecn = EcnValidation::new();
+    fn sent(mark: Ecn, packets: u64) -> EcnValidation {
+        let mut ecn = EcnValidation::new(mark);
         (0..packets).for_each(|_| ecn.on_sent());
         ecn
+    }
+
+    fn ect0(packets: u64) -> Marked {
+        Marked { ect0: packets, ect1: 0 }
     }
 
     #[test]
     /// spec-test: ECN-1
     fn marks_are_tried_on_ten_packets_and_kept_once_confirmed() {
-        let mut ecn = sent(9);
-        assert!(ecn.marks());
+        let mut ecn = sent(Ecn::Ect0, 9);
+        assert_eq!(ecn.mark(), Some(Ecn::Ect0));
         ecn.on_sent();
-        assert!(!ecn.marks());
-        assert_eq!(ecn.on_ack(10, counts(10, 0, 0)), 0);
+        assert_eq!(ecn.mark(), None);
+        assert_eq!(ecn.on_ack(ect0(10), counts(10, 0, 0)), 0);
         assert_eq!(ecn.state(), EcnState::Capable);
-        assert!(ecn.marks());
+        assert_eq!(ecn.mark(), Some(Ecn::Ect0));
     }
 
     #[test]
@@ -118,23 +173,48 @@ mod tests {
     fn counts_that_cannot_be_true_end_the_use_of_marks() {
         let cases = [None, counts(4, 0, 0), counts(11, 0, 0), counts(5, 1, 0)];
         for report in cases {
-            let mut ecn = sent(10);
-            assert_eq!(ecn.on_ack(5, report), 0);
+            let mut ecn = sent(Ecn::Ect0, 10);
+            assert_eq!(ecn.on_ack(ect0(5), report), 0);
             assert_eq!(ecn.state(), EcnState::Failed, "{report:?}");
-            assert!(!ecn.marks());
+            assert_eq!(ecn.mark(), None);
         }
-        let mut ecn = sent(10);
-        ecn.on_ack(5, counts(5, 0, 0));
-        ecn.on_ack(1, counts(4, 0, 2));
+        let mut ecn = sent(Ecn::Ect0, 10);
+        ecn.on_ack(ect0(5), counts(5, 0, 0));
+        ecn.on_ack(ect0(1), counts(4, 0, 2));
         assert_eq!(ecn.state(), EcnState::Failed);
+    }
+
+    #[test]
+    /// spec-test: ECN-1
+    fn each_mark_has_to_come_back_as_itself_or_as_congestion() {
+        let acked = Marked { ect0: 0, ect1: 5 };
+        // The last: what left with one mark arrived with the other.
+        let cases = [None, counts(0, 4, 0), counts(0, 11, 0), counts(5, 0, 0), counts(1, 4, 0)];
+        for report in cases {
+            let mut ecn = sent(Ecn::Ect1, 10);
+            ecn.on_ack(acked, report);
+            assert_eq!(ecn.state(), EcnState::Failed, "{report:?}");
+        }
+        let mut ecn = sent(Ecn::Ect1, 10);
+        assert_eq!(ecn.on_ack(acked, counts(0, 3, 2)), 2);
+        assert_eq!(ecn.mark(), Some(Ecn::Ect1));
+        ecn.become_classic();
+        (0..5).for_each(|_| ecn.on_sent());
+        assert_eq!(ecn.mark(), Some(Ecn::Ect0));
+        let both = Marked { ect0: 5, ect1: 5 };
+        let mut forged = ecn.clone();
+        assert_eq!(forged.on_ack(both, counts(6, 7, 2)), 0);
+        assert_eq!(forged.state(), EcnState::Failed);
+        assert_eq!(ecn.on_ack(both, counts(4, 8, 3)), 1);
+        assert_eq!(ecn.state(), EcnState::Capable);
     }
 
     #[test]
     /// spec-test: ECN-2
     fn only_new_congestion_marks_count() {
-        let mut ecn = sent(10);
-        assert_eq!(ecn.on_ack(5, counts(3, 0, 2)), 2);
-        assert_eq!(ecn.on_ack(2, counts(5, 0, 2)), 0);
-        assert_eq!(ecn.on_ack(2, counts(5, 0, 4)), 2);
+        let mut ecn = sent(Ecn::Ect0, 10);
+        assert_eq!(ecn.on_ack(ect0(5), counts(3, 0, 2)), 2);
+        assert_eq!(ecn.on_ack(ect0(2), counts(5, 0, 2)), 0);
+        assert_eq!(ecn.on_ack(ect0(2), counts(5, 0, 4)), 2);
     }
 }

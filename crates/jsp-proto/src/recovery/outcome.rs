@@ -5,8 +5,10 @@ use core::time::Duration;
 use jsp_wire::Instant;
 use jsp_wire::frame::EcnCounts;
 
+use super::ecn::Marked;
 use super::rate::RateSample;
 use super::sent::Packet;
+use crate::batch::Ecn;
 
 /// What recovery needs to know of a packet that leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,8 +23,8 @@ pub(crate) struct SentInfo {
     pub(crate) in_flight: bool,
     /// It probes a larger datagram: its loss says nothing of congestion.
     pub(crate) is_mtu_probe: bool,
-    /// It left with an ECN mark.
-    pub(crate) ecn: bool,
+    /// The ECN mark that it left with.
+    pub(crate) ecn: Option<Ecn>,
 }
 
 /// Which deadline recovery waits for.
@@ -97,7 +99,7 @@ pub(crate) struct AckOutcome {
     /// The frame raised the largest acknowledged number.
     pub(crate) advanced: bool,
     /// Newly acknowledged packets that had left with an ECN mark.
-    pub(crate) ecn_acked: u64,
+    pub(crate) ecn_acked: Marked,
     /// A probe of the path MTU arrived; its size in bytes.
     pub(crate) acked_mtu_probe: Option<u16>,
     /// When packets arrived, by the peer's clock.
@@ -108,7 +110,7 @@ impl AckOutcome {
     /// A packet arrived, for the first time as far as is known; `stamp` is when, by the peer's clock. One
     /// that went to another path says nothing of this one but that it was marked.
     pub(super) fn note_arrived(&mut self, packet: &Packet, stamp: Option<u16>, is_of_path: bool) {
-        self.ecn_acked = self.ecn_acked.saturating_add(u64::from(packet.ecn));
+        self.ecn_acked.note(packet.ecn);
         if !is_of_path {
             return;
         }

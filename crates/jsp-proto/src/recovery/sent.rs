@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use jsp_wire::Instant;
 
 use super::rate::RateMark;
+use crate::batch::Ecn;
 use crate::token::Token;
 
 /// Where a packet stands.
@@ -35,7 +36,7 @@ pub(super) struct Packet {
     pub(super) ack_eliciting: bool,
     pub(super) in_flight: bool,
     pub(super) is_mtu_probe: bool,
-    pub(super) ecn: bool,
+    pub(super) ecn: Option<Ecn>,
     /// A probe has carried its tokens.
     pub(super) resent: bool,
     /// Its tokens have arrived by repair.

@@ -45,6 +45,9 @@ struct Flying {
 
 type Filter = Box<dyn FnMut(End, &mut Vec<u8>) -> bool>;
 
+/// The mark that a datagram arrives with, by its receiver and the one that it left with.
+type Marking = Box<dyn FnMut(End, Option<Ecn>) -> Option<Ecn>>;
+
 /// How long each copy of a datagram takes: none for a lost one.
 type Weather = Box<dyn FnMut(End) -> Vec<Duration>>;
 
@@ -59,6 +62,10 @@ pub struct Pair {
     pub filter: Filter,
     /// How long the copies of a datagram take, by its receiver.
     pub weather: Weather,
+    /// What becomes of the marks of datagrams.
+    pub marking: Marking,
+    /// The mark of each datagram that the client sent.
+    pub marks: Vec<Option<Ecn>>,
     /// Bytes that the server received from each address.
     pub heard: HashMap<SocketAddr, u64>,
     /// Bytes that the server sent to each address.
@@ -128,6 +135,8 @@ impl Pair {
             server_addr: "192.0.2.2:2000".parse().unwrap(),
             filter: Box::new(|_, _| true),
             weather: Box::new(|_| vec![DELAY]),
+            marking: Box::new(|_, ecn| ecn),
+            marks: Vec::new(),
             heard: HashMap::new(),
             told: HashMap::new(),
             record: None,
@@ -251,7 +260,6 @@ impl Pair {
             End::Client => (End::Server, self.client_addr),
             End::Server => (End::Client, self.server_addr),
         };
-        let ecn = batch.ecn();
         for segment in batch.contents().chunks(batch.segment_len()) {
             let mut bytes = segment.to_vec();
             if let Some(departures) = &mut self.departures {
@@ -259,6 +267,9 @@ impl Pair {
             }
             self.sent[end as usize] += bytes.len() as u64;
             self.datagrams[end as usize] += 1;
+            if end == End::Client {
+                self.marks.push(batch.ecn());
+            }
             let to_addr = batch.route().and_then(|route| route.remote()).unwrap();
             if end == End::Server {
                 *self.told.entry(to_addr).or_default() += bytes.len() as u64;
@@ -267,6 +278,7 @@ impl Pair {
             if !(self.filter)(to, &mut bytes) || !reaches {
                 continue;
             }
+            let ecn = (self.marking)(to, batch.ecn());
             for delay in (self.weather)(to) {
                 let at = self.now + delay;
                 let place = self.flying.partition_point(|other| other.at <= at);

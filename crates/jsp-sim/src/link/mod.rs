@@ -4,12 +4,13 @@
 //! leaves at the link's rate -> lost? damaged? doubled? -> travels for the delay, the jitter and
 //! perhaps a detour -> arrives. All chance comes from one seeded generator.
 
+mod dual;
 mod loss;
 mod rate;
 pub mod trace;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub use loss::Loss;
 pub use rate::{Queue, Rate};
 
 use crate::random::Random;
+use dual::{Lanes, Turn};
 use loss::LossState;
 use rate::{Admission, Gate, Outlet};
 
@@ -243,10 +245,10 @@ pub struct Link {
     gate: Gate,
     loss: LossState,
     random: Random,
-    waiting: VecDeque<Datagram>,
+    waiting: Lanes,
     backlog: u64,
-    /// When the packet at the head of the queue will have left; `None` while nothing waits.
-    head_leaves: Option<Instant>,
+    /// What is being sent, and when it will have left.
+    head: Option<(Instant, Datagram)>,
     arrivals: BinaryHeap<Reverse<Arrival>>,
     arrivals_made: u64,
     last_in_order: Instant,
@@ -263,11 +265,11 @@ impl Link {
             gate: Gate::new(config.queue.clone()),
             loss: LossState::new(config.faults.loss.clone()),
             outlet: Outlet::new(config.rate.clone()),
+            waiting: Lanes::new(&config.queue),
             config,
             random,
-            waiting: VecDeque::new(),
             backlog: 0,
-            head_leaves: None,
+            head: None,
             arrivals: BinaryHeap::new(),
             arrivals_made: 0,
             last_in_order: Instant::ZERO,
@@ -287,24 +289,26 @@ impl Link {
             return;
         }
         let size = datagram.payload.len() as u64 + HEADER_BYTES;
-        match self.gate.admit(now, self.waiting.len(), self.backlog, size) {
-            Admission::Drop => {
-                self.tally.queue_dropped += 1;
-                if self.config.measure_queue {
-                    self.refusals.push(now);
-                }
-                return;
-            }
+        let waiting = self.waiting.len() + usize::from(self.head.is_some());
+        match self.gate.admit(now, waiting, self.backlog, size) {
+            Admission::Drop => return self.refuse(now),
             Admission::WaitMarked if datagram.ecn.is_some() => datagram.ecn = Some(Ecn::Ce),
             Admission::WaitMarked | Admission::Wait => {}
         }
         datagram.sent = now;
         self.backlog += size;
-        self.waiting.push_back(datagram);
-        if self.head_leaves.is_none() {
+        self.waiting.push(datagram);
+        if self.head.is_none() {
             self.start_head(now);
         }
         self.advance(now);
+    }
+
+    fn refuse(&mut self, now: Instant) {
+        self.tally.queue_dropped += 1;
+        if self.config.measure_queue {
+            self.refusals.push(now);
+        }
     }
 
     /// The next datagram that has arrived by `now`.
@@ -323,7 +327,7 @@ impl Link {
     /// When something will happen next: call [`Link::poll`] then.
     pub fn next_event(&self) -> Option<Instant> {
         let arrival = self.arrivals.peek().map(|arrival| arrival.0.at);
-        [arrival, self.head_leaves].into_iter().flatten().min()
+        [arrival, self.head.as_ref().map(|head| head.0)].into_iter().flatten().min()
     }
 
     /// What the link did so far.
@@ -349,18 +353,21 @@ impl Link {
 
     /// Lets packets leave whose time has come.
     fn advance(&mut self, now: Instant) {
-        while let Some(leaves) = self.head_leaves.filter(|leaves| *leaves <= now) {
-            self.head_leaves = None;
-            if let Some(datagram) = self.waiting.pop_front() {
-                self.backlog -= datagram.payload.len() as u64 + HEADER_BYTES;
-                self.launch(leaves, datagram);
-            }
+        while let Some((leaves, datagram)) = self.head.take_if(|head| head.0 <= now) {
+            self.backlog -= datagram.payload.len() as u64 + HEADER_BYTES;
+            self.launch(leaves, datagram);
             self.start_head(leaves);
         }
     }
 
     fn start_head(&mut self, now: Instant) {
-        let Some(head) = self.waiting.front() else { return };
+        let mut next = self.waiting.pop(now, &mut self.random);
+        while let Some(Turn::Dropped(datagram)) = next {
+            self.backlog -= datagram.payload.len() as u64 + HEADER_BYTES;
+            self.refuse(now);
+            next = self.waiting.pop(now, &mut self.random);
+        }
+        let Some(Turn::Sent(head)) = next else { return };
         let start = self.outage(now, OutageKind::Hold).map_or(now, |outage| outage.end());
         let sent = head.sent;
         let size = head.payload.len() as u64 + HEADER_BYTES;
@@ -370,7 +377,7 @@ impl Link {
             let turn = if matches!(self.config.rate, Rate::Trace { .. }) { leaves } else { start };
             self.waits.push((turn, turn.since(sent)));
         }
-        self.head_leaves = Some(leaves);
+        self.head = Some((leaves, head));
     }
 
     fn outage(&self, now: Instant, kind: OutageKind) -> Option<&Outage> {

@@ -140,6 +140,13 @@ pub enum Queue {
         /// A packet is marked that finds more than this many bytes before it.
         mark_above: u64,
     },
+    /// Two queues that share the link and know of each other (DualPI2, RFC 9332): packets with ECT(1) or a mark go
+    /// first and are marked when they have waited for a millisecond; others are marked, or dropped where they
+    /// cannot say so, by a controller that aims at 15 ms.
+    DualPi2 {
+        /// Bytes that may wait in both.
+        bytes: u64,
+    },
     /// A token bucket drops what exceeds a rate below the link's own.
     Policer {
         /// Bits per second that the bucket fills with.
@@ -177,7 +184,10 @@ impl Gate {
     pub(super) fn new(queue: Queue) -> Self {
         let tokens = match queue {
             Queue::Policer { bucket, .. } => bucket as f64,
-            Queue::DropTail { .. } | Queue::DropTailPackets { .. } | Queue::Marking { .. } => 0.0,
+            Queue::DropTail { .. }
+            | Queue::DropTailPackets { .. }
+            | Queue::Marking { .. }
+            | Queue::DualPi2 { .. } => 0.0,
         };
         Self { queue, tokens, filled: Instant::ZERO }
     }
@@ -195,7 +205,9 @@ impl Gate {
                 return Admission::Drop;
             }
             Queue::DropTailPackets { .. } => u64::MAX,
-            Queue::DropTail { bytes } | Queue::Marking { bytes, .. } => bytes,
+            Queue::DropTail { bytes } | Queue::Marking { bytes, .. } | Queue::DualPi2 { bytes } => {
+                bytes
+            }
             Queue::Policer { bps, bucket, bytes } => {
                 let filled = now.since(self.filled).as_secs_f64() * bps as f64 / 8.0;
                 self.tokens = (self.tokens + filled).min(bucket as f64);

@@ -256,10 +256,11 @@ mod tests {
         let b = loopback().await;
         let contents: Vec<u8> = (0..3500u32).map(|i| (i / 1200) as u8).collect();
         let route = Route::udp(b.local_addr().unwrap());
-        let ecn = Some(Ecn::Ect0);
+        let ecn = Some(Ecn::Ect1);
         let transmit = Transmit { route, ecn, contents: &contents, segment_len: 1200 };
         assert_eq!(a.try_send(&transmit).unwrap(), 3500);
         let inbox = receive(&b, 3).await;
+        assert!(inbox.iter().all(|datagram| datagram.ecn == ecn));
         let lens: Vec<_> = inbox.iter().map(|d| d.payload.len()).collect();
         assert_eq!(lens, [1200, 1200, 1100]);
         assert!(inbox[2].payload.iter().all(|&byte| byte == 2));

@@ -164,6 +164,7 @@ mod tests {
                 app_limited: false,
                 queue_delay: None,
                 rate: None,
+                packets_acked: 1,
             };
             train.on_ack(at(50_000 + n * gap_in), &sample, MTU);
         }

@@ -41,6 +41,7 @@ impl Bench {
             app_limited,
             queue_delay: None,
             rate: Some(rate),
+            packets_acked: 1,
         };
         self.bbr.on_ack(self.now, &sample, &self.rtt);
     }
@@ -206,6 +207,7 @@ fn a_probe_refills_the_path_and_forgets_what_bounded_for_a_short_time() {
             app_limited: false,
             queue_delay: None,
             rate: None,
+            packets_acked: 1,
         };
         bench.bbr.on_ack(bench.now, &sample, &bench.rtt);
         acks += 1;

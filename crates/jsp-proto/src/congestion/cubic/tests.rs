@@ -25,6 +25,7 @@ fn ack(bytes_acked: u64, in_flight: u64, largest_sent_at: Instant) -> AckSample 
         app_limited: false,
         queue_delay: None,
         rate: None,
+        packets_acked: 1,
     }
 }
 

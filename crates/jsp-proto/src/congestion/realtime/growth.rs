@@ -7,6 +7,9 @@ use super::RealTime;
 /// Growth in a round trip near the reference, as a share of the window, besides one packet.
 const GAIN_MIN: f64 = 0.05;
 
+/// The same behind a queue that marks ECT(1): what growth makes, marks take away.
+const GAIN_SCALABLE: f64 = 0.02;
+
 /// Growth above the reference, for each share of it that the window is above; and at most.
 const GAIN_ABOVE: f64 = 0.5;
 const GAIN_ABOVE_MAX: f64 = 0.5;
@@ -43,14 +46,16 @@ impl RealTime {
     }
 
     /// Share of the window by which it grows in a round trip.
+    // spec: CC-49
     fn gain(&self, window: f64) -> f64 {
         let Some(reference) = self.reference else { return 1.0 };
         let distance = window / reference.max(1) as f64 - 1.0;
+        let least = if self.scalable.is_active() { GAIN_SCALABLE } else { GAIN_MIN };
         if distance < 0.0 {
-            return (-distance).max(GAIN_MIN);
+            return (-distance).max(least);
         }
         let base = self.queue.base().unwrap_or_default().as_secs_f64().max(0.001);
-        let most = (QUEUE_BEFORE_SEEN.as_secs_f64() / base).clamp(GAIN_MIN, GAIN_ABOVE_MAX);
-        (distance * GAIN_ABOVE).clamp(GAIN_MIN, most)
+        let most = (QUEUE_BEFORE_SEEN.as_secs_f64() / base).clamp(least, GAIN_ABOVE_MAX);
+        (distance * GAIN_ABOVE).clamp(least, most)
     }
 }

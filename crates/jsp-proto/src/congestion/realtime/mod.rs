@@ -9,6 +9,8 @@
 mod growth;
 mod pauses;
 mod queue;
+mod rates;
+mod scalable;
 
 use core::time::Duration;
 
@@ -16,18 +18,19 @@ use jsp_wire::Instant;
 
 use super::losses::{Losses, Seen, Verdict};
 use super::rivals::Rivals;
-use super::{
-    AckSample, LossSample, MarkSample, bytes_in, media_share, rate_of, scale, window_initial,
-    window_min,
-};
+use super::{AckSample, LossSample, MarkSample, bytes_in, scale, window_initial, window_min};
 use crate::recovery::Rtt;
 use pauses::Pauses;
 use queue::Queue;
+use scalable::Scalable;
 
 /// How long packets should wait at most: less where many are in flight, so that faster flows give
 /// way to slower ones (the idea of Swift, SIGCOMM 2020, section 3.5).
 const TARGET_MIN: Duration = Duration::from_millis(20);
 const TARGET_MAX: Duration = Duration::from_millis(40);
+
+/// The same behind a queue that marks ECT(1): it marks long before, and what waits longer came with a lower rate.
+const TARGET_SCALABLE: Duration = Duration::from_millis(10);
 
 /// Packets in flight from which on the target shrinks, with their square root.
 const TARGET_PACKETS: f64 = 10.0;
@@ -97,6 +100,7 @@ pub(crate) struct RealTime {
     mtu: u64,
     queue: Queue,
     pauses: Pauses,
+    scalable: Scalable,
     losses: Losses,
     rivals: Rivals,
     /// When others are forgotten, and looked for again; and the window beside them.
@@ -159,6 +163,7 @@ impl RealTime {
             mtu: mtu as u64,
             queue: Queue::default(),
             pauses: Pauses::default(),
+            scalable: Scalable::default(),
             losses: Losses::new(),
             rivals: Rivals::default(),
             relaxed_until: None,
@@ -204,24 +209,6 @@ impl RealTime {
         window_initial(usize::try_from(self.mtu).unwrap_or(usize::MAX))
     }
 
-    /// Bytes a second at which packets may leave.
-    // spec: CC-10
-    pub(super) fn pacing_rate(&self, rtt: &Rtt) -> u64 {
-        let (gain, of) = if self.reference.is_none() { (2, 1) } else { (5, 4) };
-        rate_of(self.window(), rtt.smoothed(), gain, of)
-    }
-
-    /// Bytes a second that an encoder should aim at.
-    // spec: CC-36
-    pub(super) fn media_rate(&self, rtt: &Rtt) -> u64 {
-        let base = self.queue.base().unwrap_or(rtt.smoothed());
-        let trip = base.saturating_add(self.queue.delay()).max(rtt.smoothed());
-        let rate = rate_of(self.window.max(self.floor()), trip, 1, 1);
-        let rate = rate.min(self.ceiling.unwrap_or(u64::MAX));
-        // Beside others a frame waits in any case, and what is left free is theirs.
-        if self.rivals.present() { rate } else { media_share(rate) }
-    }
-
     /// `in_flight` bytes are under way, with those that leave now.
     pub(super) fn on_sent(&mut self, in_flight: u64) {
         let [current, _] = &mut self.flight;
@@ -260,6 +247,7 @@ impl RealTime {
             }
         };
         self.round.acked = self.round.acked.saturating_add(sample.bytes_acked);
+        self.scalable.on_ack(sample.packets_acked);
         let rate = sample.rate.map_or(0, |rate| rate.rate);
         self.round.rate_max = self.round.rate_max.max(rate);
         ended
@@ -271,6 +259,9 @@ impl RealTime {
         let stands = round.samples >= 2 && waited > self.target_alone().mul_f64(STANDING);
         self.judge_losses(round);
         self.pauses.on_round(now, round.longest);
+        let packet = Duration::from_secs_f64(self.mtu as f64 / round.rate_max.max(1) as f64);
+        let waited_all = round.delay.filter(|_| round.samples >= 2);
+        self.scalable.on_round(now, waited_all, packet);
         self.full = self.full.filter(|(at, _)| now.since(*at) < FULL_TIME);
         self.look_for_rivals(now, stands);
         self.ebb(now, round);
@@ -344,11 +335,12 @@ impl RealTime {
     }
 
     /// Where a queue was full at less, most of that counts.
-    // spec: CC-29, CC-31
+    // spec: CC-29, CC-31, CC-49
     fn target_alone(&self) -> Duration {
         let packets = self.window as f64 / self.mtu.max(1) as f64;
         let share = (TARGET_PACKETS / packets.max(TARGET_PACKETS)).sqrt();
         let usual = TARGET_MIN.saturating_add((TARGET_MAX - TARGET_MIN).mul_f64(share));
+        let usual = if self.scalable.is_active() { TARGET_SCALABLE } else { usual };
         match self.full {
             Some((_, delay)) => usual.min(delay.mul_f64(FULL_SHARE).max(usual / FULL_DIVISOR)),
             None => usual,

@@ -1,4 +1,6 @@
+use super::super::rate_of;
 use super::*;
+use crate::pacer::Pace;
 use crate::recovery::RateSample;
 
 const MTU: u64 = 1200;
@@ -49,6 +51,7 @@ impl Bench {
                 interval: RTT,
                 app_limited: !self.used,
             }),
+            packets_acked: (rate / 100 / MTU).max(1) as u32,
         };
         self.control.on_ack(self.now, &sample, &self.rtt);
     }
@@ -85,6 +88,13 @@ impl Bench {
     fn mark(&mut self, packets: u64, sent_at: Instant) {
         let prior_in_flight = self.control.window();
         self.control.on_ecn_ce(self.now, &MarkSample { packets, sent_at, prior_in_flight });
+    }
+
+    /// So many of the packets of each ACK are marked, all of which left with ECT(1).
+    fn mark_scalable(&mut self, packets: u64) {
+        let (sent_at, prior_in_flight) = (self.now - RTT, self.control.window());
+        let marks = MarkSample { packets, sent_at, prior_in_flight };
+        self.control.on_scalable_marks(self.now, &marks);
     }
 
     /// The window in packets.
@@ -192,6 +202,71 @@ fn marks_count_as_losses_and_more_where_many_are_marked() {
 }
 
 #[test]
+/// spec-test: ECN-4, CC-48
+fn marks_of_ect1_are_answered_by_their_share() {
+    let mut bench = Bench::steady();
+    bench.mark_scalable(1);
+    assert_eq!(bench.packets(), 50, "the first one as all of them");
+    bench.mark_scalable(1);
+    assert_eq!(bench.packets(), 50, "once in a round trip");
+    // One packet in ten is marked, in each ACK.
+    for _ in 0..600 {
+        bench.control.window = 100 * MTU;
+        let rate = 2_000_000;
+        bench.ack(RTT, rate);
+        bench.mark_scalable(rate / 100 / MTU / 10 + 1);
+    }
+    let left = bench.control.scalable.left();
+    assert!((0.91..0.95).contains(&left), "two of sixteen: {left}");
+    assert!(!bench.control.doubts_scalable_marks());
+}
+
+#[test]
+/// spec-test: CC-49
+fn where_ect1_is_marked_the_queue_is_kept_shorter_and_bursts_are_small() {
+    let mut bench = Bench::steady();
+    let rate = 2_400_000;
+    let usual = (bench.control.target(), bench.control.pace(&bench.rtt));
+    let advice = bench.control.media_rate(&bench.rtt);
+    bench.mark_scalable(1);
+    bench.control.window = 100 * MTU;
+    let (target, pace) = (bench.control.target(), bench.control.pace(&bench.rtt));
+    assert!(target == 10 * MS && usual.0 > 20 * MS);
+    assert_eq!(pace, Pace::smooth(usual.1.rate / 125 * 105));
+    assert!(bench.control.media_rate(&bench.rtt) > advice);
+    bench.control.reference = Some(100 * MTU);
+    bench.fill(5);
+    assert!((102..=104).contains(&bench.packets()), "{}", bench.packets());
+    // Without marks all is as before.
+    (0..520).for_each(|_| bench.ack(RTT, rate));
+    bench.control.window = 100 * MTU;
+    assert_eq!(bench.control.target(), usual.0);
+}
+
+#[test]
+/// spec-test: ECN-5
+fn marks_that_begin_late_come_from_an_older_queue() {
+    let late = |mark_from: u32, waits: &dyn Fn(u32) -> u32| {
+        let mut bench = Bench::steady();
+        for n in 0..400 {
+            let wait = waits(n);
+            bench.ack(RTT + wait * MS, 1_500_000);
+            if wait >= mark_from {
+                bench.mark_scalable(1);
+            }
+        }
+        bench.control.doubts_scalable_marks()
+    };
+    // Waits that grow to 20 ms, and fall, again and again.
+    let tide = |n: u32| if n % 80 < 40 { n % 80 / 2 } else { 0 };
+    assert!(late(15, &tide));
+    assert!(!late(1, &tide), "they began early");
+    assert!(late(15, &|_| 15), "without an end");
+    // A link that becomes slower, once.
+    assert!(!late(1, &|n| if n / 40 == 1 { 30 } else { 0 }));
+}
+
+#[test]
 /// spec-test: CC-33
 fn growth_is_slow_near_the_reference_and_fast_far_from_it() {
     let grown = |window: u64| {
@@ -271,7 +346,7 @@ fn an_empty_queue_is_made_where_none_was_seen_for_long() {
 fn the_advice_is_below_what_may_leave_and_follows_the_queue() {
     let mut bench = Bench::steady();
     let calm = bench.control.media_rate(&bench.rtt);
-    assert!(calm < bench.control.pacing_rate(&bench.rtt));
+    assert!(calm < bench.control.pace(&bench.rtt).rate);
     assert!((1_900_000..2_100_000).contains(&calm), "{calm}");
     (0..3).for_each(|_| bench.ack(RTT + 200 * MS, 400_000));
     let late = bench.control.media_rate(&bench.rtt);

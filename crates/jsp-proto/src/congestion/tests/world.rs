@@ -391,6 +391,7 @@ impl Loop {
                 app_limited: outcome.app_limited,
                 queue_delay: None,
                 rate: outcome.rate_sample,
+                packets_acked: outcome.packets_acked,
             };
             self.congestion.on_ack(now, &sample, &self.rtt);
         }

@@ -1,10 +1,11 @@
 //! Byte streams and media over bottlenecks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsp_wire::Instant;
 
-use crate::lab::case::{Case, Ends, Load, Twin, WARM_UP};
+use crate::lab::case::{Case, Edit, Ends, Load, Twin, WARM_UP};
 use crate::lab::links::{bottleneck, mbit, ms, secs, with_loss};
 use crate::link::{Faults, Jitter, LinkConfig, Loss, Queue, Rate};
 
@@ -33,6 +34,7 @@ pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
             let queue = Queue::Marking { bytes, mark_above: bytes / 4 };
             still(bulk(LinkConfig { queue, ..ten() }))
         }
+        "DQ" => dual_queue(),
         "PO" => {
             let queue = Queue::Policer { bps: mbit(5), bucket: 100_000, bytes: 300_000 };
             still(bulk(LinkConfig { queue, ..bottleneck(mbit(50), ms(60), 1.0) }))
@@ -65,6 +67,23 @@ fn clean() -> Vec<Case> {
         }
     }
     still(cases)
+}
+
+/// Media over a link with a low-latency queue, marked for it and not; and marked for it where there is none.
+fn dual_queue() -> Vec<Case> {
+    let bytes = 75_000;
+    let on = |name: &str, queue| {
+        let link = LinkConfig { queue, ..bottleneck(mbit(10), ms(60), 1.0) };
+        let load = Load::Media { ceiling_bps: mbit(20) };
+        Case { seeds_max: 5, ..Case::on(name, load, LASTS, link).without_peers() }
+    };
+    let dual = Queue::DualPi2 { bytes };
+    let unmarked: Edit = Arc::new(|transport, _| transport.l4s = false);
+    vec![
+        on("DQ", dual.clone()),
+        on("DQ-ect0", dual).edited(unmarked),
+        on("DQ-classic", Queue::Marking { bytes, mark_above: bytes / 4 }),
+    ]
 }
 
 fn geostationary(name: &str, load: Load) -> Case {
