@@ -39,8 +39,7 @@ impl Connection {
 
     /// What the next 100 to 300 ms bring, if things go on as they do.
     pub fn outlook(&self, now: Instant) -> Outlook {
-        let path = &self.paths.active;
-        path.forecast.outlook(&path.scene(now, self.peer_ack_delay_max()))
+        self.paths.active.outlook(now, self.peer_ack_delay_max())
     }
 
     /// An ACK of 1-RTT packets.

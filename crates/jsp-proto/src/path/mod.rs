@@ -14,7 +14,7 @@ use crate::capacity::{CapacityMeter, Senses};
 use crate::config::TransportConfig;
 use crate::congestion::{Congestion, MarkSample};
 use crate::fec::PathFec;
-use crate::forecast::{Alarm, Forecast, Scene};
+use crate::forecast::{Alarm, Forecast, Outlook, Scene};
 use crate::pacer::Pacer;
 use crate::padding::Padder;
 use crate::path::memory::{PastPaths, PathMemory, RateMemory};
@@ -115,6 +115,11 @@ impl Path {
             alarm: self.forecast.alarm(),
             advice: self.congestion.media_rate(&self.rtt),
         }
+    }
+
+    /// How a packet that leaves now would fare, and what comes next.
+    pub(crate) fn outlook(&self, now: Instant, ack_delay_max: Duration) -> Outlook {
+        self.forecast.outlook(&self.scene(now, ack_delay_max))
     }
 
     /// Looks at the path anew; answers the alarm when its level has changed.
