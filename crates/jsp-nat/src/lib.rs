@@ -15,6 +15,7 @@
 pub mod behaviour;
 pub mod candidate;
 pub mod coordinator;
+pub mod detour;
 pub mod lifetime;
 pub mod punch;
 pub mod relay;

@@ -14,7 +14,7 @@ use crate::random::Random;
 /// Boxes that one datagram may pass; more is a loop.
 const HOPS_MAX: u8 = 8;
 /// Travelling time inside a private realm, one way.
-const LOCAL_DELAY: Duration = Duration::from_micros(500);
+pub(super) const LOCAL_DELAY: Duration = Duration::from_micros(500);
 
 /// A realm of addresses; 0 is the public one.
 pub type RealmId = usize;
