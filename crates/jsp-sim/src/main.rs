@@ -17,8 +17,8 @@ use jsp_sim::trial;
 #[command(name = "jsp-sim")]
 struct Arguments {
     /// `worlds` for random worlds, a scenario such as S1 or one case of it, `all` for every
-    /// scenario, `experiments` or one of them such as E2, `privacy` for what observers see of so many
-    /// flows, `list` for the names
+    /// scenario, `experiments` or one of them such as E2, `nat` for
+    /// peers behind every pair of boxes, `privacy` for what observers see of so many flows, `list` for the names
     #[arg(default_value = "worlds")]
     what: String,
     /// How many seeds [default: 200 worlds, 10000 flows, 5 of everything else]
@@ -79,6 +79,13 @@ fn main() -> ExitCode {
             let mut rows = jsp_sim::privacy::rows(flows, seed);
             rows.extend(jsp_sim::privacy::recognition(RECOGNISED_FLOWS, seed));
             print(&rows, arguments.json)
+        }
+        "nat" => {
+            let (seed, seeds) = arguments.seeds(5);
+            if !arguments.json {
+                println!("{}", jsp_sim::nat::matrix::table(seed));
+            }
+            print(&jsp_sim::nat::matrix::rows(seed, seeds), arguments.json)
         }
         "experiments" => run_experiments(&experiments::NAMES, &arguments),
         name if experiments::NAMES.contains(&name) => run_experiments(&[name], &arguments),
