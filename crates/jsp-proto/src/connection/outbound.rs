@@ -108,7 +108,9 @@ impl Connection {
     }
 
     pub(super) fn ecn_mark(&self) -> Option<Ecn> {
-        let marks = self.lifecycle.is_established() && self.paths.active.ecn.marks();
+        let path = &self.paths.active;
+        let marks =
+            self.lifecycle.is_established() && path.ecn.marks() && !path.route.is_reliable();
         marks.then_some(Ecn::Ect0)
     }
 
@@ -121,6 +123,7 @@ impl Connection {
         let path = &mut self.paths.active;
         let len = len.saturating_add(path.wrapping);
         path.budget.on_sent(len);
+        path.carrier_room = path.carrier_room.saturating_sub(len);
         self.trace.padding_sent(path.wrapping);
         if self.ecn_mark().is_some() {
             self.paths.active.ecn.on_sent();
