@@ -109,6 +109,13 @@ const TOOLS: &[Tool] = &[
         &["--version"],
         "install SoftHSM 2 (softhsm2 on Debian): a token in software for the tests of jsp-pkcs11",
     ),
+    ("danted", &["-v"], "install dante-server: a SOCKS5 proxy for the tests of jsp"),
+    (
+        "sh",
+        &["-c", "command -v microsocks"],
+        "install microsocks: a SOCKS5 proxy with passwords for the tests of jsp",
+    ),
+    ("tor", &["--version"], "install tor: the tests of jsp shake hands with its SOCKS port"),
     ("rustc", &["--version"], "install Rust with rustup"),
     ("cargo", &["fmt", "--version"], "run `rustup component add rustfmt`"),
     ("cargo", &["clippy", "--version"], "run `rustup component add clippy`"),

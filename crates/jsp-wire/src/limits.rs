@@ -9,6 +9,9 @@ pub const MTU_BASE: usize = 1200;
 /// UDP headers.
 pub const MTU_MAX: usize = 65_507;
 
+/// Largest datagram inside a reliable carrier, in bytes, and so the longest frame there.
+pub const CARRIER_DATAGRAM_LEN_MAX: usize = 16_384;
+
 /// Bytes of the AEAD tag at the end of each protected packet; all suites of version 1 have 16.
 pub const TAG_LEN: usize = 16;
 
@@ -91,6 +94,7 @@ pub const RECOVERED_NUMBERS_MAX: usize = 64;
 pub const STREAMS_OPEN_MAX: u64 = 1 << 20;
 
 const _: () = assert!(MTU_BASE < MTU_MAX);
+const _: () = assert!(MTU_BASE < CARRIER_DATAGRAM_LEN_MAX);
 const _: () = assert!(PN_LEN_MAX == SAMPLE_OFFSET);
 const _: () = assert!(CONNECTION_ID_LEN_INITIAL <= CONNECTION_ID_LEN_MAX);
 const _: () = assert!(CONNECTION_ID_LEN_LOCAL <= CONNECTION_ID_LEN_INITIAL);

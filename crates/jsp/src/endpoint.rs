@@ -11,6 +11,8 @@ use jsp_proto::{TicketStore, TransportConfig};
 use jsp_wire::Instant;
 
 use crate::builder::{Builder, server_config};
+use crate::carrier::dial::Dialer;
+use crate::carrier::{CarrierKind, CarrierPolicy};
 use crate::connect;
 use crate::connection::Connection;
 use crate::error::{BindError, ConnectError, RenewError};
@@ -42,6 +44,11 @@ pub(crate) struct Offers {
     pub(crate) register: Option<Arc<dyn RegisterStore>>,
     pub(crate) require_pq: bool,
     pub(crate) require_pin: bool,
+    /// Which carriers own connections use, and how they are opened.
+    pub(crate) policy: CarrierPolicy,
+    pub(crate) dialer: Dialer,
+    /// Where carriers are accepted.
+    pub(crate) carrier_addrs: Vec<(CarrierKind, SocketAddr)>,
 }
 
 impl Offers {
@@ -137,6 +144,12 @@ impl Endpoint {
     /// When the link is gone.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.shard.link.local_addr()
+    }
+
+    /// Where the endpoint accepts carriers beside UDP, in the order in which they were given to the
+    /// builder.
+    pub fn carrier_addrs(&self) -> &[(CarrierKind, SocketAddr)] {
+        &self.offers.carrier_addrs
     }
 
     /// The fingerprint that clients pin.

@@ -133,6 +133,7 @@
 
 mod builder;
 mod capacity;
+pub mod carrier;
 mod clock;
 mod connect;
 mod connection;
@@ -141,6 +142,8 @@ mod endpoint;
 mod error;
 mod identity;
 pub mod link;
+mod proxy;
+mod race;
 mod register;
 mod remote;
 mod security;
@@ -149,6 +152,7 @@ mod stream;
 
 pub use builder::Builder;
 pub use bytes::Bytes;
+pub use carrier::{Capabilities, Carrier, CarrierKind, CarrierPolicy};
 pub use connection::Connection;
 pub use endpoint::Endpoint;
 pub use error::{
@@ -167,6 +171,7 @@ pub use jsp_proto::{
     MessageFate, NetworkHint, Outlook, Padding, Received, RetryPolicy, StreamConfig, StreamId,
     StreamInfo, TicketMemory, TicketStore, Traffic, TransportConfig,
 };
+pub use proxy::{Proxy, ProxyError};
 pub use register::{RegisterFile, RegisterStore};
 pub use remote::Remote;
 pub use security::Security;

@@ -267,6 +267,11 @@ impl Connection {
         self.events.push_back(event);
     }
 
+    /// Bytes that the carrier of the present path takes at once.
+    pub(crate) fn set_carrier_room(&mut self, room: usize) {
+        self.paths.active.carrier_room = room;
+    }
+
     /// Ids that the endpoint should start or stop to know.
     pub(crate) fn take_id_changes(&mut self) -> impl Iterator<Item = IdChange> + '_ {
         self.local_ids.take_changes()

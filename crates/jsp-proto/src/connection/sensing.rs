@@ -98,7 +98,9 @@ impl Connection {
         let forecast = &path.forecast;
         // What repair protects need not go twice.
         let repaired = path.fec.as_ref().is_some_and(|fec| fec.is_protecting());
-        let may_bundle = may_bundle && self.config.bundling && !repaired;
+        // spec: CAR-11
+        let carried = path.route.is_reliable();
+        let may_bundle = may_bundle && self.config.bundling && !repaired && !carried;
         let after = forecast.ack_due_after(&path.rtt, held).filter(|_| may_bundle)?;
         let overdue = Overdue { before: now - after, eager: forecast.loses_much() };
         self.streams.has_overdue(now, overdue).then_some(overdue)
