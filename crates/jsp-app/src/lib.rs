@@ -3,3 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod session;
+
+// The bodies of fuzz targets name the crate from outside.
+#[cfg(test)]
+extern crate self as jsp_app;

@@ -166,8 +166,12 @@ async fn attach(shared: &Arc<Shared>, connection: Connection) -> Result<(), Stri
         if tokio::time::timeout(GREETING, answered).await.is_err() {
             connection.close(0, b"no answer to the greeting");
         }
+        std::future::pending().await
     };
-    tokio::join!(running, late);
+    tokio::select! {
+        () = running => {}
+        () = late => {}
+    }
     match connection.error() {
         Some(jsp::ConnectionError::ClosedByPeer { code, reason }) if code != 0 => Err(reason),
         _ => Ok(()),

@@ -113,6 +113,9 @@ impl Run {
     async fn hear(self, recv: RecvStream) -> Result<(), Halt> {
         while let Some(record) = recv.recv().await? {
             self.fresh(|machine| machine.handle_record(&record.payload))?;
+            if self.shared.error().is_some() {
+                break;
+            }
         }
         Err(Halt::Gone)
     }

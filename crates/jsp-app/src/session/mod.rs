@@ -20,6 +20,27 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+#[path = "../../../../fuzz/bodies/session.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod fuzz_body;
+
+#[cfg(test)]
+mod corpus {
+    /// The corpus of the fuzz target, replayed.
+    #[test]
+    fn session_records() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/session_records");
+        let mut taken = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            println!("{}", path.display());
+            taken += super::fuzz_body::records(&std::fs::read(path).unwrap());
+        }
+        assert!(taken >= 10, "true records are taken");
+    }
+}
+
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
