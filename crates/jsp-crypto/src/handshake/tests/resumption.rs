@@ -334,6 +334,7 @@ fn an_exchange_folds_the_same_secret_into_both_sides() {
         let mut server = ends.from_server.security.take().unwrap();
         let psk = *client.resumption_psk(b"n");
         let (renewal, offer) = Renewal::begin(&client, 4, &mut ends.rng).unwrap();
+        assert_eq!(renewal.round(), 4);
         assert!(Renewal::answer(&server, 5, &offer, &mut ends.rng).is_err());
         let (answer, of_server) = Renewal::answer(&server, 4, &offer, &mut ends.rng).unwrap();
         let of_client = renewal.finish(&answer).unwrap();
