@@ -79,7 +79,7 @@ impl Search {
                 puncher.on_traffic(now, from);
             }
             while let Some(out) = puncher.poll_transmit(now, &mut random) {
-                self.switch.punch(out.to, &out.payload);
+                self.switch.send(out.to, &out.payload);
             }
             while let Some(event) = puncher.poll_event() {
                 match event {

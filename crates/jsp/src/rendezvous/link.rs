@@ -31,6 +31,8 @@ struct Ways {
     relays: HashSet<SocketAddr>,
     /// Who waits for punches with a token.
     punches: HashMap<u64, mpsc::Sender<Punched>>,
+    /// Who waits for answers of STUN servers.
+    stun: Vec<mpsc::Sender<Vec<u8>>>,
     /// Direct addresses in use, and whether something came from there since it was last asked.
     traffic: HashMap<SocketAddr, bool>,
 }
@@ -59,6 +61,13 @@ impl Switch {
         self.ways().punches.remove(&token);
     }
 
+    /// Answers of STUN servers go there, too.
+    pub(super) fn expect_stun(&self, to: mpsc::Sender<Vec<u8>>) {
+        let mut ways = self.ways();
+        ways.stun.retain(|waits| !waits.is_closed());
+        ways.stun.push(to);
+    }
+
     /// A relayed connection goes past the relay from now on, or no more.
     pub(super) fn redirect(&self, relayed: &Route, direct: Option<SocketAddr>) {
         let Route::Relayed { via, peer } = *relayed else { return };
@@ -81,11 +90,11 @@ impl Switch {
         ways.traffic.get_mut(&direct).is_some_and(std::mem::take)
     }
 
-    /// Sends a punch; one that cannot be sent now is lost, as any datagram may be.
-    pub(super) fn punch(&self, to: SocketAddr, punch: &[u8]) {
+    /// Sends a datagram as it is; one that cannot be sent now is lost, as any may be.
+    pub(super) fn send(&self, to: SocketAddr, datagram: &[u8]) {
         let route = Route::udp(to);
         let transmit =
-            Transmit { route, ecn: None, contents: punch, segment_len: punch.len().max(1) };
+            Transmit { route, ecn: None, contents: datagram, segment_len: datagram.len().max(1) };
         let _ = self.link.try_send(&transmit);
     }
 
@@ -114,7 +123,13 @@ impl Switch {
                 }
                 false
             }
-            relay::Class::Stun => false,
+            relay::Class::Stun => {
+                for waits in &self.ways().stun {
+                    // More than are looked at are lost, as any datagram may be.
+                    let _ = waits.try_send(datagram.payload.to_vec());
+                }
+                false
+            }
         }
     }
 }
@@ -202,12 +217,17 @@ fn send_relayed(
 
 /// The address of this host on the way to another.
 pub(super) fn own_ip(towards: SocketAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(any_for(towards)).ok()?;
+    // Nothing is sent by this: the system only picks a way.
+    socket.connect((towards.ip().to_canonical(), towards.port())).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Any address and port of the family of another.
+pub(super) fn any_for(towards: SocketAddr) -> SocketAddr {
     let any: IpAddr = match towards.ip().to_canonical() {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    // Nothing is sent by this: the system only picks a way.
-    socket.connect((towards.ip().to_canonical(), towards.port())).ok()?;
-    Some(socket.local_addr().ok()?.ip())
+    SocketAddr::new(any, 0)
 }

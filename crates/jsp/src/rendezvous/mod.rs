@@ -23,6 +23,7 @@ mod control;
 mod direct;
 mod error;
 mod link;
+mod measure;
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -49,6 +50,7 @@ use crate::shard::Place;
 use crate::stream::Stream;
 use control::Control;
 pub use error::{CallError, RegisterError};
+pub use jsp_nat::behaviour::{Mapping, Report};
 pub use jsp_nat::candidate::Policy;
 pub use jsp_nat::rendezvous::Refusal;
 use link::{MeetingLink, Switch};
