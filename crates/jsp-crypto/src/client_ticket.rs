@@ -2,8 +2,8 @@
 
 use crate::PeerIdentity;
 use crate::handshake::codec::{Reader, put_vec8, put_vec16};
-use crate::handshake::{ClientConfig, Security};
-use crate::identity::PublicIdentity;
+use crate::handshake::{ClientConfig, Security, SignaturePolicy};
+use crate::identity::{Fingerprint, SignatureScheme};
 use crate::suite::Suite;
 use crate::ticket::TICKET_LEN;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// The longest life that a client believes, in seconds: a day.
 pub const TICKET_LIFETIME_MAX: u32 = 24 * 3600;
 /// Version of the stored form, its first byte.
-const STORED: u8 = 1;
+const STORED: u8 = 2;
 /// Length of what a TICKET frame carries.
 const GRANT_LEN: usize = 16 + TICKET_LEN;
 
@@ -73,7 +73,7 @@ pub struct ClientTicket {
     pub(crate) peer: PeerIdentity,
     /// The client's own identity when it was given.
     #[zeroize(skip)]
-    pub(crate) own: Option<PublicIdentity>,
+    pub(crate) own: Option<Fingerprint>,
     pub(crate) protocol: Option<Vec<u8>>,
     pub(crate) params: Vec<u8>,
 }
@@ -86,7 +86,7 @@ impl ClientTicket {
     pub fn keep(
         grant: &TicketGrant,
         security: &Security,
-        own: Option<PublicIdentity>,
+        own: Option<Fingerprint>,
         params: &[u8],
         now_ms: u64,
     ) -> Option<Self> {
@@ -120,7 +120,7 @@ impl ClientTicket {
     }
 
     /// The client's own identity when it was given, if it had shown one.
-    pub fn own(&self) -> Option<PublicIdentity> {
+    pub fn own(&self) -> Option<Fingerprint> {
         self.own
     }
 
@@ -144,16 +144,24 @@ impl ClientTicket {
     /// the ticket's connection had is still wanted.
     pub(crate) fn suits(&self, config: &ClientConfig) -> bool {
         let wants_post_quantum = config.require_pq || config.floor.post_quantum;
-        let own = config.credential.as_ref().map(|credential| credential.identity());
+        let own = config.credential.as_ref().map(|credential| credential.fingerprint());
         config.versions.contains(&self.version)
             && config.floor.version <= self.version
             && config.suites.contains(&self.suite)
             && (self.post_quantum || !wants_post_quantum)
             && (self.own.is_none() || self.own == own)
+            && self.suits_signatures(config.signatures)
             && match &self.protocol {
                 Some(name) => config.application_protocols.contains(name),
                 None => true,
             }
+    }
+
+    /// Whether the server has proved itself strongly enough for this policy: what
+    /// signed is no longer to be read, so weaker schemes need not be offered now.
+    // spec: HS-66
+    fn suits_signatures(&self, policy: SignaturePolicy) -> bool {
+        policy != SignaturePolicy::PostQuantum || self.peer.is_post_quantum()
     }
 
     /// A form to be stored. It contains the secret: keep it as a key is kept.
@@ -161,14 +169,15 @@ impl ClientTicket {
         let mut out = Zeroizing::new(Vec::with_capacity(512));
         let post_quantum = u8::from(self.post_quantum);
         let delegated = u8::from(self.peer.delegated);
-        out.extend_from_slice(&[STORED, self.suite.id(), post_quantum, delegated]);
+        let (scheme, signer) = (self.peer.scheme.id(), self.peer.signer.id());
+        out.extend_from_slice(&[STORED, self.suite.id(), post_quantum, delegated, scheme, signer]);
         out.extend_from_slice(&self.version.to_be_bytes());
         out.extend_from_slice(&self.received_ms.to_be_bytes());
         out.extend_from_slice(&self.lifetime_s.to_be_bytes());
         out.extend_from_slice(&self.max_early_data.to_be_bytes());
         out.extend_from_slice(&self.peer.until.unwrap_or(0).to_be_bytes());
         out.extend_from_slice(&self.psk);
-        out.extend_from_slice(self.peer.identity.as_bytes());
+        out.extend_from_slice(self.peer.fingerprint.as_bytes());
         out.extend_from_slice(&self.own.map_or([0; 32], |own| *own.as_bytes()));
         // None of them is longer than its length can say: they came in messages.
         let _ = put_vec16(&mut out, &self.ticket);
@@ -185,16 +194,17 @@ impl ClientTicket {
         }
         let suite = Suite::from_id(reader.u8()?)?;
         let (post_quantum, delegated) = (reader.u8()? != 0, reader.u8()? != 0);
+        let scheme = SignatureScheme::from_id(reader.u8()?)?;
+        let signer = SignatureScheme::from_id(reader.u8()?)?;
         let version = reader.u32()?;
         let received_ms = reader.u64()?;
         let (lifetime_s, max_early_data) = (reader.u32()?, reader.u32()?);
         let until = Some(reader.u64()?).filter(|until| *until != 0);
         let psk = reader.array()?;
-        let identity = PublicIdentity::from_bytes(reader.array()?);
+        let fingerprint = Fingerprint::from_bytes(reader.array()?);
         let own = Some(reader.array::<32>()?).filter(|key| *key != [0; 32]);
         let (ticket, params) = (reader.vec16()?.to_vec(), reader.vec16()?.to_vec());
         let protocol = Some(reader.vec8()?).filter(|name| !name.is_empty());
-        let fingerprint = identity.fingerprint();
         reader.is_empty().then(|| Self {
             version,
             suite,
@@ -204,8 +214,8 @@ impl ClientTicket {
             max_early_data,
             psk,
             ticket,
-            peer: PeerIdentity { identity, fingerprint, delegated, until },
-            own: own.map(PublicIdentity::from_bytes),
+            peer: PeerIdentity { fingerprint, scheme, signer, delegated, until },
+            own: own.map(Fingerprint::from_bytes),
             protocol: protocol.map(<[u8]>::to_vec),
             params,
         })

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 
-use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SystemRng};
+use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SignaturePolicy, SystemRng};
 use jsp_proto::{
     EndpointConfig, RetryPolicy, ServerSetup, TicketMemory, TicketStore, TransportConfig,
 };
@@ -46,6 +46,7 @@ pub struct Builder {
     tickets: Option<Arc<dyn TicketStore>>,
     shared_tickets: Option<SharedTickets>,
     register: Option<Arc<dyn RegisterStore>>,
+    signatures: SignaturePolicy,
     require_pq: bool,
     require_pin: bool,
     listening: Vec<Listening>,
@@ -81,6 +82,7 @@ impl Default for Builder {
             tickets: Some(Arc::new(TicketMemory::default())),
             shared_tickets: None,
             register: None,
+            signatures: SignaturePolicy::default(),
             require_pq: false,
             require_pin: false,
             listening: Vec::new(),
@@ -246,6 +248,27 @@ impl Builder {
         self
     }
 
+    /// Which signatures of servers are accepted; Ed25519 alone unless told otherwise. A server whose
+    /// identity is of ML-DSA-65 can be reached only with [`SignaturePolicy::Any`] or
+    /// [`SignaturePolicy::PostQuantum`], which add a datagram to each hello. Clients are shown to servers
+    /// by whatever identity they have.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use jsp::{Endpoint, Identity, SignaturePolicy, SignatureScheme};
+    ///
+    /// let identity = Identity::generate_with(SignatureScheme::MlDsa65);
+    /// let server = Endpoint::builder().bind("127.0.0.1:0").identity(identity).build()?;
+    /// let client = Endpoint::builder().signatures(SignaturePolicy::PostQuantum).build()?;
+    /// let connection = client.connect(server.local_addr()?, server.fingerprint()).await?;
+    /// assert!(connection.security().peer.is_some_and(|peer| peer.is_post_quantum()));
+    /// # Ok(()) }
+    /// ```
+    pub fn signatures(mut self, signatures: SignaturePolicy) -> Self {
+        self.signatures = signatures;
+        self
+    }
+
     /// Makes no connection whose secrecy a quantum computer could break: without it, too, the
     /// post-quantum exchange is what both sides use, so that this is a promise to be checked.
     pub fn require_pq(mut self) -> Self {
@@ -403,6 +426,7 @@ impl Builder {
             application_protocols: self.application_protocols,
             tickets: self.tickets,
             register,
+            signatures: self.signatures,
             require_pq: self.require_pq,
             require_pin: self.require_pin,
             policy,

@@ -171,6 +171,7 @@ pub(crate) fn begin(
     let (mut crypto, outcome) = verification.split();
     crypto.credential = offers.credential();
     crypto.application_protocols = offers.application_protocols.clone();
+    crypto.signatures = offers.signatures;
     crypto.require_pq = offers.require_pq;
     crypto.require_pin = offers.require_pin;
     let tickets = offers.tickets.clone().zip(server);

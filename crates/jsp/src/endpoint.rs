@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use jsp_crypto::{Credential, Fingerprint};
+use jsp_crypto::{Credential, Fingerprint, SignaturePolicy};
 use jsp_proto::{TicketStore, TransportConfig};
 use jsp_wire::Instant;
 
@@ -42,6 +42,7 @@ pub(crate) struct Offers {
     pub(crate) tickets: Option<Arc<dyn TicketStore>>,
     /// Where the register of early data goes in the end.
     pub(crate) register: Option<Arc<dyn RegisterStore>>,
+    pub(crate) signatures: SignaturePolicy,
     pub(crate) require_pq: bool,
     pub(crate) require_pin: bool,
     /// Which carriers own connections use, and how they are opened.

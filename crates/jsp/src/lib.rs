@@ -163,7 +163,8 @@ pub use error::{
 pub use identity::{ClientAuth, Identity, IdentityCheck, Trust, delegate};
 pub use jsp_crypto::{
     ClientTicket, Delegation, DelegationError, Fingerprint, HandshakeError, IssueError, Kem, Mode,
-    ObfuscationKey, PeerIdentity, PublicIdentity, SignError, Signer, Suite,
+    ObfuscationKey, PeerIdentity, PublicIdentity, SignError, SignaturePolicy, SignatureScheme,
+    Signer, Suite,
     identity::{DelegationFileError, FingerprintError, PublicTextError},
 };
 pub use jsp_proto::{

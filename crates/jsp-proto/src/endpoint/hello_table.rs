@@ -36,7 +36,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 const PACKETS_MAX: usize = 3 * limits::HELLO_FRAGMENTS_MAX;
 
 /// Bytes of a slot.
-const SLOT_LEN: usize = limits::HANDSHAKE_MESSAGE_LEN_MAX;
+const SLOT_LEN: usize = limits::HELLO_LEN_MAX;
 
 /// Which message of which client: somebody who has seen the start of a hello can send another one
 /// under the same ids, and must not spoil it.
@@ -163,6 +163,10 @@ impl HelloTable {
         carrier: &Carrier,
         piece: &HandshakeFragment<'_>,
     ) -> Option<WholeHello> {
+        // Longer messages are for the other direction: slots stand side by side.
+        if usize::from(piece.total) > SLOT_LEN {
+            return None;
+        }
         let place = match self.by_name.get(&name) {
             Some(place) => *place,
             None => self.admit(name, carrier, piece.total)?,
@@ -313,6 +317,12 @@ mod tests {
         lie.data = &bytes;
         assert!(table.add(theirs, &carrier(&client, at, 1), &lie).is_none());
         assert!(table.len() == 0 && is_consistent(&table));
+        // One longer than a hello may be, as only a server's flight is.
+        let long = vec![9; SLOT_LEN + 1];
+        let (theirs, before) = (name(client, &long), table.bytes.clone());
+        let last = piece(&long, SLOT_LEN as u16, SLOT_LEN as u16 + 1);
+        assert!(table.add(theirs, &carrier(&client, at, 1), &last).is_none());
+        assert!(table.len() == 0 && table.bytes == before);
     }
 
     #[test]

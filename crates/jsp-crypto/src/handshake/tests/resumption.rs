@@ -25,8 +25,7 @@ fn grant(ends: &Ends, keys: &TicketKeys, server: &ServerConfig) -> TicketGrant {
         uid: [1; 16],
         psk: *security.resumption_psk(&nonce),
         params_hash: [2; 8],
-        client: security.peer.map(|peer| peer.identity),
-        client_delegated: security.peer.is_some_and(|peer| peer.delegated),
+        client: security.peer,
         max_early_data: 4000,
         prefix_hash: [7; 4],
         path: PathMemory { rate_kib: 1000, rtt_min_us: 60_000 },
@@ -41,7 +40,7 @@ fn ticket_of(client: &ClientConfig, server: &ServerConfig) -> ClientTicket {
     let grant = grant(&ends, &keys(), server);
     let grant = TicketGrant::from_bytes(&grant.to_bytes()).unwrap();
     let security = ends.from_client.security.as_ref().unwrap();
-    let own = client.credential.as_ref().map(|credential| credential.identity());
+    let own = client.credential.as_ref().map(|credential| credential.fingerprint());
     ClientTicket::keep(&grant, security, own, b"limits", NOW_MS).unwrap()
 }
 
