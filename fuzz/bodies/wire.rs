@@ -7,7 +7,8 @@ use std::cell::RefCell;
 
 use jsp_wire::frame::{
     Ack, AckFrequency, Attributes, BytesFrame, Close, EcnCounts, Fragment, HandshakeFragment, Kind,
-    MessageFrame, MessageNumber, NewConnectionId, ResetStream, Skip, StreamLimit, write_ack,
+    MessageFrame, MessageNumber, NewConnectionId, PathAbandon, PathId, PathStatus, PathUse,
+    ResetStream, Skip, StreamLimit, write_ack,
 };
 use jsp_wire::header::{self, LongFields, LongHeader, Protected};
 use jsp_wire::stream::{Class, Delivery, Framing, Open, Profile};
@@ -409,12 +410,19 @@ fn with_frame(source: &mut Source<'_>, check: impl FnOnce(&Frame<'_>)) {
 }
 
 fn rare<'a>(source: &mut Source<'a>) -> Frame<'a> {
-    match source.u8() % 6 {
+    let path = PathId(u32::from_be_bytes(source.array()));
+    match source.u8() % 9 {
         0 => Frame::ImmediateAck,
         1 => Frame::HandshakeDone,
         2 => Frame::Consumed(source.limit()),
         3 => Frame::Ticket(source.bytes(255)),
         4 => Frame::Exchange(source.bytes(255)),
+        5 => Frame::AboutPath(path),
+        6 => Frame::PathAbandon(PathAbandon { path, code: source.varint() }),
+        7 => {
+            let usage = [PathUse::Standby, PathUse::Down][usize::from(source.u8() & 1)];
+            Frame::PathStatus(PathStatus { path, sequence: source.varint(), usage })
+        }
         _ => Frame::Repair(source.bytes(255)),
     }
 }

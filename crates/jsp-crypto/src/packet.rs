@@ -96,8 +96,20 @@ impl PacketKey {
     /// in place. `header` is authenticated with it.
     #[inline]
     pub fn seal_in_place(&self, pn: u64, header: &[u8], buf: &mut [u8]) -> Result<(), SealError> {
+        self.seal_on_path(0, pn, header, buf)
+    }
+
+    /// The same for a packet of this path: numbers of two paths never make one nonce.
+    #[inline]
+    pub fn seal_on_path(
+        &self,
+        path: u32,
+        pn: u64,
+        header: &[u8],
+        buf: &mut [u8],
+    ) -> Result<(), SealError> {
         // spec: HS-40
-        let nonce = self.nonce(pn).ok_or(SealError::PacketNumber)?;
+        let nonce = self.nonce(path, pn).ok_or(SealError::PacketNumber)?;
         let Some((text, tag)) = buf.split_last_chunk_mut::<TAG_LEN>() else {
             return Err(SealError::BufferTooShort);
         };
@@ -115,7 +127,19 @@ impl PacketKey {
         header: &[u8],
         buf: &mut [u8],
     ) -> Result<usize, OpenError> {
-        let nonce = self.nonce(pn).ok_or(OpenError)?;
+        self.open_on_path(0, pn, header, buf)
+    }
+
+    /// The same for a packet of this path.
+    #[inline]
+    pub fn open_on_path(
+        &self,
+        path: u32,
+        pn: u64,
+        header: &[u8],
+        buf: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        let nonce = self.nonce(path, pn).ok_or(OpenError)?;
         self.aead.open(nonce, header, buf).ok_or(OpenError)
     }
 
@@ -134,13 +158,15 @@ impl PacketKey {
         self.suite
     }
 
-    /// IV xor packet number, or `None` for a number past 62 bits.
-    fn nonce(&self, pn: u64) -> Option<[u8; NONCE_LEN]> {
+    /// IV xor path and packet number, or `None` for a number past 62 bits.
+    // spec: PTH-5
+    fn nonce(&self, path: u32, pn: u64) -> Option<[u8; NONCE_LEN]> {
         if pn >= PACKET_NUMBER_END {
             return None;
         }
         let mut nonce = *self.iv;
-        for (byte, number) in nonce.iter_mut().skip(4).zip(pn.to_be_bytes()) {
+        let number = path.to_be_bytes().into_iter().chain(pn.to_be_bytes());
+        for (byte, number) in nonce.iter_mut().zip(number) {
             *byte ^= number;
         }
         Some(nonce)
@@ -406,6 +432,7 @@ mod tests {
 
     // spec-test: HS-40
     #[test]
+    /// spec-test: PTH-5
     fn numbers_past_62_bits_are_refused_and_nonces_differ() {
         for backend in [Backend::Native, Backend::Portable] {
             for suite in Suite::ALL {
@@ -429,10 +456,14 @@ mod tests {
         }
         let key = key(Backend::Native, Suite::Aes128Gcm);
         let nonces: std::collections::HashSet<_> =
-            (0..1000u64).chain((32..62).map(|bit| 1 << bit)).map(|pn| key.nonce(pn)).collect();
+            (0..1000u64).chain((32..62).map(|bit| 1 << bit)).map(|pn| key.nonce(0, pn)).collect();
         assert_eq!(nonces.len(), 1030);
-        assert_eq!(key.nonce(0), Some([9; NONCE_LEN]));
-        assert_eq!(key.nonce(1), Some([9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 8]));
+        assert_eq!(key.nonce(0, 0), Some([9; NONCE_LEN]));
+        assert_eq!(key.nonce(1, 0), Some([9, 9, 9, 8, 9, 9, 9, 9, 9, 9, 9, 9]));
+        let paths: std::collections::HashSet<_> =
+            [0, 1, 2, u32::MAX].map(|path| key.nonce(path, 7)).into();
+        assert_eq!(paths.len(), 4);
+        assert_eq!(key.nonce(0, 1), Some([9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 8]));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod times;
 use core::time::Duration;
 
 use jsp_wire::frame::{self, AckFrequency, EcnCounts, kind};
-use jsp_wire::{CloseCode, Instant, Shape, limits};
+use jsp_wire::{CloseCode, Frame, Instant, PathId, Shape, limits};
 
 use crate::batch::Ecn;
 use crate::error::TransportError;
@@ -62,6 +62,9 @@ const RANGES_QUIET: usize = 2;
 /// What so many ACKs have told, the peer knows; were it wrong, it would send a little again.
 const TOLD_ENOUGH: u32 = 64;
 
+/// Room for an ACK of another path, in bytes: its numbers, its sections, and what is before it.
+const ABOUT_ROOM_MIN: usize = 80 + SECTION_LEN_MAX + RECOVERED_LEN_MAX;
+
 /// Bytes of the recovered numbers in an ACK: gaps are below 2^14.
 const RECOVERED_LEN_MAX: usize = 2 * limits::RECOVERED_NUMBERS_MAX;
 
@@ -81,6 +84,8 @@ struct Frequency {
 /// What a space has received and when it says so.
 #[derive(Clone, Debug)]
 pub(crate) struct AckPolicy {
+    /// Whose packets these are.
+    path: PathId,
     ranges: ReceivedRanges,
     counts: EcnCounts,
     frequency: Frequency,
@@ -90,6 +95,8 @@ pub(crate) struct AckPolicy {
     requested: Option<u64>,
     arrivals: Arrivals,
     ride: Ride,
+    /// None waits for a later packet: the peer watches for silence, and has another path to go by.
+    is_prompt: bool,
     /// What is told of receive times, once both sides have said that they know them.
     times: Option<Box<ArrivalLog>>,
     /// The highest number received, and when: what the reported delay counts from.
@@ -126,6 +133,7 @@ impl AckPolicy {
         let frequency =
             Frequency { threshold, delay: delay_max, reordering: 1, adapts: threshold > 0 };
         Self {
+            path: PathId::FIRST,
             ranges: ReceivedRanges::default(),
             counts: EcnCounts::default(),
             frequency,
@@ -133,6 +141,7 @@ impl AckPolicy {
             requested: None,
             arrivals: Arrivals::new(),
             ride: Ride::default(),
+            is_prompt: false,
             times: None,
             largest: None,
             unacked: 0,
@@ -266,6 +275,7 @@ impl AckPolicy {
     // spec: ACK-17
     fn ride_threshold(&self, now: Instant) -> u64 {
         let may_wait = self.frequency.adapts
+            && !self.is_prompt
             && self.arrivals.total >= ADAPTIVE_AFTER
             && self.ride.next(now).is_some();
         if may_wait { THRESHOLD_RIDE } else { 0 }
@@ -317,7 +327,7 @@ impl AckPolicy {
         if as_shape {
             packet.set_shape(Shape::Ack);
         }
-        packet.push_quiet(Token::Ack { largest });
+        packet.push_quiet(Token::Ack { path: self.path, largest });
         if has_ping {
             packet.elicit_ack();
         }
@@ -351,6 +361,32 @@ impl AckPolicy {
     fn forget_told(&mut self, through: u64) {
         let top = self.ranges.iter().next().map_or(0, |(low, _)| low);
         self.ranges.forget_through(through.min(top.saturating_sub(1)));
+    }
+
+    /// Whether acknowledgements may wait for a later packet than the next.
+    pub(crate) fn set_prompt(&mut self, is_prompt: bool) {
+        self.is_prompt = is_prompt;
+    }
+
+    /// Receive times are told.
+    pub(crate) fn tells_times(&self) -> bool {
+        self.times.is_some()
+    }
+
+    /// The same for the packets of a further path.
+    pub(crate) fn of(mut self, path: PathId) -> Self {
+        self.path = path;
+        self
+    }
+
+    /// Writes an ACK into a packet of another path, with the name of its own before it.
+    // spec: PTH-9
+    pub(crate) fn write_elsewhere(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        let has_room = !packet.is_closed() && packet.remaining() >= ABOUT_ROOM_MIN;
+        if has_room && self.has_news && Frame::AboutPath(self.path).write(packet.writer()).is_ok() {
+            let written = self.write(now, packet, false);
+            debug_assert!(written, "there is room, and something to tell");
+        }
     }
 
     /// What became of an ACK that named everything up to `largest`: what the peer has heard need

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use jsp_wire::frame::NewConnectionId;
-use jsp_wire::{CloseCode, ConnectionId, Frame, limits};
+use jsp_wire::{CloseCode, ConnectionId, Frame, PathId, limits};
 
 use crate::ack::ReceivedRanges;
 use crate::error::TransportError;
@@ -21,8 +21,12 @@ pub(crate) enum IdChange {
     Removed(ConnectionId),
 }
 
+/// Ids that the first path may have.
+const FIRST_PATH_IDS_MAX: u64 = 4;
+
 /// An id that we issued.
 struct Issued {
+    path: PathId,
     sequence: u64,
     id: ConnectionId,
     reset_token: [u8; limits::RESET_TOKEN_LEN],
@@ -41,7 +45,13 @@ pub(crate) struct LocalIds {
 impl LocalIds {
     /// Starts with the id of the handshake; it may be the empty one, then there are no others.
     pub(crate) fn new(handshake_id: ConnectionId) -> Self {
-        let first = Issued { sequence: 0, id: handshake_id, reset_token: [0; 16], announce: false };
+        let first = Issued {
+            path: PathId::FIRST,
+            sequence: 0,
+            id: handshake_id,
+            reset_token: [0; 16],
+            announce: false,
+        };
         let issued = VecDeque::from([first]);
         Self { first: handshake_id, issued, next_sequence: 1, changes: Vec::new() }
     }
@@ -51,21 +61,48 @@ impl LocalIds {
         self.first
     }
 
-    /// How many more ids the peer should have, if it keeps `peer_max`.
-    pub(crate) fn missing(&self, peer_max: u64) -> usize {
+    /// The first of these paths that the peer needs an id for, if it keeps `peer_max` for the path of the
+    /// handshake. Further paths have one each.
+    // spec: PTH-3
+    pub(crate) fn missing(
+        &self,
+        peer_max: u64,
+        mut paths: impl Iterator<Item = PathId>,
+    ) -> Option<PathId> {
         if self.first().is_empty() {
-            return 0;
+            return None;
         }
-        // spec: CON-20
-        let wanted = peer_max.min(4) as usize;
-        wanted.saturating_sub(self.issued.len())
+        paths.find(|path| {
+            // spec: CON-20
+            let wanted = if *path == PathId::FIRST { peer_max.min(FIRST_PATH_IDS_MAX) } else { 1 };
+            (self.issued.iter().filter(|issued| issued.path == *path).count() as u64) < wanted
+        })
     }
 
-    /// Gives the peer a further id.
-    pub(crate) fn issue(&mut self, id: ConnectionId, reset_token: [u8; 16]) {
+    /// Gives the peer a further id for a path.
+    pub(crate) fn issue(&mut self, path: PathId, id: ConnectionId, reset_token: [u8; 16]) {
         let sequence = self.next_sequence;
         self.next_sequence = self.next_sequence.saturating_add(1);
-        self.issued.push_back(Issued { sequence, id, reset_token, announce: true });
+        self.issued.push_back(Issued { path, sequence, id, reset_token, announce: true });
+    }
+
+    /// The path that packets to this id belong to.
+    // spec: PTH-6
+    pub(crate) fn path_of(&self, id: &[u8]) -> Option<PathId> {
+        let mut issued = self.issued.iter();
+        issued.find(|issued| issued.id.as_bytes() == id).map(|issued| issued.path)
+    }
+
+    /// The path is over: its ids lead nowhere.
+    pub(crate) fn end_path(&mut self, path: PathId) {
+        let changes = &mut self.changes;
+        self.issued.retain(|issued| {
+            let keep = issued.path != path;
+            if !keep {
+                changes.push(IdChange::Removed(issued.id));
+            }
+            keep
+        });
     }
 
     /// The peer uses an id no more.
@@ -88,6 +125,7 @@ impl LocalIds {
     }
 
     pub(crate) fn write(&mut self, packet: &mut PacketBuilder<'_>) {
+        let own = packet.path();
         for issued in self.issued.iter_mut().filter(|issued| issued.announce) {
             let frame = Frame::NewConnectionId(NewConnectionId {
                 sequence: issued.sequence,
@@ -95,7 +133,12 @@ impl LocalIds {
                 id: issued.id,
                 reset_token: issued.reset_token,
             });
-            if frame.write(packet.writer()).is_err() {
+            let about = (issued.path != own).then_some(Frame::AboutPath(issued.path));
+            let written = packet.writer().whole(|writer| {
+                about.iter().try_for_each(|about| about.write(writer))?;
+                frame.write(writer)
+            });
+            if written.is_err() {
                 return;
             }
             issued.announce = false;
@@ -124,7 +167,10 @@ impl LocalIds {
 
 /// Ids by which we reach the peer.
 pub(crate) struct RemoteIds {
+    /// That of the first path.
     current: Held,
+    /// Those of further paths.
+    further: Vec<Held>,
     spare: VecDeque<Held>,
     /// Sequences to be told as retired.
     retire: VecDeque<u64>,
@@ -135,6 +181,7 @@ pub(crate) struct RemoteIds {
 
 #[derive(Clone, Copy)]
 struct Held {
+    path: PathId,
     sequence: u64,
     id: ConnectionId,
     reset_token: Option<[u8; limits::RESET_TOKEN_LEN]>,
@@ -142,15 +189,61 @@ struct Held {
 
 impl RemoteIds {
     pub(crate) fn new(id: ConnectionId) -> Self {
-        let current = Held { sequence: 0, id, reset_token: None };
+        let current = Held { path: PathId::FIRST, sequence: 0, id, reset_token: None };
         let mut taken = ReceivedRanges::default();
         taken.insert(0);
-        Self { current, spare: VecDeque::new(), retire: VecDeque::new(), retire_prior_to: 0, taken }
+        let (spare, retire) = (VecDeque::new(), VecDeque::new());
+        Self { current, further: Vec::new(), spare, retire, retire_prior_to: 0, taken }
     }
 
-    /// What goes into the headers of our packets.
+    /// What goes into the headers of our packets on the first path.
     pub(crate) fn current(&self) -> &ConnectionId {
         &self.current.id
+    }
+
+    /// What goes into the headers of our packets on this path.
+    pub(crate) fn on_path(&self, path: PathId) -> &ConnectionId {
+        let mut further = self.further.iter();
+        let held = further.find(|held| held.path == path).unwrap_or(&self.current);
+        &held.id
+    }
+
+    /// Takes an id for a further path into use; false when the peer gave none.
+    // spec: PTH-3
+    pub(crate) fn begin_path(&mut self, path: PathId) -> bool {
+        if self.current.id.is_empty() || self.further.iter().any(|held| held.path == path) {
+            return true;
+        }
+        let place = self.spare.iter().position(|held| held.path == path);
+        let held = place.and_then(|place| self.spare.remove(place));
+        self.further.extend(held);
+        held.is_some()
+    }
+
+    /// True when a path could begin: the peer gave an id for it, or uses none.
+    pub(crate) fn may_begin(&self, path: PathId) -> bool {
+        self.current.id.is_empty() || self.spare.iter().any(|held| held.path == path)
+    }
+
+    /// The path is over: its ids are given back.
+    // spec: PTH-18
+    pub(crate) fn end_path(&mut self, path: PathId) {
+        if self.current.id.is_empty() {
+            return;
+        }
+        let Self { further, spare, retire, .. } = self;
+        let mut keep = |held: &Held| {
+            let is_other = held.path != path;
+            if !is_other {
+                retire.push_back(held.sequence);
+            }
+            is_other
+        };
+        further.retain(&mut keep);
+        spare.retain(&mut keep);
+        if path == PathId::FIRST {
+            retire.push_back(self.current.sequence);
+        }
     }
 
     /// The peer chose its own id in its first answer.
@@ -168,14 +261,18 @@ impl RemoteIds {
     /// True when the last bytes of a datagram are those of the peer's stateless reset.
     // spec: CON-32
     pub(crate) fn is_reset(&self, tail: &[u8; limits::RESET_TOKEN_LEN]) -> bool {
-        let held = core::iter::once(&self.current).chain(&self.spare);
+        let held = core::iter::once(&self.current).chain(&self.further).chain(&self.spare);
         held.filter_map(|held| held.reset_token)
             .any(|token| jsp_crypto::reset_tokens_equal(&token, tail))
     }
 
-    /// The peer gave us a further id.
+    /// The peer gave us a further id for a path.
     // spec: CON-22, CON-23
-    pub(crate) fn on_new(&mut self, frame: &NewConnectionId) -> Result<(), TransportError> {
+    pub(crate) fn on_new(
+        &mut self,
+        path: PathId,
+        frame: &NewConnectionId,
+    ) -> Result<(), TransportError> {
         if self.current.id.is_empty() {
             let reason = "a peer without connection ids issued one";
             return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
@@ -188,8 +285,8 @@ impl RemoteIds {
             self.retire.push_back(frame.sequence);
             return self.check_limits();
         }
-        let held =
-            Held { sequence: frame.sequence, id: frame.id, reset_token: Some(frame.reset_token) };
+        let (sequence, reset_token) = (frame.sequence, Some(frame.reset_token));
+        let held = Held { path, sequence, id: frame.id, reset_token };
         self.spare.push_back(held);
         if frame.retire_prior_to > self.retire_prior_to {
             self.retire_below(frame.retire_prior_to);
@@ -199,7 +296,7 @@ impl RemoteIds {
 
     // spec: CON-22
     fn check_limits(&self) -> Result<(), TransportError> {
-        let active = self.spare.len().saturating_add(1) as u64;
+        let active = self.spare.len().saturating_add(self.further.len()).saturating_add(1) as u64;
         if active > limits::CONNECTION_IDS_ACTIVE_MAX || self.retire.len() > RETIREMENTS_MAX {
             let reason = "more connection ids than allowed";
             return Err(TransportError::new(CloseCode::CONNECTION_ID_LIMIT, reason));
@@ -217,18 +314,23 @@ impl RemoteIds {
             }
             keep
         });
+        let further = self.further.iter().filter(|held| held.sequence < floor);
+        let mut old: Vec<_> = further.map(|held| held.path).collect();
         if self.current.sequence < floor {
-            self.advance();
+            old.push(PathId::FIRST);
         }
+        old.into_iter().for_each(|path| self.advance(path));
     }
 
     /// Takes a fresh id, so that packets on a new path cannot be linked to those on the old one;
     /// keeps the present one when the peer gave no other.
-    pub(crate) fn advance(&mut self) {
-        if let Some(next) = self.spare.pop_front() {
-            self.retire.push_back(self.current.sequence);
-            self.current = next;
-        }
+    pub(crate) fn advance(&mut self, path: PathId) {
+        let place = self.spare.iter().position(|held| held.path == path);
+        let Some(next) = place.and_then(|place| self.spare.remove(place)) else { return };
+        let mut further = self.further.iter_mut();
+        let held = further.find(|held| held.path == path).unwrap_or(&mut self.current);
+        self.retire.push_back(held.sequence);
+        *held = next;
     }
 
     pub(crate) fn wants(&self) -> bool {
@@ -265,6 +367,16 @@ mod tests {
         NewConnectionId { sequence, retire_prior_to, id, reset_token: [sequence as u8; 16] }
     }
 
+    /// Issues what the peer needs for the first path; answers how many ids that were.
+    fn fill(ids: &mut LocalIds, peer_max: u64) -> usize {
+        let mut count = 0;
+        while let Some(path) = ids.missing(peer_max, [PathId::FIRST].into_iter()) {
+            count += 1;
+            ids.issue(path, id(count as u8 + 1), [0; 16]);
+        }
+        count
+    }
+
     /// The sequences that would be told as retired now.
     fn retired(ids: &mut RemoteIds) -> Vec<u64> {
         let (mut buf, mut tokens) = ([0; 200], Vec::new());
@@ -282,20 +394,15 @@ mod tests {
     fn the_peer_holds_no_more_ids_than_it_wants() {
         for (wanted, expected) in [(2, 1), (3, 2), (4, 3), (1 << 40, 3)] {
             let mut ids = LocalIds::new(id(1));
-            assert_eq!(ids.missing(wanted), expected);
-            for n in 0..expected {
-                ids.issue(id(n as u8 + 2), [0; 16]);
-            }
-            assert_eq!(ids.missing(wanted), 0);
+            assert_eq!(fill(&mut ids, wanted), expected);
             ids.on_retire(0).unwrap();
-            assert_eq!(ids.missing(wanted), 1);
             assert_eq!(ids.take_changes().collect::<Vec<_>>(), [IdChange::Removed(id(1))]);
             // All may be retired: new ones replace them, and the first keeps its meaning.
             (1..=expected as u64).for_each(|sequence| ids.on_retire(sequence).unwrap());
-            assert_eq!(ids.missing(wanted), expected + 1);
+            assert_eq!(fill(&mut ids, wanted), expected + 1);
             assert_eq!(ids.first(), id(1));
         }
-        assert_eq!(LocalIds::new(ConnectionId::EMPTY).missing(4), 0);
+        assert_eq!(fill(&mut LocalIds::new(ConnectionId::EMPTY), 4), 0);
     }
 
     #[test]
@@ -316,17 +423,17 @@ mod tests {
     // spec-test: CON-22
     fn too_many_ids_and_too_many_retirements_are_faults() {
         let mut ids = RemoteIds::new(id(0));
-        (1..8).for_each(|n| ids.on_new(&new_id(n, 0)).unwrap());
-        let error = ids.on_new(&new_id(8, 0)).unwrap_err();
+        (1..8).for_each(|n| ids.on_new(PathId::FIRST, &new_id(n, 0)).unwrap());
+        let error = ids.on_new(PathId::FIRST, &new_id(8, 0)).unwrap_err();
         assert_eq!(error.code, CloseCode::CONNECTION_ID_LIMIT);
 
         let mut ids = RemoteIds::new(id(0));
-        (1..=16).for_each(|n| ids.on_new(&new_id(n, n)).unwrap());
-        let error = ids.on_new(&new_id(17, 17)).unwrap_err();
+        (1..=16).for_each(|n| ids.on_new(PathId::FIRST, &new_id(n, n)).unwrap());
+        let error = ids.on_new(PathId::FIRST, &new_id(17, 17)).unwrap_err();
         assert_eq!(error.code, CloseCode::CONNECTION_ID_LIMIT);
 
         let mut none = RemoteIds::new(ConnectionId::EMPTY);
-        let error = none.on_new(&new_id(1, 0)).unwrap_err();
+        let error = none.on_new(PathId::FIRST, &new_id(1, 0)).unwrap_err();
         assert_eq!(error.code, CloseCode::PROTOCOL_VIOLATION);
     }
 
@@ -334,25 +441,25 @@ mod tests {
     // spec-test: CON-23
     fn an_id_is_taken_once() {
         let mut ids = RemoteIds::new(id(0));
-        ids.on_new(&new_id(1, 0)).unwrap();
-        ids.advance();
+        ids.on_new(PathId::FIRST, &new_id(1, 0)).unwrap();
+        ids.advance(PathId::FIRST);
         assert_eq!(*ids.current(), id(101));
         assert_eq!(retired(&mut ids), [0]);
-        ids.on_new(&new_id(2, 0)).unwrap();
-        ids.advance();
+        ids.on_new(PathId::FIRST, &new_id(2, 0)).unwrap();
+        ids.advance(PathId::FIRST);
         assert_eq!(retired(&mut ids), [1]);
         // Both come again, late: they are gone.
-        ids.on_new(&new_id(1, 0)).unwrap();
-        ids.on_new(&new_id(2, 0)).unwrap();
-        ids.advance();
+        ids.on_new(PathId::FIRST, &new_id(1, 0)).unwrap();
+        ids.on_new(PathId::FIRST, &new_id(2, 0)).unwrap();
+        ids.advance(PathId::FIRST);
         assert_eq!(*ids.current(), id(102));
         assert!(!ids.wants());
         // One that was overtaken by the request to retire it is retired at once.
-        ids.on_new(&new_id(5, 5)).unwrap();
+        ids.on_new(PathId::FIRST, &new_id(5, 5)).unwrap();
         assert_eq!(retired(&mut ids), [2]);
-        ids.on_new(&new_id(4, 0)).unwrap();
+        ids.on_new(PathId::FIRST, &new_id(4, 0)).unwrap();
         assert_eq!(retired(&mut ids), [4]);
-        ids.on_new(&new_id(4, 0)).unwrap();
+        ids.on_new(PathId::FIRST, &new_id(4, 0)).unwrap();
         assert!(!ids.wants());
         assert_eq!(*ids.current(), id(105));
     }
@@ -360,7 +467,7 @@ mod tests {
     #[test]
     fn lost_frames_are_written_again() {
         let mut ids = RemoteIds::new(id(0));
-        ids.on_new(&new_id(1, 1)).unwrap();
+        ids.on_new(PathId::FIRST, &new_id(1, 1)).unwrap();
         assert_eq!(retired(&mut ids), [0]);
         ids.on_fate(0, Fate::Lost);
         assert_eq!(retired(&mut ids), [0]);
@@ -368,7 +475,7 @@ mod tests {
         assert!(!ids.wants());
 
         let mut ids = LocalIds::new(id(1));
-        ids.issue(id(2), [0; 16]);
+        ids.issue(PathId::FIRST, id(2), [0; 16]);
         let (mut buf, mut tokens) = ([0; 200], Vec::new());
         ids.write(&mut PacketBuilder::new(&mut buf, &mut tokens, false));
         assert!(!ids.wants());

@@ -1,7 +1,7 @@
 //! Door 5: the contents of one packet, as one ordered list that reads as policy.
 
 use jsp_wire::frame::Close;
-use jsp_wire::{CloseCode, Frame, Instant};
+use jsp_wire::{CloseCode, Frame, Instant, PathId};
 
 use crate::ack::AckPolicy;
 use crate::ack_request::AckRequest;
@@ -11,6 +11,8 @@ use crate::fec::Rider;
 use crate::handshake::Flight;
 use crate::lifecycle::Farewell;
 use crate::packet::PacketBuilder;
+use crate::path::usage::Notices;
+use crate::path::{Duty, Path};
 use crate::permit::Allowance;
 use crate::session::Session;
 use crate::streams::{Overdue, Streams};
@@ -18,7 +20,14 @@ use crate::token::Token;
 
 /// Sources of frames in 1-RTT packets.
 pub(crate) struct DataSources<'a> {
+    pub(crate) duty: Duty,
+    pub(crate) path: PathId,
+    /// The path has been idle for so long that a PING is due.
+    pub(crate) is_cold: bool,
     pub(crate) answer: Option<[u8; 8]>,
+    /// The paths that the packet does not take.
+    pub(crate) others: &'a mut [Box<Path>],
+    pub(crate) notices: &'a mut Notices,
     pub(crate) control: &'a mut Control,
     pub(crate) local_ids: &'a mut LocalIds,
     pub(crate) remote_ids: &'a mut RemoteIds,
@@ -27,6 +36,8 @@ pub(crate) struct DataSources<'a> {
     pub(crate) ack_request: &'a mut AckRequest,
     /// Messages that ride along once more.
     pub(crate) overdue: Option<Overdue>,
+    /// Messages of another path that go once more by this one.
+    pub(crate) crossing: Option<Overdue>,
     /// A repair that rides along.
     pub(crate) rider: Option<Rider<'a>>,
 }
@@ -34,25 +45,63 @@ pub(crate) struct DataSources<'a> {
 impl DataSources<'_> {
     /// True when any of them has something to send now.
     pub(crate) fn wants(&self, now: Instant) -> bool {
-        self.answer.is_some()
-            || self.control.wants()
-            || self.local_ids.wants()
-            || self.ack_request.wants()
-            || self.remote_ids.wants()
-            || self.session.wants()
-            || self.streams.wants(now)
+        self.answer.is_some() || self.ack_request.wants() || self.is_cold || self.wants_shared(now)
+    }
+
+    /// The same of what does not belong to one path.
+    fn wants_shared(&self, now: Instant) -> bool {
+        match self.duty {
+            Duty::Own => false,
+            Duty::Copies => self.wants_copies(),
+            Duty::All => {
+                self.control.wants()
+                    || self.local_ids.wants()
+                    || self.remote_ids.wants()
+                    || self.notices.wants()
+                    || self.session.wants()
+                    || self.streams.wants(now)
+                    || self.wants_copies()
+            }
+        }
+    }
+
+    fn wants_copies(&self) -> bool {
+        self.crossing.is_some() || self.streams.has_doubles(self.path)
     }
 
     /// The order of urgency inside a packet: what keeps the connection alive, then what it is for.
     fn write(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
         self.write_answer(packet);
-        self.control.write(packet);
-        self.remote_ids.write(packet);
-        self.local_ids.write(packet);
+        if self.duty == Duty::All {
+            for path in acks_elsewhere(now, self.others) {
+                path.numbers.acks.write_elsewhere(now, packet);
+            }
+            self.control.write(packet);
+            self.notices.write(packet);
+            self.remote_ids.write(packet);
+            self.local_ids.write(packet);
+        }
         self.ack_request.write(packet);
-        self.session.write(packet);
-        self.streams.write(now, packet);
+        if self.duty >= Duty::Copies {
+            self.write_copies(now, packet);
+        }
+        if self.duty == Duty::All {
+            self.session.write(packet);
+            self.streams.write(now, packet);
+        }
         self.write_overdue(now, packet);
+        if self.is_cold {
+            add_ping(packet);
+        }
+    }
+
+    /// What is overdue on another path, and what is to go twice in any case.
+    // spec: PTH-14
+    fn write_copies(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        if let Some(crossing) = self.crossing {
+            self.streams.write_overdue(now, crossing, packet);
+        }
+        self.streams.write_doubles(now, packet);
     }
 
     /// What is overdue rides along in a packet that leaves anyway.
@@ -84,6 +133,17 @@ impl DataSources<'_> {
             packet.elicit_ack();
         }
     }
+}
+
+/// Paths whose acknowledgements are due, but would not arrive by themselves.
+// spec: PTH-19
+pub(crate) fn acks_elsewhere(
+    now: Instant,
+    others: &mut [Box<Path>],
+) -> impl Iterator<Item = &mut Box<Path>> {
+    others.iter_mut().filter(move |path| {
+        path.is_validated && path.is_failing() && path.numbers.acks.wants_ack_now(now)
+    })
 }
 
 /// A packet of the handshake: acknowledgement, then our message, then a PING if one is asked

@@ -97,6 +97,9 @@ pub struct TransportConfig {
     /// Offer forward error correction: repair symbols for real-time streams on paths that lose
     /// packets, where the peer offers it too. Default true.
     pub fec: bool,
+    /// Paths that the connection may have at once, at most 4; 1 for one alone. The smaller of both sides'
+    /// values holds. Default 4.
+    pub paths_max: u64,
     /// What is done so that sizes and times of datagrams tell less. Default [`Padding::None`].
     pub padding: Padding,
     /// Write qlog events; the endpoint's owner takes them with `Connection::take_qlog`.
@@ -134,6 +137,7 @@ impl Default for TransportConfig {
             early_data_max: EARLY_DATA_MAX,
             early_tickets_max: STRIKES_DEFAULT,
             fec: true,
+            paths_max: limits::PATHS_MAX,
             padding: Padding::None,
             qlog: false,
         }
@@ -178,6 +182,7 @@ impl TransportConfig {
     /// The configuration with every value inside its range.
     pub(crate) fn clamped(mut self) -> Self {
         self.mtu_ceiling = self.mtu_ceiling.clamp(limits::MTU_BASE, limits::MTU_MAX);
+        self.paths_max = self.paths_max.clamp(1, limits::PATHS_MAX);
         self.streams_max = self.streams_max.clamp(1, limits::STREAMS_OPEN_MAX);
         self.keep_alive = self.keep_alive.map(|interval| interval.max(KEEP_ALIVE_MIN));
         if let Padding::ConstantRate(rate) = &self.padding {

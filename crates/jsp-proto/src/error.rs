@@ -27,6 +27,33 @@ impl From<DecodeError> for TransportError {
     }
 }
 
+/// Why something about a path cannot be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum PathError {
+    /// Only clients begin and end paths.
+    #[error("only the client opens and abandons paths")]
+    NotTheClient,
+    /// The handshake is not confirmed, the connection is closed, or the peer has not given an id for the
+    /// path yet: try again later.
+    #[error("no path can be opened now")]
+    NotReady,
+    /// The peer knows one path only, or datagrams leave at a constant rate.
+    #[error("this connection has one path only")]
+    Unsupported,
+    /// There are as many as both sides allow.
+    #[error("there are as many paths as both sides allow")]
+    TooMany,
+    /// There is one by this route.
+    #[error("there is a path by this route already")]
+    Exists,
+    /// There is none of this id.
+    #[error("there is no such path")]
+    Unknown,
+    /// It is the only one that works.
+    #[error("the last path cannot be abandoned")]
+    LastPath,
+}
+
 /// Why a stream cannot be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum OpenError {

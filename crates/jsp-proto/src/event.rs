@@ -1,6 +1,6 @@
 //! What a connection tells the application.
 
-use jsp_wire::{CloseCode, Route, StreamId};
+use jsp_wire::{CloseCode, PathId, Route, StreamId};
 use thiserror::Error;
 
 use crate::capacity::Capacity;
@@ -75,6 +75,22 @@ pub enum Event {
         /// The new way.
         route: Route,
     },
+    /// A client may begin a further path.
+    PathsAvailable,
+    /// A further path has proved itself, and may be used.
+    PathOpened {
+        /// Which.
+        path: PathId,
+        /// Where it leads.
+        route: Route,
+    },
+    /// A path is over; what was under way there goes by others.
+    PathClosed {
+        /// Which.
+        path: PathId,
+        /// Why.
+        cause: PathEnd,
+    },
     /// The connection is over; nothing more is sent or delivered, but what has arrived may be read.
     Closed {
         /// Why.
@@ -82,6 +98,17 @@ pub enum Event {
     },
     /// The connection's state is gone; its handle means nothing any more.
     Drained,
+}
+
+/// Why a path ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PathEnd {
+    /// We asked for it.
+    Abandoned,
+    /// The peer did.
+    ByPeer,
+    /// Nothing came back.
+    Unanswered,
 }
 
 impl From<StreamEvent> for Event {

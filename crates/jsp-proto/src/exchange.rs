@@ -352,6 +352,7 @@ pub(crate) fn own_params(
         ack_delay_max_us: config.ack_delay_max.as_micros() as u64,
         connection_ids_max: 4,
         features,
+        paths_max: config.paths_max,
         ..TransportParams::default()
     };
     streams.advertise(&mut params);

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use jsp_crypto::{DataKeys, DirectionKeys, Fresh, HeaderKey, Keys, PacketKey};
-use jsp_wire::{CloseCode, Instant};
+use jsp_wire::{CloseCode, Instant, PathId, limits};
 
 use crate::bounded::Bounded;
 use crate::error::TransportError;
@@ -73,8 +73,8 @@ struct Data {
     sealed: u64,
     /// Packets that did not open with any generation.
     forgeries: u64,
-    /// Lowest number sealed with `local`; the next update waits until the peer has acknowledged it.
-    first_pn: Option<u64>,
+    /// Lowest numbers sealed with `local`; the next update waits until the peer has acknowledged one.
+    first_pn: OnPaths,
     /// Since when the generation is confirmed by an acknowledgement.
     confirmed_at: Option<Instant>,
     /// When the generation began, as far as the local side knows.
@@ -89,7 +89,43 @@ struct Previous {
     settles_at: Instant,
     /// Packets below this number may still come under the old keys: the lowest number seen under
     /// the present ones, unknown until there is one.
-    below_pn: u64,
+    below_pn: OnPaths,
+}
+
+impl Previous {
+    /// A packet of the other phase may come under the old keys. On a path where nothing has come under the
+    /// present ones, it may until the update is settled, and as long as it is not known that the peer has them.
+    // spec: CON-41, PTH-8
+    fn may_open(&self, now: Instant, path: PathId, pn: u64) -> bool {
+        match self.below_pn.get(path) {
+            Some(below) => pn < below,
+            None => self.below_pn.is_empty() || now < self.settles_at,
+        }
+    }
+}
+
+/// The lowest packet number of each path that something is true of.
+#[derive(Clone, Copy, Default)]
+struct OnPaths([Option<(PathId, u64)>; limits::PATHS_MAX as usize]);
+
+impl OnPaths {
+    /// Of more paths than are kept, the lowest id is forgotten: paths that are over have such.
+    fn note(&mut self, path: PathId, pn: u64) {
+        let Self(slots) = self;
+        if let Some((_, lowest)) = slots.iter_mut().flatten().find(|(known, _)| *known == path) {
+            *lowest = pn.min(*lowest);
+        } else if let Some(slot) = slots.iter_mut().min() {
+            *slot = Some((path, pn));
+        }
+    }
+
+    fn get(&self, path: PathId) -> Option<u64> {
+        self.0.iter().flatten().find(|(known, _)| *known == path).map(|(_, pn)| *pn)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
 }
 
 impl Keyring {
@@ -133,7 +169,7 @@ impl Keyring {
             phase: false,
             sealed: 0,
             forgeries: 0,
-            first_pn: None,
+            first_pn: OnPaths::default(),
             confirmed_at: None,
             since: None,
             frozen: false,
@@ -186,7 +222,7 @@ impl Keyring {
         let is_first = data.previous.is_none();
         let settled = is_first || data.settled_at(pto).is_some_and(|at| now >= at);
         if settled {
-            data.step(now, u64::MAX, pto);
+            data.step(now, None, pto);
         }
         settled
     }
@@ -242,10 +278,14 @@ impl Keyring {
     }
 
     /// Seals 1-RTT packets: packet key, header key and phase bit.
-    pub(crate) fn seal_short(&mut self, pn: u64) -> Option<(&PacketKey, &HeaderKey, bool)> {
+    pub(crate) fn seal_short(
+        &mut self,
+        path: PathId,
+        pn: u64,
+    ) -> Option<(&PacketKey, &HeaderKey, bool)> {
         let data = self.data.as_mut()?;
         data.sealed = data.sealed.saturating_add(1);
-        data.first_pn.get_or_insert(pn);
+        data.first_pn.note(path, pn);
         Some((&data.local, &data.local_header, data.phase))
     }
 
@@ -265,6 +305,7 @@ impl Keyring {
         &self,
         now: Instant,
         phase: bool,
+        path: PathId,
         pn: u64,
     ) -> Option<(&PacketKey, Generation)> {
         let data = self.data.as_ref()?;
@@ -272,7 +313,7 @@ impl Keyring {
             return Some((&data.remote, Generation::Current));
         }
         match &data.previous {
-            Some(previous) if pn < previous.below_pn => {
+            Some(previous) if previous.may_open(now, path, pn) => {
                 Some((&previous.remote, Generation::Previous))
             }
             Some(previous) if now < previous.settles_at => None,
@@ -282,16 +323,16 @@ impl Keyring {
 
     /// The peer has updated: we follow. `pn` is the first packet of the new generation.
     // spec: CON-42
-    pub(crate) fn on_peer_update(&mut self, now: Instant, pn: u64, pto: Duration) {
+    pub(crate) fn on_peer_update(&mut self, now: Instant, path: PathId, pn: u64, pto: Duration) {
         if let Some(data) = self.data.as_mut() {
-            data.step(now, pn, pto);
+            data.step(now, Some((path, pn)), pto);
         }
     }
 
     /// A packet opened with the present keys: lower numbers alone may come under the old ones.
-    pub(crate) fn on_opened_current(&mut self, pn: u64) {
+    pub(crate) fn on_opened_current(&mut self, path: PathId, pn: u64) {
         if let Some(previous) = self.data.as_mut().and_then(|data| data.previous.as_mut()) {
-            previous.below_pn = previous.below_pn.min(pn);
+            previous.below_pn.note(path, pn);
         }
     }
 
@@ -304,7 +345,7 @@ impl Keyring {
             return false;
         }
         // What the peer has under way, and sends until it hears of it, comes under the old keys.
-        data.step(now, u64::MAX, pto);
+        data.step(now, None, pto);
         true
     }
 
@@ -318,10 +359,10 @@ impl Keyring {
     }
 
     /// The peer has acknowledged this packet number of the data space.
-    pub(crate) fn on_acked(&mut self, now: Instant, largest: u64) {
+    pub(crate) fn on_acked(&mut self, now: Instant, path: PathId, largest: u64) {
         if let Some(data) = self.data.as_mut()
             && data.confirmed_at.is_none()
-            && data.first_pn.is_some_and(|first| largest >= first)
+            && data.first_pn.get(path).is_some_and(|first| largest >= first)
         {
             data.confirmed_at = Some(now);
         }
@@ -357,17 +398,22 @@ impl Data {
         self.confirmed_at.map(|at| at + apart)
     }
 
-    fn step(&mut self, now: Instant, pn: u64, pto: Duration) {
+    /// `first` is the packet of the peer that told of the update, if one did.
+    fn step(&mut self, now: Instant, first: Option<(PathId, u64)>, pto: Duration) {
         let next = self.schedule.next();
         let (local, remote) = core::mem::replace(&mut self.next, next);
         self.local = local;
         let old = core::mem::replace(&mut self.remote, remote);
         let settles_at = now + pto.saturating_mul(SETTLE_PTOS).min(SETTLE_MAX);
-        self.previous = Some(Previous { remote: old, settles_at, below_pn: pn });
+        let mut below_pn = OnPaths::default();
+        if let Some((path, pn)) = first {
+            below_pn.note(path, pn);
+        }
+        self.previous = Some(Previous { remote: old, settles_at, below_pn });
         self.phase = !self.phase;
         self.since = Some(now);
         self.sealed = 0;
-        self.first_pn = None;
+        self.first_pn = OnPaths::default();
         self.confirmed_at = None;
     }
 }
@@ -385,6 +431,7 @@ mod tests {
     use crate::rng::SeededRng;
 
     const PTO: Duration = Duration::from_millis(50);
+    const FIRST: PathId = PathId::FIRST;
 
     /// The keys of both ends after a handshake: client, server.
     fn keyrings() -> (Keyring, Keyring) {
@@ -427,14 +474,15 @@ mod tests {
             for pn in 0..5 {
                 let (key, opened) = {
                     let (phase, pn, packet) = seal(&mut client, pn);
-                    let (key, generation) = server.open_short(now, phase, pn).expect("a key");
+                    let (key, generation) =
+                        server.open_short(now, phase, FIRST, pn).expect("a key");
                     (generation, key.open_in_place(pn, b"", &mut packet.clone()).is_ok())
                 };
                 assert!(opened);
                 if key == Generation::Next {
-                    server.on_peer_update(now, pn, theirs);
+                    server.on_peer_update(now, FIRST, pn, theirs);
                 }
-                client.on_acked(now, pn);
+                client.on_acked(now, FIRST, pn);
                 now = now + (ours * CONFIRMED_PTOS).max(SETTLE_MAX);
                 assert!(client.update(now, ours));
             }
@@ -444,7 +492,7 @@ mod tests {
     /// A packet with this number, as the ring would seal it now.
     fn seal(ring: &mut Keyring, pn: u64) -> (bool, u64, Vec<u8>) {
         let mut packet = vec![0; 30];
-        let (key, _, phase) = ring.seal_short(pn).unwrap();
+        let (key, _, phase) = ring.seal_short(FIRST, pn).unwrap();
         key.seal_in_place(pn, b"", &mut packet).unwrap();
         (phase, pn, packet)
     }
@@ -455,12 +503,12 @@ mod tests {
         now: Instant,
         (phase, pn, packet): &(bool, u64, Vec<u8>),
     ) -> Option<Generation> {
-        let (key, generation) = ring.open_short(now, *phase, *pn)?;
+        let (key, generation) = ring.open_short(now, *phase, FIRST, *pn)?;
         key.open_in_place(*pn, b"", &mut packet.clone()).ok()?;
         match generation {
             Generation::Previous => {}
-            Generation::Current => ring.on_opened_current(*pn),
-            Generation::Next => ring.on_peer_update(now, *pn, PTO),
+            Generation::Current => ring.on_opened_current(FIRST, *pn),
+            Generation::Next => ring.on_peer_update(now, FIRST, *pn, PTO),
         }
         Some(generation)
     }
@@ -473,7 +521,7 @@ mod tests {
         let old: Vec<_> = (0..4).map(|pn| seal(&mut client, pn)).collect();
         let answer = seal(&mut server, 0);
         assert_eq!(open(&mut server, now, &old[0]), Some(Generation::Current));
-        client.on_acked(now, 0);
+        client.on_acked(now, FIRST, 0);
         let now = now + PTO * CONFIRMED_PTOS;
         assert!(client.update(now, PTO));
         let new: Vec<_> = (4..8).map(|pn| seal(&mut client, pn)).collect();
@@ -498,13 +546,13 @@ mod tests {
         let now = Instant::from_nanos(1_000_000_000);
         assert!(!client.update(now + PTO * 100, PTO), "nothing was acknowledged");
         open(&mut server, now, &seal(&mut client, 0)).unwrap();
-        client.on_acked(now, 0);
+        client.on_acked(now, FIRST, 0);
         let now = now + PTO * CONFIRMED_PTOS;
         assert!(!client.update(now - Duration::from_nanos(1), PTO));
         assert!(client.update(now, PTO));
         assert_eq!(open(&mut server, now, &seal(&mut client, 1)), Some(Generation::Next));
         // A peer that does not wait is not followed until it does.
-        client.on_acked(now - PTO * CONFIRMED_PTOS, 1);
+        client.on_acked(now - PTO * CONFIRMED_PTOS, FIRST, 1);
         assert!(client.update(now, PTO));
         let hasty = seal(&mut client, 2);
         let settled = now + PTO * SETTLE_PTOS;
@@ -524,7 +572,7 @@ mod tests {
             if followed > 0 || tick == 0 {
                 let hasty = client.data.as_mut().unwrap();
                 if hasty.phase == server.phase() {
-                    hasty.step(now, u64::MAX, PTO);
+                    hasty.step(now, None, PTO);
                 }
             }
             let packet = seal(&mut client, pn);

@@ -94,8 +94,8 @@ pub use capacity::Capacity;
 pub use config::{CongestionControl, EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
 pub use connection::{Connection, Reason};
 pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Endpoint};
-pub use error::{OpenError, RecvError, SendError, TransportError};
-pub use event::{CloseReason, Event};
+pub use error::{OpenError, PathError, RecvError, SendError, TransportError};
+pub use event::{CloseReason, Event, PathEnd};
 #[doc(hidden)]
 pub use fec::BareFec;
 pub use forecast::{Alarm, AlarmCause, AlarmLevel, NetworkHint, Outlook, Signals};
@@ -104,13 +104,13 @@ pub use forecast::{Alarm, AlarmCause, AlarmLevel, NetworkHint, Outlook, Signals}
 pub use fuzzing::{BareLedger, BareStreams, Fates};
 pub use padding::{Buckets, ConstantRate, Padding};
 pub use path::memory::PathMemory;
-pub use stats::{ConnectionStats, Traffic};
+pub use stats::{ConnectionStats, PathInfo, Traffic};
 pub use streams::Side;
 pub use streams::config::{
-    Delivery, FecPolicy, Message, MessageFate, Received, StreamConfig, StreamInfo,
+    Delivery, Duplicate, FecPolicy, Message, MessageFate, Received, StreamConfig, StreamInfo,
 };
 pub use tickets::{TicketMemory, TicketStore};
 
-pub use jsp_wire::frame::{Attributes, Kind};
+pub use jsp_wire::frame::{Attributes, Kind, PathUse};
 pub use jsp_wire::stream::{Class, Framing};
-pub use jsp_wire::{CloseCode, Instant, Route, StreamId};
+pub use jsp_wire::{CloseCode, Instant, PathId, Route, StreamId};

@@ -1,6 +1,6 @@
 //! Door 6: a packet under construction. Frames go in, in order; what they were comes out as tokens.
 
-use jsp_wire::{Frame, Instant, Shape, Writer, limits};
+use jsp_wire::{Frame, Instant, PathId, Shape, Writer, limits};
 
 use crate::fec::Protection;
 use crate::padding::Fill;
@@ -22,6 +22,19 @@ pub(crate) struct PacketBuilder<'a> {
     expires: Instant,
     /// Where what repairs protect begins and ends.
     content: (usize, Option<usize>),
+    lane: Lane,
+}
+
+/// The way that a packet takes, as far as what goes in depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Lane {
+    pub(crate) path: PathId,
+    /// Packets go by several paths, or did: their numbers tell no order.
+    pub(crate) is_one_of_many: bool,
+    /// There is another path that could take a copy of what leaves.
+    pub(crate) has_twin: bool,
+    /// And this one loses packets, or looks as if it failed.
+    pub(crate) is_shaky: bool,
 }
 
 impl<'a> PacketBuilder<'a> {
@@ -42,7 +55,24 @@ impl<'a> PacketBuilder<'a> {
             protection: None,
             expires: Instant::FAR_FUTURE,
             content: (0, None),
+            lane: Lane::default(),
         }
+    }
+
+    /// The same by this way.
+    pub(crate) fn by(mut self, lane: Lane) -> Self {
+        self.lane = lane;
+        self
+    }
+
+    /// The way that the packet takes.
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// The path that the packet takes.
+    pub(crate) fn path(&self) -> PathId {
+        self.lane.path
     }
 
     /// Where frames are written.

@@ -1,9 +1,13 @@
 //! Door 3: may we send, where, and how much? The only place that consults congestion, pacing, the
 //! budget of an unproved address, and the path's MTU.
 
-use jsp_wire::Instant;
+use core::time::Duration;
 
-use crate::path::Path;
+use jsp_wire::Instant;
+use jsp_wire::frame::PathUse;
+
+use crate::path::plural::{PathList, Paths};
+use crate::path::{Duty, Path};
 
 /// Smallest datagram worth building: a header, an ACK and a tag, in bytes.
 const DATAGRAM_LEN_MIN: usize = 64;
@@ -34,6 +38,46 @@ impl Allowance {
     pub(crate) const fn allows_data(self) -> bool {
         matches!(self, Self::Anything | Self::Urgent | Self::Probe)
     }
+}
+
+/// A path that loses a packet costs about what it takes to send it again: so much beside a round trip.
+const LOSS_COST: Duration = Duration::from_millis(50);
+
+/// Where? Decides what each path carries, and answers them in the order in which they are asked: the one on
+/// which messages arrive soonest comes first, and what it has no room for goes by the next. A standby
+/// carries everything once no available path works.
+// spec: PTH-11, PTH-13
+pub(crate) fn plan(paths: &mut Paths) -> PathList {
+    let usable = |path: &Path, usage| !path.is_failing() && path.usage.effective() == usage;
+    let has = |usage| paths.iter().any(|path| usable(path, usage));
+    let carriers = [PathUse::Available, PathUse::Standby].into_iter().find(|usage| has(*usage));
+    let first = paths.active.id;
+    let mut ranks: Vec<_> = Vec::with_capacity(paths.len());
+    for path in core::iter::once(&mut paths.active).chain(&mut paths.others) {
+        let usage = path.usage.effective();
+        path.duty = match carriers {
+            Some(carriers) if usable(path, carriers) => Duty::All,
+            Some(_) if usable(path, usage) => Duty::Copies,
+            Some(_) => Duty::Own,
+            // Nothing works: all that might is tried.
+            None if path.is_validated && usage != PathUse::Down => Duty::All,
+            None => Duty::Own,
+        };
+        // Another path must be clearly better to be preferred.
+        let cost = cost(path).mul_f64(if path.id == first { 0.9 } else { 1.0 });
+        ranks.push((core::cmp::Reverse(path.duty), cost, path.id));
+    }
+    ranks.sort_unstable();
+    let mut order = PathList::default();
+    ranks.into_iter().for_each(|(_, _, id)| order.push_evicting(id));
+    order
+}
+
+/// How long a message takes by this path, or twice that: a round trip, and what losses cost on the average.
+fn cost(path: &Path) -> Duration {
+    let rtt = path.rtt.smoothed();
+    let again = rtt.saturating_add(LOSS_COST).mul_f64(2.0 * path.forecast.loss());
+    rtt.saturating_add(again)
 }
 
 /// Asks all who have a say; `None` when nothing at all may be sent on this path.

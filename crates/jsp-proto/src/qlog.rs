@@ -209,7 +209,7 @@ const fn packet_type(space: SpaceId) -> &'static str {
 /// Frames under the names that qvis draws; what QUIC has no name for keeps its own.
 fn write_frame(out: &mut String, token: &Token) {
     let result = match token {
-        Token::Ack { largest } => {
+        Token::Ack { largest, .. } => {
             write!(out, "{{\"frame_type\":\"ack\",\"acked_ranges\":[[{largest},{largest}]]}}")
         }
         Token::Handshake { offset, len } => {
@@ -250,6 +250,8 @@ fn write_frame(out: &mut String, token: &Token) {
         Token::HandshakeDone => write!(out, "{{\"frame_type\":\"handshake_done\"}}"),
         Token::Ticket => write!(out, "{{\"frame_type\":\"ticket\"}}"),
         Token::Exchange { .. } => write!(out, "{{\"frame_type\":\"exchange\"}}"),
+        Token::PathAbandon { .. } => write!(out, "{{\"frame_type\":\"path_abandon\"}}"),
+        Token::PathStatus { .. } => write!(out, "{{\"frame_type\":\"path_status\"}}"),
         Token::MtuProbe { .. } => write!(out, "{{\"frame_type\":\"ping\"}}"),
     };
     // Writing to a String cannot fail.

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use jsp_crypto::{DirectionKeys, HeaderKey, PacketKey};
 use jsp_wire::header::{self, LongFields, LongLayout, Protected};
-use jsp_wire::{CloseCode, Writer, limits};
+use jsp_wire::{CloseCode, PathId, Writer, limits};
 
 use crate::error::TransportError;
 use crate::packet::Built;
@@ -41,7 +41,8 @@ pub(crate) fn seal_long(
     pad(packet, header_len.saturating_add(built.len), payload_len.saturating_sub(built.len));
     header::patch_length(packet, layout, fields.pn_len.saturating_add(sealed_len))
         .map_err(internal)?;
-    protect(packet, layout.pn_offset, header_len, fields.pn, &keys.packet, &keys.header)?;
+    let number = (PathId::FIRST, fields.pn);
+    protect(packet, layout.pn_offset, header_len, number, &keys.packet, &keys.header)?;
     Ok(end)
 }
 
@@ -50,7 +51,7 @@ pub(crate) fn write_short_header(
     packet: &mut [u8],
     fields: &ShortHeader<'_>,
 ) -> Result<usize, TransportError> {
-    let ShortHeader { dcid, phase, pn, pn_len } = *fields;
+    let ShortHeader { dcid, phase, pn, pn_len, .. } = *fields;
     let mut writer = Writer::new(packet);
     header::write_short(&mut writer, dcid, jsp_wire::Shape::Frames, phase, pn, pn_len)
         .map_err(internal)
@@ -59,6 +60,7 @@ pub(crate) fn write_short_header(
 /// What a short header says, before its shape is known.
 #[derive(Clone, Copy)]
 pub(crate) struct ShortHeader<'a> {
+    pub(crate) path: PathId,
     pub(crate) dcid: &'a jsp_wire::ConnectionId,
     pub(crate) phase: bool,
     pub(crate) pn: u64,
@@ -96,7 +98,7 @@ pub(crate) fn seal_short(
     let end = header_len.saturating_add(payload_len).saturating_add(limits::TAG_LEN);
     let packet = packet.get_mut(..end).ok_or(()).map_err(internal)?;
     header::patch_shape(packet, built.shape);
-    protect(packet, pn_offset, header_len, fields.pn, key, header_key)?;
+    protect(packet, pn_offset, header_len, (fields.path, fields.pn), key, header_key)?;
     Ok(end)
 }
 
@@ -128,12 +130,12 @@ fn protect(
     packet: &mut [u8],
     pn_offset: usize,
     header_len: usize,
-    pn: u64,
+    (path, pn): (PathId, u64),
     key: &PacketKey,
     header_key: &HeaderKey,
 ) -> Result<(), TransportError> {
     let (header, payload) = packet.split_at_mut_checked(header_len).ok_or(()).map_err(internal)?;
-    key.seal_in_place(pn, header, payload).map_err(internal)?;
+    key.seal_on_path(path.0, pn, header, payload).map_err(internal)?;
     let sample = Protected::sample(packet, pn_offset).map_err(internal)?;
     Protected::mask(packet, pn_offset, header_key.mask(&sample)).map_err(internal)
 }

@@ -2,6 +2,11 @@
 
 use core::time::Duration;
 
+use jsp_wire::frame::PathUse;
+use jsp_wire::{PathId, Route};
+
+use crate::forecast::Alarm;
+
 /// Traffic of a connection since its start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Traffic {
@@ -21,6 +26,8 @@ pub struct Traffic {
     pub bytes_retransmitted: u64,
     /// Application bytes of messages sent once more because their acknowledgement was overdue.
     pub bytes_bundled: u64,
+    /// Application bytes of messages sent by a second path too.
+    pub bytes_doubled: u64,
     /// Repair symbols sent, in packets of their own or with data.
     pub repairs_sent: u64,
     /// Bytes of these packets, and of the frames in the others.
@@ -31,6 +38,31 @@ pub struct Traffic {
     pub padding_bytes_sent: u64,
     /// Packets of the peer that were put together from repair symbols.
     pub packets_recovered: u64,
+}
+
+/// A snapshot of one path.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct PathInfo {
+    /// Which.
+    pub id: PathId,
+    /// The way that its datagrams take.
+    pub route: Route,
+    /// The peer has answered there.
+    pub is_validated: bool,
+    /// What it is used for, as both sides want it.
+    pub usage: PathUse,
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Share of packets that are lost, 0 to 1, over the last hundreds of them.
+    pub loss: f64,
+    /// What the forecaster says of it.
+    pub alarm: Alarm,
+    /// Bytes that may be in flight on it.
+    pub congestion_window: u64,
+    /// Bytes that are in flight on it.
+    pub bytes_in_flight: u64,
+    /// Largest datagram, in bytes of UDP payload.
+    pub datagram_len: usize,
 }
 
 /// A snapshot of a connection.

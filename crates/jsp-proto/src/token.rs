@@ -1,7 +1,7 @@
 //! What was put into a packet, as the sent ledger keeps it: each token comes back to its owner once,
 //! with the packet's fate.
 
-use jsp_wire::StreamId;
+use jsp_wire::{PathId, StreamId};
 
 /// What became of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,8 +17,8 @@ pub(crate) enum Fate {
 /// One thing that a packet carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Token {
-    /// An ACK frame that named everything up to this packet number.
-    Ack { largest: u64 },
+    /// An ACK frame that named everything up to this packet number of a path.
+    Ack { path: PathId, largest: u64 },
     /// Bytes of our handshake message of the packet's space.
     Handshake { offset: u16, len: u16 },
     /// Something of a stream, its data or its state.
@@ -39,6 +39,10 @@ pub(crate) enum Token {
     Exchange { round: u32, offset: u16, len: u16 },
     /// What we asked of the peer's acknowledgements.
     AckFrequency { sequence: u64 },
+    /// The end of a path.
+    PathAbandon { path: PathId, code: u64 },
+    /// What a path is to be used for.
+    PathStatus { path: PathId, sequence: u64 },
     /// A probe of a larger datagram size, in bytes of UDP payload.
     MtuProbe { size: u16 },
 }

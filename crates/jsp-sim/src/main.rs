@@ -17,7 +17,7 @@ use jsp_sim::trial;
 #[command(name = "jsp-sim")]
 struct Arguments {
     /// `worlds` for random worlds, a scenario such as S1 or one case of it, `all` for every
-    /// scenario, `experiments` or one of them such as E2, `nat` for
+    /// scenario, `mobility` for those of a client on the move, `experiments` or one of them such as E2, `nat` for
     /// peers behind every pair of boxes, `privacy` for what observers see of so many flows, `list` for the names
     #[arg(default_value = "worlds")]
     what: String,
@@ -74,6 +74,7 @@ fn main() -> ExitCode {
             }
             run_scenarios(&table::NAMES, &arguments)
         }
+        "mobility" => run_scenarios(&table::MOBILITY, &arguments),
         "privacy" => {
             let (seed, flows) = arguments.seeds(10_000);
             let mut rows = jsp_sim::privacy::rows(flows, seed);

@@ -1,5 +1,6 @@
 //! An endpoint with the applications on it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use jsp_crypto::{
     ServerConfig, ServerIdentity, Suite,
 };
 use jsp_proto::{
-    Batch, ConnectionHandle, Endpoint, EndpointConfig, Event, NetworkHint, ServerSetup,
+    Batch, ConnectionHandle, Endpoint, EndpointConfig, Event, NetworkHint, PathId, ServerSetup,
     TransportConfig,
 };
 use jsp_wire::{Instant, Route};
@@ -21,7 +22,7 @@ use crate::observation::Observation;
 use crate::peer::Counters;
 use crate::random::Random;
 use crate::resumption::{self, Resumes};
-use crate::topology::{Client, SERVER_ADDRESS, Server, pair_of};
+use crate::topology::{Client, SERVER_ADDRESS, Second, Server, pair_of, second_address};
 
 /// Unix time at the beginning of every world, in seconds: 1 January 2026.
 pub(crate) const UNIX_SECONDS_AT_ZERO: u64 = 1_767_225_600;
@@ -69,6 +70,8 @@ pub(crate) struct Node {
     unready: Vec<(ConnectionHandle, End)>,
     /// Of a client that has been there before.
     ticket: Option<ClientTicket>,
+    /// A client has two interfaces, and so tells where a datagram came to.
+    has_second: bool,
     pub(crate) is_gone: bool,
 }
 
@@ -109,7 +112,8 @@ impl Node {
             seed: random.seed_bytes(),
             unix_seconds_at_zero: UNIX_SECONDS_AT_ZERO,
         });
-        Self::new(Side::Client, pair, endpoint, &client.transport)
+        let node = Self::new(Side::Client, pair, endpoint, &client.transport);
+        Self { has_second: client.second.is_some(), ..node }
     }
 
     fn new(side: Side, pair: Pair, endpoint: Endpoint, transport: &TransportConfig) -> Self {
@@ -125,6 +129,7 @@ impl Node {
             batch,
             unready: Vec::new(),
             ticket: None,
+            has_second: false,
             is_gone: false,
         }
     }
@@ -177,7 +182,10 @@ impl Node {
         self.endpoint.handle_datagram(
             now,
             jsp_proto::Datagram {
-                route: Route::udp(datagram.from),
+                route: Route::Udp {
+                    local: self.has_second.then(|| datagram.to.ip()),
+                    remote: datagram.from,
+                },
                 ecn: datagram.ecn,
                 payload: datagram.payload,
             },
@@ -261,6 +269,43 @@ impl Node {
         }
     }
 
+    /// The client opens a path over its second interface; false when it cannot yet.
+    pub(crate) fn open_second(&mut self, now: Instant, second: &Second) -> bool {
+        let route =
+            Route::Udp { local: Some(second_address(self.pair).ip()), remote: SERVER_ADDRESS };
+        let mut handles = self.actors.iter().map(|(handle, _)| *handle);
+        let Some(handle) = handles.next() else { return false };
+        let Ok(path) = self.endpoint.open_path(now, handle, route) else { return false };
+        if let Some(connection) = self.endpoint.connection(handle) {
+            let _ = connection.set_path_use(path, second.usage);
+        }
+        true
+    }
+
+    /// The client gives the path over its second interface up.
+    pub(crate) fn end_second(&mut self, now: Instant) {
+        let local = Some(second_address(self.pair).ip());
+        for (handle, _) in &self.actors {
+            let Some(connection) = self.endpoint.connection(*handle) else { continue };
+            let is_second = |route| matches!(route, Route::Udp { local: own, .. } if own == local);
+            let path = connection.paths().find(|path| is_second(path.route)).map(|path| path.id);
+            if let Some(path) = path {
+                // The last path stays.
+                let _ = connection.abandon_path(now, path);
+            }
+        }
+    }
+
+    /// The application tells what it knows of its first interface.
+    pub(crate) fn hint_first(&mut self, now: Instant, hint: NetworkHint) {
+        for (handle, _) in &self.actors {
+            if let Some(connection) = self.endpoint.connection(*handle) {
+                // A path that is over needs no hint.
+                let _ = connection.hint_path(now, PathId::FIRST, hint);
+            }
+        }
+    }
+
     /// The ends that live here.
     pub(crate) fn ends(&self) -> impl Iterator<Item = End> {
         self.actors.iter().map(|(_, actor)| actor.end())
@@ -296,7 +341,7 @@ impl Node {
             if event == Event::Connected {
                 self.unready.push((handle, end));
             }
-            if let Event::PathChanged { route } = &event
+            if let Event::PathChanged { route } | Event::PathOpened { route, .. } = &event
                 && let Some(to) = route.remote()
             {
                 (around.log)(Observation::PathChanged { end, to });
@@ -408,11 +453,15 @@ impl Node {
             Side::Server => pair_of(to).unwrap_or_default(),
         };
         let from = End { pair, side: self.side };
+        // The link's owner knows the address that the other side will see.
+        let source = match self.batch.route() {
+            Some(Route::Udp { local: Some(own), .. }) => SocketAddr::new(own, 0),
+            _ => SERVER_ADDRESS,
+        };
         for payload in self.batch.contents().chunks(self.batch.segment_len().max(1)) {
             (around.log)(Observation::DatagramSent { from, to, payload });
             around.out.push(link::Datagram {
-                // The link's owner knows the address that the other side will see.
-                from: SERVER_ADDRESS,
+                from: source,
                 to,
                 ecn: self.batch.ecn(),
                 payload: BytesMut::from(payload),

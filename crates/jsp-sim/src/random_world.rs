@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jsp_proto::{CongestionControl, FecPolicy, RetryPolicy, TransportConfig};
+use jsp_proto::{CongestionControl, Duplicate, FecPolicy, PathUse, RetryPolicy, TransportConfig};
 use jsp_wire::{Class, Instant};
 
 use crate::app::Script;
@@ -12,7 +12,7 @@ use crate::random::Random;
 use crate::random_privacy;
 use crate::random_script::{self, Budget};
 use crate::resumption;
-use crate::topology::{Client, Farewell, Path, Server, Topology};
+use crate::topology::{Client, Farewell, Path, Second, Server, Topology};
 
 /// Traffic of a world is at most this many seconds' worth of its slowest link.
 const TRAFFIC_SECONDS: u64 = 4;
@@ -66,6 +66,9 @@ pub fn plain_world(seed: u64) -> Topology {
         resumption::scatter(seed, index, &mut client);
         topology = topology.client(client);
     }
+    for index in 0..clients {
+        topology = random_second(seed, index, topology, faults_end);
+    }
     // The data may have to go twice over the slowest link, and readers may sleep for a while.
     topology.allowance = Duration::from_secs(TRAFFIC_SECONDS * 2) + random_script::READ_TIME_MAX;
     topology.faults_end = faults_end;
@@ -78,6 +81,35 @@ pub fn plain_world(seed: u64) -> Topology {
         Farewell::Vanish(Side::Server),
     ]);
     topology
+}
+
+/// A second interface for a third of the clients. Drawn apart: the rest of a world stays as it was.
+fn random_second(seed: u64, index: Pair, mut topology: Topology, faults_end: Instant) -> Topology {
+    let mut random = Random::part(seed, "second", u64::from(index));
+    if !random.chance(0.33) {
+        return topology;
+    }
+    let unlimited = |link: LinkConfig| LinkConfig { rate: Rate::Unlimited, ..link };
+    let (up, down) = random_links(&mut random, faults_end);
+    // The path must not be slower than what the traffic was made for.
+    let path = Path { clients: vec![index], up: unlimited(up), down: unlimited(down) };
+    let latest = faults_end.since(Instant::ZERO);
+    let opens_at = Instant::ZERO + random.duration_to(latest);
+    let end = opens_at + random.duration_between(millis(100), secs(8));
+    let mut downs = Vec::new();
+    if random.chance(0.3) {
+        let from = Instant::ZERO + random.duration_to(latest);
+        downs.push((from, from + random.duration_to(secs(2))));
+    }
+    let usage = *random.pick(&[PathUse::Available, PathUse::Available, PathUse::Standby]);
+    let ends_at = random.chance(0.4).then_some(end);
+    let client = &mut topology.clients[index as usize];
+    client.second = Some(Second { opens_at, ends_at, usage, downs });
+    let policies = [Duplicate::Auto, Duplicate::Auto, Duplicate::Always, Duplicate::Never];
+    for plan in client.script.client.iter_mut().chain(&mut client.script.server) {
+        plan.config.duplicate = *random.pick(&policies);
+    }
+    topology.path(path)
 }
 
 /// Real-time streams with a policy of repair of their own. Drawn apart: the rest of a world stays as it was.

@@ -1,9 +1,9 @@
 //! What a world is made of, as a list: a server, clients with their scripts, links between them.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use jsp_proto::{RetryPolicy, TransportConfig};
+use jsp_proto::{PathUse, RetryPolicy, TransportConfig};
 use jsp_wire::Instant;
 
 use crate::app::Script;
@@ -57,12 +57,28 @@ pub struct Client {
     pub rebinds: Vec<Instant>,
     /// Its application tells the transport of each of them.
     pub hints: bool,
+    /// It has a second interface, on the second of the world's paths that it belongs to.
+    pub second: Option<Second>,
+}
+
+/// A client's second interface.
+#[derive(Clone, Debug)]
+pub struct Second {
+    /// When the client opens a path over it, or as soon after that as it can.
+    pub opens_at: Instant,
+    /// When it gives that path up, if it does.
+    pub ends_at: Option<Instant>,
+    /// What that path is for.
+    pub usage: PathUse,
+    /// When the first interface goes down and comes up again, and the application says so; sorted.
+    pub downs: Vec<(Instant, Instant)>,
 }
 
 /// A path between some clients, who share it, and the server.
 #[derive(Clone, Debug)]
 pub struct Path {
-    /// Clients by the order of their adding, from 0. Each belongs to one path.
+    /// Clients by the order of their adding, from 0. Each belongs to one path, or to two: the first is that
+    /// of its first interface.
     pub clients: Vec<Pair>,
     /// Towards the server.
     pub up: LinkConfig,
@@ -145,25 +161,39 @@ impl Topology {
 
 /// Where the server is.
 pub const SERVER_ADDRESS: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 4433);
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 4433);
 
 /// A client's address after so many changes.
 pub fn client_address(pair: Pair, changes: usize) -> SocketAddr {
-    let host = Ipv4Addr::from(CLIENT_NET + ((pair + 1) << 8) + 1);
-    SocketAddr::from((host, FIRST_PORT + changes as u16))
+    SocketAddr::from((host(pair, 0), FIRST_PORT + changes as u16))
+}
+
+/// The address of a client's second interface, which does not change.
+pub fn second_address(pair: Pair) -> SocketAddr {
+    SocketAddr::from((host(pair, 1), FIRST_PORT))
+}
+
+fn host(pair: Pair, interface: u32) -> Ipv4Addr {
+    Ipv4Addr::from(CLIENT_NET + ((pair + 1) << 8) + 1 + interface)
+}
+
+/// Which of a client's interfaces has this address, from 0.
+pub fn interface_of(address: IpAddr) -> usize {
+    match address {
+        IpAddr::V4(host) => usize::from(host.octets()[3].saturating_sub(1)),
+        IpAddr::V6(_) => 0,
+    }
 }
 
 /// Whose address it is; `None` for the server's.
 pub fn pair_of(address: SocketAddr) -> Option<Pair> {
     match address.ip() {
-        std::net::IpAddr::V4(host) => {
-            (u32::from(host).checked_sub(CLIENT_NET)? >> 8).checked_sub(1)
-        }
-        std::net::IpAddr::V6(_) => None,
+        IpAddr::V4(host) => (u32::from(host).checked_sub(CLIENT_NET)? >> 8).checked_sub(1),
+        IpAddr::V6(_) => None,
     }
 }
 
-/// Clients have addresses 10.1.n.1, n counted from 1; 16 bits of them are enough for any world.
+/// Clients have addresses 10.1.n.1 and 10.1.n.2, n counted from 1; 16 bits of them are enough for any world.
 const CLIENT_NET: u32 = 0x0a01_0000;
 /// A client's port before its first change.
 const FIRST_PORT: u16 = 5000;
@@ -179,6 +209,9 @@ mod tests {
                 assert_eq!(pair_of(client_address(pair, changes)), Some(pair));
             }
         }
+        assert_eq!(pair_of(second_address(7)), Some(7));
+        assert_eq!(interface_of(second_address(7).ip()), 1);
+        assert_eq!(interface_of(client_address(7, 3).ip()), 0);
         assert_eq!(pair_of(SERVER_ADDRESS), None);
         assert_ne!(client_address(0, 0), client_address(0, 1));
     }

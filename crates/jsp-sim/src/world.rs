@@ -4,6 +4,8 @@
 //! was put down. There is no clock, no thread and no unordered collection, so that a world is a
 //! function of its topology.
 
+mod interfaces;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use crate::observation::Observation;
 use crate::peer::{self, Counters, Station};
 use crate::random::{Random, mix};
 use crate::resumption::Resumes;
-use crate::topology::{Protocol, SERVER_ADDRESS, Topology, client_address, pair_of};
+use crate::topology::{Protocol, Topology, pair_of};
 
 /// Things that may be due in one instant; more is a loop without progress. A link at 1 Gbit/s with
 /// everything released at once stays below.
@@ -37,6 +39,12 @@ enum Task {
     Connect(usize),
     /// A client's address changes.
     Rebind(usize),
+    /// A client opens its second path.
+    OpenSecond(usize),
+    /// A client gives its second path up.
+    EndSecond(usize),
+    /// A client's first interface goes down, or comes up again.
+    FirstIsDown(usize, bool),
     /// The faults of all links are over.
     EndFaults,
     /// A link has something to deliver.
@@ -314,6 +322,13 @@ impl World {
         for (index, client) in self.topology.clients.iter().enumerate() {
             known.push((client.connect_at, Task::Connect(index)));
             known.extend(client.rebinds.iter().map(|at| (*at, Task::Rebind(index))));
+            let Some(second) = &client.second else { continue };
+            known.push((second.opens_at, Task::OpenSecond(index)));
+            known.extend(second.ends_at.map(|at| (at, Task::EndSecond(index))));
+            for (from, to) in &second.downs {
+                known.push((*from, Task::FirstIsDown(index, true)));
+                known.push((*to, Task::FirstIsDown(index, false)));
+            }
         }
         for (at, task) in known {
             self.put_down(at, task);
@@ -346,6 +361,17 @@ impl World {
                 self.pump(client + 1);
             }
             Task::Rebind(client) => self.rebind(client),
+            Task::OpenSecond(client) => self.open_second(client),
+            Task::EndSecond(client) => {
+                self.nodes[client + 1].end_second(at);
+                self.pump(client + 1);
+            }
+            Task::FirstIsDown(client, is_down) => {
+                let hint =
+                    if is_down { NetworkHint::InterfaceDown } else { NetworkHint::InterfaceUp };
+                self.nodes[client + 1].hint_first(at, hint);
+                self.pump(client + 1);
+            }
             Task::EndFaults => self.note(&Observation::FaultsEnded),
             Task::Link(index) if self.link_wakes[index] == Some(at) => {
                 self.link_wakes[index] = None;
@@ -418,18 +444,6 @@ impl World {
         Some(content.skip_while(|byte| *byte == 0).collect())
     }
 
-    /// The node that the address leads to, unless it has moved away or is gone.
-    fn receiver_of(&self, datagram: &Datagram) -> Option<usize> {
-        let index = match pair_of(datagram.to) {
-            None => *self.servers.get(pair_of(datagram.from)? as usize)?,
-            Some(pair) => {
-                let current = client_address(pair, self.changes[pair as usize]);
-                (datagram.to == current).then_some(pair as usize + 1)?
-            }
-        };
-        (!self.nodes[index].is_gone()).then_some(index)
-    }
-
     /// Lets a node work, and takes what it sends to the links.
     fn pump(&mut self, index: usize) {
         if self.nodes[index].is_gone() {
@@ -454,23 +468,6 @@ impl World {
         }
         self.out = out;
         self.arm_node(index);
-    }
-
-    fn send(&mut self, from: usize, mut datagram: Datagram) {
-        let is_client = self.nodes_of(Side::Client).contains(&from);
-        let pair = if is_client { u32::try_from(from - 1).ok() } else { pair_of(datagram.to) };
-        let Some(pair) = pair else { return };
-        let paths = &self.topology.paths;
-        let Some(path) = paths.iter().position(|path| path.clients.contains(&pair)) else { return };
-        datagram.from = if is_client {
-            client_address(pair, self.changes[pair as usize])
-        } else {
-            SERVER_ADDRESS
-        };
-        datagram.beyond = self.topology.clients[pair as usize].access;
-        let link = path * 2 + usize::from(!is_client);
-        self.links[link].push(self.now, datagram);
-        self.arm_link(link);
     }
 
     fn arm_link(&mut self, index: usize) {

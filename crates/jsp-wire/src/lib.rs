@@ -46,7 +46,7 @@ pub mod varint;
 pub use close::CloseCode;
 pub use connection_id::ConnectionId;
 pub use cursor::{DecodeError, Full, Reader, Writer};
-pub use frame::{Frame, FrameIter, Payload};
+pub use frame::{Frame, FrameIter, PathId, Payload};
 pub use header::{Header, LongType, Shape};
 pub use params::TransportParams;
 pub use route::Route;

@@ -60,6 +60,9 @@ pub const ACK_RANGES_MAX: usize = 256;
 /// Connection ids that a peer may have active at once.
 pub const CONNECTION_IDS_ACTIVE_MAX: u64 = 8;
 
+/// Most paths of a connection at once: each has an id that counts against those of a peer.
+pub const PATHS_MAX: u64 = 4;
+
 /// Longest label of a stream, in bytes.
 pub const LABEL_LEN_MAX: usize = 255;
 

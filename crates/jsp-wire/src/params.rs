@@ -21,6 +21,7 @@ pub mod id {
     pub const CONNECTION_IDS_MAX: u64 = 0x0f;
     pub const RESET_TOKEN: u64 = 0x11;
     pub const FEATURES: u64 = 0x13;
+    pub const PATHS_MAX: u64 = 0x15;
 }
 
 /// Bits of [`TransportParams::features`]: what a side can do beyond the base of version 1.
@@ -29,8 +30,6 @@ pub mod feature {
     pub const FEC: u64 = 1;
     /// Sends and receives receive times in ACK frames.
     pub const ACK_TIMES: u64 = 1 << 1;
-    /// More than one path at a time.
-    pub const MULTIPATH: u64 = 1 << 2;
     /// In-band key exchange.
     pub const EXCHANGE: u64 = 1 << 3;
 }
@@ -64,6 +63,8 @@ pub struct TransportParams {
     pub reset_token: Option<[u8; limits::RESET_TOKEN_LEN]>,
     /// What the side can do; see [`feature`].
     pub features: u64,
+    /// Paths that the side uses at once; 1 for a side that knows no further ones.
+    pub paths_max: u64,
 }
 
 impl Default for TransportParams {
@@ -82,6 +83,7 @@ impl Default for TransportParams {
             connection_ids_max: 2,
             reset_token: None,
             features: 0,
+            paths_max: 1,
         }
     }
 }
@@ -116,6 +118,7 @@ impl TransportParams {
                     params.reset_token = Some(token);
                 }
                 id::FEATURES => params.features = entry.as_varint()?,
+                id::PATHS_MAX => params.paths_max = entry.as_varint()?,
                 _ if entry.is_critical() => return Err(DecodeError::Invalid),
                 _ => {}
             }
@@ -129,6 +132,7 @@ impl TransportParams {
             && self.ack_delay_max_us < 1 << 24
             && self.connection_ids_max >= 2
             && self.streams_max <= limits::STREAMS_OPEN_MAX
+            && (1..=limits::PATHS_MAX).contains(&self.paths_max)
     }
 
     /// Writes the parameters that differ from the default, and one grease entry.
@@ -155,6 +159,7 @@ impl TransportParams {
             (id::ACK_DELAY_MAX_US, self.ack_delay_max_us, default.ack_delay_max_us),
             (id::CONNECTION_IDS_MAX, self.connection_ids_max, default.connection_ids_max),
             (id::FEATURES, self.features, default.features),
+            (id::PATHS_MAX, self.paths_max, default.paths_max),
         ];
         for (id, value, default) in numbers {
             if value != default {

@@ -41,6 +41,7 @@ fn full() -> TransportParams {
         connection_ids_max: 8,
         reset_token: Some([9; 16]),
         features: 0x0f,
+        paths_max: 4,
     }
 }
 
@@ -57,7 +58,7 @@ fn parameters_round_trip() {
 #[test]
 // spec-test: WIRE-20
 fn even_ids_are_critical() {
-    assert!(read(&[(0x15, b"odd"), (0x1001, b"")]).is_ok());
+    assert!(read(&[(0x17, b"odd"), (0x1001, b"")]).is_ok());
     assert_eq!(read(&[(0x08, b"even")]), Err(INVALID));
     assert_eq!(read(&[(0x1000, b"")]), Err(INVALID));
 }

@@ -306,6 +306,7 @@ fn parameters() {
             connection_ids_max: number(case, "connection_ids_max"),
             reset_token: case["reset_token"].as_str().map(|t| from_hex(t).try_into().unwrap()),
             features: number(case, "features"),
+            paths_max: 1,
         };
         let bytes = bytes(case, "hex");
         assert_eq!(encode(|w| params.write(w, number(case, "grease") as u16)), bytes);

@@ -460,15 +460,15 @@ fn base(
     needs_socket: bool,
 ) -> Result<Base, BindError> {
     Ok(match (link, bind, own) {
-        (Some(link), None, _) => Base::Link(link),
+        (Some(link), None, _) => Base::over(link),
         (Some(_), Some(_), _) => {
             return Err(BindError::Config(
                 "an endpoint has a link or an address to bind, not both",
             ));
         }
-        (None, Some(bind), _) => Base::Link(Box::new(bind_udp(bind)?)),
+        (None, Some(bind), _) => Base::over(Box::new(bind_udp(bind)?)),
         (None, None, Some(own)) => Base::Nothing(own),
-        (None, None, None) if needs_socket => Base::Link(Box::new(UdpLink::bind_wildcard()?)),
+        (None, None, None) if needs_socket => Base::over(Box::new(UdpLink::bind_wildcard()?)),
         (None, None, None) => Base::Nothing(SocketAddr::from(([0, 0, 0, 0], 0))),
     })
 }

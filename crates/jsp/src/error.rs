@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use jsp_crypto::{Fingerprint, HandshakeError};
-use jsp_proto::{CloseReason, TransportError};
+use jsp_proto::{CloseReason, PathError, TransportError};
 use jsp_wire::CloseCode;
 use thiserror::Error;
 
@@ -51,6 +51,23 @@ pub enum BindError {
     /// The system refused for another reason.
     #[error("the socket could not be set up: {0}")]
     Io(#[from] io::Error),
+}
+
+/// Why there is no further path.
+#[derive(Debug, Error)]
+pub enum AddPathError {
+    /// The address could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The connection cannot have it.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The server did not answer there: a firewall, or no way from this address.
+    #[error("the server did not answer from this address; check its interface and its route")]
+    Unanswered,
+    /// The connection is over.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
 }
 
 impl BindError {

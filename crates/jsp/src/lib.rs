@@ -142,6 +142,7 @@ mod endpoint;
 mod error;
 mod identity;
 pub mod link;
+mod paths;
 mod proxy;
 mod race;
 mod register;
@@ -157,8 +158,8 @@ pub use carrier::{Capabilities, Carrier, CarrierKind, CarrierPolicy};
 pub use connection::Connection;
 pub use endpoint::Endpoint;
 pub use error::{
-    BindError, ConnectError, ConnectionError, IdentityError, OpenError, RecvError, RenewError,
-    SendError,
+    AddPathError, BindError, ConnectError, ConnectionError, IdentityError, OpenError, RecvError,
+    RenewError, SendError,
 };
 pub use identity::{ClientAuth, Identity, IdentityCheck, Trust, delegate};
 pub use jsp_crypto::{
@@ -169,9 +170,10 @@ pub use jsp_crypto::{
 };
 pub use jsp_proto::{
     Alarm, AlarmCause, AlarmLevel, Attributes, Buckets, Capacity, Class, CloseCode,
-    CongestionControl, ConnectionStats, ConstantRate, Delivery, FecPolicy, Framing, Kind, Message,
-    MessageFate, NetworkHint, Outlook, Padding, Received, RetryPolicy, StreamConfig, StreamId,
-    StreamInfo, TicketMemory, TicketStore, Traffic, TransportConfig,
+    CongestionControl, ConnectionStats, ConstantRate, Delivery, Duplicate, FecPolicy, Framing,
+    Kind, Message, MessageFate, NetworkHint, Outlook, Padding, PathError, PathId, PathInfo,
+    PathUse, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo, TicketMemory, TicketStore,
+    Traffic, TransportConfig,
 };
 pub use proxy::{Proxy, ProxyError};
 pub use register::{RegisterFile, RegisterStore};

@@ -159,7 +159,7 @@ fn an_ack_that_stands_alone_needs_no_type_and_one_with_counts_is_a_frame() {
     acks.on_packet(at(0), 7, true, None);
     let alone = write(&mut acks, at(0), true).expect("an ACK");
     assert_eq!((alone.shape, alone.ecn, alone.ack_eliciting), (Shape::Ack, None, false));
-    assert_eq!(alone.tokens, [Token::Ack { largest: 7 }]);
+    assert_eq!(alone.tokens, [Token::Ack { path: PathId::FIRST, largest: 7 }]);
     assert!(write(&mut acks, at(0), true).is_none(), "nothing new to say");
     acks.on_packet(at(1), 8, true, Some(Ecn::Ect0));
     acks.on_packet(at(1), 9, true, Some(Ecn::Ce));

@@ -208,6 +208,7 @@ impl Connection {
         let mut traffic = self.trace.traffic();
         traffic.bytes_retransmitted = repeats.retransmitted;
         traffic.bytes_bundled = repeats.bundled;
+        traffic.bytes_doubled = repeats.doubled;
         ConnectionStats {
             traffic,
             rtt: path.rtt.smoothed(),

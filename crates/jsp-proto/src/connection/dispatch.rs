@@ -38,7 +38,9 @@ impl Connection {
                 Ok(())
             }
             Frame::Bytes(f) => self.streams.on_bytes(now, f, data(f.data)),
-            Frame::Message(f) => self.streams.on_message(now, opened.pn, f, data(f.data)),
+            Frame::Message(f) => {
+                self.streams.on_message(now, self.paths.order_of(opened.pn), f, data(f.data))
+            }
             Frame::Open { stream, open } => self.streams.on_open(now, *stream, open),
             Frame::Finish(f) => self.streams.on_finish(now, f),
             Frame::ResetStream(f) => self.streams.on_reset(now, f),
@@ -51,11 +53,13 @@ impl Connection {
             Frame::DataBlocked(_) | Frame::StreamDataBlocked(_) | Frame::StreamsBlocked(_) => {
                 Ok(())
             }
-            Frame::NewConnectionId(f) => self.remote_ids.on_new(f),
+            Frame::NewConnectionId(f) => self.remote_ids.on_new(self.paths.active.id, f),
             Frame::RetireConnectionId(sequence) => self.local_ids.on_retire(*sequence),
             Frame::PathChallenge(challenge) => {
-                let is_active = self.paths.active.route.same_peer(&opened.route);
-                self.paths.responses.push(opened.route, *challenge, opened.received, is_active);
+                let path = &self.paths.active;
+                let is_settled = path.is_settled_at(&opened.route);
+                let received = (opened.received, is_settled);
+                self.paths.responses.push(path.id, opened.route, *challenge, received);
                 Ok(())
             }
             Frame::PathResponse(answer) => self.on_path_response(now, *answer),
@@ -68,6 +72,10 @@ impl Connection {
             Frame::Repair(content) if self.has_fec() => self.on_repair(opened.pn, content),
             Frame::Ticket(content) if self.takes_tickets() => self.on_ticket(now, content),
             Frame::Exchange(content) if self.has_exchange() => self.on_exchange(now, content),
+            Frame::PathAbandon(f) => self.on_path_abandon(now, f),
+            Frame::PathStatus(f) => self.on_path_status(now, f),
+            // It is taken in before frames come here.
+            Frame::AboutPath(_) => Ok(()),
             // spec: WIRE-36
             Frame::Ticket(_) | Frame::Exchange(_) | Frame::Repair(_) => {
                 let reason = "a frame belongs to a feature that was not negotiated";
@@ -91,9 +99,10 @@ impl Connection {
             ack.recovered = &[];
         }
         let prior_in_flight = self.bytes_in_flight();
+        let oldest = self.paths.active.numbers.recovery.oldest_eliciting();
         let mut fates = core::mem::take(&mut self.scratch.fates);
         let outcome = {
-            let path = &mut self.paths.active;
+            let path = &mut *self.paths.active;
             let (rtt, delivery) = (&mut path.rtt, &mut path.delivery);
             let numbers = match space {
                 SpaceId::Data => Some(&mut path.numbers),
@@ -108,7 +117,8 @@ impl Connection {
         };
         if let Ok(outcome) = &outcome {
             if space == SpaceId::Data {
-                self.keys.on_acked(now, ack.largest);
+                self.note_wait(now, oldest, outcome);
+                self.keys.on_acked(now, self.paths.active.id, ack.largest);
             }
             if space == SpaceId::Data {
                 for arrival in outcome.arrivals.in_order() {
@@ -120,11 +130,21 @@ impl Connection {
                 self.sense_ack(now, outcome);
             }
             self.adapt_repair(now);
-            self.trace.metrics(now, &self.paths.active, self.bytes_in_flight());
+            let in_flight = self.bytes_in_flight();
+            self.trace.metrics(now, &self.paths.active, in_flight);
         }
         self.settle_fates(now, space, &mut fates);
         self.scratch.fates = fates;
         outcome.map(|_| ())
+    }
+
+    /// How long the oldest packet under way has waited, if it was not lost.
+    fn note_wait(&mut self, now: Instant, oldest: Option<Instant>, outcome: &AckOutcome) {
+        let path = &mut *self.paths.active;
+        let is_other = oldest != path.numbers.recovery.oldest_eliciting();
+        if let Some(sent_at) = oldest.filter(|_| is_other && outcome.lost.packets == 0) {
+            path.waits.note(now, now.since(sent_at));
+        }
     }
 
     /// What an acknowledgement means for the path.
@@ -133,7 +153,7 @@ impl Connection {
         // starts a recovery belongs to it already.
         self.apply_loss(now, &outcome.lost, prior_in_flight);
         let in_flight = self.bytes_in_flight();
-        let path = &mut self.paths.active;
+        let path = &mut *self.paths.active;
         if outcome.newly_acked {
             path.trickle.on_acked();
         }
@@ -179,7 +199,7 @@ impl Connection {
 
     /// What losses mean for the path.
     pub(super) fn apply_loss(&mut self, now: Instant, lost: &LossOutcome, prior_in_flight: u64) {
-        let path = &mut self.paths.active;
+        let path = &mut *self.paths.active;
         if let Some(size) = lost.lost_mtu_probe {
             path.mtud.on_probe_lost(now, usize::from(size));
         }
@@ -215,10 +235,10 @@ impl Connection {
             match token {
                 Token::Stream(token) => self.streams.on_fate(now, token, fate),
                 Token::Credit(token) => self.streams.on_credit_fate(token, fate),
-                Token::Ack { largest } => {
-                    let active = &mut self.paths.active;
-                    let numbers = spaces::select(space, &mut self.early, active);
-                    if let Some(numbers) = numbers {
+                Token::Ack { path, largest } => {
+                    if let Some(path) = self.paths.get_mut(path)
+                        && let Some(numbers) = spaces::select(space, &mut self.early, path)
+                    {
                         numbers.acks.on_fate(largest, fate);
                     }
                 }
@@ -237,6 +257,14 @@ impl Connection {
                 Token::AckFrequency { sequence } => {
                     self.paths.active.ack_request.on_fate(sequence, fate);
                 }
+                Token::PathAbandon { path, code } => {
+                    self.paths.notices.on_end_fate(path, code, fate);
+                }
+                Token::PathStatus { path, sequence } => {
+                    let usage = self.paths.get(path).map(|path| path.usage);
+                    let notices = &mut self.paths.notices;
+                    notices.on_status_fate(path, sequence, usage.as_ref(), fate);
+                }
                 // Their own timers ask again.
                 Token::PathChallenge | Token::MtuProbe { .. } => {}
             }
@@ -245,14 +273,19 @@ impl Connection {
 
     /// The candidate has proved itself: datagrams go there now.
     fn on_path_response(&mut self, now: Instant, answer: [u8; 8]) -> Result<(), TransportError> {
-        if let Some(candidate) = self.paths.candidate.take_if(|c| c.challenge == answer) {
+        let answered = self.paths.active.candidate.take_if(|c| c.challenge == answer);
+        if let Some(candidate) = answered {
+            if !self.paths.active.is_validated {
+                self.on_path_proved(candidate.route);
+                return Ok(());
+            }
             let peer = self.exchange.peer.map_or(u64::MAX, |peer| peer.datagram_len_max);
             let ceiling = usize::try_from(peer).unwrap_or(usize::MAX);
             self.paths.active.move_to(now, candidate.route, &self.config, ceiling);
-            self.remote_ids.advance();
+            self.remote_ids.advance(self.paths.active.id);
             if candidate.route.is_reliable() {
                 // Its acknowledgement shows what was lost on the way before: no probe will.
-                self.probes.owe(SpaceId::Data, 1);
+                self.paths.active.probes.owe(SpaceId::Data, 1);
             }
             self.events.push_back(Event::PathChanged { route: candidate.route });
         }

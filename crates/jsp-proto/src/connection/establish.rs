@@ -187,6 +187,7 @@ impl Connection {
             self.paths.active.numbers.recovery.reset_backoff();
             self.trace.established(now, self.exchange.security.as_deref());
             self.allow_tickets(now);
+            self.tell_paths();
         }
     }
 
@@ -199,6 +200,6 @@ impl Connection {
         self.keys.discard(space);
         self.early.discard(space);
         self.exchange.discard(space);
-        self.probes.forgive(space);
+        self.paths.active.probes.forgive(space);
     }
 }

@@ -24,7 +24,8 @@ impl Connection {
         let numbers = &mut self.paths.active.numbers;
         let (dcid, pn) = (*self.remote_ids.current(), numbers.numbers.peek());
         let pn_len = jsp_wire::pn::len(pn, numbers.recovery.largest_acked());
-        let fields = ShortHeader { dcid: &dcid, phase: self.keys.phase(), pn, pn_len };
+        let path = self.paths.active.id;
+        let fields = ShortHeader { path, dcid: &dcid, phase: self.keys.phase(), pn, pn_len };
         let mut room = vec![0; payload.len().saturating_add(HEAD_LEN_MAX + limits::TAG_LEN)];
         let start = seal::write_short_header(&mut room, &fields).ok()?.saturating_add(pn_len);
         room.get_mut(start..)?.get_mut(..payload.len())?.copy_from_slice(payload);
@@ -33,7 +34,7 @@ impl Connection {
         let len = payload.len();
         let built = Built { len, shape, ack_eliciting, protection: None, content: (0, len) };
         numbers.numbers.next_pn()?;
-        let (key, header_key, _) = self.keys.seal_short(pn)?;
+        let (key, header_key, _) = self.keys.seal_short(path, pn)?;
         let len = seal::seal_short(&mut room, &fields, built, key, header_key).ok()?;
         room.truncate(len);
         self.scratch.tokens.clear();

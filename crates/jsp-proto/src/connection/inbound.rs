@@ -84,10 +84,17 @@ impl Connection {
         ecn: Option<Ecn>,
         datagram: BytesMut,
     ) {
+        let Some(begins) = self.focus_on(now, &route, &datagram) else { return };
+        let path = self.paths.active.id;
         let len = datagram.len().saturating_add(self.paths.active.wrapping);
         self.paths.on_received(&route, len);
         self.trace.datagram_received(len);
         self.handle_packets(now, route, ecn, datagram);
+        if begins && self.paths.get(path).is_some_and(|p| p.numbers.window.expected() == 0) {
+            // It was nobody's.
+            self.paths.unadd(path);
+        }
+        self.return_to_first();
     }
 
     /// Takes the packets of a datagram that is accounted for already.
@@ -329,6 +336,7 @@ impl Connection {
         let Ok(fields) = Protected::unmask_short(&mut packet, pn_offset, mask) else {
             return Ok(None);
         };
+        let path = self.paths.active.id;
         let numbers = &self.paths.active.numbers;
         let expected = numbers.window.expected();
         let pn = jsp_wire::pn::expand(fields.truncated_pn, fields.pn_len, expected);
@@ -337,12 +345,12 @@ impl Connection {
         if !numbers.window.accept(pn) && !is_late {
             return Ok(None);
         }
-        let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, pn) else {
+        let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, path, pn) else {
             return Ok(None);
         };
         let header_len = pn_offset.saturating_add(fields.pn_len);
         let Some((head, body)) = packet.split_at_mut_checked(header_len) else { return Ok(None) };
-        let Ok(len) = key.open_in_place(pn, head, body) else {
+        let Ok(len) = key.open_on_path(path.0, pn, head, body) else {
             return self.keys.on_forgery().map(|()| None);
         };
         let payload = packet.freeze().slice(header_len..header_len.saturating_add(len));
@@ -355,12 +363,13 @@ impl Connection {
         // spec: CON-40
         self.paths.active.numbers.window.commit(pn);
         self.lifecycle.on_received(now);
+        self.paths.active.arrivals.note(now);
         match generation {
             Generation::Previous => {}
-            Generation::Current => self.keys.on_opened_current(pn),
+            Generation::Current => self.keys.on_opened_current(path, pn),
             Generation::Next => {
                 let pto = self.pto();
-                self.keys.on_peer_update(now, pn, pto);
+                self.keys.on_peer_update(now, path, pn, pto);
                 self.note_folded(now);
             }
         }
@@ -392,13 +401,28 @@ impl Connection {
         for frame in Payload::read(shape, &opened.payload)? {
             let frame = frame?;
             if let Frame::Message(message) = &frame
-                && !self.streams.can_place(opened.pn, message)
+                && !self.can_place(opened.pn, message)?
             {
                 return Ok(());
             }
+            if matches!(frame, Frame::Message(_) | Frame::Bytes(_)) {
+                self.paths.busy_at = now;
+            }
             eliciting |= frame.is_ack_eliciting();
-            self.dispatch(now, opened, &frame)?;
+            let about = core::mem::take(&mut self.scratch.about);
+            if about.is_some() && !matches!(frame, Frame::Ack(_) | Frame::NewConnectionId(_)) {
+                let reason = "ABOUT_PATH stands before a frame that it means nothing to";
+                return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
+            }
+            match (&frame, about) {
+                (Frame::AboutPath(path), _) => self.scratch.about = Some(*path),
+                (Frame::NewConnectionId(id), Some(path)) => self.on_path_id(path, id)?,
+                (_, about) => {
+                    self.about(about, |connection| connection.dispatch(now, opened, &frame))?;
+                }
+            }
         }
+        self.scratch.about = None;
         self.note_for_ack(now, opened, eliciting);
         if is_recovered {
             self.note_recovered(pn);
@@ -431,12 +455,17 @@ impl Connection {
     // spec: CON-14
     fn consider_route(&mut self, now: Instant, arrival: Arrival) {
         let known = self.paths.active.route.same_peer(&arrival.route)
-            || self.paths.candidate.as_ref().is_some_and(|c| c.route.same_peer(&arrival.route));
+            || self
+                .paths
+                .active
+                .candidate
+                .as_ref()
+                .is_some_and(|c| c.route.same_peer(&arrival.route));
         if known || self.role == Role::Client || !self.lifecycle.is_established() {
             return;
         }
         let challenge = self.rng.array();
         let candidate = Candidate::new(now, arrival.route, challenge, arrival.len);
-        self.paths.candidate = Some(Box::new(candidate));
+        self.paths.active.candidate = Some(Box::new(candidate));
     }
 }

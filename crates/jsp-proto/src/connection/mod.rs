@@ -14,8 +14,10 @@ mod farewell;
 #[cfg(feature = "fuzzing")]
 mod forge;
 mod inbound;
+mod lanes;
 mod off_path;
 mod outbound;
+mod paths;
 mod redirect;
 mod renewal;
 mod repair;
@@ -36,7 +38,7 @@ use jsp_crypto::{
     ClientConfig, ClientTicket, Handshake, HandshakeError, Keys, PathMemory, Resumption, Role,
     ServerConfig,
 };
-use jsp_wire::{ConnectionId, Instant, Route};
+use jsp_wire::{ConnectionId, Instant, PathId, Route};
 
 use crate::cid::{IdChange, LocalIds, RemoteIds};
 use crate::config::TransportConfig;
@@ -47,8 +49,8 @@ use crate::exchange::{self, Exchange, HandshakeIds};
 use crate::keys::{Keyring, SpaceId};
 use crate::lifecycle::Lifecycle;
 use crate::padding::Padder;
-use crate::path::{Budget, Path, Paths};
-use crate::probes::Probes;
+use crate::path::plural::Paths;
+use crate::path::{Budget, Path};
 use crate::qlog::Trace;
 use crate::rng::SeededRng;
 use crate::spaces::EarlySpaces;
@@ -68,7 +70,6 @@ pub struct Connection {
     remote_ids: RemoteIds,
     streams: Streams,
     control: Control,
-    probes: Probes,
     events: VecDeque<Event>,
     rng: SeededRng,
     trace: Trace,
@@ -78,6 +79,8 @@ pub struct Connection {
 /// Buffers that are empty between calls and keep their room.
 #[derive(Default)]
 struct Scratch {
+    /// The path that the next frame of the packet at hand is about, where that is not the packet's own.
+    about: Option<PathId>,
     tokens: Vec<Token>,
     fates: Vec<(Token, Fate)>,
 }
@@ -246,7 +249,6 @@ impl Connection {
             local_ids: LocalIds::new(local_id),
             remote_ids: RemoteIds::new(remote_id),
             control: Control::default(),
-            probes: Probes::default(),
             events: VecDeque::new(),
             rng,
             trace,
@@ -307,19 +309,15 @@ impl Connection {
             || (self.lifecycle.is_open() && (early.is_accepting() || early.is_undecided()))
     }
 
-    /// How many more ids the peer could use.
-    pub(crate) fn ids_missing(&self) -> usize {
-        match &self.exchange.peer {
-            Some(peer) if self.lifecycle.is_established() => {
-                self.local_ids.missing(peer.connection_ids_max)
-            }
-            _ => 0,
-        }
+    /// A path that the peer could use a further id for.
+    pub(crate) fn id_missing(&self) -> Option<PathId> {
+        let peer = self.exchange.peer.as_ref().filter(|_| self.lifecycle.is_established())?;
+        self.local_ids.missing(peer.connection_ids_max, self.paths_with_ids())
     }
 
-    /// Gives the peer a further id.
-    pub(crate) fn issue_id(&mut self, id: ConnectionId, reset_token: [u8; 16]) {
-        self.local_ids.issue(id, reset_token);
+    /// Gives the peer a further id for a path.
+    pub(crate) fn issue_id(&mut self, path: PathId, id: ConnectionId, reset_token: [u8; 16]) {
+        self.local_ids.issue(path, id, reset_token);
     }
 
     /// True when nothing is left to be sent or waited for.

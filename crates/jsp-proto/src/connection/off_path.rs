@@ -10,6 +10,12 @@ use crate::padding::{Extent, Fill};
 use crate::permit::Allowance;
 
 impl Connection {
+    /// The answer to a challenge that goes by the path itself. Neither window nor pacer hold it back: the peer
+    /// may be waiting to hear from us at all, and the window to be opened by what it then sends.
+    pub(super) fn answer_here(&mut self, may_answer: bool) -> Option<[u8; 8]> {
+        may_answer.then(|| self.paths.responses.pop_for(&self.paths.active)).flatten()
+    }
+
     /// Challenges to an address on trial, and answers to challenges from elsewhere. `None` when
     /// there are none; `Some(false)` when the batch is for another route.
     pub(super) fn off_path_datagram(
@@ -22,12 +28,12 @@ impl Connection {
         }
         if !batch.is_empty() {
             // What is due leaves with the next batch, which begins empty.
-            let due = self.paths.candidate.as_ref().is_some_and(|c| c.wants(now));
-            let owed = self.paths.responses.wants_elsewhere(&self.paths.active.route);
+            let due = self.paths.active.candidate.as_ref().is_some_and(|c| c.wants(now));
+            let owed = self.paths.responses.wants_elsewhere(&self.paths.active);
             return Ok((due || owed).then_some(false));
         }
         let pto = self.pto();
-        if let Some(candidate) = &mut self.paths.candidate
+        if let Some(candidate) = &mut self.paths.active.candidate
             && candidate.wants(now)
         {
             let (route, challenge) = (candidate.route, candidate.challenge);
@@ -35,9 +41,11 @@ impl Connection {
             candidate.on_sent(now, pto);
             return self.datagram_to(now, batch, route, room_len, Purpose::Challenge(challenge));
         }
-        let active = self.paths.active.route;
-        let Some(owed) = self.paths.responses.pop_not_for(&active) else { return Ok(None) };
-        let candidate = self.paths.candidate.as_ref().filter(|c| c.route.same_peer(&owed.route));
+        let Some(owed) = self.paths.responses.pop_not_for(&self.paths.active) else {
+            return Ok(None);
+        };
+        let candidate =
+            self.paths.active.candidate.as_ref().filter(|c| c.route.same_peer(&owed.route));
         // spec: CON-10
         let room_len = candidate.map_or(owed.allowance, |c| c.budget.remaining());
         self.datagram_to(now, batch, owed.route, room_len, Purpose::Response(owed.data))
@@ -66,7 +74,7 @@ impl Connection {
         let Some(sealed) = self.data_packet(now, room, Allowance::Probe, purpose, fill)? else {
             return Ok(None);
         };
-        if let Some(candidate) = &mut self.paths.candidate
+        if let Some(candidate) = &mut self.paths.active.candidate
             && candidate.route.same_peer(&route)
         {
             candidate.budget.on_sent(sealed.len.saturating_add(wrapping));

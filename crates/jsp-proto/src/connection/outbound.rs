@@ -2,7 +2,7 @@
 
 use jsp_crypto::Role;
 use jsp_wire::header::{LongFields, LongType};
-use jsp_wire::{CloseCode, Instant, limits};
+use jsp_wire::{CloseCode, Instant, PathId, limits};
 
 use super::Connection;
 use crate::batch::{Batch, Ecn};
@@ -19,6 +19,7 @@ use crate::permit::{self, Allowance};
 use crate::recovery::SentInfo;
 use crate::seal::{self, ShortHeader};
 use crate::spaces;
+use crate::token::Token;
 
 /// What a 1-RTT packet is built for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,16 +51,30 @@ impl Connection {
     /// Fills the batch with datagrams for one route; answers whether it holds any. Call again with
     /// an empty batch until it says no.
     pub(crate) fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) -> bool {
-        loop {
-            match self.next_datagram(now, batch) {
-                Ok(true) => {}
-                Ok(false) => return !batch.is_empty(),
-                Err(error) if self.lifecycle.is_open() => self.fail(now, error),
-                // The last words themselves cannot be sent: asking again would change nothing.
-                Err(_) => {
-                    self.lifecycle.on_farewell_sent();
-                    return !batch.is_empty();
-                }
+        let mut order = self.plan();
+        while let Some(path) = order.pop_front() {
+            self.paths.focus(path);
+            while self.adds_datagram(now, batch) {}
+            if !batch.is_empty() {
+                break;
+            }
+        }
+        self.return_to_first();
+        !batch.is_empty()
+    }
+
+    /// Adds a datagram of the path at hand; false when there is no more to add.
+    fn adds_datagram(&mut self, now: Instant, batch: &mut Batch) -> bool {
+        match self.next_datagram(now, batch) {
+            Ok(any) => any,
+            Err(error) if self.lifecycle.is_open() => {
+                self.fail(now, error);
+                true
+            }
+            // The last words themselves cannot be sent: asking again would change nothing.
+            Err(_) => {
+                self.lifecycle.on_farewell_sent();
+                false
             }
         }
     }
@@ -75,6 +90,10 @@ impl Connection {
         if let Some(done) = self.off_path_datagram(now, batch)? {
             return Ok(done);
         }
+        // spec: PTH-7
+        if !self.paths.active.is_validated {
+            return Ok(false);
+        }
         let route = self.paths.active.route;
         let ecn = self.ecn_mark();
         if !batch.is_open_for(&route, ecn) || self.awaits_slot(now) {
@@ -87,7 +106,7 @@ impl Connection {
             return Ok(done);
         }
         let in_flight = self.bytes_in_flight();
-        let (probe, urgent) = (self.probes.any(), self.streams.is_urgent());
+        let (probe, urgent) = (self.paths.active.probes.any(), self.is_urgent());
         let Some(permit) = permit::permit(now, &mut self.paths.active, in_flight, probe, urgent)
         else {
             return Ok(false);
@@ -115,7 +134,8 @@ impl Connection {
 
     pub(super) fn bytes_in_flight(&self) -> u64 {
         let data = self.paths.active.numbers.recovery.bytes_in_flight();
-        data.saturating_add(self.early.bytes_in_flight())
+        let is_first = self.paths.active.id == PathId::FIRST;
+        data.saturating_add(if is_first { self.early.bytes_in_flight() } else { 0 })
     }
 
     pub(super) fn account_datagram(&mut self, len: usize) {
@@ -147,7 +167,7 @@ impl Connection {
         if is_first_flight && allowance.allows_data() && self.streams.wants(now) {
             self.exchange.flight(SpaceId::Handshake).into_iter().for_each(Flight::join_data);
         }
-        for space in SpaceId::ALL {
+        for space in self.spaces_here().iter().copied() {
             let Some(rest) = room.get_mut(fill.before..) else { break };
             if space == SpaceId::Data && self.exchange.early_data.may_send() {
                 fill.is_last = true;
@@ -203,16 +223,16 @@ impl Connection {
         space: SpaceId,
         mut fill: Fill,
     ) -> Result<Option<Sealed>, TransportError> {
-        let wants = self.exchange.flight_wants(space) && allowance.allows_data();
         if !self.wants_packet(now, space, allowance) {
             return Ok(None);
         }
+        let wants = self.exchange.flight_wants(space) && allowance.allows_data();
+        let probe = self.paths.active.probes.owes(space);
         let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) else {
             return Ok(None);
         };
         let Some(keys) = self.keys.seal_long(space) else { return Ok(None) };
         let token = self.exchange.token.clone();
-        // A header, some payload and a tag, or it is not worth it.
         if room.len() < token.len().saturating_add(HANDSHAKE_ROOM_MIN) {
             return Ok(None);
         }
@@ -243,7 +263,7 @@ impl Connection {
         // will ask after: a server without budget has no other way to hear of it.
         // spec: CON-24
         let insist = space == SpaceId::Handshake && self.role == Role::Client;
-        let ping = self.probes.owes(space) || (insist && self.keys.has(SpaceId::Initial));
+        let ping = probe || (insist && self.keys.has(SpaceId::Initial));
         compose::handshake_packet(now, &mut packet, allowance, &mut numbers.acks, flight, ping);
         if space == SpaceId::Initial && packet.is_ack_eliciting() {
             fill.least = limits::MTU_BASE;
@@ -276,20 +296,26 @@ impl Connection {
     ) -> Result<Option<Sealed>, TransportError> {
         let is_cover = purpose == Purpose::Cover;
         let regular = purpose == Purpose::Regular || is_cover;
-        if regular && !self.wants_packet(now, SpaceId::Data, allowance) {
+        let is_idle = regular && !self.wants_packet(now, SpaceId::Data, allowance);
+        if is_idle || room.len() < DATA_ROOM_MIN {
             return Ok(None);
         }
-        let probe = self.probes.owes(SpaceId::Data) && regular;
+        let probe = self.paths.active.probes.owes(SpaceId::Data) && regular;
         let ping = is_cover || probe;
-        let overdue = self.overdue(now, regular && allowance.allows_data());
-        let path = &mut self.paths.active;
+        let may_bundle = regular && allowance.allows_data();
+        let (overdue, crossing) = (self.overdue(now, may_bundle), self.crossing(now, may_bundle));
+        let (lane, answer) = (self.lane(), self.answer_here(regular));
+        let path = &mut *self.paths.active;
         let pn = path.numbers.numbers.peek();
         // spec: FEC-10
         let may_ride = regular && (allowance == Allowance::Anything || probe);
         let fec = path.fec.as_deref_mut().filter(|_| may_ride);
         let rider = Rider::new(fec, &path.numbers.recovery, pn);
         let mut sources = DataSources {
-            answer: None,
+            duty: path.duty,
+            answer,
+            others: &mut self.paths.others,
+            notices: &mut self.paths.notices,
             control: &mut self.control,
             local_ids: &mut self.local_ids,
             remote_ids: &mut self.remote_ids,
@@ -297,25 +323,21 @@ impl Connection {
             streams: &mut self.streams,
             ack_request: &mut path.ack_request,
             overdue,
+            crossing,
+            path: path.id,
+            is_cold: path.warmth.is_owed,
             rider,
         };
-        // Neither window nor pacer hold an answer back: the peer may be waiting to hear from us at
-        // all, and the window to be opened by what it then sends.
-        if regular {
-            sources.answer = self.paths.responses.pop_for(&path.route);
-        }
-        let dcid = *sources.remote_ids.current();
+        let dcid = *sources.remote_ids.on_path(lane.path);
         let pn_len = jsp_wire::pn::len(pn, path.numbers.recovery.largest_acked());
-        let fields = ShortHeader { dcid: &dcid, phase: self.keys.phase(), pn, pn_len };
-        if room.len() < DATA_ROOM_MIN {
-            return Ok(None);
-        }
+        let phase = self.keys.phase();
+        let fields = ShortHeader { path: lane.path, dcid: &dcid, phase, pn, pn_len };
         let header_len = seal::write_short_header(room, &fields)?.saturating_add(pn_len);
         let payload_end = room.len().saturating_sub(limits::TAG_LEN);
         let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
-        let may_shape =
-            regular && sources.overdue.is_none() && sources.rider.is_none() && !fill.extent.pads();
-        let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, may_shape);
+        let is_plain = sources.overdue.is_none() && sources.crossing.is_none();
+        let may_shape = regular && is_plain && sources.rider.is_none() && !fill.extent.pads();
+        let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, may_shape).by(lane);
         let acks = &mut path.numbers.acks;
         match purpose {
             Purpose::Regular | Purpose::Cover => {
@@ -347,7 +369,9 @@ impl Connection {
     ) -> Result<Option<Sealed>, TransportError> {
         let pn = fields.pn;
         self.paths.active.numbers.numbers.next_pn().ok_or_else(numbers_used_up)?;
-        let Some((key, header_key, _)) = self.keys.seal_short(pn) else { return Ok(None) };
+        let Some((key, header_key, _)) = self.keys.seal_short(fields.path, pn) else {
+            return Ok(None);
+        };
         let len = seal::seal_short(room, fields, built, key, header_key)?;
         let sealed = Sealed { len, pn, ack_eliciting: built.ack_eliciting };
         self.on_packet_sent(now, SpaceId::Data, &sealed, purpose)?;
@@ -385,7 +409,7 @@ impl Connection {
         let app_limited = path.delivery.app_limited();
         let tokens = &self.scratch.tokens;
         if space == SpaceId::Data {
-            let Path { numbers, delivery, .. } = path;
+            let Path { numbers, delivery, .. } = &mut **path;
             numbers.recovery.on_sent(now, info, tokens, app_limited, delivery)?;
         } else if let Some(numbers) = self.early.get_mut(space) {
             numbers.recovery.on_sent(now, info, tokens, app_limited, &mut path.delivery)?;
@@ -399,9 +423,13 @@ impl Connection {
                 path.forecast.on_sent(now);
             }
         }
+        if self.scratch.tokens.iter().any(|token| matches!(token, Token::Stream(_))) {
+            self.paths.busy_at = now;
+        }
         self.lifecycle.on_sent(now, sealed.ack_eliciting);
         if sealed.ack_eliciting {
-            self.probes.on_sent(space);
+            self.paths.active.probes.on_sent(space);
+            self.paths.active.warmth.on_sent(now);
         }
         self.exchange.session.on_bytes(sealed.len);
         self.trace.packet_sent(now, space, sealed.pn, sealed.len, &self.scratch.tokens);
@@ -439,26 +467,6 @@ impl Connection {
         self.account_datagram(sealed.len);
         batch.commit(route, ecn, sealed.len);
         Ok(true)
-    }
-
-    /// Updates the keys when they have sealed enough.
-    fn maintain_keys(&mut self, now: Instant) -> Result<(), TransportError> {
-        if self.keys.is_exhausted() {
-            let reason = "the keys are used up and could not be updated";
-            return Err(TransportError::new(CloseCode::AEAD_LIMIT, reason));
-        }
-        let (packets, after) = (self.config.key_update_packets, self.config.key_update_after);
-        if self.keys.update_is_due(now, packets, after) {
-            self.update_keys(now);
-        }
-        self.renew_if_stale(now);
-        Ok(())
-    }
-
-    /// Steps to the next keys, unless the last step has not settled yet.
-    pub(super) fn update_keys(&mut self, now: Instant) -> bool {
-        let pto = self.pto();
-        self.keys.update(now, pto)
     }
 }
 

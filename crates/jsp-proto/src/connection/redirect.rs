@@ -58,12 +58,12 @@ impl Connection {
             numbers.recovery.discard();
             numbers.recovery.set_deadlock_guard(true);
         }
-        self.probes.forgive(SpaceId::Initial);
+        self.paths.active.probes.forgive(SpaceId::Initial);
         if let Some(flight) = self.exchange.flight(SpaceId::Initial) {
             flight.restart();
         }
         // Early data that nobody acknowledges may fill the window.
-        self.probes.owe(SpaceId::Initial, HELLO_DATAGRAMS);
+        self.paths.active.probes.owe(SpaceId::Initial, HELLO_DATAGRAMS);
         // The server has let go of what came with the hello.
         self.doubt_early(now);
         self.lifecycle.on_received(now);

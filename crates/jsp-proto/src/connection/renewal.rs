@@ -8,6 +8,26 @@ use super::Connection;
 use crate::error::TransportError;
 
 impl Connection {
+    /// Updates the keys when they have sealed enough.
+    pub(super) fn maintain_keys(&mut self, now: Instant) -> Result<(), TransportError> {
+        if self.keys.is_exhausted() {
+            let reason = "the keys are used up and could not be updated";
+            return Err(TransportError::new(CloseCode::AEAD_LIMIT, reason));
+        }
+        let (packets, after) = (self.config.key_update_packets, self.config.key_update_after);
+        if self.keys.update_is_due(now, packets, after) {
+            self.update_keys(now);
+        }
+        self.renew_if_stale(now);
+        Ok(())
+    }
+
+    /// Steps to the next keys, unless the last step has not settled yet.
+    pub(super) fn update_keys(&mut self, now: Instant) -> bool {
+        let pto = self.pto();
+        self.keys.update(now, pto)
+    }
+
     /// True when both sides know in-band exchanges.
     pub(super) fn has_exchange(&self) -> bool {
         self.exchange.is_complete() && self.exchange.has_feature(feature::EXCHANGE)

@@ -16,7 +16,7 @@ use crate::forecast::AlarmLevel;
 use crate::keys::SpaceId;
 use crate::packet::{Built, PacketBuilder};
 use crate::padding::Fill;
-use crate::path::Path;
+use crate::path::{Duty, Path};
 use crate::permit::{self, Allowance};
 use crate::seal::{self, ShortHeader};
 
@@ -87,9 +87,10 @@ impl Connection {
         (due > now).then_some(due)
     }
 
-    /// True when a repair is due.
+    /// True when a repair is due on a path that carries data.
     pub(super) fn owes_repair(&self, now: Instant) -> bool {
-        let due = self.paths.active.fec.as_ref().and_then(|fec| fec.due());
+        let path = &self.paths.active;
+        let due = path.fec.as_ref().and_then(|fec| fec.due()).filter(|_| path.duty == Duty::All);
         due.is_some_and(|due| due <= now)
     }
 
@@ -104,7 +105,7 @@ impl Connection {
         // One that can ride waits for the packet that is to be written now.
         let fec = self.paths.active.fec.as_ref();
         let rides = fec.is_some_and(|fec| fec.rides()) && self.streams.wants(now);
-        if !self.owes_repair(now) || rides || self.probes.any() {
+        if !self.owes_repair(now) || rides || self.paths.active.probes.any() {
             return Ok(None);
         }
         let in_flight = self.bytes_in_flight();
@@ -130,14 +131,15 @@ impl Connection {
         room: &mut [u8],
         fill: Fill,
     ) -> Result<Option<Sealed>, TransportError> {
-        let Path { numbers, fec, .. } = &mut self.paths.active;
+        let Path { id, numbers, fec, .. } = &mut *self.paths.active;
         let Some(fec) = fec.as_mut().filter(|_| room.len() >= DATA_ROOM_MIN) else {
             return Ok(None);
         };
         let pn = numbers.numbers.peek();
         let pn_len = jsp_wire::pn::len(pn, numbers.recovery.largest_acked());
-        let dcid = *self.remote_ids.current();
-        let fields = ShortHeader { dcid: &dcid, phase: self.keys.phase(), pn, pn_len };
+        let path = *id;
+        let dcid = *self.remote_ids.on_path(path);
+        let fields = ShortHeader { path, dcid: &dcid, phase: self.keys.phase(), pn, pn_len };
         let header_len = seal::write_short_header(room, &fields)?.saturating_add(pn_len);
         let payload_end = room.len().saturating_sub(limits::TAG_LEN);
         let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
@@ -161,7 +163,7 @@ impl Connection {
     /// After an acknowledgement: what the path has lost decides on how much repair it gets.
     // spec: FEC-12
     pub(super) fn adapt_repair(&mut self, now: Instant) {
-        let Path { fec: Some(fec), numbers, rtt, delivery, forecast, .. } = &mut self.paths.active
+        let Path { fec: Some(fec), numbers, rtt, delivery, forecast, .. } = &mut *self.paths.active
         else {
             return;
         };
@@ -288,7 +290,7 @@ mod tests {
         first.iter().for_each(|bytes| arrive(1, bytes));
         arrive(7, &repair);
         let server = server.connection(with).unwrap();
-        let owed = server.paths.responses.pop_not_for(&address(1)).unwrap();
+        let owed = server.paths.responses.pop_not_for(&server.paths.active).unwrap();
         assert_eq!((owed.data, owed.allowance), ([2; 8], 3 * repair.len()));
     }
 }

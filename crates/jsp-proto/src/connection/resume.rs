@@ -82,10 +82,10 @@ impl Connection {
                     numbers.recovery.discard();
                     numbers.recovery.set_deadlock_guard(true);
                 }
-                self.probes.forgive(SpaceId::Initial);
+                self.paths.active.probes.forgive(SpaceId::Initial);
                 self.pump_handshake(now);
                 // Early data that nobody acknowledges may fill the window.
-                self.probes.owe(SpaceId::Initial, HELLO_DATAGRAMS);
+                self.paths.active.probes.owe(SpaceId::Initial, HELLO_DATAGRAMS);
             }
             Ok(false) => {}
             Err(error) => self.fail_handshake(now, error),

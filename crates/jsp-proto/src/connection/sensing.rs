@@ -7,22 +7,14 @@ use crate::ack_request::Traffic;
 use crate::capacity::Capacity;
 use crate::event::Event;
 use crate::forecast::{Alarm, NetworkHint, Outlook};
-use crate::keys::SpaceId;
 use crate::recovery::AckOutcome;
 use crate::streams::Overdue;
 
 impl Connection {
-    /// Tells what the application knows about its network before packets can.
+    /// Tells what the application knows about the network of the path in use before packets can.
     pub fn hint(&mut self, now: Instant, hint: NetworkHint) {
-        if self.lifecycle.is_established() {
-            self.paths.active.forecast.on_hint(now, hint);
-            // spec: SEN-11
-            if hint == NetworkHint::InterfaceUp {
-                self.paths.active.numbers.recovery.reset_backoff();
-                self.probes.owe(SpaceId::Data, 1);
-            }
-            self.look(now);
-        }
+        self.hint_here(now, hint);
+        self.return_to_first();
     }
 
     /// What the network carries, as far as it can be known. Changes are told by
@@ -48,7 +40,7 @@ impl Connection {
             return;
         }
         let delay_max = self.peer_ack_delay_max();
-        let path = &mut self.paths.active;
+        let path = &mut *self.paths.active;
         path.forecast.on_ack(now, outcome.rtt_sample.is_some(), outcome.packets_acked);
         if let Some(sample) = &outcome.rate_sample {
             path.meter.on_sample(now, sample);
@@ -73,7 +65,7 @@ impl Connection {
         {
             self.events.push_back(Event::Alarm(alarm));
         }
-        let path = &mut self.paths.active;
+        let path = &mut *self.paths.active;
         let senses = path.senses();
         if let Some(capacity) = path.meter.news(now, &senses) {
             self.events.push_back(Event::CapacityChanged(capacity));
@@ -102,7 +94,9 @@ impl Connection {
         let carried = path.route.is_reliable();
         let may_bundle = may_bundle && self.config.bundling && !repaired && !carried;
         let after = forecast.ack_due_after(&path.rtt, held).filter(|_| may_bundle)?;
-        let overdue = Overdue { before: now - after, eager: forecast.loses_much() };
+        let (eager, path) = (forecast.loses_much(), path.id);
+        let before = now - after;
+        let overdue = Overdue { before, eager, path, crosses: false, before_doubled: before };
         self.streams.has_overdue(now, overdue).then_some(overdue)
     }
 }

@@ -4,9 +4,10 @@ use jsp_wire::Instant;
 
 use super::Connection;
 use super::outbound::Purpose;
-use crate::compose::DataSources;
+use crate::compose::{self, DataSources};
 use crate::keys::SpaceId;
 use crate::padding::{Extent, Fill};
+use crate::path::Duty;
 use crate::permit::Allowance;
 use crate::spaces;
 
@@ -67,19 +68,26 @@ impl Connection {
         if space == SpaceId::Data && self.exchange.early_data.may_send() {
             return allowance.allows_data() && self.streams.wants(now);
         }
-        if self.probes.owes(space) {
+        if self.paths.active.probes.owes(space) {
             return true;
         }
         let has_slots = self.has_slots();
-        let path = &mut self.paths.active;
-        let has_answer = self.paths.responses.wants_for(&path.route);
+        let crossing = self.crossing(now, space == SpaceId::Data);
+        let path = &mut *self.paths.active;
+        let has_answer = self.paths.responses.wants_for(path);
         let acks = spaces::view(space, &self.early, path)
-            .is_some_and(|numbers| numbers.acks.wants_ack_now(now));
+            .is_some_and(|numbers| numbers.acks.wants_ack_now(now))
+            || (space == SpaceId::Data
+                && path.duty == Duty::All
+                && compose::acks_elsewhere(now, &mut self.paths.others).next().is_some());
         if acks || space != SpaceId::Data {
             return acks || (self.exchange.flight_wants(space) && allowance.allows_data());
         }
         let sources = DataSources {
+            duty: path.duty,
             answer: None,
+            others: &mut self.paths.others,
+            notices: &mut self.paths.notices,
             control: &mut self.control,
             local_ids: &mut self.local_ids,
             remote_ids: &mut self.remote_ids,
@@ -87,6 +95,9 @@ impl Connection {
             streams: &mut self.streams,
             ack_request: &mut path.ack_request,
             overdue: None,
+            crossing,
+            path: path.id,
+            is_cold: path.warmth.is_owed,
             rider: None,
         };
         // Neither window nor pacer hold an answer back: the peer may be waiting to hear from us at

@@ -64,7 +64,7 @@ pub(super) fn pair() -> [(Endpoint, ConnectionHandle); 2] {
 fn last_words_that_cannot_be_sent_are_not_tried_for_ever() {
     let [_, (mut server, with)] = pair();
     let connection = server.connection(with).unwrap();
-    let Path { numbers, delivery, .. } = &mut connection.paths.active;
+    let Path { numbers, delivery, .. } = &mut *connection.paths.active;
     // The peer has drawn so many acknowledgements, and acknowledged none, that the ledger takes no more.
     let error = loop {
         let pn = numbers.numbers.next_pn().unwrap();

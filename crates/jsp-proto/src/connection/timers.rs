@@ -1,10 +1,11 @@
 //! Deadlines: functions of the owners' state, folded with their reasons.
 
-use jsp_wire::Instant;
+use jsp_wire::{Instant, PathId};
 
 use super::Connection;
 use super::outbound::HANDSHAKE_ROOM_MIN;
 use crate::keys::SpaceId;
+use crate::path::Duty;
 use crate::permit;
 use crate::spaces;
 use crate::token::{Fate, Token};
@@ -51,41 +52,67 @@ impl Connection {
         if !self.lifecycle.is_open() {
             return soonest.0;
         }
-        for space in SpaceId::ALL {
+        soonest.offer(self.lifecycle.keep_alive_at(), Reason::KeepAlive);
+        if self.is_usable() {
+            soonest.offer(self.streams.poll_timeout(), Reason::Streams);
+            soonest.offer(self.fold_at(now), Reason::KeyUpdate);
+        }
+        let mut paths = self.plan();
+        while let Some(path) = paths.pop_front() {
+            self.paths.focus(path);
+            self.offer_path(now, &mut soonest);
+        }
+        self.return_to_first();
+        soonest.0
+    }
+
+    /// The deadlines of the path at hand.
+    fn offer_path(&mut self, now: Instant, soonest: &mut Soonest) {
+        for space in self.spaces_here().iter().copied() {
             let delay = self.ack_delay_for(space);
             let may_probe = self.may_probe(space);
             let path = &self.paths.active;
             let Some(numbers) = spaces::view(space, &self.early, path) else { continue };
             let at = numbers.recovery.poll_timeout(&path.rtt, delay, may_probe);
             soonest.offer(at.map(|(at, _)| at), Reason::Recovery);
-            if self.keys.has(space) && self.has_budget() && !self.has_slots() {
+            let may_tell = self.keys.has(space) && self.has_budget() && path.is_validated;
+            if may_tell && !self.has_slots() {
                 soonest.offer(numbers.acks.poll_timeout(), Reason::Ack);
             }
         }
-        soonest.offer(self.lifecycle.keep_alive_at(), Reason::KeepAlive);
         if !self.is_usable() {
-            return soonest.0;
+            return;
         }
-        soonest.offer(self.streams.poll_timeout(), Reason::Streams);
-        soonest.offer(self.fold_at(now), Reason::KeyUpdate);
-        soonest.offer(self.look_at(now), Reason::Forecast);
-        let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
+        let candidate = self.paths.active.candidate.as_ref().map(|c| c.poll_timeout());
         soonest.offer(candidate, Reason::PathValidation);
+        if !self.paths.active.is_validated {
+            return;
+        }
+        soonest.offer(self.look_at(now), Reason::Forecast);
+        soonest.offer(self.crossing_at(now), Reason::Forecast);
+        soonest.offer(self.warm_at(), Reason::KeepAlive);
         // Everything that waits to be sent waits for its time, where there are such times.
         if let Some(slot) = self.next_slot(now) {
-            soonest.offer(Some(slot), Reason::Padding);
-            return soonest.0;
+            return soonest.offer(Some(slot), Reason::Padding);
         }
         soonest.offer(self.repair_at(now), Reason::Repair);
         let may_send = self.exchange.may_send_data() || self.exchange.early_data.may_send();
-        let has_frames = (may_send && self.streams.wants(now)) || self.control.wants();
+        let carries = self.paths.active.duty == Duty::All;
+        let has_frames = (may_send && carries && self.streams.wants(now))
+            || (carries && self.control.wants())
+            || (self.paths.active.duty >= Duty::Copies
+                && self.streams.has_doubles(self.paths.active.id));
         if self.has_budget() && (has_frames || self.owes_repair(now)) {
-            let (in_flight, urgent) = (self.bytes_in_flight(), self.streams.is_urgent());
+            let (in_flight, urgent) = (self.bytes_in_flight(), self.is_urgent());
             let at = permit::paced_until(now, &mut self.paths.active, in_flight, urgent);
             soonest.offer(at, Reason::Pacing);
         }
         soonest.offer(self.paths.active.mtud.poll_timeout(), Reason::PathMtu);
-        soonest.0
+    }
+
+    /// The number spaces of the path at hand: those of the handshake belong to the first.
+    pub(super) fn spaces_here(&self) -> &'static [SpaceId] {
+        if self.paths.active.id == PathId::FIRST { &SpaceId::ALL } else { &[SpaceId::Data] }
     }
 
     fn ack_delay_for(&self, space: SpaceId) -> core::time::Duration {
@@ -123,19 +150,29 @@ impl Connection {
         if !self.lifecycle.is_open() {
             return;
         }
-        for space in SpaceId::ALL {
-            self.on_recovery_timeout(now, space);
+        for path in self.paths.ids().take() {
+            if self.paths.focus(path) {
+                self.handle_path_timeout(now);
+            }
         }
+        self.return_to_first();
         self.streams.handle_timeout(now);
         self.try_fold(now);
         if self.lifecycle.keep_alive_at().is_some_and(|at| now >= at) {
             self.control.ask_ping();
             self.lifecycle.on_kept_alive(now);
         }
+    }
+
+    /// The deadlines of the path at hand.
+    fn handle_path_timeout(&mut self, now: Instant) {
+        for space in self.spaces_here() {
+            self.on_recovery_timeout(now, *space);
+        }
         if self.look_at(now).is_some_and(|at| now >= at) {
             self.look(now);
         }
-        self.paths.candidate.take_if(|candidate| candidate.is_hopeless(now));
+        self.tend_path(now);
     }
 
     fn on_recovery_timeout(&mut self, now: Instant, space: SpaceId) {
@@ -143,7 +180,7 @@ impl Connection {
         let may_probe = self.may_probe(space);
         let prior_in_flight = self.bytes_in_flight();
         let mut fates = core::mem::take(&mut self.scratch.fates);
-        let path = &mut self.paths.active;
+        let path = &mut *self.paths.active;
         let fec = path.fec.as_mut().filter(|_| space == SpaceId::Data);
         let (rtt, data) = (&path.rtt, &mut path.numbers);
         let numbers = match space {
@@ -173,7 +210,7 @@ impl Connection {
             if let Some(fec) = fec {
                 fec.on_probe(now);
             }
-            self.probes.owe(space, outcome.probes);
+            self.paths.active.probes.owe(space, outcome.probes);
             if space == SpaceId::Data {
                 self.trace.probe_timed_out();
             }
@@ -183,10 +220,13 @@ impl Connection {
             if space == SpaceId::Handshake && self.exchange.is_complete() {
                 // The server may be done with the handshake, and look for us elsewhere: only a
                 // packet of the present keys shows it where we are.
-                self.probes.owe(SpaceId::Data, 1);
+                self.paths.active.probes.owe(SpaceId::Data, 1);
             }
             self.doubt(now, space, &doubted, &mut fates);
             self.scratch.tokens = doubted;
+            if space == SpaceId::Data {
+                self.doubt_path(now);
+            }
         }
         self.apply_loss(now, &outcome.lost, prior_in_flight);
         self.settle_fates(now, space, &mut fates);

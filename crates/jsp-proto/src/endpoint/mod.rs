@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use jsp_crypto::{ClientConfig, ClientTicket, CookieKeys, HandshakeError, Prf};
 use jsp_wire::header::LongHeader;
-use jsp_wire::{ConnectionId, Header, Instant, LongType, Route, limits};
+use jsp_wire::{ConnectionId, Header, Instant, LongType, PathId, Route, limits};
 use thiserror::Error;
 
 use crate::batch::{Batch, Ecn};
@@ -28,6 +28,7 @@ use crate::bounded::Bounded;
 use crate::cid::IdChange;
 use crate::config::{EndpointConfig, TransportConfig};
 use crate::connection::{Connection, Outgoing, Reason};
+use crate::error::PathError;
 use crate::event::Event;
 use crate::rng::SeededRng;
 use carriers::Carriers;
@@ -213,6 +214,32 @@ impl Endpoint {
         } else {
             Ok(self.insert(connection))
         }
+    }
+
+    /// Begins a further path of a client's connection: datagrams by this route, which must lead to the same
+    /// server from another address of ours, or to another address of it. Nothing but challenges go there until
+    /// it has answered; [`Event::PathOpened`] tells.
+    ///
+    /// # Errors
+    /// See [`PathError`]; [`PathError::Exists`] too when another connection is known by that address alone.
+    pub fn open_path(
+        &mut self,
+        now: Instant,
+        handle: ConnectionHandle,
+        route: Route,
+    ) -> Result<PathId, PathError> {
+        let slot = self.connections.get_mut(&handle).ok_or(PathError::NotReady)?;
+        let is_named = slot.connection.local_ids().any(|id| !id.is_empty());
+        let other = self.by_route.get(&peer_key(&route)).filter(|other| **other != handle);
+        if !is_named && other.is_some() {
+            return Err(PathError::Exists);
+        }
+        let path = slot.connection.open_path(now, route)?;
+        if !is_named {
+            self.by_route.insert(peer_key(&route), handle);
+        }
+        self.schedule.touch(handle);
+        Ok(path)
     }
 
     fn insert(&mut self, connection: Connection) -> ConnectionHandle {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use jsp_crypto::Rng;
 use jsp_wire::{ConnectionId, Route, limits};
 
-use super::{ConnectionHandle, Endpoint};
+use super::{ConnectionHandle, Endpoint, Slot};
 
 impl Endpoint {
     /// A client needs no id as long as its peer's address names the connection.
@@ -42,16 +42,18 @@ impl Endpoint {
         for id in slot.connection.local_ids() {
             self.by_id.remove(&id);
         }
-        release(&mut self.by_route, &peer_key(&slot.connection.route()), handle);
+        for path in slot.connection.paths() {
+            release(&mut self.by_route, &peer_key(&path.route), handle);
+        }
     }
 
     pub(super) fn issue_ids(&mut self, handle: ConnectionHandle) {
-        let missing = self.connections.get(&handle).map_or(0, |slot| slot.connection.ids_missing());
-        for _ in 0..missing {
+        let missing = |slot: &Slot| slot.connection.id_missing();
+        while let Some(path) = self.connections.get(&handle).and_then(missing) {
             let id = self.fresh_local_id();
             let token = self.reset_token(&id);
             if let Some(slot) = self.connections.get_mut(&handle) {
-                slot.connection.issue_id(id, token);
+                slot.connection.issue_id(path, id, token);
             }
             self.by_id.insert(id, handle);
         }

@@ -3,31 +3,52 @@
 pub(crate) mod memory;
 pub(crate) mod mtud;
 pub(crate) mod owd;
+pub(crate) mod plural;
+pub(crate) mod usage;
 pub(crate) mod validation;
 
 use core::time::Duration;
 
-use jsp_wire::{Instant, Route, limits};
+use jsp_wire::frame::PathUse;
+use jsp_wire::{Instant, PathId, Route, limits};
 
+use crate::ack::AckPolicy;
 use crate::ack_request::AckRequest;
 use crate::capacity::{CapacityMeter, Senses};
 use crate::config::TransportConfig;
 use crate::congestion::{Congestion, MarkSample};
 use crate::fec::PathFec;
-use crate::forecast::{Alarm, Forecast, Outlook, Scene};
+use crate::forecast::{Alarm, AlarmLevel, Forecast, Outlook, Scene};
 use crate::pacer::Pacer;
-use crate::padding::Padder;
 use crate::path::memory::{PastPaths, PathMemory, RateMemory};
 use crate::path::mtud::Mtud;
 use crate::path::owd::Owd;
-use crate::path::validation::{Candidate, Responses};
+use crate::path::usage::Usage;
+use crate::path::validation::Candidate;
+use crate::probes::Probes;
 use crate::recovery::{DeliveryRate, EcnValidation, Rtt};
 use crate::spaces::NumberSpace;
 use crate::trickle::Trickle;
 
 /// One way to the peer.
 pub(crate) struct Path {
+    pub(crate) id: PathId,
     pub(crate) route: Route,
+    /// The peer is known to be at the other end of `route`.
+    pub(crate) is_validated: bool,
+    /// An address on trial: the path's own at its start, later another one that the peer may have moved to.
+    pub(crate) candidate: Option<Box<Candidate>>,
+    pub(crate) usage: Usage,
+    /// What it carries, by the latest plan.
+    pub(crate) duty: Duty,
+    /// Packets owed because nothing was heard in time.
+    pub(crate) probes: Probes,
+    /// A path that is to stay warm owes a sign of life.
+    pub(crate) warmth: Warmth,
+    /// How long packets have waited for their acknowledgements.
+    pub(crate) waits: Waits,
+    /// When packets of the peer come.
+    pub(crate) arrivals: Arrivals,
     pub(crate) rtt: Rtt,
     pub(crate) congestion: Congestion,
     pub(crate) pacer: Pacer,
@@ -55,7 +76,16 @@ pub(crate) struct Path {
 impl Path {
     pub(crate) fn new(route: Route, budget: Budget, config: &TransportConfig) -> Self {
         let mut path = Self {
+            id: PathId::FIRST,
             route,
+            is_validated: true,
+            candidate: None,
+            usage: Usage::default(),
+            duty: Duty::All,
+            probes: Probes::default(),
+            warmth: Warmth::default(),
+            waits: Waits::default(),
+            arrivals: Arrivals::default(),
             rtt: Rtt::new(config.rtt_initial),
             congestion: Congestion::new(config.congestion, limits::MTU_BASE),
             pacer: Pacer::new(),
@@ -79,6 +109,68 @@ impl Path {
             path.resume_from(memory);
         }
         path
+    }
+
+    /// A further path, whose route is on trial by the challenge.
+    // spec: PTH-7
+    pub(crate) fn further(id: PathId, trial: Candidate, config: &TransportConfig) -> Self {
+        let route = trial.route;
+        let config = &TransportConfig { initial_path_memory: None, ..config.clone() };
+        let mut path = Self::new(route, trial.budget, config);
+        path.id = id;
+        path.is_validated = false;
+        path.candidate = Some(Box::new(trial));
+        let acks = AckPolicy::new(config.ack_delay_max);
+        path.numbers.acks = acks.of(id);
+        path
+    }
+
+    /// True when the route is the path's own, and the peer known to be there.
+    pub(crate) fn is_settled_at(&self, route: &Route) -> bool {
+        self.is_validated && self.route.same_peer(route)
+    }
+
+    /// How long after a packet left its acknowledgement is overdue, when some are, or none will come.
+    /// `eager` listens to the silence of the peer's own packets too.
+    pub(crate) fn overdue_after(
+        &self,
+        now: Instant,
+        ack_delay_max: Duration,
+        eager: bool,
+    ) -> Option<Duration> {
+        if self.usage.effective() == PathUse::Down {
+            return Some(Duration::ZERO);
+        }
+        let oldest = self.numbers.recovery.oldest_eliciting()?;
+        if eager && self.arrivals.silent_at(oldest).is_some_and(|at| now >= at) {
+            // What left before the silence is most likely there: a few copies too many.
+            return Some(Duration::ZERO);
+        }
+        let after = self.ack_due_after(ack_delay_max)?;
+        (now >= oldest + after).then_some(after)
+    }
+
+    /// When the oldest packet that waits for an acknowledgement is overdue, once that can be told.
+    pub(crate) fn overdue_at(&self, ack_delay_max: Duration) -> Option<Instant> {
+        let oldest = self.numbers.recovery.oldest_eliciting()?;
+        let due = self.ack_due_after(ack_delay_max).map(|after| oldest + after);
+        [due, self.arrivals.silent_at(oldest)].into_iter().flatten().min()
+    }
+
+    /// Where a second path is at hand: later than acknowledgements came of late.
+    fn ack_due_after(&self, ack_delay_max: Duration) -> Option<Duration> {
+        let usual = self.forecast.ack_due_after(&self.rtt, ack_delay_max)?;
+        let slowest = self.waits.slowest();
+        let margin = self.rtt.var().max(WAIT_MARGIN);
+        Some(slowest.map_or(usual, |slowest| usual.min(slowest.saturating_add(margin))))
+    }
+
+    /// True when nothing that is sent here can be relied on.
+    // spec: PTH-13
+    pub(crate) fn is_failing(&self) -> bool {
+        let is_silent = self.forecast.alarm().level >= AlarmLevel::Degraded
+            || self.numbers.recovery.pto_count() > 0;
+        !self.is_validated || self.usage.effective() == PathUse::Down || is_silent
     }
 
     /// The path was known before: what it carried then is tried with care. To be called before data is
@@ -239,29 +331,104 @@ impl Budget {
     }
 }
 
-/// All paths of a connection: the one in use, one on trial, and answers owed to challenges.
-pub(crate) struct Paths {
-    pub(crate) active: Path,
-    pub(crate) candidate: Option<Box<Candidate>>,
-    pub(crate) responses: Responses,
-    pub(crate) padder: Padder,
+/// What is later than the slowest acknowledgement by so much is overdue: timers are no finer.
+const WAIT_MARGIN: Duration = Duration::from_millis(2);
+
+/// The slowest acknowledgement is remembered for one to two of these.
+const WAITS_SPAN: Duration = Duration::from_millis(500);
+
+/// How long packets waited for their acknowledgements: the slowest of the last half second, or second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Waits {
+    since: Instant,
+    current: Duration,
+    before: Duration,
+    count: u32,
 }
 
-impl Paths {
-    pub(crate) fn new(mut active: Path, padder: Padder) -> Self {
-        active.wrapping = padder.wrapping();
-        active.mtud.restrict(padder.declared(), padder.wrapping());
-        Self { active, candidate: None, responses: Responses::default(), padder }
+/// Acknowledgements before their times mean anything.
+const WAITS_MIN: u32 = 8;
+
+impl Waits {
+    /// The oldest packet that was under way is acknowledged, so long after it left.
+    pub(crate) fn note(&mut self, now: Instant, waited: Duration) {
+        if now >= self.since + WAITS_SPAN {
+            let is_recent = now < self.since + WAITS_SPAN * 2;
+            self.before = if is_recent { self.current } else { Duration::ZERO };
+            (self.since, self.current) = (now, Duration::ZERO);
+        }
+        self.current = self.current.max(waited);
+        self.count = self.count.saturating_add(1);
     }
 
-    /// Bytes came by this route, as they were on the wire: they buy budget there.
-    pub(crate) fn on_received(&mut self, route: &Route, bytes: usize) {
-        if self.active.route.same_peer(route) {
-            self.active.budget.on_received(bytes);
-        } else if let Some(candidate) = &mut self.candidate
-            && candidate.route.same_peer(route)
-        {
-            candidate.budget.on_received(bytes);
-        }
+    fn slowest(&self) -> Option<Duration> {
+        (self.count >= WAITS_MIN).then_some(self.current.max(self.before))
+    }
+}
+
+/// When packets of the peer come: what comes regularly, and stops, tells of an outage sooner than
+/// acknowledgements do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Arrivals {
+    last: Instant,
+    gaps: Waits,
+}
+
+/// Packets that come at longer gaps than this do not come regularly.
+const REGULAR_GAP_MAX: Duration = Duration::from_millis(40);
+
+/// A gap is unusual when it is longer than the longest of late by a quarter and so much.
+const GAP_MARGIN: Duration = Duration::from_millis(4);
+
+impl Arrivals {
+    /// A packet came.
+    pub(crate) fn note(&mut self, now: Instant) {
+        let gap = now.since(self.last);
+        self.last = now;
+        self.gaps.note(now, gap);
+    }
+
+    /// When the silence of the peer is unusual, if packets came regularly while this one of ours left.
+    fn silent_at(&self, oldest: Instant) -> Option<Instant> {
+        let longest = self.gaps.slowest().filter(|gap| *gap <= REGULAR_GAP_MAX)?;
+        let silent_at = self.last + longest + longest / 4 + GAP_MARGIN;
+        (oldest < silent_at).then_some(silent_at)
+    }
+}
+
+/// What a path carries.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Duty {
+    /// What is its own: acknowledgements, probes, challenges.
+    Own,
+    /// That, and messages that go once more.
+    Copies,
+    /// Everything.
+    All,
+}
+
+/// When a path that carries nothing was last heard to work.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Warmth {
+    /// When an ack-eliciting packet left last.
+    sent_at: Instant,
+    /// A PING is owed.
+    pub(crate) is_owed: bool,
+}
+
+impl Warmth {
+    /// An ack-eliciting packet left.
+    pub(crate) fn on_sent(&mut self, now: Instant) {
+        *self = Self { sent_at: now, is_owed: false };
+    }
+
+    /// A sign of life is due.
+    pub(crate) fn owe(&mut self) {
+        self.is_owed = true;
+    }
+
+    /// When the path has carried nothing for this long.
+    pub(crate) fn cools_at(&self, interval: Duration) -> Option<Instant> {
+        (!self.is_owed).then_some(self.sent_at + interval)
     }
 }

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use jsp_wire::{Instant, Route, limits};
+use jsp_wire::{Instant, PathId, Route, limits};
 
 use crate::bounded::Bounded;
-use crate::path::Budget;
+use crate::path::{Budget, Path};
 
 /// Challenges that may wait for an answer; the latest win.
 const RESPONSES_MAX: usize = 8;
@@ -50,12 +50,24 @@ impl Candidate {
 
 /// An answer owed to one challenge.
 pub(crate) struct Owed {
+    /// The path that the challenge belongs to.
+    pub(crate) path: PathId,
     /// Where the challenge came from.
     pub(crate) route: Route,
     /// What it said.
     pub(crate) data: [u8; 8],
     /// Bytes that may go to an address of which nothing else is known.
     pub(crate) allowance: usize,
+}
+
+impl Owed {
+    fn is_for(&self, path: &Path) -> bool {
+        self.path == path.id && path.is_settled_at(&self.route)
+    }
+
+    fn is_beside(&self, path: &Path) -> bool {
+        self.path == path.id && !path.is_settled_at(&self.route)
+    }
 }
 
 /// Answers owed to the peer's challenges, each to the route its challenge came by.
@@ -65,66 +77,84 @@ pub(crate) struct Responses {
 }
 
 impl Responses {
-    /// The peer asks for an answer, in a datagram of `received` bytes. `is_active` says that the
-    /// route is the path in use. Elsewhere the latest challenge alone is answered, so that many in
+    /// The peer asks for an answer, in a datagram of `received` bytes. `is_settled` says that the
+    /// route is the path's own, and proved. Elsewhere the latest challenge alone is answered, so that many in
     /// one datagram do not draw more than it paid for.
     // spec: CON-12
-    pub(crate) fn push(&mut self, route: Route, data: [u8; 8], received: usize, is_active: bool) {
-        if !is_active {
-            self.owed.retain(|owed| !owed.route.same_peer(&route));
+    pub(crate) fn push(
+        &mut self,
+        path: PathId,
+        route: Route,
+        data: [u8; 8],
+        (received, is_settled): (usize, bool),
+    ) {
+        if !is_settled {
+            self.owed.retain(|owed| owed.path != path || !owed.route.same_peer(&route));
         }
         // A challenge that is asked again is answered once.
         self.owed.retain(|owed| owed.data != data);
         let allowance = received.saturating_mul(limits::AMPLIFICATION_FACTOR as usize);
-        self.owed.push_evicting(Owed { route, data, allowance });
+        self.owed.push_evicting(Owed { path, route, data, allowance });
     }
 
-    /// The oldest answer that goes by `route`.
-    pub(crate) fn pop_for(&mut self, route: &Route) -> Option<[u8; 8]> {
-        let place = self.owed.iter().position(|owed| owed.route.same_peer(route))?;
+    /// The oldest answer that goes by the path itself.
+    pub(crate) fn pop_for(&mut self, path: &Path) -> Option<[u8; 8]> {
+        let place = self.owed.iter().position(|owed| owed.is_for(path))?;
         self.owed.remove(place).map(|owed| owed.data)
     }
 
-    /// The oldest answer that goes elsewhere.
-    pub(crate) fn pop_not_for(&mut self, route: &Route) -> Option<Owed> {
-        let place = self.owed.iter().position(|owed| !owed.route.same_peer(route))?;
+    /// The oldest answer of the path that goes elsewhere.
+    pub(crate) fn pop_not_for(&mut self, path: &Path) -> Option<Owed> {
+        let place = self.owed.iter().position(|owed| owed.is_beside(path))?;
         self.owed.remove(place)
     }
 
-    /// True when an answer goes by `route`.
-    pub(crate) fn wants_for(&self, route: &Route) -> bool {
-        self.owed.iter().any(|owed| owed.route.same_peer(route))
+    /// True when an answer goes by the path itself.
+    pub(crate) fn wants_for(&self, path: &Path) -> bool {
+        self.owed.iter().any(|owed| owed.is_for(path))
     }
 
-    /// True when an answer goes elsewhere.
-    pub(crate) fn wants_elsewhere(&self, route: &Route) -> bool {
-        self.owed.iter().any(|owed| !owed.route.same_peer(route))
+    /// True when an answer of the path goes elsewhere.
+    pub(crate) fn wants_elsewhere(&self, path: &Path) -> bool {
+        self.owed.iter().any(|owed| owed.is_beside(path))
+    }
+
+    /// The path is over.
+    pub(crate) fn end_path(&mut self, path: PathId) {
+        self.owed.retain(|owed| owed.path != path);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TransportConfig;
+
+    fn path() -> Path {
+        let route = Route::udp("192.0.2.1:1".parse().unwrap());
+        Path::new(route, Budget::Unlimited, &TransportConfig::default())
+    }
 
     #[test]
     // spec-test: CON-12
     fn eight_answers_are_owed_at_most_and_the_latest_win() {
         let mut responses = Responses::default();
-        let route = Route::udp("192.0.2.1:1".parse().unwrap());
+        let path = path();
+        let route = path.route;
         for n in 0..20 {
-            responses.push(route, [n; 8], 100, true);
+            responses.push(PathId::FIRST, route, [n; 8], (100, true));
         }
-        let answers: Vec<_> = core::iter::from_fn(|| responses.pop_for(&route)).collect();
+        let answers: Vec<_> = core::iter::from_fn(|| responses.pop_for(&path)).collect();
         assert_eq!(answers, (12..20).map(|n| [n; 8]).collect::<Vec<_>>());
     }
 
     #[test]
     fn challenges_from_elsewhere_in_one_datagram_draw_one_answer() {
         let mut responses = Responses::default();
-        let active = Route::udp("192.0.2.1:1".parse().unwrap());
+        let active = path();
         let other = Route::udp("192.0.2.7:1".parse().unwrap());
         for n in 0..8 {
-            responses.push(other, [n; 8], 50, false);
+            responses.push(PathId::FIRST, other, [n; 8], (50, false));
         }
         assert!(responses.wants_elsewhere(&active) && !responses.wants_for(&active));
         let owed = responses.pop_not_for(&active).unwrap();

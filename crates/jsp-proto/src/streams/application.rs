@@ -35,6 +35,7 @@ impl Streams {
         stream.weight = config.weight;
         stream.rate = config.rate_cap.map(|rate| Box::new(RateCap::new(rate)));
         stream.fec = config.fec;
+        stream.duplicate = config.duplicate;
         stream.is_replay_safe = config.replay_safe;
         stream.send_buffer = config.send_buffer as u64;
         if let config::Delivery::Partial { retransmits, lifetime } = config.delivery {

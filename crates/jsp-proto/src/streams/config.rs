@@ -6,6 +6,8 @@ use bytes::Bytes;
 use jsp_wire::frame::{Attributes, Kind};
 use jsp_wire::stream::{Class, Framing, Profile};
 
+pub use super::doubles::Duplicate;
+
 /// How hard the transport tries to deliver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delivery {
@@ -62,6 +64,8 @@ pub struct StreamConfig {
     pub content_type: Option<String>,
     /// Forward error correction.
     pub fec: FecPolicy,
+    /// Send by two paths at once. Concerns what we send, and is not told.
+    pub duplicate: Duplicate,
     /// What is sent may be early data, which go with the first packet of a resumed connection. They
     /// are delivered once at most, but whoever can hold packets back can make them come late, or come
     /// to a server that the rest of the connection never reaches: mark what does no harm then, such as
@@ -85,6 +89,7 @@ impl StreamConfig {
             label: String::new(),
             content_type: None,
             fec: FecPolicy::Auto,
+            duplicate: Duplicate::Auto,
             replay_safe: false,
             send_buffer: 1 << 20,
         }

@@ -5,6 +5,7 @@
 //! | `application` | what the application calls |
 //! | `output`, `turn` | frames into a packet, in the order of the policy; one stream's turn |
 //! | `overdue` | messages that go once more before they are lost |
+//! | `doubles` | messages that go by two paths at once |
 //! | `early` | what may go before the handshake is complete |
 //! | `echo` | the last retransmission before a deadline |
 //! | `fate` | what became of them |
@@ -22,6 +23,7 @@ mod application;
 mod assembly;
 pub(crate) mod config;
 mod credit;
+pub(crate) mod doubles;
 mod early;
 mod echo;
 mod event;
@@ -56,8 +58,11 @@ use core::time::Duration;
 use bytes::Bytes;
 use jsp_wire::{Class, Instant, Profile, StreamId, TransportParams, limits};
 
+use crate::bounded::Bounded;
+
 use self::config::{FecPolicy, StreamLimits};
 use self::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING, SendCredit, WINDOW_MIN, Window};
+use self::doubles::{DOUBLES_MAX, Double, Duplicate};
 use self::event::Events;
 use self::overdue::Repeats;
 use self::scheduler::Scheduler;
@@ -115,6 +120,7 @@ pub(crate) struct Streams {
     events: Events,
     /// Real-time streams whose messages may become overdue.
     watched: VecDeque<Key>,
+    doubles: Bounded<Double, DOUBLES_MAX>,
     copies: overdue::Allowance,
     repeats: Repeats,
     early: early::Phase,
@@ -154,6 +160,7 @@ impl Streams {
             accept: VecDeque::new(),
             events: Events::new(),
             watched: VecDeque::new(),
+            doubles: Bounded::default(),
             copies: overdue::Allowance::default(),
             repeats: Repeats::default(),
             early: early::Phase::default(),
@@ -260,6 +267,7 @@ impl Streams {
             lifetime: None,
             retransmits: None,
             fec: FecPolicy::Auto,
+            duplicate: Duplicate::Auto,
             send_buffer: self.limits.send_buffer as u64,
             send: SendHalf {
                 phase: if sends { SendPhase::Open } else { SendPhase::Absent },

@@ -4,7 +4,7 @@
 
 use core::time::Duration;
 
-use jsp_wire::{Class, Delivery, Instant, Open};
+use jsp_wire::{Class, Delivery, Instant, Open, PathId};
 
 use super::Streams;
 use super::record::Record;
@@ -50,6 +50,12 @@ pub(crate) struct Overdue {
     /// The path loses so much that what was sent again may well be lost again: a message that was
     /// retransmitted goes on being bundled.
     pub(crate) eager: bool,
+    /// The path that they took last.
+    pub(crate) path: PathId,
+    /// They go by another path than that, which is silent: that is worth a packet.
+    pub(crate) crosses: bool,
+    /// The same as `before`, for messages that have gone by two paths already.
+    pub(crate) before_doubled: Instant,
 }
 
 /// How many copies may still go.
@@ -69,6 +75,8 @@ pub(crate) struct Repeats {
     pub(crate) retransmitted: u64,
     /// Bundled because an acknowledgement was overdue.
     pub(crate) bundled: u64,
+    /// Sent by a second path too.
+    pub(crate) doubled: u64,
 }
 
 impl Repeats {
@@ -91,7 +99,7 @@ impl Streams {
     /// True when some message should go once more, if a packet leaves anyway.
     // spec: SEN-10
     pub(crate) fn has_overdue(&mut self, now: Instant, overdue: Overdue) -> bool {
-        if self.copies.0 == 0 {
+        if self.copies.0 == 0 && !overdue.crosses {
             return false;
         }
         if self.watched.len() > STREAMS_MAX {
@@ -123,12 +131,19 @@ impl Streams {
                 .map(|messages| messages.overdue(now, overdue).collect())
                 .unwrap_or_default();
             for number in numbers {
-                if self.copies.0 == 0 {
+                if self.copies.0 == 0 && !overdue.crosses {
                     return;
                 }
-                let Some(bundled) = copy(now, overdue, number, stream, packet) else { continue };
-                self.copies.0 -= 1;
-                self.repeats.bundled = self.repeats.bundled.saturating_add(bundled);
+                let Some(bytes) = copy(number, stream, packet) else { continue };
+                let SendBody::Messages(messages) = &mut stream.send.body else { continue };
+                if overdue.crosses {
+                    messages.doubled(now, number, packet.path());
+                    self.repeats.doubled = self.repeats.doubled.saturating_add(bytes);
+                } else {
+                    messages.copied(now, overdue, number);
+                    self.copies.0 -= 1;
+                    self.repeats.bundled = self.repeats.bundled.saturating_add(bytes);
+                }
             }
         }
     }
@@ -181,10 +196,8 @@ fn messages_of(stream: &Stream) -> Option<&SendMessages> {
     }
 }
 
-/// Writes a message once more if there is room for all of it; answers its bytes.
-fn copy(
-    now: Instant,
-    overdue: Overdue,
+/// Writes a message once more if there is room for all of it; answers its bytes. Whoever asks notes it.
+pub(super) fn copy(
     number: u64,
     stream: &mut Stream,
     packet: &mut PacketBuilder<'_>,
@@ -194,8 +207,15 @@ fn copy(
     let open_len = open.map_or(0, |open| open.len());
     let capacity = packet.writer().len() + packet.remaining();
     let id = stream.id;
-    let packing =
-        Packing { stream: id, open, may_shape: false, alone: false, capacity, has_data: true };
+    let packing = Packing {
+        stream: id,
+        open,
+        may_shape: false,
+        in_full: true,
+        alone: false,
+        capacity,
+        has_data: true,
+    };
     let SendBody::Messages(messages) = &mut stream.send.body else { return None };
     let record = messages.record(number)?;
     let (len, due) = (record.len, record.due);
@@ -205,7 +225,6 @@ fn copy(
     let piece = MessagePiece { number, offset: 0, len, again: true, due };
     // The end of the stream, if it was told, is asked after by itself.
     messages.write(piece, &packing, false, packet.writer())?;
-    messages.copied(now, overdue, number);
     if let Some(rate) = &mut stream.rate {
         rate.spend(len as usize);
     }
@@ -241,15 +260,35 @@ impl SendMessages {
     }
 }
 
+impl SendMessages {
+    /// A copy went out by another path.
+    pub(super) fn doubled(&mut self, now: Instant, number: u64, path: PathId) {
+        self.in_flight += 1;
+        if let Some(record) = self.record_mut(number) {
+            record.on_sent(now);
+            record.path = path;
+            record.is_doubled = true;
+        }
+    }
+}
+
 impl Record {
     /// It matters still, was in one piece, and was not sent just now. A bound on retransmissions counts
     /// copies too.
     fn wants_copy(&self, now: Instant, overdue: Overdue) -> bool {
-        let matters = !self.done && !self.superseded && self.expires > now;
+        let matters = !self.done && !self.superseded && self.expires > now && self.is_whole;
+        if self.path != overdue.path || !matters || self.retransmits_max == 0 {
+            return false;
+        }
+        if overdue.crosses {
+            let is_double = self.is_doubled;
+            let before = if is_double { overdue.before_doubled } else { overdue.before };
+            return self.sent_at <= before;
+        }
         let rested = now.since(self.sent_at) >= APART
             && self.copied_at.is_none_or(|at| now.since(at) >= COPY_INTERVAL);
         let doubtful = overdue.eager || !self.was_lost;
         let may_follow = self.copies < COPIES_IN_A_ROW || self.sent_at <= overdue.before;
-        matters && rested && doubtful && may_follow && self.is_whole && self.retransmits_max > 0
+        rested && doubtful && may_follow
     }
 }

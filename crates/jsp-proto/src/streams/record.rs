@@ -1,8 +1,8 @@
 //! One message on its way out.
 
 use bytes::Bytes;
-use jsp_wire::Instant;
 use jsp_wire::frame::Attributes;
+use jsp_wire::{Instant, PathId};
 
 use super::credit::MESSAGE_COST;
 use super::ranges::RangeSet;
@@ -26,6 +26,10 @@ pub(super) struct Record {
     /// When any of it was sent first, and last.
     pub(super) first_sent_at: Instant,
     pub(super) sent_at: Instant,
+    /// The path that it took last.
+    pub(super) path: PathId,
+    /// It has gone by another one too.
+    pub(super) is_doubled: bool,
     /// When it was last bundled because its acknowledgement was overdue.
     pub(super) copied_at: Option<Instant>,
     /// How often, since a sending of it that is itself overdue.

@@ -52,6 +52,9 @@ pub(super) struct Packing<'a> {
     pub(super) open: Option<Open<'a>>,
     /// The packet is empty and may take a shape.
     pub(super) may_shape: bool,
+    /// Numbers of messages stand in full: the packet's own number does not tell their order.
+    // spec: PTH-10
+    pub(super) in_full: bool,
     /// Nothing else waits to be sent.
     pub(super) alone: bool,
     /// Room of a packet that holds nothing yet, in bytes.
@@ -271,6 +274,7 @@ mod tests {
             stream: StreamId(4),
             open: None,
             may_shape: true,
+            in_full: false,
             alone: true,
             capacity: 1200,
             has_data: false,

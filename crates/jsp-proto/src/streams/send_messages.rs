@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use core::time::Duration;
 
-use jsp_wire::{Delivery, Instant, StreamId, Writer, limits};
+use jsp_wire::{Delivery, Instant, PathId, StreamId, Writer, limits};
 
 use super::config::{Message, MessageFate};
 use super::credit::{MESSAGE_COST, NUMBER_REACH, START_MIN, SendCredit};
@@ -196,6 +196,8 @@ impl SendMessages {
             flying: 0,
             first_sent_at: scope.now,
             sent_at: scope.now,
+            path: PathId::FIRST,
+            is_doubled: false,
             copied_at: None,
             copies: 0,
             is_whole: false,
@@ -327,7 +329,7 @@ impl SendMessages {
             attributes: record.attributes,
             data: record.payload.get(start..start + piece.len as usize)?,
             fins: finishing && piece.number + 1 == self.count() && self.may_finish(),
-            in_reach: !piece.again && self.in_reach(piece.number),
+            in_reach: !piece.again && !packing.in_full && self.in_reach(piece.number),
         };
         pack(&content, packing, writer)
     }
@@ -340,6 +342,13 @@ impl SendMessages {
         let ahead = (number + 1).saturating_sub(self.acked_next);
         let behind = self.sent_next.saturating_sub(number + 1);
         behind == 0 && ahead <= limits::MESSAGE_NUMBER_LOW8_REACH
+    }
+
+    /// The message left by this path.
+    pub(super) fn went_by(&mut self, number: u64, path: PathId) {
+        if let Some(record) = self.record_mut(number) {
+            record.path = path;
+        }
     }
 
     /// Notes that the first `len` bytes of `piece` went out, over a path with this round-trip time; true

@@ -5,7 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use jsp_wire::{Class, Framing, Instant, Open, Profile, StreamId};
 
-use super::config::FecPolicy;
+use super::config::{Duplicate, FecPolicy};
 use super::credit::{SendCredit, Window};
 use super::event::Events;
 use super::rate::RateCap;
@@ -47,6 +47,7 @@ pub(super) struct Stream {
     pub(super) lifetime: Option<Duration>,
     pub(super) retransmits: Option<u32>,
     pub(super) fec: FecPolicy,
+    pub(super) duplicate: Duplicate,
     pub(super) send_buffer: u64,
     pub(super) send: SendHalf,
     pub(super) recv: RecvHalf,

@@ -3,6 +3,7 @@
 use jsp_wire::{Instant, Open, StreamId};
 
 use super::Streams;
+use super::doubles::Double;
 use super::send_bytes::{BytesPiece, Packed, Packing};
 use super::send_messages::{MessagePiece, SendScope};
 use super::stream::{Fin, SendBody, SendPhase, Sendable, Stream, owed};
@@ -144,17 +145,24 @@ impl Streams {
                 break;
             };
             let expires = messages.record(piece.number).map_or(now, |record| record.expires);
-            if let Some(asked) = Protection::of(stream.fec, stream.class, expires) {
+            let goes_twice = stream.duplicate.applies(stream.class, packet.lane());
+            // What goes by two paths needs no repair.
+            let asked = Protection::of(stream.fec, stream.class, expires);
+            if let Some(asked) = asked.filter(|_| !goes_twice) {
                 packet.protect(asked);
             }
             packet.note_expiry(expires);
             let (credit, events) = (&mut self.credit, &mut self.events);
             let mut scope = SendScope { now, stream: stream.id, credit, events };
             let is_whole = messages.sent(piece, packed.len, self.rtt, &mut scope);
+            messages.went_by(piece.number, packet.path());
             pieces += 1;
             wrote += packed.len;
             self.repeats.note(piece.again, packed.len);
             stream.note_packed(&packed, packet);
+            if is_whole && goes_twice {
+                self.doubles.push_evicting(Double::new(key, piece.number, packet.path()));
+            }
             if is_whole && !packed.fin {
                 run.add(piece, token, packet);
             } else {
@@ -198,7 +206,8 @@ fn packing<'a>(
     alone: bool,
 ) -> Packing<'a> {
     let capacity = packet.writer().len() + packet.remaining();
-    Packing { stream, open, may_shape: packet.may_shape(), alone, capacity, has_data }
+    let (may_shape, in_full) = (packet.may_shape(), packet.lane().is_one_of_many);
+    Packing { stream, open, may_shape, in_full, alone, capacity, has_data }
 }
 
 fn bytes_part(piece: BytesPiece, packed: &Packed) -> StreamPart {

@@ -39,9 +39,14 @@ struct Flying {
     at: Instant,
     to: End,
     from: SocketAddr,
+    /// Where it goes.
+    at_addr: SocketAddr,
     ecn: Option<Ecn>,
     bytes: Vec<u8>,
 }
+
+/// Lets a datagram through by where it comes from and goes to.
+type RouteFilter = Box<dyn FnMut(SocketAddr, SocketAddr) -> bool>;
 
 type Filter = Box<dyn FnMut(End, &mut Vec<u8>) -> bool>;
 
@@ -57,7 +62,13 @@ pub struct Pair {
     pub server: Endpoint,
     pub now: Instant,
     pub client_addr: SocketAddr,
+    /// The client's second interface.
+    pub second_addr: SocketAddr,
     pub server_addr: SocketAddr,
+    /// Looks at where each datagram goes; false drops it.
+    pub filter_from: Option<RouteFilter>,
+    /// Holds back what the client sends, when wanted.
+    pub held: Option<Vec<Vec<u8>>>,
     /// Looks at each datagram by its receiver; false drops it.
     pub filter: Filter,
     /// How long the copies of a datagram take, by its receiver.
@@ -132,7 +143,10 @@ impl Pair {
             server_config,
             now: Instant::from_nanos(1_000_000_000),
             client_addr: "192.0.2.1:1000".parse().unwrap(),
+            second_addr: "192.0.2.9:1000".parse().unwrap(),
             server_addr: "192.0.2.2:2000".parse().unwrap(),
+            filter_from: None,
+            held: None,
             filter: Box::new(|_, _| true),
             weather: Box::new(|_| vec![DELAY]),
             marking: Box::new(|_, ecn| ecn),
@@ -264,7 +278,12 @@ impl Pair {
     }
 
     fn launch(&mut self, end: End, batch: &Batch) {
+        let own = match batch.route() {
+            Some(Route::Udp { local, .. }) => local,
+            _ => None,
+        };
         let (to, from) = match end {
+            End::Client if own == Some(self.second_addr.ip()) => (End::Server, self.second_addr),
             End::Client => (End::Server, self.client_addr),
             End::Server => (End::Client, self.server_addr),
         };
@@ -282,15 +301,23 @@ impl Pair {
             if end == End::Server {
                 *self.told.entry(to_addr).or_default() += bytes.len() as u64;
             }
-            let reaches = end == End::Client || to_addr == self.client_addr;
-            if !(self.filter)(to, &mut bytes) || !reaches {
+            let at_addr = to_addr;
+            let reaches =
+                end == End::Client || [self.client_addr, self.second_addr].contains(&to_addr);
+            let passes = self.filter_from.as_mut().is_none_or(|filter| filter(from, to_addr));
+            if !(self.filter)(to, &mut bytes) || !reaches || !passes {
+                continue;
+            }
+            if let Some(held) = self.held.as_mut().filter(|_| end == End::Client) {
+                held.push(bytes);
                 continue;
             }
             let ecn = (self.marking)(to, batch.ecn());
             for delay in (self.weather)(to) {
                 let at = self.now + delay;
                 let place = self.flying.partition_point(|other| other.at <= at);
-                self.flying.insert(place, Flying { at, to, from, ecn, bytes: bytes.clone() });
+                self.flying
+                    .insert(place, Flying { at, to, from, at_addr, ecn, bytes: bytes.clone() });
             }
         }
     }
@@ -342,7 +369,8 @@ impl Pair {
             if let Some(record) = &mut self.record {
                 record.push((flying.to, flying.bytes.clone()));
             }
-            let route = Route::udp(flying.from);
+            let local = (flying.at_addr == self.second_addr).then(|| self.second_addr.ip());
+            let route = Route::Udp { local, remote: flying.from };
             let payload = BytesMut::from(&flying.bytes[..]);
             let datagram = Datagram { route, ecn: flying.ecn, payload };
             self.endpoint(flying.to).handle_datagram(now, datagram);

@@ -109,6 +109,9 @@ impl Actor {
                 log(Observation::ConsumptionTold { flow: self.sends(*stream), below: *below });
             }
             Event::PathChanged { .. }
+            | Event::PathsAvailable
+            | Event::PathOpened { .. }
+            | Event::PathClosed { .. }
             | Event::Alarm(_)
             | Event::CapacityChanged(_)
             | Event::TicketReceived => {}

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsp_proto::{CongestionControl, Delivery, FecPolicy, StreamConfig, TransportConfig};
+use jsp_proto::{CongestionControl, Delivery, FecPolicy, PathUse, StreamConfig, TransportConfig};
 use jsp_wire::Instant;
 
 use crate::link::LinkConfig;
@@ -127,11 +127,34 @@ pub struct Ends {
     pub down: LinkConfig,
     /// When the client's address changes.
     pub rebinds: Vec<Instant>,
+    /// A second path, from the same client by another interface.
+    pub second: Option<Box<SecondPath>>,
+}
+
+/// A second path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecondPath {
+    /// Towards the server.
+    pub up: LinkConfig,
+    /// Towards the client.
+    pub down: LinkConfig,
+    /// What it is for.
+    pub usage: PathUse,
+    /// When the application says that the first interface is down, and up again.
+    pub downs: Vec<(Instant, Instant)>,
+}
+
+impl SecondPath {
+    /// One that is alike both ways, without any word of the application.
+    pub fn new(link: LinkConfig, usage: PathUse) -> Option<Box<Self>> {
+        let (up, down) = (link.clone(), link);
+        Some(Box::new(Self { up, down, usage, downs: Vec::new() }))
+    }
 }
 
 impl From<LinkConfig> for Ends {
     fn from(link: LinkConfig) -> Self {
-        Self { up: link.clone(), down: link, rebinds: Vec::new() }
+        Self { up: link.clone(), down: link, rebinds: Vec::new(), second: None }
     }
 }
 

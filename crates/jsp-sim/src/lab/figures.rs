@@ -122,6 +122,11 @@ fn restores(case: &Case, samples: &[Sample], out: &mut Vec<Figure>) {
     out.push(figure("restores", first.len() as f64, "count"));
     out.push(figure("restore_p50", percentile(&first, 50.0), "ms"));
     out.push(figure("restore_p95", percentile(&first, 95.0), "ms"));
+    let gaps = millis(|sample| &sample.gaps);
+    if !gaps.is_empty() {
+        out.push(figure("gap_p95", percentile(&gaps, 95.0), "ms"));
+        out.push(figure("gap_max", percentile(&gaps, 100.0), "ms"));
+    }
     let rtt = case.owd.as_secs_f64() * 2e3;
     out.push(figure("settle_p95", percentile(&settled, 95.0) / rtt, "RTT"));
 }

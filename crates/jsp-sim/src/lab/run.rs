@@ -38,7 +38,9 @@ impl Measured {
 }
 
 /// Figures that are printed for people even where no bar is on them.
-const HEADLINES: [&str; 17] = [
+const HEADLINES: [&str; 19] = [
+    "gap_p95",
+    "miss_150ms",
     "idle_p95",
     "idle_p99",
     "object_p50",

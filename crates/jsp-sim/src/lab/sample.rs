@@ -76,6 +76,8 @@ pub struct Sample {
     pub alarms: Vec<(Instant, Alarm)>,
     /// From each return of service to the first message after it.
     pub restores: Vec<Duration>,
+    /// The longest time without a message around each outage.
+    pub gaps: Vec<Duration>,
     /// From each return of service until messages took no longer than usual.
     pub settles: Vec<Duration>,
     /// The same case without what [`Case::twin`] takes away.
@@ -148,6 +150,8 @@ fn faultless(mut path: Ends) -> Ends {
     path.up.faults = Faults::default();
     path.down.faults = Faults::default();
     path.rebinds.clear();
+    // What goes by two paths is extra.
+    path.second = None;
     path
 }
 
@@ -261,6 +265,12 @@ fn restores(case: &Case, path: &Ends, flow: Flow, record: &FlowRecord, sample: &
     let mut received: Vec<_> =
         record.messages.iter().filter_map(|message| message.received).collect();
     received.sort_unstable();
+    for outage in outages.iter().filter(|outage| outage.kind == OutageKind::Drop) {
+        let end = outage.start + outage.length;
+        let around = |pair: &&[Instant]| pair[1] >= outage.start && pair[0] <= end;
+        let gaps = received.windows(2).filter(around).map(|pair| pair[1].since(pair[0]));
+        sample.gaps.extend(gaps.max());
+    }
     for back in moments.into_iter().filter(|at| *at + WATCH_AFTER_RESTORE < case.ends()) {
         let first = received[received.partition_point(|at| *at < back)..].first();
         // Nothing came any more: as long as the rest of the world.

@@ -8,7 +8,7 @@ use jsp_wire::{Class, Instant};
 use super::case::{Case, Ends, Load, Subject, Ways};
 use super::links::{mbit, ms, secs};
 use crate::app::{Ending, MediaPlan, MessagePlan, ReadPlan, Script, SendPlan, StreamPlan, Traffic};
-use crate::topology::{Client, Path, Server, Topology};
+use crate::topology::{Client, Path, Second, Server, Topology};
 
 /// Bytes of a message of the thin load.
 pub(super) const MESSAGE_LEN: usize = 200;
@@ -39,6 +39,12 @@ pub(super) fn topology(case: &Case, subject: Subject, path: Ends, seed: u64) -> 
             script: script(case, window),
             rebinds: path.rebinds.clone(),
             hints: case.hints,
+            second: path.second.as_ref().map(|second| Second {
+                opens_at: Instant::ZERO,
+                ends_at: None,
+                usage: second.usage,
+                downs: second.downs.clone(),
+            }),
             ..Client::default()
         });
     for rival in &case.rivals {
@@ -53,7 +59,11 @@ pub(super) fn topology(case: &Case, subject: Subject, path: Ends, seed: u64) -> 
         });
     }
     let clients = (0..=case.rivals.len() as u32).collect();
-    topology.path(Path { clients, up: path.up, down: path.down })
+    topology = topology.path(Path { clients, up: path.up, down: path.down });
+    match path.second {
+        Some(second) => topology.path(Path { clients: vec![0], up: second.up, down: second.down }),
+        None => topology,
+    }
 }
 
 /// The windows are no part of what is measured: they hold what the link has under way, and what

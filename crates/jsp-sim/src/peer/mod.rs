@@ -11,7 +11,7 @@ use crate::flow::{End, Pair, Side};
 use crate::link::Datagram;
 use crate::node::{Node, Surroundings};
 use crate::observation::Observation;
-use crate::topology::Client;
+use crate::topology::{Client, Second};
 
 pub mod quinn;
 
@@ -137,6 +137,28 @@ impl Station {
     pub(crate) fn hint(&mut self, now: Instant, hint: NetworkHint) {
         if let Self::Jsp(node) = self {
             node.hint(now, hint);
+        }
+    }
+
+    /// A client opens a path over its second interface; false when it cannot yet. Peers have one path.
+    pub(crate) fn open_second(&mut self, now: Instant, second: &Second) -> bool {
+        match self {
+            Self::Jsp(node) => node.open_second(now, second),
+            Self::Quinn(_) => true,
+        }
+    }
+
+    /// A client gives it up.
+    pub(crate) fn end_second(&mut self, now: Instant) {
+        if let Self::Jsp(node) = self {
+            node.end_second(now);
+        }
+    }
+
+    /// Its application tells what it knows of the first interface.
+    pub(crate) fn hint_first(&mut self, now: Instant, hint: NetworkHint) {
+        if let Self::Jsp(node) = self {
+            node.hint_first(now, hint);
         }
     }
 

@@ -16,7 +16,8 @@
 //! | 0x4b | HANDSHAKE_DONE | 0x4c | OPEN |
 //! | 0x4d | FINISH | 0x4e | CONSUMED |
 //! | 0x4f | TICKET | 0x50 | EXCHANGE |
-//! | 0x51 | REPAIR | | |
+//! | 0x51 | REPAIR | 0x52 | ABOUT_PATH |
+//! | 0x53 | PATH_ABANDON | 0x54 | PATH_STATUS |
 //!
 //! Types are varints in their shortest form; any other type is an encoding error. What TICKET
 //! and EXCHANGE carry is opaque here; REPAIR is read further by [`Repair`].
@@ -24,6 +25,7 @@
 mod ack;
 mod control;
 mod data;
+mod path;
 mod repair;
 mod times;
 
@@ -32,6 +34,7 @@ pub use control::{
     AckFrequency, Close, HandshakeFragment, NewConnectionId, ResetStream, Skip, StreamLimit,
 };
 pub use data::{Attributes, BytesFrame, Fragment, Kind, MessageFrame, MessageNumber};
+pub use path::{PathAbandon, PathId, PathStatus, PathUse};
 pub use repair::{RecoveredNumbers, Repair, protected_part, write_recovered, write_repair_head};
 pub use times::{RECEIVE_TIME_UNIT, RECEIVE_TIMES_MAX, ReceiveTimes, write_receive_times};
 
@@ -73,6 +76,9 @@ pub mod kind {
     pub const TICKET: u64 = 0x4f;
     pub const EXCHANGE: u64 = 0x50;
     pub const REPAIR: u64 = 0x51;
+    pub const ABOUT_PATH: u64 = 0x52;
+    pub const PATH_ABANDON: u64 = 0x53;
+    pub const PATH_STATUS: u64 = 0x54;
 }
 
 /// One frame, borrowed from the packet it stands in.
@@ -141,6 +147,12 @@ pub enum Frame<'a> {
     Exchange(&'a [u8]),
     /// A repair symbol and its members; see [`Repair`].
     Repair(&'a [u8]),
+    /// The frame behind it, an ACK or a NEW_CONNECTION_ID, is about this path.
+    AboutPath(PathId),
+    /// The sender uses a path no more.
+    PathAbandon(PathAbandon),
+    /// What the sender wants a path used for.
+    PathStatus(PathStatus),
 }
 
 impl<'a> Frame<'a> {
@@ -199,6 +211,9 @@ impl<'a> Frame<'a> {
             kind::TICKET => Ok(Self::Ticket(reader.length_prefixed()?)),
             kind::EXCHANGE => Ok(Self::Exchange(reader.length_prefixed()?)),
             kind::REPAIR => Ok(Self::Repair(reader.length_prefixed()?)),
+            kind::ABOUT_PATH => Ok(Self::AboutPath(PathId::read(reader)?)),
+            kind::PATH_ABANDON => Ok(Self::PathAbandon(PathAbandon::read(reader)?)),
+            kind::PATH_STATUS => Ok(Self::PathStatus(PathStatus::read(reader)?)),
             _ => Err(DecodeError::Invalid),
         }
     }
@@ -245,13 +260,16 @@ impl<'a> Frame<'a> {
             Self::Ticket(bytes) => write_opaque(writer, kind::TICKET, bytes),
             Self::Exchange(bytes) => write_opaque(writer, kind::EXCHANGE, bytes),
             Self::Repair(bytes) => write_opaque(writer, kind::REPAIR, bytes),
+            Self::AboutPath(path) => write_one(writer, kind::ABOUT_PATH, path.0.into()),
+            Self::PathAbandon(frame) => frame.write(writer),
+            Self::PathStatus(frame) => frame.write(writer),
         }
     }
 
     /// True when a packet that holds the frame must be acknowledged.
     // spec: ACK-1
     pub const fn is_ack_eliciting(&self) -> bool {
-        !matches!(self, Self::Padding(_) | Self::Ack(_) | Self::Close(_))
+        !matches!(self, Self::Padding(_) | Self::Ack(_) | Self::Close(_) | Self::AboutPath(_))
     }
 
     /// True when the frame may stand in an Initial or Handshake packet.

@@ -2,21 +2,29 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Datagram, Link, Transmit};
+use super::{Datagram, Interfaces, Link, Transmit};
 use crate::carrier::CarrierKind;
 use crate::carrier::table::{News, Tunnels};
+use crate::error::BindError;
 use crate::link::Route;
 
 /// What an endpoint has for datagrams.
 pub(crate) enum Base {
     /// A socket, or what stands for one.
-    Link(Box<dyn Link>),
+    Link(Interfaces),
     /// Nothing: the endpoint uses carriers alone. Its listeners' address.
     Nothing(SocketAddr),
+}
+
+impl Base {
+    /// This link, with room for sockets at further addresses beside it.
+    pub(crate) fn over(link: Box<dyn Link>) -> Self {
+        Self::Link(Interfaces::new(link))
+    }
 }
 
 /// Every way out of an endpoint.
@@ -43,6 +51,14 @@ impl Links {
         match link.poll_recv(cx, inbox) {
             Poll::Pending => carried.map(Ok),
             ready => ready,
+        }
+    }
+
+    /// Binds a further socket to an address of this machine: routes that name it go by that.
+    pub(crate) fn add(&self, local: IpAddr) -> Result<(), BindError> {
+        match &self.base {
+            Base::Link(link) => link.add(local),
+            Base::Nothing(_) => Err(BindError::Config("this endpoint uses carriers alone")),
         }
     }
 

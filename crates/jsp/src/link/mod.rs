@@ -5,6 +5,7 @@
 //! own carrier.
 
 mod buffers;
+mod interfaces;
 mod links;
 mod readiness;
 mod udp;
@@ -14,6 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
+pub(crate) use interfaces::Interfaces;
 pub use jsp_proto::{Datagram, Ecn};
 pub use jsp_wire::Route;
 pub(crate) use links::{Base, Links};

@@ -124,6 +124,9 @@ impl Core {
                 state.capacity = (state.capacity.0 + 1, capacity);
                 state.capacity_waiters.wake(wakes);
             }
+            Event::PathsAvailable | Event::PathOpened { .. } | Event::PathClosed { .. } => {
+                state.paths.wake(wakes);
+            }
             Event::Alarm(_)
             | Event::Connected
             | Event::TicketReceived

@@ -45,6 +45,7 @@ pub(crate) struct ConnectionState {
     pub(crate) capacity_waiters: Waiters,
     /// Carriers that this side has opened for the connection.
     pub(crate) carriers: Vec<Held>,
+    pub(crate) paths: Waiters,
     /// Where tickets of the server are kept, and under which name.
     pub(crate) tickets: Option<(Arc<dyn TicketStore>, String)>,
     /// What is to be remembered of the server once it is proved.
@@ -66,6 +67,7 @@ pub(crate) enum Place {
     Opening,
     Accepting,
     Capacity,
+    Paths,
     Readable(StreamId),
     Writable(StreamId),
     Ended(StreamId),
@@ -136,6 +138,7 @@ impl ConnectionState {
             capacity: (0, Capacity::default()),
             capacity_waiters: Waiters::default(),
             carriers: Vec::new(),
+            paths: Waiters::default(),
             tickets: None,
             unremembered: None,
         }
@@ -155,6 +158,7 @@ impl ConnectionState {
             Place::Opening => &mut self.opening,
             Place::Accepting => &mut self.accepting,
             Place::Capacity => &mut self.capacity_waiters,
+            Place::Paths => &mut self.paths,
             Place::Readable(stream) => &mut self.streams.get_mut(&stream)?.readable,
             Place::Writable(stream) => &mut self.streams.get_mut(&stream)?.writable,
             Place::Ended(stream) => &mut self.streams.get_mut(&stream)?.ended,
@@ -236,5 +240,6 @@ impl ConnectionState {
         self.opening.wake(wakes);
         self.accepting.wake(wakes);
         self.capacity_waiters.wake(wakes);
+        self.paths.wake(wakes);
     }
 }

@@ -14,7 +14,13 @@ fn realtime() -> StreamConfig {
 }
 
 fn overdue(now: Instant, eager: bool) -> Overdue {
-    Overdue { before: now - DUE_AFTER, eager }
+    Overdue {
+        before: now - DUE_AFTER,
+        eager,
+        path: jsp_wire::PathId::FIRST,
+        crosses: false,
+        before_doubled: now - DUE_AFTER,
+    }
 }
 
 /// As [`build`], with what is overdue riding along.

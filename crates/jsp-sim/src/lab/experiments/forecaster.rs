@@ -84,6 +84,7 @@ fn on_cellular(signals: Signals, seeds: u64) -> Score {
             up: traced(&trace, seed, OWD, QUEUE_PACKETS),
             down: LinkConfig::delayed(OWD),
             rebinds: Vec::new(),
+            second: None,
         });
         let edit: Edit = Arc::new(move |transport, _| transport.signals = signals);
         let case = Case { twin: crate::lab::case::Twin::None, ..case }.edited(edit);

@@ -92,7 +92,7 @@ fn geostationary(name: &str, load: Load) -> Case {
         let down = with_loss(bottleneck(mbit(5), owd * 2, 1.0), loss.clone());
         let up = with_loss(bottleneck(mbit(50), owd * 2, 1.0), loss.clone());
         // The fast direction carries the load.
-        Ends { up, down, rebinds: Vec::new() }
+        Ends { up, down, rebinds: Vec::new(), second: None }
     })
 }
 
@@ -115,7 +115,7 @@ fn thin_way_back(name: &str) -> Case {
             queue: Queue::DropTail { bytes: 8_000 },
             ..LinkConfig::delayed(ms(30))
         };
-        Ends { up: bottleneck(mbit(10), ms(60), 1.0), down, rebinds: Vec::new() }
+        Ends { up: bottleneck(mbit(10), ms(60), 1.0), down, rebinds: Vec::new(), second: None }
     });
     Case { twin: Twin::Symmetric, seeds_max: 3, ..case }
 }
@@ -124,7 +124,7 @@ fn lossy_way_back(name: &str) -> Case {
     let case = Case::new(name, Load::Bulk, LASTS, ms(30), |_| {
         let up = bottleneck(mbit(10), ms(60), 1.0);
         let faults = Faults { loss: Loss::Random(0.2), ..Faults::default() };
-        Ends { down: LinkConfig { faults, ..up.clone() }, up, rebinds: Vec::new() }
+        Ends { down: LinkConfig { faults, ..up.clone() }, up, rebinds: Vec::new(), second: None }
     });
     Case { twin: Twin::Symmetric, ..case }
 }

@@ -29,7 +29,7 @@ pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
             let full_name = format!("{name}{older}-{trace_name}-{packets}");
             let case = Case::new(full_name, load.clone(), LASTS, OWD, move |seed| {
                 let up = traced(&trace, seed, OWD, packets);
-                Ends { up, down: LinkConfig::delayed(OWD), rebinds: Vec::new() }
+                Ends { up, down: LinkConfig::delayed(OWD), rebinds: Vec::new(), second: None }
             });
             // A source that does not adapt says nothing about a peer.
             cases.push(if load == Load::Bulk { case } else { case.without_peers() });

@@ -3,16 +3,21 @@
 mod bulk;
 mod cellular;
 mod handover;
+mod paths;
 mod shared;
 mod thin;
 
 use super::case::Case;
 
+/// Names of the scenarios about a client on the move, and with two interfaces.
+pub const MOBILITY: [&str; 9] = ["H1", "H2", "H3", "H4", "H5", "H6", "H7", "MP", "ML"];
+
 /// Names of the scenarios; some have several cases.
-pub const NAMES: [&str; 44] = [
+pub const NAMES: [&str; 46] = [
     "C0", "S1", "S1b", "P1", "S2", "S3", "S4", "S5", "S6", "S1-150ms", "W1", "K1", "I1", "I5",
     "G1", "B1", "B2", "E0", "DQ", "PO", "R1", "R2", "D1", "D1-bulk", "A1", "A2", "L", "LM", "H1",
-    "H2", "H3", "H4", "H5", "H6", "H7", "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "FV",
+    "H2", "H3", "H4", "H5", "H6", "H7", "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "FV", "MP",
+    "ML",
 ];
 
 /// The cases of a scenario; `None` when there is none of that name. One case of several is found by
@@ -27,7 +32,8 @@ pub fn cases(name: &str) -> Option<Vec<Case>> {
 }
 
 fn of(name: &str) -> Option<Vec<Case>> {
-    let lists = [thin::cases, bulk::cases, cellular::cases, handover::cases, shared::cases];
+    let lists =
+        [thin::cases, bulk::cases, cellular::cases, handover::cases, shared::cases, paths::cases];
     lists.iter().find_map(|list| list(name))
 }
 

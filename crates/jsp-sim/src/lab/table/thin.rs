@@ -46,6 +46,11 @@ pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
     })
 }
 
+/// The link of S1.
+pub(super) fn fading() -> LinkConfig {
+    lossy(ms(30), Loss::fading(0.05, ms(30)))
+}
+
 fn wifi(name: &str) -> Case {
     let owd = ms(10);
     Case::new(name, Load::thin(100), LASTS, owd, move |seed| {
@@ -55,7 +60,7 @@ fn wifi(name: &str) -> Case {
             let outages = stalls(seed, way, until);
             LinkConfig { faults: Faults { outages, ..base.faults.clone() }, ..base }
         };
-        Ends { up: link("stalls up"), down: link("stalls down"), rebinds: Vec::new() }
+        Ends { up: link("stalls up"), down: link("stalls down"), rebinds: Vec::new(), second: None }
     })
 }
 
@@ -68,6 +73,6 @@ fn starlink(name: &str) -> Case {
             let faults = Faults { loss: Loss::Random(loss), spells, ..Faults::default() };
             LinkConfig { faults, ..LinkConfig::delayed(owd) }
         };
-        Ends { up: link(0.0035), down: link(0.002), rebinds: Vec::new() }
+        Ends { up: link(0.0035), down: link(0.002), rebinds: Vec::new(), second: None }
     })
 }

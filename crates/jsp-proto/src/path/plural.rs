@@ -1,0 +1,164 @@
+//! All paths of a connection.
+
+use jsp_wire::{Instant, PathId, Route, limits};
+
+use crate::bounded::Bounded;
+use crate::padding::Padder;
+use crate::path::Path;
+use crate::path::usage::Notices;
+use crate::path::validation::Responses;
+
+/// The most paths at once.
+pub(crate) const PATHS_MAX: usize = limits::PATHS_MAX as usize;
+
+/// Ids of some paths, in an order.
+pub(crate) type PathList = Bounded<PathId, PATHS_MAX>;
+
+/// All paths of a connection, and answers owed to challenges.
+pub(crate) struct Paths {
+    /// The one that the corridor is at. Between calls it is the one that is used first.
+    pub(crate) active: Box<Path>,
+    /// All others.
+    #[allow(clippy::vec_box, reason = "they change places with the one at hand, and are large")]
+    pub(crate) others: Vec<Box<Path>>,
+    /// When data last left or came.
+    pub(crate) busy_at: Instant,
+    /// Every lower id was used.
+    next: PathId,
+    pub(crate) responses: Responses,
+    pub(crate) notices: Notices,
+    pub(crate) padder: Padder,
+}
+
+impl Paths {
+    pub(crate) fn new(mut first: Path, padder: Padder) -> Self {
+        first.wrapping = padder.wrapping();
+        first.mtud.restrict(padder.declared(), padder.wrapping());
+        Self {
+            active: Box::new(first),
+            others: Vec::new(),
+            busy_at: Instant::ZERO,
+            next: PathId(1),
+            responses: Responses::default(),
+            notices: Notices::default(),
+            padder,
+        }
+    }
+
+    /// Brings the corridor to a path; false when there is none of this id.
+    pub(crate) fn focus(&mut self, id: PathId) -> bool {
+        if self.active.id == id {
+            return true;
+        }
+        let Some(path) = self.others.iter_mut().find(|path| path.id == id) else { return false };
+        core::mem::swap(path, &mut self.active);
+        true
+    }
+
+    /// All of them, the one at hand first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Path> {
+        core::iter::once(&self.active).chain(&self.others).map(Box::as_ref)
+    }
+
+    pub(crate) fn get(&self, id: PathId) -> Option<&Path> {
+        self.iter().find(|path| path.id == id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: PathId) -> Option<&mut Path> {
+        let all = core::iter::once(&mut self.active).chain(&mut self.others);
+        all.map(Box::as_mut).find(|path| path.id == id)
+    }
+
+    /// The ids of all, the lowest first.
+    pub(crate) fn ids(&self) -> PathList {
+        let mut ids: Vec<_> = self.iter().map(|path| path.id).collect();
+        ids.sort_unstable();
+        let mut list = PathList::default();
+        ids.into_iter().for_each(|id| list.push_evicting(id));
+        list
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.others.len().saturating_add(1)
+    }
+
+    /// The id of the path that would begin next, where there may be so many at once.
+    // spec: PTH-2
+    pub(crate) fn beginning(&self, most: u64) -> Option<PathId> {
+        ((self.len() as u64) < most).then_some(self.next)
+    }
+
+    /// More than one path was ever used.
+    pub(crate) fn were_many(&self) -> bool {
+        self.next > PathId(1)
+    }
+
+    /// True when a path of this id was there, or is.
+    pub(crate) fn was_used(&self, id: PathId) -> bool {
+        id < self.next
+    }
+
+    /// True when a path of this id was there, or might begin once those before it have come and gone.
+    pub(crate) fn is_near(&self, id: PathId) -> bool {
+        id.0 < self.next.0.saturating_add(PATHS_MAX as u32)
+    }
+
+    /// The path has come and gone, whether or not anything was seen of it.
+    pub(crate) fn pass(&mut self, id: PathId) {
+        self.next = PathId(id.0.saturating_add(1)).max(self.next);
+    }
+
+    /// A path begins; the corridor is not moved to it.
+    pub(crate) fn add(&mut self, mut path: Path) {
+        path.wrapping = self.padder.wrapping();
+        path.mtud.restrict(self.padder.declared(), self.padder.wrapping());
+        self.next = PathId(path.id.0.saturating_add(1)).max(self.next);
+        self.others.push(Box::new(path));
+    }
+
+    /// A path that has just been added was nobody's: it is as if it had not been there.
+    pub(crate) fn unadd(&mut self, id: PathId) {
+        if self.remove(id).is_some() {
+            self.next = id.min(self.next);
+        }
+    }
+
+    /// The path is taken out; the last one stays. The corridor is at another one then.
+    pub(crate) fn remove(&mut self, id: PathId) -> Option<Box<Path>> {
+        if self.active.id == id {
+            let next = self.others.pop()?;
+            return Some(core::mem::replace(&mut self.active, next));
+        }
+        let place = self.others.iter().position(|path| path.id == id)?;
+        Some(self.others.swap_remove(place))
+    }
+
+    /// The path that a datagram belongs to of a peer to whom we have given no ids: our own address tells,
+    /// where it is known.
+    // spec: PTH-6
+    pub(crate) fn by_route(&self, route: &Route) -> PathId {
+        let exact = self.iter().find(|path| path.route == *route);
+        let alike = || self.iter().filter(|path| path.route.same_peer(route)).min_by_key(|p| p.id);
+        exact.or_else(alike).unwrap_or(&self.active).id
+    }
+
+    /// Where a packet stands among those that tell the order of messages: those of the first path. Others
+    /// come after all.
+    // spec: PTH-10
+    pub(crate) fn order_of(&self, pn: u64) -> u64 {
+        if self.active.id == PathId::FIRST { pn } else { u64::MAX }
+    }
+
+    /// Bytes came by this route to the path at hand, as they were on the wire: they buy budget there.
+    pub(crate) fn on_received(&mut self, route: &Route, bytes: usize) {
+        let path = &mut self.active;
+        if path.route.same_peer(route) {
+            path.budget.on_received(bytes);
+        }
+        if let Some(candidate) = &mut path.candidate
+            && candidate.route.same_peer(route)
+        {
+            candidate.budget.on_received(bytes);
+        }
+    }
+}
