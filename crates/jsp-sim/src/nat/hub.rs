@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use jsp_crypto::{
-    Backend, ClientAuth, ClientVerifier, Credential, Fingerprint, Identity, PublicIdentity,
-    ServerConfig, VerifierRejection,
+    Backend, ClientAuth, ClientVerifier, Credential, Fingerprint, Identity, ServerConfig,
+    VerifierRejection,
 };
 use jsp_nat::coordinator::{Coordinator, Limits};
 use jsp_nat::{relay, stun};
