@@ -105,7 +105,8 @@ impl Peer {
         policy: Policy,
         link: Box<dyn Link>,
     ) -> Result<Self, BindError> {
-        if !builder.has_identity() || !builder.sends_plainly() {
+        let sends_plainly = builder.obfuscation.is_none() && builder.proxy.is_none();
+        if builder.identity.is_none() || !sends_plainly {
             return Err(BindError::Config("a peer has an identity, no wrapping and no proxy"));
         }
         let switch = Arc::new(Switch::new(link));
