@@ -116,6 +116,11 @@ const TOOLS: &[Tool] = &[
         "install microsocks: a SOCKS5 proxy with passwords for the tests of jsp",
     ),
     ("tor", &["--version"], "install tor: the tests of jsp shake hands with its SOCKS port"),
+    (
+        "turnserver",
+        &["--version"],
+        "install coturn (coturn on Debian): a STUN server for the tests of jsp-server",
+    ),
     ("rustc", &["--version"], "install Rust with rustup"),
     ("cargo", &["fmt", "--version"], "run `rustup component add rustfmt`"),
     ("cargo", &["clippy", "--version"], "run `rustup component add clippy`"),

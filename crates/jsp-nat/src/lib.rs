@@ -12,6 +12,8 @@
 //! Time comes in as [`jsp_wire::Instant`], random numbers through [`Entropy`].
 #![forbid(unsafe_code)]
 
+pub use jsp_wire::Instant;
+
 pub mod behaviour;
 pub mod candidate;
 pub mod coordinator;

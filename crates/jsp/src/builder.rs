@@ -350,6 +350,16 @@ impl Builder {
         }
     }
 
+    /// Whether the endpoint accepts connections.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// Whether datagrams leave as they are, and by no proxy.
+    pub(crate) fn sends_plainly(&self) -> bool {
+        self.obfuscation.is_none() && self.proxy.is_none()
+    }
+
     /// Makes the endpoint and starts its driver on the current tokio runtime.
     ///
     /// Resolving a name in [`Builder::bind`] may block; addresses do not.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use jsp_crypto::Fingerprint;
 use jsp_wire::Route;
 
 use crate::carrier::Carrier;
@@ -101,6 +102,21 @@ pub(crate) async fn connect_early(
     Ok(connection)
 }
 
+/// Connects by a route that is known already, as through a relay, to the peer with this fingerprint.
+pub(crate) async fn connect_by(
+    endpoint: &Endpoint,
+    route: Route,
+    peer: Fingerprint,
+) -> Result<Connection, ConnectError> {
+    let trust = Trust::Pinned(peer);
+    let verification = Verification::new(&trust, &route.to_string())?;
+    let start = Start { via: Via::by(route), server: None, early: false };
+    let (connection, outcome) = begin(endpoint, start, verification)?;
+    connection.inner.with_state(|state| state.unremembered = Some(outcome));
+    connection.connected().await?;
+    Ok(connection)
+}
+
 /// Opens what is no plain UDP.
 pub(crate) async fn open(offers: &Offers, way: &Way) -> Result<Opened, ConnectError> {
     let dialer = &offers.dialer;
@@ -121,7 +137,12 @@ pub(crate) struct Via {
 
 impl Via {
     pub(crate) fn udp(remote: SocketAddr) -> Self {
-        Self { remote, route: Route::udp(remote), opened: None }
+        Self::by(Route::udp(remote))
+    }
+
+    fn by(route: Route) -> Self {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { remote: route.remote().unwrap_or(unknown), route, opened: None }
     }
 }
 

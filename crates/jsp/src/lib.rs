@@ -146,6 +146,7 @@ mod proxy;
 mod race;
 mod register;
 mod remote;
+pub mod rendezvous;
 mod security;
 mod shard;
 mod stream;

@@ -217,6 +217,7 @@ mod tests {
     fn dates_are_held_to() {
         let online = identity(2).public();
         let delegation = Delegation::issue(&identity(1), online.clone(), 1000, 2000, 7).unwrap();
+        assert_eq!((delegation.period(), delegation.serial()), ((1000, 2000), 7));
         assert_eq!(delegation.verify(999), Err(DelegationError::NotYetValid));
         assert_eq!(delegation.verify(1000), Ok(()));
         assert_eq!(delegation.verify(2000), Ok(()));

@@ -181,6 +181,26 @@ fn every_message_of_a_resumed_handshake_is_protected() {
     }
 }
 
+// spec-test: HS-78
+#[test]
+fn a_server_that_resumes_keeps_to_the_parameters_of_the_ticket() {
+    let (client, server) = (client_config(), server_config());
+    let ticket = ticket_of(&client, &server);
+    // Behind the frame's head and the random: version, suite, and, behind the key exchange, signature.
+    let random_end = 3 + 32;
+    for at in [random_end, random_end + 3, random_end + 4, random_end + 6] {
+        let (mut ends, hello) = resume(client_config(), &ticket);
+        accept(&mut ends, &server, &hello, false);
+        let result = ends.run(|which, bytes| {
+            if which == SERVER_HELLO {
+                bytes[at] ^= 3;
+            }
+        });
+        let refused = HandshakeError::NotOffered("other parameters than the ticket's");
+        assert_eq!(result.err(), Some((Role::Client, refused)), "byte {at}");
+    }
+}
+
 // spec-test: HS-71, HS-76
 #[test]
 fn a_client_that_is_refused_sends_a_full_hello_and_still_takes_either_answer() {
@@ -313,6 +333,7 @@ fn an_exchange_folds_the_same_secret_into_both_sides() {
         let mut server = ends.from_server.security.take().unwrap();
         let psk = *client.resumption_psk(b"n");
         let (renewal, offer) = Renewal::begin(&client, 4, &mut ends.rng).unwrap();
+        assert_eq!(renewal.round(), 4);
         assert!(Renewal::answer(&server, 5, &offer, &mut ends.rng).is_err());
         let (answer, of_server) = Renewal::answer(&server, 4, &offer, &mut ends.rng).unwrap();
         let of_client = renewal.finish(&answer).unwrap();
