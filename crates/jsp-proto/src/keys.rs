@@ -113,6 +113,8 @@ impl Keyring {
 
     pub(crate) fn add_handshake(&mut self, candidate: u8, keys: Keys) {
         if self.handshake.len() < CANDIDATES_MAX {
+            // Mostly there is one, and keys are large.
+            self.handshake.reserve_exact(1);
             self.handshake.push((candidate, keys));
         }
     }

@@ -42,6 +42,9 @@ impl Table {
         let place = match self.free.pop() {
             Some(place) => place,
             None => {
+                if self.places.is_empty() {
+                    self.places.reserve_exact(1);
+                }
                 self.places.push(Place { tenant: 0, stream: None });
                 // Streams are bounded by twice STREAMS_OPEN_MAX, far below 2^32.
                 (self.places.len() - 1) as u32
