@@ -22,6 +22,7 @@ mod repair;
 mod resume;
 mod sensing;
 mod shape;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -69,6 +69,7 @@ impl Connection {
         soonest.offer(self.streams.poll_timeout(), Reason::Streams);
         soonest.offer(self.fold_at(now), Reason::KeyUpdate);
         soonest.offer(self.look_at(now), Reason::Forecast);
+        soonest.offer(self.silence_at(), Reason::Forecast);
         let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
         soonest.offer(candidate, Reason::PathValidation);
         // Everything that waits to be sent waits for its time, where there are such times.
@@ -134,6 +135,9 @@ impl Connection {
         }
         if self.look_at(now).is_some_and(|at| now >= at) {
             self.look(now);
+        }
+        if self.silence_at().is_some_and(|at| now >= at) {
+            self.tell_silence();
         }
         self.paths.candidate.take_if(|candidate| candidate.is_hopeless(now));
     }

@@ -109,6 +109,8 @@ struct Slot {
     connection: Box<Connection>,
     /// What its client's hello was sent to, until the handshake is confirmed.
     hello: Option<HelloNames>,
+    /// Other routes by which its peer may answer a client without an id.
+    routes: Vec<Route>,
     /// Its ids are free, its last event is queued.
     buried: bool,
     /// The application holds no handle any more.
@@ -230,8 +232,10 @@ impl Endpoint {
         });
         let connection = Box::new(connection);
         self.open = self.open.saturating_add(1);
-        self.connections
-            .insert(handle, Slot { connection, hello, buried: false, forgotten: false });
+        self.connections.insert(
+            handle,
+            Slot { connection, hello, routes: Vec::new(), buried: false, forgotten: false },
+        );
         self.schedule.touch(handle);
         handle
     }

@@ -4,9 +4,12 @@ use core::hash::Hash;
 use std::collections::HashMap;
 
 use jsp_crypto::Rng;
-use jsp_wire::{ConnectionId, Route, limits};
+use jsp_wire::{ConnectionId, Instant, Route, limits};
 
 use super::{ConnectionHandle, Endpoint};
+
+/// Routes by which the peer of a client without an id is understood.
+const ROUTES_MAX: usize = 4;
 
 impl Endpoint {
     /// A client needs no id as long as its peer's address names the connection.
@@ -38,11 +41,45 @@ impl Endpoint {
     /// be read until the application forgets the handle.
     pub(super) fn release_names(&mut self, handle: ConnectionHandle) {
         self.half_open.remove(&handle);
-        let Some(slot) = self.connections.get(&handle) else { return };
+        let Some(slot) = self.connections.get_mut(&handle) else { return };
         for id in slot.connection.local_ids() {
             self.by_id.remove(&id);
         }
         release(&mut self.by_route, &peer_key(&slot.connection.route()), handle);
+        for route in slot.routes.drain(..) {
+            release(&mut self.by_route, &route, handle);
+        }
+    }
+
+    /// Asks the server of a connection of ours by another route: when it answers there, the
+    /// connection goes that way, and [`Event::PathChanged`](crate::Event::PathChanged) says so. The
+    /// way before is kept in mind: what still comes by it is taken. False when the connection is
+    /// there already, or cannot move now.
+    pub fn try_route(&mut self, now: Instant, handle: ConnectionHandle, route: Route) -> bool {
+        let Some(slot) = self.connections.get_mut(&handle) else { return false };
+        let connection = &mut slot.connection;
+        let before = connection.route();
+        if !connection.try_route(now, route) {
+            return false;
+        }
+        // spec: CAR-32
+        if connection.local_ids().any(|id| id.is_empty()) {
+            for key in [peer_key(&before), peer_key(&route)] {
+                if slot.routes.contains(&key) {
+                    continue;
+                }
+                if slot.routes.len() >= ROUTES_MAX {
+                    let oldest = slot.routes.remove(0);
+                    release(&mut self.by_route, &oldest, handle);
+                }
+                slot.routes.push(key);
+            }
+            for key in &slot.routes {
+                self.by_route.entry(*key).or_insert(handle);
+            }
+        }
+        self.schedule.touch(handle);
+        true
     }
 
     pub(super) fn issue_ids(&mut self, handle: ConnectionHandle) {

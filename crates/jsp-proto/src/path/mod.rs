@@ -3,6 +3,7 @@
 pub(crate) mod memory;
 pub(crate) mod mtud;
 pub(crate) mod owd;
+pub(crate) mod silence;
 pub(crate) mod validation;
 
 use core::time::Duration;
@@ -20,6 +21,7 @@ use crate::padding::Padder;
 use crate::path::memory::{PastPaths, PathMemory, RateMemory};
 use crate::path::mtud::Mtud;
 use crate::path::owd::Owd;
+use crate::path::silence::Silence;
 use crate::path::validation::{Candidate, Responses};
 use crate::recovery::{DeliveryRate, EcnValidation, Rtt};
 use crate::spaces::NumberSpace;
@@ -44,6 +46,8 @@ pub(crate) struct Path {
     pub(crate) forecast: Forecast,
     pub(crate) meter: CapacityMeter,
     pub(crate) rates: RateMemory,
+    /// Present where somebody wants to know.
+    pub(crate) silence: Option<Silence>,
     past: PastPaths,
     pub(crate) ack_request: AckRequest,
     /// Numbers of the 1-RTT packets that travel this way.
@@ -70,6 +74,7 @@ impl Path {
             forecast: Forecast::new(config.signals),
             meter: CapacityMeter::default(),
             rates: RateMemory::default(),
+            silence: None,
             past: PastPaths::default(),
             ack_request: AckRequest::default(),
             numbers: NumberSpace::new(config.ack_delay_max),
@@ -172,6 +177,7 @@ impl Path {
             self.past.leave(now, old, memory);
         }
         self.route = route;
+        self.silence = self.silence.map(|_| Silence::new(now));
         self.budget = Budget::Unlimited;
         // What went to the old address was not lost to congestion: ask again soon.
         self.numbers.recovery.reset_backoff();
