@@ -85,6 +85,9 @@ enum Task {
         /// What watches over memory
         #[arg(long, value_enum, default_value = "address")]
         sanitizer: fuzz::Sanitizer,
+        /// Runs nothing, and tells which part of `jsp-wire` the tracked corpora reach
+        #[arg(long)]
+        coverage: bool,
         /// Print rows of JSON on standard output
         #[arg(long)]
         json: bool,
@@ -209,7 +212,8 @@ fn run(task: Task) -> anyhow::Result<bool> {
         }
         Task::Spec { json } => spec::run(Output::new(json)),
         Task::Tidy { json } => tidy::run(Output::new(json)),
-        Task::Fuzz { minutes, target, jobs, sanitizer, json } => {
+        Task::Fuzz { coverage: true, json, .. } => coverage::run(Output::new(json)).map(|()| true),
+        Task::Fuzz { minutes, target, jobs, sanitizer, json, .. } => {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             let (target, jobs) = (target.as_deref(), jobs.unwrap_or(cores));
             fuzz::run(minutes, target, jobs, sanitizer, Output::new(json))
