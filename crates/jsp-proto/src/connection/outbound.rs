@@ -94,7 +94,13 @@ impl Connection {
         };
         let extent = self.extent(self.room_beside_repairs(permit.room));
         let Some(room) = batch.room(extent.room) else { return Ok(false) };
-        let len = self.regular_datagram(now, room, permit.allowance, extent)?;
+        let is_held = !probe && permit::held_until(now, &self.paths.active, urgent).is_some();
+        let allowance = if is_held { Allowance::AckOnly } else { permit.allowance };
+        if is_held {
+            // What arrives meanwhile tells nothing of the path's rate.
+            self.paths.active.delivery.mark_app_limited(in_flight);
+        }
+        let len = self.regular_datagram(now, room, allowance, extent)?;
         self.use_slot(now);
         if len == 0 {
             return Ok(false);

@@ -82,7 +82,10 @@ impl Connection {
         let has_frames = (may_send && self.streams.wants(now)) || self.control.wants();
         if self.has_budget() && (has_frames || self.owes_repair(now)) {
             let (in_flight, urgent) = (self.bytes_in_flight(), self.streams.is_urgent());
-            let at = permit::paced_until(now, &mut self.paths.active, in_flight, urgent);
+            let held = permit::held_until(now, &self.paths.active, urgent);
+            let held = held.filter(|_| !self.owes_repair(now));
+            let path = &mut self.paths.active;
+            let at = held.or_else(|| permit::paced_until(now, path, in_flight, urgent));
             soonest.offer(at, Reason::Pacing);
         }
         soonest.offer(self.paths.active.mtud.poll_timeout(), Reason::PathMtu);

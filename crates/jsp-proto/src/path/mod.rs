@@ -13,10 +13,11 @@ use jsp_wire::{Instant, Route, limits};
 use crate::ack_request::AckRequest;
 use crate::capacity::{CapacityMeter, Senses};
 use crate::config::TransportConfig;
-use crate::congestion::{Congestion, MarkSample};
+use crate::congestion::{Congestion, MarkSample, UrgentStart};
 use crate::fec::PathFec;
-use crate::forecast::{Alarm, Forecast, Outlook, Scene};
-use crate::pacer::Pacer;
+use crate::forecast::{Alarm, AlarmLevel, Forecast, Outlook, Scene};
+use crate::hold::Hold;
+use crate::pacer::{Pace, Pacer};
 use crate::padding::Padder;
 use crate::path::memory::{PastPaths, PathMemory, RateMemory};
 use crate::path::mtud::Mtud;
@@ -34,6 +35,7 @@ pub(crate) struct Path {
     pub(crate) congestion: Congestion,
     pub(crate) pacer: Pacer,
     pub(crate) trickle: Trickle,
+    pub(crate) hold: Hold,
     pub(crate) delivery: DeliveryRate,
     pub(crate) mtud: Mtud,
     pub(crate) budget: Budget,
@@ -64,6 +66,7 @@ impl Path {
             congestion: Congestion::new(config.congestion, limits::MTU_BASE),
             pacer: Pacer::new(),
             trickle: Trickle::default(),
+            hold: Hold::default(),
             delivery: DeliveryRate::default(),
             mtud: Mtud::of(&route, config.mtu_ceiling),
             budget: budget.on(&route),
@@ -111,6 +114,23 @@ impl Path {
     pub(crate) fn scene(&self, now: Instant, ack_delay_max: Duration) -> Scene<'_> {
         let oldest = self.numbers.recovery.oldest_eliciting();
         Scene { now, oldest, owd: &self.owd, rtt: &self.rtt, ack_delay_max }
+    }
+
+    /// How fast packets may leave now: beside urgent data, the queue that they will meet has a say.
+    // spec: CC-48
+    pub(crate) fn pace(&self, now: Instant, urgent: bool) -> Pace {
+        let beside = self.hold.is_beside(now);
+        let ahead = self.rtt.smoothed() / 2;
+        let queue = if beside { self.owd.queue_in(now, ahead) } else { Duration::ZERO };
+        let pace = self.congestion.pace(&self.rtt, queue);
+        self.urgent_start(urgent).map_or(pace, |start| pace.at_least(start.rate))
+    }
+
+    /// What urgent data may do while the path is unknown and does not fail.
+    // spec: CC-49
+    pub(crate) fn urgent_start(&self, urgent: bool) -> Option<UrgentStart> {
+        let fails = self.forecast.alarm().level == AlarmLevel::Degraded;
+        self.congestion.urgent_start(&self.rtt).filter(|_| urgent && !fails)
     }
 
     /// What the meter of its capacity needs to know besides rates.
