@@ -26,6 +26,7 @@ mod shape;
 mod tests;
 mod timers;
 
+pub(crate) use outbound::Filled;
 pub use timers::Reason;
 
 use core::time::Duration;
