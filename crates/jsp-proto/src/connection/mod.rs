@@ -27,6 +27,7 @@ mod switch;
 mod tests;
 mod timers;
 
+pub(crate) use outbound::Filled;
 pub use timers::Reason;
 
 use core::time::Duration;
