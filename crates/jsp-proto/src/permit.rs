@@ -81,7 +81,7 @@ pub(crate) fn is_full(path: &Path, in_flight: u64, urgent: bool) -> bool {
     let window = path.congestion.window();
     let packets = path.congestion.urgent_packets();
     let beyond = if urgent { (window / 2).min(room.saturating_mul(packets)) } else { 0 };
-    // spec: CC-49
+    // spec: CC-51
     let start = path.urgent_start(urgent).map_or(0, |start| start.window);
     in_flight.saturating_add(room) > window.saturating_add(beyond).max(start)
 }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    /// spec-test: CC-49
+    /// spec-test: CC-51
     fn urgent_data_find_an_unknown_long_way_at_the_rate_of_a_short_one() {
         let route = Route::udp("192.0.2.1:1".parse().unwrap());
         let config = TransportConfig::default();

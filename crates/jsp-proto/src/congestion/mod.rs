@@ -199,7 +199,7 @@ impl Congestion {
 
     /// What urgent data may have in flight at least, and the rate at which they may leave, while no limit of the
     /// path was found; `None` afterwards, and where the window is made for such data.
-    // spec: CC-49
+    // spec: CC-51
     pub(crate) fn urgent_start(&self, rtt: &Rtt) -> Option<UrgentStart> {
         if !self.control.is_starting() || !rtt.has_sample() || !self.control.serves_bulk() {
             return None;

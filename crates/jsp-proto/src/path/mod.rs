@@ -117,7 +117,7 @@ impl Path {
     }
 
     /// How fast packets may leave now: beside urgent data, the queue that they will meet has a say.
-    // spec: CC-48
+    // spec: CC-50
     pub(crate) fn pace(&self, now: Instant, urgent: bool) -> Pace {
         let beside = self.hold.is_beside(now);
         let ahead = self.rtt.smoothed() / 2;
@@ -127,7 +127,7 @@ impl Path {
     }
 
     /// What urgent data may do while the path is unknown and does not fail.
-    // spec: CC-49
+    // spec: CC-51
     pub(crate) fn urgent_start(&self, urgent: bool) -> Option<UrgentStart> {
         let fails = self.forecast.alarm().level == AlarmLevel::Degraded;
         self.congestion.urgent_start(&self.rtt).filter(|_| urgent && !fails)

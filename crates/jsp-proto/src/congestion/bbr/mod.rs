@@ -160,7 +160,7 @@ impl Bbr {
     }
 
     /// Bytes a second at which packets may leave that are expected to wait in this queue.
-    // spec: CC-13, CC-14, CC-48
+    // spec: CC-13, CC-14, CC-50
     pub(super) fn pacing_rate(&self, rtt: &Rtt, queue: Duration) -> u64 {
         if self.has_cushion() {
             return rate_of(self.window(), rtt.smoothed(), 5, 4);

@@ -113,7 +113,7 @@ fn the_steady_rate_is_the_bandwidth_less_a_margin_and_gives_way_to_a_queue() {
 }
 
 #[test]
-/// spec-test: CC-48
+/// spec-test: CC-50
 fn a_probe_adds_nothing_to_a_queue_that_is_expected() {
     let mut bench = Bench::steady();
     bench.bbr.phase = Phase::Up(Up::new(bench.now, &bench.bbr.model, None));
