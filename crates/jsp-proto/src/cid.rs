@@ -83,6 +83,8 @@ impl LocalIds {
     pub(crate) fn issue(&mut self, path: PathId, id: ConnectionId, reset_token: [u8; 16]) {
         let sequence = self.next_sequence;
         self.next_sequence = self.next_sequence.saturating_add(1);
+        // No more room than ids: they are there as long as the connection.
+        self.issued.reserve_exact(1);
         self.issued.push_back(Issued { path, sequence, id, reset_token, announce: true });
     }
 

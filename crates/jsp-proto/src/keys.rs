@@ -48,14 +48,15 @@ const CONFIRMED_PTOS: u32 = 6;
 /// Packets below the sealing limit that are left for CLOSE.
 const SEALED_RESERVE: u64 = 64;
 
-/// All keys of a connection.
+/// All keys of a connection. Those that do not last stand apart, so that an established connection has no
+/// room for them.
 pub(crate) struct Keyring {
-    initial: Option<Keys>,
+    initial: Option<Box<Keys>>,
     /// Those of a client's hellos that went before a Retry: it may have been a forgery.
     earlier_initial: Bounded<Keys, RETRIES_MAX>,
     handshake: Vec<(u8, Keys)>,
     /// Of 0-RTT packets: a client seals with them, a server opens.
-    early: Option<DirectionKeys>,
+    early: Option<Box<DirectionKeys>>,
     data: Option<Data>,
 }
 
@@ -67,7 +68,7 @@ struct Data {
     local: PacketKey,
     remote: PacketKey,
     next: (PacketKey, PacketKey),
-    previous: Option<Previous>,
+    previous: Option<Box<Previous>>,
     phase: bool,
     /// Packets sealed with `local`.
     sealed: u64,
@@ -104,34 +105,48 @@ impl Previous {
     }
 }
 
-/// The lowest packet number of each path that something is true of.
-#[derive(Clone, Copy, Default)]
-struct OnPaths([Option<(PathId, u64)>; limits::PATHS_MAX as usize]);
+/// The lowest packet number of each path that something is true of; of paths that nothing is known of, one
+/// that no packet has.
+#[derive(Clone, Copy)]
+struct OnPaths([(PathId, u64); limits::PATHS_MAX as usize]);
+
+/// No packet has this number.
+const NO_PN: u64 = u64::MAX;
+
+impl Default for OnPaths {
+    fn default() -> Self {
+        Self([(PathId::FIRST, NO_PN); limits::PATHS_MAX as usize])
+    }
+}
 
 impl OnPaths {
     /// Of more paths than are kept, the lowest id is forgotten: paths that are over have such.
     fn note(&mut self, path: PathId, pn: u64) {
         let Self(slots) = self;
-        if let Some((_, lowest)) = slots.iter_mut().flatten().find(|(known, _)| *known == path) {
+        let place = slots.iter().position(|(known, lowest)| *known == path && *lowest != NO_PN);
+        if let Some((_, lowest)) = place.and_then(|place| slots.get_mut(place)) {
             *lowest = pn.min(*lowest);
-        } else if let Some(slot) = slots.iter_mut().min() {
-            *slot = Some((path, pn));
+        } else if let Some(slot) =
+            slots.iter_mut().min_by_key(|(known, lowest)| (*lowest != NO_PN, *known))
+        {
+            *slot = (path, pn);
         }
     }
 
     fn get(&self, path: PathId) -> Option<u64> {
-        self.0.iter().flatten().find(|(known, _)| *known == path).map(|(_, pn)| *pn)
+        let mut known = self.0.iter().filter(|(_, pn)| *pn != NO_PN);
+        known.find(|(known, _)| *known == path).map(|(_, pn)| *pn)
     }
 
     fn is_empty(&self) -> bool {
-        self.0.iter().all(Option::is_none)
+        self.0.iter().all(|(_, pn)| *pn == NO_PN)
     }
 }
 
 impl Keyring {
     pub(crate) fn new(initial: Keys) -> Self {
         Self {
-            initial: Some(initial),
+            initial: Some(Box::new(initial)),
             earlier_initial: Bounded::default(),
             handshake: Vec::new(),
             early: None,
@@ -142,13 +157,15 @@ impl Keyring {
     /// The hello goes again under other keys; those before still open what comes.
     // spec: CON-67
     pub(crate) fn replace_initial(&mut self, keys: Keys) {
-        if let Some(earlier) = self.initial.replace(keys) {
-            self.earlier_initial.push_if_room(earlier);
+        if let Some(earlier) = self.initial.replace(Box::new(keys)) {
+            self.earlier_initial.push_if_room(*earlier);
         }
     }
 
     pub(crate) fn add_handshake(&mut self, candidate: u8, keys: Keys) {
         if self.handshake.len() < CANDIDATES_MAX {
+            // Mostly there is one, and keys are large.
+            self.handshake.reserve_exact(1);
             self.handshake.push((candidate, keys));
         }
     }
@@ -178,12 +195,12 @@ impl Keyring {
     }
 
     pub(crate) fn set_early(&mut self, keys: DirectionKeys) {
-        self.early = Some(keys);
+        self.early = Some(Box::new(keys));
     }
 
     /// Keys of 0-RTT packets.
     pub(crate) fn early(&self) -> Option<&DirectionKeys> {
-        self.early.as_ref()
+        self.early.as_deref()
     }
 
     pub(crate) fn discard_early(&mut self) {
@@ -265,7 +282,7 @@ impl Keyring {
     pub(crate) fn open_long(&self, space: SpaceId) -> impl Iterator<Item = &DirectionKeys> + '_ {
         let is_initial = space == SpaceId::Initial;
         let handshake = if space == SpaceId::Handshake { &self.handshake[..] } else { &[] };
-        let initial = self.initial.iter().chain(self.earlier_initial.iter());
+        let initial = self.initial.as_deref().into_iter().chain(self.earlier_initial.iter());
         initial
             .filter(move |_| is_initial)
             .map(|keys| &keys.remote)
@@ -409,7 +426,7 @@ impl Data {
         if let Some((path, pn)) = first {
             below_pn.note(path, pn);
         }
-        self.previous = Some(Previous { remote: old, settles_at, below_pn });
+        self.previous = Some(Box::new(Previous { remote: old, settles_at, below_pn }));
         self.phase = !self.phase;
         self.since = Some(now);
         self.sealed = 0;

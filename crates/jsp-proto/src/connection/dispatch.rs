@@ -143,7 +143,9 @@ impl Connection {
         let path = &mut *self.paths.active;
         let is_other = oldest != path.numbers.recovery.oldest_eliciting();
         if let Some(sent_at) = oldest.filter(|_| is_other && outcome.lost.packets == 0) {
-            path.waits.note(now, now.since(sent_at));
+            if let Some(rhythm) = &mut path.rhythm {
+                rhythm.waits.note(now, now.since(sent_at));
+            }
         }
     }
 
@@ -285,6 +287,7 @@ impl Connection {
             self.remote_ids.advance(self.paths.active.id);
             if candidate.route.is_reliable() {
                 // Its acknowledgement shows what was lost on the way before: no probe will.
+                // spec: CAR-13
                 self.paths.active.probes.owe(SpaceId::Data, 1);
             }
             self.events.push_back(Event::PathChanged { route: candidate.route });

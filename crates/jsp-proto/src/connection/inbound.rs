@@ -363,7 +363,9 @@ impl Connection {
         // spec: CON-40
         self.paths.active.numbers.window.commit(pn);
         self.lifecycle.on_received(now);
-        self.paths.active.arrivals.note(now);
+        if let Some(rhythm) = &mut self.paths.active.rhythm {
+            rhythm.arrivals.note(now);
+        }
         match generation {
             Generation::Previous => {}
             Generation::Current => self.keys.on_opened_current(path, pn),

@@ -70,9 +70,7 @@ impl Connection {
         if self.lifecycle.is_open() && self.paths.len() > 1 {
             return permit::plan(&mut self.paths);
         }
-        let mut order = PathList::default();
-        order.push_evicting(self.paths.active.id);
-        order
+        core::iter::once(self.paths.active.id).collect()
     }
 
     /// The corridor goes back to the path that is used first.
@@ -80,7 +78,7 @@ impl Connection {
         if self.paths.len() == 1 {
             return;
         }
-        if let Some(first) = self.plan().pop_front() {
+        if let Some(first) = self.plan().first() {
             self.paths.focus(first);
         }
     }

@@ -1,11 +1,11 @@
 //! One connection: the concepts it is made of, and the corridor through them.
 //!
 //! ```text
-//! out  api -> streams -> permit -> compose -> packet -> seal -> recovery -> batch     outbound.rs
+//! out  api -> streams -> permit -> compose -> packet -> seal -> recovery -> batch     transmit.rs, outbound.rs
 //! in   endpoint -> seal -> space -> path -> dispatch -> fate / streams -> events      inbound.rs
 //! ```
 //!
-//! The five verbs are here; each door is one call in `outbound.rs` or `inbound.rs`.
+//! The five verbs are here; each door is one call in `transmit.rs`, `outbound.rs` or `inbound.rs`.
 
 mod api;
 mod dispatch;
@@ -24,11 +24,14 @@ mod repair;
 mod resume;
 mod sensing;
 mod shape;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod transmit;
 
 pub use timers::Reason;
+pub(crate) use transmit::Filled;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -269,9 +272,11 @@ impl Connection {
         self.events.push_back(event);
     }
 
-    /// Bytes that the carrier of the present path takes at once.
-    pub(crate) fn set_carrier_room(&mut self, room: usize) {
-        self.paths.active.carrier_room = room;
+    /// Asks for the bytes that the carriers of paths by such take at once.
+    pub(crate) fn ask_carriers(&mut self, mut room: impl FnMut(&Route) -> usize) {
+        for path in self.paths.iter_mut().filter(|path| path.route.is_reliable()) {
+            path.carrier_room = room(&path.route);
+        }
     }
 
     /// Ids that the endpoint should start or stop to know.

@@ -5,7 +5,7 @@ use jsp_wire::header::{LongFields, LongType};
 use jsp_wire::{CloseCode, Instant, PathId, limits};
 
 use super::Connection;
-use crate::batch::{Batch, Ecn};
+use crate::batch::Ecn;
 use crate::compose::{self, DataSources};
 use crate::error::TransportError;
 use crate::fec::Rider;
@@ -14,8 +14,8 @@ use crate::keys::SpaceId;
 use crate::lifecycle::Farewell;
 use crate::packet::{Built, PacketBuilder};
 use crate::padding::{Extent, Fill};
-use crate::path::{Budget, Path};
-use crate::permit::{self, Allowance};
+use crate::path::Path;
+use crate::permit::Allowance;
 use crate::recovery::SentInfo;
 use crate::seal::{self, ShortHeader};
 use crate::spaces;
@@ -48,84 +48,6 @@ pub(super) struct Sealed {
 }
 
 impl Connection {
-    /// Fills the batch with datagrams for one route; answers whether it holds any. Call again with
-    /// an empty batch until it says no.
-    pub(crate) fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) -> bool {
-        let mut order = self.plan();
-        while let Some(path) = order.pop_front() {
-            self.paths.focus(path);
-            while self.adds_datagram(now, batch) {}
-            if !batch.is_empty() {
-                break;
-            }
-        }
-        self.return_to_first();
-        !batch.is_empty()
-    }
-
-    /// Adds a datagram of the path at hand; false when there is no more to add.
-    fn adds_datagram(&mut self, now: Instant, batch: &mut Batch) -> bool {
-        match self.next_datagram(now, batch) {
-            Ok(any) => any,
-            Err(error) if self.lifecycle.is_open() => {
-                self.fail(now, error);
-                true
-            }
-            // The last words themselves cannot be sent: asking again would change nothing.
-            Err(_) => {
-                self.lifecycle.on_farewell_sent();
-                false
-            }
-        }
-    }
-
-    /// Adds at most one datagram; false when there is nothing to add, or no room for it here.
-    fn next_datagram(&mut self, now: Instant, batch: &mut Batch) -> Result<bool, TransportError> {
-        if self.lifecycle.farewell().is_some() {
-            return self.farewell_datagram(now, batch);
-        }
-        if !self.lifecycle.is_open() {
-            return Ok(false);
-        }
-        if let Some(done) = self.off_path_datagram(now, batch)? {
-            return Ok(done);
-        }
-        // spec: PTH-7
-        if !self.paths.active.is_validated {
-            return Ok(false);
-        }
-        let route = self.paths.active.route;
-        let ecn = self.ecn_mark();
-        if !batch.is_open_for(&route, ecn) || self.awaits_slot(now) {
-            return Ok(false);
-        }
-        if let Some(size) = self.mtu_probe_size(now) {
-            return self.probe_datagram(now, batch, size);
-        }
-        if let Some(done) = self.repair_datagram(now, batch)? {
-            return Ok(done);
-        }
-        let in_flight = self.bytes_in_flight();
-        let (probe, urgent) = (self.paths.active.probes.any(), self.is_urgent());
-        let Some(permit) = permit::permit(now, &mut self.paths.active, in_flight, probe, urgent)
-        else {
-            return Ok(false);
-        };
-        let extent = self.extent(self.room_beside_repairs(permit.room));
-        let Some(room) = batch.room(extent.room) else { return Ok(false) };
-        let len = self.regular_datagram(now, room, permit.allowance, extent)?;
-        self.use_slot(now);
-        if len == 0 {
-            return Ok(false);
-        }
-        if permit.allowance == Allowance::Urgent {
-            self.paths.active.trickle.on_sent(now);
-        }
-        self.account_datagram(len);
-        batch.commit(route, ecn, len);
-        Ok(true)
-    }
-
     pub(super) fn ecn_mark(&self) -> Option<Ecn> {
         let path = &self.paths.active;
         let marks = self.lifecycle.is_established() && !path.route.is_reliable();
@@ -138,20 +60,8 @@ impl Connection {
         data.saturating_add(if is_first { self.early.bytes_in_flight() } else { 0 })
     }
 
-    pub(super) fn account_datagram(&mut self, len: usize) {
-        let path = &mut self.paths.active;
-        let len = len.saturating_add(path.wrapping);
-        path.budget.on_sent(len);
-        path.carrier_room = path.carrier_room.saturating_sub(len);
-        self.trace.padding_sent(path.wrapping);
-        if self.ecn_mark().is_some() {
-            self.paths.active.ecn.on_sent();
-        }
-        self.trace.datagram_sent(len);
-    }
-
     /// Packets of all spaces that have something to say, side by side in one datagram.
-    fn regular_datagram(
+    pub(super) fn regular_datagram(
         &mut self,
         now: Instant,
         room: &mut [u8],
@@ -434,39 +344,6 @@ impl Connection {
         self.exchange.session.on_bytes(sealed.len);
         self.trace.packet_sent(now, space, sealed.pn, sealed.len, &self.scratch.tokens);
         Ok(())
-    }
-
-    /// Bytes of the datagram that would tell whether the path carries more, when it is time for it.
-    fn mtu_probe_size(&mut self, now: Instant) -> Option<usize> {
-        let settled = self.lifecycle.is_established() && self.paths.active.rtt.has_sample();
-        if !settled || self.paths.active.budget != Budget::Unlimited {
-            return None;
-        }
-        let in_flight = self.bytes_in_flight();
-        let path = &mut self.paths.active;
-        // The probe waits its turn like everything else that counts.
-        let size = path.mtud.next_probe_size(now)?;
-        (in_flight.saturating_add(size as u64) <= path.congestion.window()).then_some(size)
-    }
-
-    /// A datagram of a trial size; it says nothing but PING.
-    fn probe_datagram(
-        &mut self,
-        now: Instant,
-        batch: &mut Batch,
-        size: usize,
-    ) -> Result<bool, TransportError> {
-        let (route, ecn) = (self.paths.active.route, self.ecn_mark());
-        let Some(room) = batch.room(size) else { return Ok(false) };
-        let purpose = Purpose::MtuProbe(size);
-        let fill = Fill::alone(Extent::any(size));
-        let sealed = self.data_packet(now, room, Allowance::Anything, purpose, fill)?;
-        let Some(sealed) = sealed else { return Ok(false) };
-        // Only now: a probe that was not sent is never settled.
-        self.paths.active.mtud.probe(now);
-        self.account_datagram(sealed.len);
-        batch.commit(route, ecn, sealed.len);
-        Ok(true)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::error::{PathError, TransportError};
 use crate::event::{Event, PathEnd};
 use crate::forecast::NetworkHint;
 use crate::keys::SpaceId;
+use crate::path::silence::Silence;
 use crate::path::validation::Candidate;
 use crate::path::{Budget, Duty, Path};
 use crate::stats::PathInfo;
@@ -125,14 +126,14 @@ impl Connection {
     // spec: PTH-3
     pub(super) fn paths_with_ids(&self) -> impl Iterator<Item = PathId> + use<> {
         let next = self.paths.beginning(self.paths_max());
-        let mut ids = self.paths.ids();
-        ids.take().into_iter().chain(next)
+        self.paths.ids().iter().chain(next)
     }
 
     fn begin_path(&mut self, now: Instant, id: PathId, route: Route, budget: Budget) {
         let mut trial = Candidate::new(now, route, self.rng.array(), 0);
         trial.budget = budget;
         let mut path = Path::further(id, trial, &self.config);
+        path.silence = self.paths.active.silence.map(|_| Silence::new(now));
         if let Some(peer) = self.exchange.peer {
             path.mtud.limit(usize::try_from(peer.datagram_len_max).unwrap_or(usize::MAX));
         }
@@ -141,14 +142,19 @@ impl Connection {
             path.numbers.recovery.take_times();
         }
         self.paths.add(path);
-        self.set_prompt(true);
+        self.watch_others(true);
     }
 
-    /// Whether acknowledgements may wait for a later packet than the next.
-    fn set_prompt(&mut self, is_prompt: bool) {
-        self.paths.active.numbers.acks.set_prompt(is_prompt);
-        for path in &mut self.paths.others {
-            path.numbers.acks.set_prompt(is_prompt);
+    /// Whether paths are watched for a silence that another one could help with: acknowledgements wait for no
+    /// later packet than the next then.
+    fn watch_others(&mut self, is_watched: bool) {
+        for path in self.paths.iter_mut() {
+            path.numbers.acks.set_prompt(is_watched);
+            if !is_watched {
+                path.rhythm = None;
+            } else if path.rhythm.is_none() {
+                path.rhythm = Some(Box::default());
+            }
         }
     }
 
@@ -372,7 +378,7 @@ impl Connection {
         if self.paths.len() == 1 {
             self.streams.forget_doubles();
             self.paths.active.duty = Duty::All;
-            self.set_prompt(false);
+            self.watch_others(false);
         }
         self.look(now);
     }

@@ -57,8 +57,7 @@ impl Connection {
             soonest.offer(self.streams.poll_timeout(), Reason::Streams);
             soonest.offer(self.fold_at(now), Reason::KeyUpdate);
         }
-        let mut paths = self.plan();
-        while let Some(path) = paths.pop_front() {
+        for path in self.plan().iter() {
             self.paths.focus(path);
             self.offer_path(now, &mut soonest);
         }
@@ -89,6 +88,7 @@ impl Connection {
             return;
         }
         soonest.offer(self.look_at(now), Reason::Forecast);
+        soonest.offer(self.silence_at(), Reason::Forecast);
         soonest.offer(self.crossing_at(now), Reason::Forecast);
         soonest.offer(self.warm_at(), Reason::KeepAlive);
         // Everything that waits to be sent waits for its time, where there are such times.
@@ -104,7 +104,10 @@ impl Connection {
                 && self.streams.has_doubles(self.paths.active.id));
         if self.has_budget() && (has_frames || self.owes_repair(now)) {
             let (in_flight, urgent) = (self.bytes_in_flight(), self.is_urgent());
-            let at = permit::paced_until(now, &mut self.paths.active, in_flight, urgent);
+            let held = permit::held_until(now, &self.paths.active, urgent);
+            let held = held.filter(|_| !self.owes_repair(now));
+            let path = &mut self.paths.active;
+            let at = held.or_else(|| permit::paced_until(now, path, in_flight, urgent));
             soonest.offer(at, Reason::Pacing);
         }
         soonest.offer(self.paths.active.mtud.poll_timeout(), Reason::PathMtu);
@@ -150,7 +153,7 @@ impl Connection {
         if !self.lifecycle.is_open() {
             return;
         }
-        for path in self.paths.ids().take() {
+        for path in self.paths.ids().iter() {
             if self.paths.focus(path) {
                 self.handle_path_timeout(now);
             }
@@ -171,6 +174,9 @@ impl Connection {
         }
         if self.look_at(now).is_some_and(|at| now >= at) {
             self.look(now);
+        }
+        if self.silence_at().is_some_and(|at| now >= at) {
+            self.tell_silence();
         }
         self.tend_path(now);
     }

@@ -4,6 +4,7 @@ pub(crate) mod memory;
 pub(crate) mod mtud;
 pub(crate) mod owd;
 pub(crate) mod plural;
+pub(crate) mod silence;
 pub(crate) mod usage;
 pub(crate) mod validation;
 
@@ -16,13 +17,15 @@ use crate::ack::AckPolicy;
 use crate::ack_request::AckRequest;
 use crate::capacity::{CapacityMeter, Senses};
 use crate::config::TransportConfig;
-use crate::congestion::{Congestion, MarkSample};
+use crate::congestion::{Congestion, MarkSample, UrgentStart};
 use crate::fec::PathFec;
 use crate::forecast::{Alarm, AlarmLevel, Forecast, Outlook, Scene};
-use crate::pacer::Pacer;
+use crate::hold::Hold;
+use crate::pacer::{Pace, Pacer};
 use crate::path::memory::{PastPaths, PathMemory, RateMemory};
 use crate::path::mtud::Mtud;
 use crate::path::owd::Owd;
+use crate::path::silence::Silence;
 use crate::path::usage::Usage;
 use crate::path::validation::Candidate;
 use crate::probes::Probes;
@@ -45,14 +48,13 @@ pub(crate) struct Path {
     pub(crate) probes: Probes,
     /// A path that is to stay warm owes a sign of life.
     pub(crate) warmth: Warmth,
-    /// How long packets have waited for their acknowledgements.
-    pub(crate) waits: Waits,
-    /// When packets of the peer come.
-    pub(crate) arrivals: Arrivals,
+    /// What another path needs to know of this one, while there is another.
+    pub(crate) rhythm: Option<Box<Rhythm>>,
     pub(crate) rtt: Rtt,
     pub(crate) congestion: Congestion,
     pub(crate) pacer: Pacer,
     pub(crate) trickle: Trickle,
+    pub(crate) hold: Hold,
     pub(crate) delivery: DeliveryRate,
     pub(crate) mtud: Mtud,
     pub(crate) budget: Budget,
@@ -65,6 +67,8 @@ pub(crate) struct Path {
     pub(crate) forecast: Forecast,
     pub(crate) meter: CapacityMeter,
     pub(crate) rates: RateMemory,
+    /// Present where somebody wants to know.
+    pub(crate) silence: Option<Silence>,
     past: PastPaths,
     pub(crate) ack_request: AckRequest,
     /// Numbers of the 1-RTT packets that travel this way.
@@ -84,12 +88,12 @@ impl Path {
             duty: Duty::All,
             probes: Probes::default(),
             warmth: Warmth::default(),
-            waits: Waits::default(),
-            arrivals: Arrivals::default(),
+            rhythm: None,
             rtt: Rtt::new(config.rtt_initial),
             congestion: Congestion::new(config.congestion, limits::MTU_BASE),
             pacer: Pacer::new(),
             trickle: Trickle::default(),
+            hold: Hold::default(),
             delivery: DeliveryRate::default(),
             mtud: Mtud::of(&route, config.mtu_ceiling),
             budget: budget.on(&route),
@@ -100,6 +104,7 @@ impl Path {
             forecast: Forecast::new(config.signals),
             meter: CapacityMeter::default(),
             rates: RateMemory::default(),
+            silence: None,
             past: PastPaths::default(),
             ack_request: AckRequest::default(),
             numbers: NumberSpace::new(config.ack_delay_max),
@@ -142,7 +147,7 @@ impl Path {
             return Some(Duration::ZERO);
         }
         let oldest = self.numbers.recovery.oldest_eliciting()?;
-        if eager && self.arrivals.silent_at(oldest).is_some_and(|at| now >= at) {
+        if eager && self.silent_at(oldest).is_some_and(|at| now >= at) {
             // What left before the silence is most likely there: a few copies too many.
             return Some(Duration::ZERO);
         }
@@ -154,13 +159,18 @@ impl Path {
     pub(crate) fn overdue_at(&self, ack_delay_max: Duration) -> Option<Instant> {
         let oldest = self.numbers.recovery.oldest_eliciting()?;
         let due = self.ack_due_after(ack_delay_max).map(|after| oldest + after);
-        [due, self.arrivals.silent_at(oldest)].into_iter().flatten().min()
+        [due, self.silent_at(oldest)].into_iter().flatten().min()
+    }
+
+    /// When the silence of the peer is unusual, while this packet of ours is under way.
+    fn silent_at(&self, oldest: Instant) -> Option<Instant> {
+        self.rhythm.as_ref()?.arrivals.silent_at(oldest)
     }
 
     /// Where a second path is at hand: later than acknowledgements came of late.
     fn ack_due_after(&self, ack_delay_max: Duration) -> Option<Duration> {
         let usual = self.forecast.ack_due_after(&self.rtt, ack_delay_max)?;
-        let slowest = self.waits.slowest();
+        let slowest = self.rhythm.as_ref().and_then(|rhythm| rhythm.waits.slowest());
         let margin = self.rtt.var().max(WAIT_MARGIN);
         Some(slowest.map_or(usual, |slowest| usual.min(slowest.saturating_add(margin))))
     }
@@ -198,6 +208,23 @@ impl Path {
     pub(crate) fn scene(&self, now: Instant, ack_delay_max: Duration) -> Scene<'_> {
         let oldest = self.numbers.recovery.oldest_eliciting();
         Scene { now, oldest, owd: &self.owd, rtt: &self.rtt, ack_delay_max }
+    }
+
+    /// How fast packets may leave now: beside urgent data, the queue that they will meet has a say.
+    // spec: CC-50
+    pub(crate) fn pace(&self, now: Instant, urgent: bool) -> Pace {
+        let beside = self.hold.is_beside(now);
+        let ahead = self.rtt.smoothed() / 2;
+        let queue = if beside { self.owd.queue_in(now, ahead) } else { Duration::ZERO };
+        let pace = self.congestion.pace(&self.rtt, queue);
+        self.urgent_start(urgent).map_or(pace, |start| pace.at_least(start.rate))
+    }
+
+    /// What urgent data may do while the path is unknown and does not fail.
+    // spec: CC-51
+    pub(crate) fn urgent_start(&self, urgent: bool) -> Option<UrgentStart> {
+        let fails = self.forecast.alarm().level == AlarmLevel::Degraded;
+        self.congestion.urgent_start(&self.rtt).filter(|_| urgent && !fails)
     }
 
     /// What the meter of its capacity needs to know besides rates.
@@ -264,6 +291,7 @@ impl Path {
             self.past.leave(now, old, memory);
         }
         self.route = route;
+        self.silence = self.silence.map(|_| Silence::new(now));
         self.budget = Budget::Unlimited;
         // What went to the old address was not lost to congestion: ask again soon.
         self.numbers.recovery.reset_backoff();
@@ -336,6 +364,15 @@ const WAIT_MARGIN: Duration = Duration::from_millis(2);
 
 /// The slowest acknowledgement is remembered for one to two of these.
 const WAITS_SPAN: Duration = Duration::from_millis(500);
+
+/// How regularly packets come and are acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rhythm {
+    /// How long packets have waited for their acknowledgements.
+    pub(crate) waits: Waits,
+    /// When packets of the peer come.
+    pub(crate) arrivals: Arrivals,
+}
 
 /// How long packets waited for their acknowledgements: the slowest of the last half second, or second.
 #[derive(Clone, Copy, Debug, Default)]

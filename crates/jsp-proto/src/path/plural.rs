@@ -2,7 +2,6 @@
 
 use jsp_wire::{Instant, PathId, Route, limits};
 
-use crate::bounded::Bounded;
 use crate::padding::Padder;
 use crate::path::Path;
 use crate::path::usage::Notices;
@@ -12,7 +11,28 @@ use crate::path::validation::Responses;
 pub(crate) const PATHS_MAX: usize = limits::PATHS_MAX as usize;
 
 /// Ids of some paths, in an order.
-pub(crate) type PathList = Bounded<PathId, PATHS_MAX>;
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct PathList([Option<PathId>; PATHS_MAX]);
+
+impl PathList {
+    pub(crate) fn iter(self) -> impl Iterator<Item = PathId> {
+        self.0.into_iter().flatten()
+    }
+
+    pub(crate) fn first(&self) -> Option<PathId> {
+        self.iter().next()
+    }
+}
+
+impl FromIterator<PathId> for PathList {
+    fn from_iter<I: IntoIterator<Item = PathId>>(ids: I) -> Self {
+        let mut list = Self::default();
+        for (place, id) in list.0.iter_mut().zip(ids) {
+            *place = Some(id);
+        }
+        list
+    }
+}
 
 /// All paths of a connection, and answers owed to challenges.
 pub(crate) struct Paths {
@@ -64,18 +84,19 @@ impl Paths {
         self.iter().find(|path| path.id == id)
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Path> {
+        core::iter::once(&mut self.active).chain(&mut self.others).map(Box::as_mut)
+    }
+
     pub(crate) fn get_mut(&mut self, id: PathId) -> Option<&mut Path> {
-        let all = core::iter::once(&mut self.active).chain(&mut self.others);
-        all.map(Box::as_mut).find(|path| path.id == id)
+        self.iter_mut().find(|path| path.id == id)
     }
 
     /// The ids of all, the lowest first.
     pub(crate) fn ids(&self) -> PathList {
-        let mut ids: Vec<_> = self.iter().map(|path| path.id).collect();
-        ids.sort_unstable();
-        let mut list = PathList::default();
-        ids.into_iter().for_each(|id| list.push_evicting(id));
-        list
+        let mut ids: PathList = self.iter().map(|path| path.id).collect();
+        ids.0.sort_unstable();
+        ids
     }
 
     pub(crate) fn len(&self) -> usize {

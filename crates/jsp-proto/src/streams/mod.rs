@@ -12,7 +12,7 @@
 //! | `input` | frames of the peer |
 //! | `table`, `stream` | which streams exist; one stream |
 //! | `send_bytes`, `send_messages`, `send_fate`, `record`, `pack` | sending halves |
-//! | `recv_bytes`, `recv_messages`, `recv_unreliable`, `assembly`, `gaps` | receiving halves |
+//! | `recv_bytes`, `recv_messages`, `recv_unreliable`, `assembly`, `gaps`, `copies` | receiving halves |
 //! | `scheduler`, `rate` | whose bytes next |
 //! | `credit` | flow control |
 //! | `opening`, `config`, `event` | what is said and heard about streams |
@@ -22,6 +22,7 @@
 mod application;
 mod assembly;
 pub(crate) mod config;
+mod copies;
 mod credit;
 pub(crate) mod doubles;
 mod early;

@@ -114,6 +114,7 @@ impl Actor {
             | Event::PathClosed { .. }
             | Event::Alarm(_)
             | Event::CapacityChanged(_)
+            | Event::PathSilent
             | Event::TicketReceived => {}
         }
     }
