@@ -11,6 +11,7 @@ mod formal;
 mod forward;
 mod fuzz;
 mod hostile;
+mod instructions;
 mod interop;
 mod mutants;
 mod no_std;
@@ -131,6 +132,15 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Count the instructions of the hot paths under valgrind, and compare them with the baseline
+    Instructions {
+        /// Write the baseline anew
+        #[arg(long)]
+        write: bool,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Run real sockets over emulated links, in network namespaces; its own arguments follow
     Lab {
         /// Arguments of the lab, `--help` among them
@@ -221,6 +231,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
         Task::Privacy { flows, json } => forward::privacy(flows, json),
         Task::Timing { samples, json } => forward::timing(samples, json),
         Task::Bench { arguments } => forward::bench(&arguments),
+        Task::Instructions { write, json } => instructions::run(write, Output::new(json)),
         Task::Lab { arguments } => forward::lab(&arguments),
         Task::Hostile { row, quick, mutants, json } => {
             let selection = hostile::Selection { row, quick };

@@ -27,7 +27,7 @@ use crate::batch::{Batch, Ecn};
 use crate::bounded::Bounded;
 use crate::cid::IdChange;
 use crate::config::{EndpointConfig, TransportConfig};
-use crate::connection::{Connection, Outgoing, Reason};
+use crate::connection::{Connection, Filled, Outgoing, Reason};
 use crate::event::Event;
 use crate::rng::SeededRng;
 use carriers::Carriers;
@@ -36,7 +36,7 @@ pub use handle::ConnectionHandle;
 use hello::Stranger;
 use hello_table::HelloTable;
 use load::HelloRate;
-use names::{peer_key, release};
+use names::{ByName, peer_key, release};
 use obfuscation::Obfuscation;
 use schedule::Schedule;
 use source::AnswerLimit;
@@ -77,10 +77,10 @@ pub struct Endpoint {
     /// When the cookie keys are to be replaced.
     cookies_until: Instant,
     connections: ByHandle<Slot>,
-    by_id: HashMap<ConnectionId, ConnectionHandle>,
+    by_id: ByName<ConnectionId>,
     /// Connections whose clients may still write to an id that is not ours: the one of their hello.
     by_hello: HashMap<(Route, ConnectionId), ConnectionHandle>,
-    by_route: HashMap<Route, ConnectionHandle>,
+    by_route: ByName<Route>,
     next_handle: u64,
     /// Connections that are not drained.
     open: usize,
@@ -134,9 +134,9 @@ impl Endpoint {
             cookies_until: Instant::ZERO,
             rng,
             connections: ByHandle::default(),
-            by_id: HashMap::new(),
+            by_id: ByName::default(),
             by_hello: HashMap::new(),
-            by_route: HashMap::new(),
+            by_route: ByName::default(),
             next_handle: 0,
             open: 0,
             hello_rate: HelloRate::default(),
@@ -340,12 +340,19 @@ impl Endpoint {
             if route.is_reliable() {
                 slot.connection.set_carrier_room(self.carriers.room(&route, handle));
             }
-            if slot.connection.poll_transmit(now, batch) {
+            let filled = slot.connection.poll_transmit(now, batch);
+            if filled != Filled::Nothing {
                 self.carriers.on_sent(batch);
+            }
+            // A carrier's room is looked at anew.
+            if filled == Filled::Some || (filled == Filled::All && route.is_reliable()) {
                 self.schedule.rotate(handle);
                 return true;
             }
             self.settle(now, handle);
+            if filled == Filled::All {
+                return true;
+            }
         }
         false
     }

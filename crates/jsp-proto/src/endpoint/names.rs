@@ -1,7 +1,8 @@
 //! By what names connections are found: ids of ours, and the address of a peer that needs none.
 
-use core::hash::Hash;
+use core::hash::{BuildHasher, Hash, Hasher};
 use std::collections::HashMap;
+use std::hash::RandomState;
 
 use jsp_crypto::Rng;
 use jsp_wire::{ConnectionId, Route, limits};
@@ -58,9 +59,77 @@ impl Endpoint {
     }
 }
 
+/// Connections by names of our own choice: ids that we gave out, and addresses that we connected to.
+/// Every datagram is looked up, so the hash is a cheap one; a peer can only ask, and does not know the
+/// key.
+pub(super) type ByName<K> = HashMap<K, ConnectionHandle, NameHash>;
+
+/// One folded multiplication a word, under a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NameHash {
+    key: u64,
+}
+
+impl Default for NameHash {
+    fn default() -> Self {
+        Self { key: RandomState::new().hash_one(()) | 1 }
+    }
+}
+
+impl BuildHasher for NameHash {
+    type Hasher = NameHasher;
+
+    fn build_hasher(&self) -> NameHasher {
+        NameHasher { state: self.key }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct NameHasher {
+    state: u64,
+}
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.state
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(size_of::<u64>()) {
+            let mut word = [0; size_of::<u64>()];
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The odd constant is 2^64 divided by the golden ratio.
+        let wide = u128::from(self.state ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15_u128);
+        self.state = (wide as u64).rotate_left(23) ^ ((wide >> 64) as u64);
+    }
+}
+
 /// Removes a name if it is still this connection's.
-pub(super) fn release<K: Eq + Hash>(
-    names: &mut HashMap<K, ConnectionHandle>,
+pub(super) fn release<K: Eq + Hash, S: BuildHasher>(
+    names: &mut HashMap<K, ConnectionHandle, S>,
     name: &K,
     owner: ConnectionHandle,
 ) {
