@@ -7,7 +7,7 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use jsp_nat::candidate::{Candidate, Kind, Offer};
 use jsp_nat::coordinator::{Coordinator, Limits};
-use jsp_nat::punch::{self, Puncher, Role};
+use jsp_nat::punch::{self, Puncher, Role, Sealer};
 use jsp_nat::rendezvous::{FromClient, FromCoordinator};
 use jsp_nat::stun::{self, Request, Response};
 use jsp_nat::{Entropy, relay};
@@ -123,7 +123,9 @@ fn puncher(u: &mut Unstructured<'_>) -> Result<usize> {
     let (own, peer) = (offer(1, u8::arbitrary(u)?), offer(2, u8::arbitrary(u)?));
     let mut entropy = Seeded(7);
     let mut now = Instant::ZERO;
-    let mut puncher = Puncher::new(now, role, &own, &peer, Duration::ZERO, &mut entropy);
+    let sealer = Sealer::new(|_| [5; punch::TAG_LEN]);
+    let both = (&own, &peer);
+    let mut puncher = Puncher::new(now, role, both, sealer, Duration::ZERO, &mut entropy);
     let mut last: Option<Vec<u8>> = None;
     let mut steps = 0;
     while !u.is_empty() && steps < STEPS_MAX {
@@ -137,7 +139,7 @@ fn puncher(u: &mut Unstructured<'_>) -> Result<usize> {
             1 => {
                 let number = last.as_ref().and_then(|punch| punch.get(10..18)).unwrap_or(&[1; 8]);
                 let head = [relay::MARK_PUNCH, u8::arbitrary(u)? % 2];
-                let punch = [&head[..], &1u64.to_be_bytes(), &[3; 8], number].concat();
+                let punch = [&head[..], &1u64.to_be_bytes(), &[3; 8], number, &[5; 8]].concat();
                 puncher.handle_datagram(now, from, &punch, &mut entropy);
             }
             2 => puncher.on_traffic(now, from),

@@ -9,6 +9,7 @@
 //! has told; it becomes a candidate (peer-reflexive) when the token is right.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,8 +19,12 @@ use crate::candidate::{Candidate, Kind, Offer};
 use crate::relay::MARK_PUNCH;
 use crate::{Entropy, Outgoing};
 
-/// Bytes of a punch.
-pub const PUNCH_LEN: usize = 26;
+/// Bytes of a punch, its tag included.
+pub const PUNCH_LEN: usize = 26 + TAG_LEN;
+/// Bytes of the tag at the end of a punch.
+pub const TAG_LEN: usize = 8;
+/// The label under which both peers take the key of their punches from their connection.
+pub const KEY_LABEL: &str = "jsp punch";
 /// Asks for an answer.
 const FLAG_ASKS: u8 = 1;
 
@@ -43,6 +48,39 @@ const CONSENT_LOST: Duration = Duration::from_millis(1500);
 /// Time between two punches (RFC 8445, section 14.2: not below 5 ms).
 pub const PACE_RANGE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(5)..=Duration::from_millis(50);
+
+/// Makes the tag of a punch under a key that the two peers alone have: whoever reads the network may
+/// repeat a punch, and cannot make one.
+pub struct Sealer(Box<dyn Fn(&[u8]) -> [u8; TAG_LEN] + Send>);
+
+impl Sealer {
+    /// Seals with a keyed function of what stands before the tag.
+    pub fn new(tag: impl Fn(&[u8]) -> [u8; TAG_LEN] + Send + 'static) -> Self {
+        Self(Box::new(tag))
+    }
+
+    fn seal(&self, punch: Punch) -> Vec<u8> {
+        let mut out = punch.encode();
+        let tag = (self.0)(&out);
+        out.extend(tag);
+        out
+    }
+
+    /// Reads a punch whose tag is right.
+    fn open(&self, datagram: &[u8]) -> Option<Punch> {
+        let (body, tag) = datagram.split_last_chunk::<TAG_LEN>()?;
+        let punch = Punch::decode(body)?;
+        let right = (self.0)(body);
+        let difference = right.iter().zip(tag).fold(0, |all, (one, two)| all | (one ^ two));
+        (difference == 0).then_some(punch)
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealer")
+    }
+}
 
 /// Who chooses the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +137,7 @@ struct Chosen {
 #[derive(Debug)]
 pub struct Puncher {
     role: Role,
+    sealer: Sealer,
     pace: Duration,
     own_token: u64,
     peer_token: u64,
@@ -118,13 +157,14 @@ impl Puncher {
     pub fn new(
         now: Instant,
         role: Role,
-        own: &Offer,
-        peer: &Offer,
+        (own, peer): (&Offer, &Offer),
+        sealer: Sealer,
         pace: Duration,
         entropy: &mut dyn Entropy,
     ) -> Self {
         let mut out = Self {
             role,
+            sealer,
             pace: pace.clamp(*PACE_RANGE.start(), *PACE_RANGE.end()),
             own_token: own.token,
             peer_token: peer.token,
@@ -187,8 +227,12 @@ impl Puncher {
         datagram: &[u8],
         entropy: &mut dyn Entropy,
     ) -> bool {
-        let Some(punch) = Punch::decode(datagram) else { return false };
-        if punch.token != self.own_token || self.has_ended && self.chosen.is_none() {
+        // Without the token there is no work to be done.
+        if token_of(datagram) != Some(self.own_token) {
+            return false;
+        }
+        let Some(punch) = self.sealer.open(datagram) else { return false };
+        if self.has_ended && self.chosen.is_none() {
             return false;
         }
         let known = self.pairs.iter().position(|pair| pair.remote == from);
@@ -256,7 +300,7 @@ impl Puncher {
                 pair.on_tried(now);
             }
             let punch = Punch { asks, token: self.peer_token, number: pair.number, echo };
-            return Some(Outgoing { to, payload: punch.encode() });
+            return Some(Outgoing { to, payload: self.sealer.seal(punch) });
         }
         self.ask_for_consent(now, entropy).or_else(|| self.try_next(now))
     }
@@ -272,7 +316,7 @@ impl Puncher {
         chosen.next_at = now + CONSENT_RETRY;
         let (token, number, echo) = (self.peer_token, pair.number, pair.heard);
         let punch = Punch { asks: true, token, number, echo };
-        Some(Outgoing { to: pair.remote, payload: punch.encode() })
+        Some(Outgoing { to: pair.remote, payload: self.sealer.seal(punch) })
     }
 
     /// The most wanted pair whose turn has come.
@@ -290,7 +334,7 @@ impl Puncher {
         self.paced_until = now + self.pace;
         let (token, number, echo) = (self.peer_token, pair.number, pair.heard);
         let punch = Punch { asks: true, token, number, echo };
-        Some(Outgoing { to: pair.remote, payload: punch.encode() })
+        Some(Outgoing { to: pair.remote, payload: self.sealer.seal(punch) })
     }
 
     /// Pairs up to this priority are of no interest any more.
@@ -366,7 +410,8 @@ impl Puncher {
 
 /// The token of a punch, by which its connection is found; `None` when it is none.
 pub fn token_of(datagram: &[u8]) -> Option<u64> {
-    Punch::decode(datagram).map(|punch| punch.token)
+    let (body, _) = datagram.split_last_chunk::<TAG_LEN>()?;
+    Punch::decode(body).map(|punch| punch.token)
 }
 
 /// RFC 8445, section 6.1.2.3.
@@ -400,7 +445,7 @@ impl Punch {
     }
 
     fn decode(datagram: &[u8]) -> Option<Self> {
-        if datagram.len() != PUNCH_LEN {
+        if datagram.len() != PUNCH_LEN - TAG_LEN {
             return None;
         }
         let mut reader = Reader::new(datagram);
@@ -429,6 +474,14 @@ mod tests {
         }
     }
 
+    /// A tag that is right for what it stands behind, as far as these tests go.
+    fn sealer() -> Sealer {
+        Sealer::new(|body| {
+            let sum = body.iter().fold(7u64, |sum, b| sum.wrapping_mul(31) + u64::from(*b));
+            sum.to_be_bytes()
+        })
+    }
+
     fn offer(token: u64, addresses: &[SocketAddr]) -> Offer {
         let seen = addresses.iter().zip(0..);
         let candidates = seen.map(|(a, place)| Candidate::new(Kind::ServerReflexive, *a, place));
@@ -454,8 +507,8 @@ mod tests {
             let peers = [0, 1].map(|n: usize| {
                 let mut entropy = entropy(n as u64);
                 let pace = Duration::from_millis(20);
-                let (own, peer) = (&offers[n], &offers[1 - n]);
-                Puncher::new(Instant::ZERO, roles[n], own, peer, pace, &mut entropy)
+                let both = (&offers[n], &offers[1 - n]);
+                Puncher::new(Instant::ZERO, roles[n], both, sealer(), pace, &mut entropy)
             });
             Self { now: Instant::ZERO, peers, homes, flying: vec![], sent: vec![] }
         }
@@ -561,11 +614,14 @@ mod tests {
         let mut table = Table::new(&[]);
         let thief = addr("192.0.2.66:6");
         let mut entropy = entropy(5);
-        let forged = Punch { asks: true, token: 99, number: 1, echo: 0 }.encode();
+        let forged = sealer().seal(Punch { asks: true, token: 99, number: 1, echo: 0 });
         assert!(!table.peers[0].handle_datagram(at(0), thief, &forged, &mut entropy));
-        // Who heard a token may make a peer answer, one small datagram for another.
-        let forged = Punch { asks: true, token: 11, number: 1, echo: 0 }.encode();
-        assert!(table.peers[0].handle_datagram(at(0), thief, &forged, &mut entropy));
+        let mut forged = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
+        *forged.last_mut().unwrap() ^= 1;
+        assert!(!table.peers[0].handle_datagram(at(0), thief, &forged, &mut entropy));
+        // Who repeats a punch may make a peer answer, one small datagram for another.
+        let copy = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
+        assert!(table.peers[0].handle_datagram(at(0), thief, &copy, &mut entropy));
         table.run(at(0), |_, _| false);
         let answers = table.sent.iter().filter(|sent| sent.2 == thief).count();
         assert_eq!(answers, 1);
@@ -578,7 +634,7 @@ mod tests {
         let mut entropy = entropy(5);
         for n in 0..5000u16 {
             let from = SocketAddr::from(([192, 0, 2, 1], n));
-            let punch = Punch { asks: true, token: 11, number: 1, echo: 0 }.encode();
+            let punch = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
             table.peers[0].handle_datagram(at(0), from, &punch, &mut entropy);
         }
         assert!(table.peers[0].pairs.len() <= PAIRS_MAX);

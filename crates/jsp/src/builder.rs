@@ -32,7 +32,7 @@ const HALF_OPEN_MAX: usize = 256;
 pub struct Builder {
     bind: Option<String>,
     link: Option<Box<dyn Link>>,
-    identity: Option<Identity>,
+    pub(crate) identity: Option<Identity>,
     client_identity: Option<Identity>,
     client_auth: ClientAuth,
     application_protocols: Vec<Vec<u8>>,
@@ -41,7 +41,7 @@ pub struct Builder {
     connections_max: usize,
     silent: bool,
     shards: usize,
-    obfuscation: Option<ObfuscationKey>,
+    pub(crate) obfuscation: Option<ObfuscationKey>,
     seed: Option<[u8; 32]>,
     tickets: Option<Arc<dyn TicketStore>>,
     shared_tickets: Option<SharedTickets>,
@@ -51,7 +51,7 @@ pub struct Builder {
     require_pin: bool,
     listening: Vec<Listening>,
     carriers: Option<CarrierPolicy>,
-    proxy: Option<Proxy>,
+    pub(crate) proxy: Option<Proxy>,
     network: Arc<dyn StreamNetwork>,
 }
 
@@ -348,16 +348,6 @@ impl Builder {
             None if self.proxy.is_some() => Ok(CarrierPolicy::Race(vec![crate::Carrier::tcp()])),
             None => Ok(CarrierPolicy::UdpOnly),
         }
-    }
-
-    /// Whether the endpoint accepts connections.
-    pub(crate) fn has_identity(&self) -> bool {
-        self.identity.is_some()
-    }
-
-    /// Whether datagrams leave as they are, and by no proxy.
-    pub(crate) fn sends_plainly(&self) -> bool {
-        self.obfuscation.is_none() && self.proxy.is_none()
     }
 
     /// Makes the endpoint and starts its driver on the current tokio runtime.

@@ -11,6 +11,7 @@ mod api;
 mod dispatch;
 mod establish;
 mod farewell;
+mod filled;
 #[cfg(feature = "fuzzing")]
 mod forge;
 mod inbound;
@@ -22,10 +23,12 @@ mod repair;
 mod resume;
 mod sensing;
 mod shape;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod timers;
 
+pub(crate) use filled::Filled;
 pub use timers::Reason;
 
 use core::time::Duration;

@@ -31,7 +31,8 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(hash_key: u64) -> Self {
         Self {
-            places: Vec::new(),
+            // Stream 0; many a connection has no other for long.
+            places: Vec::with_capacity(1),
             free: Vec::new(),
             ids: HashMap::with_hasher(Mix { key: hash_key | 1 }),
         }

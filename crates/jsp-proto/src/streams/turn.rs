@@ -13,8 +13,8 @@ use crate::token::{StreamPart, StreamToken, Token};
 
 /// What a turn of a stream came to.
 pub(super) enum Turn {
-    /// So many bytes went into the packet.
-    Wrote(usize),
+    /// So many bytes went into the packet. What the stream may send next, where the turn found out.
+    Wrote { bytes: usize, next: Option<Sendable> },
     /// The next piece does not fit into what is left of the packet.
     NoRoom,
     /// It has nothing that may go now.
@@ -110,7 +110,7 @@ impl Streams {
         self.repeats.note(piece.again, packed.len);
         stream.note_packed(&packed, packet);
         packet.push(Token::Stream(token));
-        Turn::Wrote(packed.len)
+        Turn::Wrote { bytes: packed.len, next: None }
     }
 
     fn messages_turn(
@@ -125,12 +125,14 @@ impl Streams {
         let carries = stream.is_local && !stream.is_known;
         let token = StreamToken { stream: stream.id, what: StreamPart::Open, open: carries };
         let (mut run, mut pieces, mut wrote) = (Run::default(), 0usize, 0);
+        let mut next = None;
         loop {
             let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
             let Sendable::Message(piece) = sendable else {
                 if pieces == 0 {
                     return Turn::Over(sendable);
                 }
+                next = Some(sendable);
                 break;
             };
             let alone = !place.others && u64::from(piece.len) >= stream.waiting();
@@ -141,6 +143,7 @@ impl Streams {
                 if pieces == 0 {
                     return Turn::NoRoom;
                 }
+                next = Some(sendable);
                 break;
             };
             let expires = messages.record(piece.number).map_or(now, |record| record.expires);
@@ -167,7 +170,7 @@ impl Streams {
             }
         }
         run.end(token, packet);
-        Turn::Wrote(wrote)
+        Turn::Wrote { bytes: wrote, next }
     }
 }
 

@@ -1,12 +1,12 @@
 //! The coordinator of a meeting: a server with the machine that joins its clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use jsp_crypto::{
-    Backend, ClientAuth, ClientVerifier, Credential, Fingerprint, Identity, PublicIdentity,
-    ServerConfig, VerifierRejection,
+    Backend, ClientAuth, ClientVerifier, Credential, Fingerprint, Identity, ServerConfig,
+    VerifierRejection,
 };
 use jsp_nat::coordinator::{Coordinator, Limits};
 use jsp_nat::{relay, stun};
@@ -32,14 +32,19 @@ pub(super) struct Hub {
     meeting: Coordinator,
     /// Clients by the number that the machine knows them by, with the stream they have opened.
     clients: BTreeMap<u64, (ConnectionHandle, Option<StreamId>)>,
+    /// Carriers that clients come by.
+    carriers: BTreeSet<u64>,
     random: Random,
 }
+
+/// Bytes that a carrier of the world takes at once.
+pub(super) const CARRIER_ROOM: usize = 1 << 20;
 
 /// Takes every client that shows an identity.
 struct Anybody;
 
 impl ClientVerifier for Anybody {
-    fn verify(&self, _: &PublicIdentity, _: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, _: &Fingerprint) -> Result<(), VerifierRejection> {
         Ok(())
     }
 }
@@ -79,8 +84,8 @@ impl Hub {
         let (credential, fingerprint) = credential(&mut random);
         let endpoint = endpoint(credential, &mut random);
         let meeting = Coordinator::new(Limits::default(), None);
-        let (batch, clients) = (Batch::new(0, 1), BTreeMap::new());
-        (Self { host, endpoint, batch, meeting, clients, random }, fingerprint)
+        let (batch, clients, carriers) = (Batch::new(0, 1), BTreeMap::new(), BTreeSet::new());
+        (Self { host, endpoint, batch, meeting, clients, carriers, random }, fingerprint)
     }
 
     pub(super) fn receive(&mut self, now: Instant, route: Route, payload: &[u8], post: &mut Post) {
@@ -99,6 +104,11 @@ impl Hub {
             }
             relay::Class::Punch => {}
             relay::Class::Transport => {
+                if let Route::Tunnel { id } = route
+                    && self.carriers.insert(id)
+                {
+                    self.endpoint.carrier_has_room(id, CARRIER_ROOM);
+                }
                 let payload = BytesMut::from(payload);
                 self.endpoint.handle_datagram(now, Datagram { route, ecn: None, payload });
             }
@@ -131,6 +141,9 @@ impl Hub {
     }
 
     fn pump(&mut self, now: Instant, post: &mut Post) {
+        for id in &self.carriers {
+            self.endpoint.carrier_has_room(*id, CARRIER_ROOM);
+        }
         while let Some((handle, event)) = self.endpoint.poll_event() {
             self.on_event(handle, event);
         }

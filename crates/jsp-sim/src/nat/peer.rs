@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_crypto::{Backend, ClientConfig, Credential, Fingerprint, ServerIdentity};
+use jsp_crypto::{Backend, ClientConfig, Credential, Fingerprint, Prf, ServerIdentity};
 use jsp_nat::candidate::{Offer, Policy, gather};
 use jsp_nat::detour::{Detours, Exit};
-use jsp_nat::punch::{self, Puncher, Role};
+use jsp_nat::punch::{self, KEY_LABEL, Puncher, Role, Sealer};
 use jsp_nat::relay;
 use jsp_nat::rendezvous::{CANDIDATES_CONTENT_TYPE, CONTENT_TYPE, FromClient, FromCoordinator};
 use jsp_proto::{
@@ -28,12 +28,25 @@ const EVERY: Duration = Duration::from_millis(20);
 const PACE: Duration = Duration::from_millis(20);
 /// Silence of a connection after which it says that it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// The number of a peer's carrier.
+const CARRIER: u64 = 0;
 /// A peer's port.
 const PORT: u16 = 5000;
 
 /// A number, as the messages of a talk carry it.
 fn number_of(payload: &[u8]) -> Option<u64> {
     payload.first_chunk().copied().map(u64::from_be_bytes)
+}
+
+/// Punches are sealed under the key that both peers take from their connection.
+fn sealer(connection: &Connection) -> Option<Sealer> {
+    let mut key = [0; 32];
+    connection.security()?.export(KEY_LABEL, b"", &mut key).ok()?;
+    let prf = Prf::new(key);
+    Some(Sealer::new(move |punch| {
+        let [a, b, c, d, e, f, g, h, ..] = prf.derive("punch", punch);
+        [a, b, c, d, e, f, g, h]
+    }))
 }
 
 /// What a peer has seen.
@@ -134,7 +147,10 @@ impl Peer {
     /// Connects to the coordinator, to be called.
     pub(super) fn register(&mut self, now: Instant, hub: Fingerprint, post: &mut Post) {
         let Place { carried, hub: address, .. } = self.place;
-        let route = if carried { Route::Tunnel { id: 0 } } else { Route::udp(address) };
+        if carried {
+            self.endpoint.carrier_has_room(CARRIER, hub::CARRIER_ROOM);
+        }
+        let route = if carried { Route::Tunnel { id: CARRIER } } else { Route::udp(address) };
         self.control = Some((self.connect(now, route, hub), None));
         self.pump(now, post);
     }
@@ -229,7 +245,7 @@ impl Peer {
                 if let Some(puncher) = self.call.as_mut().and_then(|call| call.puncher.as_mut()) {
                     puncher.on_traffic(now, source);
                 }
-                (from.map_or(Route::Tunnel { id: 0 }, Route::udp), payload)
+                (from.map_or(Route::Tunnel { id: CARRIER }, Route::udp), payload)
             }
             relay::Class::Relay | relay::Class::Stun => return,
         };
@@ -257,6 +273,9 @@ impl Peer {
     }
 
     fn pump(&mut self, now: Instant, post: &mut Post) {
+        if self.place.carried {
+            self.endpoint.carrier_has_room(CARRIER, hub::CARRIER_ROOM);
+        }
         while let Some((handle, event)) = self.endpoint.poll_event() {
             self.on_event(now, handle, &event);
         }
@@ -342,7 +361,9 @@ impl Peer {
                 let Ok(offer) = Offer::decode(&message.payload) else { continue };
                 let random = &mut self.random;
                 let mut entropy = || random.next_u64();
-                let puncher = Puncher::new(now, call.role, &call.own, &offer, PACE, &mut entropy);
+                let Some(sealer) = sealer(connection) else { continue };
+                let both = (&call.own, &offer);
+                let puncher = Puncher::new(now, call.role, both, sealer, PACE, &mut entropy);
                 call.puncher = Some(puncher);
             }
         }
