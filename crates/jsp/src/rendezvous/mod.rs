@@ -273,7 +273,7 @@ async fn first_stream(connection: &Connection) -> Option<Stream> {
         while let Some(id) = connection.accept() {
             let Some(info) = connection.stream_info(id) else { continue };
             let held = state.streams.entry(id).or_default();
-            (held.send_held, held.recv_held) = (true, true);
+            (held.send_held, held.recv_held) = (!info.profile.unidirectional, true);
             if info.content_type.as_deref() == Some(CANDIDATES_CONTENT_TYPE) {
                 return Poll::Ready(Some((id, info)));
             }
