@@ -141,7 +141,7 @@ impl RecvStream {
         let mut waiting = self.readable();
         let mut read =
             |core: &mut Locked<'_>, inner: &Inner, now| read_now(core, inner, id, max, now);
-        let result = poll_fn(|cx| waiting.poll(cx, &mut read)).await;
+        let result = poll_fn(|cx| waiting.poll(cx, read)).await;
         self.note_end(matches!(result, Ok(None)));
         result
     }
