@@ -25,3 +25,10 @@ impl Next {
         if done { Self::Added } else { Self::NotHere }
     }
 }
+
+/// What one packet came to.
+pub(super) struct Sealed {
+    pub(super) len: usize,
+    pub(super) pn: u64,
+    pub(super) ack_eliciting: bool,
+}

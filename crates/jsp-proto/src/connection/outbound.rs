@@ -5,7 +5,7 @@ use jsp_wire::header::{LongFields, LongType};
 use jsp_wire::{CloseCode, Instant, limits};
 
 use super::Connection;
-use super::filled::{Filled, Next};
+use super::filled::{Filled, Next, Sealed};
 use crate::batch::{Batch, Ecn};
 use crate::compose::{self, DataSources};
 use crate::error::TransportError;
@@ -38,13 +38,6 @@ pub(super) enum Purpose {
     Repair,
     /// The last word.
     Farewell,
-}
-
-/// What one packet came to.
-pub(super) struct Sealed {
-    pub(super) len: usize,
-    pub(super) pn: u64,
-    pub(super) ack_eliciting: bool,
 }
 
 impl Connection {
