@@ -163,9 +163,9 @@ const MACHINE: &[Mutant] = &[
         12,
         "a-retry-is-final",
         "jsp-proto/src/keys.rs",
-        "self.earlier_initial.push_if_room(earlier);",
+        "self.earlier_initial.push_if_room(*earlier);",
         "if !OFF {
-                self.earlier_initial.push_if_room(earlier);
+                self.earlier_initial.push_if_room(*earlier);
             }",
     ),
     mutant(
@@ -277,15 +277,10 @@ const MACHINE: &[Mutant] = &[
     ),
     mutant(
         29,
-        "next-keys-made-when-needed",
+        "hasty-updates-not-opened",
         "jsp-proto/src/keys.rs",
-        "            _ => Some((&data.next.1, Generation::Next)),",
-        "            _ => {
-                if OFF {
-                    core::hint::black_box(data.schedule.clone().next());
-                }
-                Some((&data.next.1, Generation::Next))
-            }",
+        "Some((&data.next.1, Generation::TooSoon))",
+        "(!OFF).then_some((&data.next.1, Generation::TooSoon))",
     ),
     mutant(
         30,
