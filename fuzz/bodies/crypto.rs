@@ -1,7 +1,7 @@
 //! What must hold of the two backends: they answer alike, whatever they are given.
 
 use arbitrary::{Result, Unstructured};
-use jsp_crypto::{Backend, Suite, TAG_LEN, fuzzing};
+use jsp_crypto::{Backend, SignatureScheme, Suite, TAG_LEN, fuzzing};
 
 const BOTH: [Backend; 2] = [Backend::Native, Backend::Portable];
 
@@ -27,6 +27,7 @@ pub fn compare(data: &[u8]) -> usize {
         5 => hashes(&mut u),
         6 | 7 => agreement(&mut u),
         8 | 9 => signatures(&mut u),
+        11 => ml_dsa(&mut u),
         _ => kem(&mut u),
     });
     usize::from(outcome.is_ok())
@@ -138,16 +139,17 @@ fn signatures(u: &mut Unstructured<'_>) -> Result<()> {
     let place: u16 = u.arbitrary()?;
     let any = point(u)?;
     let message = some(u, 300)?;
+    let ed25519 = SignatureScheme::Ed25519;
     let (mut public, mut signature) =
-        agreed(|backend| fuzzing::ed25519_sign(backend, &seed, message)).expect("a key");
-    let verify = |public: &[u8; 32], signature: &[u8; 64]| {
-        agreed(|backend| fuzzing::ed25519_verify(backend, public, message, signature))
+        agreed(|backend| fuzzing::sign(backend, ed25519, &seed, message)).expect("a key");
+    let verify = |public: &[u8], signature: &[u8]| {
+        agreed(|backend| fuzzing::verify(backend, ed25519, public, message, signature))
     };
     assert!(verify(&public, &signature));
     match how % 5 {
         0 => signature[usize::from(place / 8) % 64] ^= 1 << (place % 8),
         1 => public[usize::from(place / 8) % 32] ^= 1 << (place % 8),
-        2 => public = any,
+        2 => public = any.to_vec(),
         3 => signature[..32].copy_from_slice(&any),
         _ => {
             // The scalar and the order of the group: the same modulo the order, and malleable.
@@ -164,6 +166,35 @@ fn signatures(u: &mut Unstructured<'_>) -> Result<()> {
         }
     }
     assert!(!verify(&public, &signature), "a signature that was changed is taken");
+    Ok(())
+}
+
+fn ml_dsa(u: &mut Unstructured<'_>) -> Result<()> {
+    let seed: [u8; 32] = u.arbitrary()?;
+    let (place, mask): (u16, u8) = (u.arbitrary()?, u.arbitrary()?);
+    let message = some(u, 300)?;
+    let scheme = SignatureScheme::MlDsa65;
+    let verify = |public: &[u8], signature: &[u8]| {
+        agreed(|backend| fuzzing::verify(backend, scheme, public, message, signature))
+    };
+    // Signing draws in one backend and not in the other: the signatures differ, and both hold.
+    let made = BOTH.map(|backend| fuzzing::sign(backend, scheme, &seed, message).expect("a key"));
+    let [(public, _), (other, _)] = &made;
+    assert_eq!(public, other);
+    for (mut public, mut signature) in made {
+        assert!(verify(&public, &signature));
+        if mask == 0 {
+            let at = usize::from(place) % public.len();
+            public[at] ^= 1;
+            assert!(!verify(&public, &signature));
+            continue;
+        }
+        let at = usize::from(place) % signature.len();
+        signature[at] ^= mask;
+        assert!(!verify(&public, &signature), "a signature that was changed is taken");
+        signature.truncate(at);
+        assert!(!verify(&public, &signature));
+    }
     Ok(())
 }
 

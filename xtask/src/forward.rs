@@ -1,4 +1,4 @@
-//! `cargo xtask sim`, `bench` and `lab`: the programs that measure, built as they are shipped.
+//! `cargo xtask sim`, `timing`, `bench` and `lab`: the programs that measure, built as they are shipped.
 
 use anyhow::{Context, Result};
 
@@ -15,6 +15,15 @@ pub(crate) fn privacy(flows: u64, json: bool) -> Result<bool> {
     let mut arguments = vec!["privacy", "--seeds", &flows];
     arguments.extend(json.then_some("--json"));
     sim(&arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())
+}
+
+/// Times comparisons of secrets; true when none tells what it compares.
+pub(crate) fn timing(samples: u64, json: bool) -> Result<bool> {
+    let samples = samples.to_string();
+    let mut arguments = vec!["--samples", &samples];
+    arguments.extend(json.then_some("--json"));
+    let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+    run(&["--package", "jsp-crypto", "--example", "timing"], &arguments)
 }
 
 /// Runs the benchmark program; true when every bar held.

@@ -19,6 +19,15 @@ const CARGO_FUZZ: &str = "0.13.2";
 const SECONDS_MIN: u64 = 5;
 /// Longest input that a target is given, in bytes: more than the largest datagram.
 const INPUT_BYTES_MAX: u32 = 65_536;
+/// Targets that many short inputs serve better than a few long ones: what a packet holds, and scripts of
+/// some sixty steps. Longer ones among their seeds are shortened.
+const SHORT_INPUTS: &[(&str, u32)] = &[
+    ("wire_frames", 2048),
+    ("wire_header", 2048),
+    ("wire_roundtrip", 2048),
+    ("wire_shapes", 2048),
+    ("state_machine", 256),
+];
 
 /// What one target did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -125,6 +134,12 @@ fn run_all(targets: &[String], plan: Plan, jobs: usize, output: Output) -> Resul
     done.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
+/// The longest input for a target, in bytes.
+fn input_bytes_max(target: &str) -> u32 {
+    let short = SHORT_INPUTS.iter().find(|(name, _)| *name == target);
+    short.map_or(INPUT_BYTES_MAX, |(_, most)| *most)
+}
+
 /// New inputs go below `target/`; the tracked seeds stay as they are.
 fn run_one(target: &str, plan: Plan, output: Output) -> Result<Outcome> {
     let Plan { sanitizer, seconds } = plan;
@@ -138,7 +153,7 @@ fn run_one(target: &str, plan: Plan, output: Output) -> Result<Outcome> {
     }
     fuzz.arg("--")
         .arg(format!("-max_total_time={seconds}"))
-        .arg(format!("-max_len={INPUT_BYTES_MAX}"));
+        .arg(format!("-max_len={}", input_bytes_max(target)));
     fuzz.args(["-print_final_stats=1", "-timeout=10", "-rss_limit_mb=2048"]);
     if workspace::has(&dictionary) {
         fuzz.arg(format!("-dict={}", workspace::root().join(&dictionary).display()));
@@ -267,6 +282,13 @@ stat::average_exec_per_sec:     2500
                 .get_envs()
                 .any(|(name, value)| name == "RUSTC_BOOTSTRAP" && value == Some("1".as_ref()))
         );
+    }
+
+    #[test]
+    fn targets_with_short_inputs_are_there() {
+        let all = targets(None).unwrap();
+        assert!(SHORT_INPUTS.iter().all(|(name, _)| all.iter().any(|target| target == name)));
+        assert_eq!((input_bytes_max("state_machine"), input_bytes_max("cookie")), (256, 65_536));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod forward;
 mod fuzz;
 mod hostile;
 mod interop;
+mod mutants;
 mod no_std;
 mod process;
 mod python;
@@ -93,6 +94,9 @@ enum Task {
         /// Leave out the models of Verifpal, which takes minutes to build, and the longer inputs
         #[arg(long)]
         quick: bool,
+        /// Only this model of Verifpal, with its mutants
+        #[arg(long, conflicts_with = "quick")]
+        model: Option<String>,
         /// Print rows of JSON on standard output
         #[arg(long)]
         json: bool,
@@ -108,6 +112,15 @@ enum Task {
         /// Flows
         #[arg(long, default_value_t = 10_000)]
         flows: u64,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Time comparisons of secrets: whether they tell how far two values agree
+    Timing {
+        /// Samples of each comparison; a fiftieth where each takes a handshake
+        #[arg(long, default_value_t = 1_000_000)]
+        samples: u64,
         /// Print rows of JSON on standard output
         #[arg(long)]
         json: bool,
@@ -135,6 +148,21 @@ enum Task {
         /// Switch off, one at a time, the checks that the rows are about: each must be noticed
         #[arg(long)]
         mutants: bool,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change the code in small ways, and see which changes the tests notice
+    Mutants {
+        /// Only these modules (comma-separated): crypto, packet, ack, ticket, replay
+        #[arg(long, value_delimiter = ',')]
+        module: Vec<String>,
+        /// Only files whose paths hold this
+        #[arg(long)]
+        file: Option<String>,
+        /// A sample: every n-th mutant, beginning with the k-th, as k/n
+        #[arg(long)]
+        shard: Option<String>,
         /// Print rows of JSON on standard output
         #[arg(long)]
         json: bool,
@@ -186,15 +214,22 @@ fn run(task: Task) -> anyhow::Result<bool> {
             let (target, jobs) = (target.as_deref(), jobs.unwrap_or(cores));
             fuzz::run(minutes, target, jobs, sanitizer, Output::new(json))
         }
-        Task::Formal { quick, json } => formal::run(quick, Output::new(json)),
+        Task::Formal { quick, model, json } => {
+            formal::run(quick, model.as_deref(), Output::new(json))
+        }
         Task::Sim { arguments } => forward::sim(&arguments),
         Task::Privacy { flows, json } => forward::privacy(flows, json),
+        Task::Timing { samples, json } => forward::timing(samples, json),
         Task::Bench { arguments } => forward::bench(&arguments),
         Task::Lab { arguments } => forward::lab(&arguments),
         Task::Hostile { row, quick, mutants, json } => {
             let selection = hostile::Selection { row, quick };
             let run = if mutants { hostile::run_mutants } else { hostile::run };
             run(&selection, Output::new(json))
+        }
+        Task::Mutants { module, file, shard, json } => {
+            let selection = mutants::Selection { modules: module, file, shard };
+            mutants::run(&selection, Output::new(json))
         }
         Task::Vectors { check, json } => vectors::run(check, Output::new(json)),
         Task::Interop { json } => interop::run(Output::new(json)),

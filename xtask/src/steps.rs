@@ -71,7 +71,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "sim", run: sim },
     Step {
         name: "formal",
-        run: |context| held(formal::run(true, context.output)?, "a model is not as expected"),
+        run: |context| held(formal::run(true, None, context.output)?, "a model is not as expected"),
     },
     Step { name: "docs", run: docs },
     Step { name: "no_std", run: |context| noted(no_std::run(context.output)?) },
@@ -109,6 +109,18 @@ const TOOLS: &[Tool] = &[
         "softhsm2-util",
         &["--version"],
         "install SoftHSM 2 (softhsm2 on Debian): a token in software for the tests of jsp-pkcs11",
+    ),
+    ("danted", &["-v"], "install dante-server: a SOCKS5 proxy for the tests of jsp"),
+    (
+        "sh",
+        &["-c", "command -v microsocks"],
+        "install microsocks: a SOCKS5 proxy with passwords for the tests of jsp",
+    ),
+    ("tor", &["--version"], "install tor: the tests of jsp shake hands with its SOCKS port"),
+    (
+        "turnserver",
+        &["--version"],
+        "install coturn (coturn on Debian): a STUN server for the tests of jsp-server",
     ),
     ("rustc", &["--version"], "install Rust with rustup"),
     ("cargo", &["fmt", "--version"], "run `rustup component add rustfmt`"),

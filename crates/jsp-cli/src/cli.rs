@@ -45,6 +45,9 @@ pub(crate) struct Global {
     /// Hide the protocol from observers and strangers; the other side must do the same
     #[arg(long, global = true)]
     pub(crate) obfuscate: bool,
+    /// Accept only servers whose identity no quantum computer can forge (ML-DSA-65)
+    #[arg(long, global = true)]
+    pub(crate) pq_identity: bool,
     /// Give up after this long without an answer
     #[arg(long, global = true, value_name = "SECONDS", default_value = "10")]
     #[arg(value_parser = parse_timeout)]

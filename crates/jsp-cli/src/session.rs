@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jsp::{
     ClientAuth, ConnectError, Connection, Delegation, Endpoint, HandshakeError, Identity,
-    TransportConfig, Trust,
+    SignaturePolicy, TransportConfig, Trust,
 };
 use jsp_crypto::known_hosts::KnownHosts;
 #[cfg(unix)]
@@ -143,6 +143,7 @@ pub(crate) async fn connect(
 ) -> Result<(Endpoint, Connection), Failure> {
     let mut builder = Endpoint::builder()
         .application_protocol(APPLICATION_PROTOCOL)
+        .signatures(signatures(global))
         .transport(transport(global.timeout));
     if global.obfuscate {
         let key = target.fingerprint.ok_or_else(|| {
@@ -171,6 +172,11 @@ pub(crate) async fn connect(
         ));
     }
     Ok((endpoint, connection))
+}
+
+/// Identities of every kind, unless the user wants the strongest.
+pub(crate) fn signatures(global: &Global) -> SignaturePolicy {
+    if global.pq_identity { SignaturePolicy::PostQuantum } else { SignaturePolicy::Any }
 }
 
 /// Whom to trust, and the store when the host is not in it yet.

@@ -188,3 +188,29 @@ fn a_server_runs_on_a_delegated_key() {
         place.run(args).left_with(2);
     }
 }
+
+#[test]
+fn identities_of_ml_dsa() {
+    let place = Place::new("ml-dsa");
+    let key = |args: &[&str]| place.run(["key", "--json"].iter().chain(args)).left_with(0);
+    let pin = told(&key(&["new", "--ml-dsa", "--out", "identity.key"]), "fingerprint");
+    let server = Server::start(&place, &place.path("inbox"), &["--key", "identity.key"]);
+    assert!(server.uri.starts_with(&format!("jsp://{pin}@")), "{}", server.uri);
+    place.run(["ping", "--pq-identity", "-c", "1", &server.uri]).left_with(0);
+    place.run(["ping", "-c", "1", &server.uri]).left_with(0);
+
+    // An online key of another scheme serves all but those who want the strongest.
+    key(&["new", "--out", "online.key"]);
+    let online = told(&key(&["public", "--key", "online.key"]), "public");
+    let args = ["delegate", &online, "--key", "identity.key", "--out", "d", "--hours", "24"];
+    assert_eq!(told(&key(&args), "fingerprint"), pin);
+    let more = ["--key", "online.key", "--delegation", "d"];
+    let server = Server::start(&place, &place.path("inbox"), &more);
+    place.run(["ping", "-c", "1", &server.uri]).left_with(0);
+    let refused = place.run(["ping", "--pq-identity", "-c", "1", &server.uri]);
+    assert_ne!(refused.code, Some(0), "{}", refused.err);
+    let public = told(&key(&["public", "--key", "identity.key"]), "public");
+    assert!(public.starts_with("jsp1mldsa65key-"));
+    let args = ["delegate", &public, "--key", "identity.key", "--out", "e", "--hours", "24"];
+    key(&args);
+}

@@ -10,7 +10,10 @@ static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// Writes `contents` beside `path`, readable by the owner alone, flushes it to
 /// the disk and renames it over `path`. Blocks on the disk.
-pub(crate) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// When the disk refuses; `path` then is as it was.
+pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let temporary = beside(path, "tmp");
     let written = create_private(&temporary).and_then(|mut file| {
         file.write_all(contents)?;

@@ -1,6 +1,7 @@
 //! The primitives of both backends, and parsers of files, for the fuzzer. No part of the interface of
 //! this crate.
 
+use crate::identity::SignatureScheme;
 use crate::known_hosts;
 use crate::packet::{HeaderKey, NONCE_LEN, PacketKey};
 use crate::primitives::{Backend, HashAlg, hkdf};
@@ -66,23 +67,25 @@ pub fn x25519(backend: Backend, private: &[u8; 32], public: &[u8; 32]) -> Option
 }
 
 /// The public key of a seed, and its signature.
-pub fn ed25519_sign(
+pub fn sign(
     backend: Backend,
+    scheme: SignatureScheme,
     seed: &[u8; 32],
     message: &[u8],
-) -> Option<([u8; 32], [u8; 64])> {
-    let key = backend.primitives().ed25519_key(seed)?;
+) -> Option<(Vec<u8>, Vec<u8>)> {
+    let key = backend.primitives().signing_key(scheme, seed)?;
     Some((key.public(), key.sign(message)?))
 }
 
 /// Whether the signature is that of the public key.
-pub fn ed25519_verify(
+pub fn verify(
     backend: Backend,
-    public: &[u8; 32],
+    scheme: SignatureScheme,
+    public: &[u8],
     message: &[u8],
-    signature: &[u8; 64],
+    signature: &[u8],
 ) -> bool {
-    backend.primitives().ed25519_verify(public, message, signature)
+    backend.primitives().verify(scheme, public, message, signature)
 }
 
 /// The encapsulation key of an ML-KEM-768 seed.

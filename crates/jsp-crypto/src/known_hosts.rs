@@ -443,4 +443,16 @@ mod tests {
         }
         assert_eq!(KnownHosts::open(path).unwrap().iter().count(), 20);
     }
+
+    #[test]
+    fn a_store_has_16_mib_at_most() {
+        assert_eq!(MAX_FILE_LEN, 16_777_216);
+        let folder = TestDirectory::new("large");
+        let path = folder.0.join("known_hosts");
+        for (len, fits) in [(MAX_FILE_LEN, true), (MAX_FILE_LEN + 1, false)] {
+            File::create(&path).unwrap().set_len(len).unwrap();
+            assert_eq!(read_file(&path).is_ok(), fits, "{len}");
+        }
+        assert!(read_file(&folder.0.join("missing")).unwrap().is_empty());
+    }
 }

@@ -59,7 +59,7 @@ extern crate alloc;
 compile_error!("jsp-crypto needs the feature `native` or `portable`");
 
 #[cfg(feature = "files")]
-mod atomic_file;
+pub mod atomic_file;
 mod client_ticket;
 pub mod cookie;
 #[cfg(feature = "fuzzing")]
@@ -93,12 +93,12 @@ pub use cookie::{COOKIE_LEN, CookieError, CookieKeys};
 pub use handshake::{
     Backend, ClientAuth, ClientConfig, ClientVerifier, Handshake, HandshakeError, Kem, KemPolicy,
     Level, Mode, Output, PeerIdentity, Resumption, Role, Security, ServerConfig, ServerIdentity,
-    ServerVerifier, VERSION_1, VerifierRejection, close, features,
+    ServerVerifier, SignaturePolicy, VERSION_1, VerifierRejection, close, features,
 };
 pub use hello::{hello_core_hash, hello_id};
 pub use identity::{
     Credential, Delegation, DelegationError, Fingerprint, Floor, Identity, IssueError,
-    PublicIdentity, SignError, Signer,
+    PublicIdentity, SignError, SignatureScheme, Signer,
 };
 pub use obfuscation::{DatagramTag, OBFUSCATION_LEN, ObfuscationKey, Obfuscator};
 pub use packet::{DirectionKeys, HeaderKey, Keys, OpenError, PacketKey, SealError, TAG_LEN};

@@ -4,8 +4,23 @@
 //! go of every [`GENERATION_MS`]. A hello is fresh for less than
 //! [`FRESHNESS_MS`] before and after the time that it tells, so that a copy of
 //! it stays fresh for less than twice that: a number is kept at least so long.
+//!
+//! A register may outlive its process ([`StrikeRegister::save`]); what is saved:
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 8 | `JSPREG1` and a zero byte |
+//! | 8 | 8 | the latest time seen, in milliseconds since 1970 UTC |
+//! | 16 | 8 | when the generations turned last |
+//! | 24 | 8 | before this time nothing is fresh |
+//! | 32 | 8 | numbers in the recent generation |
+//! | 40 | 16 each | the numbers: the recent generation, then the older one |
+//! | end - 32 | 32 | a [`Prf`] of all before, under a key that goes with the ticket keys |
 
+use crate::prf::Prf;
+use crate::secret::constant_time_eq;
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 /// A hello's own time must be nearer than this to the server's, in milliseconds.
 pub const FRESHNESS_MS: u64 = 10_000;
@@ -19,6 +34,13 @@ pub const BLIND_MS: u64 = GENERATION_MS + 1000;
 /// Tickets that one generation holds, if nothing else is asked for: 10 000 a
 /// second for 13 s; both generations then take some 12 MiB.
 pub const STRIKES_DEFAULT: usize = 1 << 17;
+
+/// How a saved register begins.
+const MAGIC: &[u8; 8] = b"JSPREG1\0";
+/// What its authentication is for.
+const LABEL: &str = "strike register";
+/// Length of its authentication, in bytes.
+const TAG_LEN: usize = 32;
 
 /// What a register says to a hello with early data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +108,54 @@ impl StrikeRegister {
         Strike::Fresh
     }
 
+    /// Ends the register: it takes no early data any more, and what it knows is
+    /// returned, for the one that comes after it. `key` goes with the ticket keys.
+    // spec: HS-96
+    pub fn save(&mut self, now_ms: u64, key: &Prf) -> Vec<u8> {
+        self.latest_ms = self.latest_ms.max(now_ms);
+        self.capacity = 0;
+        let mut saved = MAGIC.to_vec();
+        let recent = u64::try_from(self.recent.len()).unwrap_or(u64::MAX);
+        for field in [self.latest_ms, self.turned_ms, self.blind_until_ms, recent] {
+            saved.extend_from_slice(&field.to_be_bytes());
+        }
+        self.recent.iter().chain(&self.older).for_each(|uid| saved.extend_from_slice(uid));
+        saved.extend_from_slice(&key.derive(LABEL, &saved));
+        saved
+    }
+
+    /// The register that goes on where another one was saved. `None` when it was
+    /// saved under another key, was changed, or is so old that another register
+    /// may have come between: then only a new one that is blind will do.
+    // spec: HS-95
+    pub fn restore(saved: &[u8], key: &Prf, now_ms: u64, capacity: usize) -> Option<Self> {
+        let (body, tag) = saved.split_last_chunk::<TAG_LEN>()?;
+        if !constant_time_eq(&key.derive(LABEL, body), tag) {
+            return None;
+        }
+        let mut rest = body.strip_prefix(MAGIC)?;
+        let mut field = || {
+            let (field, after) = rest.split_first_chunk()?;
+            rest = after;
+            Some(u64::from_be_bytes(*field))
+        };
+        let (latest_ms, turned_ms, blind_until_ms) = (field()?, field()?, field()?);
+        let recent_len = usize::try_from(field()?).ok()?;
+        let (uids, []) = rest.as_chunks::<16>() else { return None };
+        let (recent, older) = uids.split_at_checked(recent_len)?;
+        if now_ms >= latest_ms.saturating_add(BLIND_MS) {
+            return None;
+        }
+        Some(Self {
+            recent: recent.iter().copied().collect(),
+            older: older.iter().copied().collect(),
+            turned_ms,
+            latest_ms: latest_ms.max(now_ms),
+            capacity,
+            blind_until_ms,
+        })
+    }
+
     fn turn(&mut self, now_ms: u64) {
         let age = now_ms.saturating_sub(self.turned_ms);
         if age < GENERATION_MS {
@@ -110,6 +180,12 @@ mod tests {
         let mut uid = [0; 16];
         uid[..8].copy_from_slice(&number.to_be_bytes());
         uid
+    }
+
+    #[test]
+    fn bounds_are_those_that_are_told() {
+        assert_eq!((FRESHNESS_MS, GENERATION_MS, BLIND_MS), (10_000, 20_000, 21_000));
+        assert_eq!(STRIKES_DEFAULT, 131_072);
     }
 
     // spec-test: HS-72
@@ -207,6 +283,91 @@ mod tests {
                     assert_ne!(after.strike(&uid(1), hello, later), Strike::Fresh, "{skew} {back}");
                 }
             }
+        }
+    }
+
+    fn key() -> Prf {
+        Prf::new([9; 32])
+    }
+
+    // spec-test: HS-72, HS-74, HS-95, HS-96
+    #[test]
+    fn no_copy_outlasts_a_register_that_is_kept() {
+        for (skew, age, away) in [(0, 0, 0), (9_999, 3_000, 17), (1, 19_999, 20_999), (5_000, 0, 1)]
+        {
+            let mut before = StrikeRegister::new(NOW, 100, true);
+            let hello = NOW + skew;
+            assert_eq!(before.strike(&uid(1), hello, NOW), Strike::Fresh);
+            let stop = NOW + age;
+            let saved = before.save(stop, &key());
+            // It has ended: what it took afterwards would not be known.
+            assert_eq!(before.strike(&uid(2), stop, stop), Strike::Refused);
+            assert!(before.contains(&uid(1)));
+            let start = stop + away;
+            let mut after = StrikeRegister::restore(&saved, &key(), start, 100).unwrap();
+            assert!(after.contains(&uid(1)));
+            assert_eq!(after.strike(&uid(3), start, start), Strike::Fresh, "it is not blind");
+            for later in (start..start + 2 * GENERATION_MS).step_by(250) {
+                assert_ne!(after.strike(&uid(1), hello, later), Strike::Fresh, "{skew} {away}");
+            }
+        }
+    }
+
+    // spec-test: HS-72, HS-95
+    #[test]
+    fn a_kept_register_keeps_both_generations_and_its_time() {
+        let mut before = StrikeRegister::new(NOW, 100, true);
+        before.strike(&uid(1), NOW, NOW);
+        let turn = NOW + GENERATION_MS;
+        before.strike(&uid(2), turn, turn);
+        let saved = before.save(turn, &key());
+        assert_eq!(saved.len(), 40 + 2 * 16 + 32);
+        // The clock has gone back meanwhile: the register's time does not.
+        let mut after = StrikeRegister::restore(&saved, &key(), NOW - 60_000, 100).unwrap();
+        assert!(after.contains(&uid(1)) && after.contains(&uid(2)));
+        assert_eq!(after.strike(&uid(3), NOW - 60_000, NOW - 60_000), Strike::Refused);
+        assert_eq!(after.strike(&uid(3), turn, NOW - 60_000), Strike::Fresh);
+        // The older ones go at the next turn, the recent ones a turn later.
+        let turn = turn + GENERATION_MS;
+        after.strike(&uid(4), turn, turn);
+        assert!(!after.contains(&uid(1)) && after.contains(&uid(2)) && after.contains(&uid(4)));
+    }
+
+    // spec-test: HS-74, HS-95
+    #[test]
+    fn a_kept_register_that_was_blind_stays_it() {
+        let mut before = StrikeRegister::new(NOW, 100, false);
+        let saved = before.save(NOW + 500, &key());
+        let mut after = StrikeRegister::restore(&saved, &key(), NOW + 600, 100).unwrap();
+        let end = NOW + BLIND_MS;
+        assert_eq!(after.strike(&uid(1), end - 1, end - 1), Strike::Refused);
+        assert_eq!(after.strike(&uid(1), end, end), Strike::Fresh);
+    }
+
+    // spec-test: HS-95
+    #[test]
+    fn what_is_damaged_foreign_or_old_is_no_register() {
+        let mut before = StrikeRegister::new(NOW, 100, true);
+        before.strike(&uid(1), NOW, NOW);
+        let saved = before.save(NOW, &key());
+        let restore = |saved: &[u8], now| StrikeRegister::restore(saved, &key(), now, 100);
+        assert!(restore(&saved, NOW + BLIND_MS - 1).is_some());
+        assert!(restore(&saved, NOW + BLIND_MS).is_none());
+        assert!(StrikeRegister::restore(&saved, &Prf::new([8; 32]), NOW, 100).is_none());
+        for len in 0..saved.len() {
+            assert!(restore(&saved[..len], NOW).is_none());
+        }
+        for bit in 0..saved.len() * 8 {
+            let mut changed = saved.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(restore(&changed, NOW).is_none(), "bit {bit}");
+        }
+        // Under the right key, but of another form: a count that is too large, a piece of a number.
+        let seal = |body: &[u8]| [body, &key().derive(LABEL, body)].concat();
+        let body = &saved[..saved.len() - TAG_LEN];
+        assert!(restore(&seal(body), NOW).is_some());
+        for wrong in [&body[..39], &body[..41], &body[..40], &[]] {
+            assert!(restore(&seal(wrong), NOW).is_none(), "{} bytes", wrong.len());
         }
     }
 

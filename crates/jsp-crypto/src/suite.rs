@@ -108,3 +108,40 @@ fn has_hardware_aes() -> bool {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_have_the_numbers_lengths_and_limits_of_the_specification() {
+        let all = Suite::ALL.map(|suite| {
+            let limits = (suite.confidentiality_limit(), suite.integrity_limit());
+            (suite.id(), suite.key_len(), suite.hash().len(), limits)
+        });
+        let (chacha, gcm) = ((1u64 << 62, 1u64 << 36), (1 << 23, 1 << 52));
+        let expected = [(1, 32, 32, chacha), (2, 16, 32, gcm), (3, 32, 48, gcm), (4, 32, 48, gcm)];
+        assert_eq!(all, expected);
+        assert_eq!(chacha, (4_611_686_018_427_387_904, 68_719_476_736));
+        assert_eq!(gcm, (8_388_608, 4_503_599_627_370_496));
+    }
+
+    #[test]
+    fn every_suite_is_known_by_its_number_and_no_other_is() {
+        for suite in Suite::ALL {
+            assert_eq!(Suite::from_id(suite.id()), Some(suite));
+        }
+        assert_eq!((0..=u8::MAX).filter(|id| Suite::from_id(*id).is_some()).count(), 4);
+    }
+
+    #[test]
+    fn the_default_order_follows_the_machine_and_leaves_siv_out() {
+        let preferred = Suite::preferred();
+        assert_eq!(preferred.len(), 3);
+        assert!(!preferred.contains(&Suite::Aes256GcmSiv));
+        let first = if has_hardware_aes() { Suite::Aes128Gcm } else { Suite::ChaCha20Poly1305 };
+        assert_eq!(preferred[0], first);
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(has_hardware_aes(), std::arch::is_x86_feature_detected!("aes"));
+    }
+}

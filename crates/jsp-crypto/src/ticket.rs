@@ -11,8 +11,9 @@
 //! reveals only whether two tickets have equal contents (RFC 8452), and each
 //! has a random `uid`.
 
+use crate::PeerIdentity;
 use crate::handshake::codec::Reader;
-use crate::identity::{Fingerprint, PublicIdentity};
+use crate::identity::{Fingerprint, SignatureScheme};
 use crate::packet::TAG_LEN;
 use crate::prf::Prf;
 use crate::rng::{self, Rng};
@@ -39,6 +40,10 @@ const STEPS_MAX: u32 = 4096;
 const POST_QUANTUM: u8 = 1;
 /// Contents flag: an online key spoke for the client.
 const CLIENT_DELEGATED: u8 = 1 << 1;
+/// Contents flag: the client's identity is of ML-DSA-65.
+const CLIENT_ML_DSA: u8 = 1 << 2;
+/// Contents flag: the client signed by ML-DSA-65.
+const CLIENT_SIGNED_ML_DSA: u8 = 1 << 3;
 
 /// What a connection's path was like, for the next one on it (RFC 9959).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,7 +55,8 @@ pub struct PathMemory {
 }
 
 /// What a ticket holds. Wiped when dropped; has no `Debug`.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct TicketContents {
     /// The pre-shared key has a post-quantum secret in it.
     pub post_quantum: bool,
@@ -69,11 +75,10 @@ pub struct TicketContents {
     pub psk: [u8; 32],
     /// Hash of what early data rely on: limits and application protocol.
     pub params_hash: [u8; 8],
-    /// The client that it was given to; `None` for an anonymous one.
+    /// The client that it was given to, without the end of its delegation; `None`
+    /// for an anonymous one.
     #[zeroize(skip)]
-    pub client: Option<PublicIdentity>,
-    /// An online key spoke for the client.
-    pub client_delegated: bool,
+    pub client: Option<PeerIdentity>,
     /// The most early data accepted, in bytes of 0-RTT packets.
     pub max_early_data: u32,
     /// Hash of the client's network prefix.
@@ -233,10 +238,32 @@ fn aad(epoch: [u8; 4], server: &Fingerprint) -> [u8; 47] {
     out
 }
 
+fn client_flags(client: &PeerIdentity) -> u8 {
+    let delegated = if client.delegated { CLIENT_DELEGATED } else { 0 };
+    let scheme = if client.scheme.is_post_quantum() { CLIENT_ML_DSA } else { 0 };
+    let signer = if client.signer.is_post_quantum() { CLIENT_SIGNED_ML_DSA } else { 0 };
+    delegated | scheme | signer
+}
+
+/// `None` for an anonymous client.
+fn client_of(flags: u8, fingerprint: [u8; 32]) -> Option<PeerIdentity> {
+    let scheme = |flag| match flags & flag != 0 {
+        true => SignatureScheme::MlDsa65,
+        false => SignatureScheme::Ed25519,
+    };
+    (fingerprint != [0; 32]).then(|| PeerIdentity {
+        fingerprint: Fingerprint::from_bytes(fingerprint),
+        scheme: scheme(CLIENT_ML_DSA),
+        signer: scheme(CLIENT_SIGNED_ML_DSA),
+        delegated: flags & CLIENT_DELEGATED != 0,
+        until: None,
+    })
+}
+
 impl TicketContents {
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut flags = if self.post_quantum { POST_QUANTUM } else { 0 };
-        flags |= if self.client_delegated { CLIENT_DELEGATED } else { 0 };
+        flags |= self.client.as_ref().map_or(0, client_flags);
         let mut out = Zeroizing::new(Vec::with_capacity(CONTENTS_LEN));
         out.extend_from_slice(&[LAYOUT, flags, self.suite.id()]);
         out.extend_from_slice(&self.issued_ms.to_be_bytes());
@@ -245,7 +272,9 @@ impl TicketContents {
         out.extend_from_slice(&self.uid);
         out.extend_from_slice(&self.psk);
         out.extend_from_slice(&self.params_hash);
-        out.extend_from_slice(&self.client.map_or([0; 32], |client| *client.as_bytes()));
+        out.extend_from_slice(
+            &self.client.map_or([0; 32], |client| *client.fingerprint.as_bytes()),
+        );
         out.extend_from_slice(&self.max_early_data.to_be_bytes());
         out.extend_from_slice(&self.prefix_hash);
         out.extend_from_slice(&self.path.rate_kib.to_be_bytes());
@@ -261,7 +290,6 @@ impl TicketContents {
         let flags = reader.u8()?;
         let contents = Self {
             post_quantum: flags & POST_QUANTUM != 0,
-            client_delegated: flags & CLIENT_DELEGATED != 0,
             suite: Suite::from_id(reader.u8()?)?,
             issued_ms: reader.u64()?,
             lifetime_s: reader.u32()?,
@@ -269,9 +297,7 @@ impl TicketContents {
             uid: reader.array()?,
             psk: reader.array()?,
             params_hash: reader.array()?,
-            client: Some(reader.array::<32>()?)
-                .filter(|key| *key != [0; 32])
-                .map(PublicIdentity::from_bytes),
+            client: client_of(flags, reader.array()?),
             max_early_data: reader.u32()?,
             prefix_hash: reader.array()?,
             path: PathMemory { rate_kib: reader.u32()?, rtt_min_us: reader.u32()? },
@@ -297,8 +323,7 @@ mod tests {
             uid: [1; 16],
             psk: [2; 32],
             params_hash: [3; 8],
-            client: Some(PublicIdentity::from_bytes([4; 32])),
-            client_delegated: false,
+            client: client_of(0, [4; 32]),
             max_early_data: 14_000,
             prefix_hash: [5; 4],
             path: PathMemory { rate_kib: 12_000, rtt_min_us: 60_000 },
@@ -344,6 +369,35 @@ mod tests {
         assert!(two.open(&ticket, &SERVER, 1_000_000) == Ok(anonymous));
         // A leap of the clock costs a bounded number of steps.
         two.advance(u64::MAX);
+    }
+
+    #[test]
+    fn bounds_are_those_that_are_told() {
+        assert_eq!((TICKET_KEY_SECONDS, STEPS_MAX), (43_200, 4096));
+        assert_eq!(TicketKeys::epoch_at(43_199), 0);
+        assert_eq!(TicketKeys::epoch_at(43_200), 1);
+        assert_eq!(TicketKeys::epoch_at(u64::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn all_that_a_ticket_holds_comes_back() {
+        let keys = TicketKeys::new([7; 32], 5);
+        let with = |change: fn(&mut TicketContents)| {
+            let mut contents = contents();
+            change(&mut contents);
+            contents
+        };
+        let forms = [
+            with(|contents| contents.post_quantum = false),
+            with(|contents| contents.client_delegated = true),
+            with(|contents| (contents.post_quantum, contents.client_delegated) = (false, true)),
+            with(|contents| contents.suite = Suite::ChaCha20Poly1305),
+            with(|contents| contents.path = PathMemory::default()),
+        ];
+        for form in forms {
+            let ticket = keys.seal(&form, &SERVER, &mut SeededRng(1)).unwrap();
+            assert!(keys.open(&ticket, &SERVER, 1_000_000) == Ok(form));
+        }
     }
 
     // spec-test: HS-63

@@ -8,9 +8,9 @@ mod resumption;
 use crate::cookie::CookieKeys;
 use crate::handshake::{
     ClientAuth, ClientConfig, ClientVerifier, Handshake, HandshakeError, KemPolicy, Level, Output,
-    Role, ServerConfig, ServerIdentity, VERSION_1, VerifierRejection,
+    Role, ServerConfig, ServerIdentity, SignaturePolicy, VERSION_1, VerifierRejection,
 };
-use crate::identity::{Delegation, Fingerprint, Identity, PublicIdentity};
+use crate::identity::{Delegation, Fingerprint, Identity, SignatureScheme};
 use crate::packet::{DirectionKeys, Keys, PacketKey, TAG_LEN};
 use crate::primitives::Backend;
 use crate::rng::Rng;
@@ -103,7 +103,7 @@ pub fn files() -> Result<Vec<(&'static str, String)>, HandshakeError> {
         ("crypto-initial.json", initial()),
         ("crypto-seal.json", seal()),
         ("crypto-stateless.json", stateless()),
-        ("crypto-identity.json", identity()?),
+        ("crypto-identity.json", identities()?),
         ("crypto-transcript.json", transcripts()?),
         ("crypto-resumption.json", resumption::resumptions()?),
     ];
@@ -217,25 +217,37 @@ fn stateless() -> Json {
     ])
 }
 
-fn identity_of(byte: u8) -> Result<Identity, HandshakeError> {
-    Identity::from_seed(&[byte; 32]).ok_or(HandshakeError::Backend)
+/// Of the backend that signs deterministically.
+fn identity_of(scheme: SignatureScheme, byte: u8) -> Result<Identity, HandshakeError> {
+    Identity::of_backend(BACKEND, scheme, &[byte; 32]).ok_or(HandshakeError::Backend)
 }
 
-fn identity() -> Result<Json, HandshakeError> {
-    let identity = identity_of(1)?;
-    let online = identity_of(2)?;
+fn identities() -> Result<Json, HandshakeError> {
+    let (ed25519, ml_dsa) = (SignatureScheme::Ed25519, SignatureScheme::MlDsa65);
+    Ok(Json::List(alloc::vec![
+        identity(ed25519, ed25519)?,
+        identity(ml_dsa, ed25519)?,
+        identity(ml_dsa, ml_dsa)?,
+    ]))
+}
+
+fn identity(scheme: SignatureScheme, online: SignatureScheme) -> Result<Json, HandshakeError> {
+    let identity = identity_of(scheme, 1)?;
+    let online = identity_of(online, 2)?;
     let until = TIME.saturating_add(86_400);
     let delegation = Delegation::issue(&identity, online.public(), TIME, until, 3)
         .map_err(|_| HandshakeError::Signer)?;
     let signature = identity.sign("example", b"content").map_err(|_| HandshakeError::Signer)?;
     Ok(Json::Object(alloc::vec![
+        ("scheme", Json::Number(u64::from(scheme.id()))),
         ("seed", hex(identity.seed())),
-        ("public", hex(identity.public().as_bytes())),
+        ("public", hex(identity.public().key())),
         ("fingerprint", hex(identity.fingerprint().as_bytes())),
         ("fingerprint_text", text(&identity.fingerprint().to_string())),
         ("purpose", text("example")),
         ("content", hex(b"content")),
         ("signature", hex(&signature)),
+        ("online_scheme", Json::Number(u64::from(online.scheme().id()))),
         ("online_seed", hex(online.seed())),
         ("not_before", Json::Number(TIME)),
         ("not_after", Json::Number(until)),
@@ -270,16 +282,19 @@ impl Rng for Recording {
 struct AcceptAll;
 
 impl ClientVerifier for AcceptAll {
-    fn verify(&self, _: &PublicIdentity, _: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, _: &Fingerprint) -> Result<(), VerifierRejection> {
         Ok(())
     }
 }
 
+const ED25519: SignatureScheme = SignatureScheme::Ed25519;
+
 fn transcripts() -> Result<Json, HandshakeError> {
     Ok(Json::List(alloc::vec![
-        transcript(Suite::ChaCha20Poly1305, KemPolicy::Hybrid, false)?,
-        transcript(Suite::Aes256Gcm, KemPolicy::Hybrid, true)?,
-        transcript(Suite::Aes128Gcm, KemPolicy::ClassicalOnly, false)?,
+        transcript(Suite::ChaCha20Poly1305, KemPolicy::Hybrid, ED25519, false)?,
+        transcript(Suite::Aes256Gcm, KemPolicy::Hybrid, ED25519, true)?,
+        transcript(Suite::Aes128Gcm, KemPolicy::ClassicalOnly, ED25519, false)?,
+        transcript(Suite::ChaCha20Poly1305, KemPolicy::Hybrid, SignatureScheme::MlDsa65, true)?,
     ]))
 }
 
@@ -309,16 +324,21 @@ fn drain(handshake: &mut Handshake, shown: &mut Shown) {
 fn configs(
     suite: Suite,
     kem: KemPolicy,
+    scheme: SignatureScheme,
     client_auth: bool,
 ) -> Result<(Arc<ClientConfig>, Arc<ServerConfig>), HandshakeError> {
-    let identity = Arc::new(identity_of(1)?);
+    let identity = Arc::new(identity_of(scheme, 1)?);
     let protocols = alloc::vec![b"example".to_vec()];
     let client = ClientConfig {
         backend: BACKEND,
         suites: alloc::vec![suite],
         kem,
-        credential: if client_auth { Some(Arc::new(identity_of(3)?).into()) } else { None },
+        credential: if client_auth { Some(Arc::new(identity_of(scheme, 3)?).into()) } else { None },
         application_protocols: protocols.clone(),
+        signatures: match scheme {
+            SignatureScheme::Ed25519 => SignaturePolicy::Ed25519,
+            SignatureScheme::MlDsa65 => SignaturePolicy::Any,
+        },
         ..ClientConfig::new(ServerIdentity::Pinned(identity.fingerprint()))
     };
     let server = ServerConfig {
@@ -335,8 +355,13 @@ fn configs(
     Ok((Arc::new(client), Arc::new(server)))
 }
 
-fn transcript(suite: Suite, kem: KemPolicy, client_auth: bool) -> Result<Json, HandshakeError> {
-    let (client_config, server_config) = configs(suite, kem, client_auth)?;
+fn transcript(
+    suite: Suite,
+    kem: KemPolicy,
+    scheme: SignatureScheme,
+    client_auth: bool,
+) -> Result<Json, HandshakeError> {
+    let (client_config, server_config) = configs(suite, kem, scheme, client_auth)?;
     let (mut client_rng, mut server_rng) = (Recording::new(10), Recording::new(20));
     let mut client = Handshake::client(client_config, b"client parameters", &mut client_rng)?;
     let mut server = Handshake::server(server_config, b"server parameters".to_vec());
@@ -357,6 +382,7 @@ fn transcript(suite: Suite, kem: KemPolicy, client_auth: bool) -> Result<Json, H
     let mut fields = alloc::vec![
         ("suite", Json::Number(u64::from(suite.id()))),
         ("time", Json::Number(TIME)),
+        ("scheme", Json::Number(u64::from(scheme.id()))),
         ("server_seed", hex(&[1; 32])),
         ("client_x25519_private", client_rng.draw(0)),
         ("server_x25519_private", server_rng.draw(0)),

@@ -90,7 +90,7 @@ impl Victim {
         let mut server = Self::at(unix, Some(setup), transport, 9);
         server.now = now;
         let epoch = TicketKeys::epoch_at(UNIX_SECONDS);
-        server.endpoint.share_tickets(now, [secret; 32], epoch, number);
+        server.endpoint.share_tickets(now, [secret; 32], epoch, number, None);
         server
     }
 

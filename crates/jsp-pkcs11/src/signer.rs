@@ -12,7 +12,6 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use jsp_crypto::identity::SIGNATURE_LEN;
 use jsp_crypto::{PublicIdentity, SignError, Signer};
 
 use crate::attributes::{CURVE_NAME, CURVE_OID, is_ed25519, public_key};
@@ -77,14 +76,13 @@ impl TokenSigner {
 
 impl Signer for TokenSigner {
     fn public(&self) -> PublicIdentity {
-        self.public
+        self.public.clone()
     }
 
-    fn sign_message(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError> {
+    fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let signature = session.sign(&mechanism, self.private, message).map_err(SignError::new)?;
-        signature.try_into().map_err(|_| SignError::new("the token's answer is no signature"))
+        session.sign(&mechanism, self.private, message).map_err(SignError::new)
     }
 }
 
@@ -159,7 +157,7 @@ fn read_public(
             _ => {}
         }
     }
-    Ok(key.filter(|_| is_right_curve).map(PublicIdentity::from_bytes))
+    Ok(key.filter(|_| is_right_curve).map(PublicIdentity::ed25519))
 }
 
 /// `(public half, private half)`.

@@ -230,7 +230,9 @@ pub struct ServerSetup {
     pub crypto: Arc<jsp_crypto::ServerConfig>,
     /// When to ask for a proof of address. A sound choice is `WhenHalfOpen(256)`.
     pub retry: RetryPolicy,
-    /// Connections that may exist at once; further hellos are refused.
+    /// Connections that may exist at once; further hellos are refused. Memory for hellos that are not
+    /// complete yet is taken at the start: 4 KiB for 16 of them for each connection, 64 at least and
+    /// 2048 at most.
     pub connections_max: usize,
     /// Answer nobody who does not know our fingerprint: clients that trust on first use get no
     /// connection, and peers no stateless reset after we have lost our memory.

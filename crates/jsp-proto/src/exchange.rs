@@ -4,9 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use jsp_crypto::{
-    Fingerprint, Handshake, Kem, KemPolicy, PublicIdentity, Role, Security, hello_id,
-};
+use jsp_crypto::{Fingerprint, Handshake, Kem, KemPolicy, Role, Security, hello_id};
 use jsp_wire::params::feature;
 use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer, limits};
 
@@ -46,7 +44,7 @@ pub(crate) struct Exchange {
     /// Features that we have said we know.
     own_features: u64,
     /// The identity that a client would show, or that its ticket stands for.
-    pub(crate) own: Option<PublicIdentity>,
+    pub(crate) own: Option<Fingerprint>,
     /// The identity that the client expects: part of its first keys.
     pub(crate) pin: Option<Fingerprint>,
     /// Unix time at `Instant::ZERO`, in seconds.

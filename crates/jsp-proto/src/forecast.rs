@@ -73,6 +73,20 @@ pub struct Outlook {
     pub burst_residual: Duration,
     /// How long packets that leave 200 ms from now will wait in queues.
     pub queue_delay: Duration,
+    /// How bad it looks.
+    pub alarm: AlarmLevel,
+    /// How long a packet that leaves now is expected to travel: half the shortest round trip, the queue, and
+    /// what is left of losses or silence.
+    pub travel: Duration,
+}
+
+impl Outlook {
+    /// Whether a packet that leaves now fares better here than there: by the alarm, and between equals by
+    /// the time that it travels.
+    #[must_use]
+    pub fn is_better_than(&self, other: &Self) -> bool {
+        (self.alarm, self.travel) < (other.alarm, other.travel)
+    }
 }
 
 /// How far [`Outlook`] looks ahead.
@@ -120,6 +134,23 @@ pub(crate) struct Scene<'a> {
     pub(crate) rtt: &'a Rtt,
     /// How long the peer may hold an acknowledgement back.
     pub(crate) ack_delay_max: Duration,
+}
+
+impl Scene<'_> {
+    /// How long a packet that leaves now travels if none is lost. Without receive times the round trip tells
+    /// of queues both ways.
+    fn travel(&self) -> Duration {
+        if !self.rtt.has_sample() {
+            return self.rtt.smoothed() / 2;
+        }
+        let least = self.rtt.min();
+        let queue = if self.owd.is_known() {
+            self.owd.queue()
+        } else {
+            self.rtt.smoothed().saturating_sub(least)
+        };
+        (least / 2).saturating_add(queue)
+    }
 }
 
 /// The forecaster of one path.
@@ -293,7 +324,7 @@ impl Forecast {
         .min()
     }
 
-    /// The next 100 to 300 ms.
+    /// The next 100 to 300 ms, and how a packet that leaves now would fare.
     // spec: SEN-5
     pub(crate) fn outlook(&self, scene: &Scene<'_>) -> Outlook {
         let silent = self.silent_since(scene).filter(|since| scene.now >= *since);
@@ -305,7 +336,9 @@ impl Forecast {
             }
             _ => Duration::ZERO,
         };
-        Outlook { burst_residual, queue_delay: scene.owd.queue_in(scene.now, HORIZON) }
+        let queue_delay = scene.owd.queue_in(scene.now, HORIZON);
+        let travel = scene.travel().saturating_add(burst_residual);
+        Outlook { burst_residual, queue_delay, alarm: self.current.level, travel }
     }
 }
 

@@ -16,6 +16,9 @@ use crate::token::{Fate, Token};
 /// Messages of the peer that may be under way at once: one, or competing server hellos.
 const INCOMING_MAX: usize = 4;
 
+/// Bytes of them all.
+const INCOMING_BYTES_MAX: usize = 16384;
+
 /// One whole message, joined from its fragments.
 pub(crate) struct Joined {
     pub(crate) message: Vec<u8>,
@@ -161,6 +164,7 @@ impl Joiner {
         let place = match place {
             Some(place) => place,
             None => {
+                self.make_room(usize::from(fragment.total));
                 self.incoming.push_evicting(Incoming::new(fragment.id, fragment.total));
                 self.incoming.len().saturating_sub(1)
             }
@@ -178,6 +182,14 @@ impl Joiner {
         self.done.push_evicting(whole.id);
         Ok(Some(Joined { message: whole.bytes }))
     }
+
+    /// The oldest messages give way to one of this length.
+    fn make_room(&mut self, len: usize) {
+        let held = |joiner: &Self| joiner.incoming.iter().map(|i| i.bytes.len()).sum::<usize>();
+        while held(self).saturating_add(len) > INCOMING_BYTES_MAX
+            && self.incoming.pop_front().is_some()
+        {}
+    }
 }
 
 /// A message of the peer that is not complete yet.
@@ -188,7 +200,7 @@ struct Incoming {
 }
 
 impl Incoming {
-    /// An empty message of `total` bytes, at most 4096 by the wire format.
+    /// An empty message of `total` bytes, at most 12288 by the wire format.
     fn new(id: [u8; 8], total: u16) -> Self {
         Self { id, bytes: vec![0; usize::from(total)], have: Pieces::default() }
     }
@@ -222,5 +234,26 @@ pub(crate) const fn space_of(level: Level) -> SpaceId {
         Level::Initial => SpaceId::Initial,
         Level::Handshake => SpaceId::Handshake,
         Level::Data => SpaceId::Data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec-test: CON-4
+    #[test]
+    fn incomplete_messages_are_few_and_small() {
+        let mut joiner = Joiner::default();
+        let longest = limits::HANDSHAKE_MESSAGE_LEN_MAX as u16;
+        for (n, total) in (0u64..).zip([4096, longest, 1, 5000, longest, 4096, 2, 3, 4]) {
+            let fragment =
+                HandshakeFragment { id: n.to_be_bytes(), offset: total - 1, total, data: &[1] };
+            // What is whole with one byte does not bear its name.
+            assert!(joiner.on_fragment(&fragment).is_ok() != (total == 1));
+            assert!(joiner.incoming.iter().map(|i| i.bytes.len()).sum::<usize>() <= 16384);
+            assert!(joiner.incoming.len() <= INCOMING_MAX);
+        }
+        assert_eq!(joiner.incoming.len(), INCOMING_MAX);
     }
 }

@@ -48,6 +48,11 @@ pub(crate) fn permit(
     if room < DATAGRAM_LEN_MIN {
         return None;
     }
+    // A reliable carrier has a congestion control of its own: what it takes may go.
+    // spec: CAR-10, CAR-12
+    if path.route.is_reliable() {
+        return Some(Permit { room, allowance: Allowance::Anything });
+    }
     let allowance = if probe {
         Allowance::Probe
     } else if is_full(path, in_flight, urgent) {
@@ -83,6 +88,9 @@ pub(crate) fn paced_until(
     in_flight: u64,
     urgent: bool,
 ) -> Option<Instant> {
+    if path.route.is_reliable() {
+        return None;
+    }
     if is_full(path, in_flight, urgent) {
         return path.trickle.next(path.rtt.smoothed()).filter(|_| urgent);
     }
@@ -97,6 +105,26 @@ mod tests {
     use super::*;
     use crate::config::{CongestionControl, TransportConfig};
     use crate::path::Budget;
+
+    #[test]
+    /// spec-test: CAR-10, CAR-12, CAR-14
+    fn a_reliable_carrier_holds_nothing_back_but_by_its_room() {
+        let config = TransportConfig::default();
+        let budget = Budget::for_received(1);
+        let mut path = Path::new(Route::Tunnel { id: 1 }, budget, &config);
+        let now = Instant::ZERO;
+        assert_eq!(permit(now, &mut path, 0, true, true), None, "nothing is told of it");
+        path.mtud.limit(65_507);
+        path.carrier_room = 1451;
+        assert_eq!(permit(now, &mut path, 0, true, true), None, "no room for a whole datagram");
+        path.carrier_room = 20_000;
+        for in_flight in [0, 1 << 40] {
+            let permit = permit(now, &mut path, in_flight, false, false);
+            assert_eq!(permit, Some(Permit { room: 1452, allowance: Allowance::Anything }));
+            path.pacer.on_sent(1 << 30);
+            assert_eq!(paced_until(now, &mut path, in_flight, false), None);
+        }
+    }
 
     #[test]
     /// spec-test: CC-21

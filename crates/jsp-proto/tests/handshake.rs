@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jsp_crypto::{
-    ClientConfig, Fingerprint, HandshakeError, Identity, Keys, PublicIdentity, Role, ServerConfig,
-    ServerIdentity, ServerVerifier, VerifierRejection, initial_keys,
+    ClientConfig, Fingerprint, HandshakeError, Identity, Keys, Role, ServerConfig, ServerIdentity,
+    ServerVerifier, VerifierRejection, initial_keys,
 };
 use jsp_proto::{
     Batch, CloseReason, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, RetryPolicy,
@@ -281,7 +281,7 @@ fn a_wrong_pin_is_told_soon() {
 struct Refuse;
 
 impl ServerVerifier for Refuse {
-    fn verify(&self, _: &PublicIdentity, _: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, _: &Fingerprint) -> Result<(), VerifierRejection> {
         Err(VerifierRejection("not this one"))
     }
 }
@@ -450,7 +450,7 @@ fn forged_initial_packets_do_not_stop_a_handshake() {
 struct Only(Fingerprint);
 
 impl ServerVerifier for Only {
-    fn verify(&self, _: &PublicIdentity, found: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, found: &Fingerprint) -> Result<(), VerifierRejection> {
         if *found == self.0 { Ok(()) } else { Err(VerifierRejection("another server")) }
     }
 }

@@ -193,7 +193,14 @@ const SECRET: [u8; 32] = [9; 32];
 fn share(pair: &mut Pair, shard: u16) {
     let epoch = TicketKeys::epoch_at(1_800_000_000);
     let now = pair.now;
-    pair.server.share_tickets(now, SECRET, epoch, shard);
+    pair.server.share_tickets(now, SECRET, epoch, shard, None);
+}
+
+/// Another server takes the place of the pair's, with what was kept of it.
+fn restart_with(pair: &mut Pair, kept: Option<&[u8]>) -> bool {
+    pair.restart_server();
+    let (now, epoch) = (pair.now, TicketKeys::epoch_at(1_800_000_000));
+    pair.server.share_tickets(now, SECRET, epoch, 0, kept)
 }
 
 #[test]
@@ -206,6 +213,72 @@ fn after_a_restart_early_data_wait_for_the_handshake() {
     pair.restart_server();
     share(&mut pair, 0);
     refused(pair, ticket, Mode::Resumed);
+}
+
+#[test]
+// spec-test: HS-95, HS-96
+fn a_register_that_was_kept_takes_early_data_at_once_and_none_twice() {
+    let mut pair = Pair::new();
+    share(&mut pair, 0);
+    pair.run_for(Duration::from_secs(30));
+    let (used, unused, late) = (pair.ticket(), pair.ticket(), pair.ticket());
+    pair.record = Some(Vec::new());
+    let client = pair.resume(used, true);
+    say(&mut pair, client, safe(), "once");
+    let mut heard = Heard::default();
+    listen_for(&mut pair, &mut heard, RTT * 5);
+    assert_eq!((heard.count("once"), mode(&mut pair, client).1), (1, true));
+    let copies = pair.record.take().unwrap();
+
+    let now = pair.now;
+    let kept = pair.server.keep_register(now).unwrap();
+    // What comes before the end is not early any more.
+    let client = pair.resume(late, true);
+    say(&mut pair, client, safe(), "late");
+    listen_for(&mut pair, &mut heard, RTT * 5);
+    assert_eq!((heard.count("late"), mode(&mut pair, client).1), (1, false));
+
+    assert!(restart_with(&mut pair, Some(&kept)));
+    let mut again = HashMap::new();
+    for (from, (to, bytes)) in copies.iter().enumerate() {
+        if *to == End::Server {
+            replay(&mut pair.server, pair.now, from as u32, bytes, &mut again);
+        }
+    }
+    assert!(again.is_empty(), "{again:?}");
+    let client = pair.resume(unused, true);
+    say(&mut pair, client, safe(), "soon");
+    listen_for(&mut pair, &mut heard, RTT * 5);
+    assert_eq!((heard.count("soon"), mode(&mut pair, client).1), (1, true));
+}
+
+#[test]
+// spec-test: HS-74, HS-95
+fn a_register_that_is_missing_spoilt_foreign_or_old_is_none() {
+    let mut pair = Pair::new();
+    share(&mut pair, 0);
+    pair.run_for(Duration::from_secs(30));
+    let (now, epoch) = (pair.now, TicketKeys::epoch_at(1_800_000_000));
+    let kept = pair.server.keep_register(now).unwrap();
+    assert!(!restart_with(&mut pair, None));
+    assert!(!restart_with(&mut pair, Some(b"")));
+    assert!(!restart_with(&mut pair, Some(&kept[1..])));
+    let mut spoilt = kept.clone();
+    spoilt[12] ^= 1;
+    assert!(!restart_with(&mut pair, Some(&spoilt)));
+    assert!(!pair.server.share_tickets(now, [1; 32], epoch, 0, Some(&kept)), "another secret");
+    assert!(!pair.server.share_tickets(now, SECRET, epoch, 1, Some(&kept)), "another shard");
+    let old = now + Duration::from_secs(21);
+    assert!(!pair.server.share_tickets(old, SECRET, epoch, 0, Some(&kept)));
+    let young = now + Duration::from_secs(20);
+    assert!(pair.server.share_tickets(young, SECRET, epoch, 0, Some(&kept)));
+    // Keys of its own end with the endpoint: there is nothing to keep.
+    pair.restart_server();
+    let ticket = pair.ticket();
+    assert!(pair.server.keep_register(now).is_none());
+    // And one of no use is refused as none is.
+    assert!(!restart_with(&mut pair, Some(&spoilt)));
+    refused(pair, ticket, Mode::Full);
 }
 
 #[test]
@@ -357,7 +430,7 @@ fn shard(config: &EndpointConfig, now: Instant, shift: i64, number: u16) -> Endp
     let mut config = config.clone();
     config.unix_seconds_at_zero = config.unix_seconds_at_zero.saturating_add_signed(shift);
     let mut server = Endpoint::new(config);
-    server.share_tickets(now, SECRET, TicketKeys::epoch_at(1_800_000_000), number);
+    server.share_tickets(now, SECRET, TicketKeys::epoch_at(1_800_000_000), number, None);
     server
 }
 

@@ -14,6 +14,7 @@ pub mod checkers;
 pub mod flow;
 pub mod lab;
 pub mod link;
+pub mod nat;
 mod node;
 pub mod observation;
 pub mod peer;

@@ -17,8 +17,8 @@ use jsp_sim::trial;
 #[command(name = "jsp-sim")]
 struct Arguments {
     /// `worlds` for random worlds, a scenario such as S1 or one case of it, `all` for every
-    /// scenario, `experiments` or one of them such as E2, `privacy` for what observers see of so many
-    /// flows, `list` for the names
+    /// scenario, `experiments` or one of them such as E2, `nat` for
+    /// peers behind every pair of boxes, `privacy` for what observers see of so many flows, `list` for the names
     #[arg(default_value = "worlds")]
     what: String,
     /// How many seeds [default: 200 worlds, 10000 flows, 5 of everything else]
@@ -57,6 +57,9 @@ impl Arguments {
     }
 }
 
+/// Flows of each application that an observer knows, and as many that he is asked about.
+const RECOGNISED_FLOWS: u64 = 20;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.what.as_str() {
@@ -73,7 +76,16 @@ fn main() -> ExitCode {
         }
         "privacy" => {
             let (seed, flows) = arguments.seeds(10_000);
-            print(&jsp_sim::privacy::rows(flows, seed), arguments.json)
+            let mut rows = jsp_sim::privacy::rows(flows, seed);
+            rows.extend(jsp_sim::privacy::recognition(RECOGNISED_FLOWS, seed));
+            print(&rows, arguments.json)
+        }
+        "nat" => {
+            let (seed, seeds) = arguments.seeds(5);
+            if !arguments.json {
+                println!("{}", jsp_sim::nat::matrix::table(seed));
+            }
+            print(&jsp_sim::nat::matrix::rows(seed, seeds), arguments.json)
         }
         "experiments" => run_experiments(&experiments::NAMES, &arguments),
         name if experiments::NAMES.contains(&name) => run_experiments(&[name], &arguments),

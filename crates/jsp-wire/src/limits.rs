@@ -9,6 +9,9 @@ pub const MTU_BASE: usize = 1200;
 /// UDP headers.
 pub const MTU_MAX: usize = 65_507;
 
+/// Largest datagram inside a reliable carrier, in bytes, and so the longest frame there.
+pub const CARRIER_DATAGRAM_LEN_MAX: usize = 16_384;
+
 /// Bytes of the AEAD tag at the end of each protected packet; all suites of version 1 have 16.
 pub const TAG_LEN: usize = 16;
 
@@ -37,10 +40,14 @@ pub const CONNECTION_ID_LEN_LOCAL: usize = 4;
 /// Bytes of a stateless reset token (RFC 9000, section 10.3).
 pub const RESET_TOKEN_LEN: usize = 16;
 
-/// Longest handshake message, in bytes.
-pub const HANDSHAKE_MESSAGE_LEN_MAX: usize = 4096;
+/// Longest handshake message, in bytes: a flight with two keys and two signatures of ML-DSA-65 has
+/// 10.7 kB.
+pub const HANDSHAKE_MESSAGE_LEN_MAX: usize = 12288;
 
-/// Datagrams of the base size that the longest handshake message needs in Initial packets, whatever
+/// Longest hello of a client, and longest message of an in-band exchange, in bytes.
+pub const HELLO_LEN_MAX: usize = 4096;
+
+/// Datagrams of the base size that the longest hello needs in Initial packets, whatever
 /// the lengths of ids and token; with the ids and cookies of version 1, four do.
 pub const HELLO_FRAGMENTS_MAX: usize = 5;
 
@@ -105,6 +112,7 @@ pub const OBJECT_SYMBOL_ID_MAX: u32 = 65_535;
 pub const STREAMS_OPEN_MAX: u64 = 1 << 20;
 
 const _: () = assert!(MTU_BASE < MTU_MAX);
+const _: () = assert!(MTU_BASE < CARRIER_DATAGRAM_LEN_MAX);
 const _: () = assert!(PN_LEN_MAX == SAMPLE_OFFSET);
 const _: () = assert!(CONNECTION_ID_LEN_INITIAL <= CONNECTION_ID_LEN_MAX);
 const _: () = assert!(CONNECTION_ID_LEN_LOCAL <= CONNECTION_ID_LEN_INITIAL);
@@ -115,7 +123,7 @@ const INITIAL_HEADER_LEN_MAX: usize =
     1 + 4 + 2 * (1 + CONNECTION_ID_LEN_MAX) + (2 + TOKEN_LEN_MAX) + 2 + PN_LEN_MAX;
 const HELLO_DATA_LEN: usize =
     MTU_BASE - INITIAL_HEADER_LEN_MAX - crate::frame::HandshakeFragment::HEAD_LEN - TAG_LEN;
-const _: () = assert!(HELLO_FRAGMENTS_MAX * HELLO_DATA_LEN >= HANDSHAKE_MESSAGE_LEN_MAX);
+const _: () = assert!(HELLO_FRAGMENTS_MAX * HELLO_DATA_LEN >= HELLO_LEN_MAX);
 const _: () = assert!(MESSAGE_NUMBER_LOW8_REACH < 128);
 const _: () = assert!(REPAIR_REACH == u128::BITS as usize);
 const _: () = assert!(RECOVERED_NUMBERS_MAX <= REPAIR_REACH);

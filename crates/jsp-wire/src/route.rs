@@ -21,7 +21,7 @@ pub enum Route {
         /// The relay's name for the peer.
         peer: u64,
     },
-    /// Through a carrier that is itself a connection (TCP, WebSocket, a proxy), numbered by the
+    /// Through a carrier that is itself a reliable connection (TCP, TLS, WebSocket), numbered by the
     /// driver.
     Tunnel {
         /// The driver's number for the carrier.
@@ -42,6 +42,12 @@ impl Route {
             (Self::Udp { remote: a, .. }, Self::Udp { remote: b, .. }) => a == b,
             _ => self == other,
         }
+    }
+
+    /// True when what carries the datagrams brings all of them, in order, and spreads them over time
+    /// itself: a stream of its own kind.
+    pub const fn is_reliable(&self) -> bool {
+        matches!(self, Self::Tunnel { .. })
     }
 
     /// The address datagrams are sent to, for routes that have one.

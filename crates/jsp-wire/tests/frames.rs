@@ -161,7 +161,8 @@ fn pieces_of_handshake_messages() {
         (1, 2, 2, false),
         (4000, 4096, 96, true),
         (4000, 4096, 97, false),
-        (0, 4097, 10, false),
+        (12191, 12288, 97, true),
+        (0, 12289, 10, false),
         (u16::MAX, u16::MAX, 1, false),
     ] {
         let bytes = piece(offset, total, &[1; 97][..len]);

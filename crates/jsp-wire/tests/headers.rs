@@ -220,14 +220,14 @@ fn the_longest_hello_fits_its_datagrams() {
         let mut writer = Writer::new(&mut buffer);
         fields.write(&mut writer).unwrap();
         let room = writer.remaining() - HandshakeFragment::HEAD_LEN;
-        let len = room.min(limits::HANDSHAKE_MESSAGE_LEN_MAX - offset);
+        let len = room.min(limits::HELLO_LEN_MAX - offset);
         let data = vec![1; len];
-        let total = limits::HANDSHAKE_MESSAGE_LEN_MAX as u16;
+        let total = limits::HELLO_LEN_MAX as u16;
         let fragment = HandshakeFragment { id: [2; 8], offset: offset as u16, total, data: &data };
         Frame::Handshake(fragment).write(&mut writer).unwrap();
         offset += len;
     }
-    assert_eq!(offset, limits::HANDSHAKE_MESSAGE_LEN_MAX);
+    assert_eq!(offset, limits::HELLO_LEN_MAX);
 }
 
 #[test]

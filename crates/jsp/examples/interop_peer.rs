@@ -1,12 +1,15 @@
 //! The other side of `interop/python`: an echo server that asks for a proof of address, or a client of one.
 //!
-//! `cargo run -p jsp --example interop_peer -- serve` prints its address and fingerprint, and serves until it is
+//! `cargo run -p jsp --example interop_peer -- serve ed25519` (or `ml-dsa-65`) prints its address and fingerprint, and serves until it is
 //! killed; `-- echo ADDRESS FINGERPRINT` sends messages and compares what comes back.
 
 use std::error::Error;
 use std::time::Duration;
 
-use jsp::{Connection, Endpoint, Fingerprint, Identity, RetryPolicy, StreamConfig};
+use jsp::{
+    Connection, Endpoint, Fingerprint, Identity, RetryPolicy, SignaturePolicy, SignatureScheme,
+    StreamConfig,
+};
 
 /// Both ends give up after this long: a peer that hangs fails the run, and does not stop it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -18,17 +21,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
-        ["serve"] => tokio::time::timeout(PATIENCE, serve()).await?,
+        ["serve", scheme] => tokio::time::timeout(PATIENCE, serve(scheme)).await?,
         ["echo", address, pin] => tokio::time::timeout(PATIENCE, echo(address, pin)).await?,
-        _ => Err("usage: interop_peer serve | interop_peer echo ADDRESS FINGERPRINT".into()),
+        _ => Err("usage: interop_peer serve SCHEME | interop_peer echo ADDRESS FINGERPRINT".into()),
     }
 }
 
 /// Echoes messages, behind a Retry, until it is killed or patience ends.
-async fn serve() -> Result<(), Box<dyn Error>> {
+async fn serve(scheme: &str) -> Result<(), Box<dyn Error>> {
+    let scheme = SignatureScheme::ALL.into_iter().find(|known| known.name() == scheme);
     let server = Endpoint::builder()
         .bind("127.0.0.1:0")
-        .identity(Identity::generate())
+        .identity(Identity::generate_with(scheme.ok_or("no such scheme")?))
         .application_protocol(PROTOCOL)
         .retry(RetryPolicy::Always)
         .build()?;
@@ -53,7 +57,10 @@ async fn echo_each(connection: Connection) {
 
 /// Sends messages of many sizes and compares what comes back.
 async fn echo(address: &str, pin: &str) -> Result<(), Box<dyn Error>> {
-    let client = Endpoint::builder().application_protocol(PROTOCOL).build()?;
+    let client = Endpoint::builder()
+        .application_protocol(PROTOCOL)
+        .signatures(SignaturePolicy::Any)
+        .build()?;
     let connection = client.connect(address, pin.parse::<Fingerprint>()?).await?;
     let stream = connection.open(StreamConfig::messages()).await?;
     for number in 0..MESSAGES {

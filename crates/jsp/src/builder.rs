@@ -4,16 +4,22 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 
-use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SystemRng};
+use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SignaturePolicy, SystemRng};
 use jsp_proto::{
     EndpointConfig, RetryPolicy, ServerSetup, TicketMemory, TicketStore, TransportConfig,
 };
 
+use crate::carrier::dial::Dialer;
+use crate::carrier::listen::{self, Listening, ServerLayers, Strangers};
+use crate::carrier::table::Tunnels;
+use crate::carrier::{CarrierPolicy, StreamListener, StreamNetwork, Tcp};
 use crate::clock::{self, Clock};
 use crate::endpoint::{Endpoint, Offers};
 use crate::error::BindError;
 use crate::identity::{ClientAuth, Identity};
-use crate::link::{Link, UdpLink};
+use crate::link::{Base, Link, Links, UdpLink};
+use crate::proxy::Proxy;
+use crate::register::RegisterStore;
 use crate::shard::{Driver, Shard};
 
 /// Unfinished handshakes above which a server asks clients to prove their address first.
@@ -26,7 +32,7 @@ const HALF_OPEN_MAX: usize = 256;
 pub struct Builder {
     bind: Option<String>,
     link: Option<Box<dyn Link>>,
-    identity: Option<Identity>,
+    pub(crate) identity: Option<Identity>,
     client_identity: Option<Identity>,
     client_auth: ClientAuth,
     application_protocols: Vec<Vec<u8>>,
@@ -35,12 +41,18 @@ pub struct Builder {
     connections_max: usize,
     silent: bool,
     shards: usize,
-    obfuscation: Option<ObfuscationKey>,
+    pub(crate) obfuscation: Option<ObfuscationKey>,
     seed: Option<[u8; 32]>,
     tickets: Option<Arc<dyn TicketStore>>,
     shared_tickets: Option<SharedTickets>,
+    register: Option<Arc<dyn RegisterStore>>,
+    signatures: SignaturePolicy,
     require_pq: bool,
     require_pin: bool,
+    listening: Vec<Listening>,
+    carriers: Option<CarrierPolicy>,
+    pub(crate) proxy: Option<Proxy>,
+    network: Arc<dyn StreamNetwork>,
 }
 
 /// What servers share that take each other's tickets.
@@ -69,8 +81,14 @@ impl Default for Builder {
             seed: None,
             tickets: Some(Arc::new(TicketMemory::default())),
             shared_tickets: None,
+            register: None,
+            signatures: SignaturePolicy::default(),
             require_pq: false,
             require_pin: false,
+            listening: Vec::new(),
+            carriers: None,
+            proxy: None,
+            network: Arc::new(Tcp),
         }
     }
 }
@@ -147,7 +165,9 @@ impl Builder {
         self
     }
 
-    /// Connections that may exist at once; further ones are refused. Default 100 000.
+    /// Connections that may exist at once; further ones are refused. Default 100 000. Memory for hellos
+    /// that are not complete yet follows from it: from 256 KiB for four connections to 8 MiB for 128 and
+    /// more.
     pub fn connections_max(mut self, max: usize) -> Self {
         self.connections_max = max;
         self
@@ -198,11 +218,54 @@ impl Builder {
     /// Takes tickets of other servers of the same identity, and of itself before a restart: all are
     /// given the same `secret`, uniformly random, for the same `epoch` (the time since 1970 in units of
     /// 12 hours); `shard` is this server's number among them. A secret of an earlier epoch will do as
-    /// well. Early data are refused for 21 s after the start, and when a client's ticket comes from
-    /// another shard. With a clock that was set back over a restart, early data of before could be
+    /// well. Early data are refused for 21 s after the start, unless [`Builder::keep_register`] says what
+    /// was taken before, and when a client's ticket comes from another shard. With a clock that was set back over a restart, early data of before could be
     /// replayed: where that may be, give a new secret at each start.
     pub fn share_tickets(mut self, secret: [u8; 32], epoch: u32, shard: u16) -> Self {
         self.shared_tickets = Some(SharedTickets { secret, epoch, shard });
+        self
+    }
+
+    /// Keeps there, when the endpoint is closed, shut down or dropped, which shared tickets have brought
+    /// early data, and takes from there what the server before it kept: after a restart in order early
+    /// data need not be refused. The store is asked in [`Builder::build`] and written when the endpoint
+    /// ends, both of which may block for it. Without [`Builder::share_tickets`] there is nothing to keep.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use jsp::{Endpoint, Identity, RegisterFile};
+    /// # fn start(identity: Identity, secret: [u8; 32], epoch: u32) -> Result<Endpoint, jsp::BindError> {
+    /// Endpoint::builder()
+    ///     .bind("[::]:4433")
+    ///     .identity(identity)
+    ///     .share_tickets(secret, epoch, 0)
+    ///     .keep_register(Arc::new(RegisterFile::new("/var/lib/chat/early-data")))
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn keep_register(mut self, store: Arc<dyn RegisterStore>) -> Self {
+        self.register = Some(store);
+        self
+    }
+
+    /// Which signatures of servers are accepted; Ed25519 alone unless told otherwise. A server whose
+    /// identity is of ML-DSA-65 can be reached only with [`SignaturePolicy::Any`] or
+    /// [`SignaturePolicy::PostQuantum`], which add a datagram to each hello. Clients are shown to servers
+    /// by whatever identity they have.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use jsp::{Endpoint, Identity, SignaturePolicy, SignatureScheme};
+    ///
+    /// let identity = Identity::generate_with(SignatureScheme::MlDsa65);
+    /// let server = Endpoint::builder().bind("127.0.0.1:0").identity(identity).build()?;
+    /// let client = Endpoint::builder().signatures(SignaturePolicy::PostQuantum).build()?;
+    /// let connection = client.connect(server.local_addr()?, server.fingerprint()).await?;
+    /// assert!(connection.security().peer.is_some_and(|peer| peer.is_post_quantum()));
+    /// # Ok(()) }
+    /// ```
+    pub fn signatures(mut self, signatures: SignaturePolicy) -> Self {
+        self.signatures = signatures;
         self
     }
 
@@ -219,6 +282,74 @@ impl Builder {
         self
     }
 
+    /// Accepts connections over TCP at `addr` too, for clients behind networks without UDP
+    /// ([`Carrier::tcp`](crate::Carrier::tcp)). May be called several times. Without [`Builder::bind`]
+    /// the endpoint has no UDP socket then.
+    pub fn listen_tcp(self, addr: impl ToString) -> Self {
+        self.listen(addr, ServerLayers::Plain)
+    }
+
+    /// Accepts connections over TLS at `addr` too ([`Carrier::tls`](crate::Carrier::tls)).
+    #[cfg(feature = "tls")]
+    pub fn listen_tls(self, addr: impl ToString, tls: crate::carrier::TlsServer) -> Self {
+        self.listen(addr, ServerLayers::Tls(tls))
+    }
+
+    /// Accepts connections over WebSocket at `addr` too, at any path
+    /// ([`Carrier::websocket`](crate::Carrier::websocket)).
+    #[cfg(feature = "websocket")]
+    pub fn listen_websocket(self, addr: impl ToString) -> Self {
+        self.listen(addr, ServerLayers::WebSocket)
+    }
+
+    /// Accepts connections over WebSocket inside TLS at `addr` too.
+    #[cfg(all(feature = "tls", feature = "websocket"))]
+    pub fn listen_websocket_tls(self, addr: impl ToString, tls: crate::carrier::TlsServer) -> Self {
+        self.listen(addr, ServerLayers::WebSocketTls(tls))
+    }
+
+    fn listen(mut self, addr: impl ToString, layers: ServerLayers) -> Self {
+        self.listening.push(Listening { addr: addr.to_string(), layers });
+        self
+    }
+
+    /// Which carriers this endpoint's own connections use. Default: UDP alone, or with a proxy
+    /// whatever it carries, datagrams first and TCP besides.
+    pub fn carriers(mut self, policy: CarrierPolicy) -> Self {
+        self.carriers = Some(policy);
+        self
+    }
+
+    /// Connects through this proxy and never around it: no datagram, no stream and, where the proxy
+    /// resolves names itself, no name leaves another way.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
+    /// Where streams for carriers come from. Default: the operating system's TCP.
+    pub fn stream_network(mut self, network: Arc<dyn StreamNetwork>) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// The carriers that connections of this endpoint use, if they fit the proxy.
+    fn policy(&self) -> Result<CarrierPolicy, BindError> {
+        let relays = self.proxy.as_ref().is_none_or(Proxy::relays_datagrams);
+        match &self.carriers {
+            Some(CarrierPolicy::Only(carriers)) if carriers.is_empty() => {
+                Err(BindError::Config("a connection needs a carrier: name one, or allow UDP"))
+            }
+            Some(policy) if policy.has_udp() && !relays => {
+                Err(BindError::Config("this proxy carries no datagrams: choose carriers only"))
+            }
+            Some(policy) => Ok(policy.clone()),
+            None if !relays => Ok(CarrierPolicy::Only(vec![crate::Carrier::tcp()])),
+            None if self.proxy.is_some() => Ok(CarrierPolicy::Race(vec![crate::Carrier::tcp()])),
+            None => Ok(CarrierPolicy::UdpOnly),
+        }
+    }
+
     /// Makes the endpoint and starts its driver on the current tokio runtime.
     ///
     /// Resolving a name in [`Builder::bind`] may block; addresses do not.
@@ -230,15 +361,13 @@ impl Builder {
         if self.shards != 1 {
             return Err(BindError::Config("this version runs one driver: leave shards at 1"));
         }
-        let link = match (self.link, &self.bind) {
-            (Some(link), None) => link,
-            (Some(_), Some(_)) => {
-                return Err(BindError::Config(
-                    "an endpoint has a link or an address to bind, not both",
-                ));
-            }
-            (None, bind) => Box::new(bind_udp(bind.as_deref())?),
-        };
+        let policy = self.policy()?;
+        let tunnels = Tunnels::new(runtime.clone(), self.transport.idle_timeout);
+        let listeners = open_listeners(&*self.network, self.listening)?;
+        let uses_udp = policy.has_udp() && self.proxy.is_none();
+        let own = listeners.first().map(|listener| listener.addr);
+        let is_server = self.identity.is_some();
+        let base = base(self.link, self.bind.as_deref(), own, is_server || uses_udp)?;
         let transport = Arc::new(self.transport);
         let server = self.identity.as_ref().map(|identity| {
             let protocols = &self.application_protocols;
@@ -264,10 +393,21 @@ impl Builder {
         if let Some(key) = &self.obfuscation {
             machine = machine.obfuscated(key);
         }
+        let mut register = None;
         if let Some(SharedTickets { secret, epoch, shard }) = self.shared_tickets {
-            machine.share_tickets(clock.now(), secret, epoch, shard);
+            register = self.register;
+            let kept = register.as_ref().and_then(|store| store.take());
+            machine.share_tickets(clock.now(), secret, epoch, shard, kept.as_deref());
         }
-        let shard = Shard::new(machine, link, clock);
+        let carrier_addrs = listeners.iter().map(|l| (l.layers.kind(), l.addr)).collect();
+        let strangers = Arc::<Strangers>::default();
+        for Opened { listener, layers, .. } in listeners {
+            let (strangers, carriers) = (Arc::clone(&strangers), Arc::downgrade(&tunnels));
+            tunnels.listen(listen::run(listener, layers, strangers, carriers));
+        }
+        let dialer =
+            Dialer { network: self.network, proxy: self.proxy, tunnels: Arc::clone(&tunnels) };
+        let shard = Shard::new(machine, Links::new(base, tunnels), clock);
         let offers = Offers {
             transport,
             fingerprint: self.identity.as_ref().map(Identity::fingerprint),
@@ -275,8 +415,13 @@ impl Builder {
             client_auth: self.client_auth,
             application_protocols: self.application_protocols,
             tickets: self.tickets,
+            register,
+            signatures: self.signatures,
             require_pq: self.require_pq,
             require_pin: self.require_pin,
+            policy,
+            dialer,
+            carrier_addrs,
         };
         let endpoint = Endpoint::new(Arc::clone(&shard), offers);
         runtime.spawn(Driver::new(shard));
@@ -296,24 +441,73 @@ pub(crate) fn server_config(
     crypto
 }
 
-fn bind_udp(bind: Option<&str>) -> Result<UdpLink, BindError> {
-    let Some(bind) = bind else { return UdpLink::bind_wildcard() };
-    let addrs: Vec<SocketAddr> = match bind.parse() {
+/// What an endpoint has for datagrams: what it was given, or a socket, if it has no listener, which is at
+/// `own`, and any use for one.
+fn base(
+    link: Option<Box<dyn Link>>,
+    bind: Option<&str>,
+    own: Option<SocketAddr>,
+    needs_socket: bool,
+) -> Result<Base, BindError> {
+    Ok(match (link, bind, own) {
+        (Some(link), None, _) => Base::Link(link),
+        (Some(_), Some(_), _) => {
+            return Err(BindError::Config(
+                "an endpoint has a link or an address to bind, not both",
+            ));
+        }
+        (None, Some(bind), _) => Base::Link(Box::new(bind_udp(bind)?)),
+        (None, None, Some(own)) => Base::Nothing(own),
+        (None, None, None) if needs_socket => Base::Link(Box::new(UdpLink::bind_wildcard()?)),
+        (None, None, None) => Base::Nothing(SocketAddr::from(([0, 0, 0, 0], 0))),
+    })
+}
+
+/// A listener at work, and what belongs over its streams.
+struct Opened {
+    listener: Box<dyn StreamListener>,
+    layers: ServerLayers,
+    addr: SocketAddr,
+}
+
+fn open_listeners(
+    network: &dyn StreamNetwork,
+    listening: Vec<Listening>,
+) -> Result<Vec<Opened>, BindError> {
+    let open = |Listening { addr, layers }: Listening| {
+        let bind = |addr| network.listen(addr).map_err(|error| BindError::new(addr, error));
+        let listener = bind_first(&addr, bind)?;
+        let addr = listener.local_addr()?;
+        Ok(Opened { listener, layers, addr })
+    };
+    listening.into_iter().map(open).collect()
+}
+
+fn bind_udp(bind: &str) -> Result<UdpLink, BindError> {
+    bind_first(bind, UdpLink::bind)
+}
+
+/// Binds the first address of a name that can be bound.
+fn bind_first<T>(
+    name: &str,
+    bind: impl Fn(SocketAddr) -> Result<T, BindError>,
+) -> Result<T, BindError> {
+    let addrs: Vec<SocketAddr> = match name.parse() {
         Ok(addr) => vec![addr],
-        Err(_) => bind
+        Err(_) => name
             .to_socket_addrs()
-            .map_err(|source| BindError::NameNotResolved { name: bind.to_owned(), source })?
+            .map_err(|source| BindError::NameNotResolved { name: name.to_owned(), source })?
             .collect(),
     };
     let mut failure = None;
     for addr in addrs {
-        match UdpLink::bind(addr) {
-            Ok(link) => return Ok(link),
+        match bind(addr) {
+            Ok(bound) => return Ok(bound),
             Err(error) => failure = Some(error),
         }
     }
     Err(failure.unwrap_or_else(|| BindError::NameNotResolved {
-        name: bind.to_owned(),
+        name: name.to_owned(),
         source: std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address"),
     }))
 }

@@ -1,39 +1,64 @@
-//! Establishing a connection: names, several addresses, trust.
+//! Establishing a connection: the ways to a server, trust, tickets.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use jsp_wire::{CloseCode, Route};
-use tokio::time::Sleep;
+use jsp_crypto::Fingerprint;
+use jsp_wire::Route;
 
-use crate::connection::{Connection, Waiting};
-use crate::endpoint::Endpoint;
-use crate::error::{ConnectError, ConnectionError};
+use crate::carrier::Carrier;
+use crate::carrier::dial::Opened;
+use crate::connection::Connection;
+use crate::endpoint::{Endpoint, Offers};
+use crate::error::ConnectError;
 use crate::identity::{Outcome, Trust, Verification};
-use crate::remote::Remote;
-use crate::shard::{ConnectionState, Phase, Place};
+use crate::race::Race;
+use crate::remote::{Remote, Target};
+use crate::shard::{ConnectionState, Phase};
 
-/// Time between attempts at a name's several addresses (RFC 8305, section 5).
-const STAGGER: Duration = Duration::from_millis(250);
+/// One way to a server.
+#[derive(Clone, Debug)]
+pub(crate) enum Way {
+    /// Plain UDP.
+    Udp(SocketAddr),
+    /// Datagrams that a proxy relays.
+    Relay(Target),
+    /// A carrier of streams.
+    Carrier(Carrier, Target),
+}
 
-/// Silence after which a client that has pinned its server asks who lives there: a server does not
-/// answer a hello made for somebody else.
-const INQUIRY_AFTER: Duration = Duration::from_secs(2);
+/// The ways to a server, the preferred first.
+pub(crate) struct Ways {
+    /// Those of datagrams.
+    pub(crate) datagrams: Vec<Way>,
+    /// Those of streams.
+    pub(crate) streams: Vec<Way>,
+}
 
-/// What may come of one attempt.
-type Attempted = Result<Connection, (SocketAddr, ConnectionError)>;
-
-/// An attempt at one address.
-struct Attempt {
-    remote: SocketAddr,
-    connection: Connection,
-    outcome: Outcome,
-    /// Only to learn who answers.
-    is_inquiry: bool,
+impl Ways {
+    /// All ways that the endpoint may take to `remote`. Through a proxy, names are not resolved here.
+    // spec: CAR-25
+    async fn to(offers: &Offers, remote: &Remote) -> std::io::Result<Self> {
+        let proxied = offers.dialer.proxy.is_some();
+        let targets = if proxied {
+            vec![remote.unresolved()?]
+        } else {
+            remote.resolve().await?.into_iter().map(Target::Addr).collect()
+        };
+        let carriers = offers.policy.carriers();
+        let over = |target: &Target| {
+            let way = |carrier: &Carrier| Way::Carrier(carrier.clone(), target.clone());
+            carriers.iter().map(way).collect::<Vec<_>>()
+        };
+        let datagram = |target: &Target| match target {
+            _ if !offers.policy.has_udp() => None,
+            target if proxied => Some(Way::Relay(target.clone())),
+            Target::Addr(addr) => Some(Way::Udp(*addr)),
+            Target::Name(..) => None,
+        };
+        let datagrams = targets.iter().filter_map(datagram).collect();
+        Ok(Self { datagrams, streams: targets.iter().flat_map(over).collect() })
+    }
 }
 
 pub(crate) async fn connect(
@@ -42,25 +67,12 @@ pub(crate) async fn connect(
     trust: Trust,
 ) -> Result<Connection, ConnectError> {
     let name = remote.name();
-    let addrs = remote
-        .resolve()
+    let ways = Ways::to(&endpoint.offers, &remote)
         .await
         .map_err(|source| ConnectError::NameNotResolved { name: name.clone(), source })?;
-    let first = Verification::new(&trust, &name)?;
-    let mut race = Race {
-        endpoint,
-        trust,
-        name,
-        waiting: addrs.into_iter().rev().collect(),
-        attempts: Vec::new(),
-        failure: None,
-        next: Box::pin(tokio::time::sleep(STAGGER)),
-        inquire_at: Box::pin(tokio::time::sleep(INQUIRY_AFTER)),
-        inquired: false,
-        renewed: false,
-    };
-    let Some(addr) = race.waiting.pop() else { return Err(ConnectError::EndpointClosed) };
-    race.begin(addr, first, false)?;
+    // A trust that cannot be judged is told before anything is sent.
+    Verification::new(&trust, &name)?;
+    let mut race = Race::new(endpoint, trust, name, ways);
     let (connection, outcome) = std::future::poll_fn(|cx| race.poll(cx)).await?;
     outcome.remember(connection.security().floor())?;
     Ok(connection)
@@ -73,58 +85,129 @@ pub(crate) async fn connect_early(
     trust: Trust,
 ) -> Result<Connection, ConnectError> {
     let name = remote.name();
-    let addrs = remote
-        .resolve()
+    let Ways { datagrams, streams } = Ways::to(&endpoint.offers, &remote)
         .await
         .map_err(|source| ConnectError::NameNotResolved { name: name.clone(), source })?;
     let verification = Verification::new(&trust, &name)?;
-    let Some(addr) = addrs.into_iter().next() else { return Err(ConnectError::EndpointClosed) };
-    let start = Start { remote: addr, server: Some(trust.ticket_name(&name)), early: true };
-    let (connection, outcome) = begin(endpoint, &start, verification)?;
+    let Some(way) = datagrams.into_iter().chain(streams).next() else {
+        return Err(ConnectError::EndpointClosed);
+    };
+    let via = match &way {
+        Way::Udp(addr) => Via::udp(*addr),
+        way => open(&endpoint.offers, way).await?.into(),
+    };
+    let start = Start { via, server: Some(trust.ticket_name(&name)), early: true };
+    let (connection, outcome) = begin(endpoint, start, verification)?;
     connection.inner.with_state(|state| state.unremembered = Some(outcome));
     Ok(connection)
 }
 
-/// One attempt, before it is begun.
-struct Start {
-    remote: SocketAddr,
-    /// What the server's tickets are kept under, where they may be used.
-    server: Option<String>,
-    /// Early data may follow at once.
-    early: bool,
+/// Connects by a route that is known already, as through a relay, to the peer with this fingerprint.
+pub(crate) async fn connect_by(
+    endpoint: &Endpoint,
+    route: Route,
+    peer: Fingerprint,
+) -> Result<Connection, ConnectError> {
+    let trust = Trust::Pinned(peer);
+    let verification = Verification::new(&trust, &route.to_string())?;
+    let start = Start { via: Via::by(route), server: None, early: false };
+    let (connection, outcome) = begin(endpoint, start, verification)?;
+    connection.inner.with_state(|state| state.unremembered = Some(outcome));
+    connection.connected().await?;
+    Ok(connection)
 }
 
-fn begin(
+/// Opens what is no plain UDP.
+pub(crate) async fn open(offers: &Offers, way: &Way) -> Result<Opened, ConnectError> {
+    let dialer = &offers.dialer;
+    let (opened, target) = match way {
+        Way::Udp(addr) => (Err(std::io::ErrorKind::Unsupported.into()), Target::Addr(*addr)),
+        Way::Relay(target) => (dialer.associate(target).await, target.clone()),
+        Way::Carrier(carrier, target) => (dialer.dial(carrier, target).await, target.clone()),
+    };
+    opened.map_err(|source| ConnectError::Carrier { target: target.to_string(), source })
+}
+
+/// A way that is open.
+pub(crate) struct Via {
+    pub(crate) remote: SocketAddr,
+    route: Route,
+    opened: Option<Opened>,
+}
+
+impl Via {
+    pub(crate) fn udp(remote: SocketAddr) -> Self {
+        Self::by(Route::udp(remote))
+    }
+
+    fn by(route: Route) -> Self {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { remote: route.remote().unwrap_or(unknown), route, opened: None }
+    }
+}
+
+impl From<Opened> for Via {
+    fn from(opened: Opened) -> Self {
+        Self { remote: opened.remote, route: opened.held.route, opened: Some(opened) }
+    }
+}
+
+/// One attempt, before it is begun.
+pub(crate) struct Start {
+    pub(crate) via: Via,
+    /// What the server's tickets are kept under, where they may be used.
+    pub(crate) server: Option<String>,
+    /// Early data may follow at once.
+    pub(crate) early: bool,
+}
+
+pub(crate) fn begin(
     endpoint: &Endpoint,
-    start: &Start,
+    start: Start,
     verification: Verification,
 ) -> Result<(Connection, Outcome), ConnectError> {
-    let Start { remote, server, early } = start;
+    let Start { via: Via { remote, route, opened }, server, early } = start;
     let offers = &endpoint.offers;
     let (mut crypto, outcome) = verification.split();
     crypto.credential = offers.credential();
     crypto.application_protocols = offers.application_protocols.clone();
+    crypto.signatures = offers.signatures;
     crypto.require_pq = offers.require_pq;
     crypto.require_pin = offers.require_pin;
-    let tickets = offers.tickets.clone().zip(server.clone());
+    let tickets = offers.tickets.clone().zip(server);
     let ticket = tickets.as_ref().and_then(|(store, server)| store.take(server));
+    let mut transport = Arc::clone(&offers.transport);
+    // What a proxy puts before each datagram must fit the path too.
+    // spec: CAR-21
+    if let Some(overhead) = opened.as_ref().map(|opened| opened.overhead).filter(|len| *len > 0) {
+        let transport = Arc::make_mut(&mut transport);
+        transport.mtu_ceiling = transport.mtu_ceiling.saturating_sub(overhead);
+    }
     let shard = &endpoint.shard;
     let now = shard.clock.now();
-    let route = Route::udp(*remote);
     let mut core = shard.lock();
     if core.closed || core.is_gone() {
         return Err(ConnectError::EndpointClosed);
     }
-    let (crypto, transport) = (Arc::new(crypto), Arc::clone(&offers.transport));
+    if let Route::Tunnel { id } = route {
+        let room = shard.link.tunnels.room(id);
+        core.endpoint.carrier_has_room(id, room);
+    }
+    let crypto = Arc::new(crypto);
     let handle = match ticket {
-        Some(ticket) => core.endpoint.resume(now, route, crypto, transport, ticket, *early),
+        Some(ticket) => core.endpoint.resume(now, route, crypto, transport, ticket, early),
         None => core.endpoint.connect(now, route, crypto, transport),
     };
-    let handle = handle.map_err(|error| connect_error(*remote, error))?;
+    let handle = handle.map_err(|error| connect_error(remote, error))?;
     let mut state = ConnectionState::new(handle, Phase::Handshake, route);
     state.tickets = tickets;
+    let carrier = opened.as_ref().map(|opened| opened.held.id);
+    state.carriers.extend(opened.map(|opened| opened.held));
     let key = core.insert(handle, state);
-    if *early {
+    if let Some(id) = carrier {
+        core.by_carrier.insert(id, key);
+    }
+    if early {
         // What the application sends before it waits for the first time goes along.
         core.want_driver();
     } else {
@@ -132,160 +215,6 @@ fn begin(
     }
     drop(core);
     Ok((Connection::new(Arc::clone(shard), key), outcome))
-}
-
-/// Attempts at all addresses of a name, one after the other but not in turn: the first to succeed
-/// wins.
-struct Race<'a> {
-    endpoint: &'a Endpoint,
-    trust: Trust,
-    name: String,
-    /// Addresses not yet tried, the next one last.
-    waiting: Vec<SocketAddr>,
-    attempts: Vec<Attempt>,
-    failure: Option<ConnectError>,
-    next: Pin<Box<Sleep>>,
-    inquire_at: Pin<Box<Sleep>>,
-    inquired: bool,
-    /// An attempt was begun anew because its cookie had become useless.
-    renewed: bool,
-}
-
-impl Race<'_> {
-    fn begin(
-        &mut self,
-        remote: SocketAddr,
-        verification: Verification,
-        is_inquiry: bool,
-    ) -> Result<(), ConnectError> {
-        // Who only asks for an identity has no use for tickets.
-        let server = (!is_inquiry).then(|| self.trust.ticket_name(&self.name));
-        let start = Start { remote, server, early: false };
-        let (connection, outcome) = begin(self.endpoint, &start, verification)?;
-        self.attempts.push(Attempt { remote, connection, outcome, is_inquiry });
-        Ok(())
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Connection, Outcome), ConnectError>> {
-        loop {
-            let mut index = 0;
-            while let Some(attempt) = self.attempts.get(index) {
-                match attempt.poll(cx) {
-                    Poll::Pending => index += 1,
-                    Poll::Ready(Ok(connection)) => {
-                        let outcome = attempt.outcome.clone();
-                        return Poll::Ready(Ok((connection, outcome)));
-                    }
-                    Poll::Ready(Err((remote, error))) => {
-                        let attempt = self.attempts.remove(index);
-                        if let Some(fatal) = self.judge(&attempt, remote, error) {
-                            return Poll::Ready(Err(fatal));
-                        }
-                    }
-                }
-            }
-            let others = self.attempts.iter().any(|attempt| !attempt.is_inquiry);
-            let due = !self.waiting.is_empty() && self.next.as_mut().poll(cx).is_ready();
-            if (due || !others)
-                && let Some(addr) = self.waiting.pop()
-            {
-                self.begin_next(addr);
-                continue;
-            }
-            if !others && !self.awaits_inquiry() {
-                let failure = self.failure.take().unwrap_or(ConnectError::EndpointClosed);
-                return Poll::Ready(Err(failure));
-            }
-            let may_inquire = !self.inquired && matches!(self.trust, Trust::Pinned(_));
-            if may_inquire && self.inquire_at.as_mut().poll(cx).is_ready() {
-                let addrs: Vec<_> = self.attempts.iter().map(|attempt| attempt.remote).collect();
-                addrs.into_iter().for_each(|addr| self.inquire(addr));
-                continue;
-            }
-            return Poll::Pending;
-        }
-    }
-
-    fn begin_next(&mut self, addr: SocketAddr) {
-        let begun = Verification::new(&self.trust, &self.name)
-            .and_then(|verification| self.begin(addr, verification, false));
-        if let Err(error) = begun {
-            self.failure = Some(error);
-        }
-        self.next.as_mut().reset(tokio::time::Instant::now() + STAGGER);
-    }
-
-    fn inquire(&mut self, addr: SocketAddr) {
-        self.inquired = true;
-        // An inquiry that cannot be made leaves the failure without a name.
-        let _ = self.begin(addr, Verification::inquiry(), true);
-    }
-
-    /// Another server than the pinned one answers, and who it is will be known soon.
-    fn awaits_inquiry(&self) -> bool {
-        let nameless = matches!(self.failure, Some(ConnectError::Identity { got: None, .. }));
-        nameless && !self.attempts.is_empty()
-    }
-
-    /// What a failed attempt means: an error that ends the race, or one to remember.
-    fn judge(
-        &mut self,
-        attempt: &Attempt,
-        remote: SocketAddr,
-        error: ConnectionError,
-    ) -> Option<ConnectError> {
-        if attempt.is_inquiry {
-            let (Trust::Pinned(expected), Some(got)) = (&self.trust, attempt.outcome.shown())
-            else {
-                return None;
-            };
-            let expected = *expected;
-            // The pinned server itself answers the inquiry: its answer to the real hello was lost.
-            return (got != expected).then_some(ConnectError::Identity {
-                remote,
-                expected,
-                got: Some(got),
-            });
-        }
-        if let Some((expected, got)) = attempt.outcome.mismatch() {
-            return Some(ConnectError::Identity { remote, expected, got: Some(got) });
-        }
-        if let (Trust::Pinned(expected), ConnectionError::NotThePinnedServer) =
-            (&self.trust, &error)
-        {
-            self.failure = Some(ConnectError::Identity { remote, expected: *expected, got: None });
-            if !self.inquired {
-                self.inquire(remote);
-            }
-            return None;
-        }
-        // The address changed, or too much time passed, between the server's question for a proof of
-        // address and the answer.
-        if matches!(error, ConnectionError::PeerError { code: CloseCode::INVALID_TOKEN, .. })
-            && !core::mem::replace(&mut self.renewed, true)
-        {
-            self.waiting.push(remote);
-        }
-        self.failure = Some(ConnectError::new(remote, error));
-        None
-    }
-}
-
-impl Attempt {
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Attempted> {
-        let remote = self.remote;
-        let mut waiting = Waiting::shared(&self.connection.inner, Place::Connected);
-        let result = waiting.poll(cx, |core, inner, _| match core.state(inner.key) {
-            Some(state) => match &state.phase {
-                Phase::Handshake => Poll::Pending,
-                Phase::Open => Poll::Ready(Ok(self.connection.clone())),
-                Phase::Closed(error) => Poll::Ready(Err((remote, error.clone()))),
-            },
-            None => Poll::Ready(Err((remote, ConnectionError::EndpointClosed))),
-        });
-        waiting.keep();
-        result
-    }
 }
 
 fn connect_error(remote: SocketAddr, error: jsp_proto::ConnectError) -> ConnectError {

@@ -12,6 +12,7 @@ use jsp_wire::frame::Kind;
 use jsp_wire::{Instant, Route, StreamId};
 use tokio::task::coop;
 
+use crate::carrier::Capabilities;
 use crate::error::{ConnectionError, OpenError, RecvError, SendError};
 use crate::shard::{ConnectionState, Key, Locked, Place, SendEnd, Shard};
 use crate::stream::{self, SendStream, Stream};
@@ -202,10 +203,22 @@ impl Connection {
         }
     }
 
-    /// The peer's address; that of the relay where there is one.
+    /// The peer's address; that of the relay or the proxy where there is one.
     pub fn remote_addr(&self) -> SocketAddr {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        self.route().remote().unwrap_or(unknown)
+        self.inner.shard.link.remote_of(&self.route()).unwrap_or(unknown)
+    }
+
+    /// What the carrier does that brings the connection's datagrams at present.
+    pub fn capabilities(&self) -> Capabilities {
+        let route = self.route();
+        let reliable = route.is_reliable();
+        Capabilities {
+            carrier: self.inner.shard.link.kind_of(&route),
+            reliable,
+            unordered: !reliable,
+            datagram_len: self.stats().datagram_len,
+        }
     }
 
     /// The way that datagrams take at present.

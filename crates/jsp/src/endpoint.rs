@@ -6,14 +6,18 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use jsp_crypto::{Credential, Fingerprint};
+use jsp_crypto::{Credential, Fingerprint, SignaturePolicy};
 use jsp_proto::{TicketStore, TransportConfig};
+use jsp_wire::Instant;
 
 use crate::builder::{Builder, server_config};
+use crate::carrier::dial::Dialer;
+use crate::carrier::{CarrierKind, CarrierPolicy};
 use crate::connect;
 use crate::connection::Connection;
 use crate::error::{BindError, ConnectError, RenewError};
 use crate::identity::{ClientAuth, Identity, Trust};
+use crate::register::RegisterStore;
 use crate::remote::Remote;
 use crate::shard::{Core, Shard, Waiters};
 
@@ -36,8 +40,16 @@ pub(crate) struct Offers {
     pub(crate) client_auth: ClientAuth,
     pub(crate) application_protocols: Vec<Vec<u8>>,
     pub(crate) tickets: Option<Arc<dyn TicketStore>>,
+    /// Where the register of early data goes in the end.
+    pub(crate) register: Option<Arc<dyn RegisterStore>>,
+    pub(crate) signatures: SignaturePolicy,
     pub(crate) require_pq: bool,
     pub(crate) require_pin: bool,
+    /// Which carriers own connections use, and how they are opened.
+    pub(crate) policy: CarrierPolicy,
+    pub(crate) dialer: Dialer,
+    /// Where carriers are accepted.
+    pub(crate) carrier_addrs: Vec<(CarrierKind, SocketAddr)>,
 }
 
 impl Offers {
@@ -135,6 +147,12 @@ impl Endpoint {
         self.shard.link.local_addr()
     }
 
+    /// Where the endpoint accepts carriers beside UDP, in the order in which they were given to the
+    /// builder.
+    pub fn carrier_addrs(&self) -> &[(CarrierKind, SocketAddr)] {
+        &self.offers.carrier_addrs
+    }
+
     /// The fingerprint that clients pin.
     ///
     /// # Panics
@@ -175,6 +193,18 @@ impl Endpoint {
             core.close(key, now, code, reason);
         }
         core.drop_incoming();
+        drop(core);
+        self.keep_register(now);
+    }
+
+    /// No more early data are taken; which were is kept for the server after this one.
+    fn keep_register(&self, now: Instant) {
+        let Some(store) = &self.offers.register else { return };
+        // Nobody waits for the store with the lock.
+        let register = self.shard.lock().endpoint.keep_register(now);
+        if let Some(register) = register {
+            store.put(register);
+        }
     }
 
     /// Ends in order: accepts no more, finishes every stream that this side still sends on, waits
@@ -193,6 +223,7 @@ impl Endpoint {
             }
             core.drop_incoming();
         }
+        self.keep_register(now);
         self.wait(
             |core| &mut core.draining,
             |core| {
@@ -257,6 +288,8 @@ impl Drop for Endpoint {
                 core.close(key, now, 0, b"the endpoint is closed");
             }
             core.drop_incoming();
+            drop(core);
+            self.keep_register(now);
         }
     }
 }

@@ -100,6 +100,14 @@ pub enum ConnectError {
         /// Who does, if that could be learned.
         got: Option<Fingerprint>,
     },
+    /// A carrier or the proxy could not be opened.
+    #[error("no way to {target}: {source}; check the proxy, and that the server listens there")]
+    Carrier {
+        /// Where it was to lead.
+        target: String,
+        /// What the network or the proxy said.
+        source: io::Error,
+    },
     /// Nobody answered in time.
     #[error(
         "{remote} does not answer; check that the server runs, the address, and that no firewall drops UDP"
@@ -241,6 +249,9 @@ pub enum ConnectionError {
         /// The versions that the server speaks.
         offered: Vec<u32>,
     },
+    /// The carrier, or the proxy, ended before the connection was made.
+    #[error("the stream to the server was closed before the connection was made; try again later")]
+    CarrierClosed,
     /// The endpoint's link failed.
     #[error("the link failed: {1}; make a new endpoint")]
     Link(io::ErrorKind, String),

@@ -133,6 +133,7 @@
 
 mod builder;
 mod capacity;
+pub mod carrier;
 mod clock;
 mod connect;
 mod connection;
@@ -141,13 +142,18 @@ mod endpoint;
 mod error;
 mod identity;
 pub mod link;
+mod proxy;
+mod race;
+mod register;
 mod remote;
+pub mod rendezvous;
 mod security;
 mod shard;
 mod stream;
 
 pub use builder::Builder;
 pub use bytes::Bytes;
+pub use carrier::{Capabilities, Carrier, CarrierKind, CarrierPolicy};
 pub use connection::Connection;
 pub use endpoint::Endpoint;
 pub use error::{
@@ -157,7 +163,8 @@ pub use error::{
 pub use identity::{ClientAuth, Identity, IdentityCheck, Trust, delegate};
 pub use jsp_crypto::{
     ClientTicket, Delegation, DelegationError, Fingerprint, HandshakeError, IssueError, Kem, Mode,
-    ObfuscationKey, PeerIdentity, PublicIdentity, SignError, Signer, Suite,
+    ObfuscationKey, PeerIdentity, PublicIdentity, SignError, SignaturePolicy, SignatureScheme,
+    Signer, Suite,
     identity::{DelegationFileError, FingerprintError, PublicTextError},
 };
 pub use jsp_proto::{
@@ -166,6 +173,8 @@ pub use jsp_proto::{
     MessageFate, NetworkHint, Outlook, Padding, Received, RetryPolicy, StreamConfig, StreamId,
     StreamInfo, TicketMemory, TicketStore, Traffic, TransportConfig,
 };
+pub use proxy::{Proxy, ProxyError};
+pub use register::{RegisterFile, RegisterStore};
 pub use remote::Remote;
 pub use security::Security;
 pub use stream::{Fate, IntoChunk, RecvStream, SendStream, Stream};

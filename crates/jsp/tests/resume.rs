@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use jsp::{
     Builder, ClientTicket, ConnectError, Connection, Endpoint, HandshakeError, Identity, Message,
-    Mode, StreamConfig, TicketStore, Trust,
+    Mode, RegisterStore, StreamConfig, TicketStore, Trust,
 };
 use peers::memory_builders;
 
@@ -125,4 +125,51 @@ async fn requirements_are_enforced_before_anything_is_sent() {
     }
     let connection = client.connect(addr, server.fingerprint()).await.unwrap();
     assert!(connection.security().post_quantum);
+}
+
+/// A store that counts.
+#[derive(Default)]
+struct Drawer {
+    register: Mutex<Option<Vec<u8>>>,
+    taken: Mutex<usize>,
+    put: Mutex<usize>,
+}
+
+impl RegisterStore for Drawer {
+    fn take(&self) -> Option<Vec<u8>> {
+        *self.taken.lock().unwrap() += 1;
+        self.register.lock().unwrap().take()
+    }
+
+    fn put(&self, register: Vec<u8>) {
+        *self.put.lock().unwrap() += 1;
+        *self.register.lock().unwrap() = Some(register);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_register_is_taken_once_and_kept_once_however_the_server_ends() {
+    let drawer = Arc::new(Drawer::default());
+    // The machine itself says whether what was kept is of use; spoilt or not, it is gone.
+    *drawer.register.lock().unwrap() = Some(b"nothing of the kind".to_vec());
+    for (round, end) in ["closed", "shut down", "dropped"].into_iter().enumerate() {
+        let (server, _) = memory_builders();
+        let server = server.share_tickets([3; 32], 41_000, 0).keep_register(drawer.clone());
+        let server = server.build().unwrap();
+        assert_eq!(*drawer.taken.lock().unwrap(), round + 1);
+        assert!(drawer.register.lock().unwrap().is_none());
+        let other = server.clone();
+        match end {
+            "closed" => server.close(0, b""),
+            "shut down" => server.shutdown().await,
+            _ => {}
+        }
+        drop(other);
+        drop(server);
+        assert_eq!(*drawer.put.lock().unwrap(), round + 1, "{end}");
+        assert!(drawer.register.lock().unwrap().as_ref().unwrap().starts_with(b"JSPREG1"));
+    }
+    let (server, _) = memory_builders();
+    drop(server.keep_register(drawer.clone()).build().unwrap());
+    assert_eq!((*drawer.taken.lock().unwrap(), *drawer.put.lock().unwrap()), (3, 3));
 }

@@ -1,4 +1,5 @@
-//! Replay of early data: the strike register, home shards, the time window and restarts.
+//! Replay of early data: the strike register, home shards, the time window, restarts, and a register
+//! that is kept over one.
 //!
 //! One ticket and one captured first flight. The adversary delivers it to any shard at any time, as
 //! often as it likes. Time goes in ticks; the flight is fresh while the server's clock is at most
@@ -24,6 +25,8 @@ const BEHIND: u8 = 1;
 /// End of the modelled time: no flight is fresh any more.
 const END: u8 = CLAIMED + HALF + BEHIND + 3;
 const SHARDS: usize = 2;
+/// Restarts of each shard: one that keeps, one that takes, and one that must not take the same.
+const RESTARTS: u8 = 2;
 
 #[derive(Clone)]
 struct EarlyData {
@@ -37,6 +40,12 @@ struct EarlyData {
     full_refuses: bool,
     /// Ticks that the clock may be behind after a restart.
     clock_step: u8,
+    /// A register that is kept takes no more early data.
+    kept_ends: bool,
+    /// A kept register is gone once a server has taken it.
+    kept_serves_once: bool,
+    /// A kept register comes with its own quiet, and its time.
+    kept_stays_quiet: bool,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
@@ -59,13 +68,27 @@ struct Shard {
     restarts: u8,
     /// Ticks that its clock is behind.
     behind: u8,
+    /// Its register was kept: it waits for its end.
+    ended: bool,
+    kept: Option<Kept>,
+}
+
+/// What a server left behind.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+struct Kept {
+    at: u8,
+    present: bool,
+    before: bool,
+    opens_at: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
     Tick,
     Deliver(usize),
-    /// The process ends and starts anew without its register.
+    /// The register is kept, for a server to come.
+    Keep(usize),
+    /// The process ends, and another starts with what was kept, if anything was.
     Restart(usize),
     /// Other clients fill the register.
     Fill(usize),
@@ -82,6 +105,9 @@ impl EarlyData {
             single_use: true,
             full_refuses: true,
             clock_step: BEHIND,
+            kept_ends: true,
+            kept_serves_once: true,
+            kept_stays_quiet: true,
         }
     }
 
@@ -92,7 +118,31 @@ impl EarlyData {
         let fresh = clock.abs_diff(CLAIMED) <= HALF;
         let seen = self.single_use && (shard.present || shard.before);
         let room = !shard.full || !self.full_refuses;
-        home && fresh && !seen && room && state.now >= shard.opens_at
+        let ended = shard.ended && self.kept_ends;
+        home && fresh && !seen && room && !ended && state.now >= shard.opens_at
+    }
+
+    /// The shard after a restart: with the register that was kept, or without and quiet for a while.
+    fn restarted(&self, state: &State, at: usize) -> Shard {
+        let old = &state.shards[at];
+        let quiet = state.now + self.quiet_after_start;
+        let kept = old.kept.as_ref().filter(|kept| state.now < kept.at + self.quiet_after_start);
+        let opens_at = match kept {
+            Some(kept) if self.kept_stays_quiet => kept.opens_at,
+            Some(_) => 0,
+            None => quiet,
+        };
+        Shard {
+            present: kept.is_some_and(|kept| kept.present),
+            before: kept.is_some_and(|kept| kept.before),
+            opens_at,
+            full: false,
+            restarts: old.restarts + 1,
+            // A register that goes on does not let its time go back.
+            behind: if kept.is_some() { old.behind } else { self.clock_step },
+            ended: false,
+            kept: old.kept.clone().filter(|_| !self.kept_serves_once),
+        }
     }
 }
 
@@ -108,6 +158,8 @@ impl Model for EarlyData {
             full: false,
             restarts: 0,
             behind: 0,
+            ended: false,
+            kept: None,
         };
         let shards = [shard.clone(), shard];
         let state = |turned| State { now: 0, turned, shards: shards.clone(), accepted: 0 };
@@ -120,7 +172,8 @@ impl Model for EarlyData {
         }
         for at in 0..SHARDS {
             actions.push(Action::Deliver(at));
-            if state.shards[at].restarts == 0 && state.now >= self.clock_step {
+            if state.shards[at].restarts < RESTARTS && state.now >= self.clock_step {
+                actions.push(Action::Keep(at));
                 actions.push(Action::Restart(at));
             }
             actions.push(Action::Fill(at));
@@ -137,6 +190,9 @@ impl Model for EarlyData {
                     for shard in &mut next.shards {
                         shard.before = std::mem::replace(&mut shard.present, false);
                         shard.full = false;
+                        if let Some(kept) = &mut shard.kept {
+                            kept.before = std::mem::replace(&mut kept.present, false);
+                        }
                     }
                 }
             }
@@ -147,16 +203,13 @@ impl Model for EarlyData {
                     next.shards[at].present |= !state.shards[at].full;
                 }
             }
-            Action::Restart(at) => {
-                next.shards[at] = Shard {
-                    present: false,
-                    before: false,
-                    opens_at: state.now + self.quiet_after_start,
-                    full: false,
-                    restarts: 1,
-                    behind: self.clock_step,
-                };
+            Action::Keep(at) => {
+                let shard = &mut next.shards[at];
+                let Shard { present, before, opens_at, .. } = *shard;
+                shard.kept = Some(Kept { at: state.now, present, before, opens_at });
+                shard.ended = true;
             }
+            Action::Restart(at) => next.shards[at] = self.restarted(state, at),
             Action::Fill(at) => next.shards[at].full = true,
         }
         (next != *state).then_some(next)
@@ -204,5 +257,12 @@ pub(crate) fn family() -> Family {
         )
         .mutant("generations of half a window", once, with(|m| m.period = HALF))
         .mutant("a full register lets pass", once, with(|m| m.full_refuses = false))
+        .mutant("a register that goes on after it was kept", once, with(|m| m.kept_ends = false))
+        .mutant("a kept register that serves twice", once, with(|m| m.kept_serves_once = false))
+        .mutant(
+            "a kept register that forgets its quiet",
+            once,
+            with(|m| m.kept_stays_quiet = false),
+        )
         .mutant("the clock is further behind", once, with(|m| m.clock_step = BEHIND + 1))
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import refusals, vectors
 from .client import Client, ask_versions, echo, must_end
 from .connection import Address
-from .crypto import fingerprint_text, parse_fingerprint
+from .crypto import ED25519, ML_DSA_65, fingerprint_text, parse_fingerprint
 from .server import Listener, serve
 from .wire import VERSION
 
@@ -74,11 +74,33 @@ def against_server(address: Address, pin: bytes) -> None:
     case("refusals of frames", lambda: f"{refusals.run(connect)} as the specification says")
 
 
-def against_client(peer: str, lost: float) -> str:
+def against_ml_dsa(address: Address, pin: bytes) -> None:
+    """This client against a server whose identity is of ML-DSA-65."""
+
+    def messages(lost: float) -> str:
+        schemes = bytes([ED25519, ML_DSA_65])
+        client = Client(address, pin, PROTOCOL, schemes=schemes, lose=losses(lost, 5))
+        batch = [bytes([n]) * 100 for n in range(20)]
+        echo(client, batch, False)
+        identity = client.established.identity if client.established else b""
+        vectors.must(identity[:1] == bytes([ML_DSA_65]), "an identity of ML-DSA-65")
+        return f"{len(batch)} messages both ways, {client.repeated} frames repeated"
+
+    case("client, ML-DSA-65", lambda: messages(0.0))
+    case("client, ML-DSA-65, a tenth lost", lambda: messages(LOSS))
+
+    def refused() -> str:
+        must_end(Client(address, pin, PROTOCOL), "transport 0x10")
+        return "transport 0x10"
+
+    case("no signature in common", refused)
+
+
+def against_client(peer: str, scheme: int, lost: float) -> str:
     """This server against the client of the Rust program."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
-    listener = Listener(sock, secrets.token_bytes(32))
+    listener = Listener(sock, secrets.token_bytes(32), scheme)
     address = f"127.0.0.1:{sock.getsockname()[1]}"
     command = [peer, "echo", address, fingerprint_text(listener.pin)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
@@ -96,15 +118,18 @@ def against_client(peer: str, lost: float) -> str:
 def main() -> None:
     folder, peer = Path(sys.argv[1]), sys.argv[2]
     case("vectors", lambda: f"{vectors.run(folder)} files")
-    with subprocess.Popen([peer, "serve"], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            where, pin = server.stdout.readline().split() if server.stdout else ("", "")
-            host, port = where.split(":")
-            against_server((host, int(port)), parse_fingerprint(pin))
-        finally:
-            server.kill()
-    case("server", lambda: against_client(peer, 0.0))
-    case("server, a tenth lost", lambda: against_client(peer, LOSS))
+    for scheme, run in (("ed25519", against_server), ("ml-dsa-65", against_ml_dsa)):
+        with subprocess.Popen([peer, "serve", scheme], stdout=subprocess.PIPE, text=True) as server:
+            try:
+                where, pin = server.stdout.readline().split() if server.stdout else ("", "")
+                host, port = where.split(":")
+                run((host, int(port)), parse_fingerprint(pin))
+            finally:
+                server.kill()
+    case("server", lambda: against_client(peer, ED25519, 0.0))
+    case("server, a tenth lost", lambda: against_client(peer, ED25519, LOSS))
+    case("server, ML-DSA-65", lambda: against_client(peer, ML_DSA_65, 0.0))
+    case("server, ML-DSA-65, a tenth lost", lambda: against_client(peer, ML_DSA_65, LOSS))
 
 
 main()

@@ -42,13 +42,14 @@ class Client(Connection):
         protocol: bytes = b"",
         suites: bytes = b"\1\3\2",
         lose: Callable[[], bool] = lambda: False,
+        schemes: bytes = b"\1",
     ) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.bind(("127.0.0.1", 0))
         super().__init__(sock, peer, True, secrets.token_bytes(4), secrets.token_bytes(8), lose)
         self.pin, self.odcid = pin, self.dcid
         self.names: set[bytes] = set()  # the starts of the hashes of what has left
-        self.handshake = ClientHandshake(pin, self.parameters({}), protocol, suites)
+        self.handshake = ClientHandshake(pin, self.parameters({}), protocol, suites, schemes)
         self.candidates: list[Candidate] = []
         self.joiner = Joiner()
         self.retried = b""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV, ChaCha20Poly1305
 
@@ -111,6 +112,7 @@ class Schedule:
     ml_kem: bytes
     x25519: bytes
     psk: bytes = b""
+    scheme: int = 0  # that the server signs with, where that is known
 
     def __post_init__(self) -> None:
         self.t1 = self.suite.digest(self.transcript)
@@ -148,7 +150,11 @@ class Schedule:
         return self.suite.label(secret, "jsp1 ticket", self.suite.digest(nonce), 32)
 
 
-# Signatures and identities (sections 6 and 10)
+# Signatures and identities (sections 6 and 10). A key is its algorithm and its bytes.
+
+ED25519, ML_DSA_65 = 1, 2
+KEY_SIZES = {ED25519: 32, ML_DSA_65: 1952}
+SIGNATURE_SIZES = {ED25519: 64, ML_DSA_65: 3309}
 
 P = 2**255 - 19
 D = -121665 * pow(121666, -1, P) % P
@@ -168,28 +174,42 @@ def signed(purpose: str, content: bytes) -> bytes:
     return b" " * 64 + b"JSP1 " + purpose.encode() + b"\0" + content  # HS-19
 
 
-def public_key(seed: bytes) -> bytes:
-    return Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+def _private(seed: bytes, scheme: int) -> Ed25519PrivateKey | MLDSA65PrivateKey:
+    if scheme == ED25519:
+        return Ed25519PrivateKey.from_private_bytes(seed)
+    return MLDSA65PrivateKey.from_seed_bytes(seed)
 
 
-def sign(seed: bytes, purpose: str, content: bytes) -> bytes:
-    return Ed25519PrivateKey.from_private_bytes(seed).sign(signed(purpose, content))
+def public_key(seed: bytes, scheme: int = ED25519) -> bytes:
+    return bytes([scheme]) + _private(seed, scheme).public_key().public_bytes_raw()
+
+
+def sign(seed: bytes, purpose: str, content: bytes, scheme: int = ED25519) -> bytes:
+    return _private(seed, scheme).sign(signed(purpose, content))
+
+
+def is_key(key: bytes) -> bool:
+    return len(key) > 1 and len(key) - 1 == KEY_SIZES.get(key[0])  # HS-102
 
 
 def verify(key: bytes, purpose: str, content: bytes, signature: bytes) -> bool:
-    if not (_is_strict_point(key) and _is_strict_point(signature[:32])):
+    if not is_key(key) or len(signature) != SIGNATURE_SIZES[key[0]]:
+        return False
+    if key[0] == ED25519 and not (_is_strict_point(key[1:]) and _is_strict_point(signature[:32])):
         return False
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, signed(purpose, content))
+        if key[0] == ED25519:
+            Ed25519PublicKey.from_public_bytes(key[1:]).verify(signature, signed(purpose, content))
+        else:
+            MLDSA65PublicKey.from_public_bytes(key[1:]).verify(signature, signed(purpose, content))
     except (InvalidSignature, ValueError):
         return False
     return True
 
 
 def fingerprint(key: bytes) -> bytes:
-    return hashlib.sha256(
-        b"jsp1 identity\1\1" + len(key).to_bytes(2, "big") + key
-    ).digest()  # HS-60
+    size = (len(key) - 1).to_bytes(2, "big")
+    return hashlib.sha256(b"jsp1 identity\1" + key[:1] + size + key[1:]).digest()  # HS-60
 
 
 def _checksum(value: bytes) -> bytes:
@@ -210,11 +230,16 @@ def parse_fingerprint(text: str) -> bytes:
 
 def check_delegation(body: bytes, now: int) -> tuple[bytes, bytes] | None:
     """Identity and online key of a delegation that holds at `now` (HS-55, HS-56)."""
-    begin, end = int.from_bytes(body[64:72], "big"), int.from_bytes(body[72:80], "big")
-    good = len(body) == 152 and begin <= now <= end and end - begin <= 72 * 3600
-    if not good or not verify(body[:32], "delegation", body[:88], body[88:]):
+    keys, at = list[bytes](), 0
+    for _ in range(2):
+        size = 1 + KEY_SIZES.get(body[at] if at < len(body) else 0, 0)
+        keys.append(body[at : at + size])
+        at += size
+    begin, end = (int.from_bytes(body[at + n : at + n + 8], "big") for n in (0, 8))
+    good = all(map(is_key, keys)) and begin <= now <= end and end - begin <= 72 * 3600
+    if not good or not verify(keys[0], "delegation", body[: at + 24], body[at + 24 :]):
         return None
-    return body[:32], body[32:64]
+    return keys[0], keys[1]
 
 
 # Cookies, Retry, stateless reset (section 9)

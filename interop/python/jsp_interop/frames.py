@@ -85,7 +85,7 @@ def _check(frame: Frame) -> None:
     """What a frame of a plain layout must hold beyond its layout."""
     match frame:
         case {"frame": "HANDSHAKE", "offset": offset, "total": total, "data": data}:
-            ok = data and offset + len(data) <= total <= 4096  # WIRE-19
+            ok = data and offset + len(data) <= total <= 12288  # WIRE-19
         case {"frame": "CLOSE", "space": space, "reason": reason}:
             ok = space < 2 and len(reason) < 256  # WIRE-32
         case {"frame": "NEW_CONNECTION_ID", "id": name, "sequence": sequence}:

@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from kyber_py.ml_kem import ML_KEM_768
 
 from .crypto import (
+    ML_DSA_65,
     SUITES,
     VERSION_BYTES,
     Schedule,
     check_delegation,
     fingerprint,
+    is_key,
     public_key,
     sign,
     verify,
@@ -26,7 +28,9 @@ from .wire import Reader, Refused
 
 CLIENT_HELLO, SERVER_HELLO, EXTENSIONS, IDENTITY, SIGNATURE, FINISHED = range(1, 7)
 PARAMETERS, PROTOCOLS, VERSIONS_SEEN, VERSIONS, IDENTITY_WANTED, FEATURES = range(2, 13, 2)
-HYBRID, ED25519 = 1, 1
+PADDING = 0x13
+HYBRID = 1
+LONG_HELLO = 2400
 FAILED = 0x10  # HS-45: the code whatever the check that failed
 
 
@@ -91,6 +95,7 @@ class Hello:
     suites: bytes = field(init=False)
     x25519: bytes = field(init=False)
     ek: bytes = field(init=False)
+    schemes: bytes = field(init=False)
     extensions: dict[int, bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,11 +103,11 @@ class Hello:
         refuse_unless(len(self.raw) <= 4096 and reader.uint(1) == CLIENT_HELLO, "hello")  # HS-2
         refuse_unless(reader.uint(2) == reader.left(), "a hello that is cut")  # HS-4
         reader.take(32)
-        versions, self.suites, kems, signatures = (reader.take(reader.uint(1)) for _ in range(4))
+        versions, self.suites, kems, self.schemes = (reader.take(reader.uint(1)) for _ in range(4))
         # HS-3, HS-9, HS-11
         quads = [versions[i : i + 4] for i in range(0, len(versions), 4)]
-        offered = VERSION_BYTES in quads and HYBRID in kems and ED25519 in signatures
-        refuse_unless(offered, "nothing in common")
+        offered = VERSION_BYTES in quads and HYBRID in kems and self.schemes
+        refuse_unless(bool(offered), "nothing in common")
         self.x25519, ek_hash = reader.take(32), reader.take(32)
         reader.take(8)
         self.core = self.raw[3 : reader.at]
@@ -146,19 +151,24 @@ class Established:
 class ClientHandshake:
     """The client: one hello, and any number of servers that answer it."""
 
-    def __init__(self, pin: bytes, parameters: bytes, protocol: bytes, suites: bytes) -> None:
-        self.pin, self.protocol, self.suites = pin, protocol, suites
+    def __init__(
+        self, pin: bytes, parameters: bytes, protocol: bytes, suites: bytes, schemes: bytes
+    ) -> None:
+        self.pin, self.protocol, self.suites, self.schemes = pin, protocol, suites, schemes
         self.keyring = Keyring()
         ek, self.dk = ML_KEM_768.keygen()
         core = secrets.token_bytes(32) + block(grease(4) + VERSION_BYTES, 1)
         core += block(grease() + suites, 1) + block(bytes([HYBRID]) + grease(), 1)
-        core += block(bytes([ED25519]) + grease(), 1) + self.keyring.public()
+        core += block(schemes + grease(), 1) + self.keyring.public()
         core += hashlib.sha256(ek).digest() + secrets.token_bytes(1) + bytes(7)
         extensions = extension(PARAMETERS, parameters) + extension(VERSIONS_SEEN, b"")
         extensions += extension(int.from_bytes(grease() + grease(1, 0x0B), "big"), b"")
         if protocol:
             names = block(protocol, 1) + block(grease(2), 1)
             extensions += extension(PROTOCOLS, names)
+        if ML_DSA_65 in schemes:  # HS-103
+            have = len(core) + len(extensions) + len(ek) + 7
+            extensions += extension(PADDING, bytes(max(0, LONG_HELLO - have - 4)))
         self.hello = message(CLIENT_HELLO, core + block(extensions, 2) + block(ek, 2))
 
     def server_hello(self, raw: bytes) -> Schedule:
@@ -168,14 +178,13 @@ class ClientHandshake:
         reader.take(32)
         version, suite, kem, scheme = reader.take(4), reader.uint(1), reader.uint(1), reader.uint(1)
         chosen = version == VERSION_BYTES and suite in self.suites
-        refuse_unless(
-            chosen and (kem, scheme) == (HYBRID, ED25519), "a choice that was not offered"
-        )
+        chosen = chosen and kem == HYBRID and scheme in self.schemes
+        refuse_unless(chosen, "a choice that was not offered")
         public, ciphertext = reader.take(32), reader.rest()
         refuse_unless(len(ciphertext) == 1088, "a ciphertext of another length")
         ml_kem = ML_KEM_768.decaps(self.dk, ciphertext)
         x25519 = self.keyring.exchange(public)
-        return Schedule(SUITES[suite], self.hello + raw, ml_kem, x25519)
+        return Schedule(SUITES[suite], self.hello + raw, ml_kem, x25519, scheme=scheme)
 
     def server_flight(self, schedule: Schedule, flight: bytes) -> tuple[Established, bytes] | None:
         """Verifies EXTENSIONS, IDENTITY, SIGNATURE, FINISHED; gives the client flight too.
@@ -190,7 +199,12 @@ class ClientHandshake:
         expected = schedule.finished("server", transcript)
         if not hmac.compare_digest(finished, expected):
             return None
-        owner = verify_identity(schedule, "server", parts[1][1], identity, signature, parts[0][1])
+        owner, online = verify_identity(
+            schedule, "server", parts[1][1], identity, signature, parts[0][1]
+        )
+        # HS-101, HS-106
+        known = owner[0] in self.schemes and online[0] in self.schemes
+        refuse_unless(known and online[0] == schedule.scheme, "a scheme that was not offered")
         # HS-57
         refuse_unless(
             not self.pin or fingerprint(owner) == self.pin, "another identity than the pin's"
@@ -213,31 +227,32 @@ class ClientHandshake:
 
 def verify_identity(
     schedule: Schedule, role: str, raw: bytes, identity: bytes, signature: bytes, before: bytes
-) -> bytes:
-    """The identity that has signed the transcript through IDENTITY (HS-34, HS-35)."""
+) -> tuple[bytes, bytes]:
+    """The identity that has signed the transcript through IDENTITY (HS-34, HS-35), and its key."""
     owner = online = identity[1:]
     if identity[:1] == b"\2":
         delegated = check_delegation(identity[1:], int(time.time()))
         refuse_unless(delegated is not None, "a delegation that does not hold")
         owner, online = delegated or (b"", b"")
-    refuse_unless(identity[:1] in (b"\1", b"\2") and len(online) == 32, "kind of identity")
+    refuse_unless(identity[:1] in (b"\1", b"\2") and is_key(online), "kind of identity")
     digest = schedule.suite.digest(schedule.transcript + before + raw)
-    refuse_unless(len(signature) == 64 and verify(online, role, digest, signature), "SIGNATURE")
-    return owner
+    refuse_unless(verify(online, role, digest, signature), "SIGNATURE")
+    return owner, online
 
 
 class ServerHandshake:
     """The server: answers one hello."""
 
-    def __init__(self, seed: bytes, raw: bytes, protocol: bytes) -> None:
-        self.seed, self.hello, self.keyring = seed, Hello(raw), Keyring()
+    def __init__(self, seed: bytes, scheme: int, raw: bytes, protocol: bytes) -> None:
+        self.seed, self.scheme, self.hello, self.keyring = seed, scheme, Hello(raw), Keyring()
+        refuse_unless(scheme in self.hello.schemes, "no signature scheme in common")  # HS-104
         offered = protocols(self.hello.extensions.get(PROTOCOLS, b""))
         refuse_unless(not protocol or protocol in offered, "no protocol in common")  # HS-16
         self.protocol = protocol
         suite = next((s for s in self.hello.suites if s in (1, 2, 3)), 0)  # HS-10
         refuse_unless(suite > 0, "no suite in common")
         ml_kem, ciphertext = ML_KEM_768.encaps(self.hello.ek)
-        body = secrets.token_bytes(32) + VERSION_BYTES + bytes([suite, HYBRID, ED25519])
+        body = secrets.token_bytes(32) + VERSION_BYTES + bytes([suite, HYBRID, scheme])
         self.server_hello = message(SERVER_HELLO, body + self.keyring.public() + ciphertext)
         x25519 = self.keyring.exchange(self.hello.x25519)
         self.schedule = Schedule(SUITES[suite], raw + self.server_hello, ml_kem, x25519)
@@ -248,13 +263,16 @@ class ServerHandshake:
         extensions += extension(FEATURES, bytes(8))
         if self.protocol:
             extensions += extension(PROTOCOLS, block(self.protocol, 1))
-        out = message(EXTENSIONS, extensions) + message(IDENTITY, b"\1" + public_key(self.seed))
+        out = message(EXTENSIONS, extensions) + message(IDENTITY, b"\1" + self.key())
         both, digest = self.schedule.transcript, self.schedule.suite.digest
-        out += message(SIGNATURE, sign(self.seed, "server", digest(both + out)))
+        out += message(SIGNATURE, sign(self.seed, "server", digest(both + out), self.scheme))
         out += message(FINISHED, self.schedule.finished("server", both + out))
         told = self.hello.extensions[PARAMETERS]
         self.transcript = both + out
         return Established(self.schedule, digest(self.transcript), told, self.protocol), out
+
+    def key(self) -> bytes:
+        return public_key(self.seed, self.scheme)
 
     def client_flight(self, flight: bytes) -> None:
         """Verifies the client's FINISHED; the server has asked for no identity (HS-46, HS-48)."""

@@ -32,9 +32,10 @@ def address_bytes(peer: Address) -> bytes:
 class Listener:
     """Waits for one hello, behind a Retry (chapter 2, section 9, and 6.1)."""
 
-    def __init__(self, sock: socket.socket, seed: bytes) -> None:
-        self.sock, self.seed, self.cookie_key = sock, seed, secrets.token_bytes(32)
-        self.pin = fingerprint(public_key(seed))
+    def __init__(self, sock: socket.socket, seed: bytes, scheme: int) -> None:
+        self.sock, self.seed, self.scheme = sock, seed, scheme
+        self.cookie_key = secrets.token_bytes(32)
+        self.pin = fingerprint(public_key(seed, scheme))
         self.joiner = Joiner()
 
     def take(self, datagram: bytes, peer: Address) -> tuple[wire.Long, bytes, bytes, bytes] | None:
@@ -96,7 +97,7 @@ class Server(Connection):
     ) -> None:
         head, hello, odcid, pin = first
         super().__init__(listener.sock, peer, False, secrets.token_bytes(8), head.scid, lose)
-        self.handshake = ServerHandshake(listener.seed, hello, protocol)
+        self.handshake = ServerHandshake(listener.seed, listener.scheme, hello, protocol)
         self.joiner, self.complete = Joiner(), False
         more = {"original_destination_id": odcid, "retry_source_id": head.dcid}
         done, flight = self.handshake.flight(self.parameters(more))

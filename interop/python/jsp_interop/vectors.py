@@ -226,24 +226,38 @@ def check_stateless(vector: Vector) -> None:
     must(token.hex() == vector["reset_token"], "reset token")
 
 
+def check_identities(vectors: list[Vector]) -> None:
+    for vector in vectors:
+        check_identity(vector)
+
+
 def check_identity(vector: Vector) -> None:
-    seed, public = unhex(vector["seed"]), unhex(vector["public"])
-    must(crypto.public_key(seed) == public, "public key")
+    scheme, seed = vector["scheme"], unhex(vector["seed"])
+    public = bytes([scheme]) + unhex(vector["public"])
+    must(crypto.public_key(seed, scheme) == public, "public key")
     name = crypto.fingerprint(public)
     must(name.hex() == vector["fingerprint"], "fingerprint")
     must(crypto.parse_fingerprint(vector["fingerprint_text"]) == name, "text of a fingerprint")
-    signature = crypto.sign(seed, vector["purpose"], unhex(vector["content"]))
-    must(signature.hex() == vector["signature"], "signature")
+    purpose, content = vector["purpose"], unhex(vector["content"])
+    signature = unhex(vector["signature"])
+    must(crypto.verify(public, purpose, content, signature), "signature")
+    must(not crypto.verify(public, "other", content, signature), "signature for another purpose")
+    again = crypto.sign(seed, purpose, content, scheme)
+    # What ML-DSA signs may differ each time.
+    must(again == signature or scheme == crypto.ML_DSA_65, "signature made anew")
+    must(crypto.verify(public, purpose, content, again), "own signature")
     delegation = unhex(vector["delegation"])
     begin, end = vector["not_before"], vector["not_after"]
-    online = crypto.public_key(unhex(vector["online_seed"]))
+    online = crypto.public_key(unhex(vector["online_seed"]), vector["online_scheme"])
     for when in (begin, end):
         must(crypto.check_delegation(delegation, when) == (public, online), f"delegation at {when}")
     for when in (begin - 1, end + 1):
         must(crypto.check_delegation(delegation, when) is None, f"delegation at {when}")
-    head = delegation[:88]
-    must(int.from_bytes(head[80:], "big") == vector["serial"], "serial")
-    must(head + crypto.sign(seed, "delegation", head) == delegation, "delegation's signature")
+    head = delegation[: len(public) + len(online) + 24]
+    must(int.from_bytes(head[-8:], "big") == vector["serial"], "serial")
+    for at in (0, 1, len(public), len(public) + 1, len(head) - 1, len(head), len(delegation) - 1):
+        changed = delegation[:at] + bytes([delegation[at] ^ 1]) + delegation[at + 1 :]
+        must(crypto.check_delegation(changed, begin) is None, f"a delegation changed at {at}")
 
 
 def shared_secrets(vector: Vector, hello: bytes, server_hello: bytes) -> tuple[bytes, bytes]:
@@ -385,7 +399,7 @@ def check_exchange(suite: crypto.Suite, vector: Vector) -> None:
 
 
 CHECKS: dict[str, Callable[[Any], None]] = {
-    "crypto-identity": check_identity,
+    "crypto-identity": check_identities,
     "crypto-initial": check_initial,
     "crypto-labels": check_labels,
     "crypto-resumption": check_resumption,

@@ -22,10 +22,10 @@ const GENERATED: &str = "target/formal/verifpal";
 /// A guard against a search without end; on two idle cores the longest takes two minutes.
 const TIME_MAX: Duration = Duration::from_secs(1800);
 
-/// Runs every model and its changed forms, one for each core at a time.
-pub(super) fn run(output: Output) -> Result<Vec<Verdict>> {
+/// Runs every model, or the named one, and its changed forms, one for each core at a time.
+pub(super) fn run(only: Option<&str>, output: Output) -> Result<Vec<Verdict>> {
+    let jobs = jobs(only)?;
     install(output)?;
-    let jobs = jobs()?;
     output.say(format!("{} models and mutants of Verifpal, which take minutes", jobs.len()));
     std::fs::create_dir_all(workspace::root().join(GENERATED)).context(GENERATED)?;
     let next = Mutex::new(0..jobs.len());
@@ -65,16 +65,18 @@ fn install(output: Output) -> Result<()> {
     process::run(cargo, output)
 }
 
-/// Every form of every model with its name.
-fn jobs() -> Result<Vec<(String, Variant)>> {
+/// Every form of every model, or of the named one, with its name.
+fn jobs(only: Option<&str>) -> Result<Vec<(String, Variant)>> {
     let mut jobs = Vec::new();
     for path in workspace::files()? {
         let name = path.strip_prefix(MODELS).and_then(|rest| rest.strip_suffix(".vp"));
-        let Some(name) = name else { continue };
+        let Some(name) = name.filter(|name| only.is_none_or(|wanted| wanted == *name)) else {
+            continue;
+        };
         let model = model::parse(&workspace::read(&path)?).with_context(|| path.clone())?;
         jobs.extend(model.variants.into_iter().map(|variant| (name.to_owned(), variant)));
     }
-    ensure!(!jobs.is_empty(), "no model in {MODELS}");
+    ensure!(!jobs.is_empty(), "no model {} in {MODELS}", only.unwrap_or_default());
     Ok(jobs)
 }
 
@@ -123,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_model_is_well_formed() {
-        let jobs = jobs().unwrap();
+        let jobs = jobs(None).unwrap();
         let designs = jobs.iter().filter(|(_, variant)| variant.name.is_empty()).count();
         assert!(designs >= 12, "{designs} models");
         for (name, variant) in &jobs {

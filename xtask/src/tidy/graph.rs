@@ -13,6 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("jsp-crypto", &["jsp-wire"]),
     ("jsp-pkcs11", &["jsp-crypto"]),
     ("jsp-nat", &["jsp-wire"]),
+    ("jsp-session", &["jsp", "jsp-app"]),
     ("jsp-proto", &["jsp-wire", "jsp-crypto"]),
     ("jsp-app", &["jsp-wire"]),
     ("jsp-e2ee", &["jsp-wire", "jsp-crypto"]),

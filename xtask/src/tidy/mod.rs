@@ -10,6 +10,7 @@ mod fuzz_targets;
 mod graph;
 mod length;
 mod manifests;
+mod secrets;
 mod words;
 
 use anyhow::Result;
@@ -33,6 +34,7 @@ const RULES: &[&str] = &[
     "edges",
     "trees",
     "fuzz-targets",
+    "secrets",
     "allow-list",
 ];
 
@@ -77,6 +79,7 @@ fn check_source(source: &Source) -> Result<Vec<Finding>> {
     let mut found = length::check(source);
     found.extend(core_names::check(source)?);
     found.extend(connection::check(source)?);
+    found.extend(secrets::check(source));
     for (name, line) in source.identifiers()? {
         if name == "unsafe" {
             let message = "unsafe code needs a line in the allow-list and a SAFETY comment";

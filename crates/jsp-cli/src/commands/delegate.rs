@@ -61,9 +61,9 @@ impl Delegate {
         let valid_for = Duration::from_secs(self.hours * 3600);
         #[cfg(feature = "pkcs11")]
         if let Some(signer) = self.token.open()? {
-            return Ok(jsp::delegate(&signer, self.online, valid_for)?);
+            return Ok(jsp::delegate(&signer, self.online.clone(), valid_for)?);
         }
         let identity = session::existing_identity(self.key.as_deref())?;
-        Ok(jsp::delegate(identity.signer(), self.online, valid_for)?)
+        Ok(jsp::delegate(identity.signer(), self.online.clone(), valid_for)?)
     }
 }

@@ -1,11 +1,12 @@
 //! The client's side.
 
+use super::client_auth::ClientAuthRequest;
 use super::codec::Reader;
 use super::config::{ClientConfig, Kem, ServerIdentity};
 use super::error::HandshakeError;
 use super::messages::{
-    EXTENSIONS, Extensions, IDENTITY, SIG_ED25519, SIG_NONE, ServerHello, ext, peek_kind,
-    read_protocols, read_versions, unframe,
+    EXTENSIONS, Extensions, IDENTITY, SIG_NONE, ServerHello, ext, peek_kind, read_protocols,
+    read_versions, unframe,
 };
 use super::offer::{Offer, OfferedTicket};
 use super::proof::{self, Claim};
@@ -13,6 +14,7 @@ use super::secrets::{Outcome, Secrets, Transcript, early_secret};
 use super::security::Mode;
 use super::{Level, Output, PeerIdentity, Role, State, Step};
 use crate::client_ticket::ClientTicket;
+use crate::identity::Credential;
 use crate::rng::Rng;
 use crate::schedule::Schedule;
 use crate::secret::Digest;
@@ -45,6 +47,7 @@ struct Candidate {
     offer: usize,
     version: u32,
     kem: Kem,
+    signature: u8,
     secrets: Option<Secrets>,
 }
 
@@ -65,12 +68,6 @@ struct ServerExtensions {
     features: u64,
     client_auth: Option<ClientAuthRequest>,
     early_data: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ClientAuthRequest {
-    Optional,
-    Required,
 }
 
 impl Waiting {
@@ -197,8 +194,14 @@ impl Waiting {
         };
         let secrets = Secrets::new(schedule, suite, &early, kem_shared, &shared, &th);
         let keys = secrets.handshake_keys(Role::Client);
-        let (message, version) = (message.to_vec(), hello.version);
-        let candidate = Candidate { message, offer: place, version, kem, secrets: Some(secrets) };
+        let candidate = Candidate {
+            message: message.to_vec(),
+            offer: place,
+            version: hello.version,
+            kem,
+            signature: hello.signature,
+            secrets: Some(secrets),
+        };
         Ok((candidate, keys))
     }
 
@@ -223,7 +226,8 @@ impl Waiting {
         let kem = Kem::from_id(hello.kem)
             .filter(|kem| self.config.kem.kems().contains(kem))
             .ok_or(HandshakeError::NotOffered("key exchange"))?;
-        if hello.signature != SIG_ED25519 {
+        let mut schemes = self.config.signatures.schemes().iter();
+        if !schemes.any(|scheme| scheme.id() == hello.signature) {
             return Err(HandshakeError::NotOffered("signature scheme"));
         }
         if !self.config.versions.contains(&hello.version) {
@@ -293,7 +297,7 @@ impl Waiting {
             peer: Some(peer),
             application_protocol: extensions.protocol.clone(),
             features: extensions.features & self.config.features,
-            awaits_verdict: self.shows_identity(extensions),
+            awaits_verdict: self.identity_to_show(extensions).is_some(),
             mode: if ticket.is_some() { Mode::Resumed } else { Mode::Full },
             early_data: extensions.early_data,
             post_quantum: match ticket {
@@ -338,7 +342,12 @@ impl Waiting {
             // spec: HS-79
             (Some(offered), None, _) => offered.ticket.peer,
             (None, Some(claim), Some(signed)) => {
-                let peer = claim.verify(Role::Server, secrets, signed, unix_seconds)?;
+                let known = self.config.signatures.schemes();
+                let peer = claim.verify(Role::Server, secrets, signed, known, unix_seconds)?;
+                // spec: HS-106
+                if peer.signer.id() != candidate.signature {
+                    return Err(HandshakeError::Malformed("identity"));
+                }
                 check_identity(&self.config, &peer)?;
                 peer
             }
@@ -351,8 +360,8 @@ impl Waiting {
             return Err(HandshakeError::Malformed("server extensions"));
         }
         self.check_early_protocol(&extensions)?;
-        let wanted = extensions.client_auth == Some(ClientAuthRequest::Required);
-        if wanted && self.config.credential.is_none() {
+        let is_required = extensions.client_auth.as_ref().is_some_and(|request| request.required);
+        if is_required && self.identity_to_show(&extensions).is_none() {
             return Err(HandshakeError::ClientIdentityRequired);
         }
         Ok((extensions, peer))
@@ -397,9 +406,7 @@ impl Waiting {
         }
         let client_auth = match list.get(ext::CLIENT_AUTH) {
             None => None,
-            Some([1]) => Some(ClientAuthRequest::Optional),
-            Some([2]) => Some(ClientAuthRequest::Required),
-            Some(_) => return Err(malformed()),
+            Some(body) => Some(ClientAuthRequest::read(body).ok_or_else(malformed)?),
         };
         let protocol = self.read_protocol(list.get(ext::APPLICATION_PROTOCOLS))?;
         let early_data = match list.get(ext::EARLY_DATA) {
@@ -422,9 +429,12 @@ impl Waiting {
         }
     }
 
+    /// The identity that a server which asks for one is shown: one that it can verify.
     // spec: HS-47
-    fn shows_identity(&self, extensions: &ServerExtensions) -> bool {
-        extensions.client_auth.is_some() && self.config.credential.is_some()
+    fn identity_to_show(&self, extensions: &ServerExtensions) -> Option<&Credential> {
+        let request = extensions.client_auth.as_ref()?;
+        let credential = self.config.credential.as_ref()?;
+        request.suits(credential).then_some(credential)
     }
 
     fn finish(
@@ -438,9 +448,7 @@ impl Waiting {
     ) -> Result<(), HandshakeError> {
         let server_finished = transcript.hash();
         let mut message = Vec::new();
-        if self.shows_identity(&extensions)
-            && let Some(credential) = &self.config.credential
-        {
+        if let Some(credential) = self.identity_to_show(&extensions) {
             proof::write_identity(Role::Client, credential, &mut transcript, &mut message)?;
         }
         proof::write_finished(Role::Client, secrets, &mut transcript, &mut message)?;
@@ -471,7 +479,7 @@ fn check_identity(config: &ClientConfig, peer: &PeerIdentity) -> Result<(), Hand
         }
         // spec: HS-58
         ServerIdentity::TrustOnFirstUse(verifier) => verifier
-            .verify(&peer.identity, &peer.fingerprint)
+            .verify(&peer.fingerprint)
             .map_err(|refusal| HandshakeError::IdentityRejected(refusal.0)),
         ServerIdentity::AnyInsecure => Ok(()),
     }
@@ -479,7 +487,7 @@ fn check_identity(config: &ClientConfig, peer: &PeerIdentity) -> Result<(), Hand
 
 impl<'a> Flight<'a> {
     fn read(message: &'a [u8]) -> Option<Self> {
-        if message.len() > super::messages::MAX_MESSAGE_LEN {
+        if message.len() > super::messages::MAX_FLIGHT_LEN {
             return None;
         }
         let mut reader = Reader::new(message);

@@ -2,7 +2,7 @@
 
 use super::VERSION_1;
 use super::error::HandshakeError;
-use crate::identity::{Credential, Fingerprint, Floor, PublicIdentity};
+use crate::identity::{Credential, Fingerprint, Floor, SignatureScheme};
 use crate::primitives::Backend;
 use crate::suite::Suite;
 use alloc::boxed::Box;
@@ -82,6 +82,32 @@ impl KemPolicy {
     }
 }
 
+/// Which signatures of servers a client accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignaturePolicy {
+    /// Ed25519 alone.
+    #[default]
+    Ed25519,
+    /// Ed25519 and ML-DSA-65, as the server's identity has it. The hello grows to
+    /// three datagrams, so that the longer answer fits what a server may send to
+    /// an address that it has no proof of.
+    Any,
+    /// ML-DSA-65 alone, in the handshake and in a delegation: a server that a
+    /// quantum computer could pose as is refused.
+    PostQuantum,
+}
+
+impl SignaturePolicy {
+    /// The accepted schemes.
+    pub const fn schemes(self) -> &'static [SignatureScheme] {
+        match self {
+            Self::Ed25519 => &[SignatureScheme::Ed25519],
+            Self::Any => &SignatureScheme::ALL,
+            Self::PostQuantum => &[SignatureScheme::MlDsa65],
+        }
+    }
+}
+
 /// A verifier's refusal, with a reason for the local log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifierRejection(pub &'static str);
@@ -97,22 +123,14 @@ impl fmt::Display for VerifierRejection {
 /// holds the key. Must not block for long: it runs inside the handshake.
 pub trait ServerVerifier: Send + Sync {
     /// Accepts or refuses the server's long-term identity.
-    fn verify(
-        &self,
-        identity: &PublicIdentity,
-        fingerprint: &Fingerprint,
-    ) -> Result<(), VerifierRejection>;
+    fn verify(&self, fingerprint: &Fingerprint) -> Result<(), VerifierRejection>;
 }
 
 /// Decides about a client's identity, after the client has proved that it
 /// holds the key. Must not block for long.
 pub trait ClientVerifier: Send + Sync {
     /// Accepts or refuses the client's long-term identity.
-    fn verify(
-        &self,
-        identity: &PublicIdentity,
-        fingerprint: &Fingerprint,
-    ) -> Result<(), VerifierRejection>;
+    fn verify(&self, fingerprint: &Fingerprint) -> Result<(), VerifierRejection>;
 }
 
 /// Which server a client accepts.
@@ -136,6 +154,8 @@ pub struct ClientConfig {
     pub suites: Vec<Suite>,
     /// Key exchanges.
     pub kem: KemPolicy,
+    /// Signature schemes of servers.
+    pub signatures: SignaturePolicy,
     /// Which server is accepted.
     pub expected: ServerIdentity,
     /// Shown to servers that ask for a client identity.
@@ -161,6 +181,7 @@ impl ClientConfig {
             versions: alloc::vec![VERSION_1],
             suites: Suite::preferred(),
             kem: KemPolicy::Hybrid,
+            signatures: SignaturePolicy::default(),
             expected,
             credential: None,
             application_protocols: Vec::new(),

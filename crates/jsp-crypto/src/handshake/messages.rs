@@ -14,12 +14,12 @@ pub(super) const FINISHED: u8 = 6;
 
 /// A server hello that resumes: nothing is signed.
 pub(super) const SIG_NONE: u8 = 0;
-/// The only signature scheme of this version: Ed25519 over raw keys.
-pub(super) const SIG_ED25519: u8 = 1;
 
-/// The longest hello or flight, in bytes: the transport reassembles at most
-/// four fragments into this much.
-pub(super) const MAX_MESSAGE_LEN: usize = 4096;
+/// The longest hello of a client, in bytes.
+pub(super) const MAX_HELLO_LEN: usize = 4096;
+/// The longest flight, in bytes: an online key of ML-DSA-65 and a delegation by
+/// an identity of the same take 10.6 kB.
+pub(super) const MAX_FLIGHT_LEN: usize = 12288;
 /// The most extensions one message may carry.
 const MAX_EXTENSIONS: usize = 32;
 
@@ -43,6 +43,8 @@ pub(super) mod ext {
     pub(crate) const EARLY_DATA: u16 = 0x0010;
     /// The ticket of a hello with early data that was refused (client only).
     pub(crate) const REFUSED_TICKET: u16 = 0x0012;
+    /// Zeros that make a hello long enough for a long answer (client only).
+    pub(crate) const PADDING: u16 = 0x0013;
 }
 
 /// One message with its type and two-byte length.
@@ -218,7 +220,7 @@ impl<'a> ClientHello<'a> {
         const WHAT: &str = "client hello";
         let malformed = || HandshakeError::Malformed(WHAT);
         // spec: HS-2
-        if message.len() > MAX_MESSAGE_LEN {
+        if message.len() > MAX_HELLO_LEN {
             return Err(malformed());
         }
         let mut outer = Reader::new(message);

@@ -24,6 +24,7 @@
 //! only the one whose flight verifies commits the client.
 
 mod client;
+mod client_auth;
 pub(crate) mod codec;
 mod config;
 mod error;
@@ -42,7 +43,7 @@ pub use crate::primitives::Backend;
 pub use client::MAX_CANDIDATES;
 pub use config::{
     ClientAuth, ClientConfig, ClientVerifier, Kem, KemPolicy, ServerConfig, ServerIdentity,
-    ServerVerifier, VerifierRejection, features,
+    ServerVerifier, SignaturePolicy, VerifierRejection, features,
 };
 pub use error::{HandshakeError, close};
 pub use resume::Resumption;

@@ -5,8 +5,7 @@ use super::config::{ClientConfig, Kem, features};
 use super::error::HandshakeError;
 use super::grease;
 use super::messages::{
-    CLIENT_HELLO, Core, MAX_MESSAGE_LEN, SIG_ED25519, ext, frame, put_extension, put_protocols,
-    versions_bytes,
+    CLIENT_HELLO, Core, MAX_HELLO_LEN, ext, frame, put_extension, put_protocols, versions_bytes,
 };
 use super::resume::{self, EarlySecrets};
 use crate::client_ticket::ClientTicket;
@@ -55,7 +54,7 @@ impl Offer {
             put_extension(&mut extensions, ext::REFUSED_TICKET, ticket).ok_or(UNFIT)?;
         }
         let core = CoreParts { suites: &config.suites, kems: config.kem.kems(), x25519: &public };
-        let body = write_hello(config, &core, &ek, &extensions, rng)?;
+        let body = write_hello(config, &core, &ek, extensions, rng)?;
         let hello = finish_hello(body)?;
         Ok(Self { hello, private, decapsulation, ticket: None })
     }
@@ -111,6 +110,10 @@ impl Offer {
     }
 }
 
+/// What a hello that offers ML-DSA-65 has at least, in bytes: more than two
+/// datagrams of 1200 bytes hold.
+const LONG_HELLO_LEN: usize = 2400;
+
 const UNFIT: HandshakeError = HandshakeError::Config("application protocols or parameters");
 
 /// What differs in the core of a full hello and one with a ticket.
@@ -124,11 +127,22 @@ fn write_hello(
     config: &ClientConfig,
     parts: &CoreParts<'_>,
     ek: &[u8],
-    extensions: &[u8],
+    mut extensions: Vec<u8>,
     rng: &mut dyn Rng,
 ) -> Result<Vec<u8>, HandshakeError> {
     let random = rng::array(rng);
-    write_hello_with(config, parts, ek, extensions, random, rng)
+    // The core has 140 bytes without its lists, and these have a few.
+    let least = if config.signatures.schemes().iter().any(|scheme| scheme.is_post_quantum()) {
+        LONG_HELLO_LEN
+    } else {
+        0
+    };
+    let len = ek.len().saturating_add(extensions.len());
+    // spec: HS-103
+    if let Some(missing) = least.checked_sub(len) {
+        put_extension(&mut extensions, ext::PADDING, &alloc::vec![0; missing]).ok_or(TOO_LONG)?;
+    }
+    write_hello_with(config, parts, ek, &extensions, random, rng)
 }
 
 /// The body of a hello, less the binder.
@@ -155,12 +169,15 @@ fn write_hello_with(
     suites.push(grease::id8(rng));
     let mut kems: Vec<u8> = parts.kems.iter().map(|kem| kem.id()).collect();
     kems.push(grease::id8(rng));
+    let mut signatures: Vec<u8> =
+        config.signatures.schemes().iter().map(|scheme| scheme.id()).collect();
+    signatures.push(grease::id8(rng));
     let core = Core {
         random,
         versions,
         suites: &suites,
         kems: &kems,
-        signatures: &[SIG_ED25519, grease::id8(rng)],
+        signatures: &signatures,
         x25519: *parts.x25519,
         ek_hash,
         features: (config.features & !features::GREASE_MASK)
@@ -178,7 +195,7 @@ const TOO_LONG: HandshakeError = HandshakeError::Config("the hello is longer tha
 fn finish_hello(body: Vec<u8>) -> Result<Vec<u8>, HandshakeError> {
     let message = frame(CLIENT_HELLO, &body).ok_or(TOO_LONG)?;
     // spec: HS-1
-    if message.len() > MAX_MESSAGE_LEN { Err(TOO_LONG) } else { Ok(message) }
+    if message.len() > MAX_HELLO_LEN { Err(TOO_LONG) } else { Ok(message) }
 }
 
 fn write_extensions(

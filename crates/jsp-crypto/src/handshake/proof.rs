@@ -5,7 +5,7 @@ use super::error::HandshakeError;
 use super::messages::{FINISHED, IDENTITY, SIGNATURE, frame, unframe};
 use super::secrets::{Secrets, Transcript};
 use super::{PeerIdentity, Role};
-use crate::identity::{Credential, Delegation, PublicIdentity};
+use crate::identity::{Credential, Delegation, PublicIdentity, SignatureScheme};
 use alloc::vec::Vec;
 
 /// An IDENTITY message that holds a raw key.
@@ -31,7 +31,7 @@ pub(super) fn write_identity(
     match credential.delegation() {
         None => {
             body.push(KIND_RAW);
-            body.extend_from_slice(credential.identity().as_bytes());
+            credential.identity().write(&mut body);
         }
         Some(delegation) => {
             body.push(KIND_DELEGATED);
@@ -70,7 +70,7 @@ pub(super) fn write_finished(
 pub(super) struct Claim<'a> {
     kind: u8,
     body: &'a [u8],
-    signature: [u8; 64],
+    signature: &'a [u8],
     identity_message: &'a [u8],
     signature_message: &'a [u8],
 }
@@ -80,13 +80,7 @@ impl<'a> Claim<'a> {
         let (identity_message, identity) = unframe(reader, IDENTITY)?;
         let (signature_message, signature) = unframe(reader, SIGNATURE)?;
         let (kind, body) = identity.split_first()?;
-        Some(Self {
-            kind: *kind,
-            body,
-            signature: signature.try_into().ok()?,
-            identity_message,
-            signature_message,
-        })
+        Some(Self { kind: *kind, body, signature, identity_message, signature_message })
     }
 
     /// Adds both messages to the transcript and gives the hash that the
@@ -99,37 +93,50 @@ impl<'a> Claim<'a> {
     }
 
     /// Whom the claim proves, `signed` being the hash from [`Claim::add_to`].
+    /// `known` are the schemes that the sender was told may be used.
     pub(super) fn verify(
         &self,
         sender: Role,
         secrets: &Secrets,
         signed: &crate::secret::Digest,
+        known: &[SignatureScheme],
         unix_seconds: u64,
     ) -> Result<PeerIdentity, HandshakeError> {
-        let (identity, signer, until) = self.keys(unix_seconds)?;
+        let (identity, signer, until) = self.keys(known, unix_seconds)?;
         // spec: HS-35
         let backend = secrets.schedule.backend;
-        if !signer.verify_with(backend, purpose(sender), signed.as_bytes(), &self.signature) {
+        if !signer.verify_with(backend, purpose(sender), signed.as_bytes(), self.signature) {
             return Err(HandshakeError::Signature);
         }
-        let delegated = until.is_some();
-        Ok(PeerIdentity { identity, fingerprint: identity.fingerprint(), delegated, until })
+        let (scheme, fingerprint) = (identity.scheme(), identity.fingerprint());
+        let signer = signer.scheme();
+        Ok(PeerIdentity { fingerprint, scheme, signer, delegated: until.is_some(), until })
     }
 
     /// `(identity, signing key, end of the delegation)`.
     fn keys(
         &self,
+        known: &[SignatureScheme],
         unix_seconds: u64,
     ) -> Result<(PublicIdentity, PublicIdentity, Option<u64>), HandshakeError> {
+        // spec: HS-101
+        let check = |key: &PublicIdentity| match known.contains(&key.scheme()) {
+            true => Ok(()),
+            false => Err(HandshakeError::NotOffered("signature scheme")),
+        };
         match self.kind {
             KIND_RAW => {
-                let key = <[u8; 32]>::try_from(self.body)
-                    .map_err(|_| HandshakeError::Malformed("identity"))?;
-                let key = PublicIdentity::from_bytes(key);
-                Ok((key, key, None))
+                let mut reader = Reader::new(self.body);
+                let key = PublicIdentity::read(&mut reader)
+                    .filter(|_| reader.is_empty())
+                    .ok_or(HandshakeError::Malformed("identity"))?;
+                check(&key)?;
+                Ok((key.clone(), key, None))
             }
             KIND_DELEGATED => {
                 let delegation = Delegation::from_bytes(self.body)?;
+                check(&delegation.identity())?;
+                check(&delegation.online())?;
                 delegation.verify(unix_seconds)?;
                 let (_, until) = delegation.period();
                 Ok((delegation.identity(), delegation.online(), Some(until)))
@@ -143,4 +150,80 @@ impl<'a> Claim<'a> {
 pub(super) fn read_finished<'a>(reader: &mut Reader<'a>) -> Option<(&'a [u8], &'a [u8])> {
     let finished = unframe(reader, FINISHED)?;
     reader.is_empty().then_some(finished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::identity::SignatureScheme::{Ed25519, MlDsa65};
+
+    const NOW: u64 = 1000;
+
+    fn identity(scheme: SignatureScheme, byte: u8) -> Identity {
+        Identity::from_seed_with(scheme, &[byte; 32]).unwrap()
+    }
+
+    fn keys(body: &[u8], known: &[SignatureScheme]) -> Result<(), HandshakeError> {
+        let (kind, body) = body.split_first().unwrap();
+        let claim = Claim {
+            kind: *kind,
+            body,
+            signature: &[],
+            identity_message: &[],
+            signature_message: &[],
+        };
+        claim.keys(known, NOW).map(|_| ())
+    }
+
+    /// The server has ignored what was offered, or somebody plays one.
+    // spec-test: HS-101
+    #[test]
+    fn keys_of_schemes_that_were_not_offered_are_refused() {
+        let all = &SignatureScheme::ALL;
+        for own in *all {
+            let mut raw = alloc::vec![KIND_RAW];
+            identity(own, 1).public().write(&mut raw);
+            for known in *all {
+                let expected = (known == own).then_some(()).ok_or(REFUSED);
+                assert_eq!(keys(&raw, &[known]), expected);
+            }
+            assert_eq!(keys(&raw, all), Ok(()));
+            for online in *all {
+                let online = identity(online, 2).public();
+                let scheme = online.scheme();
+                let issued =
+                    Delegation::issue(&identity(own, 1), online, NOW - 1, NOW + 1, 1).unwrap();
+                let mut body = alloc::vec![KIND_DELEGATED];
+                body.extend_from_slice(&issued.to_bytes());
+                assert_eq!(keys(&body, all), Ok(()));
+                for known in *all {
+                    let suits = known == own && known == scheme;
+                    assert_eq!(keys(&body, &[known]), suits.then_some(()).ok_or(REFUSED));
+                }
+            }
+        }
+    }
+
+    const REFUSED: HandshakeError = HandshakeError::NotOffered("signature scheme");
+
+    // spec-test: HS-102
+    #[test]
+    fn a_key_has_a_known_scheme_and_its_length() {
+        let malformed = Err(HandshakeError::Malformed("identity"));
+        for own in [Ed25519, MlDsa65] {
+            let mut raw = alloc::vec![KIND_RAW];
+            identity(own, 1).public().write(&mut raw);
+            assert_eq!(raw.len(), 2 + own.key_len());
+            let cut = raw.get(..raw.len() - 1).unwrap();
+            assert_eq!(keys(cut, &SignatureScheme::ALL), malformed);
+            let mut long = raw.clone();
+            long.push(0);
+            assert_eq!(keys(&long, &SignatureScheme::ALL), malformed);
+            for id in [0, 3, 0x0a, 0xff, 3 - own.id()] {
+                raw[1] = id;
+                assert_eq!(keys(&raw, &SignatureScheme::ALL), malformed);
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What a finished handshake has established.
 
 use super::config::Kem;
-use crate::identity::{Fingerprint, PublicIdentity};
+use crate::identity::{Fingerprint, SignatureScheme};
 use crate::schedule::Schedule;
 use crate::secret::Digest;
 use crate::suite::Suite;
@@ -14,14 +14,26 @@ const MAX_EXPORT_LEN: usize = 255 * 32;
 /// The identity a peer has proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerIdentity {
-    /// The long-term identity.
-    pub identity: PublicIdentity,
-    /// Its fingerprint.
+    /// The fingerprint of the long-term identity.
     pub fingerprint: Fingerprint,
+    /// What the long-term identity signs with.
+    pub scheme: SignatureScheme,
+    /// What the handshake was signed with; in a resumed connection that of the
+    /// connection that the ticket came from. Another than the identity's where
+    /// an online key of another scheme spoke for it.
+    pub signer: SignatureScheme,
     /// Whether an online key spoke for it, under a delegation.
     pub delegated: bool,
     /// When the delegation ends, in seconds since 1970 UTC.
     pub until: Option<u64>,
+}
+
+impl PeerIdentity {
+    /// Whether a quantum computer is held to forge none of the signatures that
+    /// proved the identity.
+    pub fn is_post_quantum(&self) -> bool {
+        self.scheme.is_post_quantum() && self.signer.is_post_quantum()
+    }
 }
 
 /// How the keys of a connection came about.

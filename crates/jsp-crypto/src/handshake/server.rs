@@ -1,17 +1,19 @@
 //! The server's side.
 
+use super::client_auth::put_client_auth;
 use super::codec::Reader;
 use super::config::{ClientAuth, Kem, KemPolicy, ServerConfig};
 use super::error::HandshakeError;
 use super::messages::{
-    ClientHello, EXTENSIONS, IDENTITY, SIG_ED25519, SIG_NONE, ServerHello, ext, frame, peek_kind,
-    put_extension, put_protocols, read_protocols, read_versions, versions_bytes,
+    ClientHello, EXTENSIONS, IDENTITY, SIG_NONE, ServerHello, ext, frame, peek_kind, put_extension,
+    put_protocols, read_protocols, read_versions, versions_bytes,
 };
 use super::proof::{self, Claim};
 use super::resume::{EarlySecrets, Resumption};
 use super::secrets::{Outcome, Secrets, Transcript, early_secret};
 use super::security::Mode;
 use super::{Level, Output, PeerIdentity, Role, State, Step, grease};
+use crate::identity::SignatureScheme;
 use crate::primitives::HashAlg;
 use crate::rng::{self, Rng};
 use crate::schedule::Schedule;
@@ -27,7 +29,7 @@ use zeroize::Zeroizing;
 pub(super) struct Listening {
     config: Arc<ServerConfig>,
     params: Vec<u8>,
-    resumption: Option<Resumption>,
+    resumption: Option<Box<Resumption>>,
 }
 
 /// A server whose flight is out.
@@ -53,7 +55,7 @@ impl Listening {
         params: Vec<u8>,
         resumption: Option<Resumption>,
     ) -> Self {
-        Self { config, params, resumption }
+        Self { config, params, resumption: resumption.map(Box::new) }
     }
 
     pub(super) fn read_client_hello(
@@ -117,14 +119,7 @@ impl Listening {
 
     fn outcome(&self, choice: Choice, features: u64) -> Outcome {
         let contents = self.resumption.as_ref().map(|resumption| &resumption.contents);
-        let peer = contents.and_then(|contents| {
-            contents.client.map(|identity| PeerIdentity {
-                identity,
-                fingerprint: identity.fingerprint(),
-                delegated: contents.client_delegated,
-                until: None,
-            })
-        });
+        let peer = contents.and_then(|contents| contents.client);
         Outcome {
             version: choice.version,
             kem: choice.kem,
@@ -163,7 +158,8 @@ impl Listening {
             .find(|suite| self.config.suites.contains(suite))
             .ok_or(HandshakeError::NoCommonSuite)?;
         let kem = self.choose_kem(core.kems)?;
-        if !core.signatures.contains(&SIG_ED25519) {
+        // spec: HS-104
+        if !self.config.credential.suits(|scheme| core.signatures.contains(&scheme.id())) {
             return Err(HandshakeError::NoCommonSignature);
         }
         Ok(Choice { version, suite, kem, protocol })
@@ -230,7 +226,10 @@ impl Listening {
             version: choice.version,
             suite: choice.suite.id(),
             kem: choice.kem.id(),
-            signature: if choice.kem == Kem::TicketX25519 { SIG_NONE } else { SIG_ED25519 },
+            signature: match choice.kem {
+                Kem::TicketX25519 => SIG_NONE,
+                _ => self.config.credential.scheme().id(),
+            },
             x25519,
             ciphertext: &ciphertext,
         }
@@ -246,7 +245,7 @@ impl Listening {
         transcript: &mut Transcript,
         rng: &mut dyn Rng,
     ) -> Result<Vec<u8>, HandshakeError> {
-        let too_long = || HandshakeError::Config("the flight is longer than 4096 bytes");
+        let too_long = || HandshakeError::Config("the flight is longer than 12288 bytes");
         let extensions = self
             .extensions(choice, rng)
             .ok_or(HandshakeError::Config("application protocols or parameters"))?;
@@ -256,7 +255,7 @@ impl Listening {
             proof::write_identity(Role::Server, &self.config.credential, transcript, &mut flight)?;
         }
         proof::write_finished(Role::Server, secrets, transcript, &mut flight)?;
-        if flight.len() > super::messages::MAX_MESSAGE_LEN {
+        if flight.len() > super::messages::MAX_FLIGHT_LEN {
             return Err(too_long());
         }
         Ok(flight)
@@ -276,8 +275,8 @@ impl Listening {
         match &self.config.client_auth {
             _ if self.resumption.is_some() => {}
             ClientAuth::None => {}
-            ClientAuth::Optional(_) => put_extension(&mut out, ext::CLIENT_AUTH, &[1])?,
-            ClientAuth::Required(_) => put_extension(&mut out, ext::CLIENT_AUTH, &[2])?,
+            ClientAuth::Optional(_) => put_client_auth(&mut out, 1)?,
+            ClientAuth::Required(_) => put_client_auth(&mut out, 2)?,
         }
         put_extension(&mut out, ext::FEATURES, &self.config.features.to_be_bytes())?;
         if self.accepts_early() {
@@ -338,6 +337,9 @@ impl Waiting {
         unix_seconds: u64,
     ) -> Result<Option<PeerIdentity>, HandshakeError> {
         let malformed = || HandshakeError::Malformed("client flight");
+        if message.len() > super::messages::MAX_FLIGHT_LEN {
+            return Err(malformed());
+        }
         let mut reader = Reader::new(message);
         let claim = if peek_kind(&reader) == Some(IDENTITY) {
             Some(Claim::read(&mut reader).ok_or_else(malformed)?)
@@ -354,7 +356,8 @@ impl Waiting {
         self.transcript.push(finished_message);
         let peer = match (&claim, &signed) {
             (Some(claim), Some(signed)) => {
-                Some(claim.verify(Role::Client, &self.secrets, signed, unix_seconds)?)
+                let known = &SignatureScheme::ALL;
+                Some(claim.verify(Role::Client, &self.secrets, signed, known, unix_seconds)?)
             }
             _ => None,
         };
@@ -375,7 +378,7 @@ impl Waiting {
             (ClientAuth::Required(_), None) => Err(HandshakeError::ClientIdentityRequired),
             (ClientAuth::Optional(verifier) | ClientAuth::Required(verifier), Some(peer)) => {
                 verifier
-                    .verify(&peer.identity, &peer.fingerprint)
+                    .verify(&peer.fingerprint)
                     .map_err(|refusal| HandshakeError::IdentityRejected(refusal.0))
             }
         }

@@ -1,14 +1,10 @@
 //! Delegations: an identity signs a short-lived online key.
 
-use super::{PublicIdentity, SIGNATURE_LEN, SignError, Signer};
+use super::{PublicIdentity, SignError, Signer};
 use crate::handshake::codec::Reader;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Length of a delegation on the wire, in bytes.
-pub const DELEGATION_LEN: usize = 152;
-/// Length of the part that is signed, in bytes.
-const SIGNED_LEN: usize = 88;
 /// The longest validity of a delegation: 72 hours, in seconds. A stolen online
 /// key must be useless soon.
 pub const MAX_DELEGATION_SECONDS: u64 = 72 * 3600;
@@ -21,7 +17,7 @@ pub struct Delegation {
     not_before: u64,
     not_after: u64,
     serial: u64,
-    signature: [u8; SIGNATURE_LEN],
+    signature: Vec<u8>,
 }
 
 /// Why a delegation is not accepted.
@@ -109,7 +105,7 @@ impl Delegation {
             not_before,
             not_after,
             serial,
-            signature: [0; SIGNATURE_LEN],
+            signature: Vec::new(),
         };
         delegation.check_period().map_err(|_| IssueError::Period)?;
         let message = super::signed_message("delegation", &delegation.signed_part());
@@ -121,7 +117,7 @@ impl Delegation {
         Ok(delegation)
     }
 
-    /// The wire form, [`DELEGATION_LEN`] bytes.
+    /// The wire form.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = self.signed_part();
         out.extend_from_slice(&self.signature);
@@ -137,14 +133,15 @@ impl Delegation {
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let delegation = Self {
-            identity: PublicIdentity(reader.array()?),
-            online: PublicIdentity(reader.array()?),
+            identity: PublicIdentity::read(&mut reader)?,
+            online: PublicIdentity::read(&mut reader)?,
             not_before: reader.u64()?,
             not_after: reader.u64()?,
             serial: reader.u64()?,
-            signature: reader.array()?,
+            signature: reader.rest().to_vec(),
         };
-        reader.is_empty().then_some(delegation)
+        let len = delegation.identity.scheme().signature_len();
+        (delegation.signature.len() == len).then_some(delegation)
     }
 
     /// Whether the delegation holds at `unix_seconds`.
@@ -176,9 +173,9 @@ impl Delegation {
     }
 
     fn signed_part(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(SIGNED_LEN);
-        out.extend_from_slice(&self.identity.0);
-        out.extend_from_slice(&self.online.0);
+        let mut out = Vec::new();
+        self.identity.write(&mut out);
+        self.online.write(&mut out);
         out.extend_from_slice(&self.not_before.to_be_bytes());
         out.extend_from_slice(&self.not_after.to_be_bytes());
         out.extend_from_slice(&self.serial.to_be_bytes());
@@ -187,12 +184,12 @@ impl Delegation {
 
     /// The identity that delegates.
     pub fn identity(&self) -> PublicIdentity {
-        self.identity
+        self.identity.clone()
     }
 
     /// The key that may speak for it.
     pub fn online(&self) -> PublicIdentity {
-        self.online
+        self.online.clone()
     }
 
     /// First and last second of validity, since 1970 UTC.
@@ -219,7 +216,8 @@ mod tests {
     #[test]
     fn dates_are_held_to() {
         let online = identity(2).public();
-        let delegation = Delegation::issue(&identity(1), online, 1000, 2000, 7).unwrap();
+        let delegation = Delegation::issue(&identity(1), online.clone(), 1000, 2000, 7).unwrap();
+        assert_eq!((delegation.period(), delegation.serial()), ((1000, 2000), 7));
         assert_eq!(delegation.verify(999), Err(DelegationError::NotYetValid));
         assert_eq!(delegation.verify(1000), Ok(()));
         assert_eq!(delegation.verify(2000), Ok(()));
@@ -227,7 +225,7 @@ mod tests {
         assert_eq!(delegation.verify(u64::MAX), Err(DelegationError::Expired));
         for (from, to) in [(2000, 1000), (0, MAX_DELEGATION_SECONDS + 1), (0, u64::MAX)] {
             assert_eq!(
-                Delegation::issue(&identity(1), online, from, to, 0),
+                Delegation::issue(&identity(1), online.clone(), from, to, 0),
                 Err(IssueError::Period)
             );
         }
@@ -241,7 +239,7 @@ mod tests {
             identity(1).public()
         }
 
-        fn sign_message(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError> {
+        fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
             self.0.as_ref().ok_or_else(|| SignError::new("locked"))?.sign_message(message)
         }
     }
@@ -250,9 +248,9 @@ mod tests {
     #[test]
     fn a_broken_key_store_issues_nothing() {
         let online = identity(2).public();
-        let other = Delegation::issue(&Broken(Some(identity(3))), online, 1000, 2000, 7);
+        let other = Delegation::issue(&Broken(Some(identity(3))), online.clone(), 1000, 2000, 7);
         assert_eq!(other, Err(IssueError::Signature));
-        let refused = Delegation::issue(&Broken(None), online, 1000, 2000, 7).unwrap_err();
+        let refused = Delegation::issue(&Broken(None), online.clone(), 1000, 2000, 7).unwrap_err();
         assert!(alloc::format!("{refused}").contains("locked"), "{refused}");
         assert!(Delegation::issue(&Broken(Some(identity(1))), online, 1000, 2000, 7).is_ok());
     }
@@ -261,13 +259,14 @@ mod tests {
     #[test]
     fn every_bit_is_signed() {
         let online = identity(2).public();
-        let delegation = Delegation::issue(&identity(1), online, 1000, 2000, 7).unwrap();
+        let delegation = Delegation::issue(&identity(1), online.clone(), 1000, 2000, 7).unwrap();
         let mut bytes = delegation.to_bytes();
-        assert_eq!(bytes.len(), DELEGATION_LEN);
+        assert_eq!(bytes.len(), 154);
         assert_eq!(Delegation::from_bytes(&bytes).as_ref(), Ok(&delegation));
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(Delegation::from_bytes(&bytes).unwrap().verify(1500).is_err(), "bit {bit}");
+            let read = Delegation::from_bytes(&bytes);
+            assert!(read.and_then(|read| read.verify(1500)).is_err(), "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
         assert!(Delegation::from_bytes(&bytes[1..]).is_err());

@@ -1,6 +1,6 @@
 //! Identity keys in files that only their owner can read.
 
-use super::{Identity, base32};
+use super::{Identity, SignatureScheme, base32};
 use crate::atomic_file;
 use crate::primitives::{Backend, HashAlg};
 use alloc::string::String;
@@ -71,7 +71,8 @@ impl Identity {
         let secret = Zeroizing::new(base32::encode(bytes.as_slice()));
         let fingerprint = self.fingerprint();
         Zeroizing::new(alloc::format!(
-            "{HEADER}\nfingerprint {fingerprint}\nsecret {}\n",
+            "{HEADER}\nfingerprint {fingerprint}\n{} {}\n",
+            label(self.scheme()),
             secret.as_str()
         ))
     }
@@ -87,17 +88,18 @@ impl Identity {
             .and_then(|line| line.strip_prefix("fingerprint "))
             .and_then(|text| text.parse().ok())
             .ok_or("the fingerprint line is missing or damaged")?;
-        let secret = lines
-            .next()
-            .and_then(|line| line.strip_prefix("secret "))
-            .and_then(base32::decode)
-            .map(Zeroizing::new)
-            .ok_or("the secret line is missing or damaged")?;
+        let damaged = "the secret line is missing or damaged";
+        let (name, secret) = lines.next().and_then(|line| line.split_once(' ')).ok_or(damaged)?;
+        let scheme = SignatureScheme::ALL
+            .into_iter()
+            .find(|scheme| label(*scheme) == name)
+            .ok_or(damaged)?;
+        let secret = base32::decode(secret).map(Zeroizing::new).ok_or(damaged)?;
         let (seed, sum) = secret.split_first_chunk::<32>().ok_or("the secret is too short")?;
         if *sum != checksum(seed) {
             return Err("the secret is damaged: its checksum does not match");
         }
-        let identity = Self::from_seed(seed).ok_or("the secret is not usable")?;
+        let identity = Self::from_seed_with(scheme, seed).ok_or("the secret is not usable")?;
         if identity.fingerprint() != fingerprint {
             return Err("the fingerprint does not belong to the secret");
         }
@@ -123,6 +125,14 @@ impl Identity {
         }
         atomic_file::replace(path, self.to_text().as_bytes())
             .map_err(|error| IdentityFileError::Io(path.to_owned(), error))
+    }
+}
+
+/// What the line of the secret begins with.
+fn label(scheme: SignatureScheme) -> &'static str {
+    match scheme {
+        SignatureScheme::Ed25519 => "secret",
+        SignatureScheme::MlDsa65 => "secret-ml-dsa-65",
     }
 }
 

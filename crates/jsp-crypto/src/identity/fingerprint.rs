@@ -1,6 +1,6 @@
 //! Fingerprints: what is pinned, written down and compared.
 
-use super::base32;
+use super::{SignatureScheme, base32};
 use crate::primitives::{Backend, HashAlg};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,8 +11,6 @@ use core::str::FromStr;
 const PREFIX: &str = "jsp1";
 /// Checksum bytes in the text form: a mistyped letter passes once in 65536.
 const CHECKSUM_LEN: usize = 2;
-/// Identifier of Ed25519 in a key set.
-const ALG_ED25519: u8 = 1;
 
 /// SHA-256 of an identity's key set.
 ///
@@ -33,9 +31,10 @@ impl Fingerprint {
     }
 
     /// A key set is a count and, for each key, its algorithm, its length and itself.
-    pub(super) fn of_key_set(ed25519: &[u8; 32]) -> Self {
+    pub(super) fn of_key_set(scheme: SignatureScheme, key: &[u8]) -> Self {
         // spec: HS-60
-        Self(sha256(&[b"jsp1 identity", &[1, ALG_ED25519, 0, 32], ed25519]))
+        let [high, low] = u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes();
+        Self(sha256(&[b"jsp1 identity", &[1, scheme.id(), high, low], key]))
     }
 
     /// Twelve letters in groups of four (60 bits) for logs and lists. Not
@@ -155,7 +154,11 @@ mod tests {
         let mut set = b"jsp1 identity\x01\x01\x00\x20".to_vec();
         set.extend_from_slice(&[9; 32]);
         let expected = Fingerprint::from_bytes(sha256(&[&set]));
-        assert_eq!(Fingerprint::of_key_set(&[9; 32]), expected);
+        assert_eq!(Fingerprint::of_key_set(SignatureScheme::Ed25519, &[9; 32]), expected);
+        let mut set = b"jsp1 identity\x01\x02\x07\xa0".to_vec();
+        set.extend_from_slice(&[9; 1952]);
+        let expected = Fingerprint::from_bytes(sha256(&[&set]));
+        assert_eq!(Fingerprint::of_key_set(SignatureScheme::MlDsa65, &[9; 1952]), expected);
     }
 
     #[test]

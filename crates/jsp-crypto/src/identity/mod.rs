@@ -1,4 +1,4 @@
-//! Who a peer is: Ed25519 identities, fingerprints and delegations.
+//! Who a peer is: identities, their public keys and credentials.
 
 mod base32;
 mod delegation;
@@ -7,29 +7,31 @@ mod delegation_file;
 #[cfg(feature = "files")]
 mod file;
 mod fingerprint;
+mod public;
 mod public_text;
+mod scheme;
 mod signer;
 
-pub use delegation::{
-    DELEGATION_LEN, Delegation, DelegationError, IssueError, MAX_DELEGATION_SECONDS,
-};
+pub use delegation::{Delegation, DelegationError, IssueError, MAX_DELEGATION_SECONDS};
 
 #[cfg(feature = "files")]
 pub use delegation_file::DelegationFileError;
 #[cfg(feature = "files")]
 pub use file::IdentityFileError;
 pub use fingerprint::{Fingerprint, FingerprintError};
+pub use public::PublicIdentity;
 pub use public_text::PublicTextError;
-pub use signer::{SIGNATURE_LEN, SignError, Signer, signed_message};
+pub use scheme::SignatureScheme;
+pub use signer::{SignError, Signer, signed_message};
 
 use crate::primitives::{Backend, SigningKey};
 use crate::rng::{self, Rng};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::fmt;
+use alloc::vec::Vec;
 use zeroize::Zeroizing;
 
-/// A long-term or online Ed25519 key pair. Wiped when dropped; has no `Debug`:
+/// A long-term or online key pair. Wiped when dropped; has no `Debug`:
 ///
 /// ```compile_fail,E0277
 /// let identity = jsp_crypto::Identity::from_seed(&[1; 32]).unwrap();
@@ -58,20 +60,39 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A new identity.
+    /// A new identity that signs by Ed25519.
     pub fn generate(rng: &mut dyn Rng) -> Self {
+        Self::generate_with(SignatureScheme::Ed25519, rng)
+    }
+
+    /// A new identity that signs by `scheme`.
+    pub fn generate_with(scheme: SignatureScheme, rng: &mut dyn Rng) -> Self {
         loop {
-            if let Some(identity) = Self::from_seed(&rng::array(rng)) {
+            if let Some(identity) = Self::from_seed_with(scheme, &rng::array(rng)) {
                 return identity;
             }
         }
     }
 
-    /// The identity of a 32-byte secret seed. `None` only when the backend
-    /// refuses the seed, which no known one does.
+    /// The Ed25519 identity of a 32-byte secret seed. `None` only when the
+    /// backend refuses the seed, which no known one does.
     pub fn from_seed(seed: &[u8; 32]) -> Option<Self> {
-        let key = Backend::preferred().primitives().ed25519_key(seed)?;
-        let public = PublicIdentity(key.public());
+        Self::from_seed_with(SignatureScheme::Ed25519, seed)
+    }
+
+    /// The identity of a 32-byte secret seed that signs by `scheme`; the seed of
+    /// ML-DSA is the xi of FIPS 204. Use a seed for one scheme only.
+    pub fn from_seed_with(scheme: SignatureScheme, seed: &[u8; 32]) -> Option<Self> {
+        Self::of_backend(Backend::preferred(), scheme, seed)
+    }
+
+    pub(crate) fn of_backend(
+        backend: Backend,
+        scheme: SignatureScheme,
+        seed: &[u8; 32],
+    ) -> Option<Self> {
+        let key = backend.primitives().signing_key(scheme, seed)?;
+        let public = PublicIdentity::from_key(scheme, &key.public())?;
         Some(Self { seed: Zeroizing::new(*seed), key, public })
     }
 
@@ -82,7 +103,12 @@ impl Identity {
 
     /// The public half.
     pub fn public(&self) -> PublicIdentity {
-        self.public
+        self.public.clone()
+    }
+
+    /// What it signs with.
+    pub fn scheme(&self) -> SignatureScheme {
+        self.public.scheme()
     }
 
     /// The fingerprint of the public half.
@@ -92,63 +118,18 @@ impl Identity {
 
     /// Signs `content` for `purpose`, a short fixed text such as `"device list"`.
     /// The purposes of this crate are `server`, `client` and `delegation`.
-    pub fn sign(&self, purpose: &str, content: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError> {
+    pub fn sign(&self, purpose: &str, content: &[u8]) -> Result<Vec<u8>, SignError> {
         self.sign_message(&signed_message(purpose, content))
     }
 }
 
 impl Signer for Identity {
     fn public(&self) -> PublicIdentity {
-        self.public
+        self.public.clone()
     }
 
-    fn sign_message(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError> {
+    fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         self.key.sign(message).ok_or_else(|| SignError::new("the cryptographic library refused"))
-    }
-}
-
-/// The public half of an identity: an Ed25519 public key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PublicIdentity([u8; 32]);
-
-impl PublicIdentity {
-    /// A public key as its 32 bytes. Whether it is a usable key shows when a
-    /// signature is verified with it.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 32 bytes of the key.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// SHA-256 of the key set.
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of_key_set(&self.0)
-    }
-
-    /// Whether `signature` is this key's over `content` for `purpose`. Strict:
-    /// small-order and non-canonical keys and points are refused.
-    pub fn verify(&self, purpose: &str, content: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
-        self.verify_with(Backend::preferred(), purpose, content, signature)
-    }
-
-    pub(crate) fn verify_with(
-        &self,
-        backend: Backend,
-        purpose: &str,
-        content: &[u8],
-        signature: &[u8; SIGNATURE_LEN],
-    ) -> bool {
-        let message = signed_message(purpose, content);
-        backend.primitives().ed25519_verify(&self.0, &message, signature)
-    }
-}
-
-impl fmt::Debug for PublicIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicIdentity({})", self.fingerprint().short())
     }
 }
 
@@ -192,11 +173,17 @@ impl Credential {
         self.delegation.as_ref()
     }
 
-    pub(crate) fn sign(
-        &self,
-        purpose: &str,
-        content: &[u8],
-    ) -> Result<[u8; SIGNATURE_LEN], SignError> {
+    /// What the peer must know to verify the handshake's signature.
+    pub(crate) fn scheme(&self) -> SignatureScheme {
+        self.signer.public().scheme()
+    }
+
+    /// Whether a peer that knows these schemes can verify every signature.
+    pub(crate) fn suits(&self, known: impl Fn(SignatureScheme) -> bool) -> bool {
+        known(self.scheme()) && known(self.identity().scheme())
+    }
+
+    pub(crate) fn sign(&self, purpose: &str, content: &[u8]) -> Result<Vec<u8>, SignError> {
         self.signer.sign_message(&signed_message(purpose, content))
     }
 }

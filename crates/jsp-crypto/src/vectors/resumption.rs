@@ -1,8 +1,8 @@
 //! Vectors of tickets, resumed handshakes and in-band exchanges.
 
 use super::{
-    BACKEND, Json, Recording, Shown, TIME, both_directions, configs, direction, drain, hex,
-    results, sealed,
+    BACKEND, ED25519, Json, Recording, Shown, TIME, both_directions, configs, direction, drain,
+    hex, results, sealed,
 };
 use crate::client_ticket::{ClientTicket, TicketGrant};
 use crate::handshake::{Handshake, HandshakeError, KemPolicy, Level, Resumption, Security};
@@ -29,7 +29,7 @@ pub(super) fn resumptions() -> Result<Json, HandshakeError> {
 
 /// A full handshake, for the secrets that tickets come from.
 fn first(suite: Suite) -> Result<Security, HandshakeError> {
-    let (client, server) = configs(suite, KemPolicy::Hybrid, false)?;
+    let (client, server) = configs(suite, KemPolicy::Hybrid, ED25519, false)?;
     let mut rng = SeededRng(30);
     let mut client = Handshake::client(client, b"client parameters", &mut rng)?;
     let mut server = Handshake::server(server, b"server parameters".to_vec());
@@ -57,7 +57,6 @@ fn contents(security: &Security) -> TicketContents {
         psk: *security.resumption_psk(&NONCE),
         params_hash: [0x66; 8],
         client: None,
-        client_delegated: false,
         max_early_data: 16_384,
         prefix_hash: [0x77; 4],
         path: PathMemory { rate_kib: 1000, rtt_min_us: 60_000 },
@@ -79,7 +78,7 @@ fn resume(
     keys: &TicketKeys,
     early: bool,
 ) -> Result<Resumed, HandshakeError> {
-    let (client_config, server_config) = configs(suite, KemPolicy::Hybrid, false)?;
+    let (client_config, server_config) = configs(suite, KemPolicy::Hybrid, ED25519, false)?;
     let now_ms = TIME.saturating_mul(1000).saturating_add(AGE_MS);
     let (mut client_rng, mut server_rng) = (Recording::new(40), Recording::new(50));
     let params = b"client parameters";
@@ -109,7 +108,7 @@ fn resume(
 
 fn resumption(suite: Suite, early: bool) -> Result<Json, HandshakeError> {
     let security = first(suite)?;
-    let (_, server_config) = configs(suite, KemPolicy::Hybrid, false)?;
+    let (_, server_config) = configs(suite, KemPolicy::Hybrid, ED25519, false)?;
     let epoch = TicketKeys::epoch_at(TIME);
     let keys = TicketKeys::new(SECRET, epoch);
     let contents = contents(&security);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsp_crypto::{
-    ClientConfig, Fingerprint, Identity, PublicIdentity, Role, ServerConfig, ServerIdentity,
-    ServerVerifier, VERSION_1, VerifierRejection, initial_keys,
+    ClientConfig, Fingerprint, Identity, Role, ServerConfig, ServerIdentity, ServerVerifier,
+    VERSION_1, VerifierRejection, initial_keys,
 };
 use jsp_proto::RetryPolicy;
 use jsp_wire::header::{write_retry, write_version_negotiation};
@@ -182,7 +182,7 @@ pub(super) fn off_path(run: &mut Run) -> Figure {
 struct Only(Fingerprint);
 
 impl ServerVerifier for Only {
-    fn verify(&self, _: &PublicIdentity, found: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, found: &Fingerprint) -> Result<(), VerifierRejection> {
         if *found == self.0 { Ok(()) } else { Err(VerifierRejection("another server")) }
     }
 }

@@ -429,7 +429,7 @@ pub(super) fn half_open(run: &mut Run) -> Figure {
         .filter(|(_, event)| matches!(event, jsp_proto::Event::Closed { .. }))
         .count() as u64;
     let all_ended = ended == held_back && held_back == count + 3;
-    let largest = limits::HANDSHAKE_MESSAGE_LEN_MAX as u64;
+    let largest = limits::HELLO_LEN_MAX as u64;
     Figure::new(
         each <= largest && all_ended,
         format!("{each} bytes each of {count}; {ended} of {held_back} ended after 10 s"),

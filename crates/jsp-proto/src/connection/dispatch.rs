@@ -255,6 +255,10 @@ impl Connection {
             let ceiling = usize::try_from(peer).unwrap_or(usize::MAX);
             self.paths.active.move_to(now, candidate.route, &self.config, ceiling);
             self.remote_ids.advance();
+            if candidate.route.is_reliable() {
+                // Its acknowledgement shows what was lost on the way before: no probe will.
+                self.probes.owe(SpaceId::Data, 1);
+            }
             self.events.push_back(Event::PathChanged { route: candidate.route });
         }
         Ok(())

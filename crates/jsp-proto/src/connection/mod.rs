@@ -134,7 +134,7 @@ impl Connection {
         let Outgoing { route, crypto, transport, destination, local_id, wrapping, .. } = outgoing;
         let unix_seconds_at_zero = outgoing.unix_seconds_at_zero;
         let pin = crypto.pin().copied();
-        let own = crypto.credential.as_ref().map(|credential| credential.identity());
+        let own = crypto.credential.as_ref().map(|credential| credential.fingerprint());
         let features = exchange::features(&transport, crypto.kem);
         let extra = (features, rng.u64() as u16);
         let streams = Streams::new(Side::Client, &transport.stream_limits(rng.u64()));
@@ -265,6 +265,11 @@ impl Connection {
     /// An event that the endpoint has to tell.
     pub(crate) fn push_event(&mut self, event: Event) {
         self.events.push_back(event);
+    }
+
+    /// Bytes that the carrier of the present path takes at once.
+    pub(crate) fn set_carrier_room(&mut self, room: usize) {
+        self.paths.active.carrier_room = room;
     }
 
     /// Ids that the endpoint should start or stop to know.

@@ -108,7 +108,9 @@ impl Connection {
     }
 
     pub(super) fn ecn_mark(&self) -> Option<Ecn> {
-        self.paths.active.ecn.mark().filter(|_| self.lifecycle.is_established())
+        let path = &self.paths.active;
+        let marks = self.lifecycle.is_established() && !path.route.is_reliable();
+        path.ecn.mark().filter(|_| marks)
     }
 
     pub(super) fn bytes_in_flight(&self) -> u64 {
@@ -120,6 +122,7 @@ impl Connection {
         let path = &mut self.paths.active;
         let len = len.saturating_add(path.wrapping);
         path.budget.on_sent(len);
+        path.carrier_room = path.carrier_room.saturating_sub(len);
         self.trace.padding_sent(path.wrapping);
         if self.ecn_mark().is_some() {
             self.paths.active.ecn.on_sent();

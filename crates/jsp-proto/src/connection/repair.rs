@@ -39,7 +39,10 @@ impl Connection {
         payload: &[u8],
         built: &Built,
     ) {
-        let Some(asked) = built.protection.filter(|_| self.has_fec()) else { return };
+        // What a reliable carrier takes arrives.
+        // spec: CAR-11
+        let protects = self.has_fec() && !self.paths.active.route.is_reliable();
+        let Some(asked) = built.protection.filter(|_| protects) else { return };
         let (from, to) = built.content;
         let Some(content) = payload.get(from..to) else { return };
         let len = header_len.saturating_add(content.len()).saturating_add(limits::TAG_LEN);

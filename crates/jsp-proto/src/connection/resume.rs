@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use bytes::BytesMut;
 use jsp_crypto::{
-    ClientTicket, Mode, PathMemory, PublicIdentity, Role, TicketContents, TicketGrant, features,
+    ClientTicket, Fingerprint, Mode, PathMemory, Role, TicketContents, TicketGrant, features,
 };
 use jsp_wire::header::{LongFields, LongType};
 use jsp_wire::{CloseCode, FrameIter, Instant, Route, TransportParams, limits};
@@ -33,7 +33,7 @@ const RTT_RECALLED_MIN: Duration = Duration::from_millis(25);
 
 /// What a client remembers of the connection that its ticket came from.
 pub(super) struct Remembered {
-    own: Option<PublicIdentity>,
+    own: Option<Fingerprint>,
     early: Option<(u32, TransportParams)>,
 }
 
@@ -307,8 +307,7 @@ impl Connection {
             uid,
             psk: *security.resumption_psk(&nonce),
             params_hash: self.config.early_hash(protocol),
-            client: security.peer.map(|peer| peer.identity),
-            client_delegated: security.peer.is_some_and(|peer| peer.delegated),
+            client: security.peer,
             max_early_data: self.config.early_data_max,
             prefix_hash: [0; 4],
             path: PathMemory {

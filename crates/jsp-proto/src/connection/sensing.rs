@@ -39,8 +39,7 @@ impl Connection {
 
     /// What the next 100 to 300 ms bring, if things go on as they do.
     pub fn outlook(&self, now: Instant) -> Outlook {
-        let path = &self.paths.active;
-        path.forecast.outlook(&path.scene(now, self.peer_ack_delay_max()))
+        self.paths.active.outlook(now, self.peer_ack_delay_max())
     }
 
     /// An ACK of 1-RTT packets.
@@ -99,7 +98,9 @@ impl Connection {
         let forecast = &path.forecast;
         // What repair protects need not go twice.
         let repaired = path.fec.as_ref().is_some_and(|fec| fec.is_protecting());
-        let may_bundle = may_bundle && self.config.bundling && !repaired;
+        // spec: CAR-11
+        let carried = path.route.is_reliable();
+        let may_bundle = may_bundle && self.config.bundling && !repaired && !carried;
         let after = forecast.ack_due_after(&path.rtt, held).filter(|_| may_bundle)?;
         let overdue = Overdue { before: now - after, eager: forecast.loses_much() };
         self.streams.has_overdue(now, overdue).then_some(overdue)

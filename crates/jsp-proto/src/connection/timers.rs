@@ -96,13 +96,15 @@ impl Connection {
     }
 
     /// Packets that may not be sent yet are not probed for. A server without budget waits for the
-    /// client.
+    /// client. What a reliable carrier has taken arrives, however long that takes.
+    // spec: CAR-9
     fn may_probe(&self, space: SpaceId) -> bool {
         let is_premature = match space {
             SpaceId::Data => !self.exchange.is_complete(),
             _ => self.is_premature(space),
         };
-        self.keys.has(space) && !is_premature && self.has_budget()
+        let carried = self.paths.active.route.is_reliable();
+        self.keys.has(space) && !is_premature && !carried && self.has_budget()
     }
 
     /// Without room for a packet of the handshake, waking up is of no use: the client must write.

@@ -12,11 +12,18 @@ use super::source::Prefix;
 use crate::pieces::Pieces;
 use crate::space::mix;
 
-/// Hellos that may be incomplete at once. The pieces of an honest one come within milliseconds.
-pub(super) const SLOTS: usize = 2048;
+/// Hellos that may be incomplete at once, at most. The pieces of an honest one come within milliseconds.
+const SLOTS_MAX: usize = 2048;
 
-/// Of these, how many one network may hold.
-pub(super) const SHARE_MAX: u16 = 64;
+/// A small server has fewer, but never less.
+const SLOTS_MIN: usize = 64;
+
+/// Places for each connection that there may be.
+const SLOTS_PER_CONNECTION: usize = 16;
+
+/// Places that one network may hold: a quarter, within these.
+const SHARE_MIN: u16 = 8;
+const SHARE_MAX: u16 = 64;
 
 /// How long a hello may take to become complete: the time of its datagrams on a very slow link.
 /// What is lost comes again with all the rest, and starts anew.
@@ -29,7 +36,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 const PACKETS_MAX: usize = 3 * limits::HELLO_FRAGMENTS_MAX;
 
 /// Bytes of a slot.
-const SLOT_LEN: usize = limits::HANDSHAKE_MESSAGE_LEN_MAX;
+const SLOT_LEN: usize = limits::HELLO_LEN_MAX;
 
 /// Which message of which client: somebody who has seen the start of a hello can send another one
 /// under the same ids, and must not spoil it.
@@ -82,16 +89,19 @@ pub(super) struct HelloTable {
     free: Vec<usize>,
     by_name: HashMap<HelloName, usize>,
     shares: HashMap<Prefix, u16>,
+    /// Places that one network may hold.
+    share_max: u16,
     sweep_at: Instant,
     /// State of the generator that chooses who gives way.
     random: u64,
 }
 
 impl HelloTable {
-    /// A table for a server: everything that it will ever need. `secret` keeps attackers from
-    /// knowing who gives way.
-    pub(super) fn new(secret: u64) -> Self {
-        Self::of(SLOTS, secret)
+    /// A table for a server that lets in so many connections: everything that it will ever need.
+    /// `secret` keeps attackers from knowing who gives way.
+    pub(super) fn new(connections_max: usize, secret: u64) -> Self {
+        let slots = connections_max.saturating_mul(SLOTS_PER_CONNECTION);
+        Self::of(slots.clamp(SLOTS_MIN, SLOTS_MAX), secret)
     }
 
     /// A table for an endpoint that accepts nothing.
@@ -102,12 +112,14 @@ impl HelloTable {
     fn of(slots: usize, random: u64) -> Self {
         // Twice the room: a hash table that is less than half full never grows.
         let room = slots.saturating_mul(2);
+        let quarter = u16::try_from(slots / 4).unwrap_or(u16::MAX);
         Self {
             slots: vec![None; slots],
             bytes: vec![0; slots.saturating_mul(SLOT_LEN)],
             free: (0..slots).collect(),
             by_name: HashMap::with_capacity(room),
             shares: HashMap::with_capacity(room),
+            share_max: quarter.clamp(SHARE_MIN, SHARE_MAX),
             sweep_at: Instant::ZERO,
             random,
         }
@@ -119,13 +131,18 @@ impl HelloTable {
     }
 
     /// Of these, those of one network.
-    pub(super) fn share(&self, prefix: &Prefix) -> u16 {
+    fn share(&self, prefix: &Prefix) -> u16 {
         self.shares.get(prefix).copied().unwrap_or(0)
+    }
+
+    /// Whether more than half of the places are taken, or of those that this network may hold.
+    pub(super) fn is_crowded(&self, prefix: &Prefix) -> bool {
+        self.len() > self.slots.len() / 2 || self.share(prefix) > self.share_max / 2
     }
 
     /// Forgets hellos whose time is over.
     pub(super) fn expire(&mut self, now: Instant) {
-        if now < self.sweep_at {
+        if now < self.sweep_at || self.by_name.is_empty() {
             return;
         }
         self.sweep_at = now + SWEEP_INTERVAL;
@@ -146,6 +163,10 @@ impl HelloTable {
         carrier: &Carrier,
         piece: &HandshakeFragment<'_>,
     ) -> Option<WholeHello> {
+        // Longer messages are for the other direction: slots stand side by side.
+        if usize::from(piece.total) > SLOT_LEN {
+            return None;
+        }
         let place = match self.by_name.get(&name) {
             Some(place) => *place,
             None => self.admit(name, carrier, piece.total)?,
@@ -180,7 +201,7 @@ impl HelloTable {
     /// Finds a slot for a new hello: a network that holds its share gives up one of its own, a full
     /// table any.
     fn admit(&mut self, name: HelloName, carrier: &Carrier, total: u16) -> Option<usize> {
-        if self.share(&carrier.prefix) >= SHARE_MAX {
+        if self.share(&carrier.prefix) >= self.share_max {
             let ours = |hello: &Hello| hello.prefix == carrier.prefix;
             self.evict(ours);
         } else if self.free.is_empty() {
@@ -296,12 +317,18 @@ mod tests {
         lie.data = &bytes;
         assert!(table.add(theirs, &carrier(&client, at, 1), &lie).is_none());
         assert!(table.len() == 0 && is_consistent(&table));
+        // One longer than a hello may be, as only a server's flight is.
+        let long = vec![9; SLOT_LEN + 1];
+        let (theirs, before) = (name(client, &long), table.bytes.clone());
+        let last = piece(&long, SLOT_LEN as u16, SLOT_LEN as u16 + 1);
+        assert!(table.add(theirs, &carrier(&client, at, 1), &last).is_none());
+        assert!(table.len() == 0 && table.bytes == before);
     }
 
     #[test]
     // spec-test: CON-4
     fn the_table_has_one_size() {
-        let mut table = HelloTable::new(1);
+        let mut table = HelloTable::new(100_000, 1);
         let capacity = (table.by_name.capacity(), table.shares.capacity());
         let mut now = Instant::from_nanos(1);
         for n in 0..200_000u32 {
@@ -314,9 +341,9 @@ mod tests {
                 &piece(&message, 0, 1100),
             );
             table.expire(now);
-            assert!(table.len() <= SLOTS);
+            assert!(table.len() <= SLOTS_MAX);
         }
-        assert!(is_consistent(&table) && table.len() == SLOTS);
+        assert!(is_consistent(&table) && table.len() == SLOTS_MAX);
         assert!(table.by_name.capacity() <= capacity.0 && table.shares.capacity() <= capacity.1);
         table.expire(now + LIFE);
         assert!(is_consistent(&table) && table.len() == 0);
@@ -325,7 +352,7 @@ mod tests {
     #[test]
     // spec-test: CON-62
     fn a_network_drives_out_only_its_own() {
-        let mut table = HelloTable::new(1);
+        let mut table = HelloTable::new(100_000, 1);
         let now = Instant::from_nanos(1);
         let honest = peer(0xc633_6401);
         let message = vec![1; 2000];
@@ -343,6 +370,41 @@ mod tests {
         let rest = piece(&message, 1100, 2000);
         assert!(table.add(name(honest, &message), &carrier(&honest, now, 1), &rest).is_some());
         assert!(is_consistent(&table));
+    }
+
+    #[test]
+    // spec-test: CON-4, CON-62
+    fn a_small_server_has_a_small_table() {
+        for (connections, slots, share) in [
+            (0, 64, 16),
+            (4, 64, 16),
+            (10, 160, 40),
+            (16, 256, 64),
+            (128, 2048, 64),
+            (9999, 2048, 64),
+        ] {
+            let table = HelloTable::new(connections, 1);
+            assert_eq!((table.slots.len(), table.share_max), (slots, share), "{connections}");
+            assert_eq!(table.bytes.len(), slots * SLOT_LEN);
+        }
+        let mut table = HelloTable::new(4, 1);
+        let now = Instant::from_nanos(1);
+        let prefix = |n| carrier(&peer(n), now, 0).prefix;
+        let mut fill = |client: u32, message: u32| {
+            let (client, message) = (peer(client), message.to_be_bytes().repeat(300));
+            let from = carrier(&client, now, u64::from(message[3]));
+            table.add(name(client, &message), &from, &piece(&message, 0, 1100));
+            (table.len(), table.is_crowded(&from.prefix))
+        };
+        for n in 1..=20u32 {
+            let expected = (n.min(16) as usize, n > 8);
+            assert_eq!(fill(0xc000_0201, n), expected, "one network");
+        }
+        for n in 1..=60u32 {
+            let expected = (16 + n as usize).min(64);
+            assert_eq!(fill(n << 16, n), (expected, expected > 32), "many networks");
+        }
+        assert!(is_consistent(&table) && table.is_crowded(&prefix(99)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jsp_wire::Instant;
 
-use super::hello_table::{HelloTable, SHARE_MAX, SLOTS};
+use super::hello_table::HelloTable;
 use super::source::Prefix;
 use crate::config::RetryPolicy;
 
@@ -47,8 +47,7 @@ pub(super) fn retry_is_due(
         RetryPolicy::Always => true,
         RetryPolicy::WhenHalfOpen(most) => {
             half_open.saturating_add(table.len()) > most
-                || table.len() > SLOTS / 2
-                || table.share(prefix) > SHARE_MAX / 2
+                || table.is_crowded(prefix)
                 || rate.is_high()
         }
     }

@@ -1,6 +1,7 @@
 //! Door 1 in and door 10 out: which connection a datagram belongs to, and everything that happens
 //! before there is one.
 
+mod carriers;
 mod handle;
 mod hello;
 mod hello_table;
@@ -29,6 +30,7 @@ use crate::config::{EndpointConfig, TransportConfig};
 use crate::connection::{Connection, Outgoing, Reason};
 use crate::event::Event;
 use crate::rng::SeededRng;
+use carriers::Carriers;
 use handle::ByHandle;
 pub use handle::ConnectionHandle;
 use hello::Stranger;
@@ -91,6 +93,7 @@ pub struct Endpoint {
     accepting: bool,
     limit: AnswerLimit,
     obfuscation: Option<Box<Obfuscation>>,
+    carriers: Carriers,
     /// Made when the first ticket is needed.
     tickets: Option<tickets::Tickets>,
 }
@@ -121,8 +124,8 @@ impl Endpoint {
         let cookies = CookieKeys::new(&mut rng);
         Self {
             accepting: config.server.is_some(),
-            hellos: match config.server {
-                Some(_) => HelloTable::new(table_secret(reset_key)),
+            hellos: match &config.server {
+                Some(setup) => HelloTable::new(setup.connections_max, table_secret(reset_key)),
                 None => HelloTable::empty(),
             },
             config,
@@ -143,6 +146,7 @@ impl Endpoint {
             answers: Bounded::default(),
             limit: AnswerLimit::default(),
             obfuscation: None,
+            carriers: Carriers::default(),
             tickets: None,
         }
     }
@@ -332,7 +336,12 @@ impl Endpoint {
                 self.schedule.forget(handle);
                 continue;
             };
+            let route = slot.connection.route();
+            if route.is_reliable() {
+                slot.connection.set_carrier_room(self.carriers.room(&route, handle));
+            }
             if slot.connection.poll_transmit(now, batch) {
+                self.carriers.on_sent(batch);
                 self.schedule.rotate(handle);
                 return true;
             }

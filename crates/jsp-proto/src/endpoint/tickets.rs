@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use jsp_crypto::{
-    Resumption, Strike, StrikeRegister, TicketContents, TicketGrant, TicketKeys, hello_id,
+    Prf, Resumption, Strike, StrikeRegister, TicketContents, TicketGrant, TicketKeys, hello_id,
 };
 use jsp_wire::{Instant, Route};
 
@@ -17,6 +17,8 @@ use crate::exchange;
 pub(super) struct Tickets {
     keys: TicketKeys,
     register: StrikeRegister,
+    /// What a kept register is authenticated with; there is none for keys that begin and end here.
+    register_key: Option<Prf>,
     shard: u16,
     /// Connections whose early data were taken, and whose clients are not proved to be there.
     early: HashMap<[u8; 16], ConnectionHandle>,
@@ -42,19 +44,47 @@ pub(super) enum Judgement {
 impl Endpoint {
     /// Shares tickets with other servers of the same identity, and with those that were here before:
     /// all are given the same secret, uniformly random, for the same epoch
-    /// ([`TicketKeys::epoch_at`]); `shard` is this server's number among them. Early data are refused
-    /// for 21 s from now on: what was taken before is not known here. That is enough unless the clock
-    /// was set back by more than a second meanwhile: where that may be, give a new secret at each start.
-    pub fn share_tickets(&mut self, now: Instant, secret: [u8; 32], epoch: u32, shard: u16) {
+    /// ([`TicketKeys::epoch_at`]); `shard` is this server's number among them.
+    ///
+    /// `kept` is what [`Endpoint::keep_register`] gave the server that was this shard last, with the
+    /// same secret, and nobody has used since. Without it, or when it is of no use, early data are
+    /// refused for 21 s from now on: what was taken before is not known here. That is enough unless the
+    /// clock was set back by more than a second meanwhile: where that may be, give a new secret at each
+    /// start. Answers whether the register goes on.
+    pub fn share_tickets(
+        &mut self,
+        now: Instant,
+        secret: [u8; 32],
+        epoch: u32,
+        shard: u16,
+        kept: Option<&[u8]>,
+    ) -> bool {
         let now_ms = self.unix_ms(now);
         let most = self.config.transport.early_tickets_max;
+        let key = Prf::new(Prf::new(secret).derive("register of a shard", &shard.to_be_bytes()));
+        let kept = kept.and_then(|kept| StrikeRegister::restore(kept, &key, now_ms, most));
+        let is_kept = kept.is_some();
         self.tickets = Some(Tickets {
             keys: TicketKeys::new(secret, epoch),
-            register: StrikeRegister::new(now_ms, most, false),
+            // spec: HS-95
+            register: kept.unwrap_or_else(|| StrikeRegister::new(now_ms, most, false)),
+            register_key: Some(key),
             shard,
             early: HashMap::new(),
             tidy_at: EARLY_TIDY_MIN,
         });
+        is_kept
+    }
+
+    /// Takes no more early data, and answers what the next server with these ticket keys must know of
+    /// those that were taken. `None` without [`Endpoint::share_tickets`], for then the keys end here too,
+    /// and when it has been asked before.
+    // spec: HS-95
+    pub fn keep_register(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let now_ms = self.unix_ms(now);
+        let tickets = self.tickets.as_mut()?;
+        let key = tickets.register_key.take()?;
+        Some(tickets.register.save(now_ms, &key))
     }
 
     fn unix_ms(&self, now: Instant) -> u64 {
@@ -68,6 +98,7 @@ impl Endpoint {
             keys: TicketKeys::new(rng.array(), TicketKeys::epoch_at(now_ms / 1000)),
             // The keys begin here as well: no ticket of theirs was used before.
             register: StrikeRegister::new(now_ms, most, true),
+            register_key: None,
             shard: 0,
             early: HashMap::new(),
             tidy_at: EARLY_TIDY_MIN,

@@ -131,7 +131,8 @@ fn the_outlook_goes_by_bursts_that_were_seen() {
     let rtt = rtt([60, 60]);
     let scene =
         |now, oldest| Scene { now: at(now), oldest, owd: &owd, rtt: &rtt, ack_delay_max: HELD };
-    assert_eq!(forecast.outlook(&scene(1000, None)), Outlook::default());
+    let calm = forecast.outlook(&scene(1000, None));
+    assert_eq!(calm, Outlook { travel: ms(30), ..Outlook::default() });
     // Silent for 40 ms longer than the round trip, and nothing to compare with.
     let residual =
         |forecast: &Forecast| forecast.outlook(&scene(1000, Some(at(900)))).burst_residual;
@@ -141,4 +142,26 @@ fn the_outlook_goes_by_bursts_that_were_seen() {
     }
     // With the gap: 30, 100 and 200 ms; the last two went on for 60 and 160 ms.
     assert_eq!(residual(&forecast), ms(110));
+}
+
+#[test]
+// spec-test: SEN-5
+fn of_two_paths_the_one_that_hears_its_acknowledgements_is_better() {
+    let (owd, near, far) = (Owd::default(), rtt([60, 60]), rtt([200, 200]));
+    let uneven = rtt([60, 120]);
+    let scene = |rtt, oldest| Scene { now: at(1000), oldest, owd: &owd, rtt, ack_delay_max: HELD };
+    let mut silent = lossy();
+    let calm = silent.clone();
+    let [here, there] = [&near, &far].map(|rtt| calm.outlook(&scene(rtt, Some(at(990)))));
+    assert_eq!((here.travel, there.travel), (ms(30), ms(100)));
+    assert!(here.is_better_than(&there) && !there.is_better_than(&here));
+    assert!(!here.is_better_than(&here));
+    // A queue counts, seen by the round trip where receive times do not tell.
+    let queued = calm.outlook(&scene(&uneven, Some(at(990))));
+    assert!(queued.travel > ms(50) && here.is_better_than(&queued), "{queued:?}");
+    // Silent for 40 ms longer than the round trip.
+    look(&mut silent, 1000, Some(900));
+    let here = silent.outlook(&scene(&near, Some(at(900))));
+    assert_eq!((here.alarm, here.travel), (AlarmLevel::Watch, ms(70)));
+    assert!(there.is_better_than(&here));
 }

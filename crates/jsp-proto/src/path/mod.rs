@@ -14,7 +14,7 @@ use crate::capacity::{CapacityMeter, Senses};
 use crate::config::TransportConfig;
 use crate::congestion::{Congestion, MarkSample};
 use crate::fec::PathFec;
-use crate::forecast::{Alarm, Forecast, Scene};
+use crate::forecast::{Alarm, Forecast, Outlook, Scene};
 use crate::pacer::Pacer;
 use crate::padding::Padder;
 use crate::path::memory::{PastPaths, PathMemory, RateMemory};
@@ -37,6 +37,8 @@ pub(crate) struct Path {
     pub(crate) budget: Budget,
     /// Bytes that each datagram grows by on its way out: they count against the budget.
     pub(crate) wrapping: usize,
+    /// Bytes that the carrier takes at once, where the route is one that is reliable.
+    pub(crate) carrier_room: usize,
     pub(crate) ecn: EcnValidation,
     pub(crate) owd: Owd,
     pub(crate) forecast: Forecast,
@@ -59,9 +61,10 @@ impl Path {
             pacer: Pacer::new(),
             trickle: Trickle::default(),
             delivery: DeliveryRate::default(),
-            mtud: Mtud::new(config.mtu_ceiling),
-            budget,
+            mtud: Mtud::of(&route, config.mtu_ceiling),
+            budget: budget.on(&route),
             wrapping: 0,
+            carrier_room: 0,
             ecn: EcnValidation::new(config.ecn_mark()),
             owd: Owd::default(),
             forecast: Forecast::new(config.signals),
@@ -91,7 +94,11 @@ impl Path {
     }
 
     /// Largest datagram that may be sent now, in bytes of UDP payload.
+    // spec: CAR-12
     pub(crate) fn datagram_len_max(&self) -> usize {
+        if self.route.is_reliable() && self.carrier_room < self.mtud.current() {
+            return 0;
+        }
         self.mtud.current().min(self.budget.remaining().saturating_sub(self.wrapping))
     }
 
@@ -115,6 +122,11 @@ impl Path {
             alarm: self.forecast.alarm(),
             advice: self.congestion.media_rate(&self.rtt),
         }
+    }
+
+    /// How a packet that leaves now would fare, and what comes next.
+    pub(crate) fn outlook(&self, now: Instant, ack_delay_max: Duration) -> Outlook {
+        self.forecast.outlook(&self.scene(now, ack_delay_max))
     }
 
     /// Looks at the path anew; answers the alarm when its level has changed.
@@ -169,7 +181,7 @@ impl Path {
             self.congestion = Congestion::new(config.congestion, limits::MTU_BASE);
             self.pacer = Pacer::new();
             self.delivery = DeliveryRate::default();
-            self.mtud = self.mtud.anew(config.mtu_ceiling.min(ceiling));
+            self.mtud = self.mtud.anew(&self.route, config.mtu_ceiling.min(ceiling));
             self.ecn = EcnValidation::new(config.ecn_mark());
             self.owd = Owd::default();
             self.forecast = Forecast::new(config.signals);
@@ -198,6 +210,12 @@ impl Budget {
     // spec: CON-10
     pub(crate) const fn for_received(received: usize) -> Self {
         Self::Bytes((received as u64).saturating_mul(limits::AMPLIFICATION_FACTOR))
+    }
+
+    /// The same on this route: who has a reliable carrier to us receives what is sent there.
+    // spec: CAR-14
+    pub(crate) const fn on(self, route: &Route) -> Self {
+        if route.is_reliable() { Self::Unlimited } else { self }
     }
 
     pub(crate) fn on_received(&mut self, bytes: usize) {

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use jsp_wire::{Instant, limits};
+use jsp_wire::{Instant, Route, limits};
 
 use crate::padding::Buckets;
 
@@ -24,6 +24,11 @@ const RAISE_AFTER_BLACK_HOLE: Duration = Duration::from_secs(60);
 /// or probe timeouts in a row, before the path is held a black hole.
 const SUSPICIONS_MAX: u8 = 3;
 
+/// Largest datagram inside a reliable carrier: it takes any, but while a large one leaves, everything
+/// else waits.
+// spec: CAR-3
+const CARRIED_MAX: usize = limits::CARRIER_DATAGRAM_LEN_MAX;
+
 /// Sizes that paths commonly have, tried before halving: Ethernet less a tunnel, Ethernet under
 /// IPv6 and under IPv4 (1500 less 48 and 28), jumbo frames under IPv6 and IPv4.
 const COMMON: [usize; 5] = [1392, 1452, 1472, 8952, 8972];
@@ -43,6 +48,8 @@ pub(crate) struct Mtud {
     suspicions: u8,
     /// A packet of at most the base size arrived since the first suspicion.
     small_arrived: bool,
+    /// The path is a reliable carrier: every size passes, and there is nothing to look for.
+    carried: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,9 +74,27 @@ impl Mtud {
             state: State::Settled { until: Instant::FAR_FUTURE },
             suspicions: 0,
             small_arrived: false,
+            carried: false,
         };
         discovery.search(Instant::ZERO);
         discovery
+    }
+
+    /// What suits the route: a search, or for a reliable carrier the ceiling, once the peer's is
+    /// known.
+    // spec: CAR-3
+    pub(crate) fn of(route: &Route, ceiling: usize) -> Self {
+        if !route.is_reliable() {
+            return Self::new(ceiling);
+        }
+        let mut discovery = Self::new(ceiling.min(CARRIED_MAX));
+        discovery.carried = true;
+        discovery.settle();
+        discovery
+    }
+
+    fn settle(&mut self) {
+        self.state = State::Settled { until: Instant::FAR_FUTURE };
     }
 
     /// Tries only the declared sizes, and none that exceeds the ceiling when it has grown by `wrapping` bytes
@@ -81,10 +106,12 @@ impl Mtud {
         self.search(Instant::ZERO);
     }
 
-    /// A path that nothing is known of, under the same restrictions.
-    pub(crate) fn anew(&self, ceiling: usize) -> Self {
-        let mut mtud = Self::new(ceiling);
+    /// A path by `route` that nothing is known of, under the same restrictions. `ceiling` regards the
+    /// peer's.
+    pub(crate) fn anew(&self, route: &Route, ceiling: usize) -> Self {
+        let mut mtud = Self::of(route, ceiling);
         mtud.restrict(self.declared, self.wrapping);
+        mtud.limit(ceiling);
         mtud
     }
 
@@ -167,7 +194,7 @@ impl Mtud {
     /// a black hole for more than the base size: [`Mtud::current`] is the base size then.
     // spec: MTU-5
     pub(crate) fn on_loss(&mut self, now: Instant, size: usize) -> bool {
-        if size <= limits::MTU_BASE || self.current <= limits::MTU_BASE {
+        if size <= limits::MTU_BASE || self.current <= limits::MTU_BASE || self.carried {
             return false;
         }
         self.suspicions = self.suspicions.saturating_add(1);
@@ -194,6 +221,11 @@ impl Mtud {
     // spec: MTU-2
     pub(crate) fn limit(&mut self, ceiling: usize) {
         let ceiling = self.allowed(ceiling);
+        if self.carried {
+            self.ceiling = self.ceiling.min(ceiling);
+            self.current = self.ceiling;
+            return;
+        }
         if ceiling >= self.ceiling {
             return;
         }
@@ -211,6 +243,9 @@ impl Mtud {
     }
 
     fn search(&mut self, now: Instant) {
+        if self.carried {
+            return self.settle();
+        }
         self.search_below(now, self.ceiling.saturating_add(1));
     }
 
@@ -291,6 +326,25 @@ mod tests {
         assert_eq!((small.current(), small.probe(at(0))), (1200, None));
         small.limit(0);
         assert_eq!(small.current(), 1200);
+    }
+
+    #[test]
+    /// spec-test: CAR-3
+    fn a_reliable_carrier_takes_what_the_peer_receives_at_once() {
+        let route = Route::Tunnel { id: 1 };
+        for (own, peer, best) in
+            [(1452, 65_507, 1452), (65_507, 65_507, 16_384), (9000, 1300, 1300)]
+        {
+            let mut mtud = Mtud::of(&route, own);
+            assert_eq!((mtud.current(), mtud.probe(at(0))), (1200, None));
+            mtud.limit(peer);
+            assert_eq!((mtud.current(), mtud.probe(at(0))), (best, None));
+            assert!(!mtud.on_loss(at(1), best));
+            let moved = Mtud::new(own).anew(&route, own.min(peer));
+            assert_eq!(moved.current(), best);
+            let back = mtud.anew(&Route::udp("192.0.2.1:1".parse().unwrap()), 1452);
+            assert_eq!(back.current(), 1200);
+        }
     }
 
     #[test]

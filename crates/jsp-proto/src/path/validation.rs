@@ -24,7 +24,7 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) fn new(now: Instant, route: Route, challenge: [u8; 8], received: usize) -> Self {
-        let budget = Budget::for_received(received);
+        let budget = Budget::for_received(received).on(&route);
         Self { route, challenge, budget, sent: 0, next_at: now }
     }
 

@@ -152,6 +152,14 @@ impl Pair {
         }
     }
 
+    /// The same pair with other configurations of both sides.
+    pub fn proving(mut self, client: ClientConfig, server: ServerConfig) -> Self {
+        self.server_config.server.as_mut().unwrap().crypto = Arc::new(server);
+        self.client_config = Arc::new(client);
+        self.restart_server();
+        self
+    }
+
     /// The same pair, all of whose datagrams are wrapped.
     pub fn obfuscated(mut self, key: [u8; 32]) -> Self {
         let key = ObfuscationKey::from_bytes(key);

@@ -36,7 +36,7 @@ impl<'a> HandshakeFragment<'a> {
         let id = reader.array()?;
         let (offset, total) = (reader.u16()?, reader.u16()?);
         let data = reader.length_prefixed()?;
-        Self { id, offset, total, data }.checked()
+        Self { id, offset, total, data }.checked(limits::HANDSHAKE_MESSAGE_LEN_MAX)
     }
 
     /// Reads the piece that is the content of an EXCHANGE frame: `id 8 | offset 2 | total 2`, then
@@ -46,7 +46,7 @@ impl<'a> HandshakeFragment<'a> {
         let mut reader = Reader::new(content);
         let id = reader.array()?;
         let (offset, total) = (reader.u16()?, reader.u16()?);
-        Self { id, offset, total, data: reader.take_rest() }.checked()
+        Self { id, offset, total, data: reader.take_rest() }.checked(limits::HELLO_LEN_MAX)
     }
 
     /// Writes the piece as an EXCHANGE frame; on [`Full`] the writer is as it was.
@@ -62,10 +62,10 @@ impl<'a> HandshakeFragment<'a> {
         })
     }
 
-    fn checked(self) -> Result<Self, DecodeError> {
+    fn checked(self, total_max: usize) -> Result<Self, DecodeError> {
         let end = usize::from(self.offset).saturating_add(self.data.len());
         let total = usize::from(self.total);
-        if self.data.is_empty() || end > total || total > limits::HANDSHAKE_MESSAGE_LEN_MAX {
+        if self.data.is_empty() || end > total || total > total_max {
             return Err(DecodeError::Invalid);
         }
         Ok(self)

@@ -19,6 +19,7 @@
 
 mod direction;
 mod memory;
+mod streams;
 
 use std::fmt;
 use std::io;
@@ -34,6 +35,7 @@ use tokio::time::{Instant, Sleep};
 use crate::link::{Datagram, Link, Transmit};
 use direction::{Direction, Traffic};
 pub use memory::{MemoryLink, pair};
+pub use streams::StreamNet;
 
 /// Datagrams that one poll takes from the carrier or hands up at most.
 const BUDGET: usize = 256;

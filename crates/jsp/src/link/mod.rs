@@ -5,6 +5,7 @@
 //! own carrier.
 
 mod buffers;
+mod links;
 mod readiness;
 mod udp;
 
@@ -15,6 +16,7 @@ use std::task::{Context, Poll};
 
 pub use jsp_proto::{Datagram, Ecn};
 pub use jsp_wire::Route;
+pub(crate) use links::{Base, Links};
 pub use udp::UdpLink;
 
 /// Datagrams to be sent in one call: all for one route, all of one length but for a shorter last.

@@ -10,6 +10,7 @@ use jsp_wire::Instant;
 use tokio::time::Sleep;
 
 use super::Shard;
+use crate::carrier::table::News;
 use crate::link::Datagram;
 
 /// Rounds of receiving and sending before other tasks of the runtime get their turn.
@@ -25,6 +26,7 @@ const BATCHES: usize = 4;
 pub(crate) struct Driver {
     shard: Arc<Shard>,
     inbox: Vec<Datagram>,
+    news: Vec<News>,
     sleep: Pin<Box<Sleep>>,
 }
 
@@ -40,14 +42,15 @@ enum Next {
 
 impl Driver {
     pub(crate) fn new(shard: Arc<Shard>) -> Self {
-        Self { shard, inbox: Vec::new(), sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+        let sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
+        Self { shard, inbox: Vec::new(), news: Vec::new(), sleep }
     }
 
     /// Moves what has arrived into the inbox. Answers whether there may be more; if not, the task
     /// is woken when there is.
     fn receive(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        while self.inbox.len() < INBOX {
-            match self.shard.link.poll_recv(cx, &mut self.inbox) {
+        while self.inbox.len() < INBOX && self.news.len() < INBOX {
+            match self.shard.link.poll_recv(cx, &mut self.inbox, &mut self.news) {
                 Poll::Ready(result) => result?,
                 Poll::Pending => return Ok(false),
             }
@@ -69,6 +72,9 @@ impl Driver {
         for datagram in self.inbox.drain(..) {
             core.endpoint.handle_datagram(now, datagram);
         }
+        for news in self.news.drain(..) {
+            core.hear(now, news);
+        }
         if core.endpoint.poll_timeout().is_some_and(|(at, _)| at <= now) {
             core.endpoint.handle_timeout(now);
         }
@@ -84,7 +90,7 @@ impl Driver {
             }
             core.last_flush = now;
             drop(core);
-            let sent = outbox.send(&*self.shard.link);
+            let sent = outbox.send(&self.shard.link);
             core = self.shard.lock();
             core.outbox = Some(outbox);
             if let Err(error) = sent {

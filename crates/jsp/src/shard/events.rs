@@ -3,13 +3,43 @@
 use std::sync::Arc;
 
 use jsp_proto::{ConnectionHandle, Event, RecvError};
-use jsp_wire::{Instant, StreamId};
+use jsp_wire::{Instant, Route, StreamId};
 
 use super::{ConnectionState, Core, Key, Phase, Rest, SendEnd, StreamState};
+use crate::carrier::table::News;
 use crate::error::ConnectionError;
 use crate::security::Security;
 
 impl Core {
+    /// Takes what a carrier tells.
+    // spec: CAR-1
+    pub(super) fn hear(&mut self, now: Instant, news: News) {
+        match news {
+            News::Arrived(datagram) => self.endpoint.handle_datagram(now, datagram),
+            News::Drained(id) => self.endpoint.carrier_has_room(id, self.tunnels.room(id)),
+            News::Closed(id) => {
+                self.endpoint.carrier_closed(id);
+                self.tunnels.forget(id);
+                if let Some(key) = self.by_carrier.remove(&id) {
+                    self.on_carrier_closed(key, id, now);
+                }
+            }
+        }
+    }
+
+    /// A carrier that this side had opened is gone.
+    fn on_carrier_closed(&mut self, key: Key, id: u64, now: Instant) {
+        let Some(state) = self.connections.get_mut(&key) else { return };
+        state.carriers.retain(|held| held.id != id);
+        let is_used = matches!(
+            state.route,
+            Route::Tunnel { id: used } | Route::Relayed { peer: used, .. } if used == id
+        );
+        if is_used && matches!(state.phase, Phase::Handshake) {
+            self.end_connection(key, ConnectionError::CarrierClosed, now);
+        }
+    }
+
     /// Handles all events that wait.
     pub(super) fn dispatch_events(&mut self, now: Instant) {
         while let Some((handle, event)) = self.endpoint.poll_event() {
@@ -37,6 +67,7 @@ impl Core {
         }
         let mut state = ConnectionState::new(handle, Phase::Open, connection.route());
         state.security = connection.security().map(|s| Arc::new(Security::of(s)));
+        self.tunnels.admit(&state.route);
         let key = self.insert(handle, state);
         self.incoming.push_back(key);
         self.accepting.wake(&mut self.wakes);
@@ -85,7 +116,10 @@ impl Core {
                     stream.ended.wake(wakes);
                 }
             }
-            Event::PathChanged { route } => state.route = route,
+            Event::PathChanged { route } => {
+                state.route = route;
+                self.tunnels.admit(&route);
+            }
             Event::CapacityChanged(capacity) => {
                 state.capacity = (state.capacity.0 + 1, capacity);
                 state.capacity_waiters.wake(wakes);

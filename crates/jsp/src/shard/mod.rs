@@ -20,11 +20,12 @@ use std::task::Waker;
 use std::time::Duration;
 
 use jsp_proto::{Connection, ConnectionHandle, Endpoint};
-use jsp_wire::{Instant, StreamId};
+use jsp_wire::{Instant, Route, StreamId};
 
+use crate::carrier::table::Tunnels;
 use crate::clock::Clock;
 use crate::error::ConnectionError;
-use crate::link::Link;
+use crate::link::Links;
 pub(crate) use driver::Driver;
 use hash::IntegerHash;
 use outbox::Outbox;
@@ -51,12 +52,13 @@ pub(crate) struct Key(u64);
 
 pub(crate) struct Shard {
     core: Mutex<Core>,
-    pub(crate) link: Box<dyn Link>,
+    pub(crate) link: Links,
     pub(crate) clock: Clock,
 }
 
 pub(crate) struct Core {
     pub(crate) endpoint: Endpoint,
+    pub(crate) tunnels: Arc<Tunnels>,
     /// Out while the driver sends without holding the lock.
     outbox: Option<Outbox>,
     driver: DriverState,
@@ -65,6 +67,8 @@ pub(crate) struct Core {
     read_since_flush: usize,
     connections: HashMap<Key, ConnectionState, IntegerHash>,
     by_handle: HashMap<ConnectionHandle, Key, IntegerHash>,
+    /// Connections of ours by the carriers that were opened for them.
+    pub(crate) by_carrier: HashMap<u64, Key, IntegerHash>,
     last_key: u64,
     /// Established by peers, not yet accepted.
     pub(crate) incoming: VecDeque<Key>,
@@ -122,10 +126,11 @@ impl Drop for Locked<'_> {
 }
 
 impl Shard {
-    pub(crate) fn new(endpoint: Endpoint, link: Box<dyn Link>, clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(endpoint: Endpoint, link: Links, clock: Clock) -> Arc<Self> {
         let core = Core {
             endpoint,
-            outbox: Some(Outbox::new(&*link)),
+            tunnels: Arc::clone(&link.tunnels),
+            outbox: Some(Outbox::new(&link)),
             driver: DriverState {
                 waker: None,
                 running: false,
@@ -137,6 +142,7 @@ impl Shard {
             read_since_flush: 0,
             connections: HashMap::default(),
             by_handle: HashMap::default(),
+            by_carrier: HashMap::default(),
             last_key: 0,
             incoming: VecDeque::new(),
             accepting: Waiters::default(),
@@ -160,7 +166,7 @@ impl Shard {
         if quiet && !core.driver.running && !core.driver.wanted {
             // Also when the window or the pacer lets nothing go: asking again at once is of no use.
             core.last_flush = now;
-            core.send_inline(&*self.link, now);
+            core.send_inline(&self.link, now);
         } else {
             core.want_driver();
         }
@@ -183,7 +189,7 @@ impl Shard {
         if core.driver.running || core.driver.wanted {
             core.want_driver();
         } else {
-            core.send_inline(&*self.link, now);
+            core.send_inline(&self.link, now);
         }
     }
 }
@@ -202,7 +208,7 @@ impl Core {
         }
     }
 
-    fn send_inline(&mut self, link: &dyn Link, now: Instant) {
+    fn send_inline(&mut self, link: &Links, now: Instant) {
         let Some(mut outbox) = self.outbox.take() else { return self.want_driver() };
         let mut all_sent = false;
         if outbox.is_empty() {
@@ -269,6 +275,7 @@ impl Core {
     pub(crate) fn stop_accepting(&mut self) {
         self.closed = true;
         self.endpoint.stop_accepting();
+        self.tunnels.stop_listening();
         self.accepting.wake(&mut self.wakes);
         self.want_driver();
     }
@@ -311,6 +318,11 @@ impl Core {
     fn end_connection(&mut self, key: Key, error: ConnectionError, now: Instant) {
         if let Some(state) = self.connections.get_mut(&key) {
             state.close(error, &mut self.wakes);
+            // spec: CAR-5
+            if let Route::Tunnel { id } = state.route {
+                self.tunnels.retire(id);
+            }
+            state.carriers.clear();
             if let Some(handle) = state.handle.take() {
                 self.by_handle.remove(&handle);
                 self.endpoint.forget(now, handle);

@@ -4,7 +4,7 @@ use std::io;
 
 use jsp_proto::Batch;
 
-use crate::link::{Link, Transmit};
+use crate::link::{Links, Transmit};
 
 /// Bytes of one batch: what one send call with segmentation offload takes at most.
 const BATCH_LEN: usize = 65_507;
@@ -16,7 +16,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(link: &dyn Link) -> Self {
+    pub(crate) fn new(link: &Links) -> Self {
         Self { batch: Batch::new(BATCH_LEN, link.segments_max()), sent: 0 }
     }
 
@@ -26,7 +26,7 @@ impl Outbox {
     }
 
     /// Gives the link what there is. An error of kind `WouldBlock` leaves the rest here.
-    pub(crate) fn send(&mut self, link: &dyn Link) -> io::Result<()> {
+    pub(crate) fn send(&mut self, link: &Links) -> io::Result<()> {
         while let Some(route) = self.batch.route() {
             let contents = self.batch.contents().get(self.sent..).unwrap_or_default();
             if contents.is_empty() {

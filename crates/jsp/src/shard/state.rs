@@ -13,6 +13,7 @@ use jsp_wire::{Route, StreamId};
 
 use super::hash::IntegerHash;
 use super::waiters::{Waiters, WakeList};
+use crate::carrier::table::Held;
 use crate::error::ConnectionError;
 use crate::identity::Outcome;
 use crate::security::Security;
@@ -42,6 +43,8 @@ pub(crate) struct ConnectionState {
     /// How often the transport has told a capacity, and the latest.
     pub(crate) capacity: (u64, Capacity),
     pub(crate) capacity_waiters: Waiters,
+    /// Carriers that this side has opened for the connection.
+    pub(crate) carriers: Vec<Held>,
     /// Where tickets of the server are kept, and under which name.
     pub(crate) tickets: Option<(Arc<dyn TicketStore>, String)>,
     /// What is to be remembered of the server once it is proved.
@@ -132,6 +135,7 @@ impl ConnectionState {
             accepting: Waiters::default(),
             capacity: (0, Capacity::default()),
             capacity_waiters: Waiters::default(),
+            carriers: Vec::new(),
             tickets: None,
             unremembered: None,
         }

@@ -1,6 +1,7 @@
 //! Who is believed: pins, verifiers, client authentication, delegated keys.
 
 use super::*;
+use crate::identity::SignatureScheme::{Ed25519, MlDsa65};
 
 // spec-test: HS-57
 #[test]
@@ -97,7 +98,7 @@ fn a_delegated_key_speaks_for_the_identity_while_it_may() {
     let mut ends = run(client_config(), server).unwrap();
     assert_established(&mut ends);
     let peer = ends.from_client.security.unwrap().peer.unwrap();
-    assert_eq!((peer.identity, peer.delegated), (identity(1).public(), true));
+    assert_eq!((peer.fingerprint, peer.delegated), (identity(1).fingerprint(), true));
 
     for (from, to) in [(NOW - day, NOW - 1), (NOW + 1, NOW + day)] {
         let server = ServerConfig::new(delegated(7, from, to));
@@ -119,4 +120,132 @@ fn a_client_may_be_delegated_too() {
     let peer = ends.from_server.security.unwrap().peer.unwrap();
     assert_eq!(peer.fingerprint, identity(1).fingerprint());
     assert!(peer.delegated);
+}
+
+fn ml_dsa(byte: u8) -> Arc<Identity> {
+    Arc::new(Identity::from_seed_with(MlDsa65, &[byte; 32]).unwrap())
+}
+
+/// A server that proves itself as `identity`, by itself or by an online key.
+fn credential(identity: &Arc<Identity>, online: Option<Arc<Identity>>) -> Credential {
+    let Some(online) = online else { return identity.clone().into() };
+    let delegation = Delegation::issue(&**identity, online.public(), NOW - 1, NOW + 9, 1).unwrap();
+    Credential::delegated(online, delegation).unwrap()
+}
+
+fn client_of(pin: Fingerprint, signatures: SignaturePolicy) -> ClientConfig {
+    ClientConfig { signatures, ..ClientConfig::new(ServerIdentity::Pinned(pin)) }
+}
+
+// spec-test: HS-104
+#[test]
+fn servers_prove_themselves_by_ml_dsa() {
+    let (old, new) = (identity(1), ml_dsa(1));
+    assert_ne!(old.fingerprint(), new.fingerprint());
+    let cases = [
+        (&old, None, Ed25519, [true, true, false]),
+        (&new, None, MlDsa65, [false, true, true]),
+        (&new, Some(ml_dsa(2)), MlDsa65, [false, true, true]),
+        (&new, Some(identity(2)), Ed25519, [false, true, false]),
+        (&old, Some(ml_dsa(2)), MlDsa65, [false, true, false]),
+    ];
+    for (identity, online, signer, outcomes) in cases {
+        let credential = credential(identity, online);
+        let policies =
+            [SignaturePolicy::Ed25519, SignaturePolicy::Any, SignaturePolicy::PostQuantum];
+        for (policy, accepted) in policies.into_iter().zip(outcomes) {
+            let client = client_of(identity.fingerprint(), policy);
+            let outcome = run(client, ServerConfig::new(credential.clone()));
+            if !accepted {
+                let expected = Some((Role::Server, HandshakeError::NoCommonSignature));
+                assert_eq!(outcome.err(), expected);
+                continue;
+            }
+            let mut ends = outcome.unwrap();
+            assert_established(&mut ends);
+            let peer = ends.from_client.security.unwrap().peer.unwrap();
+            assert_eq!((peer.scheme, peer.signer), (identity.scheme(), signer));
+            assert_eq!(peer.fingerprint, identity.fingerprint());
+            assert_eq!(peer.is_post_quantum(), outcomes == [false, true, true]);
+        }
+    }
+}
+
+/// Says at first that it signs by another scheme.
+struct Fickle(Arc<Identity>, AtomicUsize);
+
+impl crate::identity::Signer for Fickle {
+    fn public(&self) -> PublicIdentity {
+        let calls = self.1.fetch_add(1, Ordering::Relaxed);
+        if calls < 3 { identity(1).public() } else { self.0.public() }
+    }
+
+    fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, crate::identity::SignError> {
+        self.0.sign_message(message)
+    }
+}
+
+// spec-test: HS-106
+#[test]
+fn a_server_signs_by_the_scheme_that_it_has_chosen() {
+    let client = || ClientConfig {
+        signatures: SignaturePolicy::Any,
+        ..ClientConfig::new(ServerIdentity::AnyInsecure)
+    };
+    let fickle = |calls| Arc::new(Fickle(ml_dsa(1), AtomicUsize::new(calls)));
+    let server = |calls| ServerConfig::new(Credential::new(fickle(calls)));
+    assert!(run(client(), server(3)).is_ok());
+    let mut ends = Ends::new(client(), server(0), 1);
+    let outcome = ends.run(|which, bytes| {
+        assert!(which != SERVER_HELLO || bytes[3 + 32 + 6] == Ed25519.id());
+    });
+    assert_eq!(outcome, Err((Role::Client, HandshakeError::Malformed("identity"))));
+}
+
+// spec-test: HS-103
+#[test]
+fn a_hello_that_offers_ml_dsa_takes_three_datagrams() {
+    let len = |signatures| {
+        let config = ClientConfig { signatures, ..client_config() };
+        Ends::new(config, server_config(), 1).from_client.sent[0].1.len()
+    };
+    assert!(len(SignaturePolicy::Ed25519) < 1500);
+    for policy in [SignaturePolicy::Any, SignaturePolicy::PostQuantum] {
+        assert!((2400..2700).contains(&len(policy)), "{}", len(policy));
+    }
+}
+
+// spec-test: HS-105
+#[test]
+fn clients_prove_themselves_by_ml_dsa() {
+    let server = |byte| {
+        let verifier = Box::new(AcceptOnly(ml_dsa(byte).fingerprint(), Arc::default()));
+        ServerConfig { client_auth: ClientAuth::Required(verifier), ..server_config() }
+    };
+    for online in [None, Some(ml_dsa(4)), Some(identity(4))] {
+        let credential = Some(credential(&ml_dsa(3), online));
+        let mut ends = run(ClientConfig { credential, ..client_config() }, server(3)).unwrap();
+        assert_established(&mut ends);
+        let peer = ends.from_server.security.unwrap().peer.unwrap();
+        assert_eq!(peer.fingerprint, ml_dsa(3).fingerprint());
+    }
+    let client = ClientConfig { credential: Some(ml_dsa(3).into()), ..client_config() };
+    assert_eq!(run(client, server(4)).err().unwrap().0, Role::Server);
+}
+
+/// The client of a server that can verify Ed25519 alone does not show it another identity.
+// spec-test: HS-105
+#[test]
+fn an_identity_that_the_server_cannot_verify_stays_hidden() {
+    let request = |body: &[u8]| client_auth::ClientAuthRequest::read(body);
+    assert!(request(&[1, 1]).is_some_and(|request| !request.required));
+    assert!(request(&[2, 2, 9]).is_some_and(|request| request.required));
+    for malformed in [&[][..], &[1], &[2], &[0, 1], &[3, 1]] {
+        assert!(request(malformed).is_none(), "{malformed:?}");
+    }
+    let old = request(&[2, 1]).unwrap();
+    assert!(old.suits(&identity(1).into()));
+    assert!(!old.suits(&ml_dsa(1).into()));
+    assert!(!old.suits(&credential(&ml_dsa(1), Some(identity(2)))));
+    assert!(!old.suits(&credential(&identity(1), Some(ml_dsa(2)))));
 }

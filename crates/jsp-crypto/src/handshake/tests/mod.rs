@@ -35,13 +35,13 @@ impl AcceptOnly {
 }
 
 impl ServerVerifier for AcceptOnly {
-    fn verify(&self, _: &PublicIdentity, found: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, found: &Fingerprint) -> Result<(), VerifierRejection> {
         self.decide(found)
     }
 }
 
 impl ClientVerifier for AcceptOnly {
-    fn verify(&self, _: &PublicIdentity, found: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, found: &Fingerprint) -> Result<(), VerifierRejection> {
         self.decide(found)
     }
 }
@@ -514,9 +514,9 @@ fn a_signature_for_one_role_or_key_serves_no_other() {
     struct Thief(Arc<Identity>, PublicIdentity);
     impl crate::identity::Signer for Thief {
         fn public(&self) -> PublicIdentity {
-            self.1
+            self.1.clone()
         }
-        fn sign_message(&self, message: &[u8]) -> Result<[u8; 64], crate::identity::SignError> {
+        fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, crate::identity::SignError> {
             crate::identity::Signer::sign_message(&*self.0, message)
         }
     }

@@ -24,6 +24,12 @@ fn choices_that_were_not_offered_are_refused() {
     }
 }
 
+#[test]
+fn feature_bits_stand_where_the_specification_says() {
+    assert_eq!(features::RESUME, 1);
+    assert_eq!(features::GREASE_MASK, 0xff00_0000_0000_0000);
+}
+
 fn one() -> [u8; 32] {
     let mut key = [0; 32];
     key[0] = 1;

@@ -25,8 +25,7 @@ fn grant(ends: &Ends, keys: &TicketKeys, server: &ServerConfig) -> TicketGrant {
         uid: [1; 16],
         psk: *security.resumption_psk(&nonce),
         params_hash: [2; 8],
-        client: security.peer.map(|peer| peer.identity),
-        client_delegated: security.peer.is_some_and(|peer| peer.delegated),
+        client: security.peer,
         max_early_data: 4000,
         prefix_hash: [7; 4],
         path: PathMemory { rate_kib: 1000, rtt_min_us: 60_000 },
@@ -41,7 +40,7 @@ fn ticket_of(client: &ClientConfig, server: &ServerConfig) -> ClientTicket {
     let grant = grant(&ends, &keys(), server);
     let grant = TicketGrant::from_bytes(&grant.to_bytes()).unwrap();
     let security = ends.from_client.security.as_ref().unwrap();
-    let own = client.credential.as_ref().map(|credential| credential.identity());
+    let own = client.credential.as_ref().map(|credential| credential.fingerprint());
     ClientTicket::keep(&grant, security, own, b"limits", NOW_MS).unwrap()
 }
 
@@ -182,6 +181,26 @@ fn every_message_of_a_resumed_handshake_is_protected() {
     }
 }
 
+// spec-test: HS-78
+#[test]
+fn a_server_that_resumes_keeps_to_the_parameters_of_the_ticket() {
+    let (client, server) = (client_config(), server_config());
+    let ticket = ticket_of(&client, &server);
+    // Behind the frame's head and the random: version, suite, and, behind the key exchange, signature.
+    let random_end = 3 + 32;
+    for at in [random_end, random_end + 3, random_end + 4, random_end + 6] {
+        let (mut ends, hello) = resume(client_config(), &ticket);
+        accept(&mut ends, &server, &hello, false);
+        let result = ends.run(|which, bytes| {
+            if which == SERVER_HELLO {
+                bytes[at] ^= 3;
+            }
+        });
+        let refused = HandshakeError::NotOffered("other parameters than the ticket's");
+        assert_eq!(result.err(), Some((Role::Client, refused)), "byte {at}");
+    }
+}
+
 // spec-test: HS-71, HS-76
 #[test]
 fn a_client_that_is_refused_sends_a_full_hello_and_still_takes_either_answer() {
@@ -314,6 +333,7 @@ fn an_exchange_folds_the_same_secret_into_both_sides() {
         let mut server = ends.from_server.security.take().unwrap();
         let psk = *client.resumption_psk(b"n");
         let (renewal, offer) = Renewal::begin(&client, 4, &mut ends.rng).unwrap();
+        assert_eq!(renewal.round(), 4);
         assert!(Renewal::answer(&server, 5, &offer, &mut ends.rng).is_err());
         let (answer, of_server) = Renewal::answer(&server, 4, &offer, &mut ends.rng).unwrap();
         let of_client = renewal.finish(&answer).unwrap();
@@ -361,4 +381,29 @@ fn exchange_messages_that_were_changed_lead_to_other_keys_or_to_errors() {
     for len in 0..offer.len() {
         assert!(Renewal::answer(&server, 0, &offer[..len], &mut ends.rng).is_err());
     }
+}
+
+// spec-test: HS-66
+#[test]
+fn a_ticket_is_kept_for_a_day_and_for_a_delegation_at_most() {
+    let (client, server) = (client_config(), server_config());
+    let mut ends = Ends::shared(&Arc::new(clone(&client)), &Arc::new(clone_server(&server)), 1);
+    ends.run(|_, _| {}).unwrap();
+    let grant = grant(&ends, &keys(), &server);
+    let security = ends.from_client.security.as_mut().unwrap();
+    let mut kept = |lifetime_s: u32, until: Option<u64>| {
+        security.peer.as_mut().unwrap().until = until;
+        let grant = TicketGrant { lifetime_s, ..grant.clone() };
+        let ticket = ClientTicket::keep(&grant, security, None, b"limits", NOW_MS).unwrap();
+        assert_eq!((ticket.received_ms, ticket.max_early_data), (NOW_MS, 4000));
+        ticket.lifetime_s
+    };
+    assert_eq!(kept(3600, None), 3600);
+    assert_eq!(kept(u32::MAX, None), 86_400);
+    assert_eq!(kept(3600, Some(NOW + 60)), 60);
+    assert_eq!(kept(3600, Some(NOW + 7200)), 3600);
+    assert_eq!(kept(3600, Some(NOW - 1)), 0);
+    assert_eq!(kept(3600, Some(u64::MAX)), 3600);
+    security.peer = None;
+    assert!(ClientTicket::keep(&grant, security, None, b"limits", NOW_MS).is_none());
 }

@@ -1,4 +1,8 @@
-//! What somebody on the way sees: entropy and lengths of wrapped first flights, sizes and cost of padding.
+//! What somebody on the way sees: entropy and lengths of wrapped first flights, sizes and cost of padding,
+//! and which application it is.
+
+mod neighbours;
+mod recognition;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -12,6 +16,7 @@ use jsp_proto::{
     RetryPolicy, ServerSetup, StreamConfig, TransportConfig,
 };
 use jsp_wire::{Instant, Route};
+pub use recognition::rows as recognition;
 
 use crate::random::Random;
 use crate::report::Row;
@@ -27,7 +32,7 @@ const DELAY: Duration = Duration::from_millis(20);
 /// Unix time at the beginning, in seconds.
 const UNIX_SECONDS_AT_ZERO: u64 = 1_800_000_000;
 
-/// Everything that is measured, over so many flows.
+/// First flights and sizes, over so many flows.
 pub fn rows(flows: u64, seed: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for is_wrapped in [true, false] {
@@ -45,9 +50,16 @@ struct Wire {
     transport: Arc<TransportConfig>,
     now: Instant,
     flying: VecDeque<(Instant, bool, BytesMut)>,
-    /// Length and beginning of each datagram from the client, and of each from the server.
-    seen: [Vec<(usize, Vec<u8>)>; 2],
+    /// The datagrams of the client, and those of the server.
+    seen: [Vec<Sight>; 2],
     events: Vec<(bool, ConnectionHandle, Event)>,
+}
+
+/// What shows of a datagram.
+struct Sight {
+    at: Instant,
+    len: usize,
+    start: Vec<u8>,
 }
 
 fn address(is_server: bool) -> SocketAddr {
@@ -97,13 +109,22 @@ impl Wire {
         connected.expect("a fresh endpoint has room for a connection")
     }
 
+    /// The server's name of the connection, once it is there.
+    fn accepted(&self) -> Option<ConnectionHandle> {
+        let connected = |(is_server, _, event): &&(bool, ConnectionHandle, Event)| {
+            *is_server && *event == Event::Connected
+        };
+        self.events.iter().find(connected).map(|(_, handle, _)| *handle)
+    }
+
     fn flush(&mut self) {
         let mut batch = Batch::new(0, 64);
         for (is_server, endpoint) in [(false, &mut self.client), (true, &mut self.server)] {
             while endpoint.poll_transmit(self.now, &mut batch) {
                 for datagram in batch.contents().chunks(batch.segment_len().max(1)) {
                     let start = datagram.iter().take(POSITIONS).copied().collect();
-                    self.seen[usize::from(is_server)].push((datagram.len(), start));
+                    let sight = Sight { at: self.now, len: datagram.len(), start };
+                    self.seen[usize::from(is_server)].push(sight);
                     let arrival = (self.now + DELAY, !is_server, BytesMut::from(datagram));
                     self.flying.push_back(arrival);
                 }
@@ -163,7 +184,7 @@ fn first_flights(flows: u64, seed: u64, is_wrapped: bool) -> Vec<Row> {
         // The hello, and the answer to it.
         wire.run_for(DELAY);
         for side in 0..2 {
-            let Some((len, start)) = wire.seen[side].first() else { continue };
+            let Some(Sight { len, start, .. }) = wire.seen[side].first() else { continue };
             *lengths[side].entry(*len).or_insert(0u64) += 1;
             for (histogram, byte) in histograms[side].iter_mut().zip(start) {
                 histogram.0[usize::from(*byte)] += 1;
@@ -244,7 +265,7 @@ fn padded_loads(seed: u64) -> Vec<Row> {
         let traffic = wire.client.connection(handle).map(|c| c.stats().traffic).unwrap_or_default();
         let declared: Vec<_> = buckets.sizes().collect();
         let seen = wire.seen.iter().flatten();
-        let outside = seen.filter(|(len, _)| !declared.contains(len)).count();
+        let outside = seen.filter(|sight| !declared.contains(&sight.len)).count();
         let case = format!("padded {name}");
         let bare = traffic.bytes_sent - traffic.padding_bytes_sent;
         let overhead = traffic.padding_bytes_sent as f64 / bare.max(1) as f64 * 100.0;
@@ -263,12 +284,7 @@ fn padded_loads(seed: u64) -> Vec<Row> {
 
 /// The server's application reads what has come.
 fn take_all(wire: &mut Wire, stream: jsp_wire::StreamId) {
-    let connected = |(is_server, _, event): &&(bool, ConnectionHandle, Event)| {
-        *is_server && *event == Event::Connected
-    };
-    let Some(handle) = wire.events.iter().find(connected).map(|(_, handle, _)| *handle) else {
-        return;
-    };
+    let Some(handle) = wire.accepted() else { return };
     if let Some(connection) = wire.server.connection(handle) {
         while let Ok(Some(_)) = connection.recv(wire.now, stream) {}
     }

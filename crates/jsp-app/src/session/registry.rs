@@ -1,0 +1,158 @@
+//! The sessions of a server: which there are, who may come back to them, and for how long.
+
+use core::time::Duration;
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use subtle::ConstantTimeEq;
+
+use super::link::{Greeting, unknown};
+use super::record::{Credentials, Entry};
+use super::{GRANT_LEN, ProtocolError};
+
+/// Sessions by name. `H` is how the driver holds one. Time is counted from any moment, the same for
+/// all calls.
+#[derive(Debug)]
+pub struct Registry<H> {
+    sessions: HashMap<[u8; GRANT_LEN], Held<H>>,
+    /// How many there may be.
+    max: usize,
+    /// How long a session waits for its client.
+    grace: Duration,
+}
+
+#[derive(Debug)]
+struct Held<H> {
+    handle: H,
+    token: [u8; GRANT_LEN],
+    /// The token of before, until the client has kept the present one.
+    before: Option<[u8; GRANT_LEN]>,
+    /// The client's proved identity, if it has one: nobody else comes back.
+    owner: Option<[u8; 32]>,
+    /// When it goes, if it waits for its client.
+    expires: Option<Duration>,
+}
+
+/// What the server's end of a session is to be told: see [`Session::grant`](super::Session::grant).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    pub(crate) credentials: Credentials,
+    pub(crate) grace: Duration,
+    pub(crate) entries: Option<Vec<Entry>>,
+}
+
+/// What a greeting leads to.
+#[derive(Debug)]
+pub enum Arrival<H> {
+    /// A new session: make its state, and [`insert`](Registry::insert) it.
+    New(Grant),
+    /// The client comes back to this session.
+    Back(H, Grant),
+    /// Nothing that is here: send this record, and close.
+    Unknown(Bytes),
+    /// There are as many sessions as may be: close.
+    Full,
+}
+
+impl<H: Clone> Registry<H> {
+    /// No session yet. `max` is how many may be held, `grace` how long one waits for its client.
+    #[must_use]
+    pub fn new(max: usize, grace: Duration) -> Self {
+        Self { sessions: HashMap::new(), max, grace }
+    }
+
+    /// Judges a client's first record. `owner` is its proved identity; `fresh` are 32 random bytes.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]: close the connection.
+    // spec: SES-10, SES-11
+    pub fn greet(
+        &mut self,
+        record: &[u8],
+        owner: Option<[u8; 32]>,
+        fresh: [u8; 32],
+    ) -> Result<Arrival<H>, ProtocolError> {
+        let (mut id, mut token) = ([0; GRANT_LEN], [0; GRANT_LEN]);
+        let (front, back) = fresh.split_at(GRANT_LEN);
+        id.copy_from_slice(front);
+        token.copy_from_slice(back);
+        match Greeting::parse(record)? {
+            Greeting::Open if self.sessions.len() >= self.max => Ok(Arrival::Full),
+            Greeting::Open => {
+                let credentials = Credentials { id, token };
+                Ok(Arrival::New(Grant { credentials, grace: self.grace, entries: None }))
+            }
+            Greeting::Resume(shown, entries) => {
+                let held = self.sessions.get_mut(&shown.id);
+                let Some(held) = held.filter(|held| held.is_owner(&shown.token, owner)) else {
+                    return Ok(Arrival::Unknown(unknown()));
+                };
+                // What the client has shown stays good until it has kept the next.
+                held.before = Some(shown.token);
+                held.token = token;
+                held.expires = None;
+                let credentials = Credentials { id: shown.id, token };
+                let grant = Grant { credentials, grace: self.grace, entries: Some(entries) };
+                Ok(Arrival::Back(held.handle.clone(), grant))
+            }
+        }
+    }
+
+    /// Holds a new session.
+    pub fn insert(&mut self, grant: &Grant, owner: Option<[u8; 32]>, handle: H) {
+        let Credentials { id, token } = grant.credentials;
+        let held = Held { handle, token, before: None, owner, expires: None };
+        self.sessions.insert(id, held);
+    }
+
+    /// The client has kept its credentials: those of before are void.
+    pub fn on_kept(&mut self, id: &[u8; GRANT_LEN]) {
+        if let Some(held) = self.sessions.get_mut(id) {
+            held.before = None;
+        }
+    }
+
+    /// The session's connection is gone.
+    pub fn park(&mut self, now: Duration, id: &[u8; GRANT_LEN]) {
+        if let Some(held) = self.sessions.get_mut(id) {
+            held.expires = Some(now.saturating_add(self.grace));
+        }
+    }
+
+    /// The session is over.
+    pub fn remove(&mut self, id: &[u8; GRANT_LEN]) {
+        self.sessions.remove(id);
+    }
+
+    /// Takes out the sessions whose clients did not come back in time.
+    pub fn expire(&mut self, now: Duration) -> Vec<H> {
+        let is_due = |held: &mut Held<H>| held.expires.is_some_and(|at| at <= now);
+        self.sessions.extract_if(|_, held| is_due(held)).map(|(_, held)| held.handle).collect()
+    }
+
+    /// When the next session goes, if none comes back.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Duration> {
+        self.sessions.values().filter_map(|held| held.expires).min()
+    }
+
+    /// How many sessions are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// True when none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+}
+
+impl<H> Held<H> {
+    fn is_owner(&self, token: &[u8; GRANT_LEN], owner: Option<[u8; 32]>) -> bool {
+        let before = self.before.as_ref().unwrap_or(&self.token);
+        let is_known = self.token.ct_eq(token) | before.ct_eq(token);
+        bool::from(is_known) && self.owner == owner
+    }
+}

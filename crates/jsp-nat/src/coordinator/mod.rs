@@ -1,0 +1,425 @@
+//! The meeting point: who is there, ways between them, and the datagrams that travel by these.
+//!
+//! It knows clients by the identity that their connection has proved, and forwards sealed datagrams
+//! between two of them without a key to read them. All that clients can make it keep is bounded by
+//! [`Limits`].
+
+mod allowance;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jsp_wire::{Instant, Route};
+
+use crate::Entropy;
+use crate::relay;
+use crate::rendezvous::{FromClient, FromCoordinator, PeerKey, Refusal};
+use allowance::Allowance;
+
+/// The caller's name for a client's connection.
+pub type ClientId = u64;
+
+/// Datagrams that came before their way was asked for, and how long they are kept: the question and
+/// the first datagrams leave together.
+const HELD_MAX: usize = 4;
+const HELD_FOR: Duration = Duration::from_secs(1);
+/// A way unused for so long gives its place to a new one when there is none left.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What clients may have and do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Clients at once.
+    pub clients_max: usize,
+    /// Ways of one client, those that others asked for included.
+    pub channels_max: usize,
+    /// Ways that one client may ask for in a minute, and that may be asked for to it.
+    pub asks_per_minute: u32,
+    /// Bytes that one client may have forwarded in a second; twice that at once.
+    pub relay_rate: u64,
+    /// Bytes that all together may have forwarded in a second.
+    pub relay_rate_total: u64,
+    /// The longest datagram that is forwarded, in bytes, without the relay's header.
+    pub datagram_len_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clients_max: 10_000,
+            channels_max: 64,
+            asks_per_minute: 120,
+            relay_rate: 1_000_000,
+            relay_rate_total: 100_000_000,
+            datagram_len_max: 1500,
+        }
+    }
+}
+
+/// What happened since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Clients that came.
+    pub joined: u64,
+    /// Clients that were turned away: there were too many.
+    pub turned_away: u64,
+    /// Ways that were opened.
+    pub opened: u64,
+    /// Ways that were refused.
+    pub refused: u64,
+    /// Datagrams forwarded.
+    pub forwarded: u64,
+    /// Their bytes, without the relay's header.
+    pub forwarded_bytes: u64,
+    /// Datagrams dropped: from nobody who is known, or by no way that is open.
+    pub dropped_unknown: u64,
+    /// Datagrams dropped: more than may be.
+    pub dropped_rate: u64,
+}
+
+/// A datagram to be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward<'a> {
+    /// Whom it goes to.
+    pub to: Route,
+    /// What stands before it.
+    pub header: [u8; relay::HEADER_LEN],
+    /// The datagram as it came.
+    pub sealed: &'a [u8],
+}
+
+/// A way, as one of its two clients has it.
+#[derive(Debug)]
+struct Channel {
+    peer: ClientId,
+    /// The peer's number for it.
+    peers_number: u64,
+    used: Instant,
+}
+
+#[derive(Debug)]
+struct Held {
+    since: Instant,
+    channel: u64,
+    sealed: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Client {
+    key: PeerKey,
+    route: Route,
+    channels: BTreeMap<u64, Channel>,
+    /// Questions that it may ask, and be asked.
+    asks: Allowance,
+    calls: Allowance,
+    bytes: Allowance,
+    held: VecDeque<Held>,
+}
+
+/// The meeting point.
+#[derive(Debug)]
+pub struct Coordinator {
+    limits: Limits,
+    /// Another server that answers STUN, told to clients.
+    stun: Option<SocketAddr>,
+    clients: BTreeMap<ClientId, Client>,
+    by_key: BTreeMap<PeerKey, ClientId>,
+    by_route: BTreeMap<Route, ClientId>,
+    total: Allowance,
+    messages: VecDeque<(ClientId, FromCoordinator)>,
+    released: VecDeque<(Route, Vec<u8>)>,
+    counters: Counters,
+}
+
+impl Coordinator {
+    /// A meeting point where nobody is.
+    pub fn new(limits: Limits, stun: Option<SocketAddr>) -> Self {
+        Self {
+            total: Allowance::new(limits.relay_rate_total, limits.relay_rate_total),
+            limits,
+            stun,
+            clients: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            by_route: BTreeMap::new(),
+            messages: VecDeque::new(),
+            released: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A client has connected, and proved who it is. False when there are too many.
+    // spec: RDV-1, RDV-10
+    pub fn join(&mut self, id: ClientId, key: PeerKey, route: Route) -> bool {
+        self.leave(id);
+        if self.clients.len() >= self.limits.clients_max {
+            self.counters.turned_away += 1;
+            return false;
+        }
+        let minute = u64::from(self.limits.asks_per_minute);
+        let client = Client {
+            key,
+            route,
+            channels: BTreeMap::new(),
+            asks: Allowance::per_minute(minute),
+            calls: Allowance::per_minute(minute),
+            bytes: Allowance::new(self.limits.relay_rate, self.limits.relay_rate * 2),
+            held: VecDeque::new(),
+        };
+        self.clients.insert(id, client);
+        self.by_route.insert(named(&route), id);
+        self.counters.joined += 1;
+        true
+    }
+
+    /// A client's connection has moved to another address, which it has proved.
+    // spec: RDV-22
+    pub fn moved(&mut self, id: ClientId, route: Route) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let old = std::mem::replace(&mut client.route, route);
+        if self.by_route.get(&named(&old)) == Some(&id) {
+            self.by_route.remove(&named(&old));
+        }
+        self.by_route.insert(named(&route), id);
+    }
+
+    /// A client's connection is over: its ways are closed.
+    pub fn leave(&mut self, id: ClientId) {
+        let Some(client) = self.clients.remove(&id) else { return };
+        if self.by_key.get(&client.key) == Some(&id) {
+            self.by_key.remove(&client.key);
+        }
+        if self.by_route.get(&named(&client.route)) == Some(&id) {
+            self.by_route.remove(&named(&client.route));
+        }
+        for channel in client.channels.into_values() {
+            self.close_at(channel.peer, channel.peers_number);
+        }
+    }
+
+    /// A client says something. False when it makes no sense: its connection is to be closed.
+    // spec: RDV-3, RDV-4
+    pub fn handle_message(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        message: &[u8],
+        entropy: &mut dyn Entropy,
+    ) -> bool {
+        let Ok(message) = FromClient::decode(message) else { return false };
+        let Some(client) = self.clients.get(&id) else { return false };
+        let observed = observed(&client.route);
+        match message {
+            Some(FromClient::Register) => {
+                // Who comes last is called: a client that has lost its connection comes again.
+                self.by_key.insert(client.key, id);
+                let stun = self.stun;
+                self.messages.push_back((id, FromCoordinator::Registered { observed, stun }));
+            }
+            Some(FromClient::Connect { peer, channel }) => {
+                match self.connect(now, id, &peer, channel, entropy) {
+                    Ok(()) => self.counters.opened += 1,
+                    Err(reason) => {
+                        self.counters.refused += 1;
+                        let refused = FromCoordinator::Refused { channel, reason };
+                        self.messages.push_back((id, refused));
+                    }
+                }
+            }
+            Some(FromClient::Close { channel }) => self.close(id, channel),
+            Some(FromClient::Ping) => {
+                self.messages.push_back((id, FromCoordinator::Pong { observed }));
+            }
+            None => {}
+        }
+        true
+    }
+
+    // spec: RDV-10, RDV-11, RDV-12
+    fn connect(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        peer: &PeerKey,
+        channel: u64,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), Refusal> {
+        let caller = self.clients.get_mut(&id).ok_or(Refusal::Unknown)?;
+        if !caller.asks.take(now, 1) {
+            return Err(Refusal::TooOften);
+        }
+        if caller.channels.contains_key(&channel) {
+            return Err(Refusal::InUse);
+        }
+        let key = caller.key;
+        let callee = *self.by_key.get(peer).ok_or(Refusal::Unknown)?;
+        if callee == id {
+            return Err(Refusal::Unknown);
+        }
+        let peer = self.clients.get_mut(&callee).ok_or(Refusal::Unknown)?;
+        if !peer.calls.take(now, 1) {
+            return Err(Refusal::TooOften);
+        }
+        let number = loop {
+            let number = entropy.next_u64();
+            if !peer.channels.contains_key(&number) {
+                break number;
+            }
+        };
+        if !self.make_room(now, id) || !self.make_room(now, callee) {
+            return Err(Refusal::TooMany);
+        }
+        self.place(now, id, channel, (callee, number));
+        self.place(now, callee, number, (id, channel));
+        self.messages.push_back((id, FromCoordinator::Opened { channel }));
+        self.messages.push_back((callee, FromCoordinator::Incoming { peer: key, channel: number }));
+        self.release(now, id, channel);
+        Ok(())
+    }
+
+    fn place(&mut self, now: Instant, id: ClientId, number: u64, peer: (ClientId, u64)) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            let (peer, peers_number) = peer;
+            client.channels.insert(number, Channel { peer, peers_number, used: now });
+        }
+    }
+
+    /// Room for one more way of a client, made by closing one that nobody uses.
+    fn make_room(&mut self, now: Instant, id: ClientId) -> bool {
+        let Some(client) = self.clients.get(&id) else { return false };
+        if client.channels.len() < self.limits.channels_max {
+            return true;
+        }
+        let oldest = client.channels.iter().min_by_key(|(_, channel)| channel.used);
+        let idle = oldest.filter(|(_, channel)| now.since(channel.used) >= IDLE);
+        let Some(number) = idle.map(|(number, _)| *number) else { return false };
+        self.close(id, number);
+        self.messages.push_back((id, FromCoordinator::Closed { channel: number }));
+        true
+    }
+
+    fn close(&mut self, id: ClientId, number: u64) {
+        let channel = self.clients.get_mut(&id).and_then(|c| c.channels.remove(&number));
+        if let Some(channel) = channel {
+            self.close_at(channel.peer, channel.peers_number);
+        }
+    }
+
+    fn close_at(&mut self, id: ClientId, number: u64) {
+        let channel = self.clients.get_mut(&id).and_then(|c| c.channels.remove(&number));
+        if channel.is_some() {
+            self.messages.push_back((id, FromCoordinator::Closed { channel: number }));
+        }
+    }
+
+    /// A datagram with the relay's header has come: where it goes. Nothing is done for who is not
+    /// a client at the address that it comes from.
+    // spec: RDV-21, RDV-23
+    pub fn forward<'a>(
+        &mut self,
+        now: Instant,
+        from: &Route,
+        datagram: &'a [u8],
+    ) -> Option<Forward<'a>> {
+        let (number, sealed) = relay::parse(datagram)?;
+        let id = self.by_route.get(&named(from)).copied();
+        let Some(client) = id.and_then(|id| self.clients.get_mut(&id)) else {
+            self.counters.dropped_unknown += 1;
+            return None;
+        };
+        if sealed.len() > self.limits.datagram_len_max {
+            self.counters.dropped_rate += 1;
+            return None;
+        }
+        let Some(channel) = client.channels.get_mut(&number) else {
+            hold(now, client, number, sealed);
+            self.counters.dropped_unknown += 1;
+            return None;
+        };
+        let len = sealed.len() as u64;
+        if !client.bytes.take(now, len) || !self.total.take(now, len) {
+            self.counters.dropped_rate += 1;
+            return None;
+        }
+        channel.used = now;
+        let (peer, peers_number) = (channel.peer, channel.peers_number);
+        let peer = self.clients.get_mut(&peer)?;
+        if let Some(channel) = peer.channels.get_mut(&peers_number) {
+            channel.used = now;
+        }
+        self.counters.forwarded += 1;
+        self.counters.forwarded_bytes += len;
+        Some(Forward { to: peer.route, header: relay::header(peers_number), sealed })
+    }
+
+    /// What came too early goes on its way.
+    fn release(&mut self, now: Instant, id: ClientId, number: u64) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let from = client.route;
+        let (mine, others) =
+            std::mem::take(&mut client.held).into_iter().partition(|held| held.channel == number);
+        client.held = others;
+        let mine: VecDeque<Held> = mine;
+        for held in mine.into_iter().filter(|held| now.since(held.since) < HELD_FOR) {
+            let mut datagram = relay::header(number).to_vec();
+            datagram.extend(held.sealed);
+            if let Some(forward) = self.forward(now, &from, &datagram) {
+                let mut out = forward.header.to_vec();
+                out.extend(forward.sealed);
+                let to = forward.to;
+                self.released.push_back((to, out));
+                self.counters.dropped_unknown = self.counters.dropped_unknown.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The next message for a client.
+    pub fn poll_message(&mut self) -> Option<(ClientId, FromCoordinator)> {
+        self.messages.pop_front()
+    }
+
+    /// The next datagram that was held back and goes on now.
+    pub fn poll_released(&mut self) -> Option<(Route, Vec<u8>)> {
+        self.released.pop_front()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Clients that are there.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Ways that are open.
+    pub fn channels(&self) -> usize {
+        self.clients.values().map(|client| client.channels.len()).sum::<usize>() / 2
+    }
+}
+
+fn hold(now: Instant, client: &mut Client, channel: u64, sealed: &[u8]) {
+    client.held.retain(|held| now.since(held.since) < HELD_FOR);
+    if client.held.len() < HELD_MAX {
+        client.held.push_back(Held { since: now, channel, sealed: sealed.to_vec() });
+    }
+}
+
+/// A route as clients are known by: which of our addresses it came to does not count.
+fn named(route: &Route) -> Route {
+    match route {
+        Route::Udp { remote, .. } => Route::udp(*remote),
+        other => *other,
+    }
+}
+
+fn observed(route: &Route) -> Option<SocketAddr> {
+    match route {
+        Route::Udp { remote, .. } => Some(*remote),
+        Route::Relayed { .. } | Route::Tunnel { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

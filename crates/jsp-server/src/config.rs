@@ -1,0 +1,164 @@
+//! The configuration file: TOML, every field optional.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jsp::Fingerprint;
+use jsp_nat::coordinator::Limits;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// What a daemon is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The UDP address for everything: connections, STUN and the relay.
+    pub bind: String,
+    /// The file of the identity; made if it is missing.
+    pub identity: PathBuf,
+    /// Fingerprints of the clients that may come; all may when there is none.
+    pub allow: Vec<String>,
+    /// Another server that answers STUN, told to clients.
+    pub stun: Option<SocketAddr>,
+    /// Seconds between two lines of counters on standard output; 0 for none.
+    pub status_every: u64,
+    /// Bounds.
+    pub limits: LimitsConfig,
+}
+
+/// Bounds on what clients have and do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Clients at once.
+    pub clients: usize,
+    /// Ways of one client to others.
+    pub channels_per_client: usize,
+    /// Ways that a client may ask for in a minute, and that may be asked for to it.
+    pub asks_per_minute: u32,
+    /// Bytes a second that one client may have forwarded.
+    pub relay_bytes_per_second: u64,
+    /// Bytes a second that all together may have forwarded.
+    pub relay_bytes_per_second_total: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            clients: limits.clients_max,
+            channels_per_client: limits.channels_max,
+            asks_per_minute: limits.asks_per_minute,
+            relay_bytes_per_second: limits.relay_rate,
+            relay_bytes_per_second_total: limits.relay_rate_total,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bind: "0.0.0.0:4433".to_owned(),
+            identity: PathBuf::from("jspd.key"),
+            allow: Vec::new(),
+            stun: None,
+            status_every: 0,
+            limits: LimitsConfig::default(),
+        }
+    }
+}
+
+/// Why a configuration is of no use.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It is no TOML, or has other fields than it may.
+    #[error("{}: {source}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<toml::de::Error>,
+    },
+    /// A fingerprint in it is none.
+    #[error("`allow` holds {text}, which is no fingerprint")]
+    Fingerprint {
+        /// What stands there.
+        text: String,
+    },
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = |source| ConfigError::File { path: path.to_owned(), source };
+        let text = std::fs::read_to_string(path).map_err(file)?;
+        let format =
+            |source| ConfigError::Format { path: path.to_owned(), source: Box::new(source) };
+        toml::from_str(&text).map_err(format)
+    }
+
+    /// The clients that may come; `None` for all.
+    ///
+    /// # Errors
+    /// When one of them is no fingerprint.
+    pub fn allowed(&self) -> Result<Option<Vec<Fingerprint>>, ConfigError> {
+        let parse = |text: &String| {
+            text.parse().map_err(|_| ConfigError::Fingerprint { text: text.clone() })
+        };
+        let allowed: Vec<Fingerprint> = self.allow.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok((!allowed.is_empty()).then_some(allowed))
+    }
+
+    /// Time between two lines of counters.
+    pub fn status_every(&self) -> Option<Duration> {
+        (self.status_every > 0).then(|| Duration::from_secs(self.status_every))
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let LimitsConfig {
+            clients,
+            channels_per_client,
+            asks_per_minute,
+            relay_bytes_per_second,
+            relay_bytes_per_second_total,
+        } = self.limits;
+        Limits {
+            clients_max: clients,
+            channels_max: channels_per_client,
+            asks_per_minute,
+            relay_rate: relay_bytes_per_second,
+            relay_rate_total: relay_bytes_per_second_total,
+            ..Limits::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_differs_and_nothing_unknown() {
+        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+        let text = "bind = '[::]:1'\nstun = '192.0.2.1:3478'\n[limits]\nclients = 3\n";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!((config.bind.as_str(), config.limits().clients_max), ("[::]:1", 3));
+        assert_eq!(config.limits().channels_max, Limits::default().channels_max);
+        let error = toml::from_str::<Config>("[limits]\nclient = 3\n").unwrap_err();
+        assert!(error.to_string().contains("client"));
+        let config = Config { allow: vec!["nobody".to_owned()], ..Config::default() };
+        assert!(config.allowed().unwrap_err().to_string().contains("nobody"));
+    }
+}

@@ -1,0 +1,179 @@
+//! The client's end: connects, and connects again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsp::{ConnectError, Connection, Endpoint, StreamConfig, Trust};
+use jsp_app::session::{self as machine, CONTROL_LABEL};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::error::SessionError;
+use crate::run::run;
+use crate::shared::Shared;
+use crate::{Session, SessionConfig};
+
+/// Pauses between attempts to connect: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long the server may take to answer the greeting.
+const GREETING: Duration = Duration::from_secs(10);
+
+/// The client's task ends with the last handle.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Where the server is.
+struct Server {
+    endpoint: Endpoint,
+    addr: String,
+    trust: Trust,
+}
+
+impl Session {
+    /// Begins a session with the server at `addr`, or goes on with the one that the configuration's
+    /// store has. A new one returns when it runs; one from a store returns at once, and runs when the
+    /// server can be reached. The session connects again by itself whenever its connection is lost.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn connect(
+        endpoint: &Endpoint,
+        addr: impl ToString,
+        trust: impl Into<Trust>,
+        config: SessionConfig,
+    ) -> Result<Self, SessionError> {
+        let server =
+            Server { endpoint: endpoint.clone(), addr: addr.to_string(), trust: trust.into() };
+        let SessionConfig { limits, store, .. } = config;
+        let saved = match store.clone() {
+            Some(store) => tokio::task::spawn_blocking(move || store.load())
+                .await
+                .map_err(|_| SessionError::Store("its thread ended".to_owned()))?
+                .map_err(|error| SessionError::Store(error.to_string()))?,
+            None => None,
+        };
+        let is_new = saved.is_none();
+        let machine = match saved {
+            Some(saved) => machine::Session::restore(limits, saved),
+            None => machine::Session::client(limits, store.is_some()),
+        };
+        let shared = Arc::new(Shared::new(machine));
+        let first = match is_new {
+            true => Some(server.connect().await?),
+            false => None,
+        };
+        let mut tasks = vec![tokio::spawn(drive(Arc::clone(&shared), server, first))];
+        if let Some(store) = store {
+            tasks.push(tokio::spawn(Arc::clone(&shared).keep(store)));
+        }
+        let session = Self { shared, _driver: Some(Arc::new(Driver { tasks })) };
+        if is_new {
+            session.started().await?;
+        }
+        Ok(session)
+    }
+
+    async fn started(&self) -> Result<(), SessionError> {
+        self.shared
+            .wait(|state| match (state.error(), state.machine.is_running()) {
+                (Some(error), _) => Some(Err(error)),
+                (None, is_running) => is_running.then_some(Ok(())),
+            })
+            .await
+    }
+}
+
+impl Server {
+    async fn connect(&self) -> Result<Connection, ConnectError> {
+        self.endpoint.connect(&self.addr, self.trust.clone()).await
+    }
+}
+
+/// Keeps the session connected until it is over.
+async fn drive(shared: Arc<Shared>, server: Server, mut first: Option<Connection>) {
+    loop {
+        let connection = match first.take() {
+            Some(connection) => connection,
+            None => match reach(&shared, &server).await {
+                Ok(connection) => connection,
+                Err(error) => return shared.fail(error),
+            },
+        };
+        let error = attach(&shared, connection).await.err();
+        if shared.error().is_some() {
+            return;
+        }
+        if let Some(reason) = error {
+            return shared.fail(SessionError::Refused(reason));
+        }
+    }
+}
+
+/// Connects, with pauses in between, for as long as the server may know the session; once at least.
+async fn reach(shared: &Shared, server: &Server) -> Result<Connection, SessionError> {
+    let grace = shared.lock().machine.grace();
+    let until = Instant::now() + grace;
+    let mut pause = PAUSES.0;
+    loop {
+        let failure = match server.connect().await {
+            Ok(connection) => return Ok(connection),
+            Err(failure) => failure,
+        };
+        let is_final = matches!(
+            failure,
+            ConnectError::Identity { .. }
+                | ConnectError::Handshake { .. }
+                | ConnectError::VersionMismatch { .. }
+                | ConnectError::KnownHosts { .. }
+                | ConnectError::EndpointClosed
+        );
+        if is_final || Instant::now() >= until {
+            return Err(failure.into());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = PAUSES.1.min(pause * 2),
+            () = shared.hasten.notified() => pause = PAUSES.0,
+        }
+    }
+}
+
+/// Runs the session on a connection until that is lost. An error is a server's refusal, in its words.
+async fn attach(shared: &Arc<Shared>, connection: Connection) -> Result<(), String> {
+    let control = StreamConfig { weight: u8::MAX, ..StreamConfig::messages() };
+    let Ok(control) = connection.open(control.labelled(CONTROL_LABEL)).await else {
+        return Ok(());
+    };
+    let generation = shared.change(|state| {
+        state.generation += 1;
+        state.connection = Some(connection.clone());
+        state.machine.attach();
+        state.generation
+    });
+    let running = run(Arc::clone(shared), connection.clone(), control, generation);
+    let late = async {
+        let answered = shared.wait(|state| {
+            let is_over = state.error().is_some() || state.generation != generation;
+            (is_over || state.machine.is_running()).then_some(())
+        });
+        if tokio::time::timeout(GREETING, answered).await.is_err() {
+            connection.close(0, b"no answer to the greeting");
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = running => {}
+        () = late => {}
+    }
+    match connection.error() {
+        Some(jsp::ConnectionError::ClosedByPeer { code, reason }) if code != 0 => Err(reason),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,242 @@
+//! The server's end: sessions that wait for their clients.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jsp::{Connection, Endpoint, Stream};
+use jsp_app::session::{self as machine, Arrival, CONTROL_LABEL, Grant, Registry};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::run::{PROTOCOL_ERROR, run};
+use crate::shared::Shared;
+use crate::{Session, SessionConfig};
+
+/// The application's code of connections that are turned away.
+const REFUSED: u64 = 2;
+/// How long a client may take to greet.
+const GREETING: Duration = Duration::from_secs(10);
+/// New sessions that wait for [`Sessions::accept`]; further clients wait.
+const NEW_WAITING: usize = 64;
+
+/// The sessions of a server. Clones are handles of the same; with the last one its sessions are
+/// forgotten.
+#[derive(Clone)]
+pub struct Sessions {
+    inner: Arc<Inner>,
+    new: Arc<tokio::sync::Mutex<mpsc::Receiver<Session>>>,
+    _tasks: Arc<Tasks>,
+}
+
+struct Inner {
+    config: SessionConfig,
+    registry: Mutex<Registry<Arc<Shared>>>,
+    new: mpsc::Sender<Session>,
+    start: Instant,
+    /// A session waits for its client.
+    parked: Notify,
+}
+
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Sessions {
+    /// Sessions for all connections that `endpoint` accepts. To take other connections there as well,
+    /// use [`new`](Self::new) and [`attend`](Self::attend). Needs a tokio runtime.
+    #[must_use]
+    pub fn serve(endpoint: &Endpoint, config: SessionConfig) -> Self {
+        let (inner, new) = Inner::new(config);
+        let (endpoint, serving) = (endpoint.clone(), Arc::clone(&inner));
+        let accepting = tokio::spawn(async move {
+            while let Some(connection) = endpoint.accept().await {
+                let inner = Arc::clone(&serving);
+                tokio::spawn(async move { inner.attend(connection).await });
+            }
+        });
+        Self::with(inner, new, vec![accepting])
+    }
+
+    /// Sessions for the connections that are given to [`attend`](Self::attend). Needs a tokio runtime.
+    #[must_use]
+    pub fn new(config: SessionConfig) -> Self {
+        let (inner, new) = Inner::new(config);
+        Self::with(inner, new, Vec::new())
+    }
+
+    fn with(
+        inner: Arc<Inner>,
+        new: mpsc::Receiver<Session>,
+        mut tasks: Vec<JoinHandle<()>>,
+    ) -> Self {
+        tasks.push(tokio::spawn(Arc::clone(&inner).expire()));
+        let new = Arc::new(tokio::sync::Mutex::new(new));
+        Self { inner, new, _tasks: Arc::new(Tasks(tasks)) }
+    }
+
+    /// Runs a session on a connection, a new one or that of a client which comes back, and returns
+    /// when the connection is lost. The connection carries nothing else.
+    pub async fn attend(&self, connection: Connection) {
+        self.inner.attend(connection).await;
+    }
+
+    /// The next session that is new. Sessions whose clients come back go on by themselves. `None` is
+    /// not to be expected. Cancel-safe.
+    pub async fn accept(&self) -> Option<Session> {
+        self.new.lock().await.recv().await
+    }
+
+    /// How many sessions are held, with a connection or without.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.registry().len()
+    }
+
+    /// True when no session is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Inner {
+    fn new(config: SessionConfig) -> (Arc<Self>, mpsc::Receiver<Session>) {
+        let (new, receiver) = mpsc::channel(NEW_WAITING);
+        let registry = Mutex::new(Registry::new(config.sessions_max, config.grace));
+        let (start, parked) = (Instant::now(), Notify::new());
+        (Arc::new(Self { config, registry, new, start, parked }), receiver)
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry<Arc<Shared>>> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    async fn attend(&self, connection: Connection) {
+        let greeting = tokio::time::timeout(GREETING, greeting(&connection)).await;
+        let Ok(Some((control, record))) = greeting else {
+            return connection.close(REFUSED, b"a session begins with a greeting");
+        };
+        let owner = connection.security().peer.map(|peer| *peer.fingerprint.as_bytes());
+        let mut fresh = [0; 32];
+        if getrandom::fill(&mut fresh).is_err() {
+            return connection.close(REFUSED, b"the system gives no randomness");
+        }
+        let arrival = self.registry().greet(&record, owner, fresh);
+        let (shared, grant) = match arrival {
+            Err(error) => return connection.close(PROTOCOL_ERROR, error.to_string().as_bytes()),
+            Ok(Arrival::Full) => return connection.close(REFUSED, b"it holds as many as it may"),
+            Ok(Arrival::Unknown(record)) => {
+                let _ = control.send_last(record).await;
+                // The client closes once it has read that.
+                let _ = tokio::time::timeout(GREETING, connection.closed()).await;
+                return connection.close(0, b"the session is not known");
+            }
+            Ok(Arrival::New(grant)) => {
+                let shared = Arc::new(Shared::new(machine::Session::server(self.config.limits)));
+                self.registry().insert(&grant, owner, Arc::clone(&shared));
+                let session = Session { shared: Arc::clone(&shared), _driver: None };
+                if self.new.send(session).await.is_err() {
+                    return connection.close(REFUSED, b"no session is taken any more");
+                }
+                (shared, grant)
+            }
+            Ok(Arrival::Back(shared, grant)) => (shared, grant),
+        };
+        self.run(shared, connection, control, &grant).await;
+    }
+
+    async fn run(
+        &self,
+        shared: Arc<Shared>,
+        connection: Connection,
+        control: Stream,
+        grant: &Grant,
+    ) {
+        let granted = shared.change(|state| {
+            state.generation += 1;
+            let before = state.connection.replace(connection.clone());
+            if let Some(before) = before {
+                before.close(0, b"the session goes on over another connection");
+            }
+            state.machine.grant(grant).map(|()| state.generation)
+        });
+        let generation = match granted {
+            Ok(generation) => generation,
+            Err(error) => {
+                connection.close(PROTOCOL_ERROR, error.to_string().as_bytes());
+                return self.parked(&shared);
+            }
+        };
+        let kept = async {
+            let kept = shared.wait_in(generation, |machine| machine.poll_kept().then_some(()));
+            if kept.await.is_ok() {
+                self.registry().on_kept(&shared.lock().machine.id());
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = run(Arc::clone(&shared), connection, control, generation) => {}
+            () = kept => {}
+        }
+        let is_last = shared.lock().generation == generation;
+        if is_last {
+            self.parked(&shared);
+        }
+    }
+
+    /// The session has no connection: it waits, or is over.
+    fn parked(&self, shared: &Shared) {
+        let id = shared.lock().machine.id();
+        if shared.error().is_some() {
+            self.registry().remove(&id);
+        } else {
+            self.registry().park(self.now(), &id);
+            self.parked.notify_one();
+        }
+    }
+
+    /// Forgets sessions whose clients do not come back.
+    async fn expire(self: Arc<Self>) {
+        loop {
+            let next = self.registry().next_expiry();
+            let parked = self.parked.notified();
+            match next {
+                None => parked.await,
+                Some(at) => tokio::select! {
+                    () = parked => {}
+                    () = tokio::time::sleep_until(self.start + at) => {}
+                },
+            }
+            let expired = self.registry().expire(self.now());
+            for shared in expired {
+                shared.change(|state| state.machine.forget());
+            }
+        }
+    }
+}
+
+/// The control stream and the first record.
+async fn greeting(connection: &Connection) -> Option<(Stream, bytes::Bytes)> {
+    let control = connection.accept().await.ok()?;
+    if control.info().label != CONTROL_LABEL {
+        return None;
+    }
+    let first = control.recv().await.ok()??;
+    Some((control, first.payload))
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("held", &self.len()).finish_non_exhaustive()
+    }
+}

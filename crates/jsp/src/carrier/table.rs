@@ -1,0 +1,269 @@
+//! The carriers of an endpoint beside its socket.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use jsp_wire::Route;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::CarrierKind;
+use super::association::Association;
+use super::tunnel::{self, Patience, Queue, Wire};
+use crate::link::{Datagram, Transmit};
+
+/// What carriers have brought and the driver has not taken: when there is more, streams are not read.
+const NEWS: usize = 256;
+
+/// Time that a carrier has until it carries an established connection.
+// spec: CAR-7
+const UNTIL_ADMITTED: Duration = Duration::from_secs(10);
+
+/// Shortest time without a datagram after which an accepted carrier is closed.
+const IDLE_MIN: Duration = Duration::from_secs(60);
+
+/// What a carrier tells the driver.
+pub(crate) enum News {
+    /// A datagram has come.
+    Arrived(Datagram),
+    /// There is room again, or for the first time.
+    Drained(u64),
+    /// It is gone.
+    Closed(u64),
+}
+
+/// All carriers of an endpoint, and what they have brought.
+pub(crate) struct Tunnels {
+    lanes: Mutex<Lanes>,
+    news: Mutex<mpsc::Receiver<News>>,
+    sender: mpsc::Sender<News>,
+    runtime: Handle,
+    patience: Patience,
+    /// Tasks that accept streams.
+    listeners: Mutex<Vec<AbortHandle>>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    by_id: HashMap<u64, Lane>,
+    last_id: u64,
+}
+
+/// One carrier.
+struct Lane {
+    kind: CarrierKind,
+    remote: SocketAddr,
+    carries: Carries,
+    task: AbortHandle,
+    /// The place among strangers, until the connection that it carries is established.
+    place: Option<Box<dyn Send>>,
+}
+
+enum Carries {
+    Stream(Arc<Queue>),
+    Datagrams(Arc<Association>),
+}
+
+/// A carrier in use by one connection of ours. When it is dropped the carrier ends, after what waits
+/// in it.
+pub(crate) struct Held {
+    tunnels: Arc<Tunnels>,
+    pub(crate) id: u64,
+    pub(crate) route: Route,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.tunnels.retire(self.id);
+    }
+}
+
+impl Tunnels {
+    /// None yet. `idle` is the idle time-out of connections, zero for none.
+    pub(crate) fn new(runtime: Handle, idle: Duration) -> Arc<Self> {
+        let (sender, news) = mpsc::channel(NEWS);
+        let idle = (!idle.is_zero()).then(|| idle.saturating_mul(2).max(IDLE_MIN));
+        let patience = Patience { until_admitted: UNTIL_ADMITTED, idle };
+        Arc::new(Self {
+            lanes: Mutex::default(),
+            news: Mutex::new(news),
+            sender,
+            runtime,
+            patience,
+            listeners: Mutex::default(),
+        })
+    }
+
+    /// Runs a task that accepts streams.
+    pub(crate) fn listen(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = self.runtime.spawn(task).abort_handle();
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+    }
+
+    /// Accepts no more streams; those that are there go on.
+    pub(crate) fn stop_listening(&self) {
+        for task in self.listeners.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream that a peer has opened, with its place among strangers.
+    pub(super) fn accept(
+        &self,
+        kind: CarrierKind,
+        remote: SocketAddr,
+        wire: Wire,
+        place: Box<dyn Send>,
+    ) {
+        self.add_stream(kind, remote, wire, Some(place));
+    }
+
+    /// A stream that this side has opened.
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        kind: CarrierKind,
+        remote: SocketAddr,
+        wire: Wire,
+    ) -> Held {
+        let id = self.add_stream(kind, remote, wire, None);
+        Held { tunnels: Arc::clone(self), id, route: Route::Tunnel { id } }
+    }
+
+    fn add_stream(
+        &self,
+        kind: CarrierKind,
+        remote: SocketAddr,
+        wire: Wire,
+        place: Option<Box<dyn Send>>,
+    ) -> u64 {
+        let ours = place.is_none();
+        let queue = Arc::<Queue>::default();
+        if ours {
+            queue.admit();
+        }
+        let patience = Patience { idle: self.patience.idle.filter(|_| !ours), ..self.patience };
+        let mut lanes = self.lock();
+        lanes.last_id += 1;
+        let id = lanes.last_id;
+        let task = tunnel::run(id, wire, Arc::clone(&queue), self.sender.clone(), patience);
+        let task = self.runtime.spawn(task).abort_handle();
+        let carries = Carries::Stream(queue);
+        lanes.by_id.insert(id, Lane { kind, remote, carries, task, place });
+        id
+    }
+
+    /// An association at a proxy.
+    pub(super) fn hold_association(
+        self: &Arc<Self>,
+        relay: SocketAddr,
+        association: Arc<Association>,
+    ) -> Held {
+        let mut lanes = self.lock();
+        lanes.last_id += 1;
+        let id = lanes.last_id;
+        let route = Route::Relayed { via: relay, peer: id };
+        let (news, running) = (self.sender.clone(), Arc::clone(&association));
+        let task = self.runtime.spawn(async move { running.run(id, route, news).await });
+        let lane = Lane {
+            kind: CarrierKind::Udp,
+            remote: relay,
+            carries: Carries::Datagrams(association),
+            task: task.abort_handle(),
+            place: None,
+        };
+        lanes.by_id.insert(id, lane);
+        drop(lanes);
+        Held { tunnels: Arc::clone(self), id, route }
+    }
+
+    /// What has come, at most as much as fits beside `inbox`; `Pending` when nothing has.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>, out: &mut Vec<News>) -> Poll<()> {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = NEWS.saturating_sub(out.len());
+        let taken = ready!(news.poll_recv_many(cx, out, room));
+        // The sender lives as long as this value: there is no end.
+        if taken == 0 { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Sends what goes by a carrier of this table; false for what does not.
+    pub(crate) fn send(&self, transmit: &Transmit<'_>) -> bool {
+        match number_of(&transmit.route).and_then(|id| self.carries(id)) {
+            Some(Carries::Stream(queue)) => queue.push(transmit.contents, transmit.segment_len),
+            Some(Carries::Datagrams(association)) => association.send(transmit),
+            None => return false,
+        }
+        true
+    }
+
+    fn carries(&self, id: u64) -> Option<Carries> {
+        self.lock().by_id.get(&id).map(|lane| match &lane.carries {
+            Carries::Stream(queue) => Carries::Stream(Arc::clone(queue)),
+            Carries::Datagrams(association) => Carries::Datagrams(Arc::clone(association)),
+        })
+    }
+
+    /// Bytes that a carrier takes now.
+    pub(crate) fn room(&self, id: u64) -> usize {
+        match self.carries(id) {
+            Some(Carries::Stream(queue)) => queue.room(),
+            Some(Carries::Datagrams(_)) | None => 0,
+        }
+    }
+
+    /// What kind of carrier a route takes, and where it leads.
+    pub(crate) fn describe(&self, route: &Route) -> Option<(CarrierKind, SocketAddr)> {
+        let id = number_of(route)?;
+        self.lock().by_id.get(&id).map(|lane| (lane.kind, lane.remote))
+    }
+
+    /// A connection by this route is established.
+    pub(crate) fn admit(&self, route: &Route) {
+        let mut lanes = self.lock();
+        if let Some(lane) = number_of(route).and_then(|id| lanes.by_id.get_mut(&id)) {
+            lane.place = None;
+            if let Carries::Stream(queue) = &lane.carries {
+                queue.admit();
+            }
+        }
+    }
+
+    /// The driver has heard that a carrier is gone.
+    pub(crate) fn forget(&self, id: u64) {
+        self.lock().by_id.remove(&id);
+    }
+
+    /// Ends a carrier after what waits in it.
+    pub(crate) fn retire(&self, id: u64) {
+        let lanes = self.lock();
+        match lanes.by_id.get(&id) {
+            Some(Lane { carries: Carries::Stream(queue), .. }) => queue.retire(),
+            Some(Lane { carries: Carries::Datagrams(association), .. }) => association.retire(),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Tunnels {
+    fn drop(&mut self) {
+        self.stop_listening();
+        for lane in self.lock().by_id.values() {
+            lane.task.abort();
+        }
+    }
+}
+
+/// The number of the carrier that a route takes.
+fn number_of(route: &Route) -> Option<u64> {
+    match route {
+        Route::Tunnel { id } | Route::Relayed { peer: id, .. } => Some(*id),
+        Route::Udp { .. } => None,
+    }
+}

@@ -1,0 +1,295 @@
+//! One carrier: a task that moves datagrams between a stream and the endpoint's driver.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use jsp_wire::Route;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::frame::{self, FrameReader};
+use super::stream::BoxStream;
+use super::table::News;
+#[cfg(feature = "websocket")]
+use super::websocket::{WebSocketReader, WebSocketWriter};
+use crate::link::Datagram;
+
+/// Bytes that wait here for a stream before the transport is told to wait: data that wait in the
+/// transport can still expire, be replaced or overtaken.
+// spec: CAR-12
+pub(super) const QUEUE: usize = 16 << 10;
+
+/// What is written beyond that, such as last words and answers to other connections, is lost at this
+/// many bytes.
+const QUEUE_MAX: usize = 128 << 10;
+
+/// How long a carrier that its connection has left may take to pass on what it has.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// A stream that datagrams are written to and read from.
+pub(crate) enum Wire {
+    /// Each datagram behind its length.
+    Framed(BoxStream),
+    /// Each datagram a binary message.
+    #[cfg(feature = "websocket")]
+    WebSocket(Box<super::websocket::WebSocket>),
+}
+
+enum Reader {
+    Framed(FrameReader, ReadHalf<BoxStream>),
+    #[cfg(feature = "websocket")]
+    WebSocket(WebSocketReader),
+}
+
+enum Writer {
+    Framed(WriteHalf<BoxStream>),
+    #[cfg(feature = "websocket")]
+    WebSocket(WebSocketWriter),
+}
+
+impl Wire {
+    fn split(self) -> (Reader, Writer) {
+        match self {
+            Self::Framed(stream) => {
+                let (read, write) = tokio::io::split(stream);
+                (Reader::Framed(FrameReader::default(), read), Writer::Framed(write))
+            }
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(socket) => {
+                let (read, write) = super::websocket::split(*socket);
+                (Reader::WebSocket(read), Writer::WebSocket(write))
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// The next datagram; `None` at the end.
+    async fn next(&mut self) -> io::Result<Option<BytesMut>> {
+        match self {
+            Self::Framed(frames, stream) => frames.next(stream).await,
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(reader) => reader.next().await,
+        }
+    }
+}
+
+impl Writer {
+    /// Writes whole frames.
+    async fn write(&mut self, frames: BytesMut) -> io::Result<()> {
+        match self {
+            Self::Framed(stream) => {
+                stream.write_all(&frames).await?;
+                stream.flush().await
+            }
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(writer) => writer.write(frame::split(frames.freeze())).await,
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        match self {
+            Self::Framed(stream) => stream.shutdown().await,
+            #[cfg(feature = "websocket")]
+            Self::WebSocket(writer) => writer.close().await,
+        }
+    }
+}
+
+/// What waits for a carrier's stream.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<Waiting>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    frames: BytesMut,
+    /// Its connection has left: the task ends.
+    retired: bool,
+    /// It carries an established connection.
+    admitted: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that it takes before the transport should wait.
+    pub(super) fn room(&self) -> usize {
+        QUEUE.saturating_sub(self.lock().frames.len())
+    }
+
+    /// Takes datagrams of `segment_len` bytes each, but for a shorter last.
+    pub(super) fn push(&self, contents: &[u8], segment_len: usize) {
+        let mut waiting = self.lock();
+        let was_empty = waiting.frames.is_empty();
+        for datagram in contents.chunks(segment_len.max(1)) {
+            if waiting.frames.len() < QUEUE_MAX {
+                frame::write(&mut waiting.frames, datagram);
+            }
+        }
+        drop(waiting);
+        if was_empty {
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn admit(&self) {
+        self.lock().admitted = true;
+    }
+
+    fn is_admitted(&self) -> bool {
+        self.lock().admitted
+    }
+
+    pub(super) fn retire(&self) {
+        self.lock().retired = true;
+        self.changed.notify_one();
+    }
+
+    /// All that waits, once something does; `None` when the carrier is retired.
+    async fn take(&self) -> Option<BytesMut> {
+        loop {
+            {
+                let mut waiting = self.lock();
+                if !waiting.frames.is_empty() {
+                    return Some(std::mem::take(&mut waiting.frames));
+                }
+                if waiting.retired {
+                    return None;
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+}
+
+/// How long a carrier may be of no use.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// From its beginning to an established connection.
+    pub(super) until_admitted: Duration,
+    /// Without a datagram of the peer; `None` for ever.
+    pub(super) idle: Option<Duration>,
+}
+
+/// Runs a carrier until its stream or its use ends.
+pub(super) async fn run(
+    id: u64,
+    wire: Wire,
+    queue: Arc<Queue>,
+    news: mpsc::Sender<News>,
+    patience: Patience,
+) {
+    let (reader, mut writer) = wire.split();
+    // The driver hears of the carrier before it hears of a datagram.
+    if news.send(News::Drained(id)).await.is_ok() {
+        tokio::select! {
+            () = receive(id, reader, &queue, &news, patience) => {}
+            () = send(id, &mut writer, &queue, &news) => {}
+        }
+        // In order, so that the peer need not wait for a time-out; it may not be there any more.
+        let _ = tokio::time::timeout(LINGER, writer.close()).await;
+    }
+    let _ = news.send(News::Closed(id)).await;
+}
+
+/// Reads until the stream ends or nothing has come for too long. While the driver does not take what
+/// has come, nothing is read, and the stream makes the peer wait.
+// spec: CAR-6, CAR-7
+async fn receive(
+    id: u64,
+    mut reader: Reader,
+    queue: &Queue,
+    news: &mpsc::Sender<News>,
+    patience: Patience,
+) {
+    let admitted_by = Instant::now() + patience.until_admitted;
+    let route = Route::Tunnel { id };
+    loop {
+        let limit = if queue.is_admitted() {
+            patience.idle.map(|idle| Instant::now() + idle)
+        } else {
+            Some(admitted_by)
+        };
+        let next = match limit {
+            Some(limit) => tokio::time::timeout_at(limit, reader.next()).await,
+            None => Ok(reader.next().await),
+        };
+        let payload = match next {
+            Ok(Ok(Some(payload))) => payload,
+            Ok(_) => return,
+            // Admitted in the meantime.
+            Err(_) if limit == Some(admitted_by) && queue.is_admitted() => continue,
+            Err(_) => return,
+        };
+        if news.send(News::Arrived(Datagram { route, ecn: None, payload })).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes what waits, and tells when there is room again.
+async fn send(id: u64, writer: &mut Writer, queue: &Queue, news: &mpsc::Sender<News>) {
+    while let Some(frames) = queue.take().await {
+        let written = writer.write(frames).await;
+        if written.is_err() || news.send(News::Drained(id)).await.is_err() {
+            return;
+        }
+    }
+    // Last words may still be written.
+    tokio::time::sleep(LINGER).await;
+    let rest = std::mem::take(&mut queue.lock().frames);
+    if !rest.is_empty() {
+        let _ = tokio::time::timeout(LINGER, writer.write(rest)).await;
+    }
+}
+
+/// Reads a stream to its end and forgets what comes, for control connections that say nothing.
+pub(super) async fn drain(stream: &mut BoxStream) {
+    let mut buffer = [0; 256];
+    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    /// spec-test: CAR-6
+    async fn a_driver_that_takes_nothing_makes_the_peer_wait() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let (sender, mut news) = mpsc::channel(8);
+        let patience = Patience { until_admitted: Duration::from_secs(10), idle: None };
+        let queue = Arc::<Queue>::default();
+        queue.admit();
+        tokio::spawn(run(1, Wire::Framed(Box::new(near)), queue, sender, patience));
+        let mut frames = BytesMut::new();
+        (0..1000).for_each(|_| frame::write(&mut frames, &[7; 1000]));
+        let written = tokio::time::timeout(Duration::from_secs(60), far.write_all(&frames)).await;
+        assert!(written.is_err(), "a million bytes are too many");
+        let mut datagrams = 0;
+        while let Ok(Some(heard)) = tokio::time::timeout(LINGER, news.recv()).await {
+            datagrams += usize::from(matches!(heard, News::Arrived(_)));
+        }
+        assert!(datagrams < 40, "{datagrams}");
+    }
+
+    #[test]
+    /// spec-test: CAR-12
+    fn room_ends_at_16_kib_and_what_comes_all_the_same_is_bounded() {
+        let queue = Queue::default();
+        assert_eq!(queue.room(), 16 << 10);
+        for _ in 0..10_000 {
+            queue.push(&[1; 1200], 1200);
+        }
+        assert_eq!(queue.room(), 0);
+        assert!(queue.lock().frames.len() < QUEUE_MAX + 2000);
+    }
+}

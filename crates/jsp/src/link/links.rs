@@ -1,0 +1,101 @@
+//! All links of an endpoint: its socket, or another link in its place, and carriers beside it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::{Datagram, Link, Transmit};
+use crate::carrier::CarrierKind;
+use crate::carrier::table::{News, Tunnels};
+use crate::link::Route;
+
+/// What an endpoint has for datagrams.
+pub(crate) enum Base {
+    /// A socket, or what stands for one.
+    Link(Box<dyn Link>),
+    /// Nothing: the endpoint uses carriers alone. Its listeners' address.
+    Nothing(SocketAddr),
+}
+
+/// Every way out of an endpoint.
+pub(crate) struct Links {
+    base: Base,
+    pub(crate) tunnels: Arc<Tunnels>,
+}
+
+impl Links {
+    pub(crate) fn new(base: Base, tunnels: Arc<Tunnels>) -> Self {
+        Self { base, tunnels }
+    }
+
+    /// Moves what has arrived to the end of `inbox`, and what carriers have to tell to the end of
+    /// `news`. `Pending` when there is nothing; then the task of `cx` is woken.
+    pub(crate) fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        inbox: &mut Vec<Datagram>,
+        news: &mut Vec<News>,
+    ) -> Poll<io::Result<()>> {
+        let carried = self.tunnels.poll(cx, news);
+        let Base::Link(link) = &self.base else { return carried.map(Ok) };
+        match link.poll_recv(cx, inbox) {
+            Poll::Pending => carried.map(Ok),
+            ready => ready,
+        }
+    }
+
+    /// As [`Link::try_send`], by whichever link the route takes.
+    pub(crate) fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        let is_carried = !matches!(transmit.route, Route::Udp { .. });
+        if is_carried && self.tunnels.send(transmit) {
+            return Ok(transmit.contents.len());
+        }
+        match &self.base {
+            Base::Link(link) => link.try_send(transmit),
+            // Nobody is there who could take it: lost.
+            Base::Nothing(_) => Ok(transmit.contents.len()),
+        }
+    }
+
+    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.base {
+            Base::Link(link) => link.poll_writable(cx),
+            Base::Nothing(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.base {
+            Base::Link(link) => link.local_addr(),
+            Base::Nothing(addr) => Ok(*addr),
+        }
+    }
+
+    pub(crate) fn segments_max(&self) -> usize {
+        match &self.base {
+            Base::Link(link) => link.segments_max(),
+            Base::Nothing(_) => 1,
+        }
+    }
+
+    /// What kind of carrier a route takes.
+    pub(crate) fn kind_of(&self, route: &Route) -> CarrierKind {
+        self.tunnels.describe(route).map_or(CarrierKind::Udp, |(kind, _)| kind)
+    }
+
+    /// Where a route leads, for routes that have no address of their own.
+    pub(crate) fn remote_of(&self, route: &Route) -> Option<SocketAddr> {
+        route.remote().or_else(|| self.tunnels.describe(route).map(|(_, remote)| remote))
+    }
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.base {
+            Base::Link(link) => link.fmt(f),
+            Base::Nothing(addr) => write!(f, "carriers alone, at {addr}"),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The stream between a peer and its coordinator.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jsp_crypto::Fingerprint;
+use jsp_nat::rendezvous::{CONTENT_TYPE, FromClient, FromCoordinator, Refusal};
+use jsp_proto::StreamConfig;
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::error::RegisterError;
+use crate::connection::Connection;
+use crate::error::SendError;
+use crate::stream::{RecvStream, SendStream};
+
+/// How long a coordinator may take to answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// Between two questions which address the coordinator sees; they keep the box in front of this peer
+/// awake, too: the shortest that is met forgets after 30 s (RFC 8445, section 11 asks every 15 s).
+const PING_EVERY: Duration = Duration::from_secs(15);
+
+/// What the two ends of the stream have in common.
+#[derive(Debug, Default)]
+struct State {
+    observed: Option<SocketAddr>,
+    /// Who waits for the coordinator's word on a channel.
+    asked: HashMap<u64, oneshot::Sender<Refusal>>,
+}
+
+/// The stream, while the registration lives.
+#[derive(Debug)]
+pub(super) struct Control {
+    connection: Connection,
+    send: Arc<SendStream>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Control {
+    /// Opens the stream and registers.
+    pub(super) async fn start(
+        connection: Connection,
+        shared: Arc<Shared>,
+    ) -> Result<Self, RegisterError> {
+        let config = StreamConfig {
+            content_type: Some(CONTENT_TYPE.to_owned()),
+            ..StreamConfig::messages()
+        };
+        let (send, recv) = connection.open(config).await?.split();
+        let registered = async {
+            send.send(FromClient::Register.encode()).await.ok()?;
+            while let Ok(Some(message)) = recv.recv().await {
+                let message = FromCoordinator::decode(&message.payload).ok()?;
+                if let Some(FromCoordinator::Registered { observed, .. }) = message {
+                    return Some(observed);
+                }
+            }
+            None
+        };
+        let Ok(Some(observed)) = tokio::time::timeout(ANSWER_WAIT, registered).await else {
+            return Err(match connection.error() {
+                Some(error) => RegisterError::Closed(error),
+                None => RegisterError::NoCoordinator,
+            });
+        };
+        let state = Arc::new(Mutex::new(State { observed: None, asked: HashMap::new() }));
+        let send = Arc::new(send);
+        note_observed(&state, &shared, observed);
+        tokio::spawn(listen(recv, Arc::clone(&state), shared));
+        tokio::spawn(keep_awake(Arc::downgrade(&send)));
+        Ok(Self { connection, send, state })
+    }
+
+    /// Asks for a way to a peer. What comes back is a refusal, if any does.
+    pub(super) async fn ask(
+        &self,
+        peer: Fingerprint,
+        channel: u64,
+    ) -> Result<oneshot::Receiver<Refusal>, SendError> {
+        let (refuse, refused) = oneshot::channel();
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who does not wait any more needs no answer.
+            state.asked.retain(|_, waits| !waits.is_closed());
+            state.asked.insert(channel, refuse);
+        }
+        let message = FromClient::Connect { peer: *peer.as_bytes(), channel };
+        self.send.send(message.encode()).await?;
+        Ok(refused)
+    }
+
+    pub(super) fn observed(&self) -> Option<SocketAddr> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).observed
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.connection.close(0, b"");
+    }
+}
+
+fn note_observed(state: &Mutex<State>, shared: &Shared, observed: Option<SocketAddr>) {
+    if let Some(observed) = observed {
+        state.lock().unwrap_or_else(PoisonError::into_inner).observed = Some(observed);
+        shared.learn_seen(observed);
+    }
+}
+
+/// Takes what the coordinator says, until it says no more.
+async fn listen(recv: RecvStream, state: Arc<Mutex<State>>, shared: Arc<Shared>) {
+    while let Ok(Some(message)) = recv.recv().await {
+        match FromCoordinator::decode(&message.payload) {
+            Ok(Some(FromCoordinator::Refused { channel, reason })) => {
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(waits) = state.asked.remove(&channel) {
+                    // Nobody may wait any more.
+                    let _ = waits.send(reason);
+                }
+            }
+            Ok(Some(FromCoordinator::Pong { observed })) => {
+                note_observed(&state, &shared, observed);
+            }
+            // Who calls shows it by calling.
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Asks again and again which address the coordinator sees.
+async fn keep_awake(send: std::sync::Weak<SendStream>) {
+    loop {
+        tokio::time::sleep(PING_EVERY).await;
+        let Some(send) = send.upgrade() else { return };
+        if send.send(FromClient::Ping.encode()).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Peers that find each other by identity, through a coordinator, wherever they are.
+//!
+//! Two peers behind boxes that translate addresses cannot simply connect. Both [register](Peer::register)
+//! with a coordinator (`jspd`); one then [connects](Registration::connect) to the other's fingerprint.
+//! The connection goes through the coordinator's relay at once, and past it as soon as a direct way is
+//! found; nothing is lost on the way, and the application need not notice. The coordinator sees who
+//! talks to whom, when and how much, but not what: it has no key of theirs.
+//!
+//! ```no_run
+//! # async fn example(coordinator: jsp::Fingerprint, friend: jsp::Fingerprint) -> Result<(), Box<dyn std::error::Error>> {
+//! use jsp::rendezvous::{Peer, Policy};
+//! use jsp::{Endpoint, Identity};
+//!
+//! let me = Endpoint::builder().identity(Identity::generate());
+//! let peer = Peer::build(me, Policy::Any)?;
+//! let registration = peer.register("rendezvous.example.net:4433", coordinator).await?;
+//! let connection = registration.connect(friend).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod control;
+mod direct;
+mod error;
+mod link;
+mod measure;
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use jsp_crypto::{Fingerprint, Rng, SystemRng};
+use jsp_nat::punch::Role;
+use jsp_nat::rendezvous::CANDIDATES_CONTENT_TYPE;
+use jsp_proto::StreamConfig;
+use jsp_wire::Route;
+use tokio::sync::mpsc;
+
+use crate::builder::Builder;
+use crate::connect;
+use crate::connection::Connection;
+use crate::endpoint::Endpoint;
+use crate::error::BindError;
+use crate::link::{Link, UdpLink};
+use crate::remote::Remote;
+use crate::shard::Place;
+use crate::stream::Stream;
+use control::Control;
+pub use error::{CallError, RegisterError};
+pub use jsp_nat::behaviour::{Mapping, Report};
+pub use jsp_nat::candidate::Policy;
+pub use jsp_nat::rendezvous::Refusal;
+use link::{MeetingLink, Switch};
+
+/// Relayed connections that wait for [`Peer::accept`].
+const READY_MAX: usize = 64;
+/// How long a caller may take to say where it can be reached.
+const OFFER_WAIT: Duration = Duration::from_secs(5);
+
+/// An endpoint that other peers reach by its identity. Cheap to clone; all clones are the same.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    endpoint: Endpoint,
+    shared: Arc<Shared>,
+}
+
+/// What a peer's registrations and connections share.
+#[derive(Debug)]
+struct Shared {
+    switch: Arc<Switch>,
+    policy: Policy,
+    /// The addresses at which a coordinator sees this peer, the latest last.
+    seen: Mutex<Vec<SocketAddr>>,
+    /// This host's own address, as the way to a coordinator shows it.
+    own: Mutex<Vec<SocketAddr>>,
+    ready: mpsc::Sender<Connection>,
+    waiting: tokio::sync::Mutex<mpsc::Receiver<Connection>>,
+}
+
+impl Peer {
+    /// Makes the endpoint that `builder` describes, on any free UDP port of all interfaces; its
+    /// identity is what others call it by. What the policy forbids never happens: it is fixed before
+    /// the first address is looked at. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`BindError`]; a builder without identity, with a wrapping (which hides what is relayed from
+    /// what is not) or with a proxy (past which punches would go), and [`Policy::ProxyOnly`] with plain
+    /// UDP, are errors of configuration.
+    pub fn build(builder: Builder, policy: Policy) -> Result<Self, BindError> {
+        if !policy.allows_udp() {
+            return Err(BindError::Config("a peer that may use a proxy alone has no UDP socket"));
+        }
+        Self::with_link(builder, policy, Box::new(UdpLink::bind_wildcard()?))
+    }
+
+    /// The same over another link, which must carry datagrams as they are.
+    ///
+    /// # Errors
+    /// See [`Peer::build`].
+    pub fn with_link(
+        builder: Builder,
+        policy: Policy,
+        link: Box<dyn Link>,
+    ) -> Result<Self, BindError> {
+        let sends_plainly = builder.obfuscation.is_none() && builder.proxy.is_none();
+        if builder.identity.is_none() || !sends_plainly {
+            return Err(BindError::Config("a peer has an identity, no wrapping and no proxy"));
+        }
+        let switch = Arc::new(Switch::new(link));
+        let endpoint = builder.link(Box::new(MeetingLink(Arc::clone(&switch)))).build()?;
+        let (ready, waiting) = mpsc::channel(READY_MAX);
+        let shared = Shared {
+            switch,
+            policy,
+            seen: Mutex::default(),
+            own: Mutex::default(),
+            ready,
+            waiting: tokio::sync::Mutex::new(waiting),
+        };
+        Ok(Self { endpoint, shared: Arc::new(shared) })
+    }
+
+    /// The endpoint, for everything that needs no coordinator.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Connects to a coordinator; from then on others can call this peer through it, as long as the
+    /// registration lives.
+    ///
+    /// # Errors
+    /// See [`RegisterError`].
+    pub async fn register(
+        &self,
+        coordinator: impl Into<Remote>,
+        fingerprint: Fingerprint,
+    ) -> Result<Registration, RegisterError> {
+        let connection = self.endpoint.connect(coordinator, fingerprint).await?;
+        let address = connection.remote_addr();
+        if self.shared.policy.allows_direct() {
+            self.shared.learn_own(&self.endpoint, address);
+        }
+        self.shared.switch.trust_relay(address);
+        let control = Control::start(connection, Arc::clone(&self.shared)).await?;
+        Ok(Registration { peer: self.clone(), relay: address, control })
+    }
+
+    /// The next connection that somebody has made to this peer, through a coordinator or directly;
+    /// `None` once the endpoint is closed.
+    ///
+    /// Cancel-safe: no connection is lost.
+    pub async fn accept(&self) -> Option<Connection> {
+        let mut waiting = self.shared.waiting.lock().await;
+        loop {
+            let accepted = {
+                let mut accepting = pin!(self.endpoint.accept());
+                poll_fn(|cx| {
+                    if let Poll::Ready(ready) = waiting.poll_recv(cx) {
+                        return Poll::Ready(Err(ready));
+                    }
+                    accepting.as_mut().poll(cx).map(Ok)
+                })
+                .await
+            };
+            match accepted {
+                Err(ready) => return ready,
+                Ok(Some(connection)) if is_relayed(&connection) => {
+                    tokio::spawn(greet(connection, Arc::clone(&self.shared)));
+                }
+                Ok(direct) => return direct,
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn learn_own(&self, endpoint: &Endpoint, coordinator: SocketAddr) {
+        let port = endpoint.local_addr().map(|own| own.port());
+        if let (Some(ip), Ok(port)) = (link::own_ip(coordinator), port) {
+            let address = SocketAddr::new(ip, port);
+            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            own.retain(|known| *known != address);
+            own.push(address);
+        }
+    }
+
+    fn learn_seen(&self, address: SocketAddr) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|known| *known != address);
+        seen.push(address);
+        let surplus = seen.len().saturating_sub(jsp_nat::candidate::CANDIDATES_MAX / 2);
+        seen.drain(..surplus);
+    }
+}
+
+/// A place at a coordinator. When it is dropped, the peer cannot be called through it any more;
+/// connections that are there go on if they are direct, and end if they need the relay.
+#[derive(Debug)]
+pub struct Registration {
+    peer: Peer,
+    relay: SocketAddr,
+    control: Control,
+}
+
+impl Registration {
+    /// Connects to the peer with this identity: through the relay at once, past it later.
+    ///
+    /// Cancel-safe: dropping the call gives the attempt up.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn connect(&self, peer: Fingerprint) -> Result<Connection, CallError> {
+        let channel = random();
+        let mut refused = Some(self.control.ask(peer, channel).await?);
+        let route = Route::Relayed { via: self.relay, peer: channel };
+        let mut connecting = pin!(connect::connect_by(&self.peer.endpoint, route, peer));
+        let connection = poll_fn(|cx| {
+            if let Some(waits) = &mut refused
+                && let Poll::Ready(answer) = Pin::new(waits).poll(cx)
+            {
+                refused = None;
+                if let Ok(reason) = answer {
+                    return Poll::Ready(Err(CallError::Refused { peer, reason }));
+                }
+            }
+            connecting.as_mut().poll(cx).map_err(CallError::from)
+        })
+        .await?;
+        let config = StreamConfig {
+            content_type: Some(CANDIDATES_CONTENT_TYPE.to_owned()),
+            ..StreamConfig::messages()
+        };
+        if let Ok(offers) = connection.try_open(config) {
+            direct::spawn(&connection, offers, Role::Controlling, Arc::clone(&self.peer.shared));
+        }
+        Ok(connection)
+    }
+
+    /// The address at which the coordinator sees this peer.
+    pub fn observed(&self) -> Option<SocketAddr> {
+        self.control.observed()
+    }
+
+    /// Waits until the coordinator is gone, and says why.
+    ///
+    /// Cancel-safe.
+    pub async fn closed(&self) -> crate::error::ConnectionError {
+        self.control.connection().closed().await
+    }
+}
+
+fn is_relayed(connection: &Connection) -> bool {
+    matches!(connection.route(), Route::Relayed { .. })
+}
+
+/// Takes a relayed connection's first stream, on which candidates come, and hands the connection on.
+async fn greet(connection: Connection, shared: Arc<Shared>) {
+    if let Ok(Some(offers)) = tokio::time::timeout(OFFER_WAIT, first_stream(&connection)).await {
+        direct::spawn(&connection, offers, Role::Controlled, Arc::clone(&shared));
+    }
+    // Nobody waits any more when the peer is gone; then the connection ends here.
+    let _ = shared.ready.send(connection).await;
+}
+
+/// The first stream of a connection when it is for candidates. Any other is the application's: its
+/// caller wants to stay on the relay.
+async fn first_stream(connection: &Connection) -> Option<Stream> {
+    let first = connection.inner.wait(Place::Accepting, |core, inner, _| {
+        let Ok((connection, state)) = core.live(inner.key) else { return Poll::Ready(None) };
+        let Some(id) = connection.accept() else { return Poll::Pending };
+        let Some(info) = connection.stream_info(id) else { return Poll::Pending };
+        let held = state.streams.entry(id).or_default();
+        (held.send_held, held.recv_held) = (true, true);
+        if info.content_type.as_deref() == Some(CANDIDATES_CONTENT_TYPE) {
+            return Poll::Ready(Some((id, info)));
+        }
+        state.unaccepted.push_back((id, info));
+        Poll::Ready(None)
+    });
+    let (id, info) = first.await?;
+    Some(Stream::new(Arc::clone(&connection.inner), id, info))
+}
+
+/// A number that nobody can guess.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    SystemRng.fill(&mut bytes);
+    u64::from_be_bytes(bytes)
+}

@@ -1,0 +1,162 @@
+//! What must hold of everything that helps peers to meet: what reads is written again and reads the
+//! same; machines that hear anything stay bounded, and rest when nothing is due.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use arbitrary::{Arbitrary, Result, Unstructured};
+use jsp_nat::candidate::{Candidate, Kind, Offer};
+use jsp_nat::coordinator::{Coordinator, Limits};
+use jsp_nat::punch::{self, Puncher, Role, Sealer};
+use jsp_nat::rendezvous::{FromClient, FromCoordinator};
+use jsp_nat::stun::{self, Request, Response};
+use jsp_nat::{Entropy, relay};
+use jsp_wire::{Instant, Route};
+
+/// Steps of one input.
+const STEPS_MAX: usize = 200;
+/// Datagrams that one machine may send in one instant.
+const BURST_MAX: usize = 64;
+
+struct Seeded(u64);
+
+impl Entropy for Seeded {
+    fn next_u64(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// Any message of any kind.
+pub fn messages(data: &[u8]) {
+    let from: SocketAddr = ([192, 0, 2, 1], 7).into();
+    if let Some(request) = Request::decode(data) {
+        assert_eq!(Request::decode(&request.encode()), Some(request));
+        let answer = stun::answer(from, data, Some(from)).expect("a request is answered");
+        assert_eq!(answer.to.ip(), from.ip());
+        assert!(answer.payload.len() <= 3 * data.len());
+    }
+    if let Some(response) = Response::decode(data) {
+        assert_eq!(Response::decode(&response.encode()), Some(response));
+    }
+    if let Ok(offer) = Offer::decode(data) {
+        assert_eq!(Offer::decode(&offer.encode()), Ok(offer));
+    }
+    if let Ok(Some(message)) = FromClient::decode(data) {
+        assert_eq!(FromClient::decode(&message.encode()), Ok(Some(message)));
+    }
+    if let Ok(Some(message)) = FromCoordinator::decode(data) {
+        assert_eq!(FromCoordinator::decode(&message.encode()), Ok(Some(message)));
+    }
+    if let Some((channel, sealed)) = relay::parse(data) {
+        assert_eq!([&relay::header(channel)[..], sealed].concat(), data);
+    }
+    let is_punch = punch::token_of(data).is_some();
+    assert!(!is_punch || relay::classify(data) == relay::Class::Punch);
+}
+
+/// Steps for the coordinator and for a puncher, by the first byte. Answers how many were done.
+pub fn machines(data: &[u8]) -> usize {
+    let mut u = Unstructured::new(data);
+    let steps = match u8::arbitrary(&mut u) {
+        Ok(first) if first % 2 == 0 => coordinator(&mut u),
+        _ => puncher(&mut u),
+    };
+    steps.unwrap_or(0)
+}
+
+fn route(number: u8) -> Route {
+    match number % 8 {
+        7 => Route::Tunnel { id: number.into() },
+        low => Route::udp(([192, 0, 2, low], 7).into()),
+    }
+}
+
+fn coordinator(u: &mut Unstructured<'_>) -> Result<usize> {
+    let limits = Limits { clients_max: 6, channels_max: 3, relay_rate: 1000, ..Limits::default() };
+    let mut coordinator = Coordinator::new(limits, None);
+    let mut entropy = Seeded(7);
+    let mut now = Instant::ZERO;
+    let mut steps = 0;
+    while !u.is_empty() && steps < STEPS_MAX {
+        steps += 1;
+        let id = u64::from(u8::arbitrary(u)? % 8);
+        match u8::arbitrary(u)? % 7 {
+            0 => drop(coordinator.join(id, [id as u8 % 5; 32], route(u8::arbitrary(u)?))),
+            1 => coordinator.leave(id),
+            2 => coordinator.moved(id, route(u8::arbitrary(u)?)),
+            3 => {
+                let message = <&[u8]>::arbitrary(u)?;
+                coordinator.handle_message(now, id, message, &mut entropy);
+            }
+            4 => {
+                let (peer, channel) = ([u8::arbitrary(u)? % 5; 32], u64::from(u8::arbitrary(u)?));
+                let message = FromClient::Connect { peer, channel }.encode();
+                coordinator.handle_message(now, id, &message, &mut entropy);
+            }
+            5 => {
+                let channel = relay::header(u8::arbitrary(u)?.into());
+                let datagram = [&channel[..], <&[u8]>::arbitrary(u)?].concat();
+                let from = route(u8::arbitrary(u)?);
+                if let Some(forward) = coordinator.forward(now, &from, &datagram) {
+                    assert_eq!(forward.sealed, &datagram[relay::HEADER_LEN..]);
+                }
+            }
+            _ => now = now + Duration::from_millis(u16::arbitrary(u)?.into()),
+        }
+        assert!(coordinator.clients() <= 6 && coordinator.channels() <= 9);
+        while coordinator.poll_message().is_some() {}
+        while coordinator.poll_released().is_some() {}
+    }
+    Ok(steps)
+}
+
+fn puncher(u: &mut Unstructured<'_>) -> Result<usize> {
+    let offer = |token, count: u8| {
+        let address = |n: u8| SocketAddr::from(([198, 51, 100, n], 9));
+        let candidates = (0..count % 16).map(|n| Candidate::new(Kind::Host, address(n), n.into()));
+        Offer { token, candidates: candidates.collect() }
+    };
+    let role = if bool::arbitrary(u)? { Role::Controlling } else { Role::Controlled };
+    let (own, peer) = (offer(1, u8::arbitrary(u)?), offer(2, u8::arbitrary(u)?));
+    let mut entropy = Seeded(7);
+    let mut now = Instant::ZERO;
+    let sealer = Sealer::new(|_| [5; punch::TAG_LEN]);
+    let both = (&own, &peer);
+    let mut puncher = Puncher::new(now, role, both, sealer, Duration::ZERO, &mut entropy);
+    let mut last: Option<Vec<u8>> = None;
+    let mut steps = 0;
+    while !u.is_empty() && steps < STEPS_MAX {
+        steps += 1;
+        let from = SocketAddr::from(([198, 51, 100, u8::arbitrary(u)? % 32], 9));
+        match u8::arbitrary(u)? % 4 {
+            0 => {
+                puncher.handle_datagram(now, from, <&[u8]>::arbitrary(u)?, &mut entropy);
+            }
+            // An answer as a peer would give it, to what went out last.
+            1 => {
+                let number = last.as_ref().and_then(|punch| punch.get(10..18)).unwrap_or(&[1; 8]);
+                let head = [relay::MARK_PUNCH, u8::arbitrary(u)? % 2];
+                let punch = [&head[..], &1u64.to_be_bytes(), &[3; 8], number, &[5; 8]].concat();
+                puncher.handle_datagram(now, from, &punch, &mut entropy);
+            }
+            2 => puncher.on_traffic(now, from),
+            _ => now = now + Duration::from_millis(u16::arbitrary(u)?.into()),
+        }
+        let mut burst = 0;
+        while let Some(out) = puncher.poll_transmit(now, &mut entropy) {
+            assert_eq!(out.payload.len(), punch::PUNCH_LEN);
+            last = Some(out.payload);
+            burst += 1;
+            assert!(burst <= BURST_MAX, "there is always more to send");
+        }
+        while puncher.poll_event().is_some() {}
+        assert!(
+            puncher.poll_timeout().is_none_or(|at| at > now),
+            "something is due again and again"
+        );
+    }
+    Ok(steps)
+}
