@@ -11,6 +11,7 @@ mod formal;
 mod forward;
 mod fuzz;
 mod hostile;
+mod instructions;
 mod interop;
 mod mutants;
 mod no_std;
@@ -85,6 +86,9 @@ enum Task {
         /// What watches over memory
         #[arg(long, value_enum, default_value = "address")]
         sanitizer: fuzz::Sanitizer,
+        /// Runs nothing, and tells which part of `jsp-wire` the tracked corpora reach
+        #[arg(long)]
+        coverage: bool,
         /// Print rows of JSON on standard output
         #[arg(long)]
         json: bool,
@@ -130,6 +134,15 @@ enum Task {
         /// Arguments of the benchmark program, `--help` among them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Count the instructions of the hot paths under valgrind, and compare them with the baseline
+    Instructions {
+        /// Write the baseline anew
+        #[arg(long)]
+        write: bool,
+        /// Print rows of JSON on standard output
+        #[arg(long)]
+        json: bool,
     },
     /// Run real sockets over emulated links, in network namespaces; its own arguments follow
     Lab {
@@ -209,7 +222,8 @@ fn run(task: Task) -> anyhow::Result<bool> {
         }
         Task::Spec { json } => spec::run(Output::new(json)),
         Task::Tidy { json } => tidy::run(Output::new(json)),
-        Task::Fuzz { minutes, target, jobs, sanitizer, json } => {
+        Task::Fuzz { coverage: true, json, .. } => coverage::run(Output::new(json)).map(|()| true),
+        Task::Fuzz { minutes, target, jobs, sanitizer, json, .. } => {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             let (target, jobs) = (target.as_deref(), jobs.unwrap_or(cores));
             fuzz::run(minutes, target, jobs, sanitizer, Output::new(json))
@@ -221,6 +235,7 @@ fn run(task: Task) -> anyhow::Result<bool> {
         Task::Privacy { flows, json } => forward::privacy(flows, json),
         Task::Timing { samples, json } => forward::timing(samples, json),
         Task::Bench { arguments } => forward::bench(&arguments),
+        Task::Instructions { write, json } => instructions::run(write, Output::new(json)),
         Task::Lab { arguments } => forward::lab(&arguments),
         Task::Hostile { row, quick, mutants, json } => {
             let selection = hostile::Selection { row, quick };

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process;
 use crate::report::Output;
 use crate::workspace;
-use crate::{deny, formal, interop, no_std, python, spec, tidy};
+use crate::{deny, formal, instructions, interop, no_std, python, spec, tidy};
 
 /// The generators of test vectors are part of what is linted and tested.
 const WITH_VECTORS: &[&str] = &["--features", "xtask/vectors"];
@@ -69,6 +69,7 @@ pub(crate) const STEPS: &[Step] = &[
         run: |context| held(interop::run(context.output)?, "two implementations disagree"),
     },
     Step { name: "sim", run: sim },
+    Step { name: "instructions", run: |context| noted(instructions::check(context.output)?) },
     Step {
         name: "formal",
         run: |context| held(formal::run(true, None, context.output)?, "a model is not as expected"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::carriers::Carriers;
 use crate::commands::{chat, completions, demo, key, perf, ping, send, serve};
 use crate::exit::TABLE;
 
@@ -52,6 +53,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "SECONDS", default_value = "10")]
     #[arg(value_parser = parse_timeout)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) carriers: Carriers,
 }
 
 #[derive(Debug, Subcommand)]

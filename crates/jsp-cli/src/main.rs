@@ -1,5 +1,6 @@
 //! The jsp command line.
 
+mod carriers;
 mod cli;
 mod commands;
 mod demo;

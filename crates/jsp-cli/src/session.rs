@@ -46,12 +46,12 @@ pub(crate) fn listen(
     global: &Global,
 ) -> Result<Endpoint, Failure> {
     let fingerprint = identity.fingerprint();
-    let mut builder = Endpoint::builder()
-        .bind(bind)
+    let builder = Endpoint::builder()
         .identity(identity)
         .client_auth(auth)
         .application_protocol(APPLICATION_PROTOCOL)
         .transport(transport(global.timeout));
+    let mut builder = global.carriers.listen(builder, bind)?;
     if global.obfuscate {
         builder = builder.obfuscation(fingerprint);
     }
@@ -141,10 +141,11 @@ pub(crate) async fn connect(
     global: &Global,
     output: Output,
 ) -> Result<(Endpoint, Connection), Failure> {
-    let mut builder = Endpoint::builder()
+    let builder = Endpoint::builder()
         .application_protocol(APPLICATION_PROTOCOL)
         .signatures(signatures(global))
         .transport(transport(global.timeout));
+    let mut builder = global.carriers.connect(builder);
     if global.obfuscate {
         let key = target.fingerprint.ok_or_else(|| {
             let words =

@@ -37,6 +37,25 @@ fn files_and_a_tree_arrive_whole() {
 }
 
 #[test]
+fn a_file_goes_by_every_carrier() {
+    let place = Place::new("carriers");
+    let data = noise(3, 500_000);
+    place.write("a.bin", &data);
+    for carrier in ["tcp", "tls", "websocket"] {
+        let inbox = place.path(carrier);
+        let flags = ["--carrier", carrier, "--no-udp"];
+        let mut server = Server::start(&place, &inbox, &["--once", flags[0], flags[1], flags[2]]);
+        let send = ["send", flags[0], flags[1], flags[2], "a.bin", &server.uri];
+        place.run(send).left_with(0);
+        assert_eq!(server.wait(), Some(0));
+        assert_eq!(fs::read(inbox.join("a.bin")).unwrap(), data);
+    }
+    let closed = ["ping", "--proxy", "http://127.0.0.1:1", "example.test"];
+    let refused = place.run(closed).left_with(3);
+    assert!(refused.err.contains("proxy"), "{}", refused.err);
+}
+
+#[test]
 fn what_is_there_is_not_overwritten() {
     let place = Place::new("taken");
     let inbox = place.path("inbox");

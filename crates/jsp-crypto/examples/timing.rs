@@ -170,7 +170,6 @@ fn ticket(keys: &TicketKeys, server: &Fingerprint) -> Result<[u8; TICKET_LEN], F
         psk: random(),
         params_hash: [0; 8],
         client: None,
-        client_delegated: false,
         max_early_data: 1000,
         prefix_hash: [0; 4],
         path: PathMemory::default(),

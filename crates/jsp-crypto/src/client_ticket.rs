@@ -243,8 +243,6 @@ mod tests {
     }
 
     fn ticket() -> ClientTicket {
-        let identity = PublicIdentity::from_bytes([4; 32]);
-        let fingerprint = identity.fingerprint();
         ClientTicket {
             version: 0x4a53_5001,
             suite: Suite::Aes128Gcm,
@@ -255,12 +253,13 @@ mod tests {
             psk: [7; 32],
             ticket: vec![8; TICKET_LEN],
             peer: PeerIdentity {
-                identity,
-                fingerprint,
+                fingerprint: Fingerprint::from_bytes([4; 32]),
+                scheme: SignatureScheme::MlDsa65,
+                signer: SignatureScheme::Ed25519,
                 delegated: true,
                 until: Some(1_800_003_600),
             },
-            own: Some(own().public()),
+            own: Some(own().fingerprint()),
             protocol: Some(b"chat".to_vec()),
             params: b"limits".to_vec(),
         }

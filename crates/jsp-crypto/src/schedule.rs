@@ -6,6 +6,7 @@ use crate::packet::{DirectionKeys, HeaderKey, Keys, NONCE_LEN, PacketKey};
 use crate::primitives::{Backend, HashAlg, Primitives, hkdf};
 use crate::secret::Digest;
 use crate::suite::Suite;
+use alloc::boxed::Box;
 use zeroize::Zeroizing;
 
 /// Expands secrets of one connection: fixed backend, hash and version.
@@ -141,18 +142,19 @@ pub struct DataKeys {
     suite: Suite,
     /// The secrets of the newest phase given out.
     secrets: Pair,
-    first: Option<Keys>,
+    /// Apart, so that nothing of it stays once it is taken.
+    first: Option<Box<Keys>>,
 }
 
 impl DataKeys {
     pub(crate) fn new(schedule: Schedule, suite: Suite, secrets: Pair) -> Self {
-        let first = Some(schedule.keys(suite, &secrets));
+        let first = Some(Box::new(schedule.keys(suite, &secrets)));
         Self { schedule, suite, secrets, first }
     }
 
     /// The keys of phase 0; `None` when they have been taken before.
     pub fn take_keys(&mut self) -> Option<Keys> {
-        self.first.take()
+        self.first.take().map(|keys| *keys)
     }
 
     /// Steps to the next phase: `(local, remote)` packet keys. Both directions

@@ -389,8 +389,12 @@ mod tests {
         };
         let forms = [
             with(|contents| contents.post_quantum = false),
-            with(|contents| contents.client_delegated = true),
-            with(|contents| (contents.post_quantum, contents.client_delegated) = (false, true)),
+            with(|contents| contents.client = client_of(CLIENT_DELEGATED, [4; 32])),
+            with(|contents| contents.client = client_of(CLIENT_ML_DSA, [4; 32])),
+            with(|contents| {
+                contents.post_quantum = false;
+                contents.client = client_of(CLIENT_DELEGATED | CLIENT_SIGNED_ML_DSA, [4; 32]);
+            }),
             with(|contents| contents.suite = Suite::ChaCha20Poly1305),
             with(|contents| contents.path = PathMemory::default()),
         ];

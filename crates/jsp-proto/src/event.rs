@@ -70,6 +70,9 @@ pub enum Event {
     /// What the network carries has changed: the advice for media fell by 10 % or more, or rose by
     /// 15 % or more.
     CapacityChanged(Capacity),
+    /// The peer acknowledges nothing any more; told where it was asked for
+    /// ([`Connection::watch_silence`](crate::Connection::watch_silence)), once for each silence.
+    PathSilent,
     /// Datagrams travel another way now.
     PathChanged {
         /// The new way.

@@ -238,6 +238,11 @@ impl Forecast {
         self.current
     }
 
+    /// The loudest signal of an alarm that speaks at the last look; the alarm itself goes on for a while.
+    pub(crate) fn speaking(&self) -> Option<AlarmCause> {
+        self.current.cause.filter(|_| self.ends.is_none())
+    }
+
     /// Looks again; answers the alarm when its level is another than before.
     pub(crate) fn look(&mut self, scene: &Scene<'_>) -> Option<Alarm> {
         self.asked_at = scene.now;

@@ -48,14 +48,15 @@ const CONFIRMED_PTOS: u32 = 6;
 /// Packets below the sealing limit that are left for CLOSE.
 const SEALED_RESERVE: u64 = 64;
 
-/// All keys of a connection.
+/// All keys of a connection. Those that do not last stand apart, so that an established connection has no
+/// room for them.
 pub(crate) struct Keyring {
-    initial: Option<Keys>,
+    initial: Option<Box<Keys>>,
     /// Those of a client's hellos that went before a Retry: it may have been a forgery.
     earlier_initial: Bounded<Keys, RETRIES_MAX>,
     handshake: Vec<(u8, Keys)>,
     /// Of 0-RTT packets: a client seals with them, a server opens.
-    early: Option<DirectionKeys>,
+    early: Option<Box<DirectionKeys>>,
     data: Option<Data>,
 }
 
@@ -67,7 +68,7 @@ struct Data {
     local: PacketKey,
     remote: PacketKey,
     next: (PacketKey, PacketKey),
-    previous: Option<Previous>,
+    previous: Option<Box<Previous>>,
     phase: bool,
     /// Packets sealed with `local`.
     sealed: u64,
@@ -95,7 +96,7 @@ struct Previous {
 impl Keyring {
     pub(crate) fn new(initial: Keys) -> Self {
         Self {
-            initial: Some(initial),
+            initial: Some(Box::new(initial)),
             earlier_initial: Bounded::default(),
             handshake: Vec::new(),
             early: None,
@@ -106,13 +107,15 @@ impl Keyring {
     /// The hello goes again under other keys; those before still open what comes.
     // spec: CON-67
     pub(crate) fn replace_initial(&mut self, keys: Keys) {
-        if let Some(earlier) = self.initial.replace(keys) {
-            self.earlier_initial.push_if_room(earlier);
+        if let Some(earlier) = self.initial.replace(Box::new(keys)) {
+            self.earlier_initial.push_if_room(*earlier);
         }
     }
 
     pub(crate) fn add_handshake(&mut self, candidate: u8, keys: Keys) {
         if self.handshake.len() < CANDIDATES_MAX {
+            // Mostly there is one, and keys are large.
+            self.handshake.reserve_exact(1);
             self.handshake.push((candidate, keys));
         }
     }
@@ -142,12 +145,12 @@ impl Keyring {
     }
 
     pub(crate) fn set_early(&mut self, keys: DirectionKeys) {
-        self.early = Some(keys);
+        self.early = Some(Box::new(keys));
     }
 
     /// Keys of 0-RTT packets.
     pub(crate) fn early(&self) -> Option<&DirectionKeys> {
-        self.early.as_ref()
+        self.early.as_deref()
     }
 
     pub(crate) fn discard_early(&mut self) {
@@ -229,7 +232,7 @@ impl Keyring {
     pub(crate) fn open_long(&self, space: SpaceId) -> impl Iterator<Item = &DirectionKeys> + '_ {
         let is_initial = space == SpaceId::Initial;
         let handshake = if space == SpaceId::Handshake { &self.handshake[..] } else { &[] };
-        let initial = self.initial.iter().chain(self.earlier_initial.iter());
+        let initial = self.initial.as_deref().into_iter().chain(self.earlier_initial.iter());
         initial
             .filter(move |_| is_initial)
             .map(|keys| &keys.remote)
@@ -363,7 +366,7 @@ impl Data {
         self.local = local;
         let old = core::mem::replace(&mut self.remote, remote);
         let settles_at = now + pto.saturating_mul(SETTLE_PTOS).min(SETTLE_MAX);
-        self.previous = Some(Previous { remote: old, settles_at, below_pn: pn });
+        self.previous = Some(Box::new(Previous { remote: old, settles_at, below_pn: pn }));
         self.phase = !self.phase;
         self.since = Some(now);
         self.sealed = 0;

@@ -60,6 +60,7 @@ mod forecast;
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
 mod handshake;
+mod hold;
 mod keys;
 mod lifecycle;
 #[allow(clippy::arithmetic_side_effects)]

@@ -74,7 +74,7 @@ impl Pacer {
     // spec: CC-10
     pub(crate) fn permit(&mut self, now: Instant, pace: Pace, mtu: usize) -> u64 {
         self.refill(now, pace, mtu);
-        let bytes = u64::try_from(self.credit / NANOS).unwrap_or(0);
+        let bytes = self.whole_bytes();
         if bytes >= mtu as u64 { bytes } else { 0 }
     }
 
@@ -95,6 +95,15 @@ impl Pacer {
         Some(now + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
 
+    /// The credit in whole bytes; zero when there is none.
+    fn whole_bytes(&self) -> u64 {
+        // Division of 64 bits is much the faster, and nearly always enough.
+        match u64::try_from(self.credit) {
+            Ok(credit) => credit / NANOS as u64,
+            Err(_) => u64::try_from(self.credit / NANOS).unwrap_or(0),
+        }
+    }
+
     fn refill(&mut self, now: Instant, pace: Pace, mtu: usize) {
         let rate = i128::from(pace.rate.max(1));
         let packets = (mtu as i128).saturating_mul(i128::from(pace.burst_packets));
@@ -113,8 +122,12 @@ impl Pacer {
 }
 
 fn bytes_in(time: Duration, rate: i128) -> i128 {
-    let nanos = i128::from(jsp_wire::time::saturating_nanos(time));
-    rate.saturating_mul(nanos) / NANOS
+    let nanos = jsp_wire::time::saturating_nanos(time);
+    let small = u64::try_from(rate).ok().and_then(|rate| rate.checked_mul(nanos));
+    match small {
+        Some(product) => i128::from(product / NANOS as u64),
+        None => rate.saturating_mul(i128::from(nanos)) / NANOS,
+    }
 }
 
 #[cfg(test)]

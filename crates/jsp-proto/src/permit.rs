@@ -53,6 +53,9 @@ pub(crate) fn permit(
     if path.route.is_reliable() {
         return Some(Permit { room, allowance: Allowance::Anything });
     }
+    if urgent {
+        path.hold.on_urgent(now);
+    }
     let allowance = if probe {
         Allowance::Probe
     } else if is_full(path, in_flight, urgent) {
@@ -60,7 +63,7 @@ pub(crate) fn permit(
         let trickles = urgent && next.is_some_and(|at| at <= now);
         if trickles { Allowance::Urgent } else { Allowance::AckOnly }
     } else {
-        let pace = path.congestion.pace(&path.rtt);
+        let pace = path.pace(now, urgent);
         if path.pacer.permit(now, pace, room) >= room as u64 {
             Allowance::Anything
         } else {
@@ -78,7 +81,14 @@ pub(crate) fn is_full(path: &Path, in_flight: u64, urgent: bool) -> bool {
     let window = path.congestion.window();
     let packets = path.congestion.urgent_packets();
     let beyond = if urgent { (window / 2).min(room.saturating_mul(packets)) } else { 0 };
-    in_flight.saturating_add(room) > window.saturating_add(beyond)
+    // spec: CC-51
+    let start = path.urgent_start(urgent).map_or(0, |start| start.window);
+    in_flight.saturating_add(room) > window.saturating_add(beyond).max(start)
+}
+
+/// Until when what is not urgent waits because the path is on alarm; neither probes nor repairs do.
+pub(crate) fn held_until(now: Instant, path: &Path, urgent: bool) -> Option<Instant> {
+    path.hold.until(now, &path.forecast).filter(|_| !urgent)
 }
 
 /// When the window or the pacer lets the next datagram go by itself.
@@ -94,16 +104,19 @@ pub(crate) fn paced_until(
     if is_full(path, in_flight, urgent) {
         return path.trickle.next(path.rtt.smoothed()).filter(|_| urgent);
     }
-    let pace = path.congestion.pace(&path.rtt);
+    let pace = path.pace(now, urgent);
     path.pacer.next_release(now, pace, path.mtud.current())
 }
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use jsp_wire::Route;
 
     use super::*;
     use crate::config::{CongestionControl, TransportConfig};
+    use crate::forecast::NetworkHint;
     use crate::path::Budget;
 
     #[test]
@@ -143,5 +156,31 @@ mod tests {
         let path = Path::new(route, Budget::Unlimited, &config);
         assert!(!is_full(&path, window, true));
         assert!(is_full(&path, window + 1, true));
+    }
+
+    #[test]
+    /// spec-test: CC-51
+    fn urgent_data_find_an_unknown_long_way_at_the_rate_of_a_short_one() {
+        let route = Route::udp("192.0.2.1:1".parse().unwrap());
+        let config = TransportConfig::default();
+        let mut path = Path::new(route, Budget::Unlimited, &config);
+        let window = path.congestion.window();
+        assert_eq!(path.urgent_start(true), None);
+        path.rtt.update(Instant::ZERO, Duration::from_millis(300), Duration::ZERO);
+        let start = path.urgent_start(true).unwrap();
+        assert!(start.window.abs_diff(6 * window) < 6 && start.rate == 20 * window, "{start:?}");
+        assert_eq!(path.urgent_start(false), None);
+        let room = path.datagram_len_max() as u64;
+        assert!(!is_full(&path, 5 * window - room, true));
+        assert!(is_full(&path, 6 * window - room + 6, true) && is_full(&path, window, false));
+        assert_eq!(path.pace(Instant::ZERO, true).rate, start.rate);
+        // On a way that fails it is of no use.
+        path.forecast.on_hint(Instant::ZERO, NetworkHint::InterfaceDown);
+        path.look(Instant::ZERO, Duration::ZERO);
+        assert_eq!(path.urgent_start(true), None);
+        let config = TransportConfig { congestion: CongestionControl::RealTime, ..config };
+        let mut path = Path::new(route, Budget::Unlimited, &config);
+        path.rtt.update(Instant::ZERO, Duration::from_millis(300), Duration::ZERO);
+        assert_eq!(path.urgent_start(true), None);
     }
 }

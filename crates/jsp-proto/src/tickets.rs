@@ -79,7 +79,7 @@ mod tests {
 
     /// A ticket in its stored form that is told from others by its transport parameters.
     fn ticket(number: u8) -> ClientTicket {
-        let mut stored = vec![1, 1, 1, 0];
+        let mut stored = vec![2, 1, 1, 0, 1, 1];
         stored.extend([0; 4 + 8 + 4 + 4 + 8 + 32 + 32 + 32]);
         // No ticket, the parameters, no protocol.
         stored.extend([0, 0, 0, 1, number, 0]);

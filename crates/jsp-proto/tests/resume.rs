@@ -5,7 +5,7 @@ mod pair;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jsp_crypto::{ClientTicket, Mode, TicketKeys};
+use jsp_crypto::{ClientTicket, Credential, Delegation, Identity, Mode, TicketKeys};
 use jsp_proto::{
     CloseReason, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, Instant, Message,
     RetryPolicy, Route, StreamConfig, StreamId, TransportConfig,
@@ -250,6 +250,31 @@ fn a_register_that_was_kept_takes_early_data_at_once_and_none_twice() {
     say(&mut pair, client, safe(), "soon");
     listen_for(&mut pair, &mut heard, RTT * 5);
     assert_eq!((heard.count("soon"), mode(&mut pair, client).1), (1, true));
+}
+
+#[test]
+// spec-test: HS-66
+fn a_ticket_of_a_delegated_server_lives_as_long_as_the_delegation() {
+    let mut pair = Pair::new();
+    let begin = 1_800_000_000;
+    let identity = Identity::from_seed(&[1; 32]).unwrap();
+    let online = Identity::from_seed(&[2; 32]).unwrap();
+    let delegation =
+        Delegation::issue(&identity, online.public(), begin - 10, begin + 100, 1).unwrap();
+    let credential = Credential::delegated(std::sync::Arc::new(online), delegation).unwrap();
+    let mut config = pair.server_config();
+    let crypto = std::sync::Arc::new(jsp_crypto::ServerConfig::new(credential));
+    config.server.as_mut().unwrap().crypto = crypto;
+    pair.server = Endpoint::new(config);
+    let pin = jsp_crypto::ServerIdentity::Pinned(identity.fingerprint());
+    pair.client_config = std::sync::Arc::new(jsp_crypto::ClientConfig::new(pin));
+    let ticket = pair.ticket();
+    let valid_at = |seconds: u64| ticket.is_valid_at((begin + seconds) * 1000);
+    assert!(valid_at(60) && !valid_at(102));
+    // The server takes it as well.
+    let client = pair.resume(ticket, false);
+    pair.run_for(RTT * 4);
+    assert_eq!(mode(&mut pair, client).0, Mode::Resumed);
 }
 
 #[test]

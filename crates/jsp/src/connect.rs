@@ -12,9 +12,10 @@ use crate::connection::Connection;
 use crate::endpoint::{Endpoint, Offers};
 use crate::error::ConnectError;
 use crate::identity::{Outcome, Trust, Verification};
-use crate::race::Race;
+use crate::race::{Race, Won};
 use crate::remote::{Remote, Target};
 use crate::shard::{ConnectionState, Phase};
+use crate::switch::{self, Choice};
 
 /// One way to a server.
 #[derive(Clone, Debug)]
@@ -25,6 +26,16 @@ pub(crate) enum Way {
     Relay(Target),
     /// A carrier of streams.
     Carrier(Carrier, Target),
+}
+
+impl Way {
+    /// The server's host, as far as this side knows it.
+    fn host(&self) -> Target {
+        match self {
+            Self::Udp(addr) => Target::Addr(*addr).with_port(0),
+            Self::Relay(target) | Self::Carrier(_, target) => target.with_port(0),
+        }
+    }
 }
 
 /// The ways to a server, the preferred first.
@@ -61,6 +72,28 @@ impl Ways {
     }
 }
 
+/// What a connection may change between later.
+struct Choices {
+    datagrams: Vec<Way>,
+    streams: Vec<Way>,
+}
+
+impl Choices {
+    fn of(ways: &Ways) -> Self {
+        Self { datagrams: ways.datagrams.clone(), streams: ways.streams.clone() }
+    }
+
+    /// The choice of a connection that was made by `way`: there are datagrams and streams to the same
+    /// host.
+    fn after(self, way: &Way) -> Option<Choice> {
+        let host = way.host();
+        let near = |other: &Way| other.host() == host;
+        let datagram = self.datagrams.into_iter().find(near)?;
+        let streams: Vec<_> = self.streams.into_iter().filter(near).collect();
+        (!streams.is_empty()).then_some(Choice { datagram, streams })
+    }
+}
+
 pub(crate) async fn connect(
     endpoint: &Endpoint,
     remote: Remote,
@@ -72,8 +105,12 @@ pub(crate) async fn connect(
         .map_err(|source| ConnectError::NameNotResolved { name: name.clone(), source })?;
     // A trust that cannot be judged is told before anything is sent.
     Verification::new(&trust, &name)?;
+    let choices = Choices::of(&ways);
     let mut race = Race::new(endpoint, trust, name, ways);
-    let (connection, outcome) = std::future::poll_fn(|cx| race.poll(cx)).await?;
+    let Won { connection, outcome, way } = std::future::poll_fn(|cx| race.poll(cx)).await?;
+    if let Some(choice) = choices.after(&way) {
+        switch::watch(endpoint, &connection, choice);
+    }
     outcome.remember(connection.security().floor())?;
     Ok(connection)
 }
@@ -85,9 +122,11 @@ pub(crate) async fn connect_early(
     trust: Trust,
 ) -> Result<Connection, ConnectError> {
     let name = remote.name();
-    let Ways { datagrams, streams } = Ways::to(&endpoint.offers, &remote)
+    let ways = Ways::to(&endpoint.offers, &remote)
         .await
         .map_err(|source| ConnectError::NameNotResolved { name: name.clone(), source })?;
+    let choices = Choices::of(&ways);
+    let Ways { datagrams, streams } = ways;
     let verification = Verification::new(&trust, &name)?;
     let Some(way) = datagrams.into_iter().chain(streams).next() else {
         return Err(ConnectError::EndpointClosed);
@@ -99,6 +138,9 @@ pub(crate) async fn connect_early(
     let start = Start { via, server: Some(trust.ticket_name(&name)), early: true };
     let (connection, outcome) = begin(endpoint, start, verification)?;
     connection.inner.with_state(|state| state.unremembered = Some(outcome));
+    if let Some(choice) = choices.after(&way) {
+        switch::watch(endpoint, &connection, choice);
+    }
     Ok(connection)
 }
 

@@ -72,7 +72,7 @@ impl Connection {
             content_type: config.content_type.clone(),
             replay_safe: config.replay_safe,
         };
-        Stream::new(Arc::clone(&self.inner), id, info)
+        Stream::new(Arc::clone(&self.inner), id, info, true)
     }
 
     /// Sends one message on a stream of its own: opened, sent and finished in one step, so that it
@@ -128,11 +128,11 @@ impl Connection {
             let Some(id) = connection.accept() else { return Poll::Pending };
             let Some(info) = connection.stream_info(id) else { return Poll::Pending };
             let held = state.streams.entry(id).or_default();
-            (held.send_held, held.recv_held) = (true, true);
+            (held.send_held, held.recv_held) = (!info.profile.unidirectional, true);
             Poll::Ready(Ok((id, info)))
         })
         .await
-        .map(|(id, info)| Stream::new(Arc::clone(&self.inner), id, info))
+        .map(|(id, info)| Stream::new(Arc::clone(&self.inner), id, info, false))
     }
 
     /// Sends a signalling message, ahead of all streams; it arrives reliably and in order with
@@ -289,7 +289,7 @@ impl Inner {
         if state.closing.is_some() {
             return Err(OpenError::ConnectionLost(ConnectionError::ClosedLocally { code: 0 }));
         }
-        let id = connection.open(now, config.clone()).map_err(|error| match error {
+        let id = connection.open(now, config).map_err(|error| match error {
             jsp_proto::OpenError::LimitReached => OpenError::LimitReached,
             jsp_proto::OpenError::InvalidConfig => OpenError::InvalidConfig,
             jsp_proto::OpenError::Closed => {
@@ -297,7 +297,7 @@ impl Inner {
             }
         })?;
         let held = state.streams.entry(id).or_default();
-        (held.send_held, held.recv_held) = (true, true);
+        (held.send_held, held.recv_held) = (true, !config.unidirectional);
         Ok(id)
     }
 
@@ -374,8 +374,8 @@ impl<'a> Waiting<'a> {
         attempt: impl FnOnce(&mut Locked<'_>, &Inner, Instant) -> Poll<R>,
     ) -> Poll<R> {
         let coop = ready!(coop::poll_proceed(cx));
-        let now = self.inner.shard.clock.now();
         let mut core = self.inner.shard.lock();
+        let now = core.time(&self.inner.shard.clock);
         let result = attempt(&mut core, self.inner, now);
         if result.is_ready() {
             coop.made_progress();

@@ -125,6 +125,24 @@
 //! [`Builder::obfuscation`] wraps them, so that the protocol does not show and strangers get no answer. What
 //! that does and does not hide is in the specification, chapter 10.
 //!
+//! # Networks without UDP
+//!
+//! A server that also listens for streams ([`Builder::listen_tcp`], and with the features `tls` and `websocket`
+//! the like) is reached where UDP is blocked: [`Builder::carriers`] says which [`Carrier`]s a client may use, and
+//! [`Connection::capabilities`] what the one in use does. [`Builder::proxy`] goes through SOCKS5, HTTP or Tor.
+//!
+//! ```
+//! # use jsp::{Carrier, CarrierPolicy, Endpoint, Identity};
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Endpoint::builder().listen_tcp("127.0.0.1:0").identity(Identity::generate()).build()?;
+//! let client = Endpoint::builder().carriers(CarrierPolicy::Only(vec![Carrier::tcp()])).build()?;
+//! let connection = client.connect(server.local_addr()?, server.fingerprint()).await?;
+//! assert!(connection.capabilities().reliable);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Testing on a bad network
 //!
 //! [`emulate`] has links with loss, delay, a rate and a queue, from a seed; with
@@ -150,6 +168,7 @@ pub mod rendezvous;
 mod security;
 mod shard;
 mod stream;
+mod switch;
 
 pub use builder::Builder;
 pub use bytes::Bytes;

@@ -31,6 +31,13 @@ const INQUIRY_AFTER: Duration = Duration::from_secs(2);
 /// What may come of one attempt.
 type Attempted = Result<Connection, (SocketAddr, ConnectionError)>;
 
+/// What a race comes to.
+pub(crate) struct Won {
+    pub(crate) connection: Connection,
+    pub(crate) outcome: Outcome,
+    pub(crate) way: Way,
+}
+
 /// An attempt by one way.
 struct Attempt {
     way: Way,
@@ -84,10 +91,7 @@ impl<'a> Race<'a> {
         }
     }
 
-    pub(crate) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(Connection, Outcome), ConnectError>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Won, ConnectError>> {
         loop {
             self.poll_openings(cx);
             if let Some(result) = self.poll_attempts(cx) {
@@ -133,16 +137,14 @@ impl<'a> Race<'a> {
         }
     }
 
-    fn poll_attempts(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Option<Result<(Connection, Outcome), ConnectError>> {
+    fn poll_attempts(&mut self, cx: &mut Context<'_>) -> Option<Result<Won, ConnectError>> {
         let mut index = 0;
         while let Some(attempt) = self.attempts.get(index) {
             match attempt.poll(cx) {
                 Poll::Pending => index += 1,
                 Poll::Ready(Ok(connection)) => {
-                    return Some(Ok((connection, attempt.outcome.clone())));
+                    let (outcome, way) = (attempt.outcome.clone(), attempt.way.clone());
+                    return Some(Ok(Won { connection, outcome, way }));
                 }
                 Poll::Ready(Err((remote, error))) => {
                     let attempt = self.attempts.remove(index);

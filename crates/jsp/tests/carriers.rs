@@ -137,6 +137,109 @@ async fn without_udp_a_stream_is_there_in_400_ms_and_two_round_trips() {
     talk(&near, &far).await;
 }
 
+/// Numbered messages that must all arrive, once and in order, and the time between any two.
+async fn call(near: &Connection, far: &Connection, messages: u32) -> Duration {
+    let stream = near.open(StreamConfig::chat()).await.unwrap();
+    let send = async {
+        for n in 0..messages {
+            stream.send(n.to_be_bytes().to_vec()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let hear = async {
+        let heard = far.accept().await.unwrap();
+        let (mut last, mut gap) = (Instant::now(), Duration::ZERO);
+        for n in 0..messages {
+            let message = heard.recv().await.unwrap().unwrap();
+            assert_eq!(message.payload, n.to_be_bytes()[..]);
+            gap = gap.max(last.elapsed());
+            last = Instant::now();
+        }
+        gap
+    };
+    tokio::join!(send, hear).1
+}
+
+/// Waits until the connection is carried so.
+async fn carried_by(connection: &Connection, kind: CarrierKind) -> Duration {
+    let begin = Instant::now();
+    while connection.capabilities().carrier != kind {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(begin.elapsed() < Duration::from_secs(60), "never");
+    }
+    begin.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+/// spec-test: CAR-13, CAR-30, CAR-31, CAR-32, CAR-33
+async fn a_call_goes_on_in_a_stream_and_comes_back() {
+    let world = World::new(race());
+    let (near, far) = world.meet().await;
+    let limit = Duration::from_millis(1500) + 4 * DELAY;
+    let (there, back) = (call(&near, &far, 1500), call(&far, &near, 1500));
+    let network = async {
+        for round in 1..=2 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            world.udp.cut();
+            let took = carried_by(&near, CarrierKind::Tcp).await;
+            assert!(took <= limit, "{took:?}");
+            assert_eq!(world.streams.opened(), round);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert_eq!(far.capabilities().carrier, CarrierKind::Tcp);
+            world.udp.restore();
+            let took = carried_by(&near, CarrierKind::Udp).await;
+            assert!(took <= Duration::from_secs(10), "{took:?}");
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert_eq!(far.capabilities().carrier, CarrierKind::Udp);
+            assert_eq!(world.streams.closed(), round);
+        }
+    };
+    let (there, back, ()) = tokio::join!(there, back, network);
+    for gap in [there, back] {
+        assert!(gap <= limit, "{gap:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+/// spec-test: CAR-13
+async fn what_was_under_way_arrives_by_the_stream() {
+    let world = World::new(race());
+    let (near, far) = world.meet().await;
+    let bulk = async { talk(&near, &far).await };
+    let cut = async {
+        tokio::time::sleep(3 * DELAY).await;
+        world.udp.cut();
+    };
+    tokio::join!(bulk, cut);
+    assert_eq!(near.capabilities().carrier, CarrierKind::Tcp);
+}
+
+#[tokio::test(start_paused = true)]
+/// spec-test: CAR-33
+async fn who_began_in_a_stream_comes_to_udp_once_that_passes() {
+    let world = World::new(race());
+    world.udp.cut();
+    let (near, far) = world.meet().await;
+    assert_eq!(near.capabilities().carrier, CarrierKind::Tcp);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(near.capabilities().carrier, CarrierKind::Tcp);
+    world.udp.restore();
+    let took = carried_by(&near, CarrierKind::Udp).await;
+    assert!(took <= Duration::from_secs(10), "{took:?}");
+    talk(&near, &far).await;
+    assert!(near.capabilities().unordered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_only_loses_packets_stays_where_it_is() {
+    let world = World::new(race());
+    let (near, far) = world.meet().await;
+    let lossy = BadLink { loss: 0.3, one_way_delay: DELAY, ..BadLink::default() };
+    world.udp.set(lossy, BadLink { seed: 9, ..lossy });
+    call(&near, &far, 500).await;
+    assert_eq!(near.capabilities().carrier, CarrierKind::Udp);
+}
+
 #[tokio::test(start_paused = true)]
 /// spec-test: CAR-5
 async fn a_stream_ends_with_its_connection() {

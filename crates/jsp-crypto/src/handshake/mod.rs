@@ -273,7 +273,12 @@ impl Handshake {
 
     /// The next thing to do, in order; `None` until another message is read.
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        // Half-open connections wait with empty queues, and outputs are large.
+        if self.outputs.is_empty() {
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// Which side this is.

@@ -31,6 +31,11 @@ impl Transcript {
     pub(super) fn hash(&self) -> Digest {
         self.schedule.hash(&[&self.bytes])
     }
+
+    /// Gives room back that is not needed while the other side is waited for.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
 }
 
 /// What follows from the key exchange and both hellos.

@@ -56,3 +56,36 @@ impl Arrivals {
         packets.min(THRESHOLD_ADAPTIVE_MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many packets in bursts of five, each burst so long after the one before.
+    fn arrive(arrivals: &mut Arrivals, now: &mut Instant, packets: u64, gap: Duration) {
+        for number in 0..packets {
+            arrivals.on_packet(*now);
+            if number % 5 == 4 {
+                *now = *now + gap;
+            }
+        }
+    }
+
+    #[test]
+    fn as_many_packets_may_go_by_as_arrive_in_an_interval() {
+        let mut arrivals = Arrivals { interval: Duration::from_millis(25), ..Arrivals::new() };
+        let mut now = Instant::from_nanos(1);
+        // A thousand a second.
+        arrive(&mut arrivals, &mut now, ADAPTIVE_AFTER - 1, Duration::from_millis(5));
+        assert_eq!(arrivals.threshold(), 0, "a new stream's packets are acknowledged as they come");
+        arrive(&mut arrivals, &mut now, 101, Duration::from_millis(5));
+        assert_eq!(arrivals.threshold(), 25);
+        arrivals.interval = Duration::from_millis(10);
+        assert_eq!(arrivals.threshold(), 10);
+        // Five times as fast: more than may ever go by; then slower than one in an interval.
+        arrive(&mut arrivals, &mut now, 100, Duration::from_millis(1));
+        assert_eq!((arrivals.threshold(), THRESHOLD_ADAPTIVE_MAX), (44, 44));
+        arrive(&mut arrivals, &mut now, 10, Duration::from_secs(1));
+        assert_eq!(arrivals.threshold(), 0);
+    }
+}

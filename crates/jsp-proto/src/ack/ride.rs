@@ -82,6 +82,12 @@ mod tests {
         let mut fast = ride.clone();
         (33..36).for_each(|n| fast.on_leaving(at(n)));
         assert!(fast.next(at(36)).is_some());
+        for (gap_us, may_wait) in [(2_499, true), (2_500, false)] {
+            let mut thin = ride.clone();
+            let later = |n: u64| at(100) + Duration::from_micros(n * gap_us);
+            (0..3).for_each(|n| thin.on_leaving(later(n)));
+            assert_eq!(thin.next(later(2)).is_some(), may_wait, "{gap_us}");
+        }
         (0..400).for_each(|_| ride.on_packet(0));
         assert!(ride.next(at(40)).is_some());
     }

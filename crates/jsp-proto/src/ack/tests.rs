@@ -336,10 +336,15 @@ fn receive_times_are_told_of_a_few_packets_and_not_too_often() {
         acks.on_packet(at(50 + pn), pn, true, None);
     }
     assert_eq!(told(&mut acks, at(70)), [(14, stamp(64)), (5, stamp(55))]);
+    // As many as there is room for.
+    for pn in 15..19 {
+        acks.on_packet(at(70 + pn), pn, true, None);
+    }
+    assert_eq!(told(&mut acks, at(90)).len(), 4);
     // A packet that came later than the one named before it is not told of.
-    acks.on_packet(at(100), 16, true, None);
-    acks.on_packet(at(101), 15, true, None);
-    assert_eq!(told(&mut acks, at(101)), [(16, stamp(100))]);
+    acks.on_packet(at(120), 20, true, None);
+    acks.on_packet(at(121), 19, true, None);
+    assert_eq!(told(&mut acks, at(121)), [(20, stamp(120))]);
 }
 
 /// Packets arrive and leave each 10 ms, so many of a hundred that arrive are lost; answers how many of the

@@ -1,5 +1,7 @@
 //! The controllers as a closed set: one of them runs on each path.
 
+use core::time::Duration;
+
 use jsp_wire::Instant;
 
 use super::{AckSample, Bbr, Cubic, LossSample, MarkSample, RealTime};
@@ -112,6 +114,11 @@ impl Control {
         }
     }
 
+    /// The window is for bulk, and urgent data share it.
+    pub(super) fn serves_bulk(&self) -> bool {
+        !matches!(self, Self::RealTime(_))
+    }
+
     /// Nothing was too much yet: it grows as fast as it ever does.
     pub(super) fn is_starting(&self) -> bool {
         match self {
@@ -121,11 +128,11 @@ impl Control {
         }
     }
 
-    /// How fast packets may leave.
+    /// How fast packets may leave, when those that leave now are expected to wait in this queue.
     // spec: CC-10
-    pub(super) fn pace(&self, rtt: &Rtt) -> Pace {
+    pub(super) fn pace(&self, rtt: &Rtt, queue: Duration) -> Pace {
         match self {
-            Self::Bbr(bbr) => Pace::bulk(bbr.pacing_rate(rtt)),
+            Self::Bbr(bbr) => Pace::bulk(bbr.pacing_rate(rtt, queue)),
             Self::Cubic(cubic) => Pace::bulk(cubic.pacing_rate(rtt)),
             Self::RealTime(realtime) => realtime.pace(rtt),
         }

@@ -43,6 +43,22 @@ pub(crate) fn window_min(mtu: usize) -> u64 {
     (mtu as u64).saturating_mul(2)
 }
 
+/// Urgent data on an unknown path may send an initial window in each such time: what any sender puts on a
+/// path whose round trip is no longer.
+const START_INTERVAL: Duration = Duration::from_millis(50);
+
+/// But have no more than so many of them in flight.
+const START_WINDOWS_MAX: u32 = 8;
+
+/// What urgent data may do on an unknown path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct UrgentStart {
+    /// Bytes that may be in flight.
+    pub(crate) window: u64,
+    /// Bytes a second that may leave.
+    pub(crate) rate: u64,
+}
+
 /// What an ACK means for congestion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct AckSample {
@@ -181,10 +197,22 @@ impl Congestion {
         self.control.urgent_packets()
     }
 
-    /// How fast packets may leave.
+    /// What urgent data may have in flight at least, and the rate at which they may leave, while no limit of the
+    /// path was found; `None` afterwards, and where the window is made for such data.
+    // spec: CC-51
+    pub(crate) fn urgent_start(&self, rtt: &Rtt) -> Option<UrgentStart> {
+        if !self.control.is_starting() || !rtt.has_sample() || !self.control.serves_bulk() {
+            return None;
+        }
+        let rate = rate_of(window_initial(self.mtu), START_INTERVAL, 1, 1);
+        let time = rtt.smoothed().clamp(START_INTERVAL, START_INTERVAL * START_WINDOWS_MAX);
+        Some(UrgentStart { window: bytes_in(rate, time), rate })
+    }
+
+    /// How fast packets may leave, when those that leave now are expected to wait in this queue.
     // spec: CC-10
-    pub(crate) fn pace(&self, rtt: &Rtt) -> Pace {
-        let pace = self.control.pace(rtt);
+    pub(crate) fn pace(&self, rtt: &Rtt, queue: Duration) -> Pace {
+        let pace = self.control.pace(rtt, queue);
         match self.resume.as_ref().map(CarefulResume::limit) {
             Some(Limit::AtLeast { rate, .. }) => pace.at_least(rate),
             _ => pace,

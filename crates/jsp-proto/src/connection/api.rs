@@ -1,5 +1,6 @@
 //! Door 1: what the application may ask of a connection.
 
+use core::borrow::Borrow;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +25,11 @@ impl Connection {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(&mut self, now: Instant, config: StreamConfig) -> Result<StreamId, OpenError> {
+    pub fn open(
+        &mut self,
+        now: Instant,
+        config: impl Borrow<StreamConfig>,
+    ) -> Result<StreamId, OpenError> {
         if !self.lifecycle.is_open() {
             return Err(OpenError::Closed);
         }

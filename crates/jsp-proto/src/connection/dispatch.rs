@@ -257,6 +257,7 @@ impl Connection {
             self.remote_ids.advance();
             if candidate.route.is_reliable() {
                 // Its acknowledgement shows what was lost on the way before: no probe will.
+                // spec: CAR-13
                 self.probes.owe(SpaceId::Data, 1);
             }
             self.events.push_back(Event::PathChanged { route: candidate.route });

@@ -22,10 +22,12 @@ mod repair;
 mod resume;
 mod sensing;
 mod shape;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod timers;
 
+pub(crate) use outbound::Filled;
 pub use timers::Reason;
 
 use core::time::Duration;

@@ -39,6 +39,32 @@ pub(super) enum Purpose {
     Farewell,
 }
 
+/// What a connection put into a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Filled {
+    /// Nothing: there is nothing to send now.
+    Nothing,
+    /// As much as fits; there may be more.
+    Some,
+    /// All that it has to send now.
+    All,
+}
+
+/// What an attempt to add a datagram came to.
+enum Next {
+    Added,
+    /// The batch has no room for it, or is for another route.
+    NotHere,
+    /// There is nothing to send now.
+    Nothing,
+}
+
+impl Next {
+    fn added(done: bool) -> Self {
+        if done { Self::Added } else { Self::NotHere }
+    }
+}
+
 /// What one packet came to.
 pub(super) struct Sealed {
     pub(super) len: usize,
@@ -47,64 +73,79 @@ pub(super) struct Sealed {
 }
 
 impl Connection {
-    /// Fills the batch with datagrams for one route; answers whether it holds any. Call again with
-    /// an empty batch until it says no.
-    pub(crate) fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) -> bool {
+    /// Fills the batch with datagrams for one route. Call again with an empty batch until it says that
+    /// this was all, or nothing.
+    pub(crate) fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) -> Filled {
         loop {
-            match self.next_datagram(now, batch) {
-                Ok(true) => {}
-                Ok(false) => return !batch.is_empty(),
-                Err(error) if self.lifecycle.is_open() => self.fail(now, error),
+            let next = match self.next_datagram(now, batch) {
+                Ok(next) => next,
+                Err(error) if self.lifecycle.is_open() => {
+                    self.fail(now, error);
+                    continue;
+                }
                 // The last words themselves cannot be sent: asking again would change nothing.
                 Err(_) => {
                     self.lifecycle.on_farewell_sent();
-                    return !batch.is_empty();
+                    Next::NotHere
                 }
-            }
+            };
+            return match next {
+                Next::Added => continue,
+                _ if batch.is_empty() => Filled::Nothing,
+                // What left may have changed what may follow, while there is a handshake.
+                Next::Nothing if self.is_confirmed() => Filled::All,
+                Next::NotHere | Next::Nothing => Filled::Some,
+            };
         }
     }
 
-    /// Adds at most one datagram; false when there is nothing to add, or no room for it here.
-    fn next_datagram(&mut self, now: Instant, batch: &mut Batch) -> Result<bool, TransportError> {
+    /// Adds at most one datagram.
+    fn next_datagram(&mut self, now: Instant, batch: &mut Batch) -> Result<Next, TransportError> {
         if self.lifecycle.farewell().is_some() {
-            return self.farewell_datagram(now, batch);
+            return self.farewell_datagram(now, batch).map(Next::added);
         }
         if !self.lifecycle.is_open() {
-            return Ok(false);
+            return Ok(Next::Nothing);
         }
         if let Some(done) = self.off_path_datagram(now, batch)? {
-            return Ok(done);
+            return Ok(Next::added(done));
         }
         let route = self.paths.active.route;
         let ecn = self.ecn_mark();
         if !batch.is_open_for(&route, ecn) || self.awaits_slot(now) {
-            return Ok(false);
+            return Ok(Next::NotHere);
         }
         if let Some(size) = self.mtu_probe_size(now) {
-            return self.probe_datagram(now, batch, size);
+            return self.probe_datagram(now, batch, size).map(Next::added);
         }
         if let Some(done) = self.repair_datagram(now, batch)? {
-            return Ok(done);
+            return Ok(Next::added(done));
         }
         let in_flight = self.bytes_in_flight();
         let (probe, urgent) = (self.probes.any(), self.streams.is_urgent());
         let Some(permit) = permit::permit(now, &mut self.paths.active, in_flight, probe, urgent)
         else {
-            return Ok(false);
+            return Ok(Next::Nothing);
         };
         let extent = self.extent(self.room_beside_repairs(permit.room));
-        let Some(room) = batch.room(extent.room) else { return Ok(false) };
-        let len = self.regular_datagram(now, room, permit.allowance, extent)?;
+        let Some(room) = batch.room(extent.room) else { return Ok(Next::NotHere) };
+        let is_held = !probe && permit::held_until(now, &self.paths.active, urgent).is_some();
+        let allowance = if is_held { Allowance::AckOnly } else { permit.allowance };
+        if is_held {
+            // What arrives meanwhile tells nothing of the path's rate.
+            self.paths.active.delivery.mark_app_limited(in_flight);
+        }
+        let len = self.regular_datagram(now, room, allowance, extent)?;
         self.use_slot(now);
         if len == 0 {
-            return Ok(false);
+            return Ok(Next::Nothing);
         }
         if permit.allowance == Allowance::Urgent {
             self.paths.active.trickle.on_sent(now);
         }
         self.account_datagram(len);
         batch.commit(route, ecn, len);
-        Ok(true)
+        Ok(Next::Added)
     }
 
     pub(super) fn ecn_mark(&self) -> Option<Ecn> {

@@ -103,7 +103,9 @@ impl Connection {
     ) -> Result<Option<bool>, TransportError> {
         // One that can ride waits for the packet that is to be written now.
         let fec = self.paths.active.fec.as_ref();
-        let rides = fec.is_some_and(|fec| fec.rides()) && self.streams.wants(now);
+        let is_held =
+            permit::held_until(now, &self.paths.active, self.streams.is_urgent()).is_some();
+        let rides = fec.is_some_and(|fec| fec.rides()) && self.streams.wants(now) && !is_held;
         if !self.owes_repair(now) || rides || self.probes.any() {
             return Ok(None);
         }

@@ -49,6 +49,9 @@ impl Connection {
         }
         let delay_max = self.peer_ack_delay_max();
         let path = &mut self.paths.active;
+        if let Some(silence) = &mut path.silence {
+            silence.on_acked(now);
+        }
         path.forecast.on_ack(now, outcome.rtt_sample.is_some(), outcome.packets_acked);
         if let Some(sample) = &outcome.rate_sample {
             path.meter.on_sample(now, sample);

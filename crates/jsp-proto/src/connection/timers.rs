@@ -69,6 +69,7 @@ impl Connection {
         soonest.offer(self.streams.poll_timeout(), Reason::Streams);
         soonest.offer(self.fold_at(now), Reason::KeyUpdate);
         soonest.offer(self.look_at(now), Reason::Forecast);
+        soonest.offer(self.silence_at(), Reason::Forecast);
         let candidate = self.paths.candidate.as_ref().map(|c| c.poll_timeout());
         soonest.offer(candidate, Reason::PathValidation);
         // Everything that waits to be sent waits for its time, where there are such times.
@@ -81,7 +82,10 @@ impl Connection {
         let has_frames = (may_send && self.streams.wants(now)) || self.control.wants();
         if self.has_budget() && (has_frames || self.owes_repair(now)) {
             let (in_flight, urgent) = (self.bytes_in_flight(), self.streams.is_urgent());
-            let at = permit::paced_until(now, &mut self.paths.active, in_flight, urgent);
+            let held = permit::held_until(now, &self.paths.active, urgent);
+            let held = held.filter(|_| !self.owes_repair(now));
+            let path = &mut self.paths.active;
+            let at = held.or_else(|| permit::paced_until(now, path, in_flight, urgent));
             soonest.offer(at, Reason::Pacing);
         }
         soonest.offer(self.paths.active.mtud.poll_timeout(), Reason::PathMtu);
@@ -134,6 +138,9 @@ impl Connection {
         }
         if self.look_at(now).is_some_and(|at| now >= at) {
             self.look(now);
+        }
+        if self.silence_at().is_some_and(|at| now >= at) {
+            self.tell_silence();
         }
         self.paths.candidate.take_if(|candidate| candidate.is_hopeless(now));
     }

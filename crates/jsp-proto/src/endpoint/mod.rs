@@ -27,7 +27,7 @@ use crate::batch::{Batch, Ecn};
 use crate::bounded::Bounded;
 use crate::cid::IdChange;
 use crate::config::{EndpointConfig, TransportConfig};
-use crate::connection::{Connection, Outgoing, Reason};
+use crate::connection::{Connection, Filled, Outgoing, Reason};
 use crate::event::Event;
 use crate::rng::SeededRng;
 use carriers::Carriers;
@@ -36,7 +36,7 @@ pub use handle::ConnectionHandle;
 use hello::Stranger;
 use hello_table::HelloTable;
 use load::HelloRate;
-use names::{peer_key, release};
+use names::{ByName, peer_key, release};
 use obfuscation::Obfuscation;
 use schedule::Schedule;
 use source::AnswerLimit;
@@ -77,10 +77,10 @@ pub struct Endpoint {
     /// When the cookie keys are to be replaced.
     cookies_until: Instant,
     connections: ByHandle<Slot>,
-    by_id: HashMap<ConnectionId, ConnectionHandle>,
+    by_id: ByName<ConnectionId>,
     /// Connections whose clients may still write to an id that is not ours: the one of their hello.
     by_hello: HashMap<(Route, ConnectionId), ConnectionHandle>,
-    by_route: HashMap<Route, ConnectionHandle>,
+    by_route: ByName<Route>,
     next_handle: u64,
     /// Connections that are not drained.
     open: usize,
@@ -109,6 +109,8 @@ struct Slot {
     connection: Box<Connection>,
     /// What its client's hello was sent to, until the handshake is confirmed.
     hello: Option<HelloNames>,
+    /// Other routes by which its peer may answer a client without an id.
+    routes: Vec<Route>,
     /// Its ids are free, its last event is queued.
     buried: bool,
     /// The application holds no handle any more.
@@ -134,9 +136,9 @@ impl Endpoint {
             cookies_until: Instant::ZERO,
             rng,
             connections: ByHandle::default(),
-            by_id: HashMap::new(),
+            by_id: ByName::default(),
             by_hello: HashMap::new(),
-            by_route: HashMap::new(),
+            by_route: ByName::default(),
             next_handle: 0,
             open: 0,
             hello_rate: HelloRate::default(),
@@ -230,8 +232,10 @@ impl Endpoint {
         });
         let connection = Box::new(connection);
         self.open = self.open.saturating_add(1);
-        self.connections
-            .insert(handle, Slot { connection, hello, buried: false, forgotten: false });
+        self.connections.insert(
+            handle,
+            Slot { connection, hello, routes: Vec::new(), buried: false, forgotten: false },
+        );
         self.schedule.touch(handle);
         handle
     }
@@ -340,12 +344,16 @@ impl Endpoint {
             if route.is_reliable() {
                 slot.connection.set_carrier_room(self.carriers.room(&route, handle));
             }
-            if slot.connection.poll_transmit(now, batch) {
+            let filled = slot.connection.poll_transmit(now, batch);
+            if filled == Filled::Some {
                 self.carriers.on_sent(batch);
                 self.schedule.rotate(handle);
                 return true;
             }
             self.settle(now, handle);
+            if filled == Filled::All {
+                return true;
+            }
         }
         false
     }

@@ -1,12 +1,16 @@
 //! By what names connections are found: ids of ours, and the address of a peer that needs none.
 
-use core::hash::Hash;
+use core::hash::{BuildHasher, Hash, Hasher};
 use std::collections::HashMap;
+use std::hash::RandomState;
 
 use jsp_crypto::Rng;
-use jsp_wire::{ConnectionId, Route, limits};
+use jsp_wire::{ConnectionId, Instant, Route, limits};
 
 use super::{ConnectionHandle, Endpoint};
+
+/// Routes by which the peer of a client without an id is understood.
+const ROUTES_MAX: usize = 4;
 
 impl Endpoint {
     /// A client needs no id as long as its peer's address names the connection.
@@ -38,11 +42,45 @@ impl Endpoint {
     /// be read until the application forgets the handle.
     pub(super) fn release_names(&mut self, handle: ConnectionHandle) {
         self.half_open.remove(&handle);
-        let Some(slot) = self.connections.get(&handle) else { return };
+        let Some(slot) = self.connections.get_mut(&handle) else { return };
         for id in slot.connection.local_ids() {
             self.by_id.remove(&id);
         }
         release(&mut self.by_route, &peer_key(&slot.connection.route()), handle);
+        for route in slot.routes.drain(..) {
+            release(&mut self.by_route, &route, handle);
+        }
+    }
+
+    /// Asks the server of a connection of ours by another route: when it answers there, the
+    /// connection goes that way, and [`Event::PathChanged`](crate::Event::PathChanged) says so. The
+    /// way before is kept in mind: what still comes by it is taken. False when the connection is
+    /// there already, or cannot move now.
+    pub fn try_route(&mut self, now: Instant, handle: ConnectionHandle, route: Route) -> bool {
+        let Some(slot) = self.connections.get_mut(&handle) else { return false };
+        let connection = &mut slot.connection;
+        let before = connection.route();
+        if !connection.try_route(now, route) {
+            return false;
+        }
+        // spec: CAR-32
+        if connection.local_ids().any(|id| id.is_empty()) {
+            for key in [peer_key(&before), peer_key(&route)] {
+                if slot.routes.contains(&key) {
+                    continue;
+                }
+                if slot.routes.len() >= ROUTES_MAX {
+                    let oldest = slot.routes.remove(0);
+                    release(&mut self.by_route, &oldest, handle);
+                }
+                slot.routes.push(key);
+            }
+            for key in &slot.routes {
+                self.by_route.entry(*key).or_insert(handle);
+            }
+        }
+        self.schedule.touch(handle);
+        true
     }
 
     pub(super) fn issue_ids(&mut self, handle: ConnectionHandle) {
@@ -58,9 +96,77 @@ impl Endpoint {
     }
 }
 
+/// Connections by names of our own choice: ids that we gave out, and addresses that we connected to.
+/// Every datagram is looked up, so the hash is a cheap one; a peer can only ask, and does not know the
+/// key.
+pub(super) type ByName<K> = HashMap<K, ConnectionHandle, NameHash>;
+
+/// One folded multiplication a word, under a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NameHash {
+    key: u64,
+}
+
+impl Default for NameHash {
+    fn default() -> Self {
+        Self { key: RandomState::new().hash_one(()) | 1 }
+    }
+}
+
+impl BuildHasher for NameHash {
+    type Hasher = NameHasher;
+
+    fn build_hasher(&self) -> NameHasher {
+        NameHasher { state: self.key }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct NameHasher {
+    state: u64,
+}
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.state
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(size_of::<u64>()) {
+            let mut word = [0; size_of::<u64>()];
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The odd constant is 2^64 divided by the golden ratio.
+        let wide = u128::from(self.state ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15_u128);
+        self.state = (wide as u64).rotate_left(23) ^ ((wide >> 64) as u64);
+    }
+}
+
 /// Removes a name if it is still this connection's.
-pub(super) fn release<K: Eq + Hash>(
-    names: &mut HashMap<K, ConnectionHandle>,
+pub(super) fn release<K: Eq + Hash, S: BuildHasher>(
+    names: &mut HashMap<K, ConnectionHandle, S>,
     name: &K,
     owner: ConnectionHandle,
 ) {

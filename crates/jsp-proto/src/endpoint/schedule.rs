@@ -90,7 +90,8 @@ impl Schedule {
             .entries
             .iter()
             .filter_map(|(handle, entry)| entry.deadline.map(|(at, _)| Reverse((at, *handle))));
-        self.deadlines = true_ones.collect();
+        self.deadlines.clear();
+        self.deadlines.extend(true_ones);
     }
 
     pub(super) fn next_eventful(&self) -> Option<ConnectionHandle> {

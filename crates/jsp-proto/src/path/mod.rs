@@ -3,6 +3,7 @@
 pub(crate) mod memory;
 pub(crate) mod mtud;
 pub(crate) mod owd;
+pub(crate) mod silence;
 pub(crate) mod validation;
 
 use core::time::Duration;
@@ -12,14 +13,16 @@ use jsp_wire::{Instant, Route, limits};
 use crate::ack_request::AckRequest;
 use crate::capacity::{CapacityMeter, Senses};
 use crate::config::TransportConfig;
-use crate::congestion::{Congestion, MarkSample};
+use crate::congestion::{Congestion, MarkSample, UrgentStart};
 use crate::fec::PathFec;
-use crate::forecast::{Alarm, Forecast, Outlook, Scene};
-use crate::pacer::Pacer;
+use crate::forecast::{Alarm, AlarmLevel, Forecast, Outlook, Scene};
+use crate::hold::Hold;
+use crate::pacer::{Pace, Pacer};
 use crate::padding::Padder;
 use crate::path::memory::{PastPaths, PathMemory, RateMemory};
 use crate::path::mtud::Mtud;
 use crate::path::owd::Owd;
+use crate::path::silence::Silence;
 use crate::path::validation::{Candidate, Responses};
 use crate::recovery::{DeliveryRate, EcnValidation, Rtt};
 use crate::spaces::NumberSpace;
@@ -32,6 +35,7 @@ pub(crate) struct Path {
     pub(crate) congestion: Congestion,
     pub(crate) pacer: Pacer,
     pub(crate) trickle: Trickle,
+    pub(crate) hold: Hold,
     pub(crate) delivery: DeliveryRate,
     pub(crate) mtud: Mtud,
     pub(crate) budget: Budget,
@@ -44,6 +48,8 @@ pub(crate) struct Path {
     pub(crate) forecast: Forecast,
     pub(crate) meter: CapacityMeter,
     pub(crate) rates: RateMemory,
+    /// Present where somebody wants to know.
+    pub(crate) silence: Option<Silence>,
     past: PastPaths,
     pub(crate) ack_request: AckRequest,
     /// Numbers of the 1-RTT packets that travel this way.
@@ -60,6 +66,7 @@ impl Path {
             congestion: Congestion::new(config.congestion, limits::MTU_BASE),
             pacer: Pacer::new(),
             trickle: Trickle::default(),
+            hold: Hold::default(),
             delivery: DeliveryRate::default(),
             mtud: Mtud::of(&route, config.mtu_ceiling),
             budget: budget.on(&route),
@@ -70,6 +77,7 @@ impl Path {
             forecast: Forecast::new(config.signals),
             meter: CapacityMeter::default(),
             rates: RateMemory::default(),
+            silence: None,
             past: PastPaths::default(),
             ack_request: AckRequest::default(),
             numbers: NumberSpace::new(config.ack_delay_max),
@@ -106,6 +114,23 @@ impl Path {
     pub(crate) fn scene(&self, now: Instant, ack_delay_max: Duration) -> Scene<'_> {
         let oldest = self.numbers.recovery.oldest_eliciting();
         Scene { now, oldest, owd: &self.owd, rtt: &self.rtt, ack_delay_max }
+    }
+
+    /// How fast packets may leave now: beside urgent data, the queue that they will meet has a say.
+    // spec: CC-50
+    pub(crate) fn pace(&self, now: Instant, urgent: bool) -> Pace {
+        let beside = self.hold.is_beside(now);
+        let ahead = self.rtt.smoothed() / 2;
+        let queue = if beside { self.owd.queue_in(now, ahead) } else { Duration::ZERO };
+        let pace = self.congestion.pace(&self.rtt, queue);
+        self.urgent_start(urgent).map_or(pace, |start| pace.at_least(start.rate))
+    }
+
+    /// What urgent data may do while the path is unknown and does not fail.
+    // spec: CC-51
+    pub(crate) fn urgent_start(&self, urgent: bool) -> Option<UrgentStart> {
+        let fails = self.forecast.alarm().level == AlarmLevel::Degraded;
+        self.congestion.urgent_start(&self.rtt).filter(|_| urgent && !fails)
     }
 
     /// What the meter of its capacity needs to know besides rates.
@@ -172,6 +197,7 @@ impl Path {
             self.past.leave(now, old, memory);
         }
         self.route = route;
+        self.silence = self.silence.map(|_| Silence::new(now));
         self.budget = Budget::Unlimited;
         // What went to the old address was not lost to congestion: ask again soon.
         self.numbers.recovery.reset_backoff();

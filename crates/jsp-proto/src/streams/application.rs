@@ -1,5 +1,7 @@
 //! Door 1: what the application calls. Every method either takes all or nothing, and none blocks.
 
+use core::borrow::Borrow;
+
 use bytes::Bytes;
 use jsp_wire::{Class, Instant, Open, StreamId};
 
@@ -17,13 +19,14 @@ impl Streams {
     /// Opens a stream. The peer hears of it with its first data, or with the next packet.
     pub(crate) fn open(
         &mut self,
-        now: Instant,
-        config: StreamConfig,
+        _now: Instant,
+        config: impl Borrow<StreamConfig>,
     ) -> Result<StreamId, OpenError> {
         if self.is_closed {
             return Err(OpenError::Closed);
         }
-        let params = opening::encode(&config)?;
+        let config = config.borrow();
+        let params = opening::encode(config)?;
         // spec: STR-2
         if self.local_streams.next >= self.local_streams.limit {
             self.local_streams.refused = true;
@@ -43,7 +46,6 @@ impl Streams {
         }
         let key = self.table.insert(stream);
         self.owe(key, owed::OPEN);
-        self.refresh(now, key);
         Ok(id)
     }
 

@@ -7,7 +7,7 @@ use jsp_wire::{CloseCode, Framing, Instant, Open, StreamId};
 use super::credit::Overhead;
 use super::rate::RateCap;
 use super::recv_messages::RecvMessages;
-use super::stream::{Accounted, RecvBody, RecvPhase, ResetCause, SendPhase, Stream, owed};
+use super::stream::{RecvBody, RecvPhase, ResetCause, SendPhase, Stream, owed};
 use super::table::{Key, Standing};
 use super::{StreamEvent, Streams, opening};
 use crate::error::TransportError;
@@ -211,14 +211,8 @@ impl Streams {
     pub(super) fn account(&mut self, now: Instant, key: Key) -> Result<(), TransportError> {
         let Some(stream) = self.table.get_mut(key) else { return Ok(()) };
         let recv = &mut stream.recv;
-        let (numbers, pieces) = recv.overhead();
         let credited = recv.is_credited();
-        let new = Accounted {
-            position: if credited { recv.position() } else { 0 },
-            consumed: if credited { recv.consumed() } else { 0 },
-            numbers,
-            pieces,
-        };
+        let new = recv.figures();
         let old = std::mem::replace(&mut recv.accounted, new);
         let sums = &mut self.received;
         sums.position = shift(sums.position, old.position, new.position);

@@ -11,7 +11,7 @@
 //! | `input` | frames of the peer |
 //! | `table`, `stream` | which streams exist; one stream |
 //! | `send_bytes`, `send_messages`, `send_fate`, `record`, `pack` | sending halves |
-//! | `recv_bytes`, `recv_messages`, `recv_unreliable`, `assembly`, `gaps` | receiving halves |
+//! | `recv_bytes`, `recv_messages`, `recv_unreliable`, `assembly`, `gaps`, `copies` | receiving halves |
 //! | `scheduler`, `rate` | whose bytes next |
 //! | `credit` | flow control |
 //! | `opening`, `config`, `event` | what is said and heard about streams |
@@ -21,6 +21,7 @@
 mod application;
 mod assembly;
 pub(crate) mod config;
+mod copies;
 mod credit;
 mod early;
 mod echo;

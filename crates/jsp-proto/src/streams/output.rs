@@ -46,10 +46,11 @@ impl Streams {
             return;
         }
         // A packet that is full leaves openings to the data that will carry them.
-        if self.write_data(now, packet).is_ok() {
+        let next = self.write_data(now, packet);
+        if next.is_none() {
             let _full = self.write_opens(packet);
         }
-        self.settle_line(now);
+        self.settle_line(now, next.flatten());
     }
 
     /// Everything that goes before data.
@@ -121,25 +122,26 @@ impl Streams {
         Ok(())
     }
 
-    /// Data, by turns, until the packet is full or nobody has any.
-    fn write_data(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
-        let mut has_data = false;
+    /// Data, by turns, until the packet is full or nobody has any. `Some` when it is full: then with
+    /// the stream that is known to have more, if one is.
+    fn write_data(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) -> Option<Option<Key>> {
+        let (mut has_data, mut more) = (false, None);
         while packet.remaining() > 0 {
-            let Some((class, key)) = self.scheduler.head() else { return Ok(()) };
+            let (class, key) = self.scheduler.head()?;
             if !self.is_in_line(class, key) {
                 self.scheduler.pop(class);
                 continue;
             }
             match self.turn(now, key, packet, has_data) {
-                Turn::Wrote(bytes) => {
+                Turn::Wrote { bytes, next } => {
                     has_data = true;
-                    self.after_turn(now, class, key, bytes);
+                    more = self.after_turn(now, class, key, bytes, next).then_some(key);
                 }
-                Turn::NoRoom => return Err(NoRoom),
+                Turn::NoRoom => return Some(Some(key)),
                 Turn::Over(why) => self.leave_line(now, class, key, why),
             }
         }
-        Err(NoRoom)
+        Some(more)
     }
 
     /// True when the head of a class is what it was when it joined; otherwise the place is stale.
@@ -162,10 +164,20 @@ impl Streams {
         self.refresh_quietly(key);
     }
 
-    fn after_turn(&mut self, now: Instant, class: Class, key: Key, bytes: usize) {
+    /// Where a stream stands after its turn, of which the turn may know already what comes `next`;
+    /// answers whether it stays in line.
+    fn after_turn(
+        &mut self,
+        now: Instant,
+        class: Class,
+        key: Key,
+        bytes: usize,
+        next: Option<Sendable>,
+    ) -> bool {
         self.watch(key);
-        let Some(stream) = self.table.get_mut(key) else { return };
-        let next = stream.sendable(now, &mut self.credit, &mut self.events);
+        let Some(stream) = self.table.get_mut(key) else { return false };
+        let next = next.unwrap_or_else(|| stream.sendable(now, &mut self.credit, &mut self.events));
+        let stays = matches!(next, Sendable::Bytes(_) | Sendable::Message(_));
         match next {
             Sendable::Bytes(_) | Sendable::Message(_) => {
                 if let Sendable::Message(piece) = next {
@@ -183,6 +195,7 @@ impl Streams {
         if !self.blocked.is_empty() {
             self.unblock(now);
         }
+        stays
     }
 
     /// What a turn changes for the stream beside its place in line.
@@ -219,9 +232,12 @@ impl Streams {
     }
 
     /// Takes stale and waiting streams from the head of the line, so that [`Streams::wants`] tells
-    /// the truth.
-    fn settle_line(&mut self, now: Instant) {
+    /// the truth. A stream that is `ready` need not be asked.
+    fn settle_line(&mut self, now: Instant, ready: Option<Key>) {
         while let Some((class, key)) = self.scheduler.head() {
+            if ready == Some(key) {
+                return;
+            }
             if !self.is_in_line(class, key) {
                 self.scheduler.pop(class);
                 continue;

@@ -11,6 +11,7 @@ use crate::error::TransportError;
 
 use super::assembly::Partial;
 use super::config::Received;
+use super::copies::Copies;
 use super::credit::{MESSAGE_COST, NUMBER_REACH};
 use super::gaps::COPY_BELOW;
 
@@ -48,6 +49,7 @@ pub(super) struct RecvMessages {
     pub(super) held: VecDeque<Received>,
     pub(super) ready: VecDeque<Received>,
     pub(super) ready_bytes: u64,
+    copies: Copies,
     /// Costs of all that was received, and of that below `base`.
     pub(super) received: u64,
     pub(super) received_below: u64,
@@ -74,6 +76,7 @@ impl RecvMessages {
             held: VecDeque::new(),
             ready: VecDeque::new(),
             ready_bytes: 0,
+            copies: Copies::default(),
             received: 0,
             received_below: 0,
             forgiven: 0,
@@ -315,7 +318,7 @@ impl RecvMessages {
             return Taken::default();
         }
         if payload.len() < COPY_BELOW && self.ready.len() >= UNREAD_SHARED_MAX {
-            payload = Bytes::copy_from_slice(&payload);
+            payload = self.copies.copy(&payload);
         }
         self.ready.push_back(Received { number, payload, attributes });
         self.ready_bytes += len;
@@ -390,6 +393,9 @@ impl RecvMessages {
         let received = self.ready.pop_front()?;
         let len = received.payload.len() as u64;
         self.ready_bytes = self.ready_bytes.saturating_sub(len);
+        if self.ready.is_empty() {
+            self.copies.on_all_read();
+        }
         if self.is_credited() {
             self.consumed = self.consumed.saturating_add(len + MESSAGE_COST);
         }

@@ -190,6 +190,10 @@ impl SendMessages {
         let len = message.payload.len() as u32;
         self.waiting += u64::from(len);
         self.expiry = self.expiry.min(expires);
+        if self.records.capacity() == 0 {
+            // Many a stream carries one message.
+            self.records.reserve_exact(1);
+        }
         self.records.push_back(Record {
             payload: message.payload,
             attributes: message.attributes,

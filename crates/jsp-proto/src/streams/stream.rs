@@ -321,11 +321,22 @@ impl RecvHalf {
         }
     }
 
-    pub(super) fn overhead(&self) -> (u64, u64) {
+    /// What the connection's sums should contain of it. Unreliable messages are no concern of credit.
+    pub(super) fn figures(&self) -> Accounted {
         match &self.body {
-            RecvBody::Idle => (0, 0),
-            RecvBody::Bytes(bytes) => (0, bytes.pieces() as u64),
-            RecvBody::Messages(messages) => messages.overhead(),
+            RecvBody::Idle => Accounted::default(),
+            RecvBody::Bytes(bytes) => Accounted {
+                position: bytes.position(),
+                consumed: bytes.consumed(),
+                numbers: 0,
+                pieces: bytes.pieces() as u64,
+            },
+            RecvBody::Messages(messages) if messages.is_credited() => {
+                let (numbers, pieces) = messages.overhead();
+                let (position, consumed) = (messages.position(), messages.consumed());
+                Accounted { position, consumed, numbers, pieces }
+            }
+            RecvBody::Messages(_) => Accounted::default(),
         }
     }
 

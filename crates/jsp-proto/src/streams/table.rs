@@ -31,7 +31,8 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(hash_key: u64) -> Self {
         Self {
-            places: Vec::new(),
+            // Stream 0; many a connection has no other for long.
+            places: Vec::with_capacity(1),
             free: Vec::new(),
             ids: HashMap::with_hasher(Mix { key: hash_key | 1 }),
         }
@@ -42,6 +43,9 @@ impl Table {
         let place = match self.free.pop() {
             Some(place) => place,
             None => {
+                if self.places.is_empty() {
+                    self.places.reserve_exact(1);
+                }
                 self.places.push(Place { tenant: 0, stream: None });
                 // Streams are bounded by twice STREAMS_OPEN_MAX, far below 2^32.
                 (self.places.len() - 1) as u32

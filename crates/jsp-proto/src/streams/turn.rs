@@ -15,8 +15,8 @@ use crate::token::{StreamPart, StreamToken, Token};
 
 /// What a turn of a stream came to.
 pub(super) enum Turn {
-    /// So many bytes went into the packet.
-    Wrote(usize),
+    /// So many bytes went into the packet. What the stream may send next, where the turn found out.
+    Wrote { bytes: usize, next: Option<Sendable> },
     /// The next piece does not fit into what is left of the packet.
     NoRoom,
     /// It has nothing that may go now.
@@ -112,7 +112,7 @@ impl Streams {
         self.repeats.note(piece.again, packed.len);
         stream.note_packed(&packed, packet);
         packet.push(Token::Stream(token));
-        Turn::Wrote(packed.len)
+        Turn::Wrote { bytes: packed.len, next: None }
     }
 
     fn messages_turn(
@@ -128,12 +128,14 @@ impl Streams {
         let carries = stream.is_local && !stream.is_known;
         let token = StreamToken { stream: stream.id, what: StreamPart::Open, open: carries };
         let (mut run, mut pieces, mut wrote) = (Run::default(), 0usize, 0);
+        let mut next = None;
         loop {
             let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
             let Sendable::Message(piece) = sendable else {
                 if pieces == 0 {
                     return Turn::Over(sendable);
                 }
+                next = Some(sendable);
                 break;
             };
             let piece = if may_symbols { stream.divide(piece, packet) } else { piece };
@@ -151,6 +153,7 @@ impl Streams {
                 if pieces == 0 {
                     return Turn::NoRoom;
                 }
+                next = Some(sendable);
                 break;
             };
             let expires = messages.record(piece.number).map_or(now, |record| record.expires);
@@ -178,7 +181,7 @@ impl Streams {
             }
         }
         run.end(token, packet);
-        Turn::Wrote(wrote)
+        Turn::Wrote { bytes: wrote, next }
     }
 }
 

@@ -111,6 +111,7 @@ impl Actor {
             Event::PathChanged { .. }
             | Event::Alarm(_)
             | Event::CapacityChanged(_)
+            | Event::PathSilent
             | Event::TicketReceived => {}
         }
     }

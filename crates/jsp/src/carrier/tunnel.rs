@@ -153,15 +153,16 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// All that waits, once something does; `None` when the carrier is retired.
-    async fn take(&self) -> Option<BytesMut> {
+    /// All that waits, once something does; `None` when the carrier is retired and this is no
+    /// `last` look.
+    async fn take(&self, last: bool) -> Option<BytesMut> {
         loop {
             {
                 let mut waiting = self.lock();
                 if !waiting.frames.is_empty() {
                     return Some(std::mem::take(&mut waiting.frames));
                 }
-                if waiting.retired {
+                if waiting.retired && !last {
                     return None;
                 }
             }
@@ -237,18 +238,21 @@ async fn receive(
 
 /// Writes what waits, and tells when there is room again.
 async fn send(id: u64, writer: &mut Writer, queue: &Queue, news: &mpsc::Sender<News>) {
-    while let Some(frames) = queue.take().await {
+    while let Some(frames) = queue.take(false).await {
         let written = writer.write(frames).await;
         if written.is_err() || news.send(News::Drained(id)).await.is_err() {
             return;
         }
     }
-    // Last words may still be written.
-    tokio::time::sleep(LINGER).await;
-    let rest = std::mem::take(&mut queue.lock().frames);
-    if !rest.is_empty() {
-        let _ = tokio::time::timeout(LINGER, writer.write(rest)).await;
-    }
+    // Last words, and what is under way to us, have some time left.
+    let last_words = async {
+        while let Some(frames) = queue.take(true).await {
+            if writer.write(frames).await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, last_words).await;
 }
 
 /// Reads a stream to its end and forgets what comes, for control connections that say nothing.

@@ -273,7 +273,7 @@ async fn first_stream(connection: &Connection) -> Option<Stream> {
         let Some(id) = connection.accept() else { return Poll::Pending };
         let Some(info) = connection.stream_info(id) else { return Poll::Pending };
         let held = state.streams.entry(id).or_default();
-        (held.send_held, held.recv_held) = (true, true);
+        (held.send_held, held.recv_held) = (!info.profile.unidirectional, true);
         if info.content_type.as_deref() == Some(CANDIDATES_CONTENT_TYPE) {
             return Poll::Ready(Some((id, info)));
         }
@@ -281,7 +281,7 @@ async fn first_stream(connection: &Connection) -> Option<Stream> {
         Poll::Ready(None)
     });
     let (id, info) = first.await?;
-    Some(Stream::new(Arc::clone(&connection.inner), id, info))
+    Some(Stream::new(Arc::clone(&connection.inner), id, info, false))
 }
 
 /// A number that nobody can guess.

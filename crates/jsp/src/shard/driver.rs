@@ -66,6 +66,7 @@ impl Driver {
         let mut core = self.shard.lock();
         core.driver.running = true;
         core.driver.wanted = false;
+        core.now = now;
         if !core.driver.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             core.driver.waker = Some(cx.waker().clone());
         }

@@ -31,6 +31,7 @@ impl Core {
     fn on_carrier_closed(&mut self, key: Key, id: u64, now: Instant) {
         let Some(state) = self.connections.get_mut(&key) else { return };
         state.carriers.retain(|held| held.id != id);
+        state.path_waiters.wake(&mut self.wakes);
         let is_used = matches!(
             state.route,
             Route::Tunnel { id: used } | Route::Relayed { peer: used, .. } if used == id
@@ -118,8 +119,10 @@ impl Core {
             }
             Event::PathChanged { route } => {
                 state.route = route;
+                state.path_waiters.wake(wakes);
                 self.tunnels.admit(&route);
             }
+            Event::PathSilent => state.path_waiters.wake(wakes),
             Event::CapacityChanged(capacity) => {
                 state.capacity = (state.capacity.0 + 1, capacity);
                 state.capacity_waiters.wake(wakes);
@@ -140,6 +143,7 @@ impl Core {
         state.security = security;
         if matches!(state.phase, Phase::Handshake) {
             state.phase = Phase::Open;
+            state.path_waiters.wake(&mut self.wakes);
         }
         state.connected.wake(&mut self.wakes);
     }

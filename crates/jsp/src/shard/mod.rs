@@ -62,6 +62,8 @@ pub(crate) struct Core {
     /// Out while the driver sends without holding the lock.
     outbox: Option<Outbox>,
     driver: DriverState,
+    /// The latest time that anybody looked at the clock.
+    now: Instant,
     /// When what there was to send went out last, or was found to have to wait.
     last_flush: Instant,
     read_since_flush: usize,
@@ -138,6 +140,7 @@ impl Shard {
                 armed: Instant::FAR_FUTURE,
                 gone: false,
             },
+            now: Instant::ZERO,
             last_flush: Instant::ZERO,
             read_since_flush: 0,
             connections: HashMap::default(),
@@ -195,6 +198,15 @@ impl Shard {
 }
 
 impl Core {
+    /// The time for one call among many. While the driver is about to run anyway, all calls until then share
+    /// one look at the clock, which would cost each of them as much as a small message does.
+    pub(crate) fn time(&mut self, clock: &Clock) -> Instant {
+        if !self.driver.wanted {
+            self.now = clock.now().max(self.now);
+        }
+        self.now
+    }
+
     /// The driver runs soon.
     pub(crate) fn want_driver(&mut self) {
         if self.driver.wanted {

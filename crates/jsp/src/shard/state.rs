@@ -43,6 +43,8 @@ pub(crate) struct ConnectionState {
     /// How often the transport has told a capacity, and the latest.
     pub(crate) capacity: (u64, Capacity),
     pub(crate) capacity_waiters: Waiters,
+    /// Who wants to know when the path changes or falls silent.
+    pub(crate) path_waiters: Waiters,
     /// Carriers that this side has opened for the connection.
     pub(crate) carriers: Vec<Held>,
     /// Where tickets of the server are kept, and under which name.
@@ -135,6 +137,7 @@ impl ConnectionState {
             accepting: Waiters::default(),
             capacity: (0, Capacity::default()),
             capacity_waiters: Waiters::default(),
+            path_waiters: Waiters::default(),
             carriers: Vec::new(),
             tickets: None,
             unremembered: None,
@@ -236,5 +239,6 @@ impl ConnectionState {
         self.opening.wake(wakes);
         self.accepting.wake(wakes);
         self.capacity_waiters.wake(wakes);
+        self.path_waiters.wake(wakes);
     }
 }

@@ -73,11 +73,12 @@ impl WakeList {
 
 impl Drop for WakeList {
     fn drop(&mut self) {
+        // Others come after a first one only.
         if let Some(waker) = self.first.take() {
             waker.wake();
-        }
-        for waker in self.more.drain(..) {
-            waker.wake();
+            for waker in self.more.drain(..) {
+                waker.wake();
+            }
         }
     }
 }

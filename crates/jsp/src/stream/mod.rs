@@ -27,6 +27,15 @@ pub(crate) struct Shared {
     inner: Arc<Inner>,
     id: StreamId,
     info: StreamInfo,
+    /// This side opened it.
+    opened_here: bool,
+}
+
+impl Shared {
+    /// The half that a unidirectional stream lacks on this side is nothing to finish or to stop.
+    fn has_half(&self, sending: bool) -> bool {
+        !self.info.profile.unidirectional || self.opened_here == sending
+    }
 }
 
 /// A stream with both its halves. All that [`SendStream`] and [`RecvStream`] can do, it can do.
@@ -40,8 +49,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(inner: Arc<Inner>, id: StreamId, info: StreamInfo) -> Self {
-        let shared = Arc::new(Shared { inner, id, info });
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        id: StreamId,
+        info: StreamInfo,
+        opened_here: bool,
+    ) -> Self {
+        let shared = Arc::new(Shared { inner, id, info, opened_here });
         Self { send: SendStream::new(Arc::clone(&shared)), recv: RecvStream::new(shared) }
     }
 

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,9 +10,9 @@ use jsp_proto::{Received, StreamInfo};
 use jsp_wire::StreamId;
 
 use super::{Shared, read_now, recv_many_now, recv_now};
-use crate::connection::Waiting;
+use crate::connection::{Inner, Waiting};
 use crate::error::RecvError;
-use crate::shard::Place;
+use crate::shard::{Locked, Place};
 
 /// The receiving half of a stream.
 ///
@@ -19,11 +20,13 @@ use crate::shard::Place;
 #[derive(Debug)]
 pub struct RecvStream {
     shared: Arc<Shared>,
+    /// The end was read: there is nothing left to stop.
+    ended: AtomicBool,
 }
 
 impl RecvStream {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, ended: AtomicBool::new(false) }
     }
 
     /// The stream's id, the same on both sides.
@@ -45,7 +48,16 @@ impl RecvStream {
     pub async fn recv(&self) -> Result<Option<Received>, RecvError> {
         let id = self.shared.id;
         let mut waiting = self.readable();
-        poll_fn(|cx| waiting.poll(cx, |core, inner, now| recv_now(core, inner, id, now))).await
+        let result =
+            poll_fn(|cx| waiting.poll(cx, |core, inner, now| recv_now(core, inner, id, now))).await;
+        self.note_end(matches!(result, Ok(None)));
+        result
+    }
+
+    fn note_end(&self, ended: bool) {
+        if ended {
+            self.ended.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Waits for messages and appends all there are, at most `max`, to `messages`, under one lock.
@@ -62,12 +74,14 @@ impl RecvStream {
     ) -> Result<usize, RecvError> {
         let id = self.shared.id;
         let mut waiting = self.readable();
-        poll_fn(|cx| {
+        let result = poll_fn(|cx| {
             waiting.poll(cx, |core, inner, now| {
                 recv_many_now(core, inner, id, now, messages, max.max(1))
             })
         })
-        .await
+        .await;
+        self.note_end(matches!(result, Ok(0)));
+        result
     }
 
     /// The next message if it is there, without waiting: `None` when there is none now, or no more.
@@ -125,7 +139,11 @@ impl RecvStream {
     pub async fn read_chunk(&self, max: usize) -> Result<Option<Bytes>, RecvError> {
         let id = self.shared.id;
         let mut waiting = self.readable();
-        poll_fn(|cx| waiting.poll(cx, |core, inner, now| read_now(core, inner, id, max, now))).await
+        let mut read =
+            |core: &mut Locked<'_>, inner: &Inner, now| read_now(core, inner, id, max, now);
+        let result = poll_fn(|cx| waiting.poll(cx, &mut read)).await;
+        self.note_end(matches!(result, Ok(None)));
+        result
     }
 
     /// Waits for bytes and appends all chunks there are, up to about `max` bytes, to `chunks`,
@@ -222,13 +240,17 @@ impl RecvStream {
 
 impl Drop for RecvStream {
     fn drop(&mut self) {
+        if !self.shared.has_half(false) {
+            return;
+        }
         let (inner, id) = (&self.shared.inner, self.shared.id);
-        let now = inner.shard.clock.now();
         let mut core = inner.shard.lock();
-        if let Ok((connection, _)) = core.live(inner.key) {
-            // Without effect on a stream that was read to its end.
-            connection.stop(now, id, 0);
-            inner.shard.flush(&mut core, now);
+        if !*self.ended.get_mut() {
+            let now = core.time(&inner.shard.clock);
+            if let Ok((connection, _)) = core.live(inner.key) {
+                connection.stop(now, id, 0);
+                inner.shard.flush(&mut core, now);
+            }
         }
         if let Some(state) = core.state(inner.key) {
             if let Some(stream) = state.streams.get_mut(&id) {

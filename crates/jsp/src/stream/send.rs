@@ -381,8 +381,10 @@ pub(super) fn copy_some(data: &[u8]) -> Bytes {
 
 impl Drop for SendStream {
     fn drop(&mut self) {
+        if !self.shared.has_half(true) {
+            return;
+        }
         let (inner, id) = (&self.shared.inner, self.shared.id);
-        let now = inner.shard.clock.now();
         let mut core = inner.shard.lock();
         let open = core.state(inner.key).and_then(|state| state.streams.get_mut(&id)).is_some_and(
             |stream| {
@@ -390,12 +392,14 @@ impl Drop for SendStream {
                 stream.end == SendEnd::Open
             },
         );
-        if open
-            && let Ok((connection, _)) = core.live(inner.key)
-            && connection.finish(now, id).is_ok()
-        {
-            mark_finishing(&mut core, inner, id);
-            inner.shard.flush(&mut core, now);
+        if open {
+            let now = core.time(&inner.shard.clock);
+            if let Ok((connection, _)) = core.live(inner.key)
+                && connection.finish(now, id).is_ok()
+            {
+                mark_finishing(&mut core, inner, id);
+                inner.shard.flush(&mut core, now);
+            }
         }
         if let Some(state) = core.state(inner.key) {
             state.forget_unheld(id);

@@ -159,13 +159,13 @@ impl Bbr {
         self.mtu = mtu as u64;
     }
 
-    /// Bytes a second at which packets may leave.
-    // spec: CC-13, CC-14
-    pub(super) fn pacing_rate(&self, rtt: &Rtt) -> u64 {
+    /// Bytes a second at which packets may leave that are expected to wait in this queue.
+    // spec: CC-13, CC-14, CC-50
+    pub(super) fn pacing_rate(&self, rtt: &Rtt, queue: Duration) -> u64 {
         if self.has_cushion() {
             return rate_of(self.window(), rtt.smoothed(), 5, 4);
         }
-        let rate = scale(self.bandwidth(), self.pacing_gain() * MARGIN);
+        let rate = scale(self.bandwidth(), self.pacing_gain(queue) * MARGIN);
         match self.phase {
             Phase::Startup => {
                 // The first samples are of a handshake, and say little.
@@ -184,13 +184,17 @@ impl Bbr {
         }
     }
 
-    fn pacing_gain(&self) -> f64 {
+    fn pacing_gain(&self, queue: Duration) -> f64 {
         match &self.phase {
             Phase::Startup => self.startup_gain(),
             Phase::Drain => DRAIN_GAIN,
             Phase::Down(_) if self.rivals.present() => RIVALS_DOWN_GAIN,
             Phase::Down(_) => DOWN_GAIN,
             Phase::Refill => self.losses.compensation(),
+            // What is expected of the queue is sooner known than what is seen of it.
+            Phase::Up(_) if !self.rivals.present() && queue >= self.wait_max() / 2 => {
+                self.losses.compensation()
+            }
             Phase::Up(up) => up.gain(self.losses.compensation()),
             Phase::Cruise(_) => self.cruise_gain() * self.losses.compensation(),
             Phase::ProbeRtt(_) => 1.0,

@@ -95,10 +95,10 @@ fn startup_ends_as_soon_as_packets_wait() {
 #[test]
 fn startup_goes_on_while_the_application_is_quiet() {
     let mut bench = Bench::new();
-    let before = bench.bbr.pacing_rate(&bench.rtt);
+    let before = bench.bbr.pacing_rate(&bench.rtt, Duration::ZERO);
     (0..500).for_each(|_| bench.ack(RTT, 10_000, true));
     assert!(matches!(bench.bbr.phase, Phase::Startup));
-    assert!(bench.bbr.pacing_rate(&bench.rtt) >= before);
+    assert!(bench.bbr.pacing_rate(&bench.rtt, Duration::ZERO) >= before);
     assert!(bench.bbr.window() >= window_initial(MTU as usize));
 }
 
@@ -106,10 +106,20 @@ fn startup_goes_on_while_the_application_is_quiet() {
 /// spec-test: CC-14
 fn the_steady_rate_is_the_bandwidth_less_a_margin_and_gives_way_to_a_queue() {
     let mut bench = Bench::steady();
-    assert_eq!(bench.bbr.pacing_rate(&bench.rtt), 990_000);
+    assert_eq!(bench.bbr.pacing_rate(&bench.rtt, Duration::ZERO), 990_000);
     (0..4).for_each(|_| bench.ack(RTT + 10 * MS, 1_000_000, false));
-    let slower = bench.bbr.pacing_rate(&bench.rtt);
+    let slower = bench.bbr.pacing_rate(&bench.rtt, Duration::ZERO);
     assert!((800_000..950_000).contains(&slower), "{slower}");
+}
+
+#[test]
+/// spec-test: CC-50
+fn a_probe_adds_nothing_to_a_queue_that_is_expected() {
+    let mut bench = Bench::steady();
+    bench.bbr.phase = Phase::Up(Up::new(bench.now, &bench.bbr.model, None));
+    let rate = |queue| bench.bbr.pacing_rate(&bench.rtt, queue);
+    assert!(rate(Duration::ZERO) > 1_100_000 && rate(4 * MS) == rate(Duration::ZERO));
+    assert_eq!(rate(5 * MS), 990_000);
 }
 
 #[test]

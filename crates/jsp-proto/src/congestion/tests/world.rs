@@ -309,7 +309,7 @@ impl Loop {
         self.speak(now);
         self.film(now);
         loop {
-            let pace = self.congestion.pace(&self.rtt);
+            let pace = self.congestion.pace(&self.rtt, Duration::ZERO);
             let in_flight = self.recovery.bytes_in_flight();
             let wants = self.load.bulk || !self.voice.is_empty() || !self.frames.is_empty();
             if self.probes == 0 {

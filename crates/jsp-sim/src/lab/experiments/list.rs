@@ -48,7 +48,10 @@ pub(super) fn run(name: &str, seeds: u64) -> Option<Vec<Row>> {
             rows.extend(pairs(vec![step_pair()]));
             rows
         }
-        "E5" => pairs([("H3", 65.0), ("H4", 370.0)].map(blackout).into()),
+        "E5" => {
+            let blackouts = [("H3", 65.0), ("H4", 370.0)].map(blackout);
+            pairs(blackouts.into_iter().chain([stalled_bulk()]).collect())
+        }
         "E6" => pairs(false_alarms()),
         "E7" => forecaster::ablation(seeds),
         "E8" => {
@@ -74,6 +77,16 @@ fn bundling(case: &'static str) -> Pair {
 fn blackout((case, most): (&'static str, f64)) -> Pair {
     let demands = vec![("restore_p95", Demand::IsAtMost(most))];
     Pair { experiment: "E5", case, switch: FORECASTER, demands }
+}
+
+/// Bulk waits while a path is silent that urgent data use too.
+fn stalled_bulk() -> Pair {
+    let demands = vec![
+        ("latency_p50", Demand::FallsBy(25.0)),
+        ("missing", Demand::FallsBy(25.0)),
+        ("goodput", Demand::KeepsWithin(10.0)),
+    ];
+    Pair { experiment: "E5", case: "FW", switch: FORECASTER, demands }
 }
 
 fn step_pair() -> Pair {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::lab::case::{Case, Load, Rival};
-use crate::lab::links::{bottleneck, mbit, ms, secs};
+use crate::lab::case::{Case, Ends, Load, Rival};
+use crate::lab::links::{bottleneck, mbit, ms, secs, stalls};
+use crate::link::{Faults, LinkConfig};
 use crate::peer::quinn::QuinnControl;
 use crate::topology::Protocol;
 
@@ -11,6 +12,8 @@ use crate::topology::Protocol;
 const LASTS: Duration = secs(60);
 /// A fifth of the messages of a second: 6000 messages a seed make 10^5 in twenty.
 const VOICE_LASTS: Duration = secs(120);
+/// The same over a Wi-Fi that stalls once a second.
+const STALLED_LASTS: Duration = secs(60);
 
 pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
     let cubic = Rival::with(Some(Protocol::Quinn(QuinnControl::Cubic)));
@@ -37,6 +40,19 @@ pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
         "F8" => {
             let load = Load::MediaAndBulk { ceiling_bps: mbit(4) };
             Case::on(name, load, LASTS, bottleneck(mbit(20), ms(60), 1.0)).without_peers()
+        }
+        "FW" => {
+            let owd = ms(10);
+            Case::new(name, Load::FileAndVoice, STALLED_LASTS, owd, move |seed| {
+                let until = jsp_wire::Instant::ZERO + STALLED_LASTS + secs(10);
+                let stalled = |way, base: LinkConfig| {
+                    let outages = stalls(seed, way, until);
+                    LinkConfig { faults: Faults { outages, ..base.faults.clone() }, ..base }
+                };
+                let up = stalled("stalls up", bottleneck(mbit(20), owd * 2, 4.0));
+                let down = stalled("stalls down", LinkConfig::delayed(owd));
+                Ends { up, down, rebinds: Vec::new() }
+            })
         }
         "FV" => {
             let link = bottleneck(mbit(2), ms(60), 1.0);

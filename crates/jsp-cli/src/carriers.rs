@@ -1,0 +1,66 @@
+//! `--carrier`, `--no-udp` and `--proxy`.
+
+use clap::{Args, ValueEnum};
+use jsp::carrier::{TlsClient, TlsServer};
+use jsp::{Builder, Carrier, CarrierPolicy, Proxy};
+
+use crate::exit::{Exit, Failure};
+
+/// Ways around networks without UDP.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Carriers {
+    /// Connect by this carrier where UDP does not pass; a server accepts it at its port besides
+    #[arg(long, global = true, value_name = "CARRIER")]
+    carrier: Option<Kind>,
+    /// Use the carrier alone
+    #[arg(long, global = true, requires = "carrier")]
+    no_udp: bool,
+    /// Connect through socks5://[USER:PASSWORD@]HOST:PORT, http://... or tor://...
+    #[arg(long, global = true, value_name = "PROXY")]
+    proxy: Option<Proxy>,
+}
+
+/// What carries datagrams instead of UDP.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// TCP
+    Tcp,
+    /// TLS over TCP
+    Tls,
+    /// WebSocket over TCP
+    Websocket,
+}
+
+impl Carriers {
+    /// For a client.
+    pub(crate) fn connect(&self, mut builder: Builder) -> Builder {
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(proxy.clone());
+        }
+        let Some(kind) = self.carrier else { return builder };
+        let carriers = vec![match kind {
+            Kind::Tcp => Carrier::tcp(),
+            Kind::Tls => Carrier::tls(TlsClient::new()),
+            Kind::Websocket => Carrier::websocket("/"),
+        }];
+        builder.carriers(match self.no_udp {
+            true => CarrierPolicy::Only(carriers),
+            false => CarrierPolicy::Race(carriers),
+        })
+    }
+
+    /// For a server at `bind`.
+    pub(crate) fn listen(&self, builder: Builder, bind: &str) -> Result<Builder, Failure> {
+        let builder = if self.no_udp { builder } else { builder.bind(bind) };
+        Ok(match self.carrier {
+            None => builder,
+            Some(Kind::Tcp) => builder.listen_tcp(bind),
+            Some(Kind::Websocket) => builder.listen_websocket(bind),
+            Some(Kind::Tls) => {
+                let tls = TlsServer::self_signed(["localhost"])
+                    .map_err(|error| Failure::new(Exit::CannotListen, error.to_string()))?;
+                builder.listen_tls(bind, tls)
+            }
+        })
+    }
+}
