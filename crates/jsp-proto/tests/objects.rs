@@ -1,6 +1,9 @@
 //! Large messages that go as symbols, end to end. `cargo test -p jsp-proto --features raptorq --test objects`.
 #![cfg(feature = "raptorq")]
 
+#[path = "../../../fuzz/bodies/objects.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod bodies;
 mod pair;
 
 use std::time::Duration;
@@ -172,4 +175,17 @@ fn small_messages_go_as_ever() {
     assert!(talk.receive() == Some(content(1, 50_000)));
     let sent = talk.pair.sent[0] - before;
     assert!(sent < 56_000, "no symbols: {sent}");
+}
+
+#[test]
+/// spec-test: FEC-21, FEC-22
+fn a_receiver_of_hostile_symbols_keeps_its_bounds() {
+    let folder = format!("{}/../../fuzz/corpus/objects", env!("CARGO_MANIFEST_DIR"));
+    let mut delivered = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        println!("{}", path.display());
+        delivered.push(bodies::symbols(&std::fs::read(path).unwrap()));
+    }
+    assert!(delivered.iter().sum::<usize>() >= 6, "symbols that fit bring messages: {delivered:?}");
 }
