@@ -11,6 +11,7 @@ mod api;
 mod dispatch;
 mod establish;
 mod farewell;
+mod filled;
 #[cfg(feature = "fuzzing")]
 mod forge;
 mod inbound;
@@ -27,7 +28,7 @@ mod switch;
 mod tests;
 mod timers;
 
-pub(crate) use outbound::Filled;
+pub(crate) use filled::Filled;
 pub use timers::Reason;
 
 use core::time::Duration;

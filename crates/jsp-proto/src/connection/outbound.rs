@@ -5,6 +5,7 @@ use jsp_wire::header::{LongFields, LongType};
 use jsp_wire::{CloseCode, Instant, limits};
 
 use super::Connection;
+use super::filled::{Filled, Next, Sealed};
 use crate::batch::{Batch, Ecn};
 use crate::compose::{self, DataSources};
 use crate::error::TransportError;
@@ -37,39 +38,6 @@ pub(super) enum Purpose {
     Repair,
     /// The last word.
     Farewell,
-}
-
-/// What a connection put into a batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Filled {
-    /// Nothing: there is nothing to send now.
-    Nothing,
-    /// As much as fits; there may be more.
-    Some,
-    /// All that it has to send now.
-    All,
-}
-
-/// What an attempt to add a datagram came to.
-enum Next {
-    Added,
-    /// The batch has no room for it, or is for another route.
-    NotHere,
-    /// There is nothing to send now.
-    Nothing,
-}
-
-impl Next {
-    fn added(done: bool) -> Self {
-        if done { Self::Added } else { Self::NotHere }
-    }
-}
-
-/// What one packet came to.
-pub(super) struct Sealed {
-    pub(super) len: usize,
-    pub(super) pn: u64,
-    pub(super) ack_eliciting: bool,
 }
 
 impl Connection {

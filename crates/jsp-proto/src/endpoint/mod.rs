@@ -345,8 +345,11 @@ impl Endpoint {
                 slot.connection.set_carrier_room(self.carriers.room(&route, handle));
             }
             let filled = slot.connection.poll_transmit(now, batch);
-            if filled == Filled::Some {
+            if filled != Filled::Nothing {
                 self.carriers.on_sent(batch);
+            }
+            // A carrier's room is looked at anew.
+            if filled == Filled::Some || (filled == Filled::All && route.is_reliable()) {
                 self.schedule.rotate(handle);
                 return true;
             }
