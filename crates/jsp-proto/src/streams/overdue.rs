@@ -202,7 +202,7 @@ fn copy(
     if packet.remaining() < len as usize + open_len + HEAD_LEN_MAX {
         return None;
     }
-    let piece = MessagePiece { number, offset: 0, len, again: true, due };
+    let piece = MessagePiece { number, offset: 0, len, again: true, symbol: false, due };
     // The end of the stream, if it was told, is asked after by itself.
     messages.write(piece, &packing, false, packet.writer())?;
     messages.copied(now, overdue, number);

@@ -38,7 +38,7 @@ impl Measured {
 }
 
 /// Figures that are printed for people even where no bar is on them.
-const HEADLINES: [&str; 17] = [
+const HEADLINES: [&str; 19] = [
     "idle_p95",
     "idle_p99",
     "object_p50",
@@ -49,6 +49,8 @@ const HEADLINES: [&str; 17] = [
     "goodput",
     "utilisation",
     "message_utilisation",
+    "rivals_utilisation",
+    "expired",
     "queue_p95",
     "self_loss",
     "spurious",

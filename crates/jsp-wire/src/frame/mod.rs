@@ -16,7 +16,7 @@
 //! | 0x4b | HANDSHAKE_DONE | 0x4c | OPEN |
 //! | 0x4d | FINISH | 0x4e | CONSUMED |
 //! | 0x4f | TICKET | 0x50 | EXCHANGE |
-//! | 0x51 | REPAIR | | |
+//! | 0x51 | REPAIR | 0x52 | SYMBOL |
 //!
 //! Types are varints in their shortest form; any other type is an encoding error. What TICKET
 //! and EXCHANGE carry is opaque here; REPAIR is read further by [`Repair`].
@@ -25,6 +25,7 @@ mod ack;
 mod control;
 mod data;
 mod repair;
+mod symbol;
 mod times;
 
 pub use ack::{Ack, AckRanges, EcnCounts, write_ack};
@@ -33,6 +34,7 @@ pub use control::{
 };
 pub use data::{Attributes, BytesFrame, Fragment, Kind, MessageFrame, MessageNumber};
 pub use repair::{RecoveredNumbers, Repair, protected_part, write_recovered, write_repair_head};
+pub use symbol::Symbol;
 pub use times::{RECEIVE_TIME_UNIT, RECEIVE_TIMES_MAX, ReceiveTimes, write_receive_times};
 
 use crate::cursor::{DecodeError, Full, Reader, Writer};
@@ -73,6 +75,7 @@ pub mod kind {
     pub const TICKET: u64 = 0x4f;
     pub const EXCHANGE: u64 = 0x50;
     pub const REPAIR: u64 = 0x51;
+    pub const SYMBOL: u64 = 0x52;
 }
 
 /// One frame, borrowed from the packet it stands in.
@@ -141,6 +144,8 @@ pub enum Frame<'a> {
     Exchange(&'a [u8]),
     /// A repair symbol and its members; see [`Repair`].
     Repair(&'a [u8]),
+    /// A symbol of a large message.
+    Symbol(Symbol<'a>),
 }
 
 impl<'a> Frame<'a> {
@@ -199,6 +204,7 @@ impl<'a> Frame<'a> {
             kind::TICKET => Ok(Self::Ticket(reader.length_prefixed()?)),
             kind::EXCHANGE => Ok(Self::Exchange(reader.length_prefixed()?)),
             kind::REPAIR => Ok(Self::Repair(reader.length_prefixed()?)),
+            kind::SYMBOL => Ok(Self::Symbol(Symbol::read(reader)?)),
             _ => Err(DecodeError::Invalid),
         }
     }
@@ -245,6 +251,7 @@ impl<'a> Frame<'a> {
             Self::Ticket(bytes) => write_opaque(writer, kind::TICKET, bytes),
             Self::Exchange(bytes) => write_opaque(writer, kind::EXCHANGE, bytes),
             Self::Repair(bytes) => write_opaque(writer, kind::REPAIR, bytes),
+            Self::Symbol(symbol) => symbol.write(writer),
         }
     }
 
