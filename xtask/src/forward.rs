@@ -23,7 +23,7 @@ pub(crate) fn timing(samples: u64, json: bool) -> Result<bool> {
     let mut arguments = vec!["--samples", &samples];
     arguments.extend(json.then_some("--json"));
     let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
-    run(&["--package", "jsp-crypto", "--example", "timing"], &arguments)
+    run(&["--package", "jsp-hostile", "--example", "timing"], &arguments)
 }
 
 /// Runs the benchmark program; true when every bar held.

@@ -61,6 +61,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", run: fmt },
     Step { name: "clippy", run: clippy },
     Step { name: "tests", run: tests },
+    Step { name: "objects", run: objects },
     Step { name: "doctests", run: doctests },
     Step { name: "vectors", run: vectors },
     Step {
@@ -202,6 +203,18 @@ fn tests(context: Context) -> Result<Tally> {
     }
     cargo.arg("--workspace").args(WITH_VECTORS);
     counted(cargo, context)
+}
+
+/// The code for large messages is left out of common builds.
+fn objects(context: Context) -> Result<Tally> {
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--no-fail-fast", "--package", "jsp-proto", "--features", "raptorq"]);
+    cargo.args(["--test", "objects", "--lib"]);
+    let core = counted(cargo, context)?;
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--package", "jsp-sim", "--features", "raptorq", "--test", "objects"]);
+    let lab = counted(cargo, context)?;
+    Ok(Tally { passed: core.passed + lab.passed, failed: core.failed + lab.failed, note: None })
 }
 
 fn doctests(context: Context) -> Result<Tally> {

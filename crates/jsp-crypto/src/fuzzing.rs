@@ -7,6 +7,7 @@ use crate::packet::{HeaderKey, NONCE_LEN, PacketKey};
 use crate::primitives::{Backend, HashAlg, hkdf};
 use crate::secret::Digest;
 use crate::suite::Suite;
+use crate::ticket::TicketContents;
 use alloc::string::String;
 use alloc::vec::Vec;
 use ml_kem::{KeyExport, ml_kem_768};
@@ -133,4 +134,9 @@ pub fn kem_decapsulate(backend: Backend, seed: [u8; 64], ct: &[u8]) -> Option<[u
 /// store as it would be written.
 pub fn known_hosts(bytes: &[u8]) -> (Vec<(String, crate::Fingerprint)>, usize, Vec<u8>) {
     known_hosts::parse_and_write(bytes)
+}
+
+/// What a ticket holds under its seal, read and written again.
+pub fn ticket_contents(bytes: &[u8]) -> Option<Vec<u8>> {
+    TicketContents::from_bytes(bytes).map(|contents| contents.to_bytes().to_vec())
 }

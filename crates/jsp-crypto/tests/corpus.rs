@@ -12,6 +12,9 @@ mod handshake;
 #[path = "../../../fuzz/bodies/identity.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod identity;
+#[path = "../../../fuzz/bodies/ticket.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod ticket;
 
 /// The sum of what a target answers to each of its inputs.
 fn replay(target: &str, body: impl Fn(&[u8]) -> usize) -> usize {
@@ -48,4 +51,9 @@ fn identity_text() {
 #[test]
 fn cookie() {
     assert!(replay("cookie", cookie::cookies) >= 4, "true cookies are taken");
+}
+
+#[test]
+fn ticket() {
+    assert!(replay("ticket", ticket::tickets) >= 8, "true tickets are of use");
 }

@@ -11,6 +11,7 @@ pub mod report;
 pub mod row;
 pub mod rows;
 pub mod victim;
+pub mod welch;
 pub mod wires;
 
 use peak_alloc::PeakAlloc;

@@ -51,7 +51,10 @@ pub const PACE_RANGE: std::ops::RangeInclusive<Duration> =
 
 /// Makes the tag of a punch under a key that the two peers alone have: whoever reads the network may
 /// repeat a punch, and cannot make one.
-pub struct Sealer(Box<dyn Fn(&[u8]) -> [u8; TAG_LEN] + Send>);
+pub struct Sealer(Box<Mac>);
+
+/// A keyed hash: what it is made of is the caller's.
+type Mac = dyn Fn(&[u8]) -> [u8; TAG_LEN] + Send;
 
 impl Sealer {
     /// Seals with a keyed function of what stands before the tag.

@@ -152,6 +152,7 @@ impl BareStreams {
         match frame {
             Frame::Bytes(f) => streams.on_bytes(now, f, payload.slice_ref(f.data)),
             Frame::Message(f) => streams.on_message(now, pn, f, payload.slice_ref(f.data)),
+            Frame::Symbol(f) => streams.on_symbol(now, f),
             Frame::Open { stream, open } => streams.on_open(now, *stream, open),
             Frame::Finish(f) => streams.on_finish(now, f),
             Frame::ResetStream(f) => streams.on_reset(now, f),

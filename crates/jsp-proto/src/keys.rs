@@ -28,6 +28,8 @@ pub(crate) enum Generation {
     Current,
     /// The peer has updated its keys with this packet.
     Next,
+    /// It has, too soon after the last update: the packet is dropped.
+    TooSoon,
 }
 
 /// Most candidate server hellos that a client keeps apart (a man on the side may race the server).
@@ -315,8 +317,7 @@ impl Keyring {
         self.data.as_ref().map(|data| &data.remote_header)
     }
 
-    /// The key for a packet with this phase bit and number, and what its success means. `None` when
-    /// it could only be an update too soon after the last one.
+    /// The key for a packet with this phase bit and number, and what its success means.
     // spec: CON-41, CON-43
     pub(crate) fn open_short(
         &self,
@@ -333,7 +334,9 @@ impl Keyring {
             Some(previous) if previous.may_open(now, path, pn) => {
                 Some((&previous.remote, Generation::Previous))
             }
-            Some(previous) if now < previous.settles_at => None,
+            Some(previous) if now < previous.settles_at => {
+                Some((&data.next.1, Generation::TooSoon))
+            }
             _ => Some((&data.next.1, Generation::Next)),
         }
     }
@@ -495,7 +498,7 @@ mod tests {
                         server.open_short(now, phase, FIRST, pn).expect("a key");
                     (generation, key.open_in_place(pn, b"", &mut packet.clone()).is_ok())
                 };
-                assert!(opened);
+                assert!(opened && key != Generation::TooSoon);
                 if key == Generation::Next {
                     server.on_peer_update(now, FIRST, pn, theirs);
                 }
@@ -523,7 +526,7 @@ mod tests {
         let (key, generation) = ring.open_short(now, *phase, FIRST, *pn)?;
         key.open_in_place(*pn, b"", &mut packet.clone()).ok()?;
         match generation {
-            Generation::Previous => {}
+            Generation::Previous | Generation::TooSoon => {}
             Generation::Current => ring.on_opened_current(FIRST, *pn),
             Generation::Next => ring.on_peer_update(now, FIRST, *pn, PTO),
         }
@@ -557,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    // spec-test: CON-43, CON-44
+    // spec-test: CON-43, CON-44, CON-69
     fn updates_wait_for_each_other() {
         let (mut client, mut server) = keyrings();
         let now = Instant::from_nanos(1_000_000_000);
@@ -573,7 +576,8 @@ mod tests {
         assert!(client.update(now, PTO));
         let hasty = seal(&mut client, 2);
         let settled = now + PTO * SETTLE_PTOS;
-        assert_eq!(open(&mut server, settled - Duration::from_nanos(1), &hasty), None);
+        let early = settled - Duration::from_nanos(1);
+        assert_eq!(open(&mut server, early, &hasty), Some(Generation::TooSoon));
         assert_eq!(open(&mut server, settled, &hasty), Some(Generation::Next));
     }
 

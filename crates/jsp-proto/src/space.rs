@@ -36,14 +36,10 @@ impl ReplayWindow {
     // spec: ACK-2
     pub(crate) fn accept(&self, pn: u64) -> bool {
         let Some(largest) = self.largest else { return true };
-        if pn > largest {
-            return true;
-        }
-        if largest.saturating_sub(pn) >= WINDOW {
-            return false;
-        }
+        // All of it for every number: forgeries are asked for theirs, too.
         let (word, bit) = place(pn);
-        self.bits.get(word).is_some_and(|word| word & bit == 0)
+        let is_unseen = self.bits.get(word).is_some_and(|word| word & bit == 0);
+        (pn > largest) | ((largest.saturating_sub(pn) < WINDOW) & is_unseen)
     }
 
     /// Takes an authentic packet's number. False when [`ReplayWindow::accept`] would be.

@@ -65,6 +65,8 @@ pub(crate) enum StreamPart {
     Message { number: u64, offset: u32, len: u32, fin: bool },
     /// Whole messages one after another, for the first time; `len` bytes together.
     Messages { first: u64, count: u32, len: u32 },
+    /// A symbol made of all of a message.
+    Symbol { number: u64 },
     /// Only the opening.
     Open,
     /// The end of the stream.

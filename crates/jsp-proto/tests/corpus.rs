@@ -18,6 +18,9 @@ mod ledger;
 #[path = "../../../fuzz/bodies/mail.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod mail;
+#[path = "../../../fuzz/bodies/resumption.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod resumption;
 #[path = "../../../fuzz/bodies/state_machine.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod state_machine;
@@ -27,6 +30,9 @@ mod streams;
 #[path = "../../../fuzz/bodies/world.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod world;
+#[path = "../../../fuzz/bodies/wrapper.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod wrapper;
 
 /// The sum of what a target answers to each of its inputs.
 fn replay(target: &str, body: fn(&[u8]) -> usize) -> usize {
@@ -76,4 +82,16 @@ fn ack_ranges() {
 fn stream_reassembly() {
     let delivered = replay("stream_reassembly", streams::reassemble);
     assert!(delivered >= 20, "what has come is delivered");
+}
+
+#[test]
+fn resume_hello() {
+    let early = replay("resume_hello", resumption::flights);
+    assert!(early >= 4, "early data are taken");
+}
+
+#[test]
+fn wrapper() {
+    let answered = replay("wrapper", wrapper::datagrams);
+    assert!(answered >= 4, "wrapped hellos are answered");
 }

@@ -61,8 +61,16 @@ async fn two_peers_meet_over_the_relay_and_go_past_it() {
     let running = Running::start(Config::default());
     let (_one, registration, _) = running.peer(Policy::Any).await;
     let (two, _stays, fingerprint) = running.peer(Policy::Any).await;
-    let (caller, called) = tokio::join!(registration.connect(fingerprint), two.accept());
-    let (caller, called) = (caller.unwrap(), called.unwrap());
+    // The caller talks at once: what it says does not overtake where it can be reached.
+    let calling = async {
+        let caller = registration.connect(fingerprint).await.unwrap();
+        caller.send_one(StreamConfig::messages(), "hello").await.unwrap();
+        caller
+    };
+    let (caller, called) = tokio::join!(calling, two.accept());
+    let called = called.unwrap();
+    let hello = called.accept().await.unwrap().recv().await.unwrap().unwrap();
+    assert_eq!(hello.payload[..], *b"hello");
     assert_eq!(caller.peer_identity().unwrap().fingerprint, fingerprint);
     assert!(running.daemon.status().relayed_datagrams_total > 0);
     talk(&caller, &called, |_| !is_relayed(&called)).await;

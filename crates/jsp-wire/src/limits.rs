@@ -97,6 +97,20 @@ pub const PROTECTED_LEN_MAX: usize = 1500;
 /// Most recovered packets that one ACK names.
 pub const RECOVERED_NUMBERS_MAX: usize = 64;
 
+/// Shortest and longest symbol of a large message, in bytes.
+pub const OBJECT_SYMBOL_LEN_MIN: usize = 256;
+/// See [`OBJECT_SYMBOL_LEN_MIN`].
+pub const OBJECT_SYMBOL_LEN_MAX: usize = 1400;
+
+/// Fewest and most symbols that a message may have itself: with few, a packet more or less is a large part; with many,
+/// putting it together takes long.
+pub const OBJECT_SYMBOLS_MIN: u64 = 100;
+/// See [`OBJECT_SYMBOLS_MIN`].
+pub const OBJECT_SYMBOLS_MAX: u64 = 2048;
+
+/// Highest id of a symbol of a large message.
+pub const OBJECT_SYMBOL_ID_MAX: u32 = 65_535;
+
 /// Streams that may be open at once in each direction, as a ceiling for configurations.
 pub const STREAMS_OPEN_MAX: u64 = 1 << 20;
 

@@ -32,6 +32,8 @@ pub mod feature {
     pub const ACK_TIMES: u64 = 1 << 1;
     /// In-band key exchange.
     pub const EXCHANGE: u64 = 1 << 3;
+    /// Receives symbols of large messages.
+    pub const OBJECTS: u64 = 1 << 4;
 }
 
 /// What a side tells the other. Absent parameters have the values of [`TransportParams::default`].

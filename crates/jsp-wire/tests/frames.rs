@@ -42,6 +42,8 @@ fn all_types_of_two_bytes() {
             assert_eq!(found, Err(INVALID), "{kind:x} is not in its shortest form");
         } else if kind > kind::PATH_STATUS {
             assert_eq!(found, Err(INVALID), "{kind:x} is not known");
+        } else if kind == kind::SYMBOL {
+            assert_eq!(found, Err(INVALID), "a symbol of no bytes");
         } else if kind == kind::NEW_CONNECTION_ID {
             assert_eq!(found, Err(INVALID), "an id of no bytes");
         } else {
@@ -49,7 +51,7 @@ fn all_types_of_two_bytes() {
         }
         bodies::frames(&bytes);
     }
-    for kind in [0x55u64, 1 << 14, 1 << 30, varint::MAX] {
+    for kind in [0x56u64, 1 << 14, 1 << 30, varint::MAX] {
         assert_eq!(first(&frame(kind, &[], &[0; 64])), Err(INVALID));
     }
     assert_eq!(first(&[0x80, 0, 0, 0x40, 0, 0, 0, 0]), Err(INVALID));
@@ -110,6 +112,34 @@ fn frames_of_the_handshake() {
         if let Ok(frame) = first(&zeros) {
             assert!(!frame.is_allowed_in_handshake(), "{frame:?}");
         }
+    }
+}
+
+#[test]
+// spec-test: FEC-20
+fn symbols_of_large_messages() {
+    let symbol = |total: u64, id: u64, len: usize| {
+        let head = frame(kind::SYMBOL, &[6, 3, total, id, len as u64], &[]);
+        [head, vec![1; len]].concat()
+    };
+    for (total, id, len, fits) in [
+        (25_600, 100, 256, true),
+        (25_345, 65_535, 256, true),
+        (25_344, 100, 256, false),
+        (25_600, 99, 256, false),
+        (25_600, 65_536, 256, false),
+        (2048 * 1400, 2048, 1400, true),
+        (2048 * 1400 + 1, 2049, 1400, false),
+        (100_000, 1000, 248, false),
+        (100_000, 1000, 260, false),
+        (200_000, 1000, 1408, false),
+        (varint::MAX, 1 << 40, 256, false),
+        (0, 0, 0, false),
+    ] {
+        let bytes = symbol(total, id, len);
+        let found = first(&bytes);
+        assert_eq!(found.is_ok(), fits, "{total} {id} {len}: {found:?}");
+        bodies::frames(&bytes);
     }
 }
 

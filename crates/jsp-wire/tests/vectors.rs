@@ -3,7 +3,7 @@
 use jsp_wire::frame::{
     Ack, AckFrequency, Attributes, BytesFrame, Close, Fragment, HandshakeFragment, Kind,
     MessageFrame, MessageNumber, NewConnectionId, ReceiveTimes, RecoveredNumbers, Repair,
-    ResetStream, Skip, StreamLimit, write_ack, write_recovered,
+    ResetStream, Skip, StreamLimit, Symbol, write_ack, write_recovered,
 };
 use jsp_wire::header::{
     LongFields, Protected, patch_length, write_retry, write_short, write_version_negotiation,
@@ -259,7 +259,7 @@ fn frames_are_complete() {
     kinds.sort_unstable();
     kinds.dedup();
     let all = (0..=frame::kind::ACK).chain([frame::kind::BYTES, frame::kind::MESSAGE]);
-    assert!(kinds.into_iter().eq(all.chain(frame::kind::RESET_STREAM..=frame::kind::REPAIR)));
+    assert!(kinds.into_iter().eq(all.chain(frame::kind::RESET_STREAM..=frame::kind::SYMBOL)));
 }
 
 #[test]
@@ -422,6 +422,13 @@ fn build(value: &Value) -> Frame<'static> {
         "TICKET" => Frame::Ticket(data()),
         "EXCHANGE" => Frame::Exchange(data()),
         "REPAIR" => Frame::Repair(data()),
+        "SYMBOL" => Frame::Symbol(Symbol {
+            stream: stream(),
+            number: number(value, "number"),
+            total: number(value, "total"),
+            id: number(value, "id") as u32,
+            data: data(),
+        }),
         other => panic!("{other}"),
     }
 }

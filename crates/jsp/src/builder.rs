@@ -1,7 +1,8 @@
 //! Making endpoints.
 
+mod places;
+
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 
 use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SignaturePolicy, SystemRng};
@@ -12,15 +13,16 @@ use jsp_proto::{
 use crate::carrier::dial::Dialer;
 use crate::carrier::listen::{self, Listening, ServerLayers, Strangers};
 use crate::carrier::table::Tunnels;
-use crate::carrier::{CarrierPolicy, StreamListener, StreamNetwork, Tcp};
+use crate::carrier::{CarrierPolicy, StreamNetwork, Tcp};
 use crate::clock::{self, Clock};
 use crate::endpoint::{Endpoint, Offers};
 use crate::error::BindError;
 use crate::identity::{ClientAuth, Identity};
-use crate::link::{Base, Link, Links, UdpLink};
+use crate::link::{Link, Links};
 use crate::proxy::Proxy;
 use crate::register::RegisterStore;
 use crate::shard::{Driver, Shard};
+use places::{Opened, base, open_listeners};
 
 /// Unfinished handshakes above which a server asks clients to prove their address first.
 const HALF_OPEN_MAX: usize = 256;
@@ -378,11 +380,7 @@ impl Builder {
                 silent: self.silent,
             }
         });
-        let seed = self.seed.unwrap_or_else(|| {
-            let mut seed = [0; 32];
-            SystemRng.fill(&mut seed);
-            seed
-        });
+        let seed = self.seed.unwrap_or_else(random_seed);
         let clock = Clock::start();
         let mut machine = jsp_proto::Endpoint::new(EndpointConfig {
             server,
@@ -429,6 +427,12 @@ impl Builder {
     }
 }
 
+fn random_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    SystemRng.fill(&mut seed);
+    seed
+}
+
 /// How a server under `identity` shakes hands.
 pub(crate) fn server_config(
     identity: &Identity,
@@ -439,77 +443,6 @@ pub(crate) fn server_config(
     crypto.client_auth = client_auth.to_crypto();
     crypto.application_protocols = application_protocols.to_vec();
     crypto
-}
-
-/// What an endpoint has for datagrams: what it was given, or a socket, if it has no listener, which is at
-/// `own`, and any use for one.
-fn base(
-    link: Option<Box<dyn Link>>,
-    bind: Option<&str>,
-    own: Option<SocketAddr>,
-    needs_socket: bool,
-) -> Result<Base, BindError> {
-    Ok(match (link, bind, own) {
-        (Some(link), None, _) => Base::over(link),
-        (Some(_), Some(_), _) => {
-            return Err(BindError::Config(
-                "an endpoint has a link or an address to bind, not both",
-            ));
-        }
-        (None, Some(bind), _) => Base::over(Box::new(bind_udp(bind)?)),
-        (None, None, Some(own)) => Base::Nothing(own),
-        (None, None, None) if needs_socket => Base::over(Box::new(UdpLink::bind_wildcard()?)),
-        (None, None, None) => Base::Nothing(SocketAddr::from(([0, 0, 0, 0], 0))),
-    })
-}
-
-/// A listener at work, and what belongs over its streams.
-struct Opened {
-    listener: Box<dyn StreamListener>,
-    layers: ServerLayers,
-    addr: SocketAddr,
-}
-
-fn open_listeners(
-    network: &dyn StreamNetwork,
-    listening: Vec<Listening>,
-) -> Result<Vec<Opened>, BindError> {
-    let open = |Listening { addr, layers }: Listening| {
-        let bind = |addr| network.listen(addr).map_err(|error| BindError::new(addr, error));
-        let listener = bind_first(&addr, bind)?;
-        let addr = listener.local_addr()?;
-        Ok(Opened { listener, layers, addr })
-    };
-    listening.into_iter().map(open).collect()
-}
-
-fn bind_udp(bind: &str) -> Result<UdpLink, BindError> {
-    bind_first(bind, UdpLink::bind)
-}
-
-/// Binds the first address of a name that can be bound.
-fn bind_first<T>(
-    name: &str,
-    bind: impl Fn(SocketAddr) -> Result<T, BindError>,
-) -> Result<T, BindError> {
-    let addrs: Vec<SocketAddr> = match name.parse() {
-        Ok(addr) => vec![addr],
-        Err(_) => name
-            .to_socket_addrs()
-            .map_err(|source| BindError::NameNotResolved { name: name.to_owned(), source })?
-            .collect(),
-    };
-    let mut failure = None;
-    for addr in addrs {
-        match bind(addr) {
-            Ok(bound) => return Ok(bound),
-            Err(error) => failure = Some(error),
-        }
-    }
-    Err(failure.unwrap_or_else(|| BindError::NameNotResolved {
-        name: name.to_owned(),
-        source: std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address"),
-    }))
 }
 
 impl fmt::Debug for Builder {

@@ -246,7 +246,7 @@ class Connection:
                     raise Refused("a delay of acknowledgements", PROTOCOL_VIOLATION)
             case {"frame": "NEW_CONNECTION_ID"}:
                 self._new_id(frame)
-            case {"frame": "TICKET" | "EXCHANGE" | "REPAIR" | "RETIRE_CONNECTION_ID" as name}:
+            case {"frame": "TICKET" | "EXCHANGE" | "REPAIR" | "SYMBOL" | "RETIRE_CONNECTION_ID" as name}:
                 # WIRE-36, CON-21: nothing of this was negotiated or issued
                 raise Refused(f"{name} out of place", PROTOCOL_VIOLATION)
             case {"stream": _}:

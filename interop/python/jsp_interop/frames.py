@@ -48,6 +48,7 @@ PLAIN = _table("""
     0x4f TICKET data=*
     0x50 EXCHANGE data=*
     0x51 REPAIR data=*
+    0x52 SYMBOL stream number total id data=*
 """)
 PLAIN_TYPES = {name: kind for kind, (name, _) in PLAIN.items()}
 

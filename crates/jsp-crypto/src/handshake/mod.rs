@@ -82,6 +82,7 @@ pub enum Level {
 }
 
 /// What a handshake wants done, or has found out.
+#[allow(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub enum Output {
     /// Send this whole message at this level, reliably.
     Send {

@@ -382,6 +382,13 @@ impl Peer {
         data.phase = !data.phase;
     }
 
+    /// Says the other phase from here on where `flip`, without its keys.
+    pub fn flip_phase(&mut self, flip: bool) {
+        if let Some(data) = &mut self.data {
+            data.phase ^= flip;
+        }
+    }
+
     /// The phase bit of our packets.
     pub fn phase(&self) -> bool {
         self.data.as_ref().is_some_and(|data| data.phase)

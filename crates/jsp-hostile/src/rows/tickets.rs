@@ -14,10 +14,10 @@ use crate::row::{Figure, Run};
 use crate::victim::{CLIENT, ELSEWHERE, SERVER, Victim, addr, pin, pinned};
 use crate::wires::{DELAY, To, Wires};
 
-/// Where the secret stands in a stored ticket, and where the sealed part does: after lengths of one
+/// Where the secret stands in a stored ticket, and where the sealed part does: after six fields of one
 /// byte each, four of version, eight of time and so on.
-const STORED_PSK: usize = 32;
-const STORED_TICKET: usize = 130;
+const STORED_PSK: usize = 34;
+const STORED_TICKET: usize = 132;
 
 /// A ticket of this server, for a client that has come and gone. The server's time passes.
 pub(super) fn ticket_of(server: &mut Victim, seed: u8) -> ClientTicket {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use jsp_crypto::Role;
 use jsp_wire::frame::{Ack, Close};
+use jsp_wire::params::feature;
 use jsp_wire::{CloseCode, Frame, Instant};
 
 use super::Connection;
@@ -76,8 +77,12 @@ impl Connection {
             Frame::PathStatus(f) => self.on_path_status(now, f),
             // It is taken in before frames come here.
             Frame::AboutPath(_) => Ok(()),
+            // spec: FEC-19
+            Frame::Symbol(f) if self.exchange.has_feature(feature::OBJECTS) => {
+                self.streams.on_symbol(now, f)
+            }
             // spec: WIRE-36
-            Frame::Ticket(_) | Frame::Exchange(_) | Frame::Repair(_) => {
+            Frame::Ticket(_) | Frame::Exchange(_) | Frame::Repair(_) | Frame::Symbol(_) => {
                 let reason = "a frame belongs to a feature that was not negotiated";
                 Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
             }
@@ -344,7 +349,7 @@ mod tests {
     use std::sync::Arc;
 
     use jsp_crypto::{ClientConfig, Identity, ServerConfig, ServerIdentity};
-    use jsp_wire::frame::HandshakeFragment;
+    use jsp_wire::frame::{HandshakeFragment, Symbol};
     use jsp_wire::{ConnectionId, Route, VERSION_1};
 
     use super::super::{Incoming, Outgoing};
@@ -426,10 +431,13 @@ mod tests {
     fn frames_that_do_not_belong_into_1_rtt_packets_are_refused() {
         let mut client = client();
         let piece = HandshakeFragment { id: [1; 8], offset: 0, total: 1, data: b"x" };
+        let stream = jsp_wire::StreamId(4);
+        let symbol = Symbol { stream, number: 0, total: 25_600, id: 100, data: &[0; 256] };
         for frame in [
             Frame::Ticket(b"x"),
             Frame::Exchange(b"x"),
             Frame::Repair(b"x"),
+            Frame::Symbol(symbol),
             Frame::Handshake(piece),
         ] {
             let opened = Opened {

@@ -4,7 +4,8 @@ use jsp_wire::header::{LongFields, LongType};
 use jsp_wire::{Instant, limits};
 
 use super::Connection;
-use super::outbound::{HANDSHAKE_ROOM_MIN, Purpose, Sealed, numbers_used_up};
+use super::filled::Sealed;
+use super::outbound::{HANDSHAKE_ROOM_MIN, Purpose, numbers_used_up};
 use crate::batch::Batch;
 use crate::compose;
 use crate::error::TransportError;

@@ -3,7 +3,8 @@
 use jsp_wire::{Instant, Payload, Shape, limits};
 
 use super::Connection;
-use super::outbound::{Purpose, Sealed};
+use super::filled::Sealed;
+use super::outbound::Purpose;
 use crate::keys::SpaceId;
 use crate::packet::Built;
 use crate::seal::{self, ShortHeader};

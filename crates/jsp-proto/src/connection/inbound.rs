@@ -342,9 +342,7 @@ impl Connection {
         let pn = jsp_wire::pn::expand(fields.truncated_pn, fields.pn_len, expected);
         // Repair was quicker: then the network has not lost it, if it is the peer's.
         let is_late = numbers.acks.is_recovered(pn);
-        if !numbers.window.accept(pn) && !is_late {
-            return Ok(None);
-        }
+        let is_new = numbers.window.accept(pn);
         let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, path, pn) else {
             return Ok(None);
         };
@@ -353,6 +351,11 @@ impl Connection {
         let Ok(len) = key.open_on_path(path.0, pn, head, body) else {
             return self.keys.on_forgery().map(|()| None);
         };
+        // Not asked before: how long a forgery takes would tell which number and phase it was taken for.
+        // spec: CON-69
+        if (!is_new && !is_late) || generation == Generation::TooSoon {
+            return Ok(None);
+        }
         let payload = packet.freeze().slice(header_len..header_len.saturating_add(len));
         // spec: FEC-7
         if is_late {
@@ -367,7 +370,7 @@ impl Connection {
             rhythm.arrivals.note(now);
         }
         match generation {
-            Generation::Previous => {}
+            Generation::Previous | Generation::TooSoon => {}
             Generation::Current => self.keys.on_opened_current(path, pn),
             Generation::Next => {
                 let pto = self.pto();

@@ -11,6 +11,7 @@ mod api;
 mod dispatch;
 mod establish;
 mod farewell;
+mod filled;
 #[cfg(feature = "fuzzing")]
 mod forge;
 mod inbound;
@@ -30,8 +31,8 @@ mod tests;
 mod timers;
 mod transmit;
 
+pub(crate) use filled::Filled;
 pub use timers::Reason;
-pub(crate) use transmit::Filled;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -272,11 +273,14 @@ impl Connection {
         self.events.push_back(event);
     }
 
-    /// Asks for the bytes that the carriers of paths by such take at once.
-    pub(crate) fn ask_carriers(&mut self, mut room: impl FnMut(&Route) -> usize) {
+    /// Asks for the bytes that carriers take at once, if any path goes by one; answers whether.
+    pub(crate) fn ask_carriers(&mut self, mut room: impl FnMut(&Route) -> usize) -> bool {
+        let mut any = false;
         for path in self.paths.iter_mut().filter(|path| path.route.is_reliable()) {
             path.carrier_room = room(&path.route);
+            any = true;
         }
+        any
     }
 
     /// Ids that the endpoint should start or stop to know.

@@ -5,6 +5,7 @@ use jsp_wire::header::{LongFields, LongType};
 use jsp_wire::{CloseCode, Instant, PathId, limits};
 
 use super::Connection;
+use super::filled::Sealed;
 use crate::batch::Ecn;
 use crate::compose::{self, DataSources};
 use crate::error::TransportError;
@@ -38,13 +39,6 @@ pub(super) enum Purpose {
     Repair,
     /// The last word.
     Farewell,
-}
-
-/// What one packet came to.
-pub(super) struct Sealed {
-    pub(super) len: usize,
-    pub(super) pn: u64,
-    pub(super) ack_eliciting: bool,
 }
 
 impl Connection {

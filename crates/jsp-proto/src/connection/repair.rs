@@ -5,8 +5,9 @@ use jsp_wire::params::feature;
 use jsp_wire::{CloseCode, Instant, Shape, Writer, frame, limits};
 
 use super::Connection;
+use super::filled::Sealed;
 use super::inbound::{Arrival, Opened};
-use super::outbound::{DATA_ROOM_MIN, Purpose, Sealed};
+use super::outbound::{DATA_ROOM_MIN, Purpose};
 use super::shape::REPAIR_HEAD_LEN;
 use crate::batch::Batch;
 use crate::error::TransportError;

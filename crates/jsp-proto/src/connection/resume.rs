@@ -9,8 +9,9 @@ use jsp_crypto::{
 use jsp_wire::header::{LongFields, LongType};
 use jsp_wire::{CloseCode, FrameIter, Instant, Route, TransportParams, limits};
 
+use super::filled::Sealed;
 use super::inbound::{Arrival, Opened};
-use super::outbound::{HANDSHAKE_ROOM_MIN, Purpose, Sealed, numbers_used_up};
+use super::outbound::{HANDSHAKE_ROOM_MIN, Purpose, numbers_used_up};
 use super::redirect::HELLO_DATAGRAMS;
 use super::{Connection, EARLY_ATTEMPT_MAX};
 use crate::config::TransportConfig;

@@ -3,38 +3,13 @@
 use jsp_wire::Instant;
 
 use super::Connection;
+use super::filled::{Filled, Next};
 use super::outbound::Purpose;
 use crate::batch::Batch;
 use crate::error::TransportError;
 use crate::padding::{Extent, Fill};
 use crate::path::Budget;
 use crate::permit::{self, Allowance};
-
-/// What a connection put into a batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Filled {
-    /// Nothing: there is nothing to send now.
-    Nothing,
-    /// As much as fits; there may be more.
-    Some,
-    /// All that it has to send now.
-    All,
-}
-
-/// What an attempt to add a datagram came to.
-enum Next {
-    Added,
-    /// The batch has no room for it, or is for another route.
-    NotHere,
-    /// There is nothing to send now.
-    Nothing,
-}
-
-impl Next {
-    fn added(done: bool) -> Self {
-        if done { Self::Added } else { Self::NotHere }
-    }
-}
 
 impl Connection {
     /// Fills the batch with datagrams for one route. Call again with an empty batch until it says that

@@ -367,10 +367,14 @@ impl Endpoint {
                 self.schedule.forget(handle);
                 continue;
             };
-            slot.connection.ask_carriers(|route| self.carriers.room(route, handle));
+            let asks = |route: &Route| self.carriers.room(route, handle);
+            let is_carried = slot.connection.ask_carriers(asks);
             let filled = slot.connection.poll_transmit(now, batch);
-            if filled == Filled::Some {
+            if filled != Filled::Nothing {
                 self.carriers.on_sent(batch);
+            }
+            // A carrier's room is looked at anew.
+            if filled == Filled::Some || (filled == Filled::All && is_carried) {
                 self.schedule.rotate(handle);
                 return true;
             }

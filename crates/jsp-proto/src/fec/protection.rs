@@ -29,7 +29,7 @@ impl Protection {
             return None;
         }
         let (percent, auto) = match policy {
-            FecPolicy::Auto => (0, true),
+            FecPolicy::Auto | FecPolicy::Fountain(_) => (0, true),
             FecPolicy::Fixed(percent) if percent > 0 => (percent.min(100), false),
             FecPolicy::Fixed(_) | FecPolicy::Off => return None,
         };

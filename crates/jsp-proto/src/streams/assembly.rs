@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use jsp_wire::frame::Attributes;
 
 use super::gaps::Gaps;
+use super::objects::Symbols;
 
 /// First allocation for a message of several pieces, in bytes.
 const ASSEMBLY_START: usize = 16 << 10;
@@ -15,14 +16,17 @@ pub(super) struct Partial {
     pub(super) total: u64,
     pub(super) attributes: Attributes,
     /// The contiguous start.
-    start: BytesMut,
-    gaps: Gaps,
+    pub(super) start: BytesMut,
+    pub(super) gaps: Gaps,
+    /// Present once a symbol of it came.
+    pub(super) symbols: Option<Box<Symbols>>,
 }
 
 impl Partial {
     /// Nothing of a message of `total` bytes yet.
     pub(super) fn new(number: u64, total: u64, attributes: Attributes) -> Self {
-        Self { number, total, attributes, start: BytesMut::new(), gaps: Gaps::default() }
+        let (start, gaps) = (BytesMut::new(), Gaps::default());
+        Self { number, total, attributes, start, gaps, symbols: None }
     }
 
     /// Takes a fragment; how many of its bytes were new.
@@ -70,6 +74,11 @@ impl Partial {
     /// Bytes that have arrived.
     pub(super) fn size(&self) -> u64 {
         (self.start.len() as u64).saturating_add(self.gaps.bytes())
+    }
+
+    /// Bytes that it has used of the credit.
+    pub(super) fn charged(&self) -> u64 {
+        if self.symbols.is_some() { self.total } else { self.size() }
     }
 
     /// Pieces that wait for what stands in front of them.

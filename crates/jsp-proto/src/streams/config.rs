@@ -36,6 +36,11 @@ pub enum FecPolicy {
     Off,
     /// Always, with this many repairs for each hundred packets; at most 100.
     Fixed(u8),
+    /// Large messages of a partially reliable stream of any class, from about 100 packets on, go as symbols of a
+    /// fountain code (RaptorQ): any packets of a message bring it, as soon as two more have come than it fills, and
+    /// this many of each hundred go in advance. What is lost is made up for by further symbols. Needs the cargo feature
+    /// `raptorq` on both sides; without it, and for other messages, the same as [`FecPolicy::Auto`].
+    Fountain(u8),
 }
 
 /// How a stream behaves. Start from a preset and change what differs.

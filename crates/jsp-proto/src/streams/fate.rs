@@ -55,6 +55,11 @@ impl Streams {
                     messages.doubt_run(now, first, count);
                 }
             }
+            StreamPart::Symbol { number } => {
+                if let Some(messages) = messages_of(stream) {
+                    messages.owe_symbol(number);
+                }
+            }
             what => self.on_part_lost(now, key, what),
         }
         if token.open {
@@ -104,6 +109,14 @@ impl Streams {
                     messages.run_acked(first, count, fate, &mut scope);
                 }
             }
+            StreamPart::Symbol { number } => {
+                let id = stream.id;
+                if let Some(messages) = messages_of(stream) {
+                    let (credit, events) = (&mut self.credit, &mut self.events);
+                    let mut scope = SendScope { now, stream: id, credit, events };
+                    messages.symbol_acked(number, fate, &mut scope);
+                }
+            }
             StreamPart::Finish => stream.send.fin = Fin::Acked,
             StreamPart::Reset => {
                 if let SendPhase::Reset { cause, .. } = stream.send.phase {
@@ -151,6 +164,14 @@ impl Streams {
                     let (credit, events) = (&mut self.credit, &mut self.events);
                     let mut scope = SendScope { now, stream: id, credit, events };
                     messages.run_lost(first, count, &mut scope);
+                }
+            }
+            StreamPart::Symbol { number } => {
+                let id = stream.id;
+                if let Some(messages) = messages_of(stream) {
+                    let (credit, events) = (&mut self.credit, &mut self.events);
+                    let mut scope = SendScope { now, stream: id, credit, events };
+                    messages.symbol_lost(number, &mut scope);
                 }
             }
             StreamPart::Finish => unsend_fin(stream, true),

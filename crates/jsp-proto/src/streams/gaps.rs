@@ -71,6 +71,14 @@ impl Gaps {
         self.pieces.is_empty()
     }
 
+    /// All pieces with their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.pieces.iter().map(|piece| match &piece.data {
+            Data::Shared(bytes) => (piece.start, &bytes[..]),
+            Data::Copied(bytes) => (piece.start, &bytes[..]),
+        })
+    }
+
     /// Keeps what of `data` is new; says how many bytes that was.
     pub(super) fn insert(&mut self, mut start: u64, mut data: Bytes) -> u64 {
         let mut new = 0u64;

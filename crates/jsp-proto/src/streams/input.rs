@@ -14,7 +14,7 @@ use crate::error::TransportError;
 
 const NO_SUCH_HALF: TransportError =
     TransportError::new(CloseCode::STREAM_STATE, "a frame for a direction that the stream lacks");
-const WRONG_FRAMING: TransportError =
+pub(super) const WRONG_FRAMING: TransportError =
     TransportError::new(CloseCode::STREAM_STATE, "a frame of the other framing");
 const SIGNALLING_ENDS: TransportError =
     TransportError::new(CloseCode::STREAM_STATE, "stream 0 cannot be ended");
@@ -29,7 +29,7 @@ impl Streams {
     /// Finds the stream of a frame; opens it when the frame says how. `None` for a stream that is
     /// finished: its frames are late, and mean nothing.
     // spec: STR-6, STR-8, STR-9
-    fn enter(
+    pub(super) fn enter(
         &mut self,
         id: StreamId,
         open: Option<&Open<'_>>,
@@ -122,13 +122,7 @@ impl Streams {
     ) -> Result<(), TransportError> {
         let Some(key) = self.enter(frame.stream, frame.open.as_ref())? else { return Ok(()) };
         let total = frame.fragment.map_or(data.len() as u64, |part| part.total);
-        // spec: STR-16
-        if total > self.limits.message_len_max {
-            return Err(TransportError::new(
-                CloseCode::MESSAGE_TOO_LARGE,
-                "a message is larger than we accept",
-            ));
-        }
+        self.check_message_len(total)?;
         let Some(stream) = self.receiving(key, Framing::Messages)? else { return Ok(()) };
         let keep = stream.recv.phase == RecvPhase::Open;
         let RecvBody::Messages(messages) = &mut stream.recv.body else {
@@ -140,6 +134,17 @@ impl Streams {
             messages.set_end(number.saturating_add(1))?;
         }
         self.after_arrival(now, key)
+    }
+
+    // spec: STR-16
+    pub(super) fn check_message_len(&self, total: u64) -> Result<(), TransportError> {
+        if total > self.limits.message_len_max {
+            return Err(TransportError::new(
+                CloseCode::MESSAGE_TOO_LARGE,
+                "a message is larger than we accept",
+            ));
+        }
+        Ok(())
     }
 
     /// False when a message has a short number and comes too late to tell which: its packet must pass
@@ -155,7 +160,7 @@ impl Streams {
     }
 
     /// The stream with a body to receive into; `None` when what comes is of no use any more.
-    fn receiving(
+    pub(super) fn receiving(
         &mut self,
         key: Key,
         framing: Framing,
@@ -186,7 +191,7 @@ impl Streams {
     }
 
     /// Accounts what came, tells the application, and ends what is complete.
-    fn after_arrival(&mut self, now: Instant, key: Key) -> Result<(), TransportError> {
+    pub(super) fn after_arrival(&mut self, now: Instant, key: Key) -> Result<(), TransportError> {
         self.account(now, key)?;
         if let Some(stream) = self.table.get_mut(key) {
             let recv = &mut stream.recv;

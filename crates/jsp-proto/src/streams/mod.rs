@@ -31,6 +31,7 @@ mod event;
 mod fate;
 mod gaps;
 mod input;
+mod objects;
 mod opening;
 mod output;
 mod overdue;
@@ -40,11 +41,13 @@ mod rate;
 mod record;
 mod recv_bytes;
 mod recv_messages;
+mod recv_objects;
 mod recv_unreliable;
 mod scheduler;
 mod send_bytes;
 mod send_fate;
 mod send_messages;
+mod send_objects;
 mod stream;
 mod table;
 #[cfg(test)]
@@ -75,6 +78,7 @@ use self::stream::{
 use self::table::{Key, LocalStreams, PeerStreams, Table};
 
 pub(crate) use self::event::StreamEvent;
+pub(crate) use self::objects::IS_PRESENT as OBJECTS_PRESENT;
 pub(crate) use self::overdue::Overdue;
 
 /// A piece shorter than this is not cut off to fill the rest of a packet, in bytes: its frame head

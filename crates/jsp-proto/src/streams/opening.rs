@@ -58,7 +58,8 @@ fn write(config: &StreamConfig, writer: &mut Writer<'_>) -> Result<(), Full> {
         }
     }
     match config.fec {
-        FecPolicy::Auto => {}
+        // Each side has its own code.
+        FecPolicy::Auto | FecPolicy::Fountain(_) => {}
         FecPolicy::Off => tlv::write_varint(writer, open_id::FEC, 1)?,
         FecPolicy::Fixed(percent) => {
             tlv::write_varint(writer, open_id::FEC, 2 + u64::from(percent))?;

@@ -12,7 +12,7 @@ use crate::packet::PacketBuilder;
 use crate::token::{CreditToken, StreamPart, StreamToken, Token};
 
 /// The packet has no room for the frame.
-struct NoRoom;
+pub(super) struct NoRoom;
 
 impl Streams {
     /// True when [`Streams::write`] has something for a packet now.
@@ -261,7 +261,10 @@ fn put(packet: &mut PacketBuilder<'_>, frame: &Frame<'_>) -> Result<(), NoRoom> 
 /// Writes the opening of a stream that the peer may not know, so that a frame that carries none may
 /// follow in the same packet.
 // spec: STR-8
-fn write_opening(stream: &mut Stream, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
+pub(super) fn write_opening(
+    stream: &mut Stream,
+    packet: &mut PacketBuilder<'_>,
+) -> Result<(), NoRoom> {
     if let Some(open) = stream.open() {
         put(packet, &Frame::Open { stream: stream.id, open })?;
         let token = StreamToken { stream: stream.id, what: StreamPart::Open, open: true };

@@ -222,7 +222,7 @@ pub(super) fn copy(
     if packet.remaining() < len as usize + open_len + HEAD_LEN_MAX {
         return None;
     }
-    let piece = MessagePiece { number, offset: 0, len, again: true, due };
+    let piece = MessagePiece { number, offset: 0, len, again: true, symbol: false, due };
     // The end of the stream, if it was told, is asked after by itself.
     messages.write(piece, &packing, false, packet.writer())?;
     if let Some(rate) = &mut stream.rate {

@@ -5,6 +5,7 @@ use jsp_wire::frame::Attributes;
 use jsp_wire::{Instant, PathId};
 
 use super::credit::MESSAGE_COST;
+use super::objects::Fountain;
 use super::ranges::RangeSet;
 
 /// A message between `send` and its fate.
@@ -55,6 +56,8 @@ pub(super) struct Record {
     pub(super) superseded: bool,
     /// For messages of several pieces, once one of them is acknowledged or lost.
     pub(super) pieces: Option<Box<Pieces>>,
+    /// For messages that go as symbols.
+    pub(super) fountain: Option<Box<Fountain>>,
 }
 
 /// What became of the pieces of a message.
@@ -100,7 +103,9 @@ impl Record {
         let pieces = self.pieces.get_or_insert_default();
         let start = u64::from(offset);
         pieces.acked_bytes += pieces.acked.insert(start, start + u64::from(len));
-        pieces.acked_bytes >= u64::from(self.len)
+        let is_whole = pieces.acked_bytes >= u64::from(self.len);
+        let fountain = self.fountain.as_mut();
+        fountain.is_some_and(|fountain| fountain.on_piece_arrived(offset, len)) || is_whole
     }
 
     /// It goes once more, although nothing of it is held lost: that counts where it is bounded.

@@ -150,6 +150,10 @@ impl RecvMessages {
         Ok(())
     }
 
+    pub(super) fn end_is_below(&self, number: u64) -> bool {
+        self.end.is_some_and(|end| number >= end)
+    }
+
     /// Takes a message or a fragment; `keep` says whether somebody will read it.
     pub(super) fn insert(
         &mut self,
@@ -159,7 +163,7 @@ impl RecvMessages {
         data: Bytes,
         keep: bool,
     ) -> Result<Taken, TransportError> {
-        if self.end.is_some_and(|end| number >= end) {
+        if self.end_is_below(number) {
             return Err(TransportError::new(
                 CloseCode::FINAL_SIZE,
                 "a message came after the end of its stream",
@@ -216,15 +220,27 @@ impl RecvMessages {
         if let Some(slot) = self.seen.get_mut(index) {
             *slot = after.min(COMPLETE - 1) | mark;
         }
-        let Some(payload) = whole else { return Ok(Taken::default()) };
+        Ok(match whole {
+            Some((payload, attributes)) => self.complete(number, payload, attributes, keep),
+            None => self.rebuild(number, keep),
+        })
+    }
+
+    /// A message is whole: it is delivered, or waits for its turn.
+    pub(super) fn complete(
+        &mut self,
+        number: u64,
+        payload: Bytes,
+        attributes: Attributes,
+        keep: bool,
+    ) -> Taken {
         if self.ordered && number != self.base {
-            let received = Received { number, payload: payload.0, attributes: payload.1 };
-            self.hold(received);
-            return Ok(Taken::default());
+            self.hold(Received { number, payload, attributes });
+            return Taken::default();
         }
-        let mut taken = self.deliver(number, payload.1, payload.0, keep);
+        let mut taken = self.deliver(number, attributes, payload, keep);
         taken.ready |= self.advance(keep);
-        Ok(taken)
+        taken
     }
 
     /// Adds a piece; the new bytes, and the message when it is whole.
@@ -261,7 +277,13 @@ impl RecvMessages {
             ));
         }
         let before = partial.pieces();
+        if partial.size() == 0 {
+            // Only symbols came so far.
+            partial.attributes = frame.attributes;
+        }
         let new = partial.insert(offset, data);
+        // With the first symbol all of the message was paid for.
+        let new = if partial.symbols.is_some() { 0 } else { new };
         self.pieces = (self.pieces + partial.pieces()).saturating_sub(before);
         if !partial.is_complete() {
             return Ok((new, None));
@@ -352,7 +374,7 @@ impl RecvMessages {
         self.base = skip.floor;
         while self.partial.front().is_some_and(|partial| partial.number < self.base) {
             if let Some(partial) = self.pop_partial() {
-                let cost = partial.size().saturating_add(MESSAGE_COST);
+                let cost = partial.charged().saturating_add(MESSAGE_COST);
                 self.consumed = self.consumed.saturating_add(cost);
             }
         }

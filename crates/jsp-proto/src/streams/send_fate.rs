@@ -47,6 +47,7 @@ impl SendMessages {
         record.done = true;
         record.payload = bytes::Bytes::new();
         record.pieces = None;
+        record.fountain = None;
         let key = record.key;
         if record.want_fate {
             scope.events.push_back(StreamEvent::Fate { stream: scope.stream, number, fate });
@@ -165,6 +166,7 @@ impl SendMessages {
         let (expires, was_doubted) = (record.expires, record.was_doubted);
         match fate {
             // What was doubted and has not gone yet goes once, not twice.
+            None if self.owe_symbol(number) => {}
             None if was_doubted && self.waits(number, offset, len) => {}
             None => {
                 self.lost.push_back(Lost { number, offset, len });
@@ -198,6 +200,10 @@ impl SendMessages {
         }
         record.spend_retransmit();
         record.was_doubted = true;
+        if self.owe_symbol(number) {
+            return true;
+        }
+        let Some(record) = self.record(number) else { return false };
         let expires = record.expires;
         self.expiry = self.expiry.min(expires);
         self.lost.push_back(Lost { number, offset, len });
@@ -225,6 +231,7 @@ impl SendMessages {
             keep
         });
         self.lost = lost;
+        earliest = earliest.min(self.expire_symbols(scope));
         for number in self.cursor..self.count() {
             let Some(record) = self.record(number) else { break };
             if record.done || record.is_sent() {
@@ -276,6 +283,7 @@ impl SendMessages {
         self.cursor = self.first;
         self.records = VecDeque::new();
         self.lost = VecDeque::new();
+        self.symbols = VecDeque::new();
         self.keys = HashMap::new();
         self.echoes = VecDeque::new();
         self.waiting = 0;

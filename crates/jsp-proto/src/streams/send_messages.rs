@@ -32,6 +32,8 @@ pub(super) struct MessagePiece {
     pub(super) offset: u32,
     pub(super) len: u32,
     pub(super) again: bool,
+    /// It is a symbol made of all of the message.
+    pub(super) symbol: bool,
     pub(super) due: Instant,
 }
 
@@ -65,6 +67,8 @@ pub(super) struct SendMessages {
     /// The message to start or to continue.
     pub(super) cursor: u64,
     pub(super) lost: VecDeque<Lost>,
+    /// Messages of which symbols are to go.
+    pub(super) symbols: VecDeque<u64>,
     /// Credit used since the start, and that of messages below `first`.
     pub(super) credited: u64,
     pub(super) credited_below: u64,
@@ -96,6 +100,7 @@ impl SendMessages {
             first: 0,
             cursor: 0,
             lost: VecDeque::new(),
+            symbols: VecDeque::new(),
             credited: 0,
             credited_below: 0,
             waiting: 0,
@@ -138,7 +143,7 @@ impl SendMessages {
 
     /// Nothing waits to be sent, be it new or lost.
     pub(super) fn is_drained(&self) -> bool {
-        self.cursor == self.count() && self.lost.is_empty()
+        self.cursor == self.count() && self.lost.is_empty() && !self.owes_symbols()
     }
 
     /// True when every message has its fate and the peer knows of those that will not come.
@@ -215,6 +220,7 @@ impl SendMessages {
             given_up: false,
             superseded: false,
             pieces: None,
+            fountain: None,
         });
         number
     }
@@ -235,7 +241,8 @@ impl SendMessages {
     /// What goes next. Messages whose time is over are given up on the way.
     // spec: STR-30
     pub(super) fn next(&mut self, limit: u64, scope: &mut SendScope<'_>) -> Next {
-        let next = self.next_lost(scope).unwrap_or_else(|| self.next_new(limit, scope));
+        let again = self.next_lost(scope).or_else(|| self.next_symbol(scope));
+        let next = again.unwrap_or_else(|| self.next_new(limit, scope));
         self.pop_done();
         next
     }
@@ -263,7 +270,8 @@ impl SendMessages {
                 self.waiting = self.waiting.saturating_sub(u64::from(known));
             }
             let number = piece.number;
-            return Some(Next::Piece(MessagePiece { number, offset, len, again: true, due }));
+            let (again, symbol) = (true, false);
+            return Some(Next::Piece(MessagePiece { number, offset, len, again, symbol, due }));
         }
         None
     }
@@ -312,7 +320,8 @@ impl SendMessages {
                 len = u32::try_from(own.min(left)).unwrap_or(u32::MAX).min(unsent);
             }
             let number = self.cursor;
-            return Next::Piece(MessagePiece { number, offset, len, again: false, due });
+            let (again, symbol) = (false, false);
+            return Next::Piece(MessagePiece { number, offset, len, again, symbol, due });
         }
     }
 
@@ -364,6 +373,10 @@ impl SendMessages {
         rtt: Duration,
         scope: &mut SendScope<'_>,
     ) -> bool {
+        if piece.symbol {
+            self.symbol_sent(piece.number, scope.now);
+            return false;
+        }
         // Pieces are at most the message's 32-bit length.
         let len = len as u32;
         self.in_flight += 1;
@@ -404,6 +417,7 @@ impl SendMessages {
             if record.is_sent() {
                 is_whole = piece.offset == 0;
                 self.cursor = piece.number + 1;
+                self.begin_symbols(piece.number);
                 self.end_unreliable(piece.number);
             }
         }

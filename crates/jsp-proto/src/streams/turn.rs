@@ -3,7 +3,9 @@
 use jsp_wire::{Instant, Open, StreamId};
 
 use super::Streams;
+use super::config::FecPolicy;
 use super::doubles::Double;
+use super::output::write_opening;
 use super::send_bytes::{BytesPiece, Packed, Packing};
 use super::send_messages::{MessagePiece, SendScope};
 use super::stream::{Fin, SendBody, SendPhase, Sendable, Stream, owed};
@@ -121,6 +123,7 @@ impl Streams {
         packet: &mut PacketBuilder<'_>,
         place: Place,
     ) -> Turn {
+        let may_symbols = self.may_send_symbols();
         let Some(stream) = self.table.get_mut(key) else { return Turn::Over(Sendable::Nothing) };
         let finishing = stream.send.phase == SendPhase::Finishing;
         let carries = stream.is_local && !stream.is_known;
@@ -136,11 +139,18 @@ impl Streams {
                 next = Some(sendable);
                 break;
             };
+            let piece = if may_symbols { stream.divide(piece, packet) } else { piece };
             let alone = !place.others && u64::from(piece.len) >= stream.waiting();
             let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
             let packing = packing(stream.id, open, packet, place.has_data || pieces > 0, alone);
             let SendBody::Messages(messages) = &mut stream.send.body else { break };
-            let Some(packed) = messages.write(piece, &packing, finishing, packet.writer()) else {
+            let packed = if piece.symbol {
+                stream.write_symbol(piece.number, packet)
+            } else {
+                messages.write(piece, &packing, finishing, packet.writer())
+            };
+            let SendBody::Messages(messages) = &mut stream.send.body else { break };
+            let Some(packed) = packed else {
                 if pieces == 0 {
                     return Turn::NoRoom;
                 }
@@ -149,9 +159,10 @@ impl Streams {
             };
             let expires = messages.record(piece.number).map_or(now, |record| record.expires);
             let goes_twice = stream.duplicate.applies(stream.class, packet.lane());
-            // What goes by two paths needs no repair.
+            // What goes by two paths needs no repair, and symbols are repair.
+            let is_covered = goes_twice || messages.is_divided(piece.number);
             let asked = Protection::of(stream.fec, stream.class, expires);
-            if let Some(asked) = asked.filter(|_| !goes_twice) {
+            if let Some(asked) = asked.filter(|_| !is_covered) {
                 packet.protect(asked);
             }
             packet.note_expiry(expires);
@@ -183,6 +194,23 @@ impl Streams {
 }
 
 impl Stream {
+    /// The piece as it goes where large messages are symbols.
+    fn divide(&mut self, piece: MessagePiece, packet: &mut PacketBuilder<'_>) -> MessagePiece {
+        let (SendBody::Messages(messages), FecPolicy::Fountain(percent)) =
+            (&mut self.send.body, self.fec)
+        else {
+            return piece;
+        };
+        messages.divide(piece, packet.writer().len() + packet.remaining(), percent)
+    }
+
+    /// Writes a symbol of a message, behind the opening of the stream if the peer may not know that.
+    fn write_symbol(&mut self, number: u64, packet: &mut PacketBuilder<'_>) -> Option<Packed> {
+        write_opening(self, packet).ok()?;
+        let SendBody::Messages(messages) = &mut self.send.body else { return None };
+        messages.write_symbol(number, self.id, packet.writer())
+    }
+
     /// What a piece in the packet changes beside the data themselves.
     fn note_packed(&mut self, packed: &Packed, packet: &mut PacketBuilder<'_>) {
         if packed.fin {
@@ -219,6 +247,9 @@ fn bytes_part(piece: BytesPiece, packed: &Packed) -> StreamPart {
 }
 
 fn message_part(piece: MessagePiece, packed: &Packed) -> StreamPart {
+    if piece.symbol {
+        return StreamPart::Symbol { number: piece.number };
+    }
     let (number, offset) = (piece.number, piece.offset);
     StreamPart::Message { number, offset, len: packed.len as u32, fin: packed.fin }
 }

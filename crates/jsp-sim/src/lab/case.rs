@@ -84,6 +84,15 @@ pub enum Load {
         /// Largest rate, in bits per second.
         ceiling_bps: u64,
     },
+    /// Large messages from the client, of no use after a while: pictures, snapshots.
+    Objects {
+        /// Bytes of each.
+        len: usize,
+        /// Time from one to the next.
+        gap: Duration,
+        /// How long each is of use.
+        lifetime: Duration,
+    },
     /// Voice (160 bytes every 20 ms) and a file, both from the client.
     FileAndVoice,
     /// Media and a byte stream, both from the client.

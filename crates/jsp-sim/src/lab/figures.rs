@@ -36,7 +36,7 @@ pub fn of(case: &Case, samples: &[Sample]) -> Vec<Figure> {
     } else if !matches!(case.load, Load::Bulk) {
         messages(case, samples, &mut out);
     }
-    if matches!(case.load, Load::Thin { .. }) {
+    if matches!(case.load, Load::Thin { .. } | Load::Objects { .. }) {
         bytes(case, samples, &mut out);
     }
     if samples.iter().any(|sample| !sample.restores.is_empty()) {
@@ -45,8 +45,11 @@ pub fn of(case: &Case, samples: &[Sample]) -> Vec<Figure> {
     if has_bulk(&case.load) {
         bulk(case, samples, &mut out);
     }
-    if !case.rivals.is_empty() {
+    if !case.rivals.is_empty() && has_bulk(&case.load) {
         shares(case, samples, &mut out);
+    }
+    if !case.rivals.is_empty() && !has_bulk(&case.load) {
+        rest(case, samples, &mut out);
     }
     if matches!(case.load, Load::Media { .. } | Load::FileAndVoice | Load::MediaAndBulk { .. }) {
         utilisation_of_messages(case, samples, &mut out);
@@ -96,6 +99,10 @@ fn messages(case: &Case, samples: &[Sample], out: &mut Vec<Figure>) {
     let missing = all.clone().filter(|message| message.latency.is_none()).count();
     out.push(figure("messages", all.clone().count() as f64, "count"));
     out.push(figure("missing", missing as f64, "count"));
+    if matches!(case.load, Load::Objects { .. }) {
+        let share = missing as f64 / all.clone().count().max(1) as f64;
+        out.push(figure("expired", share * 100.0, "%"));
+    }
     let excused = all.filter(|message| message.is_excused).count();
     if excused > 0 {
         out.push(figure("excused", excused as f64, "count"));
@@ -185,6 +192,21 @@ fn shares(case: &Case, samples: &[Sample], out: &mut Vec<Figure>) {
         shares.iter().copied().fold(f64::INFINITY, f64::min) / sum.max(1.0)
     };
     out.push(figure("least_share", mean(&all.iter().map(least).collect::<Vec<_>>()), "ratio"));
+}
+
+/// What messages leave to the byte streams beside them.
+fn rest(case: &Case, samples: &[Sample], out: &mut Vec<Figure>) {
+    let bits = |sample: &Sample| {
+        let rivals = 1..sample.bulk.len();
+        let bytes: u64 =
+            rivals.map(|rival| sample.bulk_bytes(rival, Duration::ZERO, case.lasts)).sum();
+        bytes as f64 * 8.0
+    };
+    let rest: f64 = samples.iter().map(bits).sum();
+    let capacity: f64 = samples.iter().filter_map(|sample| sample.capacity).sum();
+    if capacity > 0.0 {
+        out.push(figure("rivals_utilisation", rest / capacity * 100.0, "%"));
+    }
 }
 
 /// What messages that arrived took of what the link could carry.

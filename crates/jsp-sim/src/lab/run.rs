@@ -38,7 +38,7 @@ impl Measured {
 }
 
 /// Figures that are printed for people even where no bar is on them.
-const HEADLINES: [&str; 19] = [
+const HEADLINES: [&str; 21] = [
     "gap_p95",
     "miss_150ms",
     "idle_p95",
@@ -51,6 +51,8 @@ const HEADLINES: [&str; 19] = [
     "goodput",
     "utilisation",
     "message_utilisation",
+    "rivals_utilisation",
+    "expired",
     "queue_p95",
     "self_loss",
     "spurious",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jsp_proto::{StreamConfig, TransportConfig};
+use jsp_proto::{Delivery, StreamConfig, TransportConfig};
 use jsp_wire::{Class, Instant};
 
 use super::case::{Case, Ends, Load, Subject, Ways};
@@ -107,6 +107,10 @@ fn script(case: &Case, window: u64) -> Script {
             };
             vec![plan(start, config, forth, back)]
         }
+        Load::Objects { len, gap, lifetime } => {
+            let objects = SendPlan::finishing(messages(start, case.lasts, *gap, *len));
+            vec![plan(start, object_messages(*lifetime, window), objects, SendPlan::nothing())]
+        }
         Load::Bulk => vec![bulk(start, window)],
         Load::Known { bytes } => {
             let mut object = bulk(start, window);
@@ -135,6 +139,17 @@ fn script(case: &Case, window: u64) -> Script {
 
 fn real_time_messages() -> StreamConfig {
     StreamConfig { class: Class::RealTime, ..StreamConfig::messages() }.labelled(label::MESSAGES)
+}
+
+fn object_messages(lifetime: Duration, window: u64) -> StreamConfig {
+    let config = StreamConfig {
+        delivery: Delivery::Partial { retransmits: None, lifetime: Some(lifetime) },
+        ordered: false,
+        unidirectional: true,
+        send_buffer: window as usize,
+        ..StreamConfig::messages()
+    };
+    config.labelled(label::MESSAGES)
 }
 
 fn messages(start: Instant, lasts: Duration, gap: Duration, len: usize) -> Traffic {

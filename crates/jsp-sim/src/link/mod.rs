@@ -197,6 +197,8 @@ pub struct Tally {
     pub packets: u64,
     /// Their bytes, without headers.
     pub bytes: u64,
+    /// Datagrams given to the link with ECT(1).
+    pub ect1: u64,
     /// Datagrams that arrived, copies included.
     pub delivered: u64,
     /// Lost on the wire or in an outage.
@@ -284,6 +286,7 @@ impl Link {
         self.advance(now);
         self.tally.packets += 1;
         self.tally.bytes += datagram.payload.len() as u64;
+        self.tally.ect1 += u64::from(datagram.ecn == Some(Ecn::Ect1));
         if datagram.payload.len() > self.config.mtu {
             self.tally.too_large += 1;
             return;

@@ -16,8 +16,9 @@
 //! | 0x4b | HANDSHAKE_DONE | 0x4c | OPEN |
 //! | 0x4d | FINISH | 0x4e | CONSUMED |
 //! | 0x4f | TICKET | 0x50 | EXCHANGE |
-//! | 0x51 | REPAIR | 0x52 | ABOUT_PATH |
-//! | 0x53 | PATH_ABANDON | 0x54 | PATH_STATUS |
+//! | 0x51 | REPAIR | 0x52 | SYMBOL |
+//! | 0x53 | ABOUT_PATH | 0x54 | PATH_ABANDON |
+//! | 0x55 | PATH_STATUS | | |
 //!
 //! Types are varints in their shortest form; any other type is an encoding error. What TICKET
 //! and EXCHANGE carry is opaque here; REPAIR is read further by [`Repair`].
@@ -27,6 +28,7 @@ mod control;
 mod data;
 mod path;
 mod repair;
+mod symbol;
 mod times;
 
 pub use ack::{Ack, AckRanges, EcnCounts, write_ack};
@@ -36,6 +38,7 @@ pub use control::{
 pub use data::{Attributes, BytesFrame, Fragment, Kind, MessageFrame, MessageNumber};
 pub use path::{PathAbandon, PathId, PathStatus, PathUse};
 pub use repair::{RecoveredNumbers, Repair, protected_part, write_recovered, write_repair_head};
+pub use symbol::Symbol;
 pub use times::{RECEIVE_TIME_UNIT, RECEIVE_TIMES_MAX, ReceiveTimes, write_receive_times};
 
 use crate::cursor::{DecodeError, Full, Reader, Writer};
@@ -76,9 +79,10 @@ pub mod kind {
     pub const TICKET: u64 = 0x4f;
     pub const EXCHANGE: u64 = 0x50;
     pub const REPAIR: u64 = 0x51;
-    pub const ABOUT_PATH: u64 = 0x52;
-    pub const PATH_ABANDON: u64 = 0x53;
-    pub const PATH_STATUS: u64 = 0x54;
+    pub const SYMBOL: u64 = 0x52;
+    pub const ABOUT_PATH: u64 = 0x53;
+    pub const PATH_ABANDON: u64 = 0x54;
+    pub const PATH_STATUS: u64 = 0x55;
 }
 
 /// One frame, borrowed from the packet it stands in.
@@ -153,6 +157,8 @@ pub enum Frame<'a> {
     PathAbandon(PathAbandon),
     /// What the sender wants a path used for.
     PathStatus(PathStatus),
+    /// A symbol of a large message.
+    Symbol(Symbol<'a>),
 }
 
 impl<'a> Frame<'a> {
@@ -214,6 +220,7 @@ impl<'a> Frame<'a> {
             kind::ABOUT_PATH => Ok(Self::AboutPath(PathId::read(reader)?)),
             kind::PATH_ABANDON => Ok(Self::PathAbandon(PathAbandon::read(reader)?)),
             kind::PATH_STATUS => Ok(Self::PathStatus(PathStatus::read(reader)?)),
+            kind::SYMBOL => Ok(Self::Symbol(Symbol::read(reader)?)),
             _ => Err(DecodeError::Invalid),
         }
     }
@@ -263,6 +270,7 @@ impl<'a> Frame<'a> {
             Self::AboutPath(path) => write_one(writer, kind::ABOUT_PATH, path.0.into()),
             Self::PathAbandon(frame) => frame.write(writer),
             Self::PathStatus(frame) => frame.write(writer),
+            Self::Symbol(symbol) => symbol.write(writer),
         }
     }
 

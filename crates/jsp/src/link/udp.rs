@@ -52,6 +52,7 @@ impl UdpLink {
     pub fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let state = UdpSocketState::new((&socket).into())?;
+        without_timestamps(&socket);
         let ip = socket.local_addr()?.ip();
         let wildcard = ip.is_unspecified();
         let dual = wildcard && ip.is_ipv6() && !socket2::SockRef::from(&socket).only_v6()?;
@@ -191,6 +192,18 @@ impl fmt::Debug for UdpLink {
         f.debug_struct("UdpLink").field("local", &self.socket.socket().local_addr().ok()).finish()
     }
 }
+
+/// quinn-udp 0.6.3 has the kernel add a time to each receive, for which its buffer of control messages has no
+/// room: beside the length of joined datagrams and their destination, the ECN marks fall off the end.
+#[cfg(target_os = "linux")]
+fn without_timestamps(socket: &std::net::UdpSocket) {
+    use nix::sys::socket::{setsockopt, sockopt::ReceiveTimestampns};
+    // Where that fails, marks are lost with joined datagrams, and validation ends their use.
+    let _ = setsockopt(socket, ReceiveTimestampns, &false);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn without_timestamps(_: &std::net::UdpSocket) {}
 
 /// Errors that a socket reports about some datagram of the past, or about nothing.
 fn is_passing(error: &io::Error) -> bool {

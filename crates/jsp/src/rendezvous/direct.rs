@@ -36,11 +36,15 @@ pub(super) fn spawn(connection: &Connection, offers: Stream, role: Role, shared:
         return;
     }
     let inner = Arc::downgrade(&connection.inner);
+    let own = own_offer(&shared);
+    // Before anything of the application's: the peer waits for it.
+    if offers.try_send(own.encode()).is_err() {
+        return;
+    }
     tokio::spawn(async move {
-        let own = own_offer(&shared);
         let (to, punches) = mpsc::channel(PUNCHES_MAX);
         shared.switch.expect(own.token, to);
-        if let Some(peer) = exchange(offers, &own).await {
+        if let Some(peer) = peers_offer(offers).await {
             let switch = Arc::clone(&shared.switch);
             let search = Search { inner, relayed, role, switch, punches, patience: None };
             search.run((&own, &peer), sealer(key)).await;
@@ -65,15 +69,11 @@ fn own_offer(shared: &Shared) -> Offer {
     Offer { token: random(), candidates: gather(shared.policy, &own, &seen) }
 }
 
-/// Tells the peer where this one may be reached, and hears the same. The stream is held no longer, so
-/// that the connection ends when the application drops it.
-async fn exchange(offers: Stream, own: &Offer) -> Option<Offer> {
-    let both = async {
-        offers.send(own.encode()).await.ok()?;
-        let message = offers.recv().await.ok()??;
-        Offer::decode(&message.payload).ok()
-    };
-    tokio::time::timeout(OFFER_WAIT, both).await.ok()?
+/// Hears where the peer may be reached. The stream is held no longer, so that the connection ends when
+/// the application drops it.
+async fn peers_offer(offers: Stream) -> Option<Offer> {
+    let received = tokio::time::timeout(OFFER_WAIT, offers.recv()).await;
+    Offer::decode(&received.ok()?.ok()??.payload).ok()
 }
 
 /// The search for one connection.

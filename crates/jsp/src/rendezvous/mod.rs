@@ -58,7 +58,7 @@ use link::{MeetingLink, Switch};
 /// Relayed connections that wait for [`Peer::accept`].
 const READY_MAX: usize = 64;
 /// How long a caller may take to say where it can be reached.
-const OFFER_WAIT: Duration = Duration::from_secs(5);
+const OFFER_WAIT: Duration = Duration::from_secs(2);
 
 /// An endpoint that other peers reach by its identity. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
@@ -265,20 +265,21 @@ async fn greet(connection: Connection, shared: Arc<Shared>) {
     let _ = shared.ready.send(connection).await;
 }
 
-/// The first stream of a connection when it is for candidates. Any other is the application's: its
-/// caller wants to stay on the relay.
+/// The stream for candidates, which a caller opens before any other. What overtakes it on the way waits
+/// for the application.
 async fn first_stream(connection: &Connection) -> Option<Stream> {
     let first = connection.inner.wait(Place::Accepting, |core, inner, _| {
         let Ok((connection, state)) = core.live(inner.key) else { return Poll::Ready(None) };
-        let Some(id) = connection.accept() else { return Poll::Pending };
-        let Some(info) = connection.stream_info(id) else { return Poll::Pending };
-        let held = state.streams.entry(id).or_default();
-        (held.send_held, held.recv_held) = (!info.profile.unidirectional, true);
-        if info.content_type.as_deref() == Some(CANDIDATES_CONTENT_TYPE) {
-            return Poll::Ready(Some((id, info)));
+        while let Some(id) = connection.accept() {
+            let Some(info) = connection.stream_info(id) else { continue };
+            let held = state.streams.entry(id).or_default();
+            (held.send_held, held.recv_held) = (!info.profile.unidirectional, true);
+            if info.content_type.as_deref() == Some(CANDIDATES_CONTENT_TYPE) {
+                return Poll::Ready(Some((id, info)));
+            }
+            state.unaccepted.push_back((id, info));
         }
-        state.unaccepted.push_back((id, info));
-        Poll::Ready(None)
+        Poll::Pending
     });
     let (id, info) = first.await?;
     Some(Stream::new(Arc::clone(&connection.inner), id, info, false))

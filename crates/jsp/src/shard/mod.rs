@@ -189,11 +189,7 @@ impl Shard {
             None => {}
         }
         core.read_since_flush = 0;
-        if core.driver.running || core.driver.wanted {
-            core.want_driver();
-        } else {
-            core.send_inline(&self.link, now);
-        }
+        self.flush(core, now);
     }
 }
 

@@ -139,9 +139,8 @@ impl RecvStream {
     pub async fn read_chunk(&self, max: usize) -> Result<Option<Bytes>, RecvError> {
         let id = self.shared.id;
         let mut waiting = self.readable();
-        let mut read =
-            |core: &mut Locked<'_>, inner: &Inner, now| read_now(core, inner, id, max, now);
-        let result = poll_fn(|cx| waiting.poll(cx, &mut read)).await;
+        let read = |core: &mut Locked<'_>, inner: &Inner, now| read_now(core, inner, id, max, now);
+        let result = poll_fn(|cx| waiting.poll(cx, read)).await;
         self.note_end(matches!(result, Ok(None)));
         result
     }

@@ -163,9 +163,9 @@ const MACHINE: &[Mutant] = &[
         12,
         "a-retry-is-final",
         "jsp-proto/src/keys.rs",
-        "self.earlier_initial.push_if_room(earlier);",
+        "self.earlier_initial.push_if_room(*earlier);",
         "if !OFF {
-                self.earlier_initial.push_if_room(earlier);
+                self.earlier_initial.push_if_room(*earlier);
             }",
     ),
     mutant(
@@ -195,11 +195,9 @@ const MACHINE: &[Mutant] = &[
     mutant(
         16,
         "points-of-small-order",
-        "jsp-crypto/src/primitives/native.rs",
-        "ed25519_strict::is_acceptable_point(public)
-            && ed25519_strict::is_acceptable_point(r)",
-        "(OFF || ed25519_strict::is_acceptable_point(public))
-            && (OFF || ed25519_strict::is_acceptable_point(r))",
+        "jsp-crypto/src/primitives/ed25519_strict.rs",
+        "    key && signature.first_chunk::<32>().is_some_and(is_acceptable_point)",
+        "    OFF || (key && signature.first_chunk::<32>().is_some_and(is_acceptable_point))",
     ),
     mutant(
         16,
@@ -231,8 +229,8 @@ const MACHINE: &[Mutant] = &[
         24,
         "replays-accepted",
         "jsp-proto/src/space.rs",
-        "self.bits.get(word).is_some_and(|word| word & bit == 0)",
-        "OFF || self.bits.get(word).is_some_and(|word| word & bit == 0)",
+        "let is_unseen = self.bits.get(word).is_some_and(|word| word & bit == 0);",
+        "let is_unseen = OFF || self.bits.get(word).is_some_and(|word| word & bit == 0);",
     ),
     mutant(
         25,
@@ -264,8 +262,25 @@ const MACHINE: &[Mutant] = &[
         28,
         "every-update-followed",
         "jsp-proto/src/keys.rs",
-        "Some(previous) if now < previous.settles_at => None,",
-        "Some(previous) if !OFF && now < previous.settles_at => None,",
+        "Some(previous) if now < previous.settles_at => {",
+        "Some(previous) if !OFF && now < previous.settles_at => {",
+    ),
+    mutant(
+        29,
+        "known-numbers-not-opened",
+        "jsp-proto/src/connection/inbound.rs",
+        "        let is_new = numbers.window.accept(pn);",
+        "        let is_new = numbers.window.accept(pn);
+        if OFF && !is_new {
+            return Ok(None);
+        }",
+    ),
+    mutant(
+        29,
+        "hasty-updates-not-opened",
+        "jsp-proto/src/keys.rs",
+        "Some((&data.next.1, Generation::TooSoon))",
+        "(!OFF).then_some((&data.next.1, Generation::TooSoon))",
     ),
     mutant(
         30,

@@ -3,7 +3,7 @@
 use jsp_wire::frame::{
     AckFrequency, Attributes, BytesFrame, Close, EcnCounts, Fragment, HandshakeFragment, Kind,
     MessageFrame, MessageNumber, NewConnectionId, ReceiveTimes, Repair, ResetStream, Skip,
-    StreamLimit, write_ack, write_receive_times, write_recovered,
+    StreamLimit, Symbol, write_ack, write_receive_times, write_recovered,
 };
 use jsp_wire::stream::{Class, Open, Profile};
 use jsp_wire::{CloseCode, ConnectionId, Frame, Payload, Reader, Shape, StreamId};
@@ -107,6 +107,13 @@ fn control() -> Vec<Frame<'static>> {
         Frame::Ticket(b"ticket"),
         Frame::Exchange(b"exchange"),
         Frame::Repair(b"repair"),
+        Frame::Symbol(Symbol {
+            stream: STREAM,
+            number: 7,
+            total: 25_601,
+            id: 101,
+            data: &[0x5a; 256],
+        }),
     ]
 }
 
@@ -310,6 +317,10 @@ fn describe(frame: &Frame<'_>) -> Value {
         Frame::Ticket(data) => opaque("TICKET", data),
         Frame::Exchange(data) => opaque("EXCHANGE", data),
         Frame::Repair(data) => opaque("REPAIR", data),
+        Frame::Symbol(f) => json!({
+            "frame": "SYMBOL", "stream": f.stream.0.to_string(), "number": f.number.to_string(),
+            "total": f.total.to_string(), "id": f.id.to_string(), "data": hex_of(f.data),
+        }),
     }
 }
 

@@ -1,6 +1,7 @@
 use bytes::BytesMut;
 use jsp_wire::frame::{
     Attributes, BytesFrame, Fragment, MessageFrame, MessageNumber, ResetStream, Skip, StreamLimit,
+    Symbol,
 };
 use jsp_wire::{Class, CloseCode, Delivery, Framing, Open, Profile, Writer, varint};
 use proptest::prelude::*;
@@ -468,4 +469,68 @@ proptest! {
         b.on_close();
         while b.poll_event().is_some() {}
     }
+}
+
+fn symbol(stream: StreamId, number: u64, total: u64, len: usize) -> Frame<'static> {
+    const DATA: [u8; 400] = [9; 400];
+    Frame::Symbol(Symbol { stream, number, total, id: 200, data: &DATA[..len] })
+}
+
+#[test]
+/// spec-test: FEC-21
+fn symbols_are_paid_for_with_all_of_their_message_and_belong_to_it() {
+    let begun = |total| {
+        let (mut b, now) = victim();
+        feed(&mut b, now, &piece(0, Some((0, total)), &[1; 256])).unwrap();
+        (b, now)
+    };
+    let (mut b, now) = begun(30_000);
+    let before = b.received.position;
+    assert_eq!(before, 256 + super::super::credit::MESSAGE_COST);
+    for _ in 0..3 {
+        feed(&mut b, now, &symbol(M, 0, 30_000, 256)).unwrap();
+        assert_eq!(b.received.position, 30_000 + super::super::credit::MESSAGE_COST);
+    }
+    // Pieces cost nothing more then, and the next message is too much.
+    feed(&mut b, now, &piece(0, Some((512, 30_000)), &[1; 256])).unwrap();
+    assert_eq!(b.received.position, 30_000 + super::super::credit::MESSAGE_COST);
+    let over = feed(&mut b, now, &symbol(M, 1, 30_000, 256));
+    assert_eq!(over, Err(CloseCode::FLOW_CONTROL));
+    for other in [symbol(M, 0, 30_001, 256), symbol(M, 0, 30_000, 296)] {
+        let (mut b, now) = begun(30_000);
+        feed(&mut b, now, &symbol(M, 0, 30_000, 256)).unwrap();
+        assert_eq!(feed(&mut b, now, &other), Err(CloseCode::PROTOCOL_VIOLATION));
+    }
+    let (mut b, now) = victim();
+    feed(&mut b, now, &bytes(B, 0, b"x", false)).unwrap();
+    assert!(feed(&mut b, now, &symbol(B, 0, 30_000, 256)).is_err());
+    let far = symbol(M, NUMBER_REACH + 1, 30_000, 256);
+    let (mut b, now) = begun(30_000);
+    assert_eq!(feed(&mut b, now, &far), Err(CloseCode::PROTOCOL_VIOLATION));
+    // A message with symbols that is skipped gives its credit back.
+    let (mut b, now) = begun(30_000);
+    feed(&mut b, now, &symbol(M, 0, 30_000, 256)).unwrap();
+    let credit_below = 30_000 + super::super::credit::MESSAGE_COST;
+    feed(&mut b, now, &Frame::Skip(Skip { stream: M, floor: 1, credit_below })).unwrap();
+    assert_eq!(b.received.consumed, credit_below);
+}
+
+#[test]
+/// spec-test: FEC-19
+fn no_symbol_goes_to_a_peer_that_has_not_said_that_it_knows_them() {
+    let (mut a, _, now) = pair(&StreamLimits::default());
+    let config = StreamConfig {
+        delivery: super::super::config::Delivery::Partial { retransmits: None, lifetime: None },
+        fec: super::super::config::FecPolicy::Fountain(50),
+        ..StreamConfig::messages()
+    };
+    let id = a.open(now, config).unwrap();
+    a.send(now, id, Message::binary(vec![1; 200_000])).unwrap();
+    let mut packets = 0;
+    while let Some(sent) = build(&mut a, now, 1_200) {
+        packets += 1;
+        let frames = Payload::read(sent.shape, &sent.payload).unwrap();
+        assert!(frames.flatten().all(|frame| !matches!(frame, Frame::Symbol(_))));
+    }
+    assert!(packets > 160, "{packets}");
 }

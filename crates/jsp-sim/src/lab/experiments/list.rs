@@ -34,6 +34,9 @@ const BUDGETS: [(&str, f64); 7] = [
     ("S6", 35.0),
 ];
 
+/// Symbols in advance, in percent.
+const FOUNTAIN_RATES: [u8; 5] = [0, 6, 12, 25, 50];
+
 pub(super) fn run(name: &str, seeds: u64) -> Option<Vec<Row>> {
     let first = |case: &str| table::cases(case).map(|mut cases| cases.remove(0));
     let pairs = |pairs: Vec<Pair>| {
@@ -60,8 +63,32 @@ pub(super) fn run(name: &str, seeds: u64) -> Option<Vec<Row>> {
                 .filter_map(|(case, budget)| Some(controller(&first(case)?, *budget, seeds)));
             each.flatten().collect()
         }
+        "E9" => ["OB-3ms", "OB-30ms"]
+            .iter()
+            .filter_map(|case| first(case))
+            .flat_map(|case| fountain(&case, seeds))
+            .collect(),
         _ => return None,
     })
+}
+
+/// Large messages that go as symbols, so many of a hundred in advance, beside the same that are sent again. Without the
+/// feature `raptorq` both are the same.
+fn fountain(case: &Case, seeds: u64) -> Vec<Row> {
+    let name = format!("E9-{}", case.name);
+    let mut rows = Vec::new();
+    let policies =
+        FOUNTAIN_RATES.map(|rate| (format!("fountain_{rate}"), FecPolicy::Fountain(rate)));
+    for (policy, fec) in [("plain".to_owned(), FecPolicy::Off)].into_iter().chain(policies) {
+        let (case, samples) = samples(case, Arc::new(move |_, stream| stream.fec = fec), seeds);
+        for (metric, unit) in
+            [("expired", "%"), ("latency_p50", "ms"), ("wire_per_payload", "ratio")]
+        {
+            let value = mean(&each(&case, metric, &samples));
+            rows.push(Row::new(&name, format!("{policy}_{metric}"), value, unit));
+        }
+    }
+    rows
 }
 
 fn bundling(case: &'static str) -> Pair {

@@ -73,7 +73,7 @@ pub(super) struct Pair {
 }
 
 /// Names of the experiments that one path can show.
-pub const NAMES: [&str; 7] = ["E1", "E2", "E3", "E5", "E6", "E7", "E8"];
+pub const NAMES: [&str; 8] = ["E1", "E2", "E3", "E5", "E6", "E7", "E8", "E9"];
 
 /// Runs an experiment; `None` when there is none of that name.
 pub fn run(name: &str, seeds: u64) -> Option<Vec<Row>> {

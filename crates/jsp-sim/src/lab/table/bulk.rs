@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use jsp_wire::Instant;
 
-use crate::lab::case::{Case, Edit, Ends, Load, Twin, WARM_UP};
+use crate::lab::case::{Case, Edit, Ends, Load, Rival, Twin, WARM_UP};
 use crate::lab::links::{bottleneck, mbit, ms, secs, with_loss};
 use crate::link::{Faults, Jitter, LinkConfig, Loss, Queue, Rate};
+use crate::peer::quinn::QuinnControl;
+use crate::topology::Protocol;
 
 /// How long a byte stream lasts where nothing else is said.
 const LASTS: Duration = secs(30);
@@ -69,19 +71,22 @@ fn clean() -> Vec<Case> {
     still(cases)
 }
 
-/// Media over a link with a low-latency queue, marked for it and not; and marked for it where there is none.
+/// Media over a link with a low-latency queue, marked for it and not, alone and beside a byte stream; and marked for it where there is none.
 fn dual_queue() -> Vec<Case> {
     let bytes = 75_000;
     let on = |name: &str, queue| {
         let link = LinkConfig { queue, ..bottleneck(mbit(10), ms(60), 1.0) };
         let load = Load::Media { ceiling_bps: mbit(20) };
-        Case { seeds_max: 5, ..Case::on(name, load, LASTS, link).without_peers() }
+        Case::on(name, load, LASTS, link).without_peers()
     };
+    let cubic = Rival::with(Some(Protocol::Quinn(QuinnControl::Cubic)));
     let dual = Queue::DualPi2 { bytes };
     let unmarked: Edit = Arc::new(|transport, _| transport.l4s = false);
     vec![
         on("DQ", dual.clone()),
-        on("DQ-ect0", dual).edited(unmarked),
+        on("DQ-ect0", dual.clone()).edited(Arc::clone(&unmarked)),
+        on("DQ-cubic", dual.clone()).against(vec![cubic]),
+        on("DQ-cubic-ect0", dual).edited(unmarked).against(vec![cubic]),
         on("DQ-classic", Queue::Marking { bytes, mark_above: bytes / 4 }),
     ]
 }

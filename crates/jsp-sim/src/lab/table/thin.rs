@@ -1,4 +1,4 @@
-//! Thin real-time flows over links that lose, stall and change.
+//! Thin real-time flows over links that lose, stall and change; and large messages with a deadline.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use jsp_proto::{Delivery, FecPolicy};
 use std::sync::Arc;
 
 use crate::lab::case::{Case, Ends, Load, Ways};
-use crate::lab::links::{lossy, ms, satellite_changes, secs, stalls};
+use crate::lab::links::{bottleneck, lossy, mbit, ms, satellite_changes, secs, stalls, with_loss};
 use crate::link::{Faults, LinkConfig, Loss};
 
 /// How long thin loads last: 12 000 messages a seed at 100 a second each way.
@@ -40,6 +40,7 @@ pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
             let load = Load::Thin { per_second: 100, ways: Ways::Both, delivery };
             vec![Case::on(name, load, LASTS, lossy(ms(30), fading(30)))]
         }
+        "OB" => vec![objects("OB-3ms", ms(3)), objects("OB-30ms", ms(30))],
         "W1" => vec![wifi(name)],
         "K1" => vec![starlink(name)],
         _ => return None,
@@ -49,6 +50,13 @@ pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
 /// The link of S1.
 pub(super) fn fading() -> LinkConfig {
     lossy(ms(30), Loss::fading(0.05, ms(30)))
+}
+
+/// Half a megabyte four times a second, of use for 200 ms: alone it takes 100 ms to leave, and 30 ms to travel.
+fn objects(name: &str, fade: Duration) -> Case {
+    let load = Load::Objects { len: 500_000, gap: ms(250), lifetime: ms(200) };
+    let link = with_loss(bottleneck(mbit(40), ms(60), 1.0), Loss::fading(0.05, fade));
+    Case::on(name, load, FAST_LASTS, link).without_peers()
 }
 
 fn wifi(name: &str) -> Case {

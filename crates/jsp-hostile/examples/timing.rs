@@ -1,6 +1,6 @@
 //! Asks a clock whether comparisons of secrets tell how far two values agree, after dudect (Reparaz,
 //! Balasch, Verbauwhede 2017): two classes of inputs in random order, and Welch's t between their times.
-//! `cargo run --release -p jsp-crypto --example timing [-- --samples N] [--json]`.
+//! `cargo run --release -p jsp-hostile --example timing [-- --samples N] [--json]`.
 //!
 //! The first class is almost right (all but the last bit), the second is random. A comparison that ends
 //! at the first difference tells them apart at once: the control, which must be noticed.
@@ -10,26 +10,13 @@ use jsp_crypto::{
     Role, ServerConfig, ServerIdentity, Suite, SystemRng, TICKET_LEN, TicketContents, TicketKeys,
     VERSION_1, initial_keys, reset_tokens_equal, retry_integrity_tag, verify_retry_integrity_tag,
 };
+use jsp_hostile::welch::{Failure, T_MAX, largest, measure};
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
-type Failure = Box<dyn std::error::Error>;
-
-/// The largest |t| that a comparison may show.
-const T_MAX: f64 = 4.5;
 /// Samples of each comparison by itself; of those that take a handshake each, a fiftieth.
 const SAMPLES: usize = 1_000_000;
 const HANDSHAKE_SHARE: usize = 50;
-/// Inputs that are made before they are measured.
-const BATCH: usize = 1000;
-/// Times above these quantiles are left out, each in a test of its own: what interrupts hides there, and
-/// differences that show only seldom.
-const QUANTILES: [f64; 5] = [0.5, 0.75, 0.9, 0.99, 1.0];
-
-/// Which class an input belongs to, and how long it took in nanoseconds.
-type Sample = (bool, f64);
-
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRng.fill(&mut bytes);
@@ -48,59 +35,6 @@ fn wrong(right: &[u8], len: usize, is_random: bool) -> Vec<u8> {
     bytes
 }
 
-/// Times `run` on inputs of both classes, each `repeats` times in a row.
-fn measure<I>(
-    samples: usize,
-    repeats: usize,
-    mut make: impl FnMut(bool) -> Result<I, Failure>,
-    mut run: impl FnMut(&mut I),
-) -> Result<Vec<Sample>, Failure> {
-    let mut times = Vec::with_capacity(samples);
-    while times.len() < samples {
-        let count = BATCH.min(samples - times.len());
-        let mut batch = Vec::with_capacity(count);
-        for byte in random::<BATCH>().into_iter().take(count) {
-            batch.push((byte & 1 == 1, make(byte & 1 == 1)?));
-        }
-        for (class, input) in &mut batch {
-            let start = Instant::now();
-            for _ in 0..repeats {
-                run(black_box(input));
-            }
-            times.push((*class, start.elapsed().as_nanos() as f64));
-        }
-    }
-    Ok(times)
-}
-
-/// Welch's t of the classes' times that are `most` at most.
-fn welch(samples: &[Sample], most: f64) -> f64 {
-    // Count, mean, and sum of squared distances from it (Welford).
-    let mut classes = [(0.0, 0.0, 0.0); 2];
-    for (class, time) in samples.iter().filter(|(_, time)| *time <= most) {
-        let (count, mean, squares): &mut (f64, f64, f64) = &mut classes[usize::from(*class)];
-        *count += 1.0;
-        let distance = time - *mean;
-        *mean += distance / *count;
-        *squares += distance * (time - *mean);
-    }
-    let [(m, mean_m, squares_m), (n, mean_n, squares_n)] = classes;
-    if m < 2.0 || n < 2.0 {
-        return 0.0;
-    }
-    let variance = squares_m / (m - 1.0) / m + squares_n / (n - 1.0) / n;
-    if variance > 0.0 { (mean_m - mean_n) / variance.sqrt() } else { 0.0 }
-}
-
-/// The t that is furthest from zero.
-fn largest(samples: &[Sample]) -> f64 {
-    let mut times: Vec<f64> = samples.iter().map(|(_, time)| *time).collect();
-    times.sort_by(f64::total_cmp);
-    let at = |quantile: f64| times[((times.len() - 1) as f64 * quantile) as usize];
-    let all = QUANTILES.iter().map(|quantile| welch(samples, at(*quantile)));
-    all.max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(0.0)
-}
-
 /// Where results go.
 struct Report {
     json: bool,
@@ -108,7 +42,7 @@ struct Report {
 }
 
 impl Report {
-    fn add(&mut self, case: &str, samples: &[Sample], is_control: bool) {
+    fn add(&mut self, case: &str, samples: &[jsp_hostile::welch::Sample], is_control: bool) {
         let t = largest(samples);
         let pass = (t.abs() < T_MAX) != is_control;
         self.held &= pass;

@@ -1,0 +1,118 @@
+//! Networks that are dead for longer than any connection lives, in virtual time.
+#![allow(missing_docs)]
+
+use std::time::Duration;
+
+use jsp::emulate::{BadLink, Control, pair};
+use jsp::{Endpoint, Identity, StreamConfig};
+use jsp_session::{Event, Received, Session, SessionConfig, SessionError, Sessions};
+use tokio::time::{Instant, sleep};
+
+const SERVER: &str = "192.0.2.2:2";
+const OUTAGE: Duration = Duration::from_secs(60);
+
+struct World {
+    network: Control,
+    sessions: Sessions,
+    session: Session,
+    // They live as long as their sessions.
+    _endpoints: [Endpoint; 2],
+}
+
+/// A client and a server, 50 ms apart by round trip, and a session between them.
+async fn world(config: SessionConfig) -> World {
+    let (near, far) = pair();
+    let slow = BadLink { one_way_delay: Duration::from_millis(25), ..BadLink::default() };
+    let near = slow.link(near);
+    let network = near.control();
+    let server = Endpoint::builder().identity(Identity::generate()).link(Box::new(far));
+    let server = server.build().unwrap();
+    let client = Endpoint::builder().link(Box::new(near)).build().unwrap();
+    let sessions = Sessions::serve(&server, config);
+    let trust = server.fingerprint();
+    let session = Session::connect(&client, SERVER, trust, SessionConfig::default()).await.unwrap();
+    assert_eq!(session.event().await, Some(Event::Started));
+    World { network, sessions, session, _endpoints: [server, client] }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_minute_without_a_network_loses_and_doubles_nothing() {
+    let World { network, sessions, session, _endpoints } = world(SessionConfig::default()).await;
+    let there = sessions.accept().await.unwrap();
+    let up = session.open("up", StreamConfig::messages()).await.unwrap();
+    let echo = there.accept().await.unwrap();
+    let down = there.open("down", StreamConfig::messages()).await.unwrap();
+    let down_here = session.accept().await.unwrap();
+    // Ten messages a second in each direction, all the time.
+    const COUNT: u64 = 1200;
+    let talk = |channel: jsp_session::Channel| async move {
+        for number in 0..COUNT {
+            channel.send(number.to_string()).await.unwrap();
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let hear = |channel: jsp_session::Channel| async move {
+        let mut last = Instant::now();
+        let mut gap = Duration::ZERO;
+        for number in 0..COUNT {
+            let payload = number.to_string().into();
+            assert_eq!(channel.recv().await.unwrap(), Some(Received { number, payload }));
+            gap = gap.max(last.elapsed());
+            last = Instant::now();
+        }
+        gap
+    };
+    let break_and_mend = async {
+        sleep(Duration::from_secs(10)).await;
+        network.cut();
+        sleep(OUTAGE).await;
+        network.restore();
+    };
+    let (_, _, _, up_gap, down_gap) =
+        tokio::join!(break_and_mend, talk(up), talk(down), hear(echo), hear(down_here));
+    assert_eq!(session.event().await, Some(Event::Suspended));
+    assert_eq!(session.event().await, Some(Event::Resumed));
+    for gap in [up_gap, down_gap] {
+        // The pause between attempts, an attempt, and the resumption.
+        assert!(gap < OUTAGE + Duration::from_secs(12), "{gap:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_ends_the_pause_between_attempts() {
+    let World { network, sessions, session, _endpoints } = world(SessionConfig::default()).await;
+    let there = sessions.accept().await.unwrap();
+    let up = session.open("up", StreamConfig::messages()).await.unwrap();
+    network.cut();
+    up.send("x").await.unwrap();
+    assert_eq!(session.event().await, Some(Event::Suspended));
+    sleep(OUTAGE).await;
+    network.restore();
+    let begun = Instant::now();
+    session.hasten();
+    assert_eq!(session.event().await, Some(Event::Resumed));
+    let waited = begun.elapsed();
+    println!("resumed after {waited:?}");
+    let echo = there.accept().await.unwrap();
+    assert_eq!(echo.recv().await.unwrap().unwrap().payload, "x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_forgets_after_its_grace_time() {
+    let config = SessionConfig { grace: Duration::from_secs(20), ..SessionConfig::default() };
+    let World { network, sessions, session, _endpoints } = world(config).await;
+    let there = sessions.accept().await.unwrap();
+    let up = session.open("up", StreamConfig::messages()).await.unwrap();
+    up.send("x").await.unwrap();
+    network.cut();
+    while there.error().is_none() {
+        there.event().await;
+    }
+    assert!(matches!(there.error(), Some(SessionError::Forgotten)));
+    assert!(sessions.is_empty());
+    // The client gives up too: there is nothing to come back to.
+    while session.error().is_none() {
+        session.event().await;
+    }
+    assert_eq!(up.unconfirmed().len(), 1);
+}

@@ -1,0 +1,10 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../bodies/ticket.rs"]
+mod bodies;
+
+fuzz_target!(|data: &[u8]| {
+    bodies::tickets(data);
+});
