@@ -64,7 +64,7 @@ fn report(counts: &Counts, before: &BTreeMap<String, f64>, output: Output) -> bo
         let mut line = format!("{case:28} {now:12.0}");
         if let Some(before) = before.get(case) {
             let change = (now / before - 1.0) * 100.0;
-            let pass = *now <= before * (1.0 + TOLERANCE / 100.0) + 0.5;
+            let pass = *now <= before * (1.0 + TOLERANCE / 100.0) + 1e-6;
             held &= pass;
             row = row.bar(format!("<= {:.0}", before * (1.0 + TOLERANCE / 100.0)), pass);
             let verdict = if pass { "" } else { "  more than before" };
