@@ -167,8 +167,9 @@ fn a_standby_takes_over_when_the_path_in_use_falls_silent() {
     assert!(heard < 1500 * 5, "a standby carries nothing but signs of life: {heard}");
     pair.filter_from = Some(Box::new(move |from, to| from == second || to == second));
     let (longest, got) = talk(&mut pair, 100);
-    // A round trip takes 20 ms.
-    assert!(longest <= Duration::from_millis(40), "{longest:?}");
+    // A round trip takes 20 ms, and every second packet is acknowledged: after 32 ms one is overdue, whose
+    // copy takes 10 ms. When the other half of the packets is hit, it is 10 ms less.
+    assert!(longest <= Duration::from_millis(42), "{longest:?}");
     assert!(got >= 98, "{got}");
     pair.filter_from = None;
     let (longest, _) = talk(&mut pair, 100);
