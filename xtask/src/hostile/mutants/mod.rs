@@ -359,8 +359,8 @@ const MACHINE: &[Mutant] = &[
         39,
         "the-oldest-challenges-win",
         "jsp-proto/src/path/validation.rs",
-        "self.owed.push_evicting(Owed { route, data, allowance });",
-        "let owed = Owed { route, data, allowance };
+        "self.owed.push_evicting(Owed { path, route, data, allowance });",
+        "let owed = Owed { path, route, data, allowance };
         if OFF {
             self.owed.push_if_room(owed);
         } else {
