@@ -61,8 +61,9 @@ impl Trace {
         self.traffic.bytes_sent = self.traffic.bytes_sent.saturating_add(len as u64);
     }
 
+    /// A repair of so many bytes left; none did when there are none.
     pub(crate) fn repair_sent(&mut self, len: usize) {
-        self.traffic.repairs_sent = self.traffic.repairs_sent.saturating_add(1);
+        self.traffic.repairs_sent = self.traffic.repairs_sent.saturating_add(u64::from(len > 0));
         self.traffic.repair_bytes_sent = self.traffic.repair_bytes_sent.saturating_add(len as u64);
     }
 

@@ -57,10 +57,7 @@ impl Connection {
             Frame::NewConnectionId(f) => self.remote_ids.on_new(self.paths.active.id, f),
             Frame::RetireConnectionId(sequence) => self.local_ids.on_retire(*sequence),
             Frame::PathChallenge(challenge) => {
-                let path = &self.paths.active;
-                let is_settled = path.is_settled_at(&opened.route);
-                let received = (opened.received, is_settled);
-                self.paths.responses.push(path.id, opened.route, *challenge, received);
+                self.on_path_challenge(opened, *challenge);
                 Ok(())
             }
             Frame::PathResponse(answer) => self.on_path_response(now, *answer),
@@ -147,10 +144,9 @@ impl Connection {
     fn note_wait(&mut self, now: Instant, oldest: Option<Instant>, outcome: &AckOutcome) {
         let path = &mut *self.paths.active;
         let is_other = oldest != path.numbers.recovery.oldest_eliciting();
-        if let Some(sent_at) = oldest.filter(|_| is_other && outcome.lost.packets == 0) {
-            if let Some(rhythm) = &mut path.rhythm {
-                rhythm.waits.note(now, now.since(sent_at));
-            }
+        let sent_at = oldest.filter(|_| is_other && outcome.lost.packets == 0);
+        if let (Some(sent_at), Some(rhythm)) = (sent_at, &mut path.rhythm) {
+            rhythm.waits.note(now, now.since(sent_at));
         }
     }
 
@@ -276,6 +272,12 @@ impl Connection {
                 Token::PathChallenge | Token::MtuProbe { .. } => {}
             }
         }
+    }
+
+    fn on_path_challenge(&mut self, opened: &Opened, challenge: [u8; 8]) {
+        let path = &self.paths.active;
+        let received = (opened.received, path.is_settled_at(&opened.route));
+        self.paths.responses.push(path.id, opened.route, challenge, received);
     }
 
     /// The candidate has proved itself: datagrams go there now.

@@ -254,10 +254,7 @@ impl Connection {
         if built.len == 0 {
             return Ok(None);
         }
-        let ridden = sources.rider.map_or(0, |rider| rider.written());
-        if ridden > 0 {
-            self.trace.repair_sent(ridden);
-        }
+        self.trace.repair_sent(sources.rider.map_or(0, |rider| rider.written()));
         let payload = room.get(header_len..).unwrap_or_default();
         self.protect(now, (pn, header_len), payload, &built);
         self.seal_data(now, room, &fields, (built, purpose))

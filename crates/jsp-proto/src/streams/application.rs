@@ -16,6 +16,11 @@ use super::{Streams, opening};
 use crate::error::{OpenError, RecvError, SendError};
 
 impl Streams {
+    /// Bytes of application data in buffers, both directions: counted by going over all streams.
+    pub(crate) fn buffered(&self) -> u64 {
+        self.table.iter().map(|stream| stream.waiting() + stream.recv.unread()).sum()
+    }
+
     /// Opens a stream. The peer hears of it with its first data, or with the next packet.
     pub(crate) fn open(
         &mut self,

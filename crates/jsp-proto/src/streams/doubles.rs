@@ -8,11 +8,15 @@ use super::Streams;
 use super::overdue::copy;
 use super::stream::SendBody;
 use super::table::Key;
+use crate::bounded::Bounded;
 use crate::packet::{Lane, PacketBuilder};
 use crate::streams::stream::Stream;
 
 /// Copies that may wait for a path; of more, the oldest have waited too long.
-pub(super) const DOUBLES_MAX: usize = 64;
+const DOUBLES_MAX: usize = 64;
+
+/// Copies that wait for another path than their messages took.
+pub(super) type Doubles = Bounded<Double, DOUBLES_MAX>;
 
 /// Whether the messages of a stream go by two paths at once.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

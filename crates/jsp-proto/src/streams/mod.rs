@@ -62,11 +62,9 @@ use core::time::Duration;
 use bytes::Bytes;
 use jsp_wire::{Class, Instant, Profile, StreamId, TransportParams, limits};
 
-use crate::bounded::Bounded;
-
 use self::config::{FecPolicy, StreamLimits};
 use self::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING, SendCredit, WINDOW_MIN, Window};
-use self::doubles::{DOUBLES_MAX, Double, Duplicate};
+use self::doubles::{Doubles, Duplicate};
 use self::event::Events;
 use self::overdue::Repeats;
 use self::scheduler::Scheduler;
@@ -125,7 +123,7 @@ pub(crate) struct Streams {
     events: Events,
     /// Real-time streams whose messages may become overdue.
     watched: VecDeque<Key>,
-    doubles: Bounded<Double, DOUBLES_MAX>,
+    doubles: Doubles,
     copies: overdue::Allowance,
     repeats: Repeats,
     early: early::Phase,
@@ -165,7 +163,7 @@ impl Streams {
             accept: VecDeque::new(),
             events: Events::new(),
             watched: VecDeque::new(),
-            doubles: Bounded::default(),
+            doubles: Doubles::default(),
             copies: overdue::Allowance::default(),
             repeats: Repeats::default(),
             early: early::Phase::default(),
@@ -496,10 +494,5 @@ impl Streams {
 
     fn is_local(&self, id: StreamId) -> bool {
         id.by_server() == (self.side == Side::Server)
-    }
-
-    /// Bytes of application data in buffers, both directions: counted by going over all streams.
-    pub(crate) fn buffered(&self) -> u64 {
-        self.table.iter().map(|stream| stream.waiting() + stream.recv.unread()).sum()
     }
 }

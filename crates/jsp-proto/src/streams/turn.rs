@@ -149,7 +149,6 @@ impl Streams {
             } else {
                 messages.write(piece, &packing, finishing, packet.writer())
             };
-            let SendBody::Messages(messages) = &mut stream.send.body else { break };
             let Some(packed) = packed else {
                 if pieces == 0 {
                     return Turn::NoRoom;
@@ -157,15 +156,8 @@ impl Streams {
                 next = Some(sendable);
                 break;
             };
-            let expires = messages.record(piece.number).map_or(now, |record| record.expires);
-            let goes_twice = stream.duplicate.applies(stream.class, packet.lane());
-            // What goes by two paths needs no repair, and symbols are repair.
-            let is_covered = goes_twice || messages.is_divided(piece.number);
-            let asked = Protection::of(stream.fec, stream.class, expires);
-            if let Some(asked) = asked.filter(|_| !is_covered) {
-                packet.protect(asked);
-            }
-            packet.note_expiry(expires);
+            let goes_twice = stream.cover(now, piece.number, packet);
+            let SendBody::Messages(messages) = &mut stream.send.body else { break };
             let (credit, events) = (&mut self.credit, &mut self.events);
             let mut scope = SendScope { now, stream: stream.id, credit, events };
             let is_whole = messages.sent(piece, packed.len, self.rtt, &mut scope);
@@ -194,6 +186,21 @@ impl Streams {
 }
 
 impl Stream {
+    /// Asks for what a message in this packet needs against losses; answers whether it goes by another path too.
+    fn cover(&self, now: Instant, number: u64, packet: &mut PacketBuilder<'_>) -> bool {
+        let SendBody::Messages(messages) = &self.send.body else { return false };
+        let expires = messages.record(number).map_or(now, |record| record.expires);
+        let goes_twice = self.duplicate.applies(self.class, packet.lane());
+        // What goes by two paths needs no repair, and symbols are repair.
+        let is_covered = goes_twice || messages.is_divided(number);
+        let asked = Protection::of(self.fec, self.class, expires);
+        if let Some(asked) = asked.filter(|_| !is_covered) {
+            packet.protect(asked);
+        }
+        packet.note_expiry(expires);
+        goes_twice
+    }
+
     /// The piece as it goes where large messages are symbols.
     fn divide(&mut self, piece: MessagePiece, packet: &mut PacketBuilder<'_>) -> MessagePiece {
         let (SendBody::Messages(messages), FecPolicy::Fountain(percent)) =
