@@ -51,7 +51,7 @@ pub(crate) fn plan(paths: &mut Paths) -> PathList {
     let usable = |path: &Path, usage| !path.is_failing() && path.usage.effective() == usage;
     let has = |usage| paths.iter().any(|path| usable(path, usage));
     let carriers = [PathUse::Available, PathUse::Standby].into_iter().find(|usage| has(*usage));
-    let first = paths.active.id;
+    let preferred = paths.preferred;
     let mut ranks = [None; PATHS_MAX];
     for (path, rank) in paths.iter_mut().zip(&mut ranks) {
         let usage = path.usage.effective();
@@ -64,11 +64,13 @@ pub(crate) fn plan(paths: &mut Paths) -> PathList {
             None => Duty::Own,
         };
         // Another path must be clearly better to be preferred.
-        let cost = cost(path).mul_f64(if path.id == first { 0.9 } else { 1.0 });
+        let cost = cost(path).mul_f64(if path.id == preferred { 0.9 } else { 1.0 });
         *rank = Some((core::cmp::Reverse(path.duty), cost, path.id));
     }
     ranks.sort_unstable();
-    ranks.into_iter().flatten().map(|(_, _, id)| id).collect()
+    let order: PathList = ranks.into_iter().flatten().map(|(_, _, id)| id).collect();
+    paths.preferred = order.first().unwrap_or(preferred);
+    order
 }
 
 /// How long a message takes by this path, or twice that: a round trip, and what losses cost on the average.

@@ -341,9 +341,10 @@ impl Connection {
             .map_or(Duration::ZERO, |peer| Duration::from_micros(peer.ack_delay_max_us))
     }
 
-    /// The probe time-out that closing and key updates reckon with.
+    /// The probe time-out that closing and key updates reckon with: that of the slowest path.
+    // spec: PTH-8
     fn pto(&self) -> Duration {
-        self.paths.active.pto(self.peer_ack_delay_max())
+        self.paths.pto(self.peer_ack_delay_max())
     }
 
     /// Ends the connection without last words: the reason is all that is left.

@@ -32,7 +32,7 @@ impl Connection {
             let owed = self.paths.responses.wants_elsewhere(&self.paths.active);
             return Ok((due || owed).then_some(false));
         }
-        let pto = self.pto();
+        let pto = self.paths.active.pto(self.peer_ack_delay_max());
         if let Some(candidate) = &mut self.paths.active.candidate
             && candidate.wants(now)
         {

@@ -1,5 +1,7 @@
 //! All paths of a connection.
 
+use core::time::Duration;
+
 use jsp_wire::{Instant, PathId, Route, limits};
 
 use crate::padding::Padder;
@@ -41,6 +43,8 @@ pub(crate) struct Paths {
     /// All others.
     #[allow(clippy::vec_box, reason = "they change places with the one at hand, and are large")]
     pub(crate) others: Vec<Box<Path>>,
+    /// The one that is used first, by the latest plan.
+    pub(crate) preferred: PathId,
     /// When data last left or came.
     pub(crate) busy_at: Instant,
     /// Every lower id was used.
@@ -57,6 +61,7 @@ impl Paths {
         Self {
             active: Box::new(first),
             others: Vec::new(),
+            preferred: PathId::FIRST,
             busy_at: Instant::ZERO,
             next: PathId(1),
             responses: Responses::default(),
@@ -90,6 +95,13 @@ impl Paths {
 
     pub(crate) fn get_mut(&mut self, id: PathId) -> Option<&mut Path> {
         self.iter_mut().find(|path| path.id == id)
+    }
+
+    /// The longest probe time-out of those that are proved. `ack_delay_max` is what the peer promised.
+    pub(crate) fn pto(&self, ack_delay_max: Duration) -> Duration {
+        let others = self.others.iter().filter(|path| path.is_validated);
+        let longest = others.map(|path| path.pto(ack_delay_max)).max();
+        self.active.pto(ack_delay_max).max(longest.unwrap_or_default())
     }
 
     /// The ids of all, the lowest first.
