@@ -2,10 +2,10 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../bodies/frames.rs"]
-mod frames;
 #[path = "../bodies/resumption.rs"]
 mod bodies;
+#[path = "../bodies/frames.rs"]
+mod frames;
 
 fuzz_target!(|data: &[u8]| {
     bodies::flights(data);
