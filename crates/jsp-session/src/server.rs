@@ -10,12 +10,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::run::{PROTOCOL_ERROR, run};
+use crate::run::{PROTOCOL_ERROR, REFUSED, run};
 use crate::shared::Shared;
 use crate::{Session, SessionConfig};
 
-/// The application's code of connections that are turned away.
-const REFUSED: u64 = 2;
 /// How long a client may take to greet.
 const GREETING: Duration = Duration::from_secs(10);
 /// New sessions that wait for [`Sessions::accept`]; further clients wait.
