@@ -2,8 +2,9 @@
 
 use jsp_wire::frame::{
     Ack, AckFrequency, Attributes, BytesFrame, Close, Fragment, HandshakeFragment, Kind,
-    MessageFrame, MessageNumber, NewConnectionId, ReceiveTimes, RecoveredNumbers, Repair,
-    ResetStream, Skip, StreamLimit, Symbol, write_ack, write_recovered,
+    MessageFrame, MessageNumber, NewConnectionId, PathAbandon, PathId, PathStatus, PathUse,
+    ReceiveTimes, RecoveredNumbers, Repair, ResetStream, Skip, StreamLimit, Symbol, write_ack,
+    write_recovered,
 };
 use jsp_wire::header::{
     LongFields, Protected, patch_length, write_retry, write_short, write_version_negotiation,
@@ -259,7 +260,7 @@ fn frames_are_complete() {
     kinds.sort_unstable();
     kinds.dedup();
     let all = (0..=frame::kind::ACK).chain([frame::kind::BYTES, frame::kind::MESSAGE]);
-    assert!(kinds.into_iter().eq(all.chain(frame::kind::RESET_STREAM..=frame::kind::SYMBOL)));
+    assert!(kinds.into_iter().eq(all.chain(frame::kind::RESET_STREAM..=frame::kind::PATH_STATUS)));
 }
 
 #[test]
@@ -429,8 +430,22 @@ fn build(value: &Value) -> Frame<'static> {
             id: number(value, "id") as u32,
             data: data(),
         }),
+        "ABOUT_PATH" => Frame::AboutPath(path(value)),
+        "PATH_ABANDON" => {
+            Frame::PathAbandon(PathAbandon { path: path(value), code: number(value, "code") })
+        }
+        "PATH_STATUS" => Frame::PathStatus(PathStatus {
+            path: path(value),
+            sequence: number(value, "sequence"),
+            usage: [PathUse::Available, PathUse::Standby, PathUse::Down]
+                [number(value, "use") as usize],
+        }),
         other => panic!("{other}"),
     }
+}
+
+fn path(value: &Value) -> PathId {
+    PathId(number(value, "path") as u32)
 }
 
 fn message(value: &Value) -> MessageFrame<'static> {

@@ -246,8 +246,9 @@ class Connection:
                     raise Refused("a delay of acknowledgements", PROTOCOL_VIOLATION)
             case {"frame": "NEW_CONNECTION_ID"}:
                 self._new_id(frame)
-            case {"frame": "TICKET" | "EXCHANGE" | "REPAIR" | "SYMBOL" | "RETIRE_CONNECTION_ID" as name}:
-                # WIRE-36, CON-21: nothing of this was negotiated or issued
+            case {"frame": "TICKET" | "EXCHANGE" | "REPAIR" | "SYMBOL" | "RETIRE_CONNECTION_ID"
+                  | "ABOUT_PATH" | "PATH_ABANDON" | "PATH_STATUS" as name}:
+                # WIRE-36, CON-21, PTH-2: nothing of this was negotiated or issued
                 raise Refused(f"{name} out of place", PROTOCOL_VIOLATION)
             case {"stream": _}:
                 answer = self.streams.take(frame, number)

@@ -49,6 +49,9 @@ PLAIN = _table("""
     0x50 EXCHANGE data=*
     0x51 REPAIR data=*
     0x52 SYMBOL stream number total id data=*
+    0x53 ABOUT_PATH path
+    0x54 PATH_ABANDON path code
+    0x55 PATH_STATUS path sequence use=u1
 """)
 PLAIN_TYPES = {name: kind for kind, (name, _) in PLAIN.items()}
 
@@ -92,6 +95,8 @@ def _check(frame: Frame) -> None:
             ok = 1 <= len(name) <= 20 and frame["retire_prior_to"] <= sequence  # WIRE-33
         case {"frame": "MAX_STREAMS" | "STREAMS_BLOCKED", "limit": limit}:
             ok = limit < 2**61  # WIRE-42
+        case {"frame": "PATH_STATUS", "use": use}:
+            ok = use < 3  # PTH-12
         case _:
             ok = True
     if not ok:

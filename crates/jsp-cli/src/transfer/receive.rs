@@ -166,10 +166,13 @@ async fn answer(
         }
     }
     sent?;
-    send.finish()?;
     if complete {
-        // The sender closes the connection once it has heard all; both ends are fine.
+        // The sender wants no more, and closes the connection, once it has heard all: that may be
+        // before this side says that this was all.
+        let _ = send.finish();
         let _ = send.closed().await;
+    } else {
+        send.finish()?;
     }
     Ok((summary, complete))
 }

@@ -2,8 +2,9 @@
 
 use jsp_wire::frame::{
     AckFrequency, Attributes, BytesFrame, Close, EcnCounts, Fragment, HandshakeFragment, Kind,
-    MessageFrame, MessageNumber, NewConnectionId, ReceiveTimes, Repair, ResetStream, Skip,
-    StreamLimit, Symbol, write_ack, write_receive_times, write_recovered,
+    MessageFrame, MessageNumber, NewConnectionId, PathAbandon, PathId, PathStatus, PathUse,
+    ReceiveTimes, Repair, ResetStream, Skip, StreamLimit, Symbol, write_ack, write_receive_times,
+    write_recovered,
 };
 use jsp_wire::stream::{Class, Open, Profile};
 use jsp_wire::{CloseCode, ConnectionId, Frame, Payload, Reader, Shape, StreamId};
@@ -114,6 +115,9 @@ fn control() -> Vec<Frame<'static>> {
             id: 101,
             data: &[0x5a; 256],
         }),
+        Frame::AboutPath(PathId(3)),
+        Frame::PathAbandon(PathAbandon { path: PathId(2), code: 1 }),
+        Frame::PathStatus(PathStatus { path: PathId(1), sequence: 70, usage: PathUse::Standby }),
     ]
 }
 
@@ -321,6 +325,26 @@ fn describe(frame: &Frame<'_>) -> Value {
             "frame": "SYMBOL", "stream": f.stream.0.to_string(), "number": f.number.to_string(),
             "total": f.total.to_string(), "id": f.id.to_string(), "data": hex_of(f.data),
         }),
+        Frame::AboutPath(_) | Frame::PathAbandon(_) | Frame::PathStatus(_) => describe_path(frame),
+    }
+}
+
+fn describe_path(frame: &Frame<'_>) -> Value {
+    match frame {
+        Frame::AboutPath(path) => json!({"frame": "ABOUT_PATH", "path": path.0.to_string()}),
+        Frame::PathAbandon(f) => json!({
+            "frame": "PATH_ABANDON", "path": f.path.0.to_string(), "code": f.code.to_string(),
+        }),
+        Frame::PathStatus(f) => json!({
+            "frame": "PATH_STATUS", "path": f.path.0.to_string(),
+            "sequence": f.sequence.to_string(),
+            "use": match f.usage {
+                PathUse::Available => "0",
+                PathUse::Standby => "1",
+                PathUse::Down => "2",
+            },
+        }),
+        other => describe(other),
     }
 }
 
