@@ -193,7 +193,8 @@ enum End {
 /// Runs the session on a connection until that is lost.
 async fn attach(shared: &Arc<Shared>, connection: Connection) -> End {
     let control = StreamConfig { weight: u8::MAX, ..StreamConfig::messages() };
-    let Ok(control) = connection.open(control.labelled(CONTROL_LABEL)).await else {
+    let opened = connection.open(control.labelled(CONTROL_LABEL));
+    let Ok(Ok(control)) = tokio::time::timeout(GREETING, opened).await else {
         return End::Unanswered;
     };
     let generation = shared.change(|state| {
