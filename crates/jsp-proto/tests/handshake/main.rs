@@ -1,0 +1,97 @@
+//! Handshakes in bad weather and bad company.
+
+mod datagrams;
+mod forgery;
+mod loss;
+#[path = "../pair/mod.rs"]
+mod pair;
+mod refusal;
+mod retry;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jsp_crypto::{
+    ClientConfig, Fingerprint, HandshakeError, Identity, Keys, Role, ServerConfig, ServerIdentity,
+    ServerVerifier, VerifierRejection, initial_keys,
+};
+use jsp_proto::{
+    Batch, CloseReason, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, RetryPolicy,
+    Route, ServerSetup, StreamConfig, TransportConfig,
+};
+use jsp_wire::header::{self, Header, LongFields, Protected};
+use jsp_wire::{CloseCode, ConnectionId, LongType, VERSION_1, Writer};
+use pair::{DELAY, End, Pair, TestRng};
+
+/// True when a datagram holds a Handshake packet.
+fn has_handshake(mut datagram: &[u8]) -> bool {
+    while let Ok(Header::Long(header)) = Header::parse(datagram) {
+        if header.kind == LongType::Handshake {
+            return true;
+        }
+        datagram = &datagram[header.packet_len..];
+    }
+    false
+}
+
+/// The first packet of a client, as somebody on the way reads it: its ids.
+fn ids_of(datagram: &[u8]) -> (ConnectionId, ConnectionId) {
+    match Header::parse(datagram) {
+        Ok(Header::Long(header)) => (header.dcid, header.scid),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An Initial packet with this payload, by somebody who knows the ids and the pin.
+fn forge(
+    keys: &Keys,
+    ids: (ConnectionId, ConnectionId),
+    pn: u64,
+    pn_len: usize,
+    payload: &[u8],
+) -> Vec<u8> {
+    forge_with(keys, ids, pn, pn_len, 0, payload)
+}
+
+/// The same with further bits set in its flags.
+fn forge_with(
+    keys: &Keys,
+    (dcid, scid): (ConnectionId, ConnectionId),
+    pn: u64,
+    pn_len: usize,
+    flags: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut packet = vec![0; 1200];
+    let fields = LongFields { kind: LongType::Initial, dcid, scid, token: &[], pn, pn_len };
+    let layout = fields.write(&mut Writer::new(&mut packet)).unwrap();
+    packet[0] |= flags;
+    let start = layout.pn_offset + pn_len;
+    packet[start..start + payload.len()].copy_from_slice(payload);
+    let len = payload.len().max(4) + 16;
+    packet.truncate(start + len);
+    header::patch_length(&mut packet, layout, pn_len + len).unwrap();
+    let (head, body) = packet.split_at_mut(start);
+    keys.local.packet.seal_in_place(pn, head, body).unwrap();
+    let sample = Protected::sample(&packet, layout.pn_offset).unwrap();
+    Protected::mask(&mut packet, layout.pn_offset, keys.local.header.mask(&sample)).unwrap();
+    packet
+}
+
+/// A client's attempt whose hello somebody on the way has read; answers the ids and the keys with
+/// which he can speak as the server.
+fn overheard(pair: &mut Pair) -> (ConnectionHandle, ConnectionId, ConnectionId, Keys) {
+    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+    let pin = *pin;
+    let seen = Arc::new(Mutex::new(None));
+    let sink = seen.clone();
+    pair.filter = Box::new(move |_, bytes| {
+        sink.lock().unwrap().get_or_insert_with(|| bytes.clone());
+        true
+    });
+    let client = pair.connect();
+    pair.flush();
+    let (dcid, scid) = ids_of(seen.lock().unwrap().as_ref().unwrap());
+    let keys = initial_keys(Role::Server, VERSION_1, dcid.as_bytes(), Some(&pin));
+    (client, dcid, scid, keys)
+}
