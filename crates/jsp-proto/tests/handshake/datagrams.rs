@@ -11,8 +11,7 @@ use super::*;
 fn small_datagrams_and_short_ids_open_nothing() {
     let mut pair = Pair::new();
     let (_, dcid, scid, _) = overheard(&mut pair);
-    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
-    let pin = *pin;
+    let pin = pin_of(&pair);
     let client = "203.0.113.9:9".parse().unwrap();
     for (id, len) in [(&dcid.as_bytes()[..7], 1200), (dcid.as_bytes(), 1199)] {
         let keys = initial_keys(Role::Client, VERSION_1, id, Some(&pin));
@@ -23,6 +22,14 @@ fn small_datagrams_and_short_ids_open_nothing() {
     }
     pair.run_for(Duration::from_millis(1));
     assert_eq!(pair.told.get(&client), None);
+}
+
+/// A Version Negotiation packet to a client, with the id that it shall have called.
+fn version_negotiation(client: &ConnectionId, called: &[u8], versions: &[u32]) -> Vec<u8> {
+    let mut buf = [0; 100];
+    let mut writer = Writer::new(&mut buf);
+    header::write_version_negotiation(&mut writer, client.as_bytes(), called, versions).unwrap();
+    writer.written().to_vec()
 }
 
 #[test]
@@ -46,13 +53,9 @@ fn versions_are_negotiated_both_ways() {
     {
         let mut pair = Pair::new();
         let (client, dcid, scid, _) = overheard(&mut pair);
-        let mut buf = [0; 100];
-        let mut writer = Writer::new(&mut buf);
-        let source = if wrong_id { &[5; 8][..] } else { dcid.as_bytes() };
-        header::write_version_negotiation(&mut writer, scid.as_bytes(), source, versions).unwrap();
-        let packet = writer.written().to_vec();
+        let called = if wrong_id { &[5; 8][..] } else { dcid.as_bytes() };
         let from = pair.server_addr;
-        pair.inject(End::Client, from, &packet);
+        pair.inject(End::Client, from, &version_negotiation(&scid, called, versions));
         // The server is not heard: what was answered may be true.
         pair.filter = Box::new(|to, _| to == End::Server);
         pair.run_for(Duration::from_millis(1600));
@@ -62,25 +65,15 @@ fn versions_are_negotiated_both_ways() {
     // By somebody on the side it ends nothing: the server is heard soon after.
     let mut pair = Pair::new();
     let (client, dcid, scid, _) = overheard(&mut pair);
-    let mut buf = [0; 100];
-    let mut writer = Writer::new(&mut buf);
-    header::write_version_negotiation(&mut writer, scid.as_bytes(), dcid.as_bytes(), &[7]).unwrap();
-    let packet = writer.written().to_vec();
     let from = pair.server_addr;
-    pair.inject(End::Client, from, &packet);
+    pair.inject(End::Client, from, &version_negotiation(&scid, dcid.as_bytes(), &[7]));
     pair.run_for(Duration::from_secs(2));
     assert!(pair.client.connection(client).unwrap().is_established());
     // It comes too late once anything else was heard.
     let mut pair = Pair::new();
     let (client, dcid, scid, _) = overheard(&mut pair);
     pair.run_for(Duration::from_millis(21));
-    let mut buf = [0; 100];
-    let mut writer = Writer::new(&mut buf);
-    let ids = (scid.as_bytes(), dcid.as_bytes());
-    header::write_version_negotiation(&mut writer, ids.0, ids.1, &[7]).unwrap();
-    let packet = writer.written().to_vec();
-    let from = pair.server_addr;
-    pair.inject(End::Client, from, &packet);
+    pair.inject(End::Client, from, &version_negotiation(&scid, dcid.as_bytes(), &[7]));
     pair.run_for(Duration::from_millis(500));
     assert!(pair.client.connection(client).unwrap().is_established());
 }

@@ -50,27 +50,16 @@ impl ServerVerifier for Only {
 
 /// A client that begins, and the datagrams that its hello travels in.
 fn overheard_hello(pair: &mut Pair) -> (ConnectionHandle, Vec<Vec<u8>>) {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let sink = heard.clone();
-    pair.filter = Box::new(move |to, bytes| {
-        if to == End::Server {
-            sink.lock().unwrap().push(bytes.clone());
-        }
-        true
-    });
     let client = pair.connect();
     pair.flush();
-    let hello = heard.lock().unwrap().clone();
-    pair.filter = Box::new(|_, _| true);
-    (client, hello)
+    (client, pair.on_the_way(End::Server))
 }
 
 #[test]
 // spec-test: CON-25, CON-26, CON-39
 fn a_server_on_the_side_that_answers_first_changes_nothing() {
     let mut pair = Pair::new();
-    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
-    let true_server = *pin;
+    let true_server = pin_of(&pair);
     let expected = ServerIdentity::TrustOnFirstUse(Box::new(Only(true_server)));
     pair.client_config = Arc::new(ClientConfig::new(expected));
     let (client, hello) = overheard_hello(&mut pair);
@@ -133,8 +122,7 @@ fn another_client_with_the_same_id_does_not_take_the_first_ones_place() {
 fn a_forged_refusal_does_not_end_a_servers_attempt() {
     for is_true in [false, true] {
         let mut pair = Pair::new();
-        let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
-        let pin = *pin;
+        let pin = pin_of(&pair);
         let (client, dcid, scid, _) = overheard(&mut pair);
         pair.run_for(Duration::from_millis(11));
         assert_eq!(pair.server.connection_count(), 1);

@@ -26,6 +26,16 @@ fn connects(retry: RetryPolicy, filter: impl FnMut(End, &mut Vec<u8>) -> bool + 
     pair
 }
 
+/// Writes the first bytes of a stream, and runs until the server hears of it.
+fn write_until_heard(pair: &mut Pair, client: ConnectionHandle, bytes: &'static [u8]) -> StreamId {
+    let stream = write_first(pair, client, bytes);
+    let opened = Event::StreamOpened { stream };
+    pair.run_until(|pair| {
+        pair.events.iter().any(|(end, _, event)| *end == End::Server && *event == opened)
+    });
+    stream
+}
+
 #[test]
 // spec-test: CON-3, CON-10, CON-11, CON-27
 fn any_one_or_two_datagrams_may_be_lost() {
@@ -88,11 +98,8 @@ fn a_lost_handshake_done_is_said_again() {
     });
     let client = pair.connect();
     pair.run_for(Duration::from_secs(8));
-    let now = pair.now;
-    let connection = pair.client.connection(client).unwrap();
-    assert!(connection.is_established());
-    let stream = connection.open(now, StreamConfig::bytes()).unwrap();
-    connection.write(now, stream, bytes::Bytes::from_static(b"later")).unwrap();
+    assert!(pair.client.connection(client).unwrap().is_established());
+    let stream = write_first(&mut pair, client, b"later");
     pair.run_for(Duration::from_secs(2));
     assert!(pair.events.iter().any(|(_, _, e)| *e == Event::StreamOpened { stream }));
     assert_eq!(pair.client.connection(client).unwrap().stats().bytes_in_flight, 0);
@@ -116,14 +123,7 @@ fn data_that_overtakes_the_clients_flight_is_kept() {
         })
     };
     pair.flush();
-    let connection = pair.client.connection(client).unwrap();
-    let stream = connection.open(now, StreamConfig::bytes()).unwrap();
-    connection.write(now, stream, bytes::Bytes::from_static(b"early")).unwrap();
-    pair.run_until(|pair| {
-        pair.events
-            .iter()
-            .any(|(end, _, e)| *end == End::Server && *e == Event::StreamOpened { stream })
-    });
+    write_until_heard(&mut pair, client, b"early");
     // It was not sent a second time: it came with the flight.
     assert!(pair.now - now <= Duration::from_millis(61), "{:?}", pair.now - now);
 }
@@ -142,14 +142,7 @@ fn a_lost_client_flight_goes_again_with_the_first_data() {
     let client = pair.connect();
     pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
     let now = pair.now;
-    let connection = pair.client.connection(client).unwrap();
-    let stream = connection.open(now, StreamConfig::bytes()).unwrap();
-    connection.write(now, stream, bytes::Bytes::from_static(b"first")).unwrap();
-    pair.run_until(|pair| {
-        pair.events
-            .iter()
-            .any(|(end, _, e)| *end == End::Server && *e == Event::StreamOpened { stream })
-    });
+    let stream = write_until_heard(&mut pair, client, b"first");
     assert!(pair.now - now <= Duration::from_millis(11), "{:?}", pair.now - now);
     // Once is enough: the data that follow are data alone.
     let before = pair.sent[0];

@@ -7,6 +7,7 @@ mod loss;
 mod pair;
 mod refusal;
 mod retry;
+mod second;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use jsp_crypto::{
 };
 use jsp_proto::{
     Batch, CloseReason, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, RetryPolicy,
-    Route, ServerSetup, StreamConfig, TransportConfig,
+    Route, ServerSetup, StreamConfig, StreamId, TransportConfig,
 };
 use jsp_wire::header::{self, Header, LongFields, Protected};
 use jsp_wire::{CloseCode, ConnectionId, LongType, VERSION_1, Writer};
@@ -78,20 +79,36 @@ fn forge_with(
     packet
 }
 
+/// The server that the client expects.
+fn pin_of(pair: &Pair) -> Fingerprint {
+    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+    *pin
+}
+
+/// Opens a stream at the client and writes its first bytes.
+fn write_first(pair: &mut Pair, client: ConnectionHandle, bytes: &'static [u8]) -> StreamId {
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    let stream = connection.open(now, StreamConfig::bytes()).unwrap();
+    connection.write(now, stream, bytes::Bytes::from_static(bytes)).unwrap();
+    stream
+}
+
+/// A client's attempt that the client gives up, soon; answers why.
+fn fails_soon(pair: &mut Pair) -> CloseReason {
+    let start = pair.now;
+    let client = pair.connect();
+    pair.run_until(|pair| pair.close_reason(End::Client, client).is_some());
+    assert!(pair.now - start < Duration::from_millis(1800));
+    pair.close_reason(End::Client, client).unwrap()
+}
+
 /// A client's attempt whose hello somebody on the way has read; answers the ids and the keys with
 /// which he can speak as the server.
 fn overheard(pair: &mut Pair) -> (ConnectionHandle, ConnectionId, ConnectionId, Keys) {
-    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
-    let pin = *pin;
-    let seen = Arc::new(Mutex::new(None));
-    let sink = seen.clone();
-    pair.filter = Box::new(move |_, bytes| {
-        sink.lock().unwrap().get_or_insert_with(|| bytes.clone());
-        true
-    });
     let client = pair.connect();
     pair.flush();
-    let (dcid, scid) = ids_of(seen.lock().unwrap().as_ref().unwrap());
-    let keys = initial_keys(Role::Server, VERSION_1, dcid.as_bytes(), Some(&pin));
+    let (dcid, scid) = ids_of(&pair.on_the_way(End::Server)[0]);
+    let keys = initial_keys(Role::Server, VERSION_1, dcid.as_bytes(), Some(&pin_of(pair)));
     (client, dcid, scid, keys)
 }

@@ -66,9 +66,7 @@ fn streams_that_are_not_replay_safe_wait_for_the_handshake() {
 #[test]
 // spec-test: CON-55, HS-75, STR-51
 fn a_server_with_other_limits_takes_no_early_data_and_is_not_overrun() {
-    let mut pair = Pair::new();
-    share(&mut pair, 0);
-    pair.run_for(Duration::from_secs(30));
+    let mut pair = sharing();
     let ticket = pair.ticket();
     let mut config = pair.server_config();
     config.transport = std::sync::Arc::new(TransportConfig {

@@ -102,6 +102,14 @@ fn refused(mut pair: Pair, ticket: ClientTicket, expected: Mode) {
 
 const SECRET: [u8; 32] = [9; 32];
 
+/// A pair whose server has shared its ticket keys for long enough to take early data.
+fn sharing() -> Pair {
+    let mut pair = Pair::new();
+    share(&mut pair, 0);
+    pair.run_for(Duration::from_secs(30));
+    pair
+}
+
 fn share(pair: &mut Pair, shard: u16) {
     let epoch = TicketKeys::epoch_at(1_800_000_000);
     let now = pair.now;

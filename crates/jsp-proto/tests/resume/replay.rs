@@ -14,9 +14,7 @@ fn restart_with(pair: &mut Pair, kept: Option<&[u8]>) -> bool {
 #[test]
 // spec-test: CON-55, HS-74
 fn after_a_restart_early_data_wait_for_the_handshake() {
-    let mut pair = Pair::new();
-    share(&mut pair, 0);
-    pair.run_for(Duration::from_secs(30));
+    let mut pair = sharing();
     let ticket = pair.ticket();
     pair.restart_server();
     share(&mut pair, 0);
@@ -26,9 +24,7 @@ fn after_a_restart_early_data_wait_for_the_handshake() {
 #[test]
 // spec-test: HS-95, HS-96
 fn a_register_that_was_kept_takes_early_data_at_once_and_none_twice() {
-    let mut pair = Pair::new();
-    share(&mut pair, 0);
-    pair.run_for(Duration::from_secs(30));
+    let mut pair = sharing();
     let (used, unused, late) = (pair.ticket(), pair.ticket(), pair.ticket());
     pair.record = Some(Vec::new());
     let client = pair.resume(used, true);
@@ -63,9 +59,7 @@ fn a_register_that_was_kept_takes_early_data_at_once_and_none_twice() {
 #[test]
 // spec-test: HS-74, HS-95
 fn a_register_that_is_missing_spoilt_foreign_or_old_is_none() {
-    let mut pair = Pair::new();
-    share(&mut pair, 0);
-    pair.run_for(Duration::from_secs(30));
+    let mut pair = sharing();
     let (now, epoch) = (pair.now, TicketKeys::epoch_at(1_800_000_000));
     let kept = pair.server.keep_register(now).unwrap();
     assert!(!restart_with(&mut pair, None));
@@ -92,9 +86,7 @@ fn a_register_that_is_missing_spoilt_foreign_or_old_is_none() {
 #[test]
 // spec-test: CON-55, HS-75
 fn another_shard_resumes_but_takes_no_early_data() {
-    let mut pair = Pair::new();
-    share(&mut pair, 0);
-    pair.run_for(Duration::from_secs(30));
+    let mut pair = sharing();
     let ticket = pair.ticket();
     pair.restart_server();
     share(&mut pair, 1);
@@ -109,23 +101,13 @@ fn a_copy_that_comes_first_from_elsewhere_makes_one_connection() {
     let ticket = pair.ticket();
     let client = pair.resume(ticket, true);
     say(&mut pair, client, safe(), "early");
-    pair.record = Some(Vec::new());
-    pair.filter = Box::new(|_, _| true);
     // Somebody is quicker than the client, and is first at the server.
-    let held = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
-    let copy = held.clone();
-    pair.filter = Box::new(move |to, bytes| {
-        let mut held = copy.borrow_mut();
-        let first = to == End::Server && held.is_empty();
-        if first {
-            *held = bytes.clone();
-        }
-        !first
-    });
+    pair.held = Some(Vec::new());
     pair.flush();
-    let stolen = held.borrow().clone();
+    let stolen = pair.held.take().unwrap();
+    assert_eq!(stolen.len(), 1);
     let elsewhere = "192.0.2.66:666".parse().unwrap();
-    pair.inject(End::Server, elsewhere, &stolen);
+    pair.inject(End::Server, elsewhere, &stolen[0]);
     let mut heard = Heard::default();
     listen_for(&mut pair, &mut heard, RTT);
     assert_eq!(heard.count("early"), 1);
@@ -188,15 +170,13 @@ fn replay(
 #[test]
 // spec-test: HS-72, HS-73, HS-74, HS-75
 fn ten_thousand_replays_bring_each_early_message_once_at_most() {
-    let mut pair = Pair::new();
-    share(&mut pair, 0);
+    let mut pair = sharing();
     let mut rng = TestRng(0x5eed_0001);
     let mut random = move |below: u64| {
         let mut bytes = [0; 8];
         jsp_crypto::Rng::fill(&mut rng, &mut bytes);
         u64::from_le_bytes(bytes) % below
     };
-    pair.run_for(Duration::from_secs(30));
     let config = pair.server_config();
     let mut home = shard(&config, Instant::ZERO, 0, 0);
     let mut other = shard(&config, Instant::ZERO, 0, 1);
@@ -206,20 +186,12 @@ fn ten_thousand_replays_bring_each_early_message_once_at_most() {
     let mut hellos: Vec<Vec<u8>> = Vec::new();
     for number in 0..20 {
         let ticket = pair.ticket();
-        let sent = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
-        let copies = sent.clone();
-        pair.filter = Box::new(move |to, bytes| {
-            if to == End::Server {
-                copies.borrow_mut().push(bytes.clone());
-            }
-            false
-        });
+        pair.held = Some(Vec::new());
         let client = pair.resume(ticket, true);
         say(&mut pair, client, safe(), &format!("message {number}"));
         pair.flush();
         pair.client.forget(pair.now, client);
-        pair.filter = Box::new(|_, _| true);
-        let first = sent.borrow()[0].clone();
+        let first = pair.held.take().unwrap()[0].clone();
         hellos.push(first.clone());
         now = now.max(pair.now);
         replay(&mut home, now, number, &first, &mut heard);

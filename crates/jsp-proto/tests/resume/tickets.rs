@@ -117,17 +117,8 @@ fn a_ticket_refusal_that_anybody_made_up_does_no_harm() {
     let mut stranger = Endpoint::new(stranger);
     let client = pair.resume(ticket, true);
     say(&mut pair, client, safe(), "early");
-    let sent = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
-    let copies = sent.clone();
-    pair.filter = Box::new(move |to, bytes| {
-        if to == End::Server {
-            copies.borrow_mut().push(bytes.clone());
-        }
-        true
-    });
     pair.flush();
-    let hello = sent.borrow()[0].clone();
-    let payload = bytes::BytesMut::from(&hello[..]);
+    let payload = bytes::BytesMut::from(&pair.on_the_way(End::Server)[0][..]);
     let route = Route::udp(pair.client_addr);
     let now = pair.now;
     stranger.handle_datagram(now, Datagram { route, ecn: None, payload });

@@ -84,7 +84,17 @@ impl Bench {
         let list = ranges.iter().rev().copied();
         let delay_8us = delay.as_micros() as u64 / 8;
         frame::write_ack(&mut writer, false, delay_8us, list, None, &[], &[]).expect("room");
-        let mut payload = Payload::read(Shape::Ack, writer.written()).expect("an ACK");
+        self.hear(now, Shape::Ack, writer.written())
+    }
+
+    /// Hears an ACK as it was written.
+    fn hear(
+        &mut self,
+        now: Instant,
+        shape: Shape,
+        written: &[u8],
+    ) -> Result<AckOutcome, TransportError> {
+        let mut payload = Payload::read(shape, written).expect("an ACK");
         let Some(Ok(Frame::Ack(ack))) = payload.next() else { panic!("an ACK") };
         let Self { recovery, rtt, delivery, fates, .. } = self;
         recovery.on_ack(now, &ack, DELAY_MAX, rtt, delivery, fates)

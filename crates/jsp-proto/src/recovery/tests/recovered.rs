@@ -16,10 +16,7 @@ fn ack_marked(
     let mut writer = Writer::new(&mut buf);
     let list = ranges.iter().rev().copied();
     frame::write_ack(&mut writer, true, 0, list, None, &[], section.written()).expect("room");
-    let mut payload = Payload::read(Shape::Frames, writer.written()).expect("an ACK");
-    let Some(Ok(Frame::Ack(ack))) = payload.next() else { panic!("an ACK") };
-    let Bench { recovery, rtt, delivery, fates, .. } = bench;
-    recovery.on_ack(now, &ack, DELAY_MAX, rtt, delivery, fates).expect("a true ACK")
+    bench.hear(now, Shape::Frames, writer.written()).expect("a true ACK")
 }
 
 fn token(pn: u64, fate: Fate) -> (Token, Fate) {
@@ -82,11 +79,9 @@ fn a_recovered_packet_that_was_only_late_is_no_loss() {
     let third = bench.send(at(3000));
     bench.send(at(3001));
     ack_marked(&mut bench, at(3102), &[(third, third + 1)], &[third]);
-    let (due, _) = bench.recovery.poll_timeout(&bench.rtt, DELAY_MAX, true).expect("a window");
-    let Bench { recovery, rtt, fates, .. } = &mut bench;
-    let outcome = recovery.on_timeout(due, rtt, DELAY_MAX, true, fates);
-    assert_eq!(outcome.lost.packets, 1);
-    assert!(!fates.contains(&token(third, Fate::Lost)));
+    let (due, _) = bench.timer().expect("a window");
+    assert_eq!(bench.timeout(due).lost.packets, 1);
+    assert!(!bench.fates.contains(&token(third, Fate::Lost)));
 }
 
 #[test]
