@@ -95,17 +95,8 @@ fn a_copy_from_elsewhere_moves_nothing() {
         let now = pair.now;
         let connection = pair.client.connection(client).unwrap();
         connection.write(now, stream, Bytes::from_static(b"copy me")).unwrap();
-        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-        let sink = seen.clone();
-        pair.filter = Box::new(move |to, bytes| {
-            if to == End::Server {
-                sink.lock().unwrap().push(bytes.clone());
-            }
-            true
-        });
         pair.flush();
-        let copies = seen.lock().unwrap().clone();
-        for copy in copies {
+        for copy in pair.on_the_way(End::Server) {
             pair.inject(End::Server, thief, &copy);
         }
         pair.run_for(Duration::from_secs(1));

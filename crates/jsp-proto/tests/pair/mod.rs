@@ -337,6 +337,11 @@ impl Pair {
         self.endpoint(to).handle_datagram(now, datagram);
     }
 
+    /// Copies of the datagrams that are on their way to an end, by their arrival.
+    pub fn on_the_way(&self, to: End) -> Vec<Vec<u8>> {
+        self.flying.iter().filter(|flying| flying.to == to).map(|f| f.bytes.clone()).collect()
+    }
+
     /// The handles of the only connection.
     pub fn handles(&self) -> (ConnectionHandle, ConnectionHandle) {
         self.established.unwrap()

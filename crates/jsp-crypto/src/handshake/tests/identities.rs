@@ -249,3 +249,32 @@ fn an_identity_that_the_server_cannot_verify_stays_hidden() {
     assert!(!old.suits(&credential(&ml_dsa(1), Some(identity(2)))));
     assert!(!old.suits(&credential(&identity(1), Some(ml_dsa(2)))));
 }
+
+// spec-test: HS-19
+// spec-test: HS-34
+// spec-test: HS-35
+#[test]
+fn a_signature_for_one_role_or_key_serves_no_other() {
+    let signature = identity(1).sign("server", b"hash").unwrap();
+    assert!(identity(1).public().verify("server", b"hash", &signature));
+    assert!(!identity(1).public().verify("client", b"hash", &signature));
+    assert!(!identity(1).public().verify("server", b"hash2", &signature));
+    assert!(!identity(2).public().verify("server", b"hash", &signature));
+    let message = crate::identity::signed_message("server", b"hash");
+    assert!(message.starts_with(&[b' '; 64]) && message[64..] == *b"JSP1 server\0hash");
+
+    // A server that shows a key it does not hold: the flight is made with
+    // another signer than the identity it names.
+    struct Thief(Arc<Identity>, PublicIdentity);
+    impl crate::identity::Signer for Thief {
+        fn public(&self) -> PublicIdentity {
+            self.1.clone()
+        }
+        fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, crate::identity::SignError> {
+            crate::identity::Signer::sign_message(&*self.0, message)
+        }
+    }
+    let thief = Thief(identity(6), identity(1).public());
+    let server = ServerConfig::new(Credential::new(Arc::new(thief)));
+    assert_eq!(run(client_config(), server).err(), Some((Role::Client, HandshakeError::Signature)));
+}

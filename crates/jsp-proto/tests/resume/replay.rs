@@ -1,0 +1,216 @@
+//! The register against replays: copies of hellos, restarts, and other shards.
+
+use std::collections::HashMap;
+
+use super::*;
+
+/// Another server takes the place of the pair's, with what was kept of it.
+fn restart_with(pair: &mut Pair, kept: Option<&[u8]>) -> bool {
+    pair.restart_server();
+    let (now, epoch) = (pair.now, TicketKeys::epoch_at(1_800_000_000));
+    pair.server.share_tickets(now, SECRET, epoch, 0, kept)
+}
+
+#[test]
+// spec-test: CON-55, HS-74
+fn after_a_restart_early_data_wait_for_the_handshake() {
+    let mut pair = sharing();
+    let ticket = pair.ticket();
+    pair.restart_server();
+    share(&mut pair, 0);
+    refused(pair, ticket, Mode::Resumed);
+}
+
+#[test]
+// spec-test: HS-95, HS-96
+fn a_register_that_was_kept_takes_early_data_at_once_and_none_twice() {
+    let mut pair = sharing();
+    let (used, unused, late) = (pair.ticket(), pair.ticket(), pair.ticket());
+    pair.record = Some(Vec::new());
+    let client = pair.resume(used, true);
+    say(&mut pair, client, safe(), "once");
+    let mut heard = Heard::default();
+    listen_for(&mut pair, &mut heard, RTT * 5);
+    assert_eq!((heard.count("once"), mode(&mut pair, client).1), (1, true));
+    let copies = pair.record.take().unwrap();
+
+    let now = pair.now;
+    let kept = pair.server.keep_register(now).unwrap();
+    // What comes before the end is not early any more.
+    let client = pair.resume(late, true);
+    say(&mut pair, client, safe(), "late");
+    listen_for(&mut pair, &mut heard, RTT * 5);
+    assert_eq!((heard.count("late"), mode(&mut pair, client).1), (1, false));
+
+    assert!(restart_with(&mut pair, Some(&kept)));
+    let mut again = HashMap::new();
+    for (from, (to, bytes)) in copies.iter().enumerate() {
+        if *to == End::Server {
+            replay(&mut pair.server, pair.now, from as u32, bytes, &mut again);
+        }
+    }
+    assert!(again.is_empty(), "{again:?}");
+    let client = pair.resume(unused, true);
+    say(&mut pair, client, safe(), "soon");
+    listen_for(&mut pair, &mut heard, RTT * 5);
+    assert_eq!((heard.count("soon"), mode(&mut pair, client).1), (1, true));
+}
+
+#[test]
+// spec-test: HS-74, HS-95
+fn a_register_that_is_missing_spoilt_foreign_or_old_is_none() {
+    let mut pair = sharing();
+    let (now, epoch) = (pair.now, TicketKeys::epoch_at(1_800_000_000));
+    let kept = pair.server.keep_register(now).unwrap();
+    assert!(!restart_with(&mut pair, None));
+    assert!(!restart_with(&mut pair, Some(b"")));
+    assert!(!restart_with(&mut pair, Some(&kept[1..])));
+    let mut spoilt = kept.clone();
+    spoilt[12] ^= 1;
+    assert!(!restart_with(&mut pair, Some(&spoilt)));
+    assert!(!pair.server.share_tickets(now, [1; 32], epoch, 0, Some(&kept)), "another secret");
+    assert!(!pair.server.share_tickets(now, SECRET, epoch, 1, Some(&kept)), "another shard");
+    let old = now + Duration::from_secs(21);
+    assert!(!pair.server.share_tickets(old, SECRET, epoch, 0, Some(&kept)));
+    let young = now + Duration::from_secs(20);
+    assert!(pair.server.share_tickets(young, SECRET, epoch, 0, Some(&kept)));
+    // Keys of its own end with the endpoint: there is nothing to keep.
+    pair.restart_server();
+    let ticket = pair.ticket();
+    assert!(pair.server.keep_register(now).is_none());
+    // And one of no use is refused as none is.
+    assert!(!restart_with(&mut pair, Some(&spoilt)));
+    refused(pair, ticket, Mode::Full);
+}
+
+#[test]
+// spec-test: CON-55, HS-75
+fn another_shard_resumes_but_takes_no_early_data() {
+    let mut pair = sharing();
+    let ticket = pair.ticket();
+    pair.restart_server();
+    share(&mut pair, 1);
+    pair.run_for(Duration::from_secs(30));
+    refused(pair, ticket, Mode::Resumed);
+}
+
+#[test]
+// spec-test: CON-58, HS-72
+fn a_copy_that_comes_first_from_elsewhere_makes_one_connection() {
+    let mut pair = Pair::new();
+    let ticket = pair.ticket();
+    let client = pair.resume(ticket, true);
+    say(&mut pair, client, safe(), "early");
+    // Somebody is quicker than the client, and is first at the server.
+    pair.held = Some(Vec::new());
+    pair.flush();
+    let stolen = pair.held.take().unwrap();
+    assert_eq!(stolen.len(), 1);
+    let elsewhere = "192.0.2.66:666".parse().unwrap();
+    pair.inject(End::Server, elsewhere, &stolen[0]);
+    let mut heard = Heard::default();
+    listen_for(&mut pair, &mut heard, RTT);
+    assert_eq!(heard.count("early"), 1);
+    // The client's own hello, sent again, is answered by that very connection.
+    listen_for(&mut pair, &mut heard, Duration::from_secs(3));
+    assert_eq!(heard.count("early"), 1);
+    assert_eq!(mode(&mut pair, client), (Mode::Resumed, true, true));
+    assert_eq!(server_handles(&pair).len(), 1);
+    for (address, told) in &pair.told {
+        if *address == elsewhere {
+            assert!(*told <= 3 * pair.heard[address], "{told} bytes to who is not proved");
+        }
+    }
+}
+
+/// A server with its own clock, shard and memory, for replays.
+fn shard(config: &EndpointConfig, now: Instant, shift: i64, number: u16) -> Endpoint {
+    let mut config = config.clone();
+    config.unix_seconds_at_zero = config.unix_seconds_at_zero.saturating_add_signed(shift);
+    let mut server = Endpoint::new(config);
+    server.share_tickets(now, SECRET, TicketKeys::epoch_at(1_800_000_000), number, None);
+    server
+}
+
+/// Gives a server a datagram and takes what its applications hear.
+fn replay(
+    server: &mut Endpoint,
+    now: Instant,
+    from: u32,
+    bytes: &[u8],
+    heard: &mut HashMap<String, usize>,
+) {
+    let host = std::net::Ipv4Addr::from(0x0a00_0000 + (from & 0xffff));
+    let route = Route::udp((host, 1000 + (from >> 16) as u16).into());
+    let payload = bytes::BytesMut::from(bytes);
+    server.handle_datagram(now, Datagram { route, ecn: None, payload });
+    server.handle_timeout(now);
+    let mut batch = jsp_proto::Batch::new(0, 64);
+    while server.poll_transmit(now, &mut batch) {
+        batch.clear();
+    }
+    let mut handles = Vec::new();
+    while let Some((handle, event)) = server.poll_event() {
+        match event {
+            Event::StreamOpened { .. } => handles.push(handle),
+            Event::Drained => server.forget(now, handle),
+            _ => {}
+        }
+    }
+    for handle in handles {
+        let Some(connection) = server.connection(handle) else { continue };
+        while let Some(stream) = connection.accept() {
+            while let Ok(Some(message)) = connection.recv(now, stream) {
+                *heard.entry(message.text().unwrap().to_owned()).or_default() += 1;
+            }
+        }
+    }
+}
+
+#[test]
+// spec-test: HS-72, HS-73, HS-74, HS-75
+fn ten_thousand_replays_bring_each_early_message_once_at_most() {
+    let mut pair = sharing();
+    let mut rng = TestRng(0x5eed_0001);
+    let mut random = move |below: u64| {
+        let mut bytes = [0; 8];
+        jsp_crypto::Rng::fill(&mut rng, &mut bytes);
+        u64::from_le_bytes(bytes) % below
+    };
+    let config = pair.server_config();
+    let mut home = shard(&config, Instant::ZERO, 0, 0);
+    let mut other = shard(&config, Instant::ZERO, 0, 1);
+    let mut now = pair.now;
+    let mut heard: HashMap<String, usize> = HashMap::new();
+    // Hellos of twenty tickets, as they leave; none of them reaches the pair's own server.
+    let mut hellos: Vec<Vec<u8>> = Vec::new();
+    for number in 0..20 {
+        let ticket = pair.ticket();
+        pair.held = Some(Vec::new());
+        let client = pair.resume(ticket, true);
+        say(&mut pair, client, safe(), &format!("message {number}"));
+        pair.flush();
+        pair.client.forget(pair.now, client);
+        let first = pair.held.take().unwrap()[0].clone();
+        hellos.push(first.clone());
+        now = now.max(pair.now);
+        replay(&mut home, now, number, &first, &mut heard);
+        pair.run_for(Duration::from_millis(300));
+        now = now.max(pair.now);
+        for _ in 0..500 {
+            let which = random(hellos.len() as u64) as usize;
+            now = now + Duration::from_millis(random(30));
+            let server = if random(3) == 0 { &mut other } else { &mut home };
+            replay(server, now, random(1 << 20) as u32, &hellos[which], &mut heard);
+        }
+        // Now and then the home server starts anew, at times with a clock that has leapt.
+        if number % 5 == 4 {
+            let shift = [0, 60, -60, 9][(number / 5 % 4) as usize];
+            home = shard(&config, now, shift, 0);
+        }
+        pair.now = pair.now.max(now);
+        pair.run_for(Duration::from_millis(1));
+    }
+    assert!(heard.len() >= 5, "early data are taken at all: {heard:?}");
+    assert!(heard.values().all(|count| *count == 1), "{heard:?}");
+}

@@ -1,0 +1,135 @@
+//! Connections that a ticket resumes or fails to, and the exchange that follows.
+
+use jsp_crypto::{Credential, Delegation, Identity};
+
+use super::*;
+
+#[test]
+// spec-test: HS-83, CON-48
+fn a_ticket_resumes_in_one_datagram_and_the_exchange_follows_within_a_round_trip() {
+    let mut pair = Pair::new();
+    let ticket = pair.ticket();
+    let fingerprint = ticket.peer().fingerprint;
+    let before = pair.datagrams;
+    let client = pair.resume(ticket, false);
+    pair.run_for(DELAY);
+    assert_eq!(pair.datagrams[0] - before[0], 1, "the hello fits one datagram");
+    pair.run_for(DELAY);
+    assert_eq!(mode(&mut pair, client), (Mode::Resumed, false, false));
+    let security = pair.client.connection(client).unwrap().security().unwrap();
+    assert_eq!(security.peer.unwrap().fingerprint, fingerprint);
+    pair.run_for(RTT + Duration::from_millis(5));
+    assert_eq!(mode(&mut pair, client), (Mode::Resumed, false, true));
+    let server = server_handles(&pair)[0];
+    pair.run_for(RTT);
+    assert!(pair.server.connection(server).unwrap().security().unwrap().hybrid);
+    // The next ticket has the fresh secret in it, and works as well.
+    let next = pair.take_ticket(client);
+    let client = pair.resume(next, false);
+    pair.run_for(RTT * 3);
+    assert_eq!(mode(&mut pair, client), (Mode::Resumed, false, true));
+    say(&mut pair, client, StreamConfig::messages(), "under the new keys");
+    let mut heard = Heard::default();
+    listen_for(&mut pair, &mut heard, RTT);
+    assert_eq!(heard.count("under the new keys"), 1);
+}
+
+#[test]
+// spec-test: HS-66
+fn a_ticket_of_a_delegated_server_lives_as_long_as_the_delegation() {
+    let mut pair = Pair::new();
+    let begin = 1_800_000_000;
+    let identity = Identity::from_seed(&[1; 32]).unwrap();
+    let online = Identity::from_seed(&[2; 32]).unwrap();
+    let delegation =
+        Delegation::issue(&identity, online.public(), begin - 10, begin + 100, 1).unwrap();
+    let credential = Credential::delegated(std::sync::Arc::new(online), delegation).unwrap();
+    let mut config = pair.server_config();
+    let crypto = std::sync::Arc::new(jsp_crypto::ServerConfig::new(credential));
+    config.server.as_mut().unwrap().crypto = crypto;
+    pair.server = Endpoint::new(config);
+    let pin = jsp_crypto::ServerIdentity::Pinned(identity.fingerprint());
+    pair.client_config = std::sync::Arc::new(jsp_crypto::ClientConfig::new(pin));
+    let ticket = pair.ticket();
+    let valid_at = |seconds: u64| ticket.is_valid_at((begin + seconds) * 1000);
+    assert!(valid_at(60) && !valid_at(102));
+    // The server takes it as well.
+    let client = pair.resume(ticket, false);
+    pair.run_for(RTT * 4);
+    assert_eq!(mode(&mut pair, client).0, Mode::Resumed);
+}
+
+#[test]
+// spec-test: CON-50, CON-51, CON-55
+fn a_server_that_does_not_know_the_ticket_asks_for_a_full_hello() {
+    let mut pair = Pair::new();
+    let ticket = pair.ticket();
+    let mut config = pair.server_config();
+    config.seed = [77; 32];
+    pair.server = Endpoint::new(config);
+    refused(pair, ticket, Mode::Full);
+}
+
+#[test]
+// spec-test: HS-82, HS-83, CON-47, CON-48
+fn fresh_secrets_and_keys_come_by_time_and_by_bytes() {
+    let config = TransportConfig {
+        exchange_after: Duration::from_secs(20),
+        exchange_bytes: 400_000,
+        key_update_after: Duration::from_secs(7),
+        keep_alive: Some(Duration::from_millis(500)),
+        ..TransportConfig::default()
+    };
+    let mut pair = Pair::with(config, RetryPolicy::Never);
+    let (client, server) = pair.establish();
+    let stream = say(&mut pair, client, StreamConfig::messages(), "first");
+    let mut heard = 0;
+    for second in 0..100 {
+        pair.run_for(Duration::from_secs(1));
+        let now = pair.now;
+        let connection = pair.client.connection(client).unwrap();
+        let len = if second < 50 { 100 } else { 60_000 };
+        connection.send(now, stream, Message::from(vec![7; len])).unwrap();
+        let connection = pair.server.connection(server).unwrap();
+        while connection.accept().is_some() {}
+        while let Ok(Some(_)) = connection.recv(now, stream) {
+            heard += 1;
+        }
+        for (end, handle) in [(End::Client, client), (End::Server, server)] {
+            assert_eq!(pair.close_reason(end, handle), None);
+        }
+    }
+    assert!(heard >= 99, "{heard}");
+    let rounds =
+        |endpoint: &mut Endpoint, handle| endpoint.connection(handle).unwrap().stats().exchanges;
+    let of_client = rounds(&mut pair.client, client);
+    assert!((6..=12).contains(&of_client), "{of_client} exchanges");
+    assert!(rounds(&mut pair.server, server).abs_diff(of_client) <= 1);
+}
+
+#[test]
+fn a_ticket_refusal_that_anybody_made_up_does_no_harm() {
+    // The server accepts, but a forged refusal is there first: either answer will do.
+    let mut pair = Pair::new();
+    let ticket = pair.ticket();
+    let mut stranger = pair.server_config();
+    stranger.seed = [78; 32];
+    let mut stranger = Endpoint::new(stranger);
+    let client = pair.resume(ticket, true);
+    say(&mut pair, client, safe(), "early");
+    pair.flush();
+    let payload = bytes::BytesMut::from(&pair.on_the_way(End::Server)[0][..]);
+    let route = Route::udp(pair.client_addr);
+    let now = pair.now;
+    stranger.handle_datagram(now, Datagram { route, ecn: None, payload });
+    let mut batch = jsp_proto::Batch::new(0, 1);
+    assert!(stranger.poll_transmit(now, &mut batch));
+    let refusal = batch.contents().to_vec();
+    let from = pair.server_addr;
+    pair.inject(End::Client, from, &refusal);
+    let mut heard = Heard::default();
+    listen_for(&mut pair, &mut heard, RTT * 5);
+    assert_eq!(heard.count("early"), 1);
+    assert_eq!(mode(&mut pair, client).0, Mode::Resumed);
+    assert_eq!(server_handles(&pair).len(), 1);
+}
