@@ -12,6 +12,9 @@ mod handshake;
 #[path = "../../../fuzz/bodies/identity.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod identity;
+#[path = "../../../fuzz/bodies/parties.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod parties;
 #[path = "../../../fuzz/bodies/replay.rs"]
 #[allow(unreachable_pub, reason = "shared by the tests that replay corpora")]
 mod replay;

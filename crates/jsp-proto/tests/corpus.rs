@@ -12,12 +12,21 @@ mod fec;
 #[path = "../../../fuzz/bodies/frames.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod frames;
+#[path = "../../../fuzz/bodies/host.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod host;
 #[path = "../../../fuzz/bodies/ledger.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod ledger;
 #[path = "../../../fuzz/bodies/mail.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod mail;
+#[path = "../../../fuzz/bodies/packet.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod packet;
+#[path = "../../../fuzz/bodies/parties.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod parties;
 #[path = "../../../fuzz/bodies/replay.rs"]
 #[allow(unreachable_pub, reason = "shared by the tests that replay corpora")]
 mod replay;
