@@ -186,10 +186,12 @@ impl TransportConfig {
         self.streams_max = self.streams_max.clamp(1, limits::STREAMS_OPEN_MAX);
         self.keep_alive = self.keep_alive.map(|interval| interval.max(KEEP_ALIVE_MIN));
         if let Padding::ConstantRate(rate) = &self.padding {
-            // An acknowledgement waits for its slot. No datagram is larger than the base size.
+            // An acknowledgement waits for its slot. No datagram is larger than the base size. One
+            // timetable serves one path.
             // spec: PRV-5, PRV-7
             self.ack_delay_max = self.ack_delay_max.max(rate.clamped_interval());
             self.mtu_ceiling = limits::MTU_BASE;
+            self.paths_max = 1;
         }
         self.ack_delay_max = self.ack_delay_max.min(Duration::from_secs(10));
         self.connection_window_max = self.connection_window_max.max(self.connection_window);

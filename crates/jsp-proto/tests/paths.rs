@@ -2,13 +2,14 @@
 
 mod pair;
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jsp_proto::{
-    Class, ConnectionHandle, Event, Message, NetworkHint, PathEnd, PathError, PathId, PathUse,
-    RetryPolicy, Route, StreamConfig, StreamId, TransportConfig,
+    Class, ConnectionHandle, ConstantRate, Event, Message, NetworkHint, Padding, PathEnd,
+    PathError, PathId, PathUse, RetryPolicy, Route, StreamConfig, StreamId, TransportConfig,
 };
 use pair::{End, Pair};
 
@@ -258,6 +259,42 @@ fn a_path_that_is_not_answered_is_given_up() {
     assert_eq!(pair.client.connection(client).unwrap().paths().count(), 1);
     assert_eq!(pair.server.connection(server).unwrap().paths().count(), 1);
     assert!(pair.told[&second] <= 3 * pair.heard[&second]);
+}
+
+#[test]
+/// spec-test: PTH-7
+fn a_server_that_was_not_answered_asks_again_when_the_client_comes_by_that_path() {
+    let mut pair = Pair::new();
+    let (client, server) = pair.establish();
+    let second = pair.second_addr;
+    // One datagram passes: the server answers it, and is not answered itself.
+    let passed = Cell::new(false);
+    pair.filter_from = Some(Box::new(move |from, _| from != second || !passed.replace(true)));
+    let (now, route) = (pair.now, second_route(&pair));
+    assert_eq!(pair.client.open_path(now, client, route), Ok(SECOND));
+    pair.run_for(Duration::from_secs(11));
+    assert!(opened(&pair, End::Client) && !opened(&pair, End::Server), "{:?}", pair.events);
+    pair.filter_from = None;
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    let stream = connection.open(now, StreamConfig::messages()).unwrap();
+    connection.hint_path(now, FIRST, NetworkHint::InterfaceDown).unwrap();
+    send(&mut pair, client, stream, "here".to_owned());
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(received(&mut pair, server), ["here"]);
+    assert!(opened(&pair, End::Server), "{:?}", pair.events);
+}
+
+#[test]
+/// spec-test: PRV-7
+fn a_side_with_a_timetable_has_one_path() {
+    let rate = ConstantRate { size: 400, interval: Duration::from_millis(10) };
+    let padding = Padding::ConstantRate(rate);
+    let config = TransportConfig { padding, ..TransportConfig::default() };
+    let mut pair = Pair::with(config, RetryPolicy::Never);
+    let (client, _) = pair.establish();
+    let (now, route) = (pair.now, second_route(&pair));
+    assert_eq!(pair.client.open_path(now, client, route), Err(PathError::Unsupported));
 }
 
 #[test]

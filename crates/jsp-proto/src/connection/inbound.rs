@@ -459,13 +459,13 @@ impl Connection {
     /// The newest packet came from elsewhere: the peer may have moved, or its NAT did.
     // spec: CON-14
     fn consider_route(&mut self, now: Instant, arrival: Arrival) {
-        let known = self.paths.active.route.same_peer(&arrival.route)
-            || self
-                .paths
-                .active
-                .candidate
-                .as_ref()
-                .is_some_and(|c| c.route.same_peer(&arrival.route));
+        let path = &self.paths.active;
+        let known = match &path.candidate {
+            Some(candidate) if candidate.route.same_peer(&arrival.route) => true,
+            Some(_) => path.route.same_peer(&arrival.route),
+            // A path whose trial went without an answer is asked again.
+            None => path.is_settled_at(&arrival.route),
+        };
         if known || self.role == Role::Client || !self.lifecycle.is_established() {
             return;
         }

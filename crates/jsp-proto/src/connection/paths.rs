@@ -32,7 +32,7 @@ impl Connection {
         if !self.is_confirmed() || !self.lifecycle.is_established() {
             return Err(PathError::NotReady);
         }
-        if self.paths_max() < 2 || self.has_slots() {
+        if self.paths_max() < 2 {
             return Err(PathError::Unsupported);
         }
         if self.paths.iter().any(|path| path.route == route) {
@@ -392,12 +392,10 @@ impl Connection {
         let gave_up = path.candidate.take_if(|candidate| candidate.is_hopeless(now)).is_some();
         let is_dead = path.numbers.recovery.pto_count() >= SILENT_PTOS_MAX;
         let is_unproved = gave_up && !path.is_validated;
-        if is_unproved || (is_dead && self.paths.others.iter().any(|path| !path.is_failing())) {
-            let id = self.paths.active.id;
-            // The server waits for the client to say so.
-            if self.role == Role::Client || is_unproved {
-                self.end_path(now, id, PathEnd::Unanswered);
-            }
+        let is_over = is_unproved || (is_dead && self.paths.others.iter().any(|p| !p.is_failing()));
+        // The server waits for the client to say so: until then packets may come.
+        if is_over && self.role == Role::Client {
+            self.end_path(now, self.paths.active.id, PathEnd::Unanswered);
         }
     }
 
