@@ -9,12 +9,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::SessionError;
-use crate::run::run;
+use crate::run::{REFUSED, run};
 use crate::shared::Shared;
 use crate::{Session, SessionConfig};
 
 /// Pauses between attempts to connect: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// A connection that has carried the session for so long is followed by the next without a pause.
+const STEADY: Duration = Duration::from_secs(1);
 /// How long the server may take to answer the greeting.
 const GREETING: Duration = Duration::from_secs(10);
 
@@ -98,58 +100,102 @@ impl Server {
 }
 
 /// Keeps the session connected until it is over.
-async fn drive(shared: Arc<Shared>, server: Server, mut first: Option<Connection>) {
+async fn drive(shared: Arc<Shared>, server: Server, first: Option<Connection>) {
+    let mut attempts = Attempts::new(&shared);
+    let mut next = first;
     loop {
-        let connection = match first.take() {
+        let connection = match next.take() {
             Some(connection) => connection,
-            None => match reach(&shared, &server).await {
+            None => match attempts.reach(&shared, &server).await {
                 Ok(connection) => connection,
                 Err(error) => return shared.fail(error),
             },
         };
-        let error = attach(&shared, connection).await.err();
+        let begun = Instant::now();
+        let end = attach(&shared, connection).await;
         if shared.error().is_some() {
             return;
         }
-        if let Some(reason) = error {
-            return shared.fail(SessionError::Refused(reason));
+        match end {
+            End::Refused(reason) => return shared.fail(SessionError::Refused(reason)),
+            End::Lost if begun.elapsed() >= STEADY => attempts = Attempts::new(&shared),
+            // Who lets the session run only to drop it is not asked without end.
+            End::Lost => attempts = Attempts { due: true, ..Attempts::new(&shared) },
+            End::Unanswered if Instant::now() >= attempts.until => {
+                return shared.fail(SessionError::Refused("it does not answer".to_owned()));
+            }
+            End::Unanswered => attempts.due = true,
         }
     }
 }
 
-/// Connects, with pauses in between, for as long as the server may know the session; once at least.
-async fn reach(shared: &Shared, server: &Server) -> Result<Connection, SessionError> {
-    let grace = shared.lock().machine.grace();
-    let until = Instant::now() + grace;
-    let mut pause = PAUSES.0;
-    loop {
-        let failure = match server.connect().await {
-            Ok(connection) => return Ok(connection),
-            Err(failure) => failure,
-        };
-        let is_final = matches!(
-            failure,
-            ConnectError::Identity { .. }
-                | ConnectError::Handshake { .. }
-                | ConnectError::VersionMismatch { .. }
-                | ConnectError::KnownHosts { .. }
-                | ConnectError::EndpointClosed
-        );
-        if is_final || Instant::now() >= until {
-            return Err(failure.into());
+/// Attempts to reach the server since the session last ran.
+struct Attempts {
+    /// The server has forgotten the session by then.
+    until: Instant,
+    pause: Duration,
+    /// A pause comes first.
+    due: bool,
+}
+
+impl Attempts {
+    fn new(shared: &Shared) -> Self {
+        let until = Instant::now() + shared.lock().machine.grace();
+        Self { until, pause: PAUSES.0, due: false }
+    }
+
+    /// Connects, with pauses in between, for as long as the server may know the session; once at least.
+    async fn reach(
+        &mut self,
+        shared: &Shared,
+        server: &Server,
+    ) -> Result<Connection, SessionError> {
+        loop {
+            if core::mem::replace(&mut self.due, true) {
+                self.rest(shared).await;
+            }
+            let failure = match server.connect().await {
+                Ok(connection) => return Ok(connection),
+                Err(failure) => failure,
+            };
+            let is_final = matches!(
+                failure,
+                ConnectError::Identity { .. }
+                    | ConnectError::Handshake { .. }
+                    | ConnectError::VersionMismatch { .. }
+                    | ConnectError::KnownHosts { .. }
+                    | ConnectError::EndpointClosed
+            );
+            if is_final || Instant::now() >= self.until {
+                return Err(failure.into());
+            }
         }
+    }
+
+    async fn rest(&mut self, shared: &Shared) {
         tokio::select! {
-            () = tokio::time::sleep(pause) => pause = PAUSES.1.min(pause * 2),
-            () = shared.hasten.notified() => pause = PAUSES.0,
+            () = tokio::time::sleep(self.pause) => self.pause = PAUSES.1.min(self.pause * 2),
+            () = shared.hasten.notified() => self.pause = PAUSES.0,
         }
     }
 }
 
-/// Runs the session on a connection until that is lost. An error is a server's refusal, in its words.
-async fn attach(shared: &Arc<Shared>, connection: Connection) -> Result<(), String> {
+/// How a connection of the session ended.
+enum End {
+    /// It carried the session.
+    Lost,
+    /// It was lost before the server had answered.
+    Unanswered,
+    /// The server wants no session, in its words.
+    Refused(String),
+}
+
+/// Runs the session on a connection until that is lost.
+async fn attach(shared: &Arc<Shared>, connection: Connection) -> End {
     let control = StreamConfig { weight: u8::MAX, ..StreamConfig::messages() };
-    let Ok(control) = connection.open(control.labelled(CONTROL_LABEL)).await else {
-        return Ok(());
+    let opened = connection.open(control.labelled(CONTROL_LABEL));
+    let Ok(Ok(control)) = tokio::time::timeout(GREETING, opened).await else {
+        return End::Unanswered;
     };
     let generation = shared.change(|state| {
         state.generation += 1;
@@ -173,7 +219,8 @@ async fn attach(shared: &Arc<Shared>, connection: Connection) -> Result<(), Stri
         () = late => {}
     }
     match connection.error() {
-        Some(jsp::ConnectionError::ClosedByPeer { code, reason }) if code != 0 => Err(reason),
-        _ => Ok(()),
+        _ if shared.lock().has_run(generation) => End::Lost,
+        Some(jsp::ConnectionError::ClosedByPeer { code: REFUSED, reason }) => End::Refused(reason),
+        _ => End::Unanswered,
     }
 }

@@ -11,6 +11,8 @@ use crate::shared::{Shared, Stale};
 
 /// The application's code of a connection whose peer broke the session's protocol.
 pub(crate) const PROTOCOL_ERROR: u64 = 1;
+/// The application's code of connections that are turned away.
+pub(crate) const REFUSED: u64 = 2;
 /// The code with which streams that belong to nothing are stopped.
 const NOT_WANTED: u64 = 2;
 

@@ -10,12 +10,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::run::{PROTOCOL_ERROR, run};
+use crate::run::{PROTOCOL_ERROR, REFUSED, run};
 use crate::shared::Shared;
 use crate::{Session, SessionConfig};
 
-/// The application's code of connections that are turned away.
-const REFUSED: u64 = 2;
 /// How long a client may take to greet.
 const GREETING: Duration = Duration::from_secs(10);
 /// New sessions that wait for [`Sessions::accept`]; further clients wait.
@@ -132,7 +130,7 @@ impl Inner {
             return connection.close(REFUSED, b"the system gives no randomness");
         }
         let arrival = self.registry().greet(&record, owner, fresh);
-        let (shared, grant) = match arrival {
+        let (attendance, grant) = match arrival {
             Err(error) => return connection.close(PROTOCOL_ERROR, error.to_string().as_bytes()),
             Ok(Arrival::Full) => return connection.close(REFUSED, b"it holds as many as it may"),
             Ok(Arrival::Unknown(record)) => {
@@ -145,64 +143,17 @@ impl Inner {
                 let shared = Arc::new(Shared::new(machine::Session::server(self.config.limits)));
                 self.registry().insert(&grant, owner, Arc::clone(&shared));
                 let session = Session { shared: Arc::clone(&shared), _driver: None };
+                let attendance = Attendance::new(self, shared, connection, &grant);
                 if self.new.send(session).await.is_err() {
-                    return connection.close(REFUSED, b"no session is taken any more");
+                    return attendance.connection.close(REFUSED, b"no session is taken any more");
                 }
-                (shared, grant)
+                (attendance, grant)
             }
-            Ok(Arrival::Back(shared, grant)) => (shared, grant),
-        };
-        self.run(shared, connection, control, &grant).await;
-    }
-
-    async fn run(
-        &self,
-        shared: Arc<Shared>,
-        connection: Connection,
-        control: Stream,
-        grant: &Grant,
-    ) {
-        let granted = shared.change(|state| {
-            state.generation += 1;
-            let before = state.connection.replace(connection.clone());
-            if let Some(before) = before {
-                before.close(0, b"the session goes on over another connection");
-            }
-            state.machine.grant(grant).map(|()| state.generation)
-        });
-        let generation = match granted {
-            Ok(generation) => generation,
-            Err(error) => {
-                connection.close(PROTOCOL_ERROR, error.to_string().as_bytes());
-                return self.parked(&shared);
+            Ok(Arrival::Back(shared, grant)) => {
+                (Attendance::new(self, shared, connection, &grant), grant)
             }
         };
-        let kept = async {
-            let kept = shared.wait_in(generation, |machine| machine.poll_kept().then_some(()));
-            if kept.await.is_ok() {
-                self.registry().on_kept(&shared.lock().machine.id());
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = run(Arc::clone(&shared), connection, control, generation) => {}
-            () = kept => {}
-        }
-        let is_last = shared.lock().generation == generation;
-        if is_last {
-            self.parked(&shared);
-        }
-    }
-
-    /// The session has no connection: it waits, or is over.
-    fn parked(&self, shared: &Shared) {
-        let id = shared.lock().machine.id();
-        if shared.error().is_some() {
-            self.registry().remove(&id);
-        } else {
-            self.registry().park(self.now(), &id);
-            self.parked.notify_one();
-        }
+        attendance.run(control, &grant).await;
     }
 
     /// Forgets sessions whose clients do not come back.
@@ -221,6 +172,73 @@ impl Inner {
             for shared in expired {
                 shared.change(|state| state.machine.forget());
             }
+        }
+    }
+}
+
+/// A session on a connection. With its value the session is without one, however that comes: it
+/// waits for its client, or is over.
+struct Attendance<'a> {
+    inner: &'a Inner,
+    shared: Arc<Shared>,
+    connection: Connection,
+    id: [u8; machine::GRANT_LEN],
+    generation: u64,
+}
+
+impl<'a> Attendance<'a> {
+    fn new(inner: &'a Inner, shared: Arc<Shared>, connection: Connection, grant: &Grant) -> Self {
+        let generation = shared.lock().generation;
+        Self { inner, shared, connection, id: grant.id(), generation }
+    }
+
+    async fn run(mut self, control: Stream, grant: &Grant) {
+        let connection = self.connection.clone();
+        let granted = self.shared.change(|state| {
+            state.generation += 1;
+            let before = state.connection.replace(connection.clone());
+            if let Some(before) = before {
+                before.close(0, b"the session goes on over another connection");
+            }
+            (state.generation, state.machine.grant(grant))
+        });
+        self.generation = granted.0;
+        if let Err(error) = granted.1 {
+            return connection.close(PROTOCOL_ERROR, error.to_string().as_bytes());
+        }
+        let kept = async {
+            let kept = |machine: &mut machine::Session| machine.poll_kept().then_some(());
+            if self.shared.wait_in(self.generation, kept).await.is_ok() {
+                self.inner.registry().on_kept(&self.id);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = run(Arc::clone(&self.shared), connection, control, self.generation) => {}
+            () = kept => {}
+        }
+    }
+}
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        let is_last = self.shared.change(|state| {
+            let is_last = state.generation == self.generation;
+            if is_last {
+                state.connection = None;
+                state.machine.detach();
+            }
+            is_last
+        });
+        self.connection.close(0, b"the session needs this connection no more");
+        if !is_last {
+            return;
+        }
+        if self.shared.error().is_some() {
+            self.inner.registry().remove(&self.id);
+        } else {
+            self.inner.registry().park(self.inner.now(), &self.id);
+            self.inner.parked.notify_one();
         }
     }
 }

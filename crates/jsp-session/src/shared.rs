@@ -30,10 +30,13 @@ pub(crate) struct State {
     unclaimed: HashSet<ChannelId>,
     accepted: VecDeque<ChannelId>,
     events: VecDeque<Event>,
-    /// Changes under way to the store, and those that are not yet.
+    /// Changes that are not yet under way to the store.
     unstored: VecDeque<Change>,
-    storing: usize,
-    stored_count: u64,
+    /// Changes that there were, and those of them that are in the store.
+    noted: u64,
+    stored: u64,
+    /// The last connection on which the session ran.
+    ran: u64,
     error: Option<SessionError>,
 }
 
@@ -57,8 +60,9 @@ impl Shared {
             accepted: accepted.into(),
             events: VecDeque::new(),
             unstored: VecDeque::new(),
-            storing: 0,
-            stored_count: 0,
+            noted: 0,
+            stored: 0,
+            ran: 0,
             error: None,
         };
         Self { state: Mutex::new(state), changed: Notify::new(), hasten: Notify::new() }
@@ -151,17 +155,12 @@ impl Shared {
         }
     }
 
-    /// Everything that has happened up to now is in the store.
+    /// Waits until everything that has happened up to now is in the store.
     pub(crate) async fn stored(&self) -> Result<(), SessionError> {
-        let mut left = None;
-        self.wait(|state| {
-            if let Some(error) = &state.error {
-                return Some(Err(error.clone()));
-            }
-            let waiting = state.unstored.len() + state.storing;
-            let stored = state.stored_count;
-            let target = *left.get_or_insert(stored + waiting as u64);
-            (stored >= target).then_some(Ok(()))
+        let noted = self.lock().noted;
+        self.wait(|state| match &state.error {
+            Some(error) => Some(Err(error.clone())),
+            None => (state.stored >= noted).then_some(Ok(())),
         })
         .await
     }
@@ -220,7 +219,6 @@ impl Shared {
                 .wait(|state| {
                     let over = state.error.is_some() && state.unstored.is_empty();
                     let batch: Vec<Change> = state.unstored.drain(..).collect();
-                    state.storing = batch.len();
                     (over || !batch.is_empty()).then_some(batch)
                 })
                 .await;
@@ -244,6 +242,7 @@ impl State {
         let mut any = false;
         while let Some(change) = self.machine.poll_change() {
             self.unstored.push_back(change);
+            self.noted += 1;
             any = true;
         }
         while let Some(event) = self.machine.poll_event() {
@@ -252,7 +251,8 @@ impl State {
                 Event::Opened(id) => self.accepted.push_back(*id),
                 Event::Forgotten => self.over(SessionError::Forgotten),
                 Event::Ended(code) => self.over(SessionError::Ended(*code)),
-                Event::Started | Event::Suspended | Event::Resumed => {}
+                Event::Started | Event::Resumed => self.ran = self.generation,
+                Event::Suspended => {}
             }
             if !matches!(event, Event::Opened(_)) {
                 if self.events.len() >= EVENTS_MAX {
@@ -268,13 +268,17 @@ impl State {
         self.error.clone()
     }
 
+    /// The session has run on the present connection, or on this one that was.
+    pub(crate) fn has_run(&self, generation: u64) -> bool {
+        self.ran >= generation
+    }
+
     fn over(&mut self, error: SessionError) {
         self.error.get_or_insert(error);
     }
 
     fn on_stored(&mut self, batch: &[Change]) {
-        self.storing = 0;
-        self.stored_count += batch.len() as u64;
+        self.stored += batch.len() as u64;
         batch.iter().for_each(|change| self.machine.on_stored(change));
     }
 }

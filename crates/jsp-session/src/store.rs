@@ -32,7 +32,7 @@ mod embedded {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use jsp_app::session::{Change, ChannelId, Item, Saved, SavedChannel};
+    use jsp_app::session::{Change, ChannelId, Item, Saved, SavedChannel, Token};
     use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
     use super::Store;
@@ -78,7 +78,7 @@ mod embedded {
             if let (Some(id), Some(token)) = (session.get("id")?, session.get("token")?)
                 && let (Ok(id), Ok(token)) = (id.value().try_into(), token.value().try_into())
             {
-                saved.granted = Some((id, token));
+                saved.granted = Some((id, Token(token)));
             }
             if saved.granted.is_none() && saved.next_channels == [0, 0] {
                 return Ok(None);
@@ -139,7 +139,7 @@ mod embedded {
                 Change::Granted { id, token, grace } => {
                     let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
                     self.session.insert("id", id.as_slice())?;
-                    self.session.insert("token", token.as_slice())?;
+                    self.session.insert("token", token.0.as_slice())?;
                     self.session.insert("grace", grace.to_be_bytes().as_slice())?;
                 }
                 Change::Opened { channel: ChannelId(id), label } => {

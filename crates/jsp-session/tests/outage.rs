@@ -116,3 +116,35 @@ async fn a_server_forgets_after_its_grace_time() {
     }
     assert_eq!(up.unconfirmed().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_turns_everybody_away_for_a_while_is_asked_with_pauses() {
+    let (near, far) = pair();
+    let server = Endpoint::builder().identity(Identity::generate()).link(Box::new(far));
+    let server = server.build().unwrap();
+    let client = Endpoint::builder().link(Box::new(near)).build().unwrap();
+    let sessions = Sessions::new(SessionConfig::default());
+    let attend = |connection| {
+        let sessions = sessions.clone();
+        tokio::spawn(async move { sessions.attend(connection).await })
+    };
+    let connect = Session::connect(&client, SERVER, server.fingerprint(), SessionConfig::default());
+    let (session, _) = tokio::join!(connect, async {
+        attend(server.accept().await.unwrap());
+        sessions.accept().await.unwrap()
+    });
+    let session = session.unwrap();
+    assert_eq!(session.event().await, Some(Event::Started));
+    session.break_connection();
+    let closing = Instant::now() + Duration::from_secs(20);
+    let mut turned_away = 0;
+    while let Ok(connection) = tokio::time::timeout_at(closing, server.accept()).await {
+        connection.unwrap().close(9, b"under repair");
+        turned_away += 1;
+    }
+    // 100 ms, 200 ms, 400 ms and so on, up to 5 s between them.
+    assert!((3..=10).contains(&turned_away), "{turned_away}");
+    assert_eq!(session.event().await, Some(Event::Suspended));
+    attend(server.accept().await.unwrap());
+    assert_eq!(session.event().await, Some(Event::Resumed));
+}

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::channel::{Channel, Inbox, Outbox};
-use super::record::Credentials;
+use super::record::{Credentials, Token};
 use super::{ChannelId, GRANT_LEN, Item, Limits, Session};
 
 /// A step of a session that is to be stored. Steps are stored in their order.
@@ -14,8 +14,8 @@ pub enum Change {
     Granted {
         /// Which session.
         id: [u8; GRANT_LEN],
-        /// A secret.
-        token: [u8; GRANT_LEN],
+        /// What shows who its client is.
+        token: Token,
         /// How long the server keeps the session after its connection is lost.
         grace: Duration,
     },
@@ -64,7 +64,7 @@ pub enum Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     /// The session's name and the last token, once the server has granted them.
-    pub granted: Option<([u8; GRANT_LEN], [u8; GRANT_LEN])>,
+    pub granted: Option<([u8; GRANT_LEN], Token)>,
     /// How long the server keeps the session.
     pub grace: Duration,
     /// The numbers that come after the highest that were used, of own channels and of the peer's.

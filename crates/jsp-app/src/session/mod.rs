@@ -48,7 +48,7 @@ use thiserror::Error;
 pub use self::channel::Item;
 pub use self::journal::{Change, Saved, SavedChannel};
 pub use self::link::Binding;
-pub use self::record::RECORD_MAX;
+pub use self::record::{RECORD_MAX, Token};
 pub use self::registry::{Arrival, Grant, Registry};
 
 use self::channel::{Channel, Outbox};
@@ -130,7 +130,7 @@ pub struct ProtocolError(pub &'static str);
 /// Why a message is not taken for sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SendError {
-    /// The peer has not taken what was sent before: wait for [`Session::has_room`].
+    /// The peer has not taken what was sent before.
     #[error("too much is unconfirmed; wait until the peer has taken some")]
     Full,
     /// The message is longer than everything that may be unconfirmed.
@@ -316,13 +316,6 @@ impl Session {
         let number = outbox.push(item.clone(), is_stored);
         self.note(Change::Sent { channel: id, number, item });
         Ok(number)
-    }
-
-    /// Whether a message of `len` bytes would be taken now. True also where waiting is of no use.
-    #[must_use]
-    pub fn has_room(&self, channel: ChannelId, len: usize) -> bool {
-        let Some(channel) = self.channels.get(&channel) else { return true };
-        self.end.is_some() || room(&channel.outbox, &self.limits, len)
     }
 
     /// Messages that the peer's application has not taken.

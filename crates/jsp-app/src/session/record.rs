@@ -41,23 +41,27 @@ pub(crate) enum Record {
     End(#[n(0)] u64),
 }
 
-/// What shows that somebody is a session's client.
+/// What a session's two ends alone know. It cannot be printed.
 #[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Token(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; GRANT_LEN]);
+
+impl core::fmt::Debug for Token {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// What shows that somebody is a session's client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Credentials {
     /// Which session.
     #[n(0)]
     #[cbor(with = "minicbor::bytes")]
     pub(crate) id: [u8; GRANT_LEN],
-    /// Known to its two ends only; another one after each resumption.
+    /// Another one after each resumption.
     #[n(1)]
-    #[cbor(with = "minicbor::bytes")]
-    pub(crate) token: [u8; GRANT_LEN],
-}
-
-impl core::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Credentials(..)")
-    }
+    pub(crate) token: Token,
 }
 
 /// What an end knows of a channel.

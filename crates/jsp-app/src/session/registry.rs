@@ -1,13 +1,13 @@
 //! The sessions of a server: which there are, who may come back to them, and for how long.
 
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
 use super::link::{Greeting, unknown};
-use super::record::{Credentials, Entry};
+use super::record::{Credentials, Entry, Token};
 use super::{GRANT_LEN, ProtocolError};
 
 /// Sessions by name. `H` is how the driver holds one. Time is counted from any moment, the same for
@@ -15,6 +15,8 @@ use super::{GRANT_LEN, ProtocolError};
 #[derive(Debug)]
 pub struct Registry<H> {
     sessions: HashMap<[u8; GRANT_LEN], Held<H>>,
+    /// The sessions that wait for their clients, the first to go first.
+    expiries: BTreeSet<(Duration, [u8; GRANT_LEN])>,
     /// How many there may be.
     max: usize,
     /// How long a session waits for its client.
@@ -24,9 +26,9 @@ pub struct Registry<H> {
 #[derive(Debug)]
 struct Held<H> {
     handle: H,
-    token: [u8; GRANT_LEN],
+    token: Token,
     /// The token of before, until the client has kept the present one.
-    before: Option<[u8; GRANT_LEN]>,
+    before: Option<Token>,
     /// The client's proved identity, if it has one: nobody else comes back.
     owner: Option<[u8; 32]>,
     /// When it goes, if it waits for its client.
@@ -39,6 +41,14 @@ pub struct Grant {
     pub(crate) credentials: Credentials,
     pub(crate) grace: Duration,
     pub(crate) entries: Option<Vec<Entry>>,
+}
+
+impl Grant {
+    /// The session's name.
+    #[must_use]
+    pub fn id(&self) -> [u8; GRANT_LEN] {
+        self.credentials.id
+    }
 }
 
 /// What a greeting leads to.
@@ -58,7 +68,7 @@ impl<H: Clone> Registry<H> {
     /// No session yet. `max` is how many may be held, `grace` how long one waits for its client.
     #[must_use]
     pub fn new(max: usize, grace: Duration) -> Self {
-        Self { sessions: HashMap::new(), max, grace }
+        Self { sessions: HashMap::new(), expiries: BTreeSet::new(), max, grace }
     }
 
     /// Judges a client's first record. `owner` is its proved identity; `fresh` are 32 random bytes.
@@ -72,10 +82,10 @@ impl<H: Clone> Registry<H> {
         owner: Option<[u8; 32]>,
         fresh: [u8; 32],
     ) -> Result<Arrival<H>, ProtocolError> {
-        let (mut id, mut token) = ([0; GRANT_LEN], [0; GRANT_LEN]);
+        let (mut id, mut token) = ([0; GRANT_LEN], Token([0; GRANT_LEN]));
         let (front, back) = fresh.split_at(GRANT_LEN);
         id.copy_from_slice(front);
-        token.copy_from_slice(back);
+        token.0.copy_from_slice(back);
         match Greeting::parse(record)? {
             Greeting::Open if self.sessions.len() >= self.max => Ok(Arrival::Full),
             Greeting::Open => {
@@ -90,7 +100,9 @@ impl<H: Clone> Registry<H> {
                 // What the client has shown stays good until it has kept the next.
                 held.before = Some(shown.token);
                 held.token = token;
-                held.expires = None;
+                if let Some(at) = held.expires.take() {
+                    self.expiries.remove(&(at, shown.id));
+                }
                 let credentials = Credentials { id: shown.id, token };
                 let grant = Grant { credentials, grace: self.grace, entries: Some(entries) };
                 Ok(Arrival::Back(held.handle.clone(), grant))
@@ -115,25 +127,38 @@ impl<H: Clone> Registry<H> {
     /// The session's connection is gone.
     pub fn park(&mut self, now: Duration, id: &[u8; GRANT_LEN]) {
         if let Some(held) = self.sessions.get_mut(id) {
-            held.expires = Some(now.saturating_add(self.grace));
+            let at = now.saturating_add(self.grace);
+            if let Some(before) = held.expires.replace(at) {
+                self.expiries.remove(&(before, *id));
+            }
+            self.expiries.insert((at, *id));
         }
     }
 
     /// The session is over.
-    pub fn remove(&mut self, id: &[u8; GRANT_LEN]) {
-        self.sessions.remove(id);
+    pub fn remove(&mut self, id: &[u8; GRANT_LEN]) -> Option<H> {
+        let Held { handle, expires, .. } = self.sessions.remove(id)?;
+        if let Some(at) = expires {
+            self.expiries.remove(&(at, *id));
+        }
+        Some(handle)
     }
 
     /// Takes out the sessions whose clients did not come back in time.
     pub fn expire(&mut self, now: Duration) -> Vec<H> {
-        let is_due = |held: &mut Held<H>| held.expires.is_some_and(|at| at <= now);
-        self.sessions.extract_if(|_, held| is_due(held)).map(|(_, held)| held.handle).collect()
+        let mut expired = Vec::new();
+        while let Some((at, id)) = self.expiries.first().copied()
+            && at <= now
+        {
+            expired.extend(self.remove(&id));
+        }
+        expired
     }
 
     /// When the next session goes, if none comes back.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Duration> {
-        self.sessions.values().filter_map(|held| held.expires).min()
+        self.expiries.first().map(|(at, _)| *at)
     }
 
     /// How many sessions are held.
@@ -150,9 +175,9 @@ impl<H: Clone> Registry<H> {
 }
 
 impl<H> Held<H> {
-    fn is_owner(&self, token: &[u8; GRANT_LEN], owner: Option<[u8; 32]>) -> bool {
+    fn is_owner(&self, token: &Token, owner: Option<[u8; 32]>) -> bool {
         let before = self.before.as_ref().unwrap_or(&self.token);
-        let is_known = self.token.ct_eq(token) | before.ct_eq(token);
+        let is_known = self.token.0.ct_eq(&token.0) | before.0.ct_eq(&token.0);
         bool::from(is_known) && self.owner == owner
     }
 }

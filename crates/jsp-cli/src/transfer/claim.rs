@@ -7,10 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use super::path::SafePath;
-use super::record::{HASH_LEN, TOKEN_LEN};
-
-/// How a sender names a file of its own.
-pub(crate) type Token = [u8; TOKEN_LEN];
+use super::record::{HASH_LEN, Token};
 
 /// Stored files that are remembered.
 const STORED_MAX: usize = 4096;
@@ -87,16 +84,21 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::record::TOKEN_LEN;
+
+    fn named(n: u8) -> Token {
+        Token([n; TOKEN_LEN])
+    }
 
     #[tokio::test]
     async fn the_later_transfer_has_the_file() {
         let claims = Claims::default();
-        let first = claims.claim([1; TOKEN_LEN]);
-        let other = claims.claim([2; TOKEN_LEN]);
-        let second = claims.claim([1; TOKEN_LEN]);
+        let first = claims.claim(named(1));
+        let other = claims.claim(named(2));
+        let second = claims.claim(named(1));
         first.displaced().await;
         drop(first);
-        let third = claims.claim([1; TOKEN_LEN]);
+        let third = claims.claim(named(1));
         second.displaced().await;
         drop((second, third, other));
         assert!(lock(&claims.state).held.is_empty());
@@ -109,7 +111,7 @@ mod tests {
         let token = |n: usize| {
             let mut token = [0; TOKEN_LEN];
             token[..8].copy_from_slice(&n.to_be_bytes());
-            token
+            Token(token)
         };
         for n in 0..=STORED_MAX {
             claims.note_stored(token(n), [3; HASH_LEN], name.clone());

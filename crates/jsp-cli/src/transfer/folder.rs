@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 
-use super::claim::{Claim, Claims, Token};
+use super::claim::{Claim, Claims};
 use super::path::{NameError, PARTIAL_PREFIX, SafePath};
-use super::record::{HASH_LEN, RESUME_MIN};
+use super::record::{HASH_LEN, RESUME_MIN, Token};
 use crate::exit::Failure;
 
 /// Numbers tried for a name that is taken.
@@ -152,14 +152,14 @@ impl Folder {
         let begun = Instant::now();
         loop {
             match file.try_lock() {
-                Ok(()) if path.symlink_metadata().is_ok() => break,
+                Ok(()) if is_at(&file, &path) => break,
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if begun.elapsed() < LET_GO.0 => {
                     std::thread::sleep(LET_GO.1);
                 }
                 Err(_) => return Ok((self.begin()?, blake3::Hasher::new(), 0)),
             }
-            // Whoever had it may have removed it.
+            // Whoever had it has given it its name, or removed it.
             file = options.open(&path)?;
         }
         let (mut hasher, mut len) = (blake3::Hasher::new(), 0);
@@ -295,8 +295,23 @@ const KEPT_MARK: &str = "kept-";
 /// Of the token there is only a hash on the disk: who sees the folder cannot go on in its sender's
 /// name.
 fn kept_name(token: &Token) -> String {
-    let hash = blake3::hash(token).to_hex();
+    let hash = blake3::hash(&token.0).to_hex();
     format!("{PARTIAL_PREFIX}{KEPT_MARK}{}", hash.get(..32).unwrap_or_default())
+}
+
+/// Whether the name still leads to this file, and not to none or another.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(held), Ok(there)) = (file.metadata(), path.symlink_metadata()) else { return false };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        (held.dev(), held.ino()) == (there.dev(), there.ino())
+    }
+    // Elsewhere a file that is open keeps its name.
+    #[cfg(not(unix))]
+    {
+        held.len() == there.len()
+    }
 }
 
 /// Whether a sender may still go on with what its process has left: not if that is short, or got
@@ -439,7 +454,7 @@ mod tests {
     fn an_unfinished_file_waits_for_its_sender() {
         let place = TestFolder::new("resume");
         let folder = Folder::open(&place.0, Taken::Refuse).unwrap();
-        let (token, other) = ([1; 16], [2; 16]);
+        let (token, other) = (Token([1; 16]), Token([2; 16]));
         let half = vec![7; usize::try_from(RESUME_MIN).unwrap()];
         let (mut partial, hasher, len) = folder.resume(&token).unwrap();
         assert_eq!((hasher.finalize(), len), (blake3::hash(b""), 0));
@@ -465,22 +480,35 @@ mod tests {
         let place = TestFolder::new("resume-clear");
         let folder = Folder::open(&place.0, Taken::Refuse).unwrap();
         let half = vec![7; usize::try_from(RESUME_MIN).unwrap()];
-        let (mut partial, ..) = folder.resume(&[1; 16]).unwrap();
+        let (mut partial, ..) = folder.resume(&Token([1; 16])).unwrap();
         partial.file.write_all(&half).unwrap();
         partial.clear().unwrap();
         partial.file.write_all(b"new").unwrap();
         folder.commit(partial, &path("a"), Look::default()).unwrap();
         assert_eq!(fs::read(place.0.join("a")).unwrap(), b"new");
-        let (mut partial, ..) = folder.resume(&[1; 16]).unwrap();
+        let (mut partial, ..) = folder.resume(&Token([1; 16])).unwrap();
         partial.file.write_all(&half).unwrap();
         partial.discard();
         assert_eq!(names(&place.0), ["a"]);
     }
 
     #[test]
+    fn a_file_that_has_its_name_is_not_gone_on_with() {
+        let place = TestFolder::new("resume-named");
+        let path = place.0.join("a");
+        fs::write(&path, b"first").unwrap();
+        let held = File::open(&path).unwrap();
+        assert!(is_at(&held, &path));
+        fs::rename(&path, place.0.join("named")).unwrap();
+        assert!(!is_at(&held, &path));
+        fs::write(&path, b"another").unwrap();
+        assert!(!is_at(&held, &path));
+    }
+
+    #[test]
     fn old_and_short_unfinished_files_go() {
         let place = TestFolder::new("resume-old");
-        let file = place.0.join(kept_name(&[1; 16]));
+        let file = place.0.join(kept_name(&Token([1; 16])));
         fs::write(&file, b"short").unwrap();
         Folder::open(&place.0, Taken::Refuse).unwrap();
         assert!(!file.exists());

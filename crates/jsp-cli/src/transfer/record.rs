@@ -47,6 +47,18 @@ pub(crate) struct Offer {
     pub(crate) bytes: u64,
 }
 
+/// Names one version of one file of one sender. Who knows it may go on with the file: it cannot be
+/// printed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub(crate) struct Token(#[cbor(n(0), with = "minicbor::bytes")] pub(crate) [u8; TOKEN_LEN]);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
 /// A file begins. Its data follows, then END or SKIP.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct FileHead {
@@ -63,13 +75,12 @@ pub(crate) struct FileHead {
     /// Names this version of the file at this receiver, and is known to the sender alone: who knows
     /// it may go on where an earlier transfer broke off.
     #[n(4)]
-    #[cbor(with = "minicbor::bytes")]
-    pub(crate) token: Option<[u8; TOKEN_LEN]>,
+    pub(crate) token: Option<Token>,
 }
 
 impl FileHead {
     /// Where the receiver is to say first what it has.
-    pub(crate) fn resumable(&self) -> Option<[u8; TOKEN_LEN]> {
+    pub(crate) fn resumable(&self) -> Option<Token> {
         self.token.filter(|_| self.size >= RESUME_MIN)
     }
 }
@@ -303,7 +314,7 @@ mod tests {
             size: 3,
             executable: true,
             modified: Some(1),
-            token: Some([9; TOKEN_LEN]),
+            token: Some(Token([9; TOKEN_LEN])),
         }
     }
 
@@ -389,7 +400,7 @@ mod tests {
         let old = [0x84, 0x63, b'a', b'/', b'b', 0x1a, 0, 0x10, 0, 0, 0xf4, 0xf6];
         let head: FileHead = decode(&old).unwrap();
         assert_eq!((head.size, head.token, head.resumable()), (RESUME_MIN, None, None));
-        let head = FileHead { token: Some([1; TOKEN_LEN]), ..head };
+        let head = FileHead { token: Some(Token([1; TOKEN_LEN])), ..head };
         assert_eq!(head.resumable(), head.token);
         assert_eq!(FileHead { size: RESUME_MIN - 1, ..head }.resumable(), None);
     }

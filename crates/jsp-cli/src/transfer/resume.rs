@@ -8,14 +8,20 @@ use std::time::SystemTime;
 
 use jsp::Identity;
 
-use super::record::TOKEN_LEN;
+use super::record::{TOKEN_LEN, Token};
 use crate::exit::{Exit, Failure};
 use crate::settings;
 
 /// Names files at one receiver so that nobody else can guess the names.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Namer {
     key: [u8; 32],
+}
+
+impl std::fmt::Debug for Namer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Namer(..)")
+    }
 }
 
 impl Namer {
@@ -39,7 +45,7 @@ impl Namer {
     }
 
     /// The name of a file as it is now: after a change it has another.
-    pub(crate) fn name(&self, path: &str, local: &Path, metadata: &Metadata) -> [u8; TOKEN_LEN] {
+    pub(crate) fn name(&self, path: &str, local: &Path, metadata: &Metadata) -> Token {
         let local = fs::canonicalize(local).unwrap_or_else(|_| local.to_owned());
         let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
         let modified = metadata.modified().ok().and_then(since).map_or(0, |since| since.as_nanos());
@@ -50,7 +56,7 @@ impl Namer {
         hasher.update(&metadata.len().to_be_bytes()).update(&modified.to_be_bytes());
         let mut token = [0; TOKEN_LEN];
         hasher.finalize_xof().fill(&mut token);
-        token
+        Token(token)
     }
 }
 

@@ -9,10 +9,9 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::claim::Token;
 use super::folder::{Folder, Look, Partial, StoreError};
 use super::path::SafePath;
-use super::record::{FileHead, HASH_LEN, Have, Refused, Stored};
+use super::record::{FileHead, HASH_LEN, Have, Refused, Stored, Token};
 
 /// Threads that wait for the disk to confirm small files.
 const COMMITTERS: usize = 4;
@@ -339,7 +338,7 @@ mod tests {
             size: size as u64,
             executable: false,
             modified: None,
-            token: Some([5; 16]),
+            token: Some(Token([5; 16])),
         })
     }
 

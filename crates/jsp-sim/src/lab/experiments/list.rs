@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jsp_proto::FecPolicy;
 
-use super::{Demand, Pair, Switch, compare, each, forecaster, samples};
+use super::{Demand, Pair, Switch, compare, each, forecaster, samples, two_paths};
 use crate::lab::case::{Case, Edit, Subject, WARM_UP};
 use crate::lab::sample::{Sample, sample};
 use crate::lab::statistics::{confidence, mean};
@@ -51,6 +51,7 @@ pub(super) fn run(name: &str, seeds: u64) -> Option<Vec<Row>> {
             rows.extend(pairs(vec![step_pair()]));
             rows
         }
+        "E4" => two_paths::late_messages(seeds)?,
         "E5" => {
             let blackouts = [("H3", 65.0), ("H4", 370.0)].map(blackout);
             pairs(blackouts.into_iter().chain([stalled_bulk()]).collect())

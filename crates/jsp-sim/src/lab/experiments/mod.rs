@@ -4,6 +4,7 @@
 pub mod alarms;
 mod forecaster;
 mod list;
+mod two_paths;
 
 use std::sync::Arc;
 
@@ -72,8 +73,8 @@ pub(super) struct Pair {
     pub(super) demands: Vec<(&'static str, Demand)>,
 }
 
-/// Names of the experiments that one path can show.
-pub const NAMES: [&str; 8] = ["E1", "E2", "E3", "E5", "E6", "E7", "E8", "E9"];
+/// Names of the experiments.
+pub const NAMES: [&str; 9] = ["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9"];
 
 /// Runs an experiment; `None` when there is none of that name.
 pub fn run(name: &str, seeds: u64) -> Option<Vec<Row>> {
