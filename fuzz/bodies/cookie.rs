@@ -4,24 +4,13 @@
 use arbitrary::{Result, Unstructured};
 use jsp_crypto::cookie::COOKIE_LIFETIME_SECONDS;
 use jsp_crypto::{
-    COOKIE_LEN, CookieError, CookieKeys, Rng, retry_integrity_tag, verify_retry_integrity_tag,
+    COOKIE_LEN, CookieError, CookieKeys, retry_integrity_tag, verify_retry_integrity_tag,
 };
+
+use super::parties::Seeded;
 
 /// Cookies and steps of one input.
 const STEPS_MAX: usize = 64;
-
-struct Seeded(u64);
-
-impl Rng for Seeded {
-    fn fill(&mut self, out: &mut [u8]) {
-        for byte in out {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            *byte = self.0 as u8;
-        }
-    }
-}
 
 /// What a cookie was made for, and when.
 struct Made {

@@ -1,51 +1,20 @@
 //! What must hold of any bytes that come as a handshake message: no panic, no peer that proves
 //! itself by chance, and no completed handshake of which a byte was changed on the way.
 
-use std::sync::{Arc, OnceLock};
+use jsp_crypto::{Handshake, Level, Output};
 
-use jsp_crypto::{
-    ClientConfig, Handshake, Identity, Level, Output, Rng, ServerConfig, ServerIdentity,
-};
-
-/// Random bytes that are the same each time.
-struct Seeded(u64);
-
-impl Rng for Seeded {
-    fn fill(&mut self, out: &mut [u8]) {
-        for byte in out {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            *byte = self.0 as u8;
-        }
-    }
-}
+use super::parties::{Seeded, parties};
 
 /// A time within the validity of everything.
 const NOW_UNIX_SECONDS: u64 = 1_800_000_000;
 
-struct Configs {
-    client: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
-}
-
-fn configs() -> &'static Configs {
-    static CONFIGS: OnceLock<Configs> = OnceLock::new();
-    CONFIGS.get_or_init(|| {
-        let identity = Arc::new(Identity::generate(&mut Seeded(0x1234_5678_9abc_def1)));
-        let server = Arc::new(ServerConfig::new(identity));
-        let pinned = ServerIdentity::Pinned(server.fingerprint());
-        Configs { client: Arc::new(ClientConfig::new(pinned)), server }
-    })
-}
-
 fn client() -> Handshake {
-    let config = configs().client.clone();
+    let config = parties().client.clone();
     Handshake::client(config, b"params", &mut Seeded(99)).expect("a client can start")
 }
 
 fn server() -> Handshake {
-    Handshake::server(configs().server.clone(), b"params".to_vec())
+    Handshake::server(parties().server.clone(), b"params".to_vec())
 }
 
 /// Everything that the handshake wants sent, by level.

@@ -5,24 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use arbitrary::{Result, Unstructured};
 use jsp_crypto::{
-    ClientConfig, ClientTicket, Fingerprint, Handshake, Identity, Level, Mode, Output, PathMemory,
-    PeerIdentity, Resumption, Rng, Security, ServerConfig, ServerIdentity, SignatureScheme, Suite,
-    TicketContents, TicketError, TicketGrant, TicketKeys, fuzzing,
+    ClientConfig, ClientTicket, Fingerprint, Handshake, Level, Mode, Output, PathMemory,
+    PeerIdentity, Resumption, Security, ServerIdentity, SignatureScheme, Suite, TicketContents,
+    TicketError, TicketGrant, TicketKeys, fuzzing,
 };
 
-/// Random bytes that are the same each time.
-struct Seeded(u64);
-
-impl Rng for Seeded {
-    fn fill(&mut self, out: &mut [u8]) {
-        for byte in out {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            *byte = self.0 as u8;
-        }
-    }
-}
+use super::parties::{Parties, Seeded, parties};
 
 /// When the ticket is given, in milliseconds since 1970 UTC.
 const GIVEN_MS: u64 = 1_800_000_000_000;
@@ -159,10 +147,8 @@ fn change(u: &mut Unstructured<'_>, bytes: &mut Vec<u8>) -> Result<bool> {
     Ok(*bytes != original)
 }
 
-/// A server, a client that has a ticket of it, and the keys that seal it.
+/// A ticket that the server gave to the client, and its name.
 struct Given {
-    server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
     ticket: ClientTicket,
     uid: [u8; 16],
 }
@@ -174,10 +160,7 @@ fn keys() -> TicketKeys {
 fn given() -> &'static Given {
     static GIVEN: OnceLock<Given> = OnceLock::new();
     GIVEN.get_or_init(|| {
-        let identity = Arc::new(Identity::generate(&mut Seeded(0x1234_5678_9abc_def1)));
-        let server = Arc::new(ServerConfig::new(identity));
-        let client = ClientConfig::new(ServerIdentity::Pinned(server.fingerprint()));
-        let client = Arc::new(client);
+        let Parties { client, server } = parties();
         let ours = Handshake::client(client.clone(), b"params", &mut Seeded(99));
         let theirs = Handshake::server(server.clone(), b"params".to_vec());
         let [ours, theirs] = run(ours.expect("a client starts"), theirs);
@@ -201,7 +184,7 @@ fn given() -> &'static Given {
         let grant =
             TicketGrant { lifetime_s: LIFETIME_S, max_early_data: 4000, nonce, ticket: sealed };
         let ticket = ClientTicket::keep(&grant, &ours, None, b"params", GIVEN_MS);
-        Given { server, client, ticket: ticket.expect("the server is known"), uid }
+        Given { ticket: ticket.expect("the server is known"), uid }
     })
 }
 
@@ -234,7 +217,7 @@ fn run(mut client: Handshake, mut server: Handshake) -> [Option<Security>; 2] {
 
 /// Any bytes as a hello: no ticket of it is good, for nobody has its secret.
 fn hello(bytes: &[u8]) -> bool {
-    let Given { server, uid, .. } = given();
+    let (server, Given { uid, .. }) = (&parties().server, given());
     let check = Resumption::check(&keys(), server, bytes, GIVEN_MS);
     assert!(!matches!(check, Ok(Some(_))), "a binder by chance");
     // A refused ticket is named in clear: whoever has seen it can.
@@ -245,7 +228,7 @@ fn hello(bytes: &[u8]) -> bool {
 
 /// The true hello, changed or not, sooner or later.
 fn redeem(u: &mut Unstructured<'_>) -> Result<bool> {
-    let Given { server, client, ticket, uid } = given();
+    let (Parties { client, server }, Given { ticket, uid }) = (parties(), given());
     let early: bool = u.arbitrary()?;
     let client_ms = GIVEN_MS + u64::from(u.int_in_range(0..=2 * LIFETIME_S)?) * 1000;
     let server_ms = client_ms.wrapping_add_signed(i64::from(u.arbitrary::<i16>()?) * 100);

@@ -3,29 +3,16 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, Identity, Rng, ServerConfig, ServerIdentity};
 use jsp_proto::{
     Batch, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, Instant, RetryPolicy,
     Route, ServerSetup, TransportConfig,
 };
 
-/// Random bytes that are the same each time.
-struct Seeded(u64);
-
-impl Rng for Seeded {
-    fn fill(&mut self, out: &mut [u8]) {
-        for byte in out {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            *byte = self.0 as u8;
-        }
-    }
-}
+use super::parties::{Parties, parties};
 
 /// Which end: an index into everything there is two of.
 pub const CLIENT: usize = 0;
@@ -65,20 +52,10 @@ pub struct World {
     batch: Batch,
 }
 
-fn crypto() -> &'static (Arc<ClientConfig>, Arc<ServerConfig>) {
-    static CRYPTO: OnceLock<(Arc<ClientConfig>, Arc<ServerConfig>)> = OnceLock::new();
-    CRYPTO.get_or_init(|| {
-        let identity = Arc::new(Identity::generate(&mut Seeded(0x1234_5678_9abc_def1)));
-        let server = Arc::new(ServerConfig::new(identity));
-        let pinned = ServerIdentity::Pinned(server.fingerprint());
-        (Arc::new(ClientConfig::new(pinned)), server)
-    })
-}
-
 impl World {
     /// A client that is about to connect.
     pub fn new(transport: [TransportConfig; 2], retry: RetryPolicy) -> Self {
-        let (client, server) = crypto();
+        let Parties { client, server } = parties();
         let [client_transport, server_transport] = transport.map(Arc::new);
         let config = |server, transport, seed: u8| EndpointConfig {
             server,

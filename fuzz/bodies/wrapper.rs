@@ -1,41 +1,21 @@
 //! What must hold of a server behind the obfuscating wrapper: what was not wrapped with its key does not
 //! exist, a hello that comes again does not either, and all that it says is wrapped.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use bytes::BytesMut;
-use jsp_crypto::{
-    ClientConfig, Identity, OBFUSCATION_LEN, ObfuscationKey, Obfuscator, Rng, ServerConfig,
-    ServerIdentity,
-};
-use jsp_proto::{
-    Batch, Datagram, Endpoint, EndpointConfig, Event, Instant, RetryPolicy, Route, ServerSetup,
-    TransportConfig,
-};
+use jsp_crypto::{OBFUSCATION_LEN, ObfuscationKey, Obfuscator};
+use jsp_proto::{Endpoint, Event, RetryPolicy, Route, ServerSetup, TransportConfig};
 use jsp_wire::Header;
 
-/// Random bytes that are the same each time.
-struct Seeded(u64);
-
-impl Rng for Seeded {
-    fn fill(&mut self, out: &mut [u8]) {
-        for byte in out {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            *byte = self.0 as u8;
-        }
-    }
-}
+use super::host::{self, BEGIN, CONNECTIONS_MAX, Host, address};
+use super::parties::parties;
 
 /// Unix time when clocks here begin, in seconds: the middle of an hour.
 const UNIX_SECONDS: u64 = 1_800_001_800;
-/// Connections that the server may hold, and steps of one input.
-const CONNECTIONS_MAX: usize = 4;
+/// Steps of one input.
 const STEPS_MAX: usize = 48;
 /// Clocks that differ by less than this hear each other, in seconds.
 const SKEW_MAX: u64 = 1800;
@@ -44,46 +24,20 @@ fn key() -> ObfuscationKey {
     ObfuscationKey::from_bytes([7; 32])
 }
 
-fn crypto() -> Arc<ServerConfig> {
-    static CRYPTO: OnceLock<Arc<ServerConfig>> = OnceLock::new();
-    let make = || {
-        let identity = Arc::new(Identity::generate(&mut Seeded(0x1234_5678_9abc_def1)));
-        Arc::new(ServerConfig::new(identity))
-    };
-    CRYPTO.get_or_init(make).clone()
-}
-
 fn endpoint(server: Option<ServerSetup>) -> Endpoint {
-    let config = EndpointConfig {
-        server,
-        transport: Arc::new(TransportConfig::default()),
-        seed: [5; 32],
-        unix_seconds_at_zero: UNIX_SECONDS,
-    };
-    Endpoint::new(config).obfuscated(&key())
-}
-
-fn drain(endpoint: &mut Endpoint, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
-    let (mut batch, mut out) = (Batch::new(0, 64), Vec::new());
-    while endpoint.poll_transmit(now, &mut batch) {
-        let to = batch.route().and_then(|route| route.remote()).expect("plain UDP");
-        let segments = batch.contents().chunks(batch.segment_len());
-        out.extend(segments.map(|segment| (to, segment.to_vec())));
-        batch.clear();
-    }
-    out
+    host::endpoint(server, 5, UNIX_SECONDS).obfuscated(&key())
 }
 
 /// The first flight of a true client, as it is under the wrapping.
 fn hello() -> &'static [Vec<u8>] {
     static HELLO: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     HELLO.get_or_init(|| {
-        let (mut client, now) = (endpoint(None), Instant::from_nanos(1_000_000_000));
-        let config = Arc::new(ClientConfig::new(ServerIdentity::Pinned(crypto().fingerprint())));
+        let (mut client, now) = (endpoint(None), BEGIN);
+        let config = parties().client.clone();
         let route = Route::udp(address(0));
         let transport = Arc::new(TransportConfig::default());
         client.connect(now, route, config, transport).expect("a client can start");
-        let flight = drain(&mut client, now).into_iter().map(|(_, mut datagram)| {
+        let flight = host::drain(&mut client, now).into_iter().map(|(_, mut datagram)| {
             let tag = Obfuscator::new(&key()).unwrap(UNIX_SECONDS, &mut datagram);
             assert!(tag.is_some(), "all that leaves is wrapped");
             datagram.split_off(OBFUSCATION_LEN)
@@ -92,16 +46,9 @@ fn hello() -> &'static [Vec<u8>] {
     })
 }
 
-fn address(n: u8) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 1 + n % 4], 1000))
-}
-
 struct World {
-    endpoint: Endpoint,
+    host: Host,
     obfuscator: Obfuscator,
-    now: Instant,
-    got: HashMap<SocketAddr, usize>,
-    gave: HashMap<SocketAddr, usize>,
     /// Wrapped datagrams that were sent.
     history: Vec<Vec<u8>>,
     answered: usize,
@@ -114,14 +61,9 @@ pub fn datagrams(data: &[u8]) -> usize {
         Ok(3) => RetryPolicy::Always,
         _ => RetryPolicy::Never,
     };
-    let crypto = crypto();
-    let setup = ServerSetup { crypto, retry, connections_max: CONNECTIONS_MAX, silent: false };
     let mut world = World {
-        endpoint: endpoint(Some(setup)),
+        host: Host::new(endpoint(Some(host::setup(retry))), BEGIN),
         obfuscator: Obfuscator::new(&key()),
-        now: Instant::from_nanos(1_000_000_000),
-        got: HashMap::new(),
-        gave: HashMap::new(),
         history: Vec::new(),
         answered: 0,
     };
@@ -219,60 +161,49 @@ impl World {
     }
 
     fn unix_seconds(&self) -> u64 {
-        UNIX_SECONDS + self.now.as_nanos() / 1_000_000_000
+        UNIX_SECONDS + self.host.now.as_nanos() / 1_000_000_000
     }
 
     /// Gives it a datagram; how many leave.
     fn deliver(&mut self, from: SocketAddr, bytes: &[u8]) -> usize {
-        *self.got.entry(from).or_default() += bytes.len();
-        let payload = BytesMut::from(bytes);
-        let datagram = Datagram { route: Route::udp(from), ecn: None, payload };
-        self.endpoint.handle_datagram(self.now, datagram);
+        self.host.deliver(from, bytes);
         self.flush()
     }
 
     fn flush(&mut self) -> usize {
         self.read_events();
-        let sent = drain(&mut self.endpoint, self.now);
-        for (to, datagram) in &sent {
-            *self.gave.entry(*to).or_default() += datagram.len();
+        let sent = self.host.drain();
+        for (_, datagram) in &sent {
             let mut opened = datagram.clone();
             let tag = self.obfuscator.unwrap(self.unix_seconds(), &mut opened);
             assert!(tag.is_some(), "a datagram that is not wrapped");
         }
-        for (to, gave) in &self.gave {
-            let got = self.got.get(to).copied().unwrap_or(0);
-            assert!(*gave <= 3 * got, "{gave} bytes for {got}");
-        }
         self.read_events();
-        assert!(self.endpoint.connection_count() <= CONNECTIONS_MAX);
+        assert!(self.host.endpoint.connection_count() <= CONNECTIONS_MAX);
         sent.len()
     }
 
     fn read_events(&mut self) {
-        while let Some((handle, event)) = self.endpoint.poll_event() {
+        while let Some((handle, event)) = self.host.endpoint.poll_event() {
             if event == Event::Drained {
-                self.endpoint.forget(self.now, handle);
+                self.host.endpoint.forget(self.host.now, handle);
             }
         }
     }
 
     fn pass(&mut self, time: Duration) {
-        let until = self.now + time;
-        while let Some((at, _)) = self.endpoint.poll_timeout().filter(|(at, _)| *at <= until) {
-            self.now = self.now.max(at);
-            self.endpoint.handle_timeout(self.now);
+        let until = self.host.now + time;
+        while self.host.next_timer(Some(until)) {
             self.flush();
         }
-        self.now = until;
-        self.endpoint.handle_timeout(self.now);
+        self.host.now = until;
+        self.host.endpoint.handle_timeout(self.host.now);
         self.flush();
     }
 
     /// With time, everything that strangers began is forgotten.
     fn end(&mut self) {
         self.pass(Duration::from_secs(3600));
-        assert_eq!(self.endpoint.connection_count(), 0);
-        assert!(self.endpoint.poll_timeout().is_none(), "timers never end");
+        self.host.check_over();
     }
 }

@@ -6,6 +6,8 @@ use libfuzzer_sys::fuzz_target;
 mod bodies;
 #[path = "../bodies/frames.rs"]
 mod frames;
+#[path = "../bodies/parties.rs"]
+mod parties;
 #[path = "../bodies/world.rs"]
 #[allow(dead_code, reason = "its client stays where it is")]
 mod world;

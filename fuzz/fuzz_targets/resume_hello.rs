@@ -6,6 +6,12 @@ use libfuzzer_sys::fuzz_target;
 mod bodies;
 #[path = "../bodies/frames.rs"]
 mod frames;
+#[path = "../bodies/host.rs"]
+mod host;
+#[path = "../bodies/packet.rs"]
+mod packet;
+#[path = "../bodies/parties.rs"]
+mod parties;
 
 fuzz_target!(|data: &[u8]| {
     bodies::flights(data);

@@ -6,6 +6,8 @@ use libfuzzer_sys::fuzz_target;
 mod bodies;
 #[path = "../bodies/mail.rs"]
 mod mail;
+#[path = "../bodies/parties.rs"]
+mod parties;
 #[path = "../bodies/world.rs"]
 mod world;
 

@@ -4,6 +4,8 @@ use libfuzzer_sys::fuzz_target;
 
 #[path = "../bodies/ticket.rs"]
 mod bodies;
+#[path = "../bodies/parties.rs"]
+mod parties;
 
 fuzz_target!(|data: &[u8]| {
     bodies::tickets(data);

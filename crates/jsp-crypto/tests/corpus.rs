@@ -12,23 +12,17 @@ mod handshake;
 #[path = "../../../fuzz/bodies/identity.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod identity;
+#[path = "../../../fuzz/bodies/parties.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod parties;
+#[path = "../../../fuzz/bodies/replay.rs"]
+#[allow(unreachable_pub, reason = "shared by the tests that replay corpora")]
+mod replay;
 #[path = "../../../fuzz/bodies/ticket.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod ticket;
 
-/// The sum of what a target answers to each of its inputs.
-fn replay(target: &str, body: impl Fn(&[u8]) -> usize) -> usize {
-    let folder = format!("{}/../../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
-    let (mut count, mut sum) = (0, 0);
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        println!("{}", path.display());
-        sum += body(&std::fs::read(path).unwrap());
-        count += 1;
-    }
-    assert!(count > 0, "{folder} is empty");
-    sum
-}
+use replay::replay;
 
 #[test]
 fn handshake_message() {

@@ -12,12 +12,24 @@ mod fec;
 #[path = "../../../fuzz/bodies/frames.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod frames;
+#[path = "../../../fuzz/bodies/host.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod host;
 #[path = "../../../fuzz/bodies/ledger.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod ledger;
 #[path = "../../../fuzz/bodies/mail.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod mail;
+#[path = "../../../fuzz/bodies/packet.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod packet;
+#[path = "../../../fuzz/bodies/parties.rs"]
+#[allow(unreachable_pub, reason = "shared with the fuzz target")]
+mod parties;
+#[path = "../../../fuzz/bodies/replay.rs"]
+#[allow(unreachable_pub, reason = "shared by the tests that replay corpora")]
+mod replay;
 #[path = "../../../fuzz/bodies/resumption.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod resumption;
@@ -34,19 +46,7 @@ mod world;
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod wrapper;
 
-/// The sum of what a target answers to each of its inputs.
-fn replay(target: &str, body: fn(&[u8]) -> usize) -> usize {
-    let folder = format!("{}/../../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
-    let (mut count, mut sum) = (0, 0);
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        println!("{}", path.display());
-        sum += body(&std::fs::read(path).unwrap());
-        count += 1;
-    }
-    assert!(count > 0, "{folder} is empty");
-    sum
-}
+use replay::replay;
 
 #[test]
 fn endpoint_datagram() {

@@ -2,11 +2,13 @@
 
 mod pair;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use jsp_proto::{
-    Class, ConnectionStats, Delivery, FecPolicy, Message, RetryPolicy, StreamConfig,
-    TransportConfig,
+    Class, ConnectionHandle, ConnectionStats, Delivery, FecPolicy, Message, RetryPolicy,
+    StreamConfig, StreamId, TransportConfig,
 };
 use pair::{End, Pair};
 
@@ -15,6 +17,34 @@ const MESSAGES: u64 = 1000;
 /// Unreliable messages, one a millisecond: what is lost does not come again.
 fn media(fec: FecPolicy) -> StreamConfig {
     StreamConfig { fec, ordered: false, unidirectional: true, ..StreamConfig::voice() }
+}
+
+/// Opens a stream at the client.
+fn open(pair: &mut Pair, client: ConnectionHandle, config: StreamConfig) -> StreamId {
+    let now = pair.now;
+    pair.client.connection(client).unwrap().open(now, config).unwrap()
+}
+
+/// Sends one message of the client.
+fn say(pair: &mut Pair, client: ConnectionHandle, stream: StreamId, payload: Vec<u8>) {
+    let now = pair.now;
+    let message = Message::binary(payload);
+    pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+}
+
+/// One way of a path that fades.
+const FADING_DELAY: Duration = Duration::from_millis(30);
+
+/// A connection from a client to a server on a path that can fade: while the cell says so, nothing
+/// reaches the server.
+fn fading() -> (Pair, [ConnectionHandle; 2], Rc<Cell<bool>>) {
+    let mut pair = Pair::new();
+    pair.weather = Box::new(|_| vec![FADING_DELAY]);
+    let (client, server) = pair.establish();
+    let fades = Rc::new(Cell::new(false));
+    let is_fading = fades.clone();
+    pair.filter = Box::new(move |to, _| to == End::Client || !is_fading.get());
+    (pair, [client, server], fades)
 }
 
 struct Outcome {
@@ -29,7 +59,7 @@ struct Outcome {
 /// Sends messages of `len` bytes while every tenth datagram to the server gets lost.
 fn send(pair: &mut Pair, config: &StreamConfig, len: usize) -> Outcome {
     let (client, server) = pair.establish();
-    let dropped = std::rc::Rc::new(std::cell::Cell::new((0u64, 0u64)));
+    let dropped = Rc::new(Cell::new((0u64, 0u64)));
     let count = dropped.clone();
     pair.filter = Box::new(move |to, _| {
         let (seen, lost) = count.get();
@@ -37,14 +67,11 @@ fn send(pair: &mut Pair, config: &StreamConfig, len: usize) -> Outcome {
         count.set((seen + u64::from(to == End::Server), lost + u64::from(drops)));
         !drops
     });
-    let now = pair.now;
-    let stream = pair.client.connection(client).unwrap().open(now, config.clone()).unwrap();
+    let stream = open(pair, client, config.clone());
     let mut received = 0;
     for n in 0..MESSAGES + 200 {
-        let now = pair.now;
         if n < MESSAGES {
-            let message = Message::binary(vec![n as u8; len]);
-            pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+            say(pair, client, stream, vec![n as u8; len]);
         }
         pair.run_for(Duration::from_millis(1));
         let now = pair.now;
@@ -121,13 +148,9 @@ fn automatic_repair_follows_the_losses() {
 fn a_path_without_losses_carries_no_repair() {
     let mut pair = Pair::new();
     let (client, _) = pair.establish();
-    let now = pair.now;
-    let connection = pair.client.connection(client).unwrap();
-    let stream = connection.open(now, media(FecPolicy::Auto)).unwrap();
+    let stream = open(&mut pair, client, media(FecPolicy::Auto));
     for _ in 0..MESSAGES {
-        let now = pair.now;
-        let message = Message::binary(vec![7; 150]);
-        pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+        say(&mut pair, client, stream, vec![7; 150]);
         pair.run_for(Duration::from_millis(1));
     }
     let traffic = pair.client.connection(client).unwrap().stats().traffic;
@@ -139,16 +162,12 @@ fn a_path_without_losses_carries_no_repair() {
 fn repairs_are_in_flight_and_stop_at_the_window() {
     let mut pair = Pair::new();
     let (client, _) = pair.establish();
-    let now = pair.now;
-    let connection = pair.client.connection(client).unwrap();
-    let before = connection.stats().traffic.bytes_sent;
-    let stream = connection.open(now, media(FecPolicy::Fixed(100))).unwrap();
+    let before = pair.client.connection(client).unwrap().stats().traffic.bytes_sent;
+    let stream = open(&mut pair, client, media(FecPolicy::Fixed(100)));
     // Nothing is acknowledged from here on, and nothing is asked after yet.
     pair.filter = Box::new(|to, _| to == End::Server);
     for _ in 0..20 {
-        let now = pair.now;
-        let message = Message::binary(vec![7; 1000]);
-        pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+        say(&mut pair, client, stream, vec![7; 1000]);
         pair.run_for(Duration::from_micros(500));
     }
     let stats = pair.client.connection(client).unwrap().stats();
@@ -162,27 +181,14 @@ fn repairs_are_in_flight_and_stop_at_the_window() {
 /// spec-test: STR-18
 /// spec-test: FEC-6
 fn a_burst_comes_back_before_a_round_trip_has_passed() {
-    let owd = Duration::from_millis(30);
-    let mut pair = Pair::new();
-    pair.weather = Box::new(move |_| vec![owd]);
-    let (client, server) = pair.establish();
-    let fades = std::rc::Rc::new(std::cell::Cell::new(false));
-    let is_fading = fades.clone();
-    pair.filter = Box::new(move |to, _| to == End::Client || !is_fading.get());
-    let now = pair.now;
-    let stream = pair
-        .client
-        .connection(client)
-        .unwrap()
-        .open(now, StreamConfig { delivery: Delivery::Reliable, ..media(FecPolicy::Fixed(33)) })
-        .unwrap();
+    let (mut pair, [client, server], fades) = fading();
+    let config = StreamConfig { delivery: Delivery::Reliable, ..media(FecPolicy::Fixed(33)) };
+    let stream = open(&mut pair, client, config);
     let (mut sent, mut latest) = (Vec::new(), Duration::ZERO);
     for n in 0..MESSAGES {
         fades.set(n > 100 && n % 100 < 9);
-        let now = pair.now;
-        sent.push(now);
-        let message = Message::binary(vec![n as u8; 200]);
-        pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+        sent.push(pair.now);
+        say(&mut pair, client, stream, vec![n as u8; 200]);
         pair.run_for(Duration::from_millis(1));
         let now = pair.now;
         let connection = pair.server.connection(server).unwrap();
@@ -191,27 +197,17 @@ fn a_burst_comes_back_before_a_round_trip_has_passed() {
         }
     }
     // Nine packets come back with nine repairs, which take 27 ms.
-    assert!(latest <= owd + Duration::from_millis(9 + 27 + 3), "{latest:?}");
+    assert!(latest <= FADING_DELAY + Duration::from_millis(9 + 27 + 3), "{latest:?}");
 }
 
 #[test]
 /// spec-test: FEC-15
 fn a_probe_brings_back_what_was_lost_last_although_it_is_not_sent_again() {
-    let owd = Duration::from_millis(30);
-    let mut pair = Pair::new();
-    pair.weather = Box::new(move |_| vec![owd]);
-    let (client, server) = pair.establish();
-    let fades = std::rc::Rc::new(std::cell::Cell::new(false));
-    let is_fading = fades.clone();
-    pair.filter = Box::new(move |to, _| to == End::Client || !is_fading.get());
-    let now = pair.now;
-    let config = media(FecPolicy::Fixed(5));
-    let stream = pair.client.connection(client).unwrap().open(now, config).unwrap();
+    let (mut pair, [client, server], fades) = fading();
+    let stream = open(&mut pair, client, media(FecPolicy::Fixed(5)));
     for n in 0..10 {
         fades.set(n == 9);
-        let now = pair.now;
-        let message = Message::binary(vec![n; 150]);
-        pair.client.connection(client).unwrap().send(now, stream, message).unwrap();
+        say(&mut pair, client, stream, vec![n; 150]);
         pair.run_for(Duration::from_millis(5));
     }
     fades.set(false);

@@ -5,6 +5,9 @@
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod bodies;
 mod pair;
+#[path = "../../../fuzz/bodies/replay.rs"]
+#[allow(unreachable_pub, reason = "shared by the tests that replay corpora")]
+mod replay;
 
 use std::time::Duration;
 
@@ -180,12 +183,6 @@ fn small_messages_go_as_ever() {
 #[test]
 /// spec-test: FEC-21, FEC-22
 fn a_receiver_of_hostile_symbols_keeps_its_bounds() {
-    let folder = format!("{}/../../fuzz/corpus/objects", env!("CARGO_MANIFEST_DIR"));
-    let mut delivered = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        println!("{}", path.display());
-        delivered.push(bodies::symbols(&std::fs::read(path).unwrap()));
-    }
-    assert!(delivered.iter().sum::<usize>() >= 6, "symbols that fit bring messages: {delivered:?}");
+    let delivered = replay::replay("objects", bodies::symbols);
+    assert!(delivered >= 6, "symbols that fit bring messages");
 }

@@ -24,19 +24,17 @@ mod tests;
 #[path = "../../../../fuzz/bodies/session.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod fuzz_body;
+#[cfg(test)]
+#[path = "../../../../fuzz/bodies/replay.rs"]
+#[allow(unreachable_pub, reason = "shared by the tests that replay corpora")]
+mod replay;
 
 #[cfg(test)]
 mod corpus {
     /// The corpus of the fuzz target, replayed.
     #[test]
     fn session_records() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/session_records");
-        let mut taken = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            println!("{}", path.display());
-            taken += super::fuzz_body::records(&std::fs::read(path).unwrap());
-        }
+        let taken = super::replay::replay("session_records", super::fuzz_body::records);
         assert!(taken >= 10, "true records are taken");
     }
 }

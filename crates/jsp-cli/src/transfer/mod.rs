@@ -25,19 +25,17 @@ pub(crate) struct Summary {
 #[path = "../../../../fuzz/bodies/tools.rs"]
 #[allow(unreachable_pub, reason = "shared with the fuzz target")]
 mod fuzz_body;
+#[cfg(test)]
+#[path = "../../../../fuzz/bodies/replay.rs"]
+#[allow(unreachable_pub, reason = "shared by the tests that replay corpora")]
+mod replay;
 
 #[cfg(test)]
 mod corpus {
     /// The corpus of the fuzz target, replayed.
     #[test]
     fn tools_records() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/tools_records");
-        let mut sum = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            println!("{}", path.display());
-            sum += super::fuzz_body::records(&std::fs::read(path).unwrap());
-        }
+        let sum = super::replay::replay("tools_records", super::fuzz_body::records);
         assert!(sum >= 8, "true records can be read");
     }
 }
