@@ -70,7 +70,7 @@ impl DataSources<'_> {
     }
 
     /// The order of urgency inside a packet: what keeps the connection alive, then what it is for.
-    fn write(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+    fn write(&mut self, now: Instant, allowance: Allowance, packet: &mut PacketBuilder<'_>) {
         self.write_answer(packet);
         if self.duty == Duty::All {
             for path in acks_elsewhere(now, self.others) {
@@ -87,7 +87,11 @@ impl DataSources<'_> {
         }
         if self.duty == Duty::All {
             self.session.write(packet);
-            self.streams.write(now, packet);
+            if allowance == Allowance::Urgent {
+                self.streams.write_urgent_first(now, packet);
+            } else {
+                self.streams.write(now, packet);
+            }
         }
         self.write_overdue(now, packet);
         if self.is_cold {
@@ -188,7 +192,7 @@ pub(crate) fn data_packet(
     if !with_data {
         return sources.write_answer(packet);
     }
-    sources.write(now, packet);
+    sources.write(now, allowance, packet);
     sources.write_repair(now, packet, probe);
     if probe {
         add_ping(packet);

@@ -19,6 +19,8 @@ pub(crate) struct Permit {
     pub(crate) room: usize,
     /// Whether it may hold what counts against congestion.
     pub(crate) allowance: Allowance,
+    /// It goes beyond what a window with its excess has room for.
+    pub(crate) trickles: bool,
 }
 
 /// How far congestion control and pacing let us go.
@@ -26,7 +28,7 @@ pub(crate) struct Permit {
 pub(crate) enum Allowance {
     /// Anything.
     Anything,
-    /// One datagram beyond the window, because real-time data waits.
+    /// One datagram beyond the window, or while all else is held, because urgent data wait: they go first.
     Urgent,
     /// A probe: anything, although the window is full.
     Probe,
@@ -95,26 +97,31 @@ pub(crate) fn permit(
     // A reliable carrier has a congestion control of its own: what it takes may go.
     // spec: CAR-10, CAR-12
     if path.route.is_reliable() {
-        return Some(Permit { room, allowance: Allowance::Anything });
+        return Some(Permit { room, allowance: Allowance::Anything, trickles: false });
     }
     if urgent {
         path.hold.on_urgent(now);
     }
+    let mut trickles = false;
     let allowance = if probe {
         Allowance::Probe
     } else if is_full(path, in_flight, urgent) {
         let next = path.trickle.next(path.rtt.smoothed());
-        let trickles = urgent && next.is_some_and(|at| at <= now);
+        trickles = urgent && next.is_some_and(|at| at <= now);
         if trickles { Allowance::Urgent } else { Allowance::AckOnly }
     } else {
         let pace = path.pace(now, urgent);
-        if path.pacer.permit(now, pace, room) >= room as u64 {
+        if path.pacer.permit(now, pace, room) < room as u64 {
+            Allowance::AckOnly
+        } else if path.hold.until(now, &path.forecast).is_none() {
             Allowance::Anything
+        } else if urgent {
+            Allowance::Urgent
         } else {
             Allowance::AckOnly
         }
     };
-    Some(Permit { room, allowance })
+    Some(Permit { room, allowance, trickles })
 }
 
 /// The window has no room for another datagram. Urgent data may exceed it a little: it is thin,
@@ -177,7 +184,9 @@ mod tests {
         path.carrier_room = 20_000;
         for in_flight in [0, 1 << 40] {
             let permit = permit(now, &mut path, in_flight, false, false);
-            assert_eq!(permit, Some(Permit { room: 1452, allowance: Allowance::Anything }));
+            let anything = Allowance::Anything;
+            let whole = Permit { room: 1452, allowance: anything, trickles: false };
+            assert_eq!(permit, Some(whole));
             path.pacer.on_sent(1 << 30);
             assert_eq!(paced_until(now, &mut path, in_flight, false), None);
         }

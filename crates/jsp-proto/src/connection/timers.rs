@@ -237,6 +237,10 @@ impl Connection {
         self.apply_loss(now, &outcome.lost, prior_in_flight);
         self.settle_fates(now, space, &mut fates);
         self.scratch.fates = fates;
+        if space == SpaceId::Data {
+            // What was overdue may be settled now: nothing is silent then.
+            self.look(now);
+        }
         if space == SpaceId::Initial && outcome.probes > 0 {
             // Nothing has come of the Retry that was obeyed: another may be the server's.
             self.obey_next_retry(now);

@@ -87,18 +87,16 @@ impl Connection {
         };
         let extent = self.extent(self.room_beside_repairs(permit.room));
         let Some(room) = batch.room(extent.room) else { return Ok(Next::NotHere) };
-        let is_held = !probe && permit::held_until(now, &self.paths.active, urgent).is_some();
-        let allowance = if is_held { Allowance::AckOnly } else { permit.allowance };
-        if is_held {
+        if !probe && permit::held_until(now, &self.paths.active, urgent).is_some() {
             // What arrives meanwhile tells nothing of the path's rate.
             self.paths.active.delivery.mark_app_limited(in_flight);
         }
-        let len = self.regular_datagram(now, room, allowance, extent)?;
+        let len = self.regular_datagram(now, room, permit.allowance, extent)?;
         self.use_slot(now);
         if len == 0 {
             return Ok(Next::Nothing);
         }
-        if permit.allowance == Allowance::Urgent {
+        if permit.trickles {
             self.paths.active.trickle.on_sent(now);
         }
         self.account_datagram(len);

@@ -302,7 +302,7 @@ impl Path {
             self.pacer = Pacer::new();
             self.delivery = DeliveryRate::default();
             self.mtud = self.mtud.anew(&self.route, config.mtu_ceiling.min(ceiling));
-            self.ecn = EcnValidation::new(config.ecn_mark());
+            self.ecn = self.ecn.anew(config.ecn_mark());
             self.owd = Owd::default();
             self.forecast = Forecast::new(config.signals);
             self.meter = CapacityMeter::default();

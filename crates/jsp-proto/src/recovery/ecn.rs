@@ -43,11 +43,14 @@ impl Marked {
     }
 }
 
-/// The test of one path, and the counts that the peer has reported on it.
+/// The test of one path, and the counts of its packet numbers, which a move to another address does not begin
+/// anew.
 #[derive(Clone, Debug)]
 pub(crate) struct EcnValidation {
     mark: Ecn,
     state: EcnState,
+    /// Marked packets that left in this test.
+    tested: u64,
     sent: Marked,
     reported: EcnCounts,
 }
@@ -56,7 +59,18 @@ impl EcnValidation {
     /// Not tried yet, with this mark.
     pub(crate) fn new(mark: Ecn) -> Self {
         let (sent, reported) = (Marked::default(), EcnCounts::default());
-        Self { mark, state: EcnState::Testing, sent, reported }
+        Self { mark, state: EcnState::Testing, tested: 0, sent, reported }
+    }
+
+    /// Not tried yet, with this mark, on another way for the same packet numbers. What the way before made of
+    /// its marks is not held against this one.
+    // spec: ECN-1
+    pub(crate) fn anew(&self, mark: Ecn) -> Self {
+        let EcnCounts { ect0, ect1, ce } = self.reported;
+        let mut sent = Marked { ect0: self.sent.ect0.max(ect0), ect1: self.sent.ect1.max(ect1) };
+        let unexplained = ect0.saturating_add(ect1).saturating_add(ce).saturating_sub(sent.total());
+        sent.ect0 = sent.ect0.saturating_add(unexplained);
+        Self { mark, state: EcnState::Testing, tested: 0, sent, reported: self.reported }
     }
 
     /// What packets should leave marked with.
@@ -85,7 +99,8 @@ impl EcnValidation {
     /// A marked packet left.
     pub(crate) fn on_sent(&mut self) {
         self.sent.note(Some(self.mark));
-        if self.state == EcnState::Testing && self.sent.total() >= TESTED_PACKETS {
+        self.tested = self.tested.saturating_add(1);
+        if self.state == EcnState::Testing && self.tested >= TESTED_PACKETS {
             self.state = EcnState::Unknown;
         }
     }
@@ -96,6 +111,7 @@ impl EcnValidation {
     // spec: ECN-1, ECN-2
     pub(crate) fn on_ack(&mut self, acked: Marked, counts: Option<EcnCounts>) -> u64 {
         if self.state == EcnState::Failed {
+            self.reported = counts.unwrap_or(self.reported);
             return 0;
         }
         let Some(counts) = counts else {
@@ -207,6 +223,32 @@ mod tests {
         assert_eq!(forged.state(), EcnState::Failed);
         assert_eq!(ecn.on_ack(both, counts(4, 8, 3)), 1);
         assert_eq!(ecn.state(), EcnState::Capable);
+    }
+
+    #[test]
+    /// spec-test: ECN-1
+    fn counts_go_on_when_the_way_changes() {
+        let mut ecn = sent(Ecn::Ect0, 5000);
+        ecn.on_ack(ect0(4000), counts(4000, 0, 0));
+        let mut moved = ecn.anew(Ecn::Ect0);
+        (0..9).for_each(|_| moved.on_sent());
+        assert_eq!((moved.state(), moved.mark()), (EcnState::Testing, Some(Ecn::Ect0)));
+        // Of the way before, and of this one.
+        assert_eq!(moved.on_ack(ect0(1000), counts(4998, 0, 2)), 2);
+        assert_eq!(moved.on_ack(ect0(9), counts(5007, 0, 2)), 0);
+        assert_eq!(moved.state(), EcnState::Capable);
+        // It made ECT(1) of all marks; the way after it need not.
+        let mut mangled = sent(Ecn::Ect0, 20);
+        for heard in [10, 20] {
+            mangled.on_ack(ect0(10), counts(0, heard, 0));
+            assert_eq!(mangled.state(), EcnState::Failed);
+        }
+        let mut moved = mangled.anew(Ecn::Ect0);
+        moved.on_sent();
+        moved.on_ack(ect0(1), counts(1, 20, 0));
+        assert_eq!(moved.state(), EcnState::Capable);
+        moved.on_ack(ect0(0), counts(22, 20, 0));
+        assert_eq!(moved.state(), EcnState::Failed, "more than ever left");
     }
 
     #[test]

@@ -38,10 +38,20 @@ impl Streams {
 
     /// Fills the rest of a packet.
     pub(crate) fn write(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        self.write_in_turn(now, false, packet);
+    }
+
+    /// The same with a packet that leaves only because urgent data wait: no floor goes before them.
+    pub(crate) fn write_urgent_first(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        self.write_in_turn(now, true, packet);
+    }
+
+    fn write_in_turn(&mut self, now: Instant, urgent_first: bool, packet: &mut PacketBuilder<'_>) {
         if self.peer.is_none() || self.is_closed {
             return;
         }
         self.release_capped(now);
+        self.scheduler.let_floors_wait(urgent_first);
         if self.write_control(packet).is_err() {
             return;
         }

@@ -3,7 +3,7 @@
 //! Control goes before real time, real time before interactive, interactive before scavenger.
 //! Inside a class: control takes turns, real time goes by the earliest deadline, the other two share
 //! by weight (deficit round robin that may overdraw, so that a turn is a whole packet). Interactive
-//! and scavenger streams have a floor, so that nothing above starves them.
+//! and scavenger streams have a floor, so that nothing above but control starves them.
 //!
 //! Only streams that have something to send stand here; idle ones cost nothing.
 
@@ -17,12 +17,15 @@ use super::table::Key;
 /// Bytes that one unit of weight is worth in one round. The usual weight of 16 gives two packets.
 const QUANTUM: i64 = 128;
 
-/// Share of all bytes that each of the two lower classes gets at least while it has data, in
-/// percent (DESIGN section 3: a scavenger with a floor).
+/// Share of all bytes but those of control that each of the two lower classes gets at least while it has
+/// data, in percent.
 const FLOOR_PERCENT: i64 = 5;
 
 /// A floor is paid out in portions of this many bytes: one packet.
 const FLOOR_PORTION: i64 = 1200;
+
+/// Portions that are owed at most: where floors had to wait, the rest is forgiven.
+const PORTIONS_MAX: i64 = 8;
 
 #[derive(Debug)]
 struct Turn {
@@ -72,7 +75,7 @@ impl Ring {
         } else if own {
             self.owed = (self.owed - bytes * (100 - FLOOR_PERCENT)).max(0);
         } else {
-            self.owed += bytes * FLOOR_PERCENT;
+            self.owed = (self.owed + bytes * FLOOR_PERCENT).min(PORTIONS_MAX * FLOOR_PORTION * 100);
         }
     }
 }
@@ -88,6 +91,8 @@ pub(super) struct Scheduler {
     capped: BinaryHeap<Reverse<(Instant, Key)>>,
     /// Keeps real-time streams with equal deadlines in order.
     arrivals: u64,
+    /// The packet at hand leaves for the sake of urgent data alone: nobody else goes before them.
+    floors_wait: bool,
 }
 
 impl Scheduler {
@@ -105,16 +110,21 @@ impl Scheduler {
         }
     }
 
+    /// From here on the floors wait, or do not.
+    pub(super) fn let_floors_wait(&mut self, wait: bool) {
+        self.floors_wait = wait;
+    }
+
     /// The stream that goes next, and the class whose turn it is.
     // spec: STR-40, STR-41, STR-42
     pub(super) fn head(&mut self) -> Option<(Class, Key)> {
         if let Some(key) = self.control.front() {
             return Some((Class::Control, *key));
         }
-        if self.scavenger.is_owed() {
+        if self.scavenger.is_owed() && !self.floors_wait {
             return self.scavenger.head().map(|key| (Class::Scavenger, key));
         }
-        if self.interactive.is_owed() {
+        if self.interactive.is_owed() && !self.floors_wait {
             return self.interactive.head().map(|key| (Class::Interactive, key));
         }
         if let Some(Reverse((_, _, key))) = self.realtime.peek() {
@@ -165,6 +175,9 @@ impl Scheduler {
 
     /// The head of `class` sent `bytes` and is about to leave the line.
     pub(super) fn charge_leaving(&mut self, class: Class, bytes: usize) {
+        if class == Class::Control {
+            return;
+        }
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX / 1000);
         self.interactive.note_bytes(class == Class::Interactive, bytes);
         self.scavenger.note_bytes(class == Class::Scavenger, bytes);

@@ -117,6 +117,8 @@ pub(crate) struct RealTime {
     reference: Option<u64>,
     /// Packets that left by then belong to what was answered last, and how long they waited then.
     answered: Option<(Instant, Duration)>,
+    /// What the answer left of the window, if losses of the same round may take more; 0 if not.
+    answer_left: f64,
     /// Bytes a second that a policer seems to pass.
     ceiling: Option<u64>,
     /// When a queue was full last, and how long packets waited then.
@@ -175,6 +177,7 @@ impl RealTime {
             window: window_initial(mtu),
             reference: None,
             answered: None,
+            answer_left: 0.0,
             ceiling: None,
             full: None,
             tide: None,
@@ -372,6 +375,7 @@ impl RealTime {
             return;
         }
         self.answered = Some((now, delay));
+        self.answer_left = 0.0;
         self.undo = None;
         let least = if self.pauses.are_usual(now) { CUT_PAUSING_MIN } else { CUT_MIN };
         let base = self.queue.base().unwrap_or_default();
@@ -404,7 +408,11 @@ impl RealTime {
         let base = self.queue.base().unwrap_or_default();
         let long = (base / LOSS_WAIT_DIVISOR).min(self.target() / 4).max(LOSS_WAIT_MIN);
         let waits = beside || self.queue.delay() > long;
-        if !waits || self.is_answered(sample.largest_lost_sent_at) {
+        let answered = self.is_answered(sample.largest_lost_sent_at);
+        // Marks of ECT(1) come in each round, and take little: what a loss takes is beyond that.
+        // spec: CC-48
+        let before = if answered { self.answer_left } else { 1.0 };
+        if !waits || before <= 0.0 {
             return;
         }
         let many = beside || self.losses.exceed(self.round.acked, LOSS_SHARE, LOSS_PACKETS);
@@ -415,7 +423,8 @@ impl RealTime {
         if self.losses.exceed(self.round.acked, LOSS_SHARE, 1) {
             self.full = Some((now, self.queue.delay()));
         }
-        self.lower(now, if many { LOSS_LEFT } else { SINGLE_LOSS_LEFT });
+        let left = if many { LOSS_LEFT } else { SINGLE_LOSS_LEFT };
+        self.lower(now, (left / before).min(1.0));
         self.undo = Some(undo);
     }
 
@@ -438,6 +447,7 @@ impl RealTime {
 
     fn lower(&mut self, now: Instant, left: f64) {
         self.answered = Some((now, self.queue.delay()));
+        self.answer_left = 0.0;
         self.reference = Some(self.window);
         self.window = scale(self.window, left).max(self.floor());
     }

@@ -105,7 +105,9 @@ impl RealTime {
     pub(in crate::congestion) fn on_scalable_marks(&mut self, now: Instant, marks: &MarkSample) {
         self.scalable.on_marks(now, marks.packets);
         if !self.is_answered(marks.sent_at) {
-            self.lower(now, self.scalable.left());
+            let left = self.scalable.left();
+            self.lower(now, left);
+            self.answer_left = left;
             self.undo = None;
         }
     }

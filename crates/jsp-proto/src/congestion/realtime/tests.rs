@@ -222,6 +222,27 @@ fn marks_of_ect1_are_answered_by_their_share() {
 }
 
 #[test]
+/// spec-test: CC-48
+fn a_loss_in_a_round_with_few_marks_takes_what_they_left_to_take() {
+    let mut bench = Bench::steady();
+    (0..600).for_each(|n| {
+        bench.control.window = 100 * MTU;
+        bench.ack(RTT + 40 * MS, 2_000_000);
+        bench.mark_scalable(u64::from(n % 100 == 0));
+    });
+    bench.control.window = 100 * MTU;
+    bench.control.answered = None;
+    bench.mark_scalable(1);
+    let left = bench.packets();
+    assert!(left > 85, "{left}");
+    bench.lose(20);
+    let after = bench.packets();
+    assert!((79..=80).contains(&after), "as a loss alone: {after}");
+    bench.lose(20);
+    assert_eq!(bench.packets(), after, "once in a round trip");
+}
+
+#[test]
 /// spec-test: CC-49
 fn where_ect1_is_marked_the_queue_is_kept_shorter_and_bursts_are_small() {
     let mut bench = Bench::steady();

@@ -81,10 +81,19 @@ pub(super) fn build_in(
     room: usize,
     shapes: bool,
 ) -> Option<Sent> {
+    build_by(room, shapes, |packet| streams.write(now, packet))
+}
+
+/// The same of a packet that leaves only because urgent data wait.
+pub(super) fn build_urgent(streams: &mut Streams, now: Instant, room: usize) -> Option<Sent> {
+    build_by(room, true, |packet| streams.write_urgent_first(now, packet))
+}
+
+fn build_by(room: usize, shapes: bool, write: impl FnOnce(&mut PacketBuilder<'_>)) -> Option<Sent> {
     let mut buf = vec![0u8; room];
     let mut tokens = Vec::new();
     let mut packet = PacketBuilder::new(&mut buf, &mut tokens, shapes);
-    streams.write(now, &mut packet);
+    write(&mut packet);
     let built = packet.finish();
     buf.truncate(built.len);
     let pn = NEXT_PN.fetch_add(1, Ordering::Relaxed);

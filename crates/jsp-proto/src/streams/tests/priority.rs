@@ -78,12 +78,43 @@ fn classes_are_strict_but_the_lower_ones_keep_their_floor() {
     assert!((48..=55).contains(&percent(&scavenger)), "{}", percent(&scavenger));
     assert!((48..=55).contains(&percent(&interactive)), "{}", percent(&interactive));
     assert!(percent(&realtime) >= 890);
-    // Control goes before everything.
-    for _ in 0..5 {
+    // Control goes before everything, for as long as there is any, and nothing is owed for it.
+    for _ in 0..500 {
         a.send(now, StreamId::SIGNALLING, Message::binary(vec![7; 1000])).unwrap();
     }
-    let got = shares(&mut a, now, 5);
-    assert_eq!(got[&StreamId::SIGNALLING], 5000);
+    let got = shares(&mut a, now, 400);
+    assert!(got[&StreamId::SIGNALLING] >= 400_000 && got.len() == 1, "{got:?}");
+    shares(&mut a, now, 200);
+    let got = shares(&mut a, now, 100);
+    let total: u64 = got.values().sum();
+    assert!(got[&realtime] * 100 > total * 85, "{got:?}");
+}
+
+/// The classes whose data are first in the next packets, which leave only because urgent data wait.
+fn first_of_urgent(a: &mut Streams, now: Instant, packets: usize) -> Vec<StreamId> {
+    let first = |sent: Sent| {
+        sent.tokens.iter().find_map(|token| match token {
+            Token::Stream(token) => Some(token.stream),
+            _ => None,
+        })
+    };
+    (0..packets).filter_map(|_| build_urgent(a, now, 1200).and_then(first)).collect()
+}
+
+// spec-test: SEN-12, CC-40
+#[test]
+fn no_floor_goes_before_the_urgent_data_that_a_packet_leaves_for() {
+    let (mut a, _, now) = pair(&wide());
+    let mut open = |class| {
+        let id = a.open(now, bulk(class, 16)).unwrap();
+        a.write_bytes(now, id, Bytes::from(vec![0; 8 << 20])).unwrap();
+        id
+    };
+    let (realtime, file) = (open(Class::RealTime), open(Class::Scavenger));
+    assert_eq!(first_of_urgent(&mut a, now, 1000), vec![realtime; 1000]);
+    // What was owed meanwhile is mostly forgiven.
+    let got = shares(&mut a, now, 100);
+    assert!((10..=16).contains(&(got[&file] / 1200)), "{got:?}");
 }
 
 #[test]
