@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use jsp_wire::frame::NewConnectionId;
-use jsp_wire::{CloseCode, ConnectionId, Frame, PathId, limits};
+use jsp_wire::{CloseCode, ConnectionId, Frame, Instant, PathId, limits};
 
 use crate::ack::ReceivedRanges;
 use crate::error::TransportError;
@@ -20,6 +20,9 @@ pub(crate) enum IdChange {
     /// Datagrams to this id are no longer ours.
     Removed(ConnectionId),
 }
+
+/// Ids of ended paths that still lead here: those of the first path, and of three others.
+const ENDED_MAX: usize = 8;
 
 /// Ids that the first path may have.
 const FIRST_PATH_IDS_MAX: u64 = 4;
@@ -38,8 +41,17 @@ pub(crate) struct LocalIds {
     /// The id of the handshake; the empty one says that there are no others.
     first: ConnectionId,
     issued: VecDeque<Issued>,
+    /// Those of paths that are over, until nothing is under way to them: what still comes is dropped here, and is
+    /// not for the endpoint to wonder about.
+    ended: VecDeque<Ended>,
     next_sequence: u64,
     changes: Vec<IdChange>,
+}
+
+/// An id of a path that is over.
+struct Ended {
+    id: ConnectionId,
+    until: Instant,
 }
 
 impl LocalIds {
@@ -53,7 +65,8 @@ impl LocalIds {
             announce: false,
         };
         let issued = VecDeque::from([first]);
-        Self { first: handshake_id, issued, next_sequence: 1, changes: Vec::new() }
+        let (ended, changes) = (VecDeque::new(), Vec::new());
+        Self { first: handshake_id, issued, ended, next_sequence: 1, changes }
     }
 
     /// The id of the handshake.
@@ -95,16 +108,20 @@ impl LocalIds {
         issued.find(|issued| issued.id.as_bytes() == id).map(|issued| issued.path)
     }
 
-    /// The path is over: its ids lead nowhere.
-    pub(crate) fn end_path(&mut self, path: PathId) {
-        let changes = &mut self.changes;
-        self.issued.retain(|issued| {
-            let keep = issued.path != path;
+    /// The path is over: nothing is taken that comes to its ids. Until then they are still known as ours.
+    // spec: PTH-18
+    pub(crate) fn end_path(&mut self, path: PathId, until: Instant) {
+        let Self { issued, ended, changes, .. } = self;
+        issued.retain(|issued| {
+            // Without ids nothing names a path, and nothing is given back.
+            let keep = issued.path != path || issued.id.is_empty();
             if !keep {
-                changes.push(IdChange::Removed(issued.id));
+                ended.push_back(Ended { id: issued.id, until });
             }
             keep
         });
+        let excess = ended.len().saturating_sub(ENDED_MAX);
+        changes.extend(ended.drain(..excess).map(|ended| IdChange::Removed(ended.id)));
     }
 
     /// The peer uses an id no more.
@@ -157,13 +174,17 @@ impl LocalIds {
     }
 
     /// Ids that the endpoint has not heard of yet as gone.
-    pub(crate) fn take_changes(&mut self) -> impl Iterator<Item = IdChange> + '_ {
+    pub(crate) fn take_changes(&mut self, now: Instant) -> impl Iterator<Item = IdChange> + '_ {
+        while let Some(ended) = self.ended.pop_front_if(|ended| ended.until <= now) {
+            self.changes.push(IdChange::Removed(ended.id));
+        }
         self.changes.drain(..)
     }
 
-    /// All ids that the peer may still use.
+    /// All ids that packets of the peer may still come to.
     pub(crate) fn all(&self) -> impl Iterator<Item = ConnectionId> + '_ {
-        self.issued.iter().map(|issued| issued.id)
+        let ended = self.ended.iter().map(|ended| ended.id);
+        self.issued.iter().map(|issued| issued.id).chain(ended)
     }
 }
 
@@ -171,6 +192,8 @@ impl LocalIds {
 pub(crate) struct RemoteIds {
     /// That of the first path.
     current: Held,
+    /// The first path is over: its id is given back, and only tells that the peer uses ids.
+    is_first_over: bool,
     /// Those of further paths.
     further: Vec<Held>,
     spare: VecDeque<Held>,
@@ -195,7 +218,8 @@ impl RemoteIds {
         let mut taken = ReceivedRanges::default();
         taken.insert(0);
         let (spare, retire) = (VecDeque::new(), VecDeque::new());
-        Self { current, further: Vec::new(), spare, retire, retire_prior_to: 0, taken }
+        let (further, is_first_over) = (Vec::new(), false);
+        Self { current, is_first_over, further, spare, retire, retire_prior_to: 0, taken }
     }
 
     /// What goes into the headers of our packets on the first path.
@@ -203,11 +227,14 @@ impl RemoteIds {
         &self.current.id
     }
 
-    /// What goes into the headers of our packets on this path.
-    pub(crate) fn on_path(&self, path: PathId) -> &ConnectionId {
-        let mut further = self.further.iter();
-        let held = further.find(|held| held.path == path).unwrap_or(&self.current);
-        &held.id
+    /// What goes into the headers of our packets on this path; `None` without an id for it.
+    // spec: PTH-3
+    pub(crate) fn on_path(&self, path: PathId) -> Option<&ConnectionId> {
+        // A peer without ids has the empty one for all.
+        if path == PathId::FIRST || self.current.id.is_empty() {
+            return Some(&self.current.id);
+        }
+        self.further.iter().find(|held| held.path == path).map(|held| &held.id)
     }
 
     /// Takes an id for a further path into use; false when the peer gave none.
@@ -222,12 +249,20 @@ impl RemoteIds {
         held.is_some()
     }
 
+    /// The path has not begun after all: its id is there for another time.
+    pub(crate) fn unbegin_path(&mut self, path: PathId) {
+        let Self { further, spare, .. } = self;
+        if let Some(place) = further.iter().position(|held| held.path == path) {
+            spare.push_front(further.swap_remove(place));
+        }
+    }
+
     /// True when a path could begin: the peer gave an id for it, or uses none.
     pub(crate) fn may_begin(&self, path: PathId) -> bool {
         self.current.id.is_empty() || self.spare.iter().any(|held| held.path == path)
     }
 
-    /// The path is over: its ids are given back.
+    /// The path is over: its ids are given back, and their reset tokens with them. Said twice, it does nothing.
     // spec: PTH-18
     pub(crate) fn end_path(&mut self, path: PathId) {
         if self.current.id.is_empty() {
@@ -243,8 +278,9 @@ impl RemoteIds {
         };
         further.retain(&mut keep);
         spare.retain(&mut keep);
-        if path == PathId::FIRST {
-            retire.push_back(self.current.sequence);
+        if path == PathId::FIRST && !core::mem::replace(&mut self.is_first_over, true) {
+            self.current.reset_token = None;
+            self.retire.push_back(self.current.sequence);
         }
     }
 
@@ -318,7 +354,7 @@ impl RemoteIds {
         });
         let further = self.further.iter().filter(|held| held.sequence < floor);
         let mut old: Vec<_> = further.map(|held| held.path).collect();
-        if self.current.sequence < floor {
+        if self.current.sequence < floor && !self.is_first_over {
             old.push(PathId::FIRST);
         }
         old.into_iter().for_each(|path| self.advance(path));
@@ -330,7 +366,11 @@ impl RemoteIds {
         let place = self.spare.iter().position(|held| held.path == path);
         let Some(next) = place.and_then(|place| self.spare.remove(place)) else { return };
         let mut further = self.further.iter_mut();
-        let held = further.find(|held| held.path == path).unwrap_or(&mut self.current);
+        let held = match further.find(|held| held.path == path) {
+            Some(held) => held,
+            None if path == PathId::FIRST && !self.is_first_over => &mut self.current,
+            None => return,
+        };
         self.retire.push_back(held.sequence);
         *held = next;
     }
@@ -350,7 +390,7 @@ impl RemoteIds {
     }
 
     pub(crate) fn on_fate(&mut self, sequence: u64, fate: Fate) {
-        if fate == Fate::Lost {
+        if fate == Fate::Lost && !self.retire.contains(&sequence) {
             self.retire.push_back(sequence);
         }
     }
@@ -398,7 +438,10 @@ mod tests {
             let mut ids = LocalIds::new(id(1));
             assert_eq!(fill(&mut ids, wanted), expected);
             ids.on_retire(0).unwrap();
-            assert_eq!(ids.take_changes().collect::<Vec<_>>(), [IdChange::Removed(id(1))]);
+            assert_eq!(
+                ids.take_changes(Instant::ZERO).collect::<Vec<_>>(),
+                [IdChange::Removed(id(1))]
+            );
             // All may be retired: new ones replace them, and the first keeps its meaning.
             (1..=expected as u64).for_each(|sequence| ids.on_retire(sequence).unwrap());
             assert_eq!(fill(&mut ids, wanted), expected + 1);
@@ -416,7 +459,7 @@ mod tests {
         ids.on_retire(0).unwrap();
         // Said twice, it says nothing new.
         ids.on_retire(0).unwrap();
-        assert_eq!(ids.take_changes().count(), 1);
+        assert_eq!(ids.take_changes(Instant::ZERO).count(), 1);
         let error = LocalIds::new(ConnectionId::EMPTY).on_retire(0).unwrap_err();
         assert_eq!(error.code, CloseCode::PROTOCOL_VIOLATION);
     }
@@ -464,6 +507,55 @@ mod tests {
         ids.on_new(PathId::FIRST, &new_id(4, 0)).unwrap();
         assert!(!ids.wants());
         assert_eq!(*ids.current(), id(105));
+    }
+
+    #[test]
+    // spec-test: PTH-18
+    fn a_path_ends_once() {
+        let mut ids = RemoteIds::new(id(0));
+        ids.set_reset_token([9; 16]);
+        ids.on_new(PathId::FIRST, &new_id(1, 0)).unwrap();
+        ids.on_new(PathId(1), &new_id(2, 0)).unwrap();
+        assert!(ids.begin_path(PathId(1)) && ids.is_reset(&[9; 16]) && ids.is_reset(&[1; 16]));
+        ids.end_path(PathId::FIRST);
+        assert!(!ids.is_reset(&[9; 16]) && !ids.is_reset(&[1; 16]) && ids.is_reset(&[2; 16]));
+        (0..100).for_each(|_| ids.end_path(PathId::FIRST));
+        // Frames that come again, or late.
+        ids.on_new(PathId::FIRST, &new_id(1, 0)).unwrap();
+        ids.on_new(PathId::FIRST, &new_id(3, 0)).unwrap();
+        ids.end_path(PathId::FIRST);
+        assert_eq!(retired(&mut ids), [1, 0, 3]);
+        // Doubted by a probe, and then lost.
+        (0..2).for_each(|_| ids.on_fate(1, Fate::Lost));
+        assert_eq!(retired(&mut ids), [1]);
+        ids.advance(PathId::FIRST);
+        ids.on_new(PathId(1), &new_id(4, 4)).unwrap();
+        assert_eq!(retired(&mut ids), [2]);
+        assert_eq!(ids.on_path(PathId(1)), Some(&id(104)));
+        assert_eq!(ids.on_path(PathId(2)), None);
+    }
+
+    #[test]
+    // spec-test: PTH-18
+    fn ids_of_ended_paths_are_known_for_a_time_and_few() {
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        let mut ids = LocalIds::new(id(1));
+        ids.issue(PathId(1), id(2), [0; 16]);
+        ids.end_path(PathId::FIRST, at(100));
+        assert_eq!(ids.path_of(id(1).as_bytes()), None);
+        assert_eq!(ids.take_changes(at(99)).count(), 0);
+        assert_eq!(ids.all().collect::<Vec<_>>(), [id(2), id(1)]);
+        assert_eq!(ids.take_changes(at(100)).collect::<Vec<_>>(), [IdChange::Removed(id(1))]);
+        for n in 0..20 {
+            ids.issue(PathId(n + 2), id(n as u8 + 3), [0; 16]);
+            ids.end_path(PathId(n + 2), at(1000));
+            assert!(ids.all().count() <= 1 + ENDED_MAX);
+        }
+        let gone: Vec<_> = ids.take_changes(at(200)).collect();
+        assert_eq!(
+            gone,
+            [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14].map(|n| IdChange::Removed(id(n)))
+        );
     }
 
     #[test]

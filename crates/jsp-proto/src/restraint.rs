@@ -87,7 +87,11 @@ fn is_idle(frame: &Frame<'_>) -> bool {
         | Frame::StreamsBlocked(_)
         | Frame::AckFrequency(_)
         | Frame::ImmediateAck
-        | Frame::HandshakeDone => true,
+        | Frame::HandshakeDone
+        | Frame::NewConnectionId(_)
+        | Frame::RetireConnectionId(_)
+        | Frame::PathAbandon(_)
+        | Frame::PathStatus(_) => true,
         _ => false,
     }
 }

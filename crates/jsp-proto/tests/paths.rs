@@ -23,7 +23,21 @@ fn second_route(pair: &Pair) -> Route {
 
 /// A pair with two paths, and a stream of real-time messages from the client.
 fn two_paths(mut pair: Pair) -> (Pair, [ConnectionHandle; 2], StreamId) {
-    let (client, server) = pair.establish();
+    let handles = pair.establish();
+    with_second_path(pair, handles)
+}
+
+/// The same of a client that is known by ids of its own, as its address is that of another connection.
+fn two_named_paths(mut pair: Pair) -> (Pair, [ConnectionHandle; 2], StreamId) {
+    let _ = pair.establish();
+    let handles = pair.establish();
+    with_second_path(pair, handles)
+}
+
+fn with_second_path(
+    mut pair: Pair,
+    (client, server): (ConnectionHandle, ConnectionHandle),
+) -> (Pair, [ConnectionHandle; 2], StreamId) {
     let now = pair.now;
     let connection = pair.client.connection(client).unwrap();
     let config = StreamConfig { class: Class::RealTime, ..StreamConfig::messages() };
@@ -129,6 +143,85 @@ fn an_abandoned_path_takes_nothing_with_it() {
     pair.run_for(Duration::from_millis(200));
     let (now, route) = (pair.now, Route::udp(pair.server_addr));
     pair.filter_from = None;
+    assert_eq!(pair.client.open_path(now, client, route), Ok(PathId(2)));
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!(pair.server.connection(server).unwrap().paths().count(), 2);
+}
+
+/// What becomes of packets that are under way on the first path when it ends; they take so much longer than those
+/// of the second.
+fn end_the_first_path_late(two_paths: (Pair, [ConnectionHandle; 2], StreamId), lag: Duration) {
+    let (mut pair, [client, server], stream) = two_paths;
+    pair.lag = Some((pair.client_addr, lag));
+    let now = pair.now;
+    let back = pair.server.connection(server).unwrap();
+    let answers = back.open(now, StreamConfig::messages()).unwrap();
+    for n in 0..20 {
+        send(&mut pair, client, stream, n.to_string());
+        let back = pair.server.connection(server).unwrap();
+        back.send(now, answers, Message::binary(n.to_string().into_bytes())).unwrap();
+    }
+    pair.flush();
+    let first = pair.client_addr;
+    pair.client.connection(client).unwrap().abandon_path(now, FIRST).unwrap();
+    pair.flush();
+    let (heard, told) = (pair.heard.get(&first).copied(), pair.told.get(&first).copied());
+    pair.run_for(lag + Duration::from_secs(1));
+    assert!(pair.heard.get(&first).copied() > heard, "something was under way there");
+    if lag < Duration::from_millis(100) {
+        assert_eq!(pair.told.get(&first).copied(), told, "nothing answers it");
+    }
+    // Long after, nobody knows those packets any more, and what says so changes nothing.
+    let wanted: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+    assert_eq!(received(&mut pair, server), wanted);
+    for _ in 0..3 {
+        send(&mut pair, client, stream, "more".to_owned());
+        pair.run_for(Duration::from_secs(3));
+    }
+    assert_eq!(received(&mut pair, server), ["more"; 3]);
+    for (end, handle) in [(End::Client, client), (End::Server, server)] {
+        assert_eq!(pair.close_reason(end, handle), None, "{end:?}");
+    }
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    while connection.accept().is_some() {}
+    let got = std::iter::from_fn(|| connection.recv(now, answers).unwrap()).count();
+    assert_eq!(got, 20);
+}
+
+#[test]
+/// spec-test: PTH-18
+fn packets_under_way_when_the_first_path_ends_harm_nothing() {
+    for lag in [80, 3000].map(Duration::from_millis) {
+        end_the_first_path_late(two_paths(Pair::new()), lag);
+        end_the_first_path_late(two_named_paths(Pair::new()), lag);
+    }
+}
+
+#[test]
+/// spec-test: PTH-3, PTH-6
+fn each_path_of_a_client_with_ids_has_ids_of_its_own_both_ways() {
+    let (mut pair, [client, server], stream) = two_named_paths(Pair::new());
+    for (used, other) in [(FIRST, SECOND), (SECOND, FIRST)] {
+        let connection = pair.client.connection(client).unwrap();
+        connection.set_path_use(used, PathUse::Available).unwrap();
+        connection.set_path_use(other, PathUse::Standby).unwrap();
+        for n in 0..10 {
+            send(&mut pair, client, stream, n.to_string());
+            pair.run_for(Duration::from_millis(30));
+        }
+        assert_eq!(received(&mut pair, server).len(), 10);
+    }
+    for to in [End::Client, End::Server] {
+        let [first, second] = [pair.client_addr, pair.second_addr].map(|at| &pair.ids[&(to, at)]);
+        assert!(first.is_disjoint(second), "to the {to:?}: {first:?} {second:?}");
+        assert_eq!(second.len(), 1, "{second:?}");
+    }
+    // The path ends, and another one has others again.
+    let now = pair.now;
+    pair.client.connection(client).unwrap().abandon_path(now, SECOND).unwrap();
+    pair.run_for(Duration::from_secs(1));
+    let (now, route) = (pair.now, second_route(&pair));
     assert_eq!(pair.client.open_path(now, client, route), Ok(PathId(2)));
     pair.run_for(Duration::from_secs(1));
     assert_eq!(pair.server.connection(server).unwrap().paths().count(), 2);

@@ -26,8 +26,7 @@ impl Connection {
         if !self.lifecycle.is_open() && !matches!(frame, Frame::Close(_)) {
             return Ok(());
         }
-        let (rtt, streams_max) = (self.paths.active.rtt.smoothed(), self.config.streams_max);
-        self.control.restraint.note(now, frame, rtt, streams_max)?;
+        self.restrain(now, frame)?;
         let data = |bytes: &[u8]| -> Bytes { opened.payload.slice_ref(bytes) };
         match frame {
             // spec: PRV-4
@@ -84,6 +83,16 @@ impl Connection {
                 Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
             }
         }
+    }
+
+    /// The frame counts against a peer that asks for too much.
+    pub(super) fn restrain(
+        &mut self,
+        now: Instant,
+        frame: &Frame<'_>,
+    ) -> Result<(), TransportError> {
+        let (rtt, streams_max) = (self.paths.active.rtt.smoothed(), self.config.streams_max);
+        self.control.restraint.note(now, frame, rtt, streams_max)
     }
 
     fn on_ack(

@@ -92,7 +92,7 @@ impl Connection {
         self.handle_packets(now, route, ecn, datagram);
         if begins && self.paths.get(path).is_some_and(|p| p.numbers.window.expected() == 0) {
             // It was nobody's.
-            self.paths.unadd(path);
+            self.unbegin_path(path);
         }
         self.return_to_first();
     }
@@ -421,7 +421,10 @@ impl Connection {
             }
             match (&frame, about) {
                 (Frame::AboutPath(path), _) => self.scratch.about = Some(*path),
-                (Frame::NewConnectionId(id), Some(path)) => self.on_path_id(path, id)?,
+                (Frame::NewConnectionId(id), Some(path)) => {
+                    self.restrain(now, &frame)?;
+                    self.on_path_id(path, id)?;
+                }
                 (_, about) => {
                     self.about(about, |connection| connection.dispatch(now, opened, &frame))?;
                 }

@@ -284,11 +284,11 @@ impl Connection {
     }
 
     /// Ids that the endpoint should start or stop to know.
-    pub(crate) fn take_id_changes(&mut self) -> impl Iterator<Item = IdChange> + '_ {
-        self.local_ids.take_changes()
+    pub(crate) fn take_id_changes(&mut self, now: Instant) -> impl Iterator<Item = IdChange> + '_ {
+        self.local_ids.take_changes(now)
     }
 
-    /// All ids of ours that the peer may use.
+    /// All ids of ours that packets of the peer may come to.
     pub(crate) fn local_ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.local_ids.all()
     }

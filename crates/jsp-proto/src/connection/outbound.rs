@@ -204,6 +204,8 @@ impl Connection {
         if is_idle || room.len() < DATA_ROOM_MIN {
             return Ok(None);
         }
+        let dcid = self.remote_ids.on_path(self.paths.active.id).copied();
+        let Some(dcid) = dcid else { return Ok(None) };
         let probe = self.paths.active.probes.owes(SpaceId::Data) && regular;
         let ping = is_cover || probe;
         let may_bundle = regular && allowance.allows_data();
@@ -232,7 +234,6 @@ impl Connection {
             is_cold: path.warmth.is_owed,
             rider,
         };
-        let dcid = *sources.remote_ids.on_path(lane.path);
         let pn_len = jsp_wire::pn::len(pn, path.numbers.recovery.largest_acked());
         let phase = self.keys.phase();
         let fields = ShortHeader { path: lane.path, dcid: &dcid, phase, pn, pn_len };

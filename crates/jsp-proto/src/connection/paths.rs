@@ -19,6 +19,9 @@ use crate::stats::PathInfo;
 /// A path that has answered nothing for so long, while another one works, is over.
 const SILENT_PTOS_MAX: u32 = 8;
 
+/// Packets of a path that is over may still come for so many probe time-outs.
+const STRAYS_PTOS: u32 = 3;
+
 impl Connection {
     /// Begins a further path by this route, on trial.
     ///
@@ -165,11 +168,20 @@ impl Connection {
         let may_begin = self.role == Role::Server
             && self.lifecycle.is_established()
             && self.paths.beginning(self.paths_max()) == Some(id)
-            && self.remote_ids.may_begin(id);
+            && self.remote_ids.begin_path(id);
         if may_begin {
             self.begin_path(now, id, route, Budget::Bytes(0));
         }
         may_begin
+    }
+
+    /// A path that a packet began was nobody's: it is as if it had not been there.
+    pub(super) fn unbegin_path(&mut self, id: PathId) {
+        self.paths.unadd(id);
+        self.remote_ids.unbegin_path(id);
+        if self.paths.len() == 1 {
+            self.watch_others(false);
+        }
     }
 
     /// Brings the corridor to the path that a datagram belongs to. Answers whether that path begins with it;
@@ -359,10 +371,11 @@ impl Connection {
             self.paths.focus(here);
             return;
         }
+        let until = now + self.pto().saturating_mul(STRAYS_PTOS);
         self.take_back(now);
         self.paths.remove(id);
         self.paths.focus(here);
-        self.forget_path(now, id);
+        self.forget_path(now, id, until);
         if cause != PathEnd::ByPeer && self.role == Role::Client {
             let code = u64::from(cause == PathEnd::Unanswered);
             self.paths.notices.end(id, code);
@@ -370,10 +383,10 @@ impl Connection {
         self.events.push_back(Event::PathClosed { path: id, cause });
     }
 
-    /// Names and answers of a path that is not there any more.
-    fn forget_path(&mut self, now: Instant, id: PathId) {
+    /// Names and answers of a path that is not there any more. `until` then packets of it may still come.
+    fn forget_path(&mut self, now: Instant, id: PathId, until: Instant) {
         self.remote_ids.end_path(id);
-        self.local_ids.end_path(id);
+        self.local_ids.end_path(id, until);
         self.paths.responses.end_path(id);
         if self.paths.len() == 1 {
             self.streams.forget_doubles();
@@ -414,5 +427,47 @@ impl Connection {
         }
         self.plan_skip();
         self.events.push_back(Event::PathOpened { path: id, route });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use jsp_wire::{Frame, Shape};
+
+    use super::super::inbound::Opened;
+    use super::super::tests::{NOW, address, pair};
+    use super::*;
+
+    /// What becomes of a packet in which these frames stand so often.
+    fn take(connection: &mut Connection, frames: &[Frame<'_>], times: usize) -> Option<CloseCode> {
+        let mut payload = vec![0; 60 * times];
+        let mut writer = jsp_wire::Writer::new(&mut payload);
+        for frame in (0..times).flat_map(|_| frames) {
+            frame.write(&mut writer).unwrap();
+        }
+        let len = writer.len();
+        payload.truncate(len);
+        let payload = Bytes::from(payload);
+        let (space, route) = (SpaceId::Data, address(1));
+        let opened = Opened { space, pn: 900, payload, ecn: None, route, received: 1200 };
+        let result = connection.handle_data_payload(NOW, &opened, Some(Shape::Frames), false);
+        result.err().map(|error| error.code)
+    }
+
+    #[test]
+    // spec-test: CON-64
+    fn frames_about_paths_that_say_nothing_new_are_counted() {
+        let abandon = Frame::PathAbandon(PathAbandon { path: PathId(1), code: 0 });
+        let [(mut client, at), (mut server, with)] = pair();
+        let server = server.connection(with).unwrap();
+        assert_eq!(take(server, &[abandon], 900), None);
+        assert_eq!(take(server, &[abandon], 101), Some(CloseCode::EXCESSIVE_LOAD));
+        let client = client.connection(at).unwrap();
+        let (id, reset_token) = (jsp_wire::ConnectionId::new(&[7; 4]).unwrap(), [7; 16]);
+        let id = NewConnectionId { sequence: 1, retire_prior_to: 0, id, reset_token };
+        let frames = [Frame::AboutPath(PathId(1)), Frame::NewConnectionId(id)];
+        assert_eq!(take(client, &frames, 900), None);
+        assert_eq!(take(client, &frames, 101), Some(CloseCode::EXCESSIVE_LOAD));
     }
 }

@@ -140,7 +140,7 @@ impl Connection {
         let pn = numbers.numbers.peek();
         let pn_len = jsp_wire::pn::len(pn, numbers.recovery.largest_acked());
         let path = *id;
-        let dcid = *self.remote_ids.on_path(path);
+        let Some(dcid) = self.remote_ids.on_path(path).copied() else { return Ok(None) };
         let fields = ShortHeader { path, dcid: &dcid, phase: self.keys.phase(), pn, pn_len };
         let header_len = seal::write_short_header(room, &fields)?.saturating_add(pn_len);
         let payload_end = room.len().saturating_sub(limits::TAG_LEN);

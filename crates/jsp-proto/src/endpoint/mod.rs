@@ -390,7 +390,7 @@ impl Endpoint {
     fn settle(&mut self, now: Instant, handle: ConnectionHandle) {
         let Some(slot) = self.connections.get_mut(&handle) else { return };
         let connection = &mut slot.connection;
-        for IdChange::Removed(id) in connection.take_id_changes() {
+        for IdChange::Removed(id) in connection.take_id_changes(now) {
             self.by_id.remove(&id);
         }
         if (connection.is_confirmed() || connection.is_drained())

@@ -1,7 +1,7 @@
 //! Two endpoints and the wires between them, in virtual time.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Rng for TestRng {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum End {
     Client,
     Server,
@@ -67,6 +67,8 @@ pub struct Pair {
     pub server_addr: SocketAddr,
     /// Looks at where each datagram goes; false drops it.
     pub filter_from: Option<RouteFilter>,
+    /// Datagrams to and from an address take so much longer.
+    pub lag: Option<(SocketAddr, Duration)>,
     /// Holds back what the client sends, when wanted.
     pub held: Option<Vec<Vec<u8>>>,
     /// Looks at each datagram by its receiver; false drops it.
@@ -81,6 +83,8 @@ pub struct Pair {
     pub heard: HashMap<SocketAddr, u64>,
     /// Bytes that the server sent to each address.
     pub told: HashMap<SocketAddr, u64>,
+    /// Connection ids of 1-RTT packets, by their receiver and the address of the client's end.
+    pub ids: HashMap<(End, SocketAddr), HashSet<Vec<u8>>>,
     /// Every datagram that was delivered, when wanted: receiver and bytes.
     pub record: Option<Vec<(End, Vec<u8>)>>,
     /// Every datagram that was sent, when wanted: sender, time, bytes.
@@ -146,6 +150,7 @@ impl Pair {
             second_addr: "192.0.2.9:1000".parse().unwrap(),
             server_addr: "192.0.2.2:2000".parse().unwrap(),
             filter_from: None,
+            lag: None,
             held: None,
             filter: Box::new(|_, _| true),
             weather: Box::new(|_| vec![DELAY]),
@@ -153,6 +158,7 @@ impl Pair {
             marks: Vec::new(),
             heard: HashMap::new(),
             told: HashMap::new(),
+            ids: HashMap::new(),
             record: None,
             departures: None,
             client_config: Arc::new(ClientConfig::new(ServerIdentity::Pinned(pin))),
@@ -301,6 +307,10 @@ impl Pair {
             if end == End::Server {
                 *self.told.entry(to_addr).or_default() += bytes.len() as u64;
             }
+            if bytes[0] & 0x80 == 0 {
+                let client = if end == End::Client { from } else { to_addr };
+                self.ids.entry((to, client)).or_default().insert(bytes[1..5].to_vec());
+            }
             let at_addr = to_addr;
             let reaches =
                 end == End::Client || [self.client_addr, self.second_addr].contains(&to_addr);
@@ -313,8 +323,9 @@ impl Pair {
                 continue;
             }
             let ecn = (self.marking)(to, batch.ecn());
+            let lag = self.lag.filter(|(at, _)| [from, to_addr].contains(at));
             for delay in (self.weather)(to) {
-                let at = self.now + delay;
+                let at = self.now + delay + lag.map_or(Duration::ZERO, |(_, lag)| lag);
                 let place = self.flying.partition_point(|other| other.at <= at);
                 self.flying
                     .insert(place, Flying { at, to, from, at_addr, ecn, bytes: bytes.clone() });
