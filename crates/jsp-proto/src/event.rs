@@ -73,8 +73,10 @@ pub enum Event {
     /// The peer acknowledges nothing any more; told where it was asked for
     /// ([`Connection::watch_silence`](crate::Connection::watch_silence)), once for each silence.
     PathSilent,
-    /// Datagrams travel another way now.
+    /// Datagrams of a path travel another way now.
     PathChanged {
+        /// Which path.
+        path: PathId,
         /// The new way.
         route: Route,
     },

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jsp_proto::{
-    ConnectionHandle, Event, RetryPolicy, Route, StreamConfig, StreamId, TransportConfig,
+    ConnectionHandle, Event, PathId, RetryPolicy, Route, StreamConfig, StreamId, TransportConfig,
 };
 use pair::{End, Pair};
 
@@ -67,7 +67,7 @@ fn a_client_that_moves_is_followed() {
             proved |= pair.events.contains(&(
                 End::Server,
                 server,
-                Event::PathChanged { route: Route::udp(place) },
+                Event::PathChanged { path: PathId::FIRST, route: Route::udp(place) },
             ));
             let told = pair.told.get(&place).copied().unwrap_or(0);
             let heard = pair.heard.get(&place).copied().unwrap_or(0);
@@ -127,7 +127,7 @@ fn an_answer_to_a_challenge_waits_for_no_window() {
     pair.client_addr = "198.51.100.3:1000".parse().unwrap();
     pair.filter = Box::new(|_, _| true);
     assert_ne!(pair.client_addr, old);
-    let moved = Event::PathChanged { route: Route::udp(pair.client_addr) };
+    let moved = Event::PathChanged { path: PathId::FIRST, route: Route::udp(pair.client_addr) };
     let mut asked = None;
     pair.run_until(|pair| {
         // The first datagram to the new address is the challenge.
@@ -152,7 +152,7 @@ fn a_client_that_moves_before_the_handshake_is_confirmed_is_found() {
     pair.flush();
     let start = pair.now;
     pair.client_addr = "198.51.100.3:1000".parse().unwrap();
-    let moved = Event::PathChanged { route: Route::udp(pair.client_addr) };
+    let moved = Event::PathChanged { path: PathId::FIRST, route: Route::udp(pair.client_addr) };
     pair.run_until(|pair| {
         pair.events.iter().any(|(end, _, event)| *end == End::Server && *event == moved)
     });

@@ -228,6 +228,23 @@ fn each_path_of_a_client_with_ids_has_ids_of_its_own_both_ways() {
 }
 
 #[test]
+/// spec-test: CON-14
+fn a_path_whose_address_changes_says_which_it_is() {
+    let (mut pair, [client, server], stream) = two_paths(Pair::new());
+    pair.second_addr.set_port(1001);
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    connection.hint_path(now, FIRST, NetworkHint::InterfaceDown).unwrap();
+    send(&mut pair, client, stream, "here".to_owned());
+    pair.run_for(Duration::from_millis(200));
+    let route = Route::udp(pair.second_addr);
+    let moved = (End::Server, server, Event::PathChanged { path: SECOND, route });
+    assert!(pair.events.contains(&moved), "{:?}", pair.events);
+    let connection = pair.server.connection(server).unwrap();
+    assert_eq!(connection.route(), route, "it is used first");
+}
+
+#[test]
 /// spec-test: PTH-13, PTH-14, PTH-9, PTH-19
 fn a_standby_takes_over_when_the_path_in_use_falls_silent() {
     let (mut pair, [client, server], stream) = two_paths(Pair::new());

@@ -341,7 +341,7 @@ impl Node {
             if event == Event::Connected {
                 self.unready.push((handle, end));
             }
-            if let Event::PathChanged { route } | Event::PathOpened { route, .. } = &event
+            if let Event::PathChanged { route, .. } | Event::PathOpened { route, .. } = &event
                 && let Some(to) = route.remote()
             {
                 (around.log)(Observation::PathChanged { end, to });

@@ -221,10 +221,14 @@ impl Connection {
         }
     }
 
-    /// The way that datagrams take at present.
+    /// The way that datagrams take at present: that of the path that is used first.
     pub fn route(&self) -> Route {
+        let mut core = self.inner.shard.lock();
+        if let Ok((connection, _)) = core.live(self.inner.key) {
+            return connection.route();
+        }
         let unknown = Route::udp(SocketAddr::from(([0, 0, 0, 0], 0)));
-        self.inner.shard.lock().state(self.inner.key).map_or(unknown, |state| state.route)
+        core.state(self.inner.key).map_or(unknown, |state| state.route)
     }
 
     /// The smoothed round-trip time.

@@ -65,7 +65,10 @@ struct Over;
 
 /// What there is to know of the connection.
 struct View {
+    /// That of the path that is used first.
     route: Route,
+    /// Those of all paths.
+    ways: Vec<Route>,
     is_silent: bool,
     /// The carrier in use is one that this side holds.
     is_held: bool,
@@ -142,7 +145,8 @@ impl Watch {
             self.let_go();
             return Ok(Gone::NotNeeded);
         }
-        let there = timeout(ANSWER_MAX, self.until(|view| view.route.same_peer(&route))).await;
+        let is_there = |view: &View| view.ways.iter().any(|way| way.same_peer(&route));
+        let there = timeout(ANSWER_MAX, self.until(is_there)).await;
         if let Ok(view) = there {
             return view.map(|_| Gone::There);
         }
@@ -180,9 +184,8 @@ impl Watch {
 
     /// Closes the carriers that are not in use.
     fn let_go(&self) {
-        if let Some(state) = self.shard.lock().state(self.key) {
-            let route = state.route;
-            state.carriers.retain(|held| held.route == route);
+        if let Ok((connection, state)) = self.shard.lock().live(self.key) {
+            state.carriers.retain(|held| connection.paths().any(|path| path.route == held.route));
         }
     }
 
@@ -197,13 +200,15 @@ impl Watch {
     async fn until(&mut self, is_so: impl Fn(&View) -> bool) -> Result<View, Over> {
         poll_fn(|cx| {
             let mut core = self.shard.lock();
-            let is_silent = core.live(self.key).is_ok_and(|(connection, _)| connection.is_silent());
-            let state = core.state(self.key).filter(|state| state.error().is_none());
-            let Some(state) = state else { return Poll::Ready(Err(Over)) };
+            let Ok((connection, state)) = core.live(self.key) else {
+                return Poll::Ready(Err(Over));
+            };
+            let route = connection.route();
             let view = View {
-                route: state.route,
-                is_silent,
-                is_held: state.carriers.iter().any(|held| held.route == state.route),
+                route,
+                ways: connection.paths().map(|path| path.route).collect(),
+                is_silent: connection.is_silent(),
+                is_held: state.carriers.iter().any(|held| held.route == route),
                 is_open: matches!(state.phase, Phase::Open),
             };
             if is_so(&view) {

@@ -31,8 +31,11 @@ async fn a_second_address_takes_over_when_the_first_goes_down() {
     accepted.send("and back").await.unwrap();
     assert_eq!(&stream.recv().await.unwrap().unwrap().payload[..], b"and back");
 
+    assert_eq!(client.route(), client.paths()[0].route);
     client.abandon_path(PathId(0)).unwrap();
     stream.send("alone").await.unwrap();
     assert_eq!(&accepted.recv().await.unwrap().unwrap().payload[..], b"alone");
+    assert_eq!(server.route(), server.paths()[0].route);
+    assert_eq!(server.remote_addr().ip(), second, "it is the client's address now");
     assert_eq!(client.abandon_path(path), Err(PathError::LastPath));
 }

@@ -306,7 +306,8 @@ impl Connection {
                 // spec: CAR-13
                 self.paths.active.probes.owe(SpaceId::Data, 1);
             }
-            self.events.push_back(Event::PathChanged { route: candidate.route });
+            let (path, route) = (self.paths.active.id, candidate.route);
+            self.events.push_back(Event::PathChanged { path, route });
         }
         Ok(())
     }

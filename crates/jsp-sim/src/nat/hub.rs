@@ -183,9 +183,9 @@ impl Hub {
                 self.clients.insert(id, (handle, None));
                 self.meeting.join(id, *peer.fingerprint.as_bytes(), connection.route());
             }
-            Event::PathChanged { route } => {
+            Event::PathChanged { .. } => {
                 if let Some(id) = known {
-                    self.meeting.moved(id, route);
+                    self.meeting.moved(id, connection.route());
                 }
             }
             Event::Closed { .. } => {

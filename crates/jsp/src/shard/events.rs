@@ -82,6 +82,12 @@ impl Core {
             _ => {}
         }
         let Some(state) = self.connections.get_mut(&key) else { return };
+        if let Event::PathChanged { .. } | Event::PathOpened { .. } | Event::PathClosed { .. } =
+            event
+            && let Some(connection) = self.endpoint.connection(handle)
+        {
+            state.route = connection.route();
+        }
         let wakes = &mut self.wakes;
         match event {
             Event::StreamOpened { .. } => state.accepting.wake(wakes),
@@ -117,19 +123,20 @@ impl Core {
                     stream.ended.wake(wakes);
                 }
             }
-            Event::PathChanged { route } => {
-                state.route = route;
-                state.path_waiters.wake(wakes);
+            Event::PathChanged { route, .. } => {
                 self.tunnels.admit(&route);
+                state.path_waiters.wake(wakes);
             }
             Event::PathSilent => state.path_waiters.wake(wakes),
             Event::CapacityChanged(capacity) => {
                 state.capacity = (state.capacity.0 + 1, capacity);
                 state.capacity_waiters.wake(wakes);
             }
-            Event::PathsAvailable | Event::PathOpened { .. } | Event::PathClosed { .. } => {
+            Event::PathOpened { .. } | Event::PathClosed { .. } => {
                 state.paths.wake(wakes);
+                state.path_waiters.wake(wakes);
             }
+            Event::PathsAvailable => state.paths.wake(wakes),
             Event::Alarm(_)
             | Event::Connected
             | Event::TicketReceived
