@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use jsp_proto::{
     Class, ConnectionHandle, ConstantRate, Event, Message, NetworkHint, Padding, PathEnd,
-    PathError, PathId, PathUse, RetryPolicy, Route, StreamConfig, StreamId, TransportConfig,
+    PathError, PathId, PathUse, Reason, RetryPolicy, Route, StreamConfig, StreamId,
+    TransportConfig,
 };
 use pair::{End, Pair};
 
@@ -285,6 +286,33 @@ fn a_standby_takes_over_when_the_path_in_use_falls_silent() {
     pair.filter_from = None;
     let (longest, _) = talk(&mut pair, 100);
     assert!(longest <= Duration::from_millis(40), "{longest:?}");
+}
+
+#[test]
+/// spec-test: PTH-14
+fn a_silent_path_from_which_nothing_is_to_cross_wakes_nobody() {
+    let (mut pair, [client, server], stream) = two_paths(Pair::new());
+    for n in 0..300 {
+        send(&mut pair, client, stream, n.to_string());
+        pair.run_for(Duration::from_millis(10));
+    }
+    let second = pair.second_addr;
+    pair.filter_from = Some(Box::new(move |from, to| from == second || to == second));
+    send(&mut pair, client, stream, "last".to_owned());
+    pair.run_for(Duration::from_millis(200));
+    assert_eq!(received(&mut pair, server).last().map(String::as_str), Some("last"));
+    // What is said from now on takes the other path, and waits there for its acknowledgement most of the time.
+    let mut wakes = 0;
+    for n in 0..1000 {
+        if n % 50 == 0 {
+            send(&mut pair, client, stream, n.to_string());
+        }
+        pair.run_for(Duration::from_millis(1));
+        let soon = pair.now + Duration::from_millis(1);
+        let next = pair.client.poll_timeout();
+        wakes += usize::from(next.is_some_and(|(at, why)| at <= soon && why == Reason::Forecast));
+    }
+    assert!(wakes < 20, "{wakes}");
 }
 
 #[test]

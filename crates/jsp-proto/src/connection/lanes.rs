@@ -10,14 +10,14 @@ use super::Connection;
 use crate::forecast::AlarmLevel;
 use crate::keys::SpaceId;
 use crate::packet::Lane;
-use crate::path::Duty;
 use crate::path::plural::PathList;
+use crate::path::{Duty, Path};
 use crate::permit;
 use crate::streams::Overdue;
 use crate::token::Token;
 
-/// A path that carries nothing is asked this often whether it still works, while the connection does carry
-/// something.
+/// A path that carries nothing is asked this often whether it still works, while the connection carries stream
+/// data.
 const WARM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// And for so long after that.
@@ -134,14 +134,20 @@ impl Connection {
     /// When something may have become overdue on the path at hand that another one could carry.
     pub(super) fn crossing_at(&self, now: Instant) -> Option<Instant> {
         let held = self.peer_ack_delay_max();
-        if self.paths.others.is_empty() || !self.streams.has_realtime() {
+        let here = &self.paths.active;
+        let takes = |path: &Path| path.duty >= Duty::Copies;
+        if !self.paths.others.iter().any(|path| takes(path)) {
             return None;
         }
-        let at = self.paths.active.overdue_at(held)?;
+        let at = here.overdue_at(held)?;
+        if !self.streams.may_cross(now, here.id) {
+            return None;
+        }
         Some(if at > now { at } else { now + CROSSING_INTERVAL })
     }
 
-    /// When the path at hand owes a sign of life: every path but the one that carries everything.
+    /// When the path at hand owes a sign of life, as every path does that is validated and not down while there are
+    /// several.
     // spec: PTH-15
     pub(super) fn warm_at(&self) -> Option<Instant> {
         let path = &self.paths.active;

@@ -173,9 +173,17 @@ impl Streams {
         }
     }
 
-    /// Messages of class real time are on their way that must arrive.
+    /// Messages of class real time are on their way that must arrive, or were of late.
     pub(crate) fn has_realtime(&self) -> bool {
         !self.watched.is_empty()
+    }
+
+    /// Messages of class real time that took this path could go once more by another one. Of very many streams
+    /// some are taken to have such.
+    pub(crate) fn may_cross(&self, now: Instant, path: PathId) -> bool {
+        let mut streams = self.watched.iter().filter_map(|key| self.table.get(*key));
+        self.watched.len() > STREAMS_MAX
+            || streams.any(|stream| messages_of(stream).is_some_and(|m| m.may_cross(now, path)))
     }
 
     /// Application bytes that were sent more than once.
@@ -247,6 +255,12 @@ impl SendMessages {
             .map(|(number, _)| number)
     }
 
+    /// Some of the messages that would be looked at could go once more by another path than this one.
+    fn may_cross(&self, now: Instant, path: PathId) -> bool {
+        let mut sent = self.records.iter().take(MESSAGES_MAX).filter(|record| record.is_sent());
+        sent.any(|record| record.may_go_once_more(now, path))
+    }
+
     /// A copy went out.
     fn copied(&mut self, now: Instant, overdue: Overdue, number: u64) {
         self.in_flight += 1;
@@ -273,11 +287,15 @@ impl SendMessages {
 }
 
 impl Record {
-    /// It matters still, was in one piece, and was not sent just now. A bound on retransmissions counts
-    /// copies too.
-    fn wants_copy(&self, now: Instant, overdue: Overdue) -> bool {
+    /// It took this path, matters still, and was in one piece. A bound on retransmissions counts copies too.
+    fn may_go_once_more(&self, now: Instant, path: PathId) -> bool {
         let matters = !self.done && !self.superseded && self.expires > now && self.is_whole;
-        if self.path != overdue.path || !matters || self.retransmits_max == 0 {
+        self.path == path && matters && self.retransmits_max > 0
+    }
+
+    /// It may go once more, and was not sent just now.
+    fn wants_copy(&self, now: Instant, overdue: Overdue) -> bool {
+        if !self.may_go_once_more(now, overdue.path) {
             return false;
         }
         if overdue.crosses {
