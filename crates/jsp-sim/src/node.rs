@@ -10,8 +10,8 @@ use jsp_crypto::{
     ServerConfig, ServerIdentity, Suite,
 };
 use jsp_proto::{
-    Batch, ConnectionHandle, Endpoint, EndpointConfig, Event, NetworkHint, PathId, ServerSetup,
-    TransportConfig,
+    Batch, ConnectionHandle, Endpoint, EndpointConfig, Event, NetworkHint, PathId, RetryPolicy,
+    ServerSetup, TransportConfig,
 };
 use jsp_wire::{Instant, Route};
 
@@ -55,6 +55,19 @@ fn client_crypto(server: Fingerprint) -> Arc<ClientConfig> {
     Arc::new(crypto)
 }
 
+/// What an endpoint needs to take connections.
+fn setup(random: &mut Random, retry: RetryPolicy) -> ServerSetup {
+    let identity = loop {
+        if let Some(identity) = Identity::from_seed(&random.seed_bytes()) {
+            break identity;
+        }
+    };
+    let mut crypto = ServerConfig::new(Credential::new(Arc::new(identity)));
+    crypto.backend = Backend::Portable;
+    let crypto = Arc::new(crypto);
+    ServerSetup { crypto, retry, connections_max: CONNECTIONS_MAX, silent: false }
+}
+
 /// An endpoint at work.
 pub(crate) struct Node {
     side: Side,
@@ -79,20 +92,8 @@ impl Node {
     /// The server of a world, and how clients know it.
     pub(crate) fn server(seed: u64, server: &Server) -> (Self, Fingerprint) {
         let mut random = Random::part(seed, "server", 0);
-        let identity = loop {
-            if let Some(identity) = Identity::from_seed(&random.seed_bytes()) {
-                break identity;
-            }
-        };
-        let fingerprint = identity.fingerprint();
-        let mut crypto = ServerConfig::new(Credential::new(Arc::new(identity)));
-        crypto.backend = Backend::Portable;
-        let setup = ServerSetup {
-            crypto: Arc::new(crypto),
-            retry: server.retry,
-            connections_max: CONNECTIONS_MAX,
-            silent: false,
-        };
+        let setup = setup(&mut random, server.retry);
+        let fingerprint = setup.crypto.fingerprint();
         let transport = Arc::new(server.transport.clone());
         let endpoint = Endpoint::new(EndpointConfig {
             server: Some(setup),
@@ -106,8 +107,9 @@ impl Node {
     /// A client that has not connected yet.
     pub(crate) fn client(seed: u64, pair: Pair, client: &Client) -> Self {
         let mut random = Random::part(seed, "client", u64::from(pair));
+        let mut own = Random::part(seed, "client as server", u64::from(pair));
         let endpoint = Endpoint::new(EndpointConfig {
-            server: None,
+            server: client.listens.then(|| setup(&mut own, RetryPolicy::Never)),
             transport: Arc::new(client.transport.clone()),
             seed: random.seed_bytes(),
             unix_seconds_at_zero: UNIX_SECONDS_AT_ZERO,
@@ -292,6 +294,16 @@ impl Node {
             if let Some(path) = path {
                 // The last path stays.
                 let _ = connection.abandon_path(now, path);
+            }
+        }
+    }
+
+    /// The client gives the path over its first interface up.
+    pub(crate) fn end_first(&mut self, now: Instant) {
+        for (handle, _) in &self.actors {
+            if let Some(connection) = self.endpoint.connection(*handle) {
+                // The last path stays, and one that is over is over.
+                let _ = connection.abandon_path(now, PathId::FIRST);
             }
         }
     }

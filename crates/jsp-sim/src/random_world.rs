@@ -83,7 +83,8 @@ pub fn plain_world(seed: u64) -> Topology {
     topology
 }
 
-/// A second interface for a third of the clients. Drawn apart: the rest of a world stays as it was.
+/// A second interface for a third of the clients, some of which end the path over the first, or have connection ids
+/// of their own. Drawn apart: the rest of a world stays as it was.
 fn random_second(seed: u64, index: Pair, mut topology: Topology, faults_end: Instant) -> Topology {
     let mut random = Random::part(seed, "second", u64::from(index));
     if !random.chance(0.33) {
@@ -103,8 +104,12 @@ fn random_second(seed: u64, index: Pair, mut topology: Topology, faults_end: Ins
     }
     let usage = *random.pick(&[PathUse::Available, PathUse::Available, PathUse::Standby]);
     let ends_at = random.chance(0.4).then_some(end);
+    let mut part = Random::part(seed, "first", u64::from(index));
+    let first_end = opens_at + part.duration_between(millis(100), secs(8));
+    let first_ends_at = part.chance(0.3).then_some(first_end);
     let client = &mut topology.clients[index as usize];
-    client.second = Some(Second { opens_at, ends_at, usage, downs });
+    client.listens = part.chance(0.3);
+    client.second = Some(Second { opens_at, ends_at, first_ends_at, usage, downs });
     let policies = [Duplicate::Auto, Duplicate::Auto, Duplicate::Always, Duplicate::Never];
     for plan in client.script.client.iter_mut().chain(&mut client.script.server) {
         plan.config.duplicate = *random.pick(&policies);

@@ -57,6 +57,8 @@ pub struct Client {
     pub rebinds: Vec<Instant>,
     /// Its application tells the transport of each of them.
     pub hints: bool,
+    /// Its endpoint takes connections too, and so its own connection has ids.
+    pub listens: bool,
     /// It has a second interface, on the second of the world's paths that it belongs to.
     pub second: Option<Second>,
 }
@@ -68,7 +70,9 @@ pub struct Second {
     pub opens_at: Instant,
     /// When it gives that path up, if it does.
     pub ends_at: Option<Instant>,
-    /// What that path is for.
+    /// When it gives the path over its first interface up, if it does; without another path it stays.
+    pub first_ends_at: Option<Instant>,
+    /// What the path over the second is for.
     pub usage: PathUse,
     /// When the first interface goes down and comes up again, and the application says so; sorted.
     pub downs: Vec<(Instant, Instant)>,

@@ -43,6 +43,8 @@ enum Task {
     OpenSecond(usize),
     /// A client gives its second path up.
     EndSecond(usize),
+    /// A client gives its first path up.
+    EndFirst(usize),
     /// A client's first interface goes down, or comes up again.
     FirstIsDown(usize, bool),
     /// The faults of all links are over.
@@ -325,6 +327,7 @@ impl World {
             let Some(second) = &client.second else { continue };
             known.push((second.opens_at, Task::OpenSecond(index)));
             known.extend(second.ends_at.map(|at| (at, Task::EndSecond(index))));
+            known.extend(second.first_ends_at.map(|at| (at, Task::EndFirst(index))));
             for (from, to) in &second.downs {
                 known.push((*from, Task::FirstIsDown(index, true)));
                 known.push((*to, Task::FirstIsDown(index, false)));
@@ -364,6 +367,10 @@ impl World {
             Task::OpenSecond(client) => self.open_second(client),
             Task::EndSecond(client) => {
                 self.nodes[client + 1].end_second(at);
+                self.pump(client + 1);
+            }
+            Task::EndFirst(client) => {
+                self.nodes[client + 1].end_first(at);
                 self.pump(client + 1);
             }
             Task::FirstIsDown(client, is_down) => {

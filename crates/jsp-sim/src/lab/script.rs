@@ -42,6 +42,7 @@ pub(super) fn topology(case: &Case, subject: Subject, path: Ends, seed: u64) -> 
             second: path.second.as_ref().map(|second| Second {
                 opens_at: Instant::ZERO,
                 ends_at: None,
+                first_ends_at: None,
                 usage: second.usage,
                 downs: second.downs.clone(),
             }),

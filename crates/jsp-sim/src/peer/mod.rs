@@ -155,6 +155,13 @@ impl Station {
         }
     }
 
+    /// A client gives the path over its first interface up.
+    pub(crate) fn end_first(&mut self, now: Instant) {
+        if let Self::Jsp(node) = self {
+            node.end_first(now);
+        }
+    }
+
     /// Its application tells what it knows of the first interface.
     pub(crate) fn hint_first(&mut self, now: Instant, hint: NetworkHint) {
         if let Self::Jsp(node) = self {
