@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jsp_proto::{Buckets, ConstantRate, Padding};
 
+use crate::flow::Pair;
 use crate::link::Queue;
 use crate::random::Random;
 use crate::topology::Topology;
@@ -43,9 +44,15 @@ fn add_some(random: &mut Random, topology: &mut Topology) {
 }
 
 /// Half of what one of the clients has of the slowest link, in bytes a second. More would be congestion that never
-/// ends: a constant rate does not become less by itself.
+/// ends: a constant rate does not become less by itself. Second paths do not count: who sends at a constant rate has
+/// none.
 fn fair_share(topology: &Topology) -> u64 {
-    let links = topology.paths.iter().flat_map(|path| [&path.up, &path.down]);
+    let pairs = 0..topology.clients.len() as Pair;
+    let firsts = pairs.filter_map(|pair| {
+        let mut paths = topology.paths.iter();
+        paths.find(|path| path.clients.contains(&pair))
+    });
+    let links = firsts.flat_map(|path| [&path.up, &path.down]);
     let bps = links.map(|link| {
         let rate = link.rate.at(topology.faults_end).unwrap_or(RATE_MAX);
         if let Queue::Policer { bps, .. } = link.queue { rate.min(bps) } else { rate }
