@@ -106,7 +106,7 @@ fn coordinator(u: &mut Unstructured<'_>) -> Result<usize> {
             }
             _ => now = now + Duration::from_millis(u16::arbitrary(u)?.into()),
         }
-        assert!(coordinator.clients() <= 6 && coordinator.channels() <= 9);
+        assert!(coordinator.clients() <= 6 && coordinator.channels() <= 18);
         while coordinator.poll_message().is_some() {}
         while coordinator.poll_released().is_some() {}
     }
