@@ -11,7 +11,7 @@ use jsp::link::{Datagram, Link, Route, Transmit, UdpLink};
 use jsp::rendezvous::{CallError, Peer, Policy, Refusal, RegisterError, Registration};
 use jsp::{BindError, Builder, Connection, Endpoint, Fingerprint, Identity, StreamConfig};
 use jsp_nat::stun::{Request, Response};
-use jsp_server::{Config, Daemon};
+use jsp_server::{Config, Daemon, Status};
 
 /// A daemon at work.
 struct Running {
@@ -225,6 +225,39 @@ async fn the_same_port_answers_stun() {
     assert_eq!(from, running.address);
     let response = Response::decode(&buffer[..len]).unwrap();
     assert_eq!(response.mapped, socket.local_addr().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+// spec-test: RDV-14
+async fn ways_end_with_what_went_by_them() {
+    let running = Running::start(Config::default());
+    let (_one, registration, _) = running.peer(Policy::RelayOnly).await;
+    let (two, _stays, fingerprint) = running.peer(Policy::RelayOnly).await;
+    // Somebody else asks the coordinator meanwhile, again and again.
+    let (_other, asks, _) = running.peer(Policy::RelayOnly).await;
+    let nobody = Identity::generate().fingerprint();
+    let until = async |is_so: &dyn Fn(Status) -> bool| {
+        while !is_so(running.daemon.status()) {
+            assert!(asks.connect(nobody).await.is_err());
+        }
+    };
+    // One side drops the connection.
+    let (caller, called) = tokio::join!(registration.connect(fingerprint), two.accept());
+    let (caller, _called) = (caller.unwrap(), called.unwrap());
+    assert_eq!(running.daemon.status().channels, 1);
+    drop(caller);
+    until(&|status| status.channels == 0).await;
+    // The caller gives up before it is answered.
+    let opened = running.daemon.status().channels_opened_total;
+    {
+        let mut calling = std::pin::pin!(registration.connect(fingerprint));
+        std::future::poll_fn(|cx| {
+            let _ = calling.as_mut().poll(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+    until(&|status| status.channels_opened_total > opened && status.channels == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

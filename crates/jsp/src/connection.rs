@@ -293,7 +293,7 @@ impl fmt::Debug for Connection {
 }
 
 impl Inner {
-    fn try_open(
+    pub(crate) fn try_open(
         &self,
         core: &mut Locked<'_>,
         config: &StreamConfig,
