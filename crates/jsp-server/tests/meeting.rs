@@ -10,6 +10,7 @@ use std::time::Duration;
 use jsp::link::{Datagram, Link, Route, Transmit, UdpLink};
 use jsp::rendezvous::{CallError, Peer, Policy, Refusal, RegisterError, Registration};
 use jsp::{BindError, Builder, Connection, Endpoint, Fingerprint, Identity, StreamConfig};
+use jsp_nat::relay::{Class, classify};
 use jsp_nat::stun::{Request, Response};
 use jsp_server::{Config, Daemon, Status};
 
@@ -64,18 +65,20 @@ async fn talk(caller: &Connection, called: &Connection, mut enough: impl FnMut(u
     }
 }
 
-/// A host with two addresses: it is at the second once it has moved, and nowhere else.
+/// A host with two addresses: it is at the second once it has moved, and nowhere else. Punches do not
+/// pass at the first; at the second none leaves before one has come.
 #[derive(Debug)]
 struct Moving {
     links: [UdpLink; 2],
     has_moved: Arc<AtomicBool>,
+    is_punched: AtomicBool,
 }
 
 impl Moving {
     fn new() -> (Self, Arc<AtomicBool>) {
         let has_moved = Arc::new(AtomicBool::new(false));
         let links = [0; 2].map(|port| UdpLink::bind(([127, 0, 0, 1], port).into()).unwrap());
-        (Self { links, has_moved: Arc::clone(&has_moved) }, has_moved)
+        (Self { links, has_moved: Arc::clone(&has_moved), is_punched: false.into() }, has_moved)
     }
 
     fn at(&self) -> &UdpLink {
@@ -92,14 +95,21 @@ impl Link for Moving {
             while let Poll::Ready(received) = link.poll_recv(cx, inbox) {
                 received?;
             }
-            if !is_here {
-                inbox.truncate(before);
-            }
+            let came = inbox.split_off(before).into_iter();
+            inbox.extend(came.filter(|datagram| {
+                let is_punch = classify(&datagram.payload) == Class::Punch;
+                self.is_punched.fetch_or(is_here && has_moved && is_punch, Ordering::Relaxed);
+                is_here && (has_moved || !is_punch)
+            }));
         }
         if inbox.len() > old { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        let passes = self.is_punched.load(Ordering::Relaxed);
+        if classify(transmit.contents) == Class::Punch && !passes {
+            return Ok(transmit.contents.len());
+        }
         // The transport names the address that it knows; the system takes the one that is there.
         let route = transmit.route.remote().map_or(transmit.route, Route::udp);
         self.at().try_send(&Transmit { route, ..*transmit })
@@ -225,6 +235,26 @@ async fn the_same_port_answers_stun() {
     assert_eq!(from, running.address);
     let response = Response::decode(&buffer[..len]).unwrap();
     assert_eq!(response.mapped, socket.local_addr().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+// spec-test: RDV-36
+async fn who_moves_tells_the_other_where_it_may_be_reached_now() {
+    let [running, second] = [0; 2].map(|_| Running::start(Config::default()));
+    let (_one, registration, _) = running.peer(Policy::Any).await;
+    let (link, has_moved) = Moving::new();
+    let build = |builder| Peer::with_link(builder, Policy::Any, Box::new(link));
+    let (two, moves, fingerprint) = running.peer_by(build).await;
+    let (caller, called) = tokio::join!(registration.connect(fingerprint), two.accept());
+    let (caller, called) = (caller.unwrap(), called.unwrap());
+    talk(&caller, &called, |number| number > 20).await;
+    assert!(is_relayed(&called));
+    has_moved.store(true, Ordering::Relaxed);
+    let nobody = Identity::generate().fingerprint();
+    assert!(matches!(moves.connect(nobody).await, Err(CallError::Refused { .. })));
+    // Another coordinator sees it at its new address.
+    let _sees = two.register(second.address, second.daemon.fingerprint()).await.unwrap();
+    talk(&caller, &called, |_| !is_relayed(&called)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

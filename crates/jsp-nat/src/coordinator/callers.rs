@@ -2,7 +2,7 @@
 //! callers are told apart by where they are.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use jsp_wire::{Instant, Route};
 
@@ -18,7 +18,8 @@ const SHARE: u64 = 8;
 // spec: RDV-13
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Caller {
-    V4(Ipv4Addr),
+    /// A /24: one attacker may hold all of it.
+    V4([u8; 3]),
     /// A /56, the smallest that a site commonly has (RFC 6177).
     V6([u8; 7]),
     /// Behind a carrier that tells no address: the identity.
@@ -28,7 +29,10 @@ pub(super) enum Caller {
 impl Caller {
     pub(super) fn new(route: &Route, key: PeerKey) -> Self {
         match route.remote().map(|remote| remote.ip().to_canonical()) {
-            Some(IpAddr::V4(ip)) => Self::V4(ip),
+            Some(IpAddr::V4(ip)) => {
+                let [a, b, c, _] = ip.octets();
+                Self::V4([a, b, c])
+            }
             Some(IpAddr::V6(ip)) => {
                 let [a, b, c, d, e, f, g, ..] = ip.octets();
                 Self::V6([a, b, c, d, e, f, g])
@@ -76,7 +80,8 @@ mod tests {
     // spec-test: RDV-13
     fn callers_are_told_apart_by_their_sites() {
         assert_eq!(caller("192.0.2.1:1"), caller("[::ffff:192.0.2.1]:2"));
-        assert_ne!(caller("192.0.2.1:1"), caller("192.0.2.2:1"));
+        assert_eq!(caller("192.0.2.1:1"), caller("192.0.2.2:1"));
+        assert_ne!(caller("192.0.2.1:1"), caller("192.0.3.1:1"));
         assert_eq!(caller("[2001:db8:0:1::1]:1"), caller("[2001:db8:0:ff::2]:1"));
         assert_ne!(caller("[2001:db8:0:1::1]:1"), caller("[2001:db8:0:100::1]:1"));
         let carried = |key| Caller::new(&Route::Tunnel { id: 1 }, [key; 32]);
@@ -86,8 +91,8 @@ mod tests {
     #[test]
     fn callers_that_pour_in_are_bounded_and_forgotten() {
         let mut callers = Callers::default();
-        let number = |n: u32| Caller::V4(Ipv4Addr::from(n));
-        let came = (0..1000).filter(|n| callers.take(Instant::ZERO, number(*n), 120));
+        let number = |n: u16| Caller::V4([10, (n >> 8) as u8, n as u8]);
+        let came = (0..1000u16).filter(|n| callers.take(Instant::ZERO, number(*n), 120));
         assert_eq!(came.count(), CALLERS_MAX);
         // Those that are known are heard still, and others once their calls are over.
         assert!(callers.take(Instant::ZERO, number(0), 120));

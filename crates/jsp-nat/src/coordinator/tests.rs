@@ -4,7 +4,7 @@ use proptest::prelude::*;
 const KEYS: [PeerKey; 3] = [[1; 32], [2; 32], [3; 32]];
 
 fn route(client: u64) -> Route {
-    Route::udp(SocketAddr::from(([192, 0, 2, client as u8], 1000)))
+    Route::udp(SocketAddr::from(([192, 0, client as u8, 1], 1000)))
 }
 
 fn at(millis: u64) -> Instant {
