@@ -106,7 +106,7 @@ fn coordinator(u: &mut Unstructured<'_>) -> Result<usize> {
             }
             _ => now = now + Duration::from_millis(u16::arbitrary(u)?.into()),
         }
-        assert!(coordinator.clients() <= 6 && coordinator.channels() <= 9);
+        assert!(coordinator.clients() <= 6 && coordinator.channels() <= 18);
         while coordinator.poll_message().is_some() {}
         while coordinator.poll_released().is_some() {}
     }
@@ -131,7 +131,10 @@ fn puncher(u: &mut Unstructured<'_>) -> Result<usize> {
     while !u.is_empty() && steps < STEPS_MAX {
         steps += 1;
         let from = SocketAddr::from(([198, 51, 100, u8::arbitrary(u)? % 32], 9));
-        match u8::arbitrary(u)? % 4 {
+        match u8::arbitrary(u)? % 8 {
+            4 => puncher.set_own(now, &offer(1, u8::arbitrary(u)?).candidates, &mut entropy),
+            5 => puncher.set_peer(now, offer(2, u8::arbitrary(u)?), &mut entropy),
+            6 => puncher.on_timeouts(now, u8::arbitrary(u)?.into()),
             0 => {
                 puncher.handle_datagram(now, from, <&[u8]>::arbitrary(u)?, &mut entropy);
             }

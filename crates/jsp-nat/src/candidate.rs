@@ -45,8 +45,6 @@ pub enum Kind {
     ServerReflexive,
     /// The peer saw it.
     PeerReflexive,
-    /// A relay holds it for the peer.
-    Relayed,
 }
 
 impl Kind {
@@ -56,7 +54,6 @@ impl Kind {
             Self::Host => 126,
             Self::PeerReflexive => 110,
             Self::ServerReflexive => 100,
-            Self::Relayed => 0,
         }
     }
 
@@ -65,7 +62,6 @@ impl Kind {
             Self::Host => 0,
             Self::ServerReflexive => 1,
             Self::PeerReflexive => 2,
-            Self::Relayed => 3,
         }
     }
 
@@ -74,7 +70,6 @@ impl Kind {
             0 => Self::Host,
             1 => Self::ServerReflexive,
             2 => Self::PeerReflexive,
-            3 => Self::Relayed,
             _ => return None,
         })
     }
@@ -103,16 +98,19 @@ impl Candidate {
 }
 
 /// The candidates of a host: its own addresses, and those that servers saw. None where the policy
-/// allows no direct path.
+/// allows no direct path. Those on loopback only where all its own addresses are there: then it meets
+/// others on the same host.
 // spec: RDV-30, RDV-31
 pub fn gather(policy: Policy, own: &[SocketAddr], seen: &[SocketAddr]) -> Vec<Candidate> {
     let mut out: Vec<Candidate> = Vec::new();
     if !policy.allows_direct() {
         return out;
     }
-    let own = own.iter().filter(|address| is_of_use(address)).map(|address| (Kind::Host, address));
+    let is_local = are_local(own.iter());
+    let own = own.iter().map(|address| (Kind::Host, address));
     let seen = seen.iter().map(|address| (Kind::ServerReflexive, address));
-    for ((kind, address), place) in own.chain(seen).zip(0u16..) {
+    let told = own.chain(seen).filter(|(_, address)| is_of_use(address, is_local));
+    for ((kind, address), place) in told.zip(0u16..) {
         let is_known = out.iter().any(|known| known.address == *address);
         if !is_known && out.len() < CANDIDATES_MAX {
             out.push(Candidate::new(kind, *address, place));
@@ -121,15 +119,28 @@ pub fn gather(policy: Policy, own: &[SocketAddr], seen: &[SocketAddr]) -> Vec<Ca
     out
 }
 
-/// Addresses that nobody else can reach are not told (RFC 8445, section 5.1.1.1).
-fn is_of_use(address: &SocketAddr) -> bool {
-    let ip = address.ip();
-    let is_local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+/// Whether a host that has these addresses meets others on the same host: on purpose, for it has no
+/// other.
+pub(crate) fn are_local<'a>(own: impl Iterator<Item = &'a SocketAddr>) -> bool {
+    let mut own = own.peekable();
+    own.peek().is_some() && own.all(|address| address.ip().to_canonical().is_loopback())
+}
+
+/// Whether an address may be told and tried: one that everybody, or nobody, or only this host can reach
+/// is not (RFC 8445, section 5.1.1.1; RFC 6890). Loopback is where both are on it.
+// spec: RDV-31, RDV-37
+pub(crate) fn is_of_use(address: &SocketAddr, is_local: bool) -> bool {
+    let ip = address.ip().to_canonical();
+    let is_out_of_reach = match ip {
+        IpAddr::V4(ip) => {
+            // "This network", and what is reserved, with the broadcast address at its end.
+            let [first, ..] = ip.octets();
+            first == 0 || first >= 240 || ip.is_link_local()
+        }
+        // Without a scope, which is not told, nobody knows which link.
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_unspecified(),
     };
-    !(is_local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
-        && address.port() != 0
+    address.port() != 0 && !is_out_of_reach && !ip.is_multicast() && (is_local || !ip.is_loopback())
 }
 
 /// What one peer tells the other, over their encrypted connection and nowhere else.
@@ -176,11 +187,7 @@ impl Offer {
             let kind = Kind::from_code(reader.u8()?);
             let priority = reader.u32()?;
             let address = read_address(&mut reader)?;
-            if let Some(kind) = kind
-                && address.port() != 0
-                && !address.ip().is_unspecified()
-                && !address.ip().is_multicast()
-            {
+            if let Some(kind) = kind {
                 candidates.push(Candidate { kind, address, priority });
             }
         }
@@ -239,11 +246,38 @@ mod tests {
     }
 
     #[test]
+    // spec-test: RDV-31
+    fn what_others_cannot_reach_is_not_told_whoever_saw_it() {
+        let own = [addr("192.168.0.2:5000")];
+        let seen = [
+            "127.0.0.1:9",
+            "169.254.0.1:9",
+            "0.0.0.0:9",
+            "224.0.0.1:9",
+            "255.255.255.255:9",
+            "[::1]:9",
+            "[fe80::1]:9",
+            "[::]:9",
+            "[ff02::1]:9",
+            "[::ffff:127.0.0.1]:9",
+            "192.0.2.1:0",
+        ];
+        let seen = seen.map(addr);
+        let told = gather(Policy::Any, &own, &seen);
+        assert_eq!(told.iter().map(|c| c.address).collect::<Vec<_>>(), own);
+        // Those who are on one host meet there.
+        let own = [addr("127.0.0.1:5000")];
+        let told = gather(Policy::Any, &own, &seen);
+        let told: Vec<_> = told.iter().map(|c| c.address).collect();
+        assert_eq!(told, [own[0], seen[0], seen[5], seen[9]]);
+    }
+
+    #[test]
     fn priorities_are_those_of_ice() {
         // RFC 8445, section 5.1.2.1: type preference, local preference, component.
         let host = Candidate::new(Kind::Host, addr("[2001:db8::1]:1"), 0);
         assert_eq!(host.priority, 126 << 24 | 65535 << 8 | 255);
-        let order = [Kind::Host, Kind::PeerReflexive, Kind::ServerReflexive, Kind::Relayed];
+        let order = [Kind::Host, Kind::PeerReflexive, Kind::ServerReflexive];
         let priorities = order.map(|kind| Candidate::new(kind, addr("192.0.2.1:1"), 3).priority);
         assert!(priorities.is_sorted_by(|a, b| a > b));
     }
@@ -253,7 +287,7 @@ mod tests {
         // spec-test: RDV-32
         fn what_is_offered_is_read(
             token: u64,
-            hosts in prop::collection::vec((0..4u8, any::<u32>(), any::<bool>(), 1..1000u32), 0..16),
+            hosts in prop::collection::vec((0..3u8, any::<u32>(), any::<bool>(), 1..1000u32), 0..16),
         ) {
             let candidates = hosts.into_iter().map(|(kind, priority, v4, host)| {
                 let ip = if v4 {

@@ -25,8 +25,6 @@ use crate::link::{ServerLink, Socket};
 const STREAM_WAIT: Duration = Duration::from_secs(10);
 /// Silence after which a client is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// How soon it is looked whether a client has moved, once datagrams say so.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Close codes: no room, and messages that make no sense.
 const CODE_FULL: u64 = 1;
 const CODE_NONSENSE: u64 = 2;
@@ -197,7 +195,6 @@ async fn hear(
     socket: &Socket,
 ) {
     while let Ok(Some(message)) = recv.recv().await {
-        hall.locate(id, connection.route());
         let (makes_sense, released) = hall.hear(id, &message.payload);
         for (route, datagram) in released {
             socket.send(route, &datagram);
@@ -217,16 +214,12 @@ async fn tell(send: SendStream, mut messages: mpsc::Receiver<Vec<u8>>) {
     }
 }
 
-/// Notes where the client is, when datagrams come from where nobody was.
+/// Notes where the client is, until it is gone.
+// spec: RDV-22
 async fn follow(connection: &Connection, id: ClientId, hall: &Hall) {
-    let mut at = connection.route();
-    loop {
-        hall.stranger().await;
-        tokio::time::sleep(LOOK_EVERY).await;
-        let route = connection.route();
-        if route != at {
-            at = route;
-            hall.locate(id, route);
-        }
+    let mut at = Some(connection.route());
+    while let Some(route) = at {
+        hall.locate(id, route);
+        at = connection.route_changed(route).await;
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant as SystemInstant;
 use jsp::link::Route;
 use jsp_crypto::{Rng, SystemRng};
 use jsp_nat::coordinator::{ClientId, Coordinator, Counters};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 /// Messages that wait for one client; who takes fewer is let go.
 pub(crate) const MESSAGES_MAX: usize = 256;
@@ -17,8 +17,6 @@ pub(crate) const MESSAGES_MAX: usize = 256;
 pub(crate) struct Hall {
     start: SystemInstant,
     inside: Mutex<Inside>,
-    /// Told when a datagram comes from an address that no client has: one may have moved.
-    strangers: Notify,
 }
 
 #[derive(Debug)]
@@ -32,7 +30,7 @@ impl Hall {
     pub(crate) fn new(coordinator: Coordinator) -> Self {
         let doors = HashMap::new();
         let inside = Mutex::new(Inside { coordinator, last: 0, doors });
-        Self { start: SystemInstant::now(), inside, strangers: Notify::new() }
+        Self { start: SystemInstant::now(), inside }
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -90,22 +88,12 @@ impl Hall {
     pub(crate) fn forward(&self, from: &Route, datagram: &[u8]) -> Option<(Route, Vec<u8>)> {
         let now = self.now();
         let mut inside = self.inside();
-        let before = inside.coordinator.counters().dropped_unknown;
-        let forwarded = inside.coordinator.forward(now, from, datagram).map(|forward| {
+        inside.coordinator.forward(now, from, datagram).map(|forward| {
             let mut out = Vec::with_capacity(datagram.len());
             out.extend_from_slice(&forward.header);
             out.extend_from_slice(forward.sealed);
             (forward.to, out)
-        });
-        if inside.coordinator.counters().dropped_unknown > before {
-            self.strangers.notify_waiters();
-        }
-        forwarded
-    }
-
-    /// Waits until a client may have moved.
-    pub(crate) async fn stranger(&self) {
-        self.strangers.notified().await;
+        })
     }
 
     /// What happened so far, clients that are there, ways that are open.

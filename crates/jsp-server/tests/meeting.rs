@@ -1,16 +1,22 @@
 //! A coordinator and peers over real sockets.
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use jsp::link::Route;
+use jsp::link::{Datagram, Link, Route, Transmit, UdpLink};
 use jsp::rendezvous::{CallError, Peer, Policy, Refusal, RegisterError, Registration};
-use jsp::{Connection, Endpoint, Fingerprint, Identity, StreamConfig};
+use jsp::{BindError, Builder, Connection, Endpoint, Fingerprint, Identity, StreamConfig};
+use jsp_nat::relay::{Class, classify};
 use jsp_nat::stun::{Request, Response};
-use jsp_server::{Config, Daemon};
+use jsp_server::{Config, Daemon, Status};
 
 /// A daemon at work.
 struct Running {
-    daemon: std::sync::Arc<Daemon>,
+    daemon: Arc<Daemon>,
     address: SocketAddr,
 }
 
@@ -18,17 +24,24 @@ impl Running {
     fn start(config: Config) -> Self {
         let config = Config { bind: "127.0.0.1:0".to_owned(), ..config };
         let daemon = Daemon::start_as(&config, Identity::generate()).unwrap();
-        let daemon = std::sync::Arc::new(daemon);
-        let serving = std::sync::Arc::clone(&daemon);
+        let daemon = Arc::new(daemon);
+        let serving = Arc::clone(&daemon);
         tokio::spawn(async move { serving.serve().await });
         let address = daemon.local_addr().unwrap();
         Self { daemon, address }
     }
 
     async fn peer(&self, policy: Policy) -> (Peer, Registration, Fingerprint) {
+        self.peer_by(|builder| Peer::build(builder, policy)).await
+    }
+
+    async fn peer_by(
+        &self,
+        build: impl FnOnce(Builder) -> Result<Peer, BindError>,
+    ) -> (Peer, Registration, Fingerprint) {
         let identity = Identity::generate();
         let fingerprint = identity.fingerprint();
-        let peer = Peer::build(Endpoint::builder().identity(identity), policy).unwrap();
+        let peer = build(Endpoint::builder().identity(identity)).unwrap();
         let registration = peer.register(self.address, self.daemon.fingerprint()).await.unwrap();
         (peer, registration, fingerprint)
     }
@@ -49,6 +62,69 @@ async fn talk(caller: &Connection, called: &Connection, mut enough: impl FnMut(u
             return;
         }
         here.send((number + 1).to_be_bytes().to_vec()).await.unwrap();
+    }
+}
+
+/// A host with two addresses: it is at the second once it has moved, and nowhere else. Punches do not
+/// pass at the first; at the second none leaves before one has come.
+#[derive(Debug)]
+struct Moving {
+    links: [UdpLink; 2],
+    has_moved: Arc<AtomicBool>,
+    is_punched: AtomicBool,
+}
+
+impl Moving {
+    fn new() -> (Self, Arc<AtomicBool>) {
+        let has_moved = Arc::new(AtomicBool::new(false));
+        let links = [0; 2].map(|port| UdpLink::bind(([127, 0, 0, 1], port).into()).unwrap());
+        (Self { links, has_moved: Arc::clone(&has_moved), is_punched: false.into() }, has_moved)
+    }
+
+    fn at(&self) -> &UdpLink {
+        &self.links[usize::from(self.has_moved.load(Ordering::Relaxed))]
+    }
+}
+
+impl Link for Moving {
+    fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
+        let old = inbox.len();
+        let has_moved = self.has_moved.load(Ordering::Relaxed);
+        for (link, is_here) in self.links.iter().zip([!has_moved, has_moved]) {
+            let before = inbox.len();
+            while let Poll::Ready(received) = link.poll_recv(cx, inbox) {
+                received?;
+            }
+            let came = inbox.split_off(before).into_iter();
+            inbox.extend(came.filter(|datagram| {
+                let is_punch = classify(&datagram.payload) == Class::Punch;
+                self.is_punched.fetch_or(is_here && has_moved && is_punch, Ordering::Relaxed);
+                is_here && (has_moved || !is_punch)
+            }));
+        }
+        if inbox.len() > old { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        let passes = self.is_punched.load(Ordering::Relaxed);
+        if classify(transmit.contents) == Class::Punch && !passes {
+            return Ok(transmit.contents.len());
+        }
+        // The transport names the address that it knows; the system takes the one that is there.
+        let route = transmit.route.remote().map_or(transmit.route, Route::udp);
+        self.at().try_send(&Transmit { route, ..*transmit })
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.at().poll_writable(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.at().local_addr()
+    }
+
+    fn segments_max(&self) -> usize {
+        self.at().segments_max()
     }
 }
 
@@ -124,6 +200,30 @@ async fn who_is_not_there_or_not_allowed_is_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+// spec-test: RDV-22
+async fn who_moves_is_found_where_its_connection_is() {
+    let running = Running::start(Config::default());
+    let (_one, registration, _) = running.peer(Policy::RelayOnly).await;
+    let (link, has_moved) = Moving::new();
+    let build = |builder| Peer::with_link(builder, Policy::RelayOnly, Box::new(link));
+    let (two, moves, fingerprint) = running.peer_by(build).await;
+    let (caller, called) = tokio::join!(registration.connect(fingerprint), two.accept());
+    let (caller, called) = (caller.unwrap(), called.unwrap());
+    talk(&caller, &called, |number| number > 20).await;
+    has_moved.store(true, Ordering::Relaxed);
+    // It says something to the coordinator, and nothing by the relay.
+    let nobody = Identity::generate().fingerprint();
+    assert!(matches!(moves.connect(nobody).await, Err(CallError::Refused { .. })));
+    let heard = async {
+        caller.send_one(StreamConfig::messages(), "there?").await.unwrap();
+        called.accept().await.unwrap().recv().await.unwrap().unwrap()
+    };
+    // Long before the coordinator hears of it again by itself.
+    let heard = tokio::time::timeout(Duration::from_secs(8), heard).await.unwrap();
+    assert_eq!(heard.payload[..], *b"there?");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 // spec-test: RDV-6
 async fn the_same_port_answers_stun() {
     let running = Running::start(Config::default());
@@ -135,6 +235,59 @@ async fn the_same_port_answers_stun() {
     assert_eq!(from, running.address);
     let response = Response::decode(&buffer[..len]).unwrap();
     assert_eq!(response.mapped, socket.local_addr().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+// spec-test: RDV-36
+async fn who_moves_tells_the_other_where_it_may_be_reached_now() {
+    let [running, second] = [0; 2].map(|_| Running::start(Config::default()));
+    let (_one, registration, _) = running.peer(Policy::Any).await;
+    let (link, has_moved) = Moving::new();
+    let build = |builder| Peer::with_link(builder, Policy::Any, Box::new(link));
+    let (two, moves, fingerprint) = running.peer_by(build).await;
+    let (caller, called) = tokio::join!(registration.connect(fingerprint), two.accept());
+    let (caller, called) = (caller.unwrap(), called.unwrap());
+    talk(&caller, &called, |number| number > 20).await;
+    assert!(is_relayed(&called));
+    has_moved.store(true, Ordering::Relaxed);
+    let nobody = Identity::generate().fingerprint();
+    assert!(matches!(moves.connect(nobody).await, Err(CallError::Refused { .. })));
+    // Another coordinator sees it at its new address.
+    let _sees = two.register(second.address, second.daemon.fingerprint()).await.unwrap();
+    talk(&caller, &called, |_| !is_relayed(&called)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+// spec-test: RDV-14
+async fn ways_end_with_what_went_by_them() {
+    let running = Running::start(Config::default());
+    let (_one, registration, _) = running.peer(Policy::RelayOnly).await;
+    let (two, _stays, fingerprint) = running.peer(Policy::RelayOnly).await;
+    // Somebody else asks the coordinator meanwhile, again and again.
+    let (_other, asks, _) = running.peer(Policy::RelayOnly).await;
+    let nobody = Identity::generate().fingerprint();
+    let until = async |is_so: &dyn Fn(Status) -> bool| {
+        while !is_so(running.daemon.status()) {
+            assert!(asks.connect(nobody).await.is_err());
+        }
+    };
+    // One side drops the connection.
+    let (caller, called) = tokio::join!(registration.connect(fingerprint), two.accept());
+    let (caller, _called) = (caller.unwrap(), called.unwrap());
+    assert_eq!(running.daemon.status().channels, 1);
+    drop(caller);
+    until(&|status| status.channels == 0).await;
+    // The caller gives up before it is answered.
+    let opened = running.daemon.status().channels_opened_total;
+    {
+        let mut calling = std::pin::pin!(registration.connect(fingerprint));
+        std::future::poll_fn(|cx| {
+            let _ = calling.as_mut().poll(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+    until(&|status| status.channels_opened_total > opened && status.channels == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

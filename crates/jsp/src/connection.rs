@@ -231,6 +231,20 @@ impl Connection {
         core.state(self.inner.key).map_or(unknown, |state| state.route)
     }
 
+    /// Waits until datagrams take another way than `known`, and tells which; `None` once the connection
+    /// is over. Begin with what [`Connection::route`] tells, and go on with what this tells.
+    ///
+    /// Cancel-safe.
+    pub async fn route_changed(&self, known: Route) -> Option<Route> {
+        poll_fn_waiting(&self.inner, Place::Route, |core, inner, _| {
+            match core.state(inner.key).filter(|state| state.error().is_none()) {
+                Some(state) if state.route == known => Poll::Pending,
+                state => Poll::Ready(state.map(|state| state.route)),
+            }
+        })
+        .await
+    }
+
     /// The smoothed round-trip time.
     pub fn rtt(&self) -> Duration {
         let mut core = self.inner.shard.lock();
@@ -283,7 +297,7 @@ impl fmt::Debug for Connection {
 }
 
 impl Inner {
-    fn try_open(
+    pub(crate) fn try_open(
         &self,
         core: &mut Locked<'_>,
         config: &StreamConfig,

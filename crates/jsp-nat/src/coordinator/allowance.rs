@@ -30,6 +30,21 @@ impl Allowance {
 
     /// Takes an amount; false, and nothing taken, when there is not so much.
     pub(super) fn take(&mut self, now: Instant, amount: u64) -> bool {
+        self.grow(now);
+        let may = amount <= self.left;
+        if may {
+            self.left -= amount;
+        }
+        may
+    }
+
+    /// Whether all has grown back.
+    pub(super) fn is_whole(&mut self, now: Instant) -> bool {
+        self.grow(now);
+        self.left >= self.most
+    }
+
+    fn grow(&mut self, now: Instant) {
         let period = self.period.as_nanos().max(1);
         let grown = now.since(self.counted).as_nanos().saturating_mul(self.rate.into()) / period;
         let grown = u64::try_from(grown).unwrap_or(u64::MAX);
@@ -40,11 +55,6 @@ impl Allowance {
             let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
             self.counted = self.counted + Duration::from_nanos(nanos);
         }
-        let may = amount <= self.left;
-        if may {
-            self.left -= amount;
-        }
-        may
     }
 }
 

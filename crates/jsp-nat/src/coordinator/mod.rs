@@ -5,6 +5,7 @@
 //! [`Limits`].
 
 mod allowance;
+mod callers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use crate::Entropy;
 use crate::relay;
 use crate::rendezvous::{FromClient, FromCoordinator, PeerKey, Refusal};
 use allowance::Allowance;
+use callers::{Caller, Callers, share};
 
 /// The caller's name for a client's connection.
 pub type ClientId = u64;
@@ -32,9 +34,11 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct Limits {
     /// Clients at once.
     pub clients_max: usize,
-    /// Ways of one client, those that others asked for included.
+    /// Ways that one client has asked for, and as many that others have asked for to it. One caller
+    /// has an eighth of the latter, at least one.
     pub channels_max: usize,
-    /// Ways that one client may ask for in a minute, and that may be asked for to it.
+    /// Ways that one client may ask for in a minute. One caller may ask for an eighth of them to one
+    /// client, at least one.
     pub asks_per_minute: u32,
     /// Bytes that one client may have forwarded in a second; twice that at once.
     pub relay_rate: u64,
@@ -95,6 +99,8 @@ struct Channel {
     peer: ClientId,
     /// The peer's number for it.
     peers_number: u64,
+    /// Who asked for it; `None` when it was this client.
+    caller: Option<Caller>,
     used: Instant,
 }
 
@@ -110,9 +116,10 @@ struct Client {
     key: PeerKey,
     route: Route,
     channels: BTreeMap<u64, Channel>,
-    /// Questions that it may ask, and be asked.
+    /// Questions that it may ask.
     asks: Allowance,
-    calls: Allowance,
+    /// And those that others ask for it.
+    callers: Callers,
     bytes: Allowance,
     held: VecDeque<Held>,
 }
@@ -162,7 +169,7 @@ impl Coordinator {
             route,
             channels: BTreeMap::new(),
             asks: Allowance::per_minute(minute),
-            calls: Allowance::per_minute(minute),
+            callers: Callers::default(),
             bytes: Allowance::new(self.limits.relay_rate, self.limits.relay_rate * 2),
             held: VecDeque::new(),
         };
@@ -235,7 +242,7 @@ impl Coordinator {
         true
     }
 
-    // spec: RDV-10, RDV-11, RDV-12
+    // spec: RDV-10, RDV-11, RDV-12, RDV-13
     fn connect(
         &mut self,
         now: Instant,
@@ -244,20 +251,20 @@ impl Coordinator {
         channel: u64,
         entropy: &mut dyn Entropy,
     ) -> Result<(), Refusal> {
-        let caller = self.clients.get_mut(&id).ok_or(Refusal::Unknown)?;
-        if !caller.asks.take(now, 1) {
+        let asker = self.clients.get_mut(&id).ok_or(Refusal::Unknown)?;
+        if !asker.asks.take(now, 1) {
             return Err(Refusal::TooOften);
         }
-        if caller.channels.contains_key(&channel) {
+        if asker.channels.contains_key(&channel) {
             return Err(Refusal::InUse);
         }
-        let key = caller.key;
+        let (key, caller) = (asker.key, Caller::new(&asker.route, asker.key));
         let callee = *self.by_key.get(peer).ok_or(Refusal::Unknown)?;
         if callee == id {
             return Err(Refusal::Unknown);
         }
         let peer = self.clients.get_mut(&callee).ok_or(Refusal::Unknown)?;
-        if !peer.calls.take(now, 1) {
+        if !peer.callers.take(now, caller, self.limits.asks_per_minute.into()) {
             return Err(Refusal::TooOften);
         }
         let number = loop {
@@ -266,31 +273,45 @@ impl Coordinator {
                 break number;
             }
         };
-        if !self.make_room(now, id) || !self.make_room(now, callee) {
+        let most = self.limits.channels_max;
+        let part = share(most as u64) as usize;
+        let has_room = self.make_room(now, id, most, |channel| channel.caller.is_none())
+            && self.make_room(now, callee, part, |channel| channel.caller == Some(caller))
+            && self.make_room(now, callee, most, |channel| channel.caller.is_some());
+        if !has_room {
             return Err(Refusal::TooMany);
         }
-        self.place(now, id, channel, (callee, number));
-        self.place(now, callee, number, (id, channel));
+        let way = Channel { peer: callee, peers_number: number, caller: None, used: now };
+        self.place(id, channel, way);
+        let way = Channel { peer: id, peers_number: channel, caller: Some(caller), used: now };
+        self.place(callee, number, way);
         self.messages.push_back((id, FromCoordinator::Opened { channel }));
         self.messages.push_back((callee, FromCoordinator::Incoming { peer: key, channel: number }));
         self.release(now, id, channel);
         Ok(())
     }
 
-    fn place(&mut self, now: Instant, id: ClientId, number: u64, peer: (ClientId, u64)) {
+    fn place(&mut self, id: ClientId, number: u64, channel: Channel) {
         if let Some(client) = self.clients.get_mut(&id) {
-            let (peer, peers_number) = peer;
-            client.channels.insert(number, Channel { peer, peers_number, used: now });
+            client.channels.insert(number, channel);
         }
     }
 
-    /// Room for one more way of a client, made by closing one that nobody uses.
-    fn make_room(&mut self, now: Instant, id: ClientId) -> bool {
+    /// Room for one more way of a sort that a client may have so many of, made by closing one that
+    /// nobody uses.
+    fn make_room(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        most: usize,
+        is_of_sort: impl Fn(&Channel) -> bool,
+    ) -> bool {
         let Some(client) = self.clients.get(&id) else { return false };
-        if client.channels.len() < self.limits.channels_max {
+        let of_sort = client.channels.iter().filter(|(_, channel)| is_of_sort(channel));
+        if of_sort.clone().count() < most {
             return true;
         }
-        let oldest = client.channels.iter().min_by_key(|(_, channel)| channel.used);
+        let oldest = of_sort.min_by_key(|(_, channel)| channel.used);
         let idle = oldest.filter(|(_, channel)| now.since(channel.used) >= IDLE);
         let Some(number) = idle.map(|(number, _)| *number) else { return false };
         self.close(id, number);

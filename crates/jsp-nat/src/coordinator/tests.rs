@@ -4,7 +4,7 @@ use proptest::prelude::*;
 const KEYS: [PeerKey; 3] = [[1; 32], [2; 32], [3; 32]];
 
 fn route(client: u64) -> Route {
-    Route::udp(SocketAddr::from(([192, 0, 2, client as u8], 1000)))
+    Route::udp(SocketAddr::from(([192, 0, client as u8, 1], 1000)))
 }
 
 fn at(millis: u64) -> Instant {
@@ -121,6 +121,50 @@ fn what_cannot_be_had_is_refused() {
     assert!(meeting.handle_message(at(0), 0, &[200], &mut entropy()));
 }
 
+/// Who calls, again and again, until it is refused: how often that went well.
+fn call_until_refused(meeting: &mut Coordinator, id: ClientId) -> (usize, Refusal) {
+    messages(meeting);
+    for count in 0.. {
+        let mut random = || id * 1_000_000 + count as u64;
+        let channel = count as u64;
+        let message = FromClient::Connect { peer: KEYS[1], channel }.encode();
+        assert!(meeting.handle_message(at(0), id, &message, &mut random));
+        let told = messages(meeting);
+        let refused = told.iter().find_map(|(_, message)| match message {
+            FromCoordinator::Refused { reason, .. } => Some(*reason),
+            _ => None,
+        });
+        if let Some(reason) = refused {
+            return (count, reason);
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+// spec-test: RDV-12, RDV-13
+fn one_caller_does_not_keep_out_another() {
+    let ways = Limits { channels_max: 16, asks_per_minute: 1000, ..Limits::default() };
+    let calls = Limits { channels_max: 1000, asks_per_minute: 16, ..Limits::default() };
+    for (limits, reason) in [(ways, Refusal::TooMany), (calls, Refusal::TooOften)] {
+        let mut meeting = meeting(limits);
+        // The same caller under many identities is one caller.
+        for id in 10..20 {
+            assert!(meeting.join(id, [id as u8; 32], route(0)));
+            let came = call_until_refused(&mut meeting, id);
+            assert_eq!(came, (if id == 10 { 2 } else { 0 }, reason));
+        }
+        assert_eq!(call_until_refused(&mut meeting, 2), (2, reason));
+        // Nor do callers keep the one who is called from calling.
+        for id in 20..40 {
+            assert!(meeting.join(id, [id as u8; 32], route(id)));
+            call_until_refused(&mut meeting, id);
+        }
+        say(&mut meeting, 0, 1, FromClient::Connect { peer: KEYS[2], channel: 7 });
+        assert!(messages(&mut meeting).contains(&(1, FromCoordinator::Opened { channel: 7 })));
+    }
+}
+
 #[test]
 // spec-test: RDV-23
 fn rates_and_lengths_are_held() {
@@ -202,7 +246,8 @@ proptest! {
                     let back = &meeting.clients[&channel.peer].channels[&channel.peers_number];
                     prop_assert_eq!((back.peer, back.peers_number), (*id, *number));
                 }
-                prop_assert!(client.channels.len() <= 3);
+                let asked = client.channels.values().filter(|c| c.caller.is_none()).count();
+                prop_assert!(asked <= 3 && client.channels.len() - asked <= 3);
             }
             messages(&mut meeting);
         }

@@ -361,6 +361,10 @@ impl Peer {
                 let Ok(offer) = Offer::decode(&message.payload) else { continue };
                 let random = &mut self.random;
                 let mut entropy = || random.next_u64();
+                if let Some(puncher) = &mut call.puncher {
+                    puncher.set_peer(now, offer, &mut entropy);
+                    continue;
+                }
                 let Some(sealer) = sealer(connection) else { continue };
                 let both = (&call.own, &offer);
                 let puncher = Puncher::new(now, call.role, both, sealer, PACE, &mut entropy);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use jsp_crypto::Fingerprint;
@@ -59,6 +59,7 @@ impl Control {
             }
             None
         };
+        let coordinator = connection.remote_addr();
         let Ok(Some(observed)) = tokio::time::timeout(ANSWER_WAIT, registered).await else {
             return Err(match connection.error() {
                 Some(error) => RegisterError::Closed(error),
@@ -67,8 +68,9 @@ impl Control {
         };
         let state = Arc::new(Mutex::new(State { observed: None, asked: HashMap::new() }));
         let send = Arc::new(send);
-        note_observed(&state, &shared, observed);
-        tokio::spawn(listen(recv, Arc::clone(&state), shared));
+        note_observed(&state, &shared, coordinator, observed);
+        shared.learn_coordinator(coordinator, Arc::downgrade(&send));
+        tokio::spawn(listen(recv, Arc::clone(&state), shared, coordinator));
         tokio::spawn(keep_awake(Arc::downgrade(&send)));
         Ok(Self { connection, send, state })
     }
@@ -91,6 +93,11 @@ impl Control {
         Ok(refused)
     }
 
+    /// The way that was asked for.
+    pub(super) fn way(&self, channel: u64) -> Way {
+        Way { coordinator: Arc::downgrade(&self.send), channel }
+    }
+
     pub(super) fn observed(&self) -> Option<SocketAddr> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).observed
     }
@@ -106,15 +113,45 @@ impl Drop for Control {
     }
 }
 
-fn note_observed(state: &Mutex<State>, shared: &Shared, observed: Option<SocketAddr>) {
-    if let Some(observed) = observed {
-        state.lock().unwrap_or_else(PoisonError::into_inner).observed = Some(observed);
-        shared.learn_seen(observed);
+/// A way through a coordinator: it is closed there when this is dropped.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) coordinator: Weak<SendStream>,
+    pub(super) channel: u64,
+}
+
+impl Drop for Way {
+    // spec: RDV-14
+    fn drop(&mut self) {
+        if let Some(coordinator) = self.coordinator.upgrade() {
+            // One that takes no more closes ways that nobody uses by itself.
+            let _ = coordinator.try_send(FromClient::Close { channel: self.channel }.encode());
+        }
     }
 }
 
+fn note_observed(
+    state: &Mutex<State>,
+    shared: &Shared,
+    coordinator: SocketAddr,
+    observed: Option<SocketAddr>,
+) {
+    let before = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = state.observed;
+        state.observed = observed.or(before);
+        before
+    };
+    shared.learn_addresses(coordinator, before, observed);
+}
+
 /// Takes what the coordinator says, until it says no more.
-async fn listen(recv: RecvStream, state: Arc<Mutex<State>>, shared: Arc<Shared>) {
+async fn listen(
+    recv: RecvStream,
+    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+    coordinator: SocketAddr,
+) {
     while let Ok(Some(message)) = recv.recv().await {
         match FromCoordinator::decode(&message.payload) {
             Ok(Some(FromCoordinator::Refused { channel, reason })) => {
@@ -125,7 +162,7 @@ async fn listen(recv: RecvStream, state: Arc<Mutex<State>>, shared: Arc<Shared>)
                 }
             }
             Ok(Some(FromCoordinator::Pong { observed })) => {
-                note_observed(&state, &shared, observed);
+                note_observed(&state, &shared, coordinator, observed);
             }
             // Who calls shows it by calling.
             Ok(_) => {}
@@ -135,7 +172,7 @@ async fn listen(recv: RecvStream, state: Arc<Mutex<State>>, shared: Arc<Shared>)
 }
 
 /// Asks again and again which address the coordinator sees.
-async fn keep_awake(send: std::sync::Weak<SendStream>) {
+async fn keep_awake(send: Weak<SendStream>) {
     loop {
         tokio::time::sleep(PING_EVERY).await;
         let Some(send) = send.upgrade() else { return };

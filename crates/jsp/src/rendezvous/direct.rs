@@ -1,20 +1,23 @@
 //! From the relay to a direct way, and back when it is lost: the task of one relayed connection.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use jsp_crypto::Prf;
-use jsp_nat::candidate::{Offer, gather};
+use jsp_nat::candidate::{Candidate, Offer};
 use jsp_nat::punch::{Event, KEY_LABEL, Puncher, Role, Sealer};
-use jsp_proto::NetworkHint;
-use jsp_wire::{Instant, Route};
+use jsp_proto::{Message, NetworkHint};
+use jsp_wire::{Instant, Route, StreamId};
 use tokio::sync::mpsc;
 
-use super::link::{Punched, Switch};
+use super::control::Way;
+use super::link::Punched;
 use super::{Shared, random};
 use crate::connection::{Connection, Inner};
-use crate::stream::Stream;
+use crate::shard::{Locked, Place};
+use crate::stream::{recv_now, send_now};
 
 /// Time between two punches.
 const PACE: Duration = Duration::from_millis(20);
@@ -24,34 +27,33 @@ const PUNCHES_MAX: usize = 64;
 const OFFER_WAIT: Duration = Duration::from_secs(10);
 /// How often it is looked whether the connection still lives.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Probe timeouts within a time that the direct way may cost.
-const TIMEOUTS_MAX: u64 = 4;
-const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Begins to look for a direct way for a relayed connection, over the stream of candidates.
-pub(super) fn spawn(connection: &Connection, offers: Stream, role: Role, shared: Arc<Shared>) {
-    let relayed = connection.route();
-    let mut key = [0; 32];
-    if connection.export(KEY_LABEL, b"", &mut key).is_err() {
-        return;
-    }
+/// Looks for a direct way for a relayed connection, as long as it lives, over the stream of candidates;
+/// closes its way through the coordinator afterwards.
+pub(super) fn spawn(
+    connection: &Connection,
+    offers: Option<StreamId>,
+    role: Role,
+    shared: Arc<Shared>,
+    way: Option<Way>,
+) {
+    let search = offers.and_then(|offers| Search::begin(connection, offers, role, &shared));
     let inner = Arc::downgrade(&connection.inner);
-    let own = own_offer(&shared);
-    // Before anything of the application's: the peer waits for it.
-    if offers.try_send(own.encode()).is_err() {
-        return;
-    }
     tokio::spawn(async move {
-        let (to, punches) = mpsc::channel(PUNCHES_MAX);
-        shared.switch.expect(own.token, to);
-        if let Some(peer) = peers_offer(offers).await {
-            let switch = Arc::clone(&shared.switch);
-            let search = Search { inner, relayed, role, switch, punches, patience: None };
-            search.run((&own, &peer), sealer(key)).await;
+        if let Some((search, key)) = search {
+            search.run(key).await;
         }
-        shared.switch.expect_no_more(own.token);
-        shared.switch.redirect(&relayed, None);
+        while lives(&inner) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        drop(way);
     });
+}
+
+fn lives(inner: &Weak<Inner>) -> bool {
+    let Some(inner) = inner.upgrade() else { return false };
+    let mut core = inner.shard.lock();
+    core.state(inner.key).is_some_and(|state| state.error().is_none())
 }
 
 /// Punches are sealed under the key that both peers take from their connection.
@@ -63,17 +65,39 @@ fn sealer(key: [u8; 32]) -> Sealer {
     })
 }
 
-fn own_offer(shared: &Shared) -> Offer {
-    let own = shared.own.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let seen = shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Offer { token: random(), candidates: gather(shared.policy, &own, &seen) }
-}
+/// The stream of candidates. Only its number is held, so that the connection ends when the application
+/// drops it.
+#[derive(Clone, Copy)]
+struct Offers(StreamId);
 
-/// Hears where the peer may be reached. The stream is held no longer, so that the connection ends when
-/// the application drops it.
-async fn peers_offer(offers: Stream) -> Option<Offer> {
-    let received = tokio::time::timeout(OFFER_WAIT, offers.recv()).await;
-    Offer::decode(&received.ok()?.ok()??.payload).ok()
+impl Offers {
+    fn tell(self, inner: &Inner, offer: &Offer) -> bool {
+        let now = inner.shard.clock.now();
+        let mut message = Message::from(offer.encode());
+        send_now(&mut inner.shard.lock(), inner, self.0, &mut message, false, now).is_ok()
+    }
+
+    /// What the peer has told since.
+    fn hear(self, inner: &Inner) -> Option<Offer> {
+        let now = inner.shard.clock.now();
+        match recv_now(&mut inner.shard.lock(), inner, self.0, now) {
+            Poll::Ready(Ok(Some(message))) => Offer::decode(&message.payload).ok(),
+            Poll::Ready(_) | Poll::Pending => None,
+        }
+    }
+
+    /// Waits for what the peer tells first; nothing where it tells nothing.
+    async fn first(self, inner: Weak<Inner>) -> Offer {
+        let first = async {
+            let inner = inner.upgrade()?;
+            let attempt =
+                |core: &mut Locked<'_>, inner: &Inner, now| recv_now(core, inner, self.0, now);
+            let message = inner.wait(Place::Readable(self.0), attempt).await;
+            Offer::decode(&message.ok()??.payload).ok()
+        };
+        let first = tokio::time::timeout(OFFER_WAIT, first).await.ok().flatten();
+        first.unwrap_or(Offer { token: 0, candidates: Vec::new() })
+    }
 }
 
 /// The search for one connection.
@@ -81,37 +105,65 @@ struct Search {
     inner: Weak<Inner>,
     relayed: Route,
     role: Role,
-    switch: Arc<Switch>,
+    shared: Arc<Shared>,
+    offers: Offers,
+    /// What this peer has told last.
+    own: Offer,
     punches: mpsc::Receiver<Punched>,
-    /// Since when probe timeouts are counted on the direct way, and how many there were before.
-    patience: Option<(Instant, u64)>,
 }
 
 impl Search {
-    /// Goes on until the connection ends or no way is found.
-    async fn run(mut self, both: (&Offer, &Offer), sealer: Sealer) {
+    /// Tells where this peer may be reached; with the search comes the key of its punches.
+    fn begin(
+        connection: &Connection,
+        offers: StreamId,
+        role: Role,
+        shared: &Arc<Shared>,
+    ) -> Option<(Self, [u8; 32])> {
+        let mut key = [0; 32];
+        connection.export(KEY_LABEL, b"", &mut key).ok()?;
+        let own = Offer { token: random(), candidates: shared.candidates() };
+        // Before anything of the application's: the peer waits for it.
+        let offers = Offers(offers);
+        if !offers.tell(&connection.inner, &own) {
+            return None;
+        }
+        let (to, punches) = mpsc::channel(PUNCHES_MAX);
+        shared.switch.expect(own.token, to);
+        let (inner, relayed) = (Arc::downgrade(&connection.inner), connection.route());
+        let shared = Arc::clone(shared);
+        Some((Self { inner, relayed, role, shared, offers, own, punches }, key))
+    }
+
+    /// Goes on until the connection ends.
+    async fn run(mut self, key: [u8; 32]) {
+        let peer = self.offers.first(self.inner.clone()).await;
+        self.search(&peer, sealer(key)).await;
+        self.shared.switch.expect_no_more(self.own.token);
+        self.shared.switch.redirect(&self.relayed, None);
+    }
+
+    async fn search(&mut self, peer: &Offer, sealer: Sealer) {
         let Some(now) = self.now() else { return };
+        let both = (&self.own, peer);
         let mut puncher = Puncher::new(now, self.role, both, sealer, PACE, &mut random);
         let mut direct = None;
-        loop {
-            let Some(now) = self.now() else { return };
-            if direct.is_some() && self.brings_nothing(now) {
-                return;
-            }
-            if let Some(from) = direct.filter(|from| self.switch.had_traffic(*from)) {
+        while let Some(now) = self.now() {
+            self.note_changes(now, &mut puncher);
+            if let Some(from) = direct.filter(|from| self.shared.switch.had_traffic(*from)) {
                 puncher.on_traffic(now, from);
             }
             while let Some(out) = puncher.poll_transmit(now, &mut random) {
-                self.switch.send(out.to, &out.payload);
+                self.shared.switch.send(out.to, &out.payload);
             }
             while let Some(event) = puncher.poll_event() {
                 match event {
                     Event::Open(way) => direct = Some(way),
                     Event::Lost(_) => direct = None,
-                    // The other side may still find one: its punches are waited for.
-                    Event::Failed => return,
+                    // One may come yet.
+                    Event::Failed => continue,
                 }
-                self.switch.redirect(&self.relayed, direct);
+                self.shared.switch.redirect(&self.relayed, direct);
                 self.follow();
             }
             self.wait(&mut puncher).await;
@@ -120,22 +172,26 @@ impl Search {
 
     /// The time; `None` when the connection is over.
     fn now(&self) -> Option<Instant> {
-        let inner = self.inner.upgrade()?;
-        let mut core = inner.shard.lock();
-        let lives = core.state(inner.key).is_some_and(|state| state.error().is_none());
-        lives.then(|| inner.shard.clock.now())
+        let clock = self.inner.upgrade().map(|inner| inner.shard.clock);
+        clock.filter(|_| lives(&self.inner)).map(|clock| clock.now())
     }
 
-    /// Whether what goes by the direct way is not acknowledged. Who forwards punches need not forward
-    /// packets: then the connection stays on the relay.
-    fn brings_nothing(&mut self, now: Instant) -> bool {
-        let Some(inner) = self.inner.upgrade() else { return false };
-        let timeouts = Connection { inner }.stats().traffic.probe_timeouts;
-        let (since, before) = *self.patience.get_or_insert((now, timeouts));
-        if now.since(since) >= PATIENCE {
-            self.patience = Some((now, timeouts));
+    /// Whether this peer or the other may be reached elsewhere now, and whether what is sent arrives.
+    fn note_changes(&mut self, now: Instant, puncher: &mut Puncher) {
+        let Some(inner) = self.inner.upgrade() else { return };
+        let own = self.shared.candidates();
+        if !same_addresses(&own, &self.own.candidates) {
+            let own = Offer { token: self.own.token, candidates: own };
+            // A stream without room for it is asked again the next time.
+            if self.offers.tell(&inner, &own) {
+                puncher.set_own(now, &own.candidates, &mut random);
+                self.own = own;
+            }
         }
-        timeouts.saturating_sub(before) >= TIMEOUTS_MAX
+        while let Some(peer) = self.offers.hear(&inner) {
+            puncher.set_peer(now, peer, &mut random);
+        }
+        puncher.on_timeouts(now, Connection { inner }.stats().traffic.probe_timeouts);
     }
 
     /// Sends something at once, so that the other end challenges the way and follows.
@@ -157,4 +213,11 @@ impl Search {
         let (from, punch): (SocketAddr, Vec<u8>) = punched;
         puncher.handle_datagram(clock.now(), from, &punch, &mut random);
     }
+}
+
+fn same_addresses(one: &[Candidate], other: &[Candidate]) -> bool {
+    let all_in = |one: &[Candidate], other: &[Candidate]| {
+        one.iter().all(|a| other.iter().any(|b| a.address == b.address))
+    };
+    all_in(one, other) && all_in(other, one)
 }

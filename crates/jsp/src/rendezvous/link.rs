@@ -90,6 +90,15 @@ impl Switch {
         ways.traffic.get_mut(&direct).is_some_and(std::mem::take)
     }
 
+    /// The address of this host on the way to another.
+    pub(super) fn own_address(&self, towards: SocketAddr) -> Option<SocketAddr> {
+        let bound = self.link.local_addr().ok()?;
+        if bound.ip().is_unspecified() {
+            return Some(SocketAddr::new(own_ip(towards)?, bound.port()));
+        }
+        Some(bound)
+    }
+
     /// Sends a datagram as it is; one that cannot be sent now is lost, as any may be.
     pub(super) fn send(&self, to: SocketAddr, datagram: &[u8]) {
         let route = Route::udp(to);

@@ -25,18 +25,20 @@ mod error;
 mod link;
 mod measure;
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
 use jsp_crypto::{Fingerprint, Rng, SystemRng};
+use jsp_nat::candidate::{CANDIDATES_MAX, Candidate, gather};
 use jsp_nat::punch::Role;
 use jsp_nat::rendezvous::CANDIDATES_CONTENT_TYPE;
 use jsp_proto::StreamConfig;
-use jsp_wire::Route;
+use jsp_wire::{Route, StreamId};
 use tokio::sync::mpsc;
 
 use crate::builder::Builder;
@@ -47,8 +49,8 @@ use crate::error::BindError;
 use crate::link::{Link, UdpLink};
 use crate::remote::Remote;
 use crate::shard::Place;
-use crate::stream::Stream;
-use control::Control;
+use crate::stream::SendStream;
+use control::{Control, Way};
 pub use error::{CallError, RegisterError};
 pub use jsp_nat::behaviour::{Mapping, Report};
 pub use jsp_nat::candidate::Policy;
@@ -74,8 +76,10 @@ struct Shared {
     policy: Policy,
     /// The addresses at which a coordinator sees this peer, the latest last.
     seen: Mutex<Vec<SocketAddr>>,
-    /// This host's own address, as the way to a coordinator shows it.
-    own: Mutex<Vec<SocketAddr>>,
+    /// This host's own address, as the way to each coordinator shows it.
+    own: Mutex<BTreeMap<SocketAddr, SocketAddr>>,
+    /// What is said to each coordinator goes here.
+    coordinators: Mutex<BTreeMap<SocketAddr, Weak<SendStream>>>,
     ready: mpsc::Sender<Connection>,
     waiting: tokio::sync::Mutex<mpsc::Receiver<Connection>>,
 }
@@ -117,6 +121,7 @@ impl Peer {
             policy,
             seen: Mutex::default(),
             own: Mutex::default(),
+            coordinators: Mutex::default(),
             ready,
             waiting: tokio::sync::Mutex::new(waiting),
         };
@@ -140,9 +145,6 @@ impl Peer {
     ) -> Result<Registration, RegisterError> {
         let connection = self.endpoint.connect(coordinator, fingerprint).await?;
         let address = connection.remote_addr();
-        if self.shared.policy.allows_direct() {
-            self.shared.learn_own(&self.endpoint, address);
-        }
         self.shared.switch.trust_relay(address);
         let control = Control::start(connection, Arc::clone(&self.shared)).await?;
         Ok(Registration { peer: self.clone(), relay: address, control })
@@ -177,23 +179,56 @@ impl Peer {
 }
 
 impl Shared {
-    fn learn_own(&self, endpoint: &Endpoint, coordinator: SocketAddr) {
-        let port = endpoint.local_addr().map(|own| own.port());
-        if let (Some(ip), Ok(port)) = (link::own_ip(coordinator), port) {
-            let address = SocketAddr::new(ip, port);
-            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-            own.retain(|known| *known != address);
-            own.push(address);
-        }
+    /// Where this peer may be reached, what was learned last first.
+    fn candidates(&self) -> Vec<Candidate> {
+        let own: Vec<_> = locked(&self.own).values().copied().collect();
+        let seen: Vec<_> = locked(&self.seen).iter().rev().copied().collect();
+        gather(self.policy, &own, &seen)
     }
 
-    fn learn_seen(&self, address: SocketAddr) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|known| *known != address);
-        seen.push(address);
-        let surplus = seen.len().saturating_sub(jsp_nat::candidate::CANDIDATES_MAX / 2);
+    /// Notes where this host is on the way to a coordinator, and what that sees of it in the place of
+    /// what it saw before.
+    fn learn_addresses(
+        &self,
+        coordinator: SocketAddr,
+        before: Option<SocketAddr>,
+        seen: Option<SocketAddr>,
+    ) {
+        if !self.policy.allows_direct() {
+            return;
+        }
+        if let Some(own) = self.switch.own_address(coordinator) {
+            locked(&self.own).insert(coordinator, own);
+        }
+        let Some(address) = seen else { return };
+        let mut seen = locked(&self.seen);
+        if before != Some(address) {
+            seen.retain(|known| Some(*known) != before && *known != address);
+        }
+        if !seen.contains(&address) {
+            seen.push(address);
+        }
+        let surplus = seen.len().saturating_sub(CANDIDATES_MAX / 2);
         seen.drain(..surplus);
     }
+
+    fn learn_coordinator(&self, coordinator: SocketAddr, send: Weak<SendStream>) {
+        let mut coordinators = locked(&self.coordinators);
+        coordinators.retain(|_, known| known.strong_count() > 0);
+        coordinators.insert(coordinator, send);
+        locked(&self.own).retain(|known, _| coordinators.contains_key(known));
+    }
+
+    /// The way by which a relayed connection has come.
+    fn way(&self, route: &Route) -> Option<Way> {
+        let Route::Relayed { via, peer } = *route else { return None };
+        let coordinator = Weak::clone(locked(&self.coordinators).get(&via)?);
+        Some(Way { coordinator, channel: peer })
+    }
+}
+
+fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A place at a coordinator. When it is dropped, the peer cannot be called through it any more;
@@ -215,6 +250,7 @@ impl Registration {
     pub async fn connect(&self, peer: Fingerprint) -> Result<Connection, CallError> {
         let channel = random();
         let mut refused = Some(self.control.ask(peer, channel).await?);
+        let way = self.control.way(channel);
         let route = Route::Relayed { via: self.relay, peer: channel };
         let mut connecting = pin!(connect::connect_by(&self.peer.endpoint, route, peer));
         let connection = poll_fn(|cx| {
@@ -233,9 +269,10 @@ impl Registration {
             content_type: Some(CANDIDATES_CONTENT_TYPE.to_owned()),
             ..StreamConfig::messages()
         };
-        if let Ok(offers) = connection.try_open(config) {
-            direct::spawn(&connection, offers, Role::Controlling, Arc::clone(&self.peer.shared));
-        }
+        let inner = &connection.inner;
+        let offers = inner.try_open(&mut inner.shard.lock(), &config, inner.shard.clock.now());
+        let shared = Arc::clone(&self.peer.shared);
+        direct::spawn(&connection, offers.ok(), Role::Controlling, shared, Some(way));
         Ok(connection)
     }
 
@@ -258,16 +295,16 @@ fn is_relayed(connection: &Connection) -> bool {
 
 /// Takes a relayed connection's first stream, on which candidates come, and hands the connection on.
 async fn greet(connection: Connection, shared: Arc<Shared>) {
-    if let Ok(Some(offers)) = tokio::time::timeout(OFFER_WAIT, first_stream(&connection)).await {
-        direct::spawn(&connection, offers, Role::Controlled, Arc::clone(&shared));
-    }
+    let way = shared.way(&connection.route());
+    let offers = tokio::time::timeout(OFFER_WAIT, first_stream(&connection)).await.ok().flatten();
+    direct::spawn(&connection, offers, Role::Controlled, Arc::clone(&shared), way);
     // Nobody waits any more when the peer is gone; then the connection ends here.
     let _ = shared.ready.send(connection).await;
 }
 
 /// The stream for candidates, which a caller opens before any other. What overtakes it on the way waits
 /// for the application.
-async fn first_stream(connection: &Connection) -> Option<Stream> {
+async fn first_stream(connection: &Connection) -> Option<StreamId> {
     let first = connection.inner.wait(Place::Accepting, |core, inner, _| {
         let Ok((connection, state)) = core.live(inner.key) else { return Poll::Ready(None) };
         while let Some(id) = connection.accept() {
@@ -275,14 +312,13 @@ async fn first_stream(connection: &Connection) -> Option<Stream> {
             let held = state.streams.entry(id).or_default();
             (held.send_held, held.recv_held) = (!info.profile.unidirectional, true);
             if info.content_type.as_deref() == Some(CANDIDATES_CONTENT_TYPE) {
-                return Poll::Ready(Some((id, info)));
+                return Poll::Ready(Some(id));
             }
             state.unaccepted.push_back((id, info));
         }
         Poll::Pending
     });
-    let (id, info) = first.await?;
-    Some(Stream::new(Arc::clone(&connection.inner), id, info, false))
+    first.await
 }
 
 /// A number that nobody can guess.

@@ -8,25 +8,21 @@
 //! Where the peer's box gives every other end another port, punches come from an address that nobody
 //! has told; it becomes a candidate (peer-reflexive) when the token is right.
 
+mod message;
+
 use std::collections::VecDeque;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jsp_wire::{Instant, Reader};
+use jsp_wire::Instant;
 
-use crate::candidate::{Candidate, Kind, Offer};
-use crate::relay::MARK_PUNCH;
+use crate::candidate::{Candidate, Kind, Offer, are_local, is_of_use};
 use crate::{Entropy, Outgoing};
+use message::Punch;
+pub use message::{PUNCH_LEN, Sealer, TAG_LEN, token_of};
 
-/// Bytes of a punch, its tag included.
-pub const PUNCH_LEN: usize = 26 + TAG_LEN;
-/// Bytes of the tag at the end of a punch.
-pub const TAG_LEN: usize = 8;
 /// The label under which both peers take the key of their punches from their connection.
 pub const KEY_LABEL: &str = "jsp punch";
-/// Asks for an answer.
-const FLAG_ASKS: u8 = 1;
 
 /// Pairs that are tried at most.
 const PAIRS_MAX: usize = 24;
@@ -44,46 +40,17 @@ const CONSENT_EVERY: Duration = Duration::from_secs(5);
 /// Time between such questions once one was not answered, and how long until the way is lost.
 const CONSENT_RETRY: Duration = Duration::from_millis(300);
 const CONSENT_LOST: Duration = Duration::from_millis(1500);
+/// Probe timeouts of the connection within a time, after which the way that is open is of no use: who
+/// lets punches through need not let packets through.
+const TIMEOUTS_MAX: u64 = 4;
+const TIMEOUTS_WITHIN: Duration = Duration::from_secs(5);
+/// Between two times that the peer's candidates are taken anew: it must not make us send to whom it
+/// names without end.
+const OFFER_EVERY: Duration = Duration::from_secs(15);
 
 /// Time between two punches (RFC 8445, section 14.2: not below 5 ms).
 pub const PACE_RANGE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(5)..=Duration::from_millis(50);
-
-/// Makes the tag of a punch under a key that the two peers alone have: whoever reads the network may
-/// repeat a punch, and cannot make one.
-pub struct Sealer(Box<Mac>);
-
-/// A keyed hash: what it is made of is the caller's.
-type Mac = dyn Fn(&[u8]) -> [u8; TAG_LEN] + Send;
-
-impl Sealer {
-    /// Seals with a keyed function of what stands before the tag.
-    pub fn new(tag: impl Fn(&[u8]) -> [u8; TAG_LEN] + Send + 'static) -> Self {
-        Self(Box::new(tag))
-    }
-
-    fn seal(&self, punch: Punch) -> Vec<u8> {
-        let mut out = punch.encode();
-        let tag = (self.0)(&out);
-        out.extend(tag);
-        out
-    }
-
-    /// Reads a punch whose tag is right.
-    fn open(&self, datagram: &[u8]) -> Option<Punch> {
-        let (body, tag) = datagram.split_last_chunk::<TAG_LEN>()?;
-        let punch = Punch::decode(body)?;
-        let right = (self.0)(body);
-        let difference = right.iter().zip(tag).fold(0, |all, (one, two)| all | (one ^ two));
-        (difference == 0).then_some(punch)
-    }
-}
-
-impl fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sealer")
-    }
-}
 
 /// Who chooses the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +68,7 @@ pub enum Event {
     Open(SocketAddr),
     /// The way that was open is so no more.
     Lost(SocketAddr),
-    /// No way was found.
+    /// No way was found. One may be yet: when the peer's punches come, or candidates change.
     Failed,
 }
 
@@ -114,11 +81,17 @@ struct Pair {
     /// What came from there last; 0 for nothing.
     heard: u64,
     is_open: bool,
+    /// It was open, and what went by it did not arrive.
+    is_useless: bool,
     sent: u32,
     next_at: Instant,
 }
 
 impl Pair {
+    fn is_wanted(&self, floor: u64) -> bool {
+        self.priority > floor && !self.is_open && !self.is_useless
+    }
+
     fn on_tried(&mut self, now: Instant) {
         let factor = 1u32 << self.sent.min(4);
         self.next_at = now + RETRY_FIRST.saturating_mul(factor).min(RETRY_LAST);
@@ -134,6 +107,15 @@ struct Chosen {
     /// Since when a question is unanswered.
     asked_at: Option<Instant>,
     next_at: Instant,
+    /// Since when probe timeouts are counted, and how many there were before.
+    timeouts: Option<(Instant, u64)>,
+}
+
+impl Chosen {
+    fn new(now: Instant, pair: usize) -> Self {
+        let next_at = now + CONSENT_EVERY;
+        Self { pair, heard_at: now, asked_at: None, next_at, timeouts: None }
+    }
 }
 
 /// Punching, for one connection.
@@ -144,6 +126,12 @@ pub struct Puncher {
     pace: Duration,
     own_token: u64,
     peer_token: u64,
+    /// What both have told last.
+    own: Vec<Candidate>,
+    peer: Vec<Candidate>,
+    /// What the peer has told since, and from when on it is taken.
+    told: Option<Offer>,
+    told_from: Instant,
     pairs: Vec<Pair>,
     started: Instant,
     /// No punch leaves earlier.
@@ -171,29 +159,88 @@ impl Puncher {
             pace: pace.clamp(*PACE_RANGE.start(), *PACE_RANGE.end()),
             own_token: own.token,
             peer_token: peer.token,
+            own: own.candidates.clone(),
+            peer: peer.candidates.clone(),
+            told: None,
+            told_from: now,
             pairs: Vec::new(),
             started: now,
             paced_until: now,
             chosen: None,
             answers: VecDeque::new(),
             events: VecDeque::new(),
-            has_ended: own.candidates.is_empty(),
+            has_ended: false,
         };
-        for candidate in peer.candidates.iter().filter(|_| !own.candidates.is_empty()) {
-            let family = candidate.address.is_ipv6();
-            let own = own.candidates.iter().filter(|own| own.address.is_ipv6() == family);
-            if let Some(own) = own.map(|own| own.priority).max() {
-                out.add(now, own, candidate, entropy);
-            }
-        }
-        out.pairs.sort_by_key(|pair| std::cmp::Reverse(pair.priority));
-        if out.has_ended {
-            out.events.push_back(Event::Failed);
-        }
+        out.pair_up(now, entropy);
         out
     }
 
-    /// What is known of the peer's addresses now: the new ones are tried, too.
+    /// Where this peer may be reached has changed: the search begins anew. The peer is to be told.
+    // spec: RDV-36
+    pub fn set_own(&mut self, now: Instant, own: &[Candidate], entropy: &mut dyn Entropy) {
+        self.own = own.to_vec();
+        self.pair_up(now, entropy);
+        // This peer may have left the way that was open.
+        if let Some(chosen) = &mut self.chosen {
+            chosen.next_at = now;
+        }
+    }
+
+    /// The peer has told anew where it may be reached: the search begins anew, a little later when it
+    /// tells so often.
+    // spec: RDV-36
+    pub fn set_peer(&mut self, now: Instant, peer: Offer, entropy: &mut dyn Entropy) {
+        self.told = Some(peer);
+        self.take_told(now, entropy);
+    }
+
+    fn take_told(&mut self, now: Instant, entropy: &mut dyn Entropy) {
+        if now >= self.told_from
+            && let Some(told) = self.told.take()
+        {
+            self.told_from = now + OFFER_EVERY;
+            (self.peer_token, self.peer) = (told.token, told.candidates);
+            self.pair_up(now, entropy);
+        }
+    }
+
+    /// Pairs of what is known of both now; all but the one that is open are tried again.
+    // spec: RDV-37
+    fn pair_up(&mut self, now: Instant, entropy: &mut dyn Entropy) {
+        let is_local = are_local(self.own.iter().map(|own| &own.address));
+        let mut peer = self.peer.clone();
+        peer.retain(|candidate| is_of_use(&candidate.address, is_local));
+        let open = self.chosen.take().and_then(|chosen| {
+            let remote = self.pairs.get(chosen.pair)?.remote;
+            Some((remote, chosen))
+        });
+        let open_at = open.as_ref().map(|(remote, _)| *remote);
+        self.pairs.retain(|pair| {
+            Some(pair.remote) == open_at || peer.iter().any(|known| known.address == pair.remote)
+        });
+        for candidate in &peer {
+            let family = candidate.address.is_ipv6();
+            let own = self.own.iter().filter(|own| own.address.is_ipv6() == family);
+            if let Some(own) = own.map(|own| own.priority).max() {
+                self.add(now, own, candidate, entropy);
+            }
+        }
+        self.pairs.sort_by_key(|pair| std::cmp::Reverse(pair.priority));
+        for pair in &mut self.pairs {
+            (pair.is_useless, pair.sent, pair.next_at) = (false, 0, now);
+            pair.is_open &= Some(pair.remote) == open_at;
+        }
+        self.chosen = open.and_then(|(remote, chosen)| {
+            let pair = self.pairs.iter().position(|pair| pair.remote == remote)?;
+            Some(Chosen { pair, ..chosen })
+        });
+        (self.started, self.has_ended) = (now, self.own.is_empty());
+        if self.has_ended && self.chosen.is_none() {
+            self.events.push_back(Event::Failed);
+        }
+    }
+
+    /// A further address of the peer.
     fn add(
         &mut self,
         now: Instant,
@@ -215,6 +262,7 @@ impl Puncher {
             number: number(entropy),
             heard: 0,
             is_open: false,
+            is_useless: false,
             sent: 0,
             next_at: now,
         });
@@ -234,10 +282,11 @@ impl Puncher {
         if token_of(datagram) != Some(self.own_token) {
             return false;
         }
-        let Some(punch) = self.sealer.open(datagram) else { return false };
-        if self.has_ended && self.chosen.is_none() {
+        // Nor where nothing may be sent. One whose own search has ended still answers: the peer's may
+        // have begun anew.
+        let Some(punch) = self.sealer.open(datagram).filter(|_| !self.own.is_empty()) else {
             return false;
-        }
+        };
         let known = self.pairs.iter().position(|pair| pair.remote == from);
         let index = known.or_else(|| {
             let seen = Candidate::new(Kind::PeerReflexive, from, 0);
@@ -254,7 +303,7 @@ impl Puncher {
             self.answers.push_back((from, punch.number));
         }
         if is_answer {
-            pair.is_open = true;
+            pair.is_open = !pair.is_useless;
             self.on_open(now, index.unwrap_or_default());
         }
         true
@@ -271,8 +320,26 @@ impl Puncher {
         }
     }
 
+    /// The connection has had so many probe timeouts until now. When several come while a way is open,
+    /// what goes by it does not arrive: it is left, and not taken again until candidates change.
+    // spec: RDV-36
+    pub fn on_timeouts(&mut self, now: Instant, total: u64) {
+        let Some(chosen) = &mut self.chosen else { return };
+        let (since, before) = *chosen.timeouts.get_or_insert((now, total));
+        if total.saturating_sub(before) < TIMEOUTS_MAX {
+            if now.since(since) >= TIMEOUTS_WITHIN {
+                chosen.timeouts = Some((now, total));
+            }
+        } else if let Some(pair) = self.pairs.get_mut(chosen.pair) {
+            pair.is_useless = true;
+            self.events.push_back(Event::Lost(pair.remote));
+            self.begin_again(now);
+        }
+    }
+
     fn on_open(&mut self, now: Instant, index: usize) {
-        let Some(remote) = self.pairs.get(index).map(|pair| pair.remote) else { return };
+        let pair = self.pairs.get(index).filter(|pair| !pair.is_useless);
+        let Some(remote) = pair.map(|pair| pair.remote) else { return };
         let is_better = match &self.chosen {
             Some(chosen) if chosen.pair == index => return self.on_traffic(now, remote),
             // Ways are in the order of their priority, but for those that were found later.
@@ -283,22 +350,18 @@ impl Puncher {
             None => true,
         };
         if is_better {
-            self.chosen = Some(Chosen {
-                pair: index,
-                heard_at: now,
-                asked_at: None,
-                next_at: now + CONSENT_EVERY,
-            });
+            self.chosen = Some(Chosen::new(now, index));
             self.events.push_back(Event::Open(remote));
         }
     }
 
     /// The next punch that is due.
     pub fn poll_transmit(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Option<Outgoing> {
+        self.take_told(now, entropy);
         self.give_up(now);
         if let Some((to, echo)) = self.answers.pop_front() {
             let pair = self.pairs.iter_mut().find(|pair| pair.remote == to)?;
-            let asks = !pair.is_open;
+            let asks = !pair.is_open && !pair.is_useless;
             if asks {
                 pair.on_tried(now);
             }
@@ -330,8 +393,8 @@ impl Puncher {
             return None;
         }
         let floor = self.floor();
-        let wanted = |pair: &&mut Pair| pair.priority > floor && !pair.is_open;
-        let pairs = self.pairs.iter_mut().filter(wanted).filter(|pair| pair.next_at <= now);
+        let wanted = self.pairs.iter_mut().filter(|pair| pair.is_wanted(floor));
+        let pairs = wanted.filter(|pair| pair.next_at <= now);
         let pair = pairs.min_by_key(|pair| (pair.sent, std::cmp::Reverse(pair.priority)))?;
         pair.on_tried(now);
         self.paced_until = now + self.pace;
@@ -352,7 +415,7 @@ impl Puncher {
             return None;
         }
         let floor = self.floor();
-        let wanted = self.pairs.iter().filter(|pair| pair.priority > floor && !pair.is_open);
+        let wanted = self.pairs.iter().filter(|pair| pair.is_wanted(floor));
         wanted.map(|pair| pair.next_at).min().map(|at| at.max(self.paced_until))
     }
 
@@ -392,29 +455,14 @@ impl Puncher {
         });
         let limit = if self.chosen.is_some() { IMPROVE_FOR } else { GIVE_UP };
         let end = (!self.has_ended).then_some(self.started + limit);
-        [answer, consent, end, self.due()].into_iter().flatten().min()
+        let told = self.told.as_ref().map(|_| self.told_from);
+        [answer, consent, end, told, self.due()].into_iter().flatten().min()
     }
 
     /// What came of it, one after another.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
-
-    /// Who chooses the way.
-    pub fn role(&self) -> Role {
-        self.role
-    }
-
-    /// What the peer's punches carry.
-    pub fn token(&self) -> u64 {
-        self.own_token
-    }
-}
-
-/// The token of a punch, by which its connection is found; `None` when it is none.
-pub fn token_of(datagram: &[u8]) -> Option<u64> {
-    let (body, _) = datagram.split_last_chunk::<TAG_LEN>()?;
-    Punch::decode(body).map(|punch| punch.token)
 }
 
 /// RFC 8445, section 6.1.2.3.
@@ -430,217 +478,5 @@ fn number(entropy: &mut dyn Entropy) -> u64 {
     entropy.next_u64().max(1)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Punch {
-    asks: bool,
-    token: u64,
-    number: u64,
-    echo: u64,
-}
-
-impl Punch {
-    fn encode(self) -> Vec<u8> {
-        let mut out = vec![MARK_PUNCH, u8::from(self.asks) * FLAG_ASKS];
-        for word in [self.token, self.number, self.echo] {
-            out.extend(word.to_be_bytes());
-        }
-        out
-    }
-
-    fn decode(datagram: &[u8]) -> Option<Self> {
-        if datagram.len() != PUNCH_LEN - TAG_LEN {
-            return None;
-        }
-        let mut reader = Reader::new(datagram);
-        let [mark, flags] = reader.array().ok()?;
-        let mut word = || reader.array().ok().map(u64::from_be_bytes);
-        let (token, number, echo) = (word()?, word()?, word()?);
-        let is_sound = mark == MARK_PUNCH && flags <= FLAG_ASKS && number != 0;
-        is_sound.then_some(Self { asks: flags == FLAG_ASKS, token, number, echo })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HALF_TRIP: Duration = Duration::from_millis(25);
-
-    fn addr(text: &str) -> SocketAddr {
-        text.parse().unwrap()
-    }
-
-    fn entropy(mut state: u64) -> impl FnMut() -> u64 {
-        move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            state
-        }
-    }
-
-    /// A tag that is right for what it stands behind, as far as these tests go.
-    fn sealer() -> Sealer {
-        Sealer::new(|body| {
-            let sum = body.iter().fold(7u64, |sum, b| sum.wrapping_mul(31) + u64::from(*b));
-            sum.to_be_bytes()
-        })
-    }
-
-    fn offer(token: u64, addresses: &[SocketAddr]) -> Offer {
-        let seen = addresses.iter().zip(0..);
-        let candidates = seen.map(|(a, place)| Candidate::new(Kind::ServerReflexive, *a, place));
-        Offer { token, candidates: candidates.collect() }
-    }
-
-    /// Two peers and a net that lets through what `passes` says: from, to, and when.
-    struct Table {
-        now: Instant,
-        peers: [Puncher; 2],
-        homes: [SocketAddr; 2],
-        flying: Vec<(Instant, usize, SocketAddr, Vec<u8>)>,
-        sent: Vec<(Instant, usize, SocketAddr)>,
-    }
-
-    impl Table {
-        fn new(extra: &[SocketAddr]) -> Self {
-            let homes = [addr("198.51.100.1:1"), addr("203.0.113.1:2")];
-            let mut known = extra.to_vec();
-            known.push(homes[1]);
-            let offers = [offer(11, &homes[..1]), offer(22, &known)];
-            let roles = [Role::Controlling, Role::Controlled];
-            let peers = [0, 1].map(|n: usize| {
-                let mut entropy = entropy(n as u64);
-                let pace = Duration::from_millis(20);
-                let both = (&offers[n], &offers[1 - n]);
-                Puncher::new(Instant::ZERO, roles[n], both, sealer(), pace, &mut entropy)
-            });
-            Self { now: Instant::ZERO, peers, homes, flying: vec![], sent: vec![] }
-        }
-
-        fn run(&mut self, until: Instant, mut passes: impl FnMut(usize, SocketAddr) -> bool) {
-            loop {
-                for n in 0..2 {
-                    let mut entropy = entropy(self.now.as_nanos() + n as u64);
-                    while let Some(out) = self.peers[n].poll_transmit(self.now, &mut entropy) {
-                        assert_eq!(out.payload.len(), PUNCH_LEN);
-                        self.sent.push((self.now, n, out.to));
-                        if out.to == self.homes[1 - n] && passes(n, out.to) {
-                            let at = self.now + HALF_TRIP;
-                            self.flying.push((at, 1 - n, self.homes[n], out.payload));
-                        }
-                    }
-                }
-                let timeouts = self.peers.iter().filter_map(Puncher::poll_timeout);
-                let next = timeouts.chain(self.flying.iter().map(|f| f.0)).min();
-                let Some(next) = next.filter(|at| *at <= until) else { break };
-                self.now = self.now.max(next);
-                let (due, later) = std::mem::take(&mut self.flying)
-                    .into_iter()
-                    .partition(|(at, ..)| *at <= self.now);
-                self.flying = later;
-                let due: Vec<(Instant, usize, SocketAddr, Vec<u8>)> = due;
-                for (_, to, from, payload) in due {
-                    let mut entropy = entropy(self.now.as_nanos());
-                    self.peers[to].handle_datagram(self.now, from, &payload, &mut entropy);
-                }
-            }
-            self.now = until;
-        }
-
-        fn events(&mut self, peer: usize) -> Vec<Event> {
-            std::iter::from_fn(|| self.peers[peer].poll_event()).collect()
-        }
-    }
-
-    fn at(millis: u64) -> Instant {
-        Instant::ZERO + Duration::from_millis(millis)
-    }
-
-    #[test]
-    // spec-test: RDV-33
-    fn both_learn_of_an_open_way_within_a_round_trip() {
-        let mut table = Table::new(&[]);
-        table.run(at(50), |_, _| true);
-        let [one, two] = [0, 1].map(|n| table.events(n));
-        assert_eq!(one, [Event::Open(table.homes[1])]);
-        assert_eq!(two, [Event::Open(table.homes[0])]);
-    }
-
-    #[test]
-    fn a_way_that_opens_late_is_found_and_one_that_does_not_is_given_up() {
-        let mut table = Table::new(&[]);
-        table.run(at(2000), |_, _| false);
-        table.run(at(4000), |_, _| true);
-        assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
-        let mut table = Table::new(&[]);
-        table.run(at(60_000), |_, _| false);
-        assert_eq!(table.events(0), [Event::Failed]);
-        assert_eq!(table.peers[0].poll_timeout(), None);
-        assert!(table.sent.len() < 40);
-    }
-
-    #[test]
-    fn a_way_one_way_is_none() {
-        let mut table = Table::new(&[]);
-        table.run(at(60_000), |from, _| from == 0);
-        assert_eq!(table.events(0), [Event::Failed]);
-        assert_eq!(table.events(1), [Event::Failed]);
-    }
-
-    #[test]
-    fn a_way_that_dies_is_noticed_and_found_again() {
-        let mut table = Table::new(&[]);
-        table.run(at(3000), |_, _| true);
-        table.events(0);
-        table.run(at(12_000), |_, _| false);
-        assert_eq!(table.events(0), [Event::Lost(table.homes[1])]);
-        table.run(at(16_000), |_, _| true);
-        assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
-    }
-
-    #[test]
-    // spec-test: RDV-34
-    fn punches_are_paced() {
-        let dead: Vec<_> = (1..10).map(|n| addr(&format!("192.0.2.{n}:1"))).collect();
-        let mut table = Table::new(&dead);
-        table.run(at(5000), |_, _| false);
-        let times: Vec<_> = table.sent.iter().filter(|s| s.1 == 0).map(|s| s.0).collect();
-        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(20)));
-        // Each is tried once before any is tried again.
-        let first: std::collections::BTreeSet<_> =
-            table.sent.iter().filter(|s| s.1 == 0).take(10).map(|s| s.2).collect();
-        assert_eq!(first.len(), 10);
-    }
-
-    #[test]
-    // spec-test: RDV-33
-    fn what_has_not_the_token_is_not_heard() {
-        let mut table = Table::new(&[]);
-        let thief = addr("192.0.2.66:6");
-        let mut entropy = entropy(5);
-        let forged = sealer().seal(Punch { asks: true, token: 99, number: 1, echo: 0 });
-        assert!(!table.peers[0].handle_datagram(at(0), thief, &forged, &mut entropy));
-        let mut forged = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
-        *forged.last_mut().unwrap() ^= 1;
-        assert!(!table.peers[0].handle_datagram(at(0), thief, &forged, &mut entropy));
-        // Who repeats a punch may make a peer answer, one small datagram for another.
-        let copy = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
-        assert!(table.peers[0].handle_datagram(at(0), thief, &copy, &mut entropy));
-        table.run(at(0), |_, _| false);
-        let answers = table.sent.iter().filter(|sent| sent.2 == thief).count();
-        assert_eq!(answers, 1);
-        assert_eq!(table.events(0), []);
-    }
-
-    #[test]
-    fn addresses_that_pour_in_are_bounded() {
-        let mut table = Table::new(&[]);
-        let mut entropy = entropy(5);
-        for n in 0..5000u16 {
-            let from = SocketAddr::from(([192, 0, 2, 1], n));
-            let punch = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
-            table.peers[0].handle_datagram(at(0), from, &punch, &mut entropy);
-        }
-        assert!(table.peers[0].pairs.len() <= PAIRS_MAX);
-        assert!(table.peers[0].answers.len() <= ANSWERS_MAX);
-    }
-}
+mod tests;

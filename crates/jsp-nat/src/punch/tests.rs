@@ -1,0 +1,281 @@
+use super::*;
+
+const HALF_TRIP: Duration = Duration::from_millis(25);
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn entropy(mut state: u64) -> impl FnMut() -> u64 {
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state
+    }
+}
+
+/// A tag that is right for what it stands behind, as far as these tests go.
+fn sealer() -> Sealer {
+    Sealer::new(|body| {
+        let sum = body.iter().fold(7u64, |sum, b| sum.wrapping_mul(31) + u64::from(*b));
+        sum.to_be_bytes()
+    })
+}
+
+fn offer(token: u64, addresses: &[SocketAddr]) -> Offer {
+    let seen = addresses.iter().zip(0..);
+    let candidates = seen.map(|(a, place)| Candidate::new(Kind::ServerReflexive, *a, place));
+    Offer { token, candidates: candidates.collect() }
+}
+
+/// Two peers and a net that lets through what `passes` says: from, to, and when.
+struct Table {
+    now: Instant,
+    peers: [Puncher; 2],
+    homes: [SocketAddr; 2],
+    flying: Vec<(Instant, usize, SocketAddr, Vec<u8>)>,
+    sent: Vec<(Instant, usize, SocketAddr)>,
+}
+
+impl Table {
+    fn new(extra: &[SocketAddr]) -> Self {
+        let homes = [addr("198.51.100.1:1"), addr("203.0.113.1:2")];
+        let mut known = extra.to_vec();
+        known.push(homes[1]);
+        let offers = [offer(11, &homes[..1]), offer(22, &known)];
+        let roles = [Role::Controlling, Role::Controlled];
+        let peers = [0, 1].map(|n: usize| {
+            let mut entropy = entropy(n as u64);
+            let pace = Duration::from_millis(20);
+            let both = (&offers[n], &offers[1 - n]);
+            Puncher::new(Instant::ZERO, roles[n], both, sealer(), pace, &mut entropy)
+        });
+        Self { now: Instant::ZERO, peers, homes, flying: vec![], sent: vec![] }
+    }
+
+    fn run(&mut self, until: Instant, mut passes: impl FnMut(usize, SocketAddr) -> bool) {
+        loop {
+            for n in 0..2 {
+                let mut entropy = entropy(self.now.as_nanos() + n as u64);
+                while let Some(out) = self.peers[n].poll_transmit(self.now, &mut entropy) {
+                    assert_eq!(out.payload.len(), PUNCH_LEN);
+                    self.sent.push((self.now, n, out.to));
+                    if out.to == self.homes[1 - n] && passes(n, out.to) {
+                        let at = self.now + HALF_TRIP;
+                        self.flying.push((at, 1 - n, self.homes[n], out.payload));
+                    }
+                }
+            }
+            let timeouts = self.peers.iter().filter_map(Puncher::poll_timeout);
+            let next = timeouts.chain(self.flying.iter().map(|f| f.0)).min();
+            let Some(next) = next.filter(|at| *at <= until) else { break };
+            self.now = self.now.max(next);
+            let (due, later) =
+                std::mem::take(&mut self.flying).into_iter().partition(|(at, ..)| *at <= self.now);
+            self.flying = later;
+            let due: Vec<(Instant, usize, SocketAddr, Vec<u8>)> = due;
+            for (_, to, from, payload) in due {
+                let mut entropy = entropy(self.now.as_nanos());
+                self.peers[to].handle_datagram(self.now, from, &payload, &mut entropy);
+            }
+        }
+        self.now = until;
+    }
+
+    fn events(&mut self, peer: usize) -> Vec<Event> {
+        std::iter::from_fn(|| self.peers[peer].poll_event()).collect()
+    }
+}
+
+fn at(millis: u64) -> Instant {
+    Instant::ZERO + Duration::from_millis(millis)
+}
+
+#[test]
+// spec-test: RDV-33
+fn both_learn_of_an_open_way_within_a_round_trip() {
+    let mut table = Table::new(&[]);
+    table.run(at(50), |_, _| true);
+    let [one, two] = [0, 1].map(|n| table.events(n));
+    assert_eq!(one, [Event::Open(table.homes[1])]);
+    assert_eq!(two, [Event::Open(table.homes[0])]);
+}
+
+#[test]
+fn a_way_that_opens_late_is_found_and_one_that_does_not_is_given_up() {
+    let mut table = Table::new(&[]);
+    table.run(at(2000), |_, _| false);
+    table.run(at(4000), |_, _| true);
+    assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
+    let mut table = Table::new(&[]);
+    table.run(at(60_000), |_, _| false);
+    assert_eq!(table.events(0), [Event::Failed]);
+    assert_eq!(table.peers[0].poll_timeout(), None);
+    assert!(table.sent.len() < 40);
+}
+
+#[test]
+fn a_way_one_way_is_none() {
+    let mut table = Table::new(&[]);
+    table.run(at(60_000), |from, _| from == 0);
+    assert_eq!(table.events(0), [Event::Failed]);
+    assert_eq!(table.events(1), [Event::Failed]);
+}
+
+#[test]
+fn a_way_that_dies_is_noticed_and_found_again() {
+    let mut table = Table::new(&[]);
+    table.run(at(3000), |_, _| true);
+    table.events(0);
+    table.run(at(12_000), |_, _| false);
+    assert_eq!(table.events(0), [Event::Lost(table.homes[1])]);
+    table.run(at(16_000), |_, _| true);
+    assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
+}
+
+#[test]
+// spec-test: RDV-34
+fn punches_are_paced() {
+    let dead: Vec<_> = (1..10).map(|n| addr(&format!("192.0.2.{n}:1"))).collect();
+    let mut table = Table::new(&dead);
+    table.run(at(5000), |_, _| false);
+    let times: Vec<_> = table.sent.iter().filter(|s| s.1 == 0).map(|s| s.0).collect();
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(20)));
+    // Each is tried once before any is tried again.
+    let first: std::collections::BTreeSet<_> =
+        table.sent.iter().filter(|s| s.1 == 0).take(10).map(|s| s.2).collect();
+    assert_eq!(first.len(), 10);
+}
+
+#[test]
+// spec-test: RDV-33
+fn what_has_not_the_token_is_not_heard() {
+    let mut table = Table::new(&[]);
+    let thief = addr("192.0.2.66:6");
+    let mut entropy = entropy(5);
+    let forged = sealer().seal(Punch { asks: true, token: 99, number: 1, echo: 0 });
+    assert!(!table.peers[0].handle_datagram(at(0), thief, &forged, &mut entropy));
+    let mut forged = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
+    *forged.last_mut().unwrap() ^= 1;
+    assert!(!table.peers[0].handle_datagram(at(0), thief, &forged, &mut entropy));
+    // Who repeats a punch may make a peer answer, one small datagram for another.
+    let copy = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
+    assert!(table.peers[0].handle_datagram(at(0), thief, &copy, &mut entropy));
+    table.run(at(0), |_, _| false);
+    let answers = table.sent.iter().filter(|sent| sent.2 == thief).count();
+    assert_eq!(answers, 1);
+    assert_eq!(table.events(0), []);
+}
+
+#[test]
+// spec-test: RDV-37
+fn addresses_of_no_use_are_not_tried() {
+    let own = offer(11, &[addr("198.51.100.1:1"), addr("[2001:db8::1]:1")]);
+    let named = [
+        "127.0.0.1:9",
+        "127.5.0.1:9",
+        "169.254.0.1:9",
+        "0.0.0.0:9",
+        "0.1.2.3:9",
+        "224.0.0.1:9",
+        "255.255.255.255:9",
+        "[::1]:9",
+        "[fe80::1]:9",
+        "[::]:9",
+        "[ff02::1]:9",
+        "[::ffff:127.0.0.1]:9",
+        "192.0.2.1:0",
+        "192.0.2.1:9",
+    ];
+    let tried = |own: &Offer| {
+        let peer = Offer::decode(&offer(22, &named.map(addr)).encode()).unwrap();
+        let pace = Duration::from_millis(20);
+        let mut entropy = entropy(5);
+        let both = (own, &peer);
+        let mut puncher =
+            Puncher::new(at(0), Role::Controlling, both, sealer(), pace, &mut entropy);
+        let mut tried = std::collections::BTreeSet::new();
+        while let Some(now) = puncher.poll_timeout() {
+            tried.extend(puncher.poll_transmit(now, &mut entropy).map(|out| out.to));
+        }
+        tried.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(tried(&own), [addr("192.0.2.1:9")]);
+    // Two on one host may meet there.
+    let own = offer(11, &[addr("127.0.0.1:1")]);
+    assert_eq!(tried(&own), ["127.0.0.1:9", "127.5.0.1:9", "192.0.2.1:9"].map(addr));
+}
+
+#[test]
+fn addresses_that_pour_in_are_bounded() {
+    let mut table = Table::new(&[]);
+    let mut entropy = entropy(5);
+    for n in 0..5000u16 {
+        let from = SocketAddr::from(([192, 0, 2, 1], n));
+        let punch = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
+        table.peers[0].handle_datagram(at(0), from, &punch, &mut entropy);
+    }
+    assert!(table.peers[0].pairs.len() <= PAIRS_MAX);
+    assert!(table.peers[0].answers.len() <= ANSWERS_MAX);
+}
+
+#[test]
+// spec-test: RDV-36
+fn a_way_that_carries_nothing_is_left_until_candidates_change() {
+    let mut table = Table::new(&[]);
+    table.run(at(3000), |_, _| true);
+    assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
+    // A timeout now and then is nothing.
+    for n in 0..20 {
+        table.peers[0].on_timeouts(at(3000 + n * 2000), n);
+    }
+    assert_eq!(table.events(0), []);
+    let now = at(50_000);
+    for n in 0..5 {
+        table.peers[0].on_timeouts(now + Duration::from_millis(n * 500), 100 + n);
+    }
+    table.now = now + Duration::from_secs(3);
+    assert_eq!(table.events(0), [Event::Lost(table.homes[1])]);
+    // Punches still come by it; it is not taken again.
+    table.run(at(100_000), |_, _| true);
+    assert_eq!(table.events(0), [Event::Failed]);
+    // Elsewhere it may be another thing.
+    let moved = offer(11, &[addr("198.51.100.9:1")]).candidates;
+    table.homes[0] = moved[0].address;
+    table.peers[0].set_own(at(100_000), &moved, &mut entropy(3));
+    table.run(at(102_000), |_, _| true);
+    assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
+    assert!(table.events(1).contains(&Event::Open(table.homes[0])));
+}
+
+#[test]
+// spec-test: RDV-36
+fn a_search_that_found_nothing_begins_anew_with_new_candidates() {
+    let mut table = Table::new(&[]);
+    table.run(at(60_000), |_, _| false);
+    assert_eq!([table.events(0), table.events(1)], [[Event::Failed], [Event::Failed]]);
+    // The called one is elsewhere: it tries, and the other is told.
+    let moved = offer(22, &[addr("203.0.113.77:7")]);
+    table.homes[1] = moved.candidates[0].address;
+    table.peers[1].set_own(at(60_000), &moved.candidates, &mut entropy(3));
+    table.run(at(60_100), |from, _| from == 0);
+    assert_eq!(table.events(0), []);
+    table.peers[0].set_peer(at(60_100), moved, &mut entropy(4));
+    table.run(at(62_000), |_, _| true);
+    assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
+    assert_eq!(table.events(1), [Event::Open(table.homes[0])]);
+}
+
+#[test]
+// spec-test: RDV-36
+fn who_tells_again_and_again_makes_nobody_send_without_end() {
+    let mut table = Table::new(&[]);
+    table.run(at(20_000), |_, _| false);
+    table.sent.clear();
+    for n in 0..600u64 {
+        let told = offer(22, &[SocketAddr::from(([192, 0, 2, n as u8], 9))]);
+        table.peers[0].set_peer(table.now, told, &mut entropy(n));
+        table.run(table.now + Duration::from_millis(100), |_, _| false);
+    }
+    let tried: std::collections::BTreeSet<_> = table.sent.iter().map(|sent| sent.2).collect();
+    assert!((4..=5).contains(&tried.len()), "{tried:?}");
+}
