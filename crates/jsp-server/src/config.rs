@@ -33,10 +33,10 @@ pub struct Config {
 pub struct LimitsConfig {
     /// Clients at once.
     pub clients: usize,
-    /// Ways that one client has asked for, and as many that were asked for to it; one caller may have
-    /// an eighth of the latter.
+    /// Ways that one client has asked for, and as many that were asked for to it; one caller has no more
+    /// of the latter than are left for others.
     pub channels_per_client: usize,
-    /// Ways that a client may ask for in a minute; an eighth of them to one peer.
+    /// Ways that a client may ask for in a minute; those of one network half of them to one peer.
     pub asks_per_minute: u32,
     /// Bytes a second that one client may have forwarded.
     pub relay_bytes_per_second: u64,

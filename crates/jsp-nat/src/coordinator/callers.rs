@@ -11,8 +11,6 @@ use crate::rendezvous::PeerKey;
 
 /// Callers of one client whose calls are counted at once.
 const CALLERS_MAX: usize = 128;
-/// The part of a client's bounds that one caller may use up.
-const SHARE: u64 = 8;
 
 /// One caller: all that one site may pretend to be.
 // spec: RDV-13
@@ -42,11 +40,6 @@ impl Caller {
     }
 }
 
-/// What one caller may use up of a bound: never nothing.
-pub(super) fn share(bound: u64) -> u64 {
-    (bound / SHARE).max(1)
-}
-
 /// The callers of one client.
 #[derive(Debug, Default)]
 pub(super) struct Callers(BTreeMap<Caller, Allowance>);
@@ -61,7 +54,7 @@ impl Callers {
                 return false;
             }
         }
-        let calls = || Allowance::per_minute(share(asks_per_minute));
+        let calls = || Allowance::per_minute((asks_per_minute / 2).max(1));
         self.0.entry(caller).or_insert_with(calls).take(now, 1)
     }
 }

@@ -17,7 +17,7 @@ use crate::Entropy;
 use crate::relay;
 use crate::rendezvous::{FromClient, FromCoordinator, PeerKey, Refusal};
 use allowance::Allowance;
-use callers::{Caller, Callers, share};
+use callers::{Caller, Callers};
 
 /// The caller's name for a client's connection.
 pub type ClientId = u64;
@@ -34,11 +34,11 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct Limits {
     /// Clients at once.
     pub clients_max: usize,
-    /// Ways that one client has asked for, and as many that others have asked for to it. One caller
-    /// has an eighth of the latter, at least one.
+    /// Ways that one client has asked for, and as many that others have asked for to it. One caller has
+    /// no more of the latter than are left for others.
     pub channels_max: usize,
-    /// Ways that one client may ask for in a minute. One caller may ask for an eighth of them to one
-    /// client, at least one.
+    /// Ways that one client may ask for in a minute. One caller may ask for half of them to one client,
+    /// at least one.
     pub asks_per_minute: u32,
     /// Bytes that one client may have forwarded in a second; twice that at once.
     pub relay_rate: u64,
@@ -273,12 +273,7 @@ impl Coordinator {
                 break number;
             }
         };
-        let most = self.limits.channels_max;
-        let part = share(most as u64) as usize;
-        let has_room = self.make_room(now, id, most, |channel| channel.caller.is_none())
-            && self.make_room(now, callee, part, |channel| channel.caller == Some(caller))
-            && self.make_room(now, callee, most, |channel| channel.caller.is_some());
-        if !has_room {
+        if !self.make_room(now, id, None) || !self.make_room(now, callee, Some(caller)) {
             return Err(Refusal::TooMany);
         }
         let way = Channel { peer: callee, peers_number: number, caller: None, used: now };
@@ -297,25 +292,27 @@ impl Coordinator {
         }
     }
 
-    /// Room for one more way of a sort that a client may have so many of, made by closing one that
-    /// nobody uses.
-    fn make_room(
-        &mut self,
-        now: Instant,
-        id: ClientId,
-        most: usize,
-        is_of_sort: impl Fn(&Channel) -> bool,
-    ) -> bool {
+    /// Room for one more way of a client, that it asks for itself or that a caller asks for: made by
+    /// closing one that nobody uses. A caller has no more ways than are left for others.
+    fn make_room(&mut self, now: Instant, id: ClientId, caller: Option<Caller>) -> bool {
         let Some(client) = self.clients.get(&id) else { return false };
-        let of_sort = client.channels.iter().filter(|(_, channel)| is_of_sort(channel));
-        if of_sort.clone().count() < most {
-            return true;
+        let is_idle = |channel: &Channel| now.since(channel.used) >= IDLE;
+        let ways = || {
+            let ways = client.channels.iter();
+            ways.filter(|(_, channel)| channel.caller.is_some() == caller.is_some())
+        };
+        let used = || ways().filter(|(_, channel)| !is_idle(channel));
+        let of_caller = used().filter(|(_, way)| caller.is_some() && way.caller == caller).count();
+        let most = self.limits.channels_max;
+        if of_caller >= most.saturating_sub(used().count()) {
+            return false;
         }
-        let oldest = of_sort.min_by_key(|(_, channel)| channel.used);
-        let idle = oldest.filter(|(_, channel)| now.since(channel.used) >= IDLE);
-        let Some(number) = idle.map(|(number, _)| *number) else { return false };
-        self.close(id, number);
-        self.messages.push_back((id, FromCoordinator::Closed { channel: number }));
+        if ways().count() >= most {
+            let oldest = ways().min_by_key(|(_, channel)| channel.used).map(|(number, _)| *number);
+            let Some(number) = oldest else { return false };
+            self.close(id, number);
+            self.messages.push_back((id, FromCoordinator::Closed { channel: number }));
+        }
         true
     }
 
