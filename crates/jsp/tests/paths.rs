@@ -6,7 +6,31 @@ mod peers;
 
 use std::net::IpAddr;
 
-use jsp::{AddPathError, NetworkHint, PathError, PathId, PathUse, StreamConfig};
+use std::time::Duration;
+
+use jsp::link::Route;
+use jsp::{
+    AddPathError, Connection, Endpoint, Identity, NetworkHint, PathError, PathId, PathUse,
+    StreamConfig, TransportConfig,
+};
+
+/// A message there and one back.
+async fn talk(near: &Connection, far: &Connection) {
+    let stream = near.open(StreamConfig::messages()).await.unwrap();
+    stream.send("there").await.unwrap();
+    let accepted = far.accept().await.unwrap();
+    assert_eq!(&accepted.recv().await.unwrap().unwrap().payload[..], b"there");
+    accepted.send("back").await.unwrap();
+    assert_eq!(&stream.recv().await.unwrap().unwrap().payload[..], b"back");
+}
+
+/// UDP sockets of this machine that are bound to an IPv4 address.
+fn sockets_at(address: [u8; 4]) -> usize {
+    let local = format!("{:08X}:", u32::from_ne_bytes(address));
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let locals = table.lines().filter_map(|line| line.split_whitespace().nth(1));
+    locals.filter(|at| at.starts_with(&local)).count()
+}
 
 #[tokio::test]
 async fn a_second_address_takes_over_when_the_first_goes_down() {
@@ -38,4 +62,65 @@ async fn a_second_address_takes_over_when_the_first_goes_down() {
     assert_eq!(server.route(), server.paths()[0].route);
     assert_eq!(server.remote_addr().ip(), second, "it is the client's address now");
     assert_eq!(client.abandon_path(path), Err(PathError::LastPath));
+}
+
+#[tokio::test]
+async fn a_path_from_an_address_leaves_who_came_to_that_address_alone() {
+    let peers = peers::loopback().await;
+    let short = TransportConfig { idle_timeout: Duration::from_secs(3), ..Default::default() };
+    let both = Endpoint::builder()
+        .bind("0.0.0.0:0")
+        .identity(Identity::generate())
+        .transport(short.clone())
+        .build()
+        .unwrap();
+    let guest = Endpoint::builder().transport(short).build().unwrap();
+    let here = ([127, 0, 0, 3], both.local_addr().unwrap().port());
+    let here = std::net::SocketAddr::from(here);
+    let (at_guest, at_host) = tokio::join!(guest.connect(here, both.fingerprint()), both.accept());
+    let (at_guest, at_host) = (at_guest.unwrap(), at_host.unwrap());
+    assert!(matches!(at_host.route(), Route::Udp { local: Some(local), .. } if local == here.ip()));
+
+    let server = peers.server.local_addr().unwrap();
+    let to_server = both.connect(server, peers.server.fingerprint()).await.unwrap();
+    let path = to_server.add_path(here.ip()).await.unwrap();
+    talk(&at_guest, &at_host).await;
+    talk(&at_host, &at_guest).await;
+    let path = to_server.paths().into_iter().find(|other| other.id == path).unwrap();
+    assert_eq!(path.route, Route::Udp { local: Some(here.ip()), remote: server });
+}
+
+#[tokio::test]
+async fn the_socket_of_an_address_is_closed_when_the_last_path_from_there_ends() {
+    let address = [127, 0, 0, 4];
+    let peers = peers::loopback().await;
+    let (server, client) = (&peers.at_server, &peers.at_client);
+    let path = client.add_path(address.into()).await.unwrap();
+    assert_eq!(sockets_at(address), 1);
+    let again = client.add_path(address.into()).await;
+    assert!(matches!(again, Err(AddPathError::Path(PathError::Exists))), "{again:?}");
+    assert_eq!(sockets_at(address), 1);
+    client.abandon_path(path).unwrap();
+    talk(client, server).await;
+    assert_eq!(sockets_at(address), 0);
+
+    // Of two connections, each has its path by the one socket, as long as it is there.
+    let addr = peers.server.local_addr().unwrap();
+    let trust = peers.server.fingerprint();
+    let other = Endpoint::builder().bind("127.0.0.1:0").identity(Identity::generate());
+    let other = other.build().unwrap();
+    let first = other.connect(addr, trust).await.unwrap();
+    let second = other.connect(addr, trust).await.unwrap();
+    let [_of_first, of_second] =
+        [peers.server.accept().await.unwrap(), peers.server.accept().await.unwrap()];
+    first.add_path(address.into()).await.unwrap();
+    let path = second.add_path(address.into()).await.unwrap();
+    assert_eq!(sockets_at(address), 1);
+    first.shutdown().await;
+    second.hint_path(PathId(0), NetworkHint::InterfaceDown).unwrap();
+    talk(&second, &of_second).await;
+    assert_eq!(second.paths()[0].id, path);
+    assert_eq!(sockets_at(address), 1);
+    other.shutdown().await;
+    assert_eq!(sockets_at(address), 0);
 }

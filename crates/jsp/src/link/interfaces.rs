@@ -1,10 +1,10 @@
 //! The link of an endpoint, and further sockets beside it: one for each further address of this machine that
-//! a connection has a path from.
+//! connections have paths from, as long as they have.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll};
 
 use super::{Datagram, Link, Route, Transmit, UdpLink};
@@ -13,40 +13,84 @@ use crate::error::BindError;
 /// Sockets beside the first, at most: a machine has few interfaces.
 const FURTHER_MAX: usize = 16;
 
+/// What the names of further sockets begin with: addresses that nothing is ever sent to (RFC 6666).
+const DISCARD: u128 = 0x0100 << 112;
+
 /// Everything that carries datagrams of an endpoint.
 #[derive(Debug)]
 pub(crate) struct Interfaces {
     first: Box<dyn Link>,
-    further: RwLock<Vec<Arc<Further>>>,
+    further: RwLock<Table>,
+    /// False while the table is empty.
     has_further: AtomicBool,
+}
+
+/// Further sockets. Each is held by those who use it, and closed when nobody does any more.
+#[derive(Debug, Default)]
+struct Table {
+    sockets: Vec<Weak<Further>>,
+    last: u64,
 }
 
 /// A socket at a certain address.
 #[derive(Debug)]
-struct Further {
+pub(crate) struct Further {
     local: IpAddr,
-    link: UdpLink,
+    /// Stands for the local address in the routes of this socket. The address itself would not do: the
+    /// endpoint's own socket may be reached at the same one, and what came there is answered from there.
+    name: IpAddr,
+    link: Box<dyn Link>,
+}
+
+impl Further {
+    /// The way to `remote` by this socket.
+    pub(crate) fn route(&self, remote: SocketAddr) -> Route {
+        Route::Udp { local: Some(self.name), remote }
+    }
+}
+
+impl Table {
+    fn iter(&self) -> impl Iterator<Item = Arc<Further>> {
+        self.sockets.iter().filter_map(Weak::upgrade)
+    }
+
+    fn add(&mut self, local: IpAddr, link: Box<dyn Link>) -> Arc<Further> {
+        // Names do not come back: what is under way by a socket that is gone goes by no other.
+        self.last += 1;
+        let name = Ipv6Addr::from(DISCARD | u128::from(self.last)).into();
+        let further = Arc::new(Further { local, name, link });
+        self.sockets.push(Arc::downgrade(&further));
+        further
+    }
 }
 
 impl Interfaces {
     pub(crate) fn new(first: Box<dyn Link>) -> Self {
-        Self { first, further: RwLock::new(Vec::new()), has_further: AtomicBool::new(false) }
+        Self { first, further: RwLock::default(), has_further: AtomicBool::new(false) }
     }
 
-    /// Binds a socket to an address of this machine, unless there is one; routes that name the address go by it.
-    pub(crate) fn add(&self, local: IpAddr) -> Result<(), BindError> {
-        let at = SocketAddr::new(local, 0);
-        let mut further = self.further.write().unwrap_or_else(PoisonError::into_inner);
-        if further.iter().any(|further| further.local == local) {
-            return Ok(());
+    /// A socket at an address of this machine, bound if nobody uses one there; it is there as long as it is held.
+    pub(crate) fn further_at(&self, local: IpAddr) -> Result<Arc<Further>, BindError> {
+        self.further_by(local, || Ok(Box::new(UdpLink::bind(SocketAddr::new(local, 0))?)))
+    }
+
+    fn further_by(
+        &self,
+        local: IpAddr,
+        bind: impl FnOnce() -> Result<Box<dyn Link>, BindError>,
+    ) -> Result<Arc<Further>, BindError> {
+        let mut table = self.further.write().unwrap_or_else(PoisonError::into_inner);
+        table.sockets.retain(|further| further.strong_count() > 0);
+        if let Some(further) = table.iter().find(|further| further.local == local) {
+            return Ok(further);
         }
-        if further.len() >= FURTHER_MAX {
+        if table.sockets.len() >= FURTHER_MAX {
             let full = io::Error::other("there are sockets at as many addresses as are kept");
-            return Err(BindError::new(at, full));
+            return Err(BindError::new(SocketAddr::new(local, 0), full));
         }
-        further.push(Arc::new(Further { local, link: UdpLink::bind(at)? }));
+        let further = table.add(local, bind()?);
         self.has_further.store(true, Ordering::Release);
-        Ok(())
+        Ok(further)
     }
 
     /// All sockets beside the first.
@@ -54,12 +98,39 @@ impl Interfaces {
         if !self.has_further.load(Ordering::Acquire) {
             return Vec::new();
         }
-        self.further.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let table = self.further.read().unwrap_or_else(PoisonError::into_inner);
+        let further: Vec<_> = table.iter().collect();
+        if further.is_empty() {
+            // Nobody adds one meanwhile.
+            self.has_further.store(false, Ordering::Release);
+        }
+        further
     }
 
-    fn by_route(&self, route: &Route) -> Option<Arc<Further>> {
-        let Route::Udp { local: Some(local), .. } = route else { return None };
-        self.further().into_iter().find(|further| further.local == *local)
+    fn by_name(&self, name: IpAddr) -> Option<Arc<Further>> {
+        let table = self.further.read().unwrap_or_else(PoisonError::into_inner);
+        table.iter().find(|further| further.name == name)
+    }
+
+    /// The route as it is outside of the endpoint: with the address of the socket instead of its name.
+    pub(crate) fn outward(&self, route: Route) -> Route {
+        match further_name(&route) {
+            None => route,
+            Some((name, remote)) => {
+                Route::Udp { local: self.by_name(name).map(|further| further.local), remote }
+            }
+        }
+    }
+}
+
+/// The name of the further socket that a route takes, if it takes one.
+fn further_name(route: &Route) -> Option<(IpAddr, SocketAddr)> {
+    match *route {
+        Route::Udp { local: Some(name @ IpAddr::V6(bits)), remote } => {
+            let is_name = bits.to_bits() & !u128::from(u64::MAX) == DISCARD;
+            is_name.then_some((name, remote))
+        }
+        _ => None,
     }
 }
 
@@ -74,7 +145,7 @@ impl Link for Interfaces {
             }
             for datagram in inbox.get_mut(start..).unwrap_or_default() {
                 if let Route::Udp { local, .. } = &mut datagram.route {
-                    *local = Some(further.local);
+                    *local = Some(further.name);
                 }
             }
         }
@@ -82,10 +153,12 @@ impl Link for Interfaces {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
-        let Some(further) = self.by_route(&transmit.route) else {
+        let Some((name, remote)) = further_name(&transmit.route) else {
             return self.first.try_send(transmit);
         };
-        match further.link.try_send(transmit) {
+        // The last words of a path whose socket is gone are lost, and go by no other socket.
+        let Some(further) = self.by_name(name) else { return Ok(transmit.contents.len()) };
+        match further.link.try_send(&Transmit { route: Route::udp(remote), ..*transmit }) {
             // An address that is gone loses what goes there, and must not end the others.
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Ok(transmit.contents.len()),
             sent => sent,

@@ -132,7 +132,12 @@ impl Core {
                 state.capacity = (state.capacity.0 + 1, capacity);
                 state.capacity_waiters.wake(wakes);
             }
-            Event::PathOpened { .. } | Event::PathClosed { .. } => {
+            Event::PathClosed { path, .. } => {
+                state.sockets.retain(|(used_by, _)| *used_by != path);
+                state.paths.wake(wakes);
+                state.path_waiters.wake(wakes);
+            }
+            Event::PathOpened { .. } => {
                 state.paths.wake(wakes);
                 state.path_waiters.wake(wakes);
             }

@@ -19,13 +19,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use jsp_proto::{Connection, ConnectionHandle, Endpoint};
+use jsp_proto::{Connection, ConnectionHandle, Endpoint, PathId};
 use jsp_wire::{Instant, Route, StreamId};
 
 use crate::carrier::table::Tunnels;
 use crate::clock::Clock;
 use crate::error::ConnectionError;
-use crate::link::Links;
+use crate::link::{Further, Links};
 pub(crate) use driver::Driver;
 use hash::IntegerHash;
 use outbox::Outbox;
@@ -83,6 +83,8 @@ pub(crate) struct Core {
     pub(crate) endpoint_handles: usize,
     /// When to close connections that nobody holds.
     lingering: Vec<(Instant, Key)>,
+    /// Sockets of connections that are over, until their last words are said.
+    parting: Vec<(ConnectionHandle, Vec<(PathId, Arc<Further>)>)>,
     pub(crate) wakes: WakeList,
 }
 
@@ -153,6 +155,7 @@ impl Shard {
             closed: false,
             endpoint_handles: 0,
             lingering: Vec::new(),
+            parting: Vec::new(),
             wakes: WakeList::default(),
         };
         Arc::new(Self { core: Mutex::new(core), link, clock })
@@ -334,6 +337,9 @@ impl Core {
             if let Some(handle) = state.handle.take() {
                 self.by_handle.remove(&handle);
                 self.endpoint.forget(now, handle);
+                if !state.sockets.is_empty() {
+                    self.parting.push((handle, std::mem::take(&mut state.sockets)));
+                }
             }
         }
         self.forget_if_over(key);
@@ -400,6 +406,12 @@ impl Core {
         self.lingering.iter().map(|(at, _)| *at).min()
     }
 
+    /// Closes the sockets of connections that the transport has forgotten.
+    fn part_with_sockets(&mut self) {
+        let endpoint = &mut self.endpoint;
+        self.parting.retain(|(handle, _)| endpoint.connection(*handle).is_some());
+    }
+
     fn forget_if_over(&mut self, key: Key) {
         let over = self.connections.get(&key).is_some_and(|s| s.orphan && s.error().is_some());
         if over {
@@ -425,7 +437,9 @@ impl Core {
         for state in self.connections.values_mut() {
             state.close(error.clone(), &mut self.wakes);
             state.handle = None;
+            state.sockets.clear();
         }
+        self.parting.clear();
         self.connections.retain(|_, state| !state.orphan);
         self.by_handle.clear();
         self.incoming.clear();

@@ -7,7 +7,8 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use jsp_proto::{
-    Capacity, ConnectionHandle, ConnectionStats, MessageFate, Received, StreamInfo, TicketStore,
+    Capacity, ConnectionHandle, ConnectionStats, MessageFate, PathId, Received, StreamInfo,
+    TicketStore,
 };
 use jsp_wire::{Route, StreamId};
 
@@ -16,6 +17,7 @@ use super::waiters::{Waiters, WakeList};
 use crate::carrier::table::Held;
 use crate::error::ConnectionError;
 use crate::identity::Outcome;
+use crate::link::Further;
 use crate::security::Security;
 
 /// A connection in the eyes of the facade.
@@ -47,6 +49,8 @@ pub(crate) struct ConnectionState {
     pub(crate) path_waiters: Waiters,
     /// Carriers that this side has opened for the connection.
     pub(crate) carriers: Vec<Held>,
+    /// Sockets that paths of the connection go by.
+    pub(crate) sockets: Vec<(PathId, Arc<Further>)>,
     pub(crate) paths: Waiters,
     /// Where tickets of the server are kept, and under which name.
     pub(crate) tickets: Option<(Arc<dyn TicketStore>, String)>,
@@ -141,6 +145,7 @@ impl ConnectionState {
             capacity_waiters: Waiters::default(),
             path_waiters: Waiters::default(),
             carriers: Vec::new(),
+            sockets: Vec::new(),
             paths: Waiters::default(),
             tickets: None,
             unremembered: None,
