@@ -24,6 +24,8 @@ impl Connection {
     pub async fn add_path(&self, local: IpAddr) -> Result<PathId, AddPathError> {
         let inner = &self.inner;
         let socket = inner.shard.link.further_at(local)?;
+        // It looks after all sockets from here on.
+        inner.shard.lock().want_driver();
         let mut begun = None;
         inner
             .wait(Place::Paths, |core, inner, now| {

@@ -7,6 +7,7 @@
 mod buffers;
 mod interfaces;
 mod links;
+mod outlet;
 mod readiness;
 mod udp;
 

@@ -19,16 +19,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use jsp_proto::{Connection, ConnectionHandle, Endpoint, PathId};
+use jsp_proto::{Connection, ConnectionHandle, Endpoint};
 use jsp_wire::{Instant, Route, StreamId};
 
 use crate::carrier::table::Tunnels;
 use crate::clock::Clock;
 use crate::error::ConnectionError;
-use crate::link::{Further, Links};
+use crate::link::Links;
 pub(crate) use driver::Driver;
 use hash::IntegerHash;
 use outbox::Outbox;
+use state::Sockets;
 pub(crate) use state::{ConnectionState, FateSlot, Phase, Place, Rest, SendEnd, StreamState};
 pub(crate) use waiters::{Waiters, WakeList};
 
@@ -84,7 +85,7 @@ pub(crate) struct Core {
     /// When to close connections that nobody holds.
     lingering: Vec<(Instant, Key)>,
     /// Sockets of connections that are over, until their last words are said.
-    parting: Vec<(ConnectionHandle, Vec<(PathId, Arc<Further>)>)>,
+    parting: Vec<(ConnectionHandle, Sockets)>,
     pub(crate) wakes: WakeList,
 }
 

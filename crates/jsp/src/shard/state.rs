@@ -50,13 +50,16 @@ pub(crate) struct ConnectionState {
     /// Carriers that this side has opened for the connection.
     pub(crate) carriers: Vec<Held>,
     /// Sockets that paths of the connection go by.
-    pub(crate) sockets: Vec<(PathId, Arc<Further>)>,
+    pub(crate) sockets: Sockets,
     pub(crate) paths: Waiters,
     /// Where tickets of the server are kept, and under which name.
     pub(crate) tickets: Option<(Arc<dyn TicketStore>, String)>,
     /// What is to be remembered of the server once it is proved.
     pub(crate) unremembered: Option<Outcome>,
 }
+
+/// Sockets that are held for paths.
+pub(crate) type Sockets = Vec<(PathId, Arc<Further>)>;
 
 /// How far a connection is.
 pub(crate) enum Phase {
