@@ -104,13 +104,12 @@ impl Writer {
 pub(super) struct Queue {
     state: Mutex<Waiting>,
     changed: Notify,
+    retirement: Notify,
 }
 
 #[derive(Default)]
 struct Waiting {
     frames: BytesMut,
-    /// Its connection has left: the task ends.
-    retired: bool,
     /// It carries an established connection.
     admitted: bool,
 }
@@ -149,21 +148,22 @@ impl Queue {
     }
 
     pub(super) fn retire(&self) {
-        self.lock().retired = true;
-        self.changed.notify_one();
+        self.retirement.notify_one();
     }
 
-    /// All that waits, once something does; `None` when the carrier is retired and this is no
-    /// `last` look.
-    async fn take(&self, last: bool) -> Option<BytesMut> {
+    /// Ends some time after the carrier has been retired: last words, and what is under way to us, have that left.
+    async fn retired(&self) {
+        self.retirement.notified().await;
+        tokio::time::sleep(LINGER).await;
+    }
+
+    /// All that waits, once something does.
+    async fn take(&self) -> BytesMut {
         loop {
             {
                 let mut waiting = self.lock();
                 if !waiting.frames.is_empty() {
-                    return Some(std::mem::take(&mut waiting.frames));
-                }
-                if waiting.retired && !last {
-                    return None;
+                    return std::mem::take(&mut waiting.frames);
                 }
             }
             self.changed.notified().await;
@@ -194,6 +194,8 @@ pub(super) async fn run(
         tokio::select! {
             () = receive(id, reader, &queue, &news, patience) => {}
             () = send(id, &mut writer, &queue, &news) => {}
+            // Also when a peer that does not read holds up what is being written.
+            () = queue.retired() => {}
         }
         // In order, so that the peer need not wait for a time-out; it may not be there any more.
         let _ = tokio::time::timeout(LINGER, writer.close()).await;
@@ -238,21 +240,12 @@ async fn receive(
 
 /// Writes what waits, and tells when there is room again.
 async fn send(id: u64, writer: &mut Writer, queue: &Queue, news: &mpsc::Sender<News>) {
-    while let Some(frames) = queue.take(false).await {
-        let written = writer.write(frames).await;
+    loop {
+        let written = writer.write(queue.take().await).await;
         if written.is_err() || news.send(News::Drained(id)).await.is_err() {
             return;
         }
     }
-    // Last words, and what is under way to us, have some time left.
-    let last_words = async {
-        while let Some(frames) = queue.take(true).await {
-            if writer.write(frames).await.is_err() {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, last_words).await;
 }
 
 /// Reads a stream to its end and forgets what comes, for control connections that say nothing.
@@ -283,6 +276,44 @@ mod tests {
             datagrams += usize::from(matches!(heard, News::Arrived(_)));
         }
         assert!(datagrams < 40, "{datagrams}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    /// spec-test: CAR-5
+    async fn a_carrier_ends_when_it_is_retired_although_the_peer_does_not_read() {
+        let (near, far) = tokio::io::duplex(64);
+        let (sender, mut news) = mpsc::channel(8);
+        let patience = Patience { until_admitted: Duration::from_secs(10), idle: None };
+        let queue = Arc::<Queue>::default();
+        queue.admit();
+        tokio::spawn(run(1, Wire::Framed(Box::new(near)), Arc::clone(&queue), sender, patience));
+        queue.push(&[7; 1000], 1000);
+        // It writes, and waits for the peer.
+        assert!(
+            tokio::time::timeout(LINGER, async { while news.recv().await.is_some() {} })
+                .await
+                .is_err()
+        );
+        queue.retire();
+        let ended = async { while news.recv().await.is_some() {} };
+        assert!(tokio::time::timeout(3 * LINGER, ended).await.is_ok());
+        drop(far);
+    }
+
+    #[tokio::test(start_paused = true)]
+    /// spec-test: CAR-5
+    async fn last_words_of_a_carrier_that_is_retired_are_written() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let (sender, _news) = mpsc::channel(8);
+        let patience = Patience { until_admitted: Duration::from_secs(10), idle: None };
+        let queue = Arc::<Queue>::default();
+        tokio::spawn(run(1, Wire::Framed(Box::new(near)), Arc::clone(&queue), sender, patience));
+        queue.retire();
+        tokio::time::sleep(LINGER / 2).await;
+        queue.push(b"bye", 3);
+        let mut said = Vec::new();
+        far.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, b"\0\x03bye");
     }
 
     #[test]

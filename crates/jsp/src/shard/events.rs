@@ -19,24 +19,20 @@ impl Core {
             News::Drained(id) => self.endpoint.carrier_has_room(id, self.tunnels.room(id)),
             News::Closed(id) => {
                 self.endpoint.carrier_closed(id);
-                self.tunnels.forget(id);
-                if let Some(key) = self.by_carrier.remove(&id) {
-                    self.on_carrier_closed(key, id, now);
+                let route = self.tunnels.forget(id);
+                if let Some((key, route)) = self.by_carrier.remove(&id).zip(route) {
+                    self.on_carrier_closed(key, route, now);
                 }
             }
         }
     }
 
     /// A carrier that this side had opened is gone.
-    fn on_carrier_closed(&mut self, key: Key, id: u64, now: Instant) {
+    fn on_carrier_closed(&mut self, key: Key, route: Route, now: Instant) {
         let Some(state) = self.connections.get_mut(&key) else { return };
-        state.carriers.retain(|held| held.id != id);
+        state.carriers.retain(|held| held.route != route);
         state.path_waiters.wake(&mut self.wakes);
-        let is_used = matches!(
-            state.route,
-            Route::Tunnel { id: used } | Route::Relayed { peer: used, .. } if used == id
-        );
-        if is_used && matches!(state.phase, Phase::Handshake) {
+        if state.route == route && matches!(state.phase, Phase::Handshake) {
             self.end_connection(key, ConnectionError::CarrierClosed, now);
         }
     }
@@ -60,15 +56,20 @@ impl Core {
     }
 
     fn take_incoming(&mut self, handle: ConnectionHandle, now: Instant) {
-        let refuse = self.closed;
         let Some(connection) = self.endpoint.connection(handle) else { return };
-        if refuse {
-            connection.close(now, 0, b"the endpoint is closed");
+        let refusal: Option<&[u8]> = if self.closed {
+            Some(b"the endpoint is closed")
+        } else if !self.tunnels.admit(&connection.route()) {
+            Some(b"the server has as many connections by streams as it takes")
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            connection.close(now, 0, reason);
             return self.endpoint.forget(now, handle);
         }
         let mut state = ConnectionState::new(handle, Phase::Open, connection.route());
         state.security = connection.security().map(|s| Arc::new(Security::of(s)));
-        self.tunnels.admit(&state.route);
         let key = self.insert(handle, state);
         self.incoming.push_back(key);
         self.accepting.wake(&mut self.wakes);
