@@ -297,3 +297,37 @@ fn number_of(route: &Route) -> Option<u64> {
         Route::Udp { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::UdpRelay;
+    use crate::remote::Target;
+
+    #[tokio::test]
+    async fn a_number_that_somebody_else_gives_is_no_carrier_of_the_table() {
+        let tunnels = Tunnels::new(Handle::current(), Duration::ZERO, 1);
+        let target = Target::Name("server.test".to_owned(), 1);
+        let mut all = Vec::new();
+        for port in [7, 8] {
+            let relay = SocketAddr::from(([127, 0, 0, 1], port));
+            let control = Box::new(tokio::io::duplex(64).0);
+            let association = Association::new(UdpRelay { control, relay }, &target).await.unwrap();
+            all.push((relay, tunnels.hold_association(relay, association)));
+        }
+        for (relay, held) in &all {
+            assert_eq!(tunnels.describe(&held.route), Some((CarrierKind::Udp, *relay)));
+            let elsewhere = SocketAddr::from(([192, 0, 2, 1], relay.port()));
+            let others =
+                [Route::Relayed { via: elsewhere, peer: held.id }, Route::Tunnel { id: held.id }];
+            for route in others {
+                let transmit = Transmit { route, ecn: None, contents: b"x", segment_len: 1 };
+                assert!(!tunnels.send(&transmit), "{route} is not {}", held.route);
+                assert_eq!(tunnels.describe(&route), None);
+            }
+        }
+        let [(first, held), (second, _)] = &all[..] else { panic!("two") };
+        let crossed = Route::Relayed { via: *second, peer: held.id };
+        assert!(first != second && tunnels.describe(&crossed).is_none());
+    }
+}
