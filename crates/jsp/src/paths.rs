@@ -17,7 +17,11 @@ impl Connection {
     /// [`Connection::set_path_use`] says; without a word, what goes out goes by whichever is the fastest, bulk fills
     /// all of them, and real-time messages change over, or go by two, when one of them fails.
     ///
-    /// Only clients open paths. What is under way when this future is dropped goes on.
+    /// Only clients open paths. Before the handshake is confirmed, or while the server has not given what the path
+    /// needs, the call waits, as long as the connection lives at most.
+    ///
+    /// Cancel-safe: dropped before the path has begun, the call has done nothing; afterwards the path goes on
+    /// and stands among [`Connection::paths`], where `is_validated` tells whether the server has answered.
     ///
     /// # Errors
     /// See [`AddPathError`].
@@ -32,7 +36,10 @@ impl Connection {
                 let Some(id) = begun else {
                     let begin = match core.begin_path(inner.key, now, &socket) {
                         // The server has not given leave yet: it does so right after the handshake.
-                        Err(AddPathError::Path(PathError::NotReady)) => return Poll::Pending,
+                        Err(AddPathError::Path(PathError::NotReady)) => {
+                            core.await_paths(inner.key);
+                            return Poll::Pending;
+                        }
                         begin => begin,
                     };
                     return match begin {

@@ -124,3 +124,41 @@ async fn the_socket_of_an_address_is_closed_when_the_last_path_from_there_ends()
     other.shutdown().await;
     assert_eq!(sockets_at(address), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_can_never_be_is_refused_once_that_is_known() {
+    let (server, client) = peers::memory_builders();
+    let one = TransportConfig { paths_max: 1, ..Default::default() };
+    let (server, client) = (server.transport(one).build().unwrap(), client.build().unwrap());
+    let (addr, trust) = (server.local_addr().unwrap(), server.fingerprint());
+    // Before anything is known of the server.
+    let early = client.connect_early(addr, trust).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    let refused = early.add_path([127, 0, 0, 5].into()).await;
+    assert!(matches!(refused, Err(AddPathError::Path(PathError::Unsupported))), "{refused:?}");
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert_eq!(sockets_at([127, 0, 0, 5]), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_path_hears_of_the_end_of_the_connection() {
+    let (peers, network) = peers::emulated(peers::far()).await;
+    network.cut();
+    let address = [127, 0, 0, 6];
+    let trust = peers.server.fingerprint();
+    let early = peers.client.connect_early("192.0.2.2:2", trust).await.unwrap();
+    let refused = early.add_path(address.into()).await;
+    assert!(matches!(refused, Err(AddPathError::Connection(_))), "{refused:?}");
+
+    let early = peers.client.connect_early("192.0.2.2:2", trust).await.unwrap();
+    // Nothing comes of a call that is given up before the path could begin.
+    let call = tokio::time::timeout(Duration::from_millis(500), early.add_path(address.into()));
+    assert!(call.await.is_err());
+    assert_eq!(sockets_at(address), 0);
+    let (refused, ()) = tokio::join!(early.add_path(address.into()), async {
+        tokio::task::yield_now().await;
+        early.close(3, b"");
+    });
+    let closed = AddPathError::Connection(jsp::ConnectionError::ClosedLocally { code: 3 });
+    assert_eq!(format!("{:?}", refused.unwrap_err()), format!("{closed:?}"));
+}

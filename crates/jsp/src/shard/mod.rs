@@ -12,7 +12,7 @@ mod outbox;
 mod state;
 mod waiters;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,6 +86,8 @@ pub(crate) struct Core {
     lingering: Vec<(Instant, Key)>,
     /// Sockets of connections that are over, until their last words are said.
     parting: Vec<(ConnectionHandle, Sockets)>,
+    /// Connections where somebody waits until a path can begin.
+    unready: HashSet<Key, IntegerHash>,
     pub(crate) wakes: WakeList,
 }
 
@@ -157,6 +159,7 @@ impl Shard {
             endpoint_handles: 0,
             lingering: Vec::new(),
             parting: Vec::new(),
+            unready: HashSet::default(),
             wakes: WakeList::default(),
         };
         Arc::new(Self { core: Mutex::new(core), link, clock })
@@ -405,6 +408,20 @@ impl Core {
             self.close(key, now, 0, b"");
         }
         self.lingering.iter().map(|(at, _)| *at).min()
+    }
+
+    /// Whoever waits at [`Place::Paths`] of this connection tries again when something has come: what a path
+    /// needs is known by then, or that there will be none.
+    pub(crate) fn await_paths(&mut self, key: Key) {
+        self.unready.insert(key);
+    }
+
+    fn wake_unready(&mut self) {
+        for key in std::mem::take(&mut self.unready) {
+            if let Some(state) = self.connections.get_mut(&key) {
+                state.paths.wake(&mut self.wakes);
+            }
+        }
     }
 
     /// Closes the sockets of connections that the transport has forgotten.
