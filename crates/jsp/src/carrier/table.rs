@@ -268,6 +268,18 @@ impl Tunnels {
         true
     }
 
+    /// A connection by this route goes another way now: a carrier of a peer does not stay for long without one.
+    // spec: CAR-26
+    pub(crate) fn leave(&self, route: &Route) {
+        let lanes = self.lock();
+        let Some(lane) = lanes.by_route(route) else { return };
+        if let (Standing::Admitted { .. }, Carries::Stream(queue)) = (&lane.standing, &lane.carries)
+            && queue.leave()
+        {
+            self.runtime.spawn(Arc::clone(queue).watch_left());
+        }
+    }
+
     /// The driver has heard that a carrier is gone; answers which way it was.
     pub(crate) fn forget(&self, id: u64) -> Option<Route> {
         self.lock().by_id.remove(&id).map(|lane| lane.route)
@@ -301,6 +313,52 @@ fn number_of(route: &Route) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, DuplexStream};
+    use tokio::time::{Instant, sleep};
+
+    /// A carrier of a peer, with the peer's end.
+    fn accepted(tunnels: &Tunnels) -> (Route, DuplexStream) {
+        let (near, far) = tokio::io::duplex(64);
+        let remote = SocketAddr::from(([192, 0, 2, 1], 7));
+        let place = Places::for_strangers().enter(remote).unwrap();
+        tunnels.accept(CarrierKind::Tcp, remote, Wire::Framed(Box::new(near)), place);
+        (Route::Tunnel { id: tunnels.lock().last_id }, far)
+    }
+
+    #[tokio::test(start_paused = true)]
+    /// spec-test: CAR-26
+    async fn a_carrier_that_its_connection_has_left_is_closed_unless_it_comes_back() {
+        let tunnels = Tunnels::new(Handle::current(), Duration::ZERO, 4);
+        let second = Duration::from_secs(1);
+        let (route, mut far) = accepted(&tunnels);
+        assert!(tunnels.admit(&route));
+        let begin = Instant::now();
+        for _ in 0..3 {
+            tunnels.leave(&route);
+            sleep(9 * second).await;
+            assert!(tunnels.admit(&route));
+            sleep(9 * second).await;
+        }
+        tunnels.leave(&route);
+        assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0);
+        let closed = begin.elapsed();
+        assert!(closed >= 64 * second && closed <= 66 * second, "{closed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    /// spec-test: CAR-19
+    async fn a_carrier_without_a_place_ends_and_one_that_ends_makes_room() {
+        let tunnels = Tunnels::new(Handle::current(), Duration::ZERO, 1);
+        let [(first, _far), (second, mut refused)] = [accepted(&tunnels), accepted(&tunnels)];
+        // Also for several connections, and again and again.
+        assert!(tunnels.admit(&first) && tunnels.admit(&first));
+        assert!(!tunnels.admit(&second));
+        assert_eq!(refused.read(&mut [0; 8]).await.unwrap(), 0);
+        let Route::Tunnel { id } = first else { panic!("a tunnel") };
+        assert_eq!(tunnels.forget(id), Some(first));
+        let (third, _far) = accepted(&tunnels);
+        assert!(tunnels.admit(&third));
+    }
     use crate::proxy::UdpRelay;
     use crate::remote::Target;
 

@@ -29,6 +29,10 @@ const QUEUE_MAX: usize = 128 << 10;
 /// How long a carrier that its connection has left may take to pass on what it has.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a carrier of a peer stays whose connection goes another way.
+// spec: CAR-26
+const LEFT_MAX: Duration = Duration::from_secs(10);
+
 /// A stream that datagrams are written to and read from.
 pub(crate) enum Wire {
     /// Each datagram behind its length.
@@ -110,8 +114,12 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Waiting {
     frames: BytesMut,
-    /// It carries an established connection.
+    /// It carries an established connection, or has.
     admitted: bool,
+    /// Since when that goes another way.
+    left: Option<Instant>,
+    /// A task looks whether it comes back.
+    is_watched: bool,
 }
 
 impl Queue {
@@ -140,7 +148,34 @@ impl Queue {
     }
 
     pub(super) fn admit(&self) {
-        self.lock().admitted = true;
+        let mut waiting = self.lock();
+        waiting.admitted = true;
+        waiting.left = None;
+    }
+
+    /// Its connection goes another way now. Answers whether somebody has to [watch](Self::watch_left).
+    pub(super) fn leave(&self) -> bool {
+        let mut waiting = self.lock();
+        waiting.left = Some(Instant::now());
+        !std::mem::replace(&mut waiting.is_watched, true)
+    }
+
+    /// Retires the carrier unless its connection comes back in time.
+    pub(super) async fn watch_left(self: Arc<Self>) {
+        loop {
+            let until = {
+                let mut waiting = self.lock();
+                let Some(left) = waiting.left else {
+                    waiting.is_watched = false;
+                    return;
+                };
+                left + LEFT_MAX
+            };
+            if until <= Instant::now() {
+                return self.retire();
+            }
+            tokio::time::sleep_until(until).await;
+        }
     }
 
     fn is_admitted(&self) -> bool {

@@ -70,6 +70,7 @@ impl Core {
         }
         let mut state = ConnectionState::new(handle, Phase::Open, connection.route());
         state.security = connection.security().map(|s| Arc::new(Security::of(s)));
+        state.note_carrier(&connection.route());
         let key = self.insert(handle, state);
         self.incoming.push_back(key);
         self.accepting.wake(&mut self.wakes);
@@ -80,15 +81,12 @@ impl Core {
             Event::Closed { reason } => return self.on_closed(key, reason.into(), now),
             Event::Connected => return self.on_connected(key, handle),
             Event::TicketReceived => return self.keep_tickets(key, handle),
+            Event::PathChanged { .. } | Event::PathOpened { .. } | Event::PathClosed { .. } => {
+                return self.on_path(key, handle, &event);
+            }
             _ => {}
         }
         let Some(state) = self.connections.get_mut(&key) else { return };
-        if let Event::PathChanged { .. } | Event::PathOpened { .. } | Event::PathClosed { .. } =
-            event
-            && let Some(connection) = self.endpoint.connection(handle)
-        {
-            state.route = connection.route();
-        }
         let wakes = &mut self.wakes;
         match event {
             Event::StreamOpened { .. } => state.accepting.wake(wakes),
@@ -124,31 +122,48 @@ impl Core {
                     stream.ended.wake(wakes);
                 }
             }
-            Event::PathChanged { route, .. } => {
-                self.tunnels.admit(&route);
-                state.path_waiters.wake(wakes);
-            }
             Event::PathSilent => state.path_waiters.wake(wakes),
             Event::CapacityChanged(capacity) => {
                 state.capacity = (state.capacity.0 + 1, capacity);
                 state.capacity_waiters.wake(wakes);
             }
-            Event::PathClosed { path, .. } => {
-                state.sockets.retain(|(used_by, _)| *used_by != path);
-                state.paths.wake(wakes);
-                state.path_waiters.wake(wakes);
-            }
-            Event::PathOpened { .. } => {
-                state.paths.wake(wakes);
-                state.path_waiters.wake(wakes);
-            }
             Event::PathsAvailable => state.paths.wake(wakes),
             Event::Alarm(_)
             | Event::Connected
             | Event::TicketReceived
+            | Event::PathChanged { .. }
+            | Event::PathOpened { .. }
+            | Event::PathClosed { .. }
             | Event::Closed { .. }
             | Event::Drained => {}
         }
+    }
+
+    /// A path has begun, has ended or goes another way.
+    fn on_path(&mut self, key: Key, handle: ConnectionHandle, event: &Event) {
+        let Some(state) = self.connections.get_mut(&key) else { return };
+        let Some(connection) = self.endpoint.connection(handle) else { return };
+        state.route = connection.route();
+        state.paths.wake(&mut self.wakes);
+        state.path_waiters.wake(&mut self.wakes);
+        match event {
+            Event::PathChanged { route, .. } => {
+                self.tunnels.admit(route);
+                state.note_carrier(route);
+            }
+            Event::PathClosed { path, .. } => {
+                state.sockets.retain(|(used_by, _)| used_by != path);
+            }
+            _ => {}
+        }
+        state.used_carriers.retain(|id| {
+            let carrier = Route::Tunnel { id: *id };
+            let is_used = connection.paths().any(|path| path.route == carrier);
+            if !is_used {
+                self.tunnels.leave(&carrier);
+            }
+            is_used
+        });
     }
 
     fn on_connected(&mut self, key: Key, handle: ConnectionHandle) {

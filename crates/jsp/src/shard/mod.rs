@@ -20,7 +20,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use jsp_proto::{Connection, ConnectionHandle, Endpoint};
-use jsp_wire::{Instant, Route, StreamId};
+use jsp_wire::{Instant, StreamId};
 
 use crate::carrier::table::Tunnels;
 use crate::clock::Clock;
@@ -334,7 +334,7 @@ impl Core {
         if let Some(state) = self.connections.get_mut(&key) {
             state.close(error, &mut self.wakes);
             // spec: CAR-5
-            if let Route::Tunnel { id } = state.route {
+            for id in state.used_carriers.drain(..) {
                 self.tunnels.retire(id);
             }
             state.carriers.clear();

@@ -49,6 +49,8 @@ pub(crate) struct ConnectionState {
     pub(crate) path_waiters: Waiters,
     /// Carriers that this side has opened for the connection.
     pub(crate) carriers: Vec<Held>,
+    /// Numbers of the carriers of streams that paths go by, whoever has opened them.
+    pub(crate) used_carriers: Vec<u64>,
     /// Sockets that paths of the connection go by.
     pub(crate) sockets: Sockets,
     pub(crate) paths: Waiters,
@@ -148,10 +150,20 @@ impl ConnectionState {
             capacity_waiters: Waiters::default(),
             path_waiters: Waiters::default(),
             carriers: Vec::new(),
+            used_carriers: Vec::new(),
             sockets: Vec::new(),
             paths: Waiters::default(),
             tickets: None,
             unremembered: None,
+        }
+    }
+
+    /// A path goes by this route: a carrier is kept in mind until none does.
+    pub(crate) fn note_carrier(&mut self, route: &Route) {
+        if let Route::Tunnel { id } = route
+            && !self.used_carriers.contains(id)
+        {
+            self.used_carriers.push(*id);
         }
     }
 
