@@ -11,7 +11,8 @@ use jsp_proto::{
 };
 
 use crate::carrier::dial::Dialer;
-use crate::carrier::listen::{self, Listening, ServerLayers, Strangers};
+use crate::carrier::listen::{self, Listening, ServerLayers};
+use crate::carrier::places::Places;
 use crate::carrier::table::Tunnels;
 use crate::carrier::{CarrierPolicy, StreamNetwork, Tcp};
 use crate::clock::{self, Clock};
@@ -27,6 +28,9 @@ use places::{Opened, base, open_listeners};
 /// Unfinished handshakes above which a server asks clients to prove their address first.
 const HALF_OPEN_MAX: usize = 256;
 
+/// Streams of peers that may carry established connections.
+const CARRIERS_MAX: usize = 10_000;
+
 /// Makes an [`Endpoint`] step by step.
 ///
 /// With an identity the endpoint accepts connections; every endpoint may connect.
@@ -41,6 +45,7 @@ pub struct Builder {
     transport: TransportConfig,
     retry: RetryPolicy,
     connections_max: usize,
+    carriers_max: usize,
     silent: bool,
     shards: usize,
     pub(crate) obfuscation: Option<ObfuscationKey>,
@@ -77,6 +82,7 @@ impl Default for Builder {
             transport: TransportConfig::default(),
             retry: RetryPolicy::WhenHalfOpen(HALF_OPEN_MAX),
             connections_max: 100_000,
+            carriers_max: CARRIERS_MAX,
             silent: false,
             shards: 1,
             obfuscation: None,
@@ -172,6 +178,14 @@ impl Builder {
     /// more.
     pub fn connections_max(mut self, max: usize) -> Self {
         self.connections_max = max;
+        self
+    }
+
+    /// Streams of clients ([`Builder::listen_tcp`] and the like) that may carry established connections at once;
+    /// further connections by streams are closed. One network, an IPv4 /24 or an IPv6 /56, may have a quarter of
+    /// them. Each takes a file descriptor: the process needs the right to as many. Default 10 000.
+    pub fn carriers_max(mut self, max: usize) -> Self {
+        self.carriers_max = max;
         self
     }
 
@@ -364,7 +378,7 @@ impl Builder {
             return Err(BindError::Config("this version runs one driver: leave shards at 1"));
         }
         let policy = self.policy()?;
-        let tunnels = Tunnels::new(runtime.clone(), self.transport.idle_timeout);
+        let tunnels = Tunnels::new(runtime.clone(), self.transport.idle_timeout, self.carriers_max);
         let listeners = open_listeners(&*self.network, self.listening)?;
         let uses_udp = policy.has_udp() && self.proxy.is_none();
         let own = listeners.first().map(|listener| listener.addr);
@@ -398,7 +412,7 @@ impl Builder {
             machine.share_tickets(clock.now(), secret, epoch, shard, kept.as_deref());
         }
         let carrier_addrs = listeners.iter().map(|l| (l.layers.kind(), l.addr)).collect();
-        let strangers = Arc::<Strangers>::default();
+        let strangers = Places::for_strangers();
         for Opened { listener, layers, .. } in listeners {
             let (strangers, carriers) = (Arc::clone(&strangers), Arc::downgrade(&tunnels));
             tunnels.listen(listen::run(listener, layers, strangers, carriers));

@@ -223,12 +223,13 @@ impl Connection {
 
     /// The way that datagrams take at present: that of the path that is used first.
     pub fn route(&self) -> Route {
-        let mut core = self.inner.shard.lock();
-        if let Ok((connection, _)) = core.live(self.inner.key) {
-            return connection.route();
-        }
         let unknown = Route::udp(SocketAddr::from(([0, 0, 0, 0], 0)));
-        core.state(self.inner.key).map_or(unknown, |state| state.route)
+        let mut core = self.inner.shard.lock();
+        let route = match core.live(self.inner.key) {
+            Ok((connection, _)) => connection.route(),
+            Err(_) => core.state(self.inner.key).map_or(unknown, |state| state.route),
+        };
+        self.inner.shard.link.outward(route)
     }
 
     /// Waits until datagrams take another way than `known`, and tells which; `None` once the connection

@@ -1,13 +1,14 @@
 //! Several paths of a connection: one from each address of this machine.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::Poll;
 
 use jsp_proto::{NetworkHint, PathError, PathId, PathInfo, PathUse};
-use jsp_wire::Route;
 
 use crate::connection::Connection;
 use crate::error::AddPathError;
+use crate::link::Further;
 use crate::shard::Place;
 
 impl Connection {
@@ -16,20 +17,29 @@ impl Connection {
     /// [`Connection::set_path_use`] says; without a word, what goes out goes by whichever is the fastest, bulk fills
     /// all of them, and real-time messages change over, or go by two, when one of them fails.
     ///
-    /// Only clients open paths. What is under way when this future is dropped goes on.
+    /// Only clients open paths. Before the handshake is confirmed, or while the server has not given what the path
+    /// needs, the call waits, as long as the connection lives at most.
+    ///
+    /// Cancel-safe: dropped before the path has begun, the call has done nothing; afterwards the path goes on
+    /// and stands among [`Connection::paths`], where `is_validated` tells whether the server has answered.
     ///
     /// # Errors
     /// See [`AddPathError`].
     pub async fn add_path(&self, local: IpAddr) -> Result<PathId, AddPathError> {
         let inner = &self.inner;
-        inner.shard.link.add(local)?;
+        let socket = inner.shard.link.further_at(local)?;
+        // It looks after all sockets from here on.
+        inner.shard.lock().want_driver();
         let mut begun = None;
         inner
             .wait(Place::Paths, |core, inner, now| {
                 let Some(id) = begun else {
-                    let begin = match core.begin_path(inner.key, now, local) {
+                    let begin = match core.begin_path(inner.key, now, &socket) {
                         // The server has not given leave yet: it does so right after the handshake.
-                        Err(AddPathError::Path(PathError::NotReady)) => return Poll::Pending,
+                        Err(AddPathError::Path(PathError::NotReady)) => {
+                            core.await_paths(inner.key);
+                            return Poll::Pending;
+                        }
                         begin => begin,
                     };
                     return match begin {
@@ -56,7 +66,10 @@ impl Connection {
     /// The paths that there are, the one that is used first before the others; none once the connection is over.
     pub fn paths(&self) -> Vec<PathInfo> {
         let mut core = self.inner.shard.lock();
-        core.live(self.inner.key).map_or_else(|_| Vec::new(), |(c, _)| c.paths().collect())
+        let Ok((connection, _)) = core.live(self.inner.key) else { return Vec::new() };
+        let outward =
+            |path: PathInfo| PathInfo { route: self.inner.shard.link.outward(path.route), ..path };
+        connection.paths().map(outward).collect()
     }
 
     /// Says what a path is to be used for; both sides follow.
@@ -97,19 +110,22 @@ impl Connection {
 }
 
 impl crate::shard::Core {
-    /// Begins a path of a connection from this address.
+    /// Begins a path of a connection by this socket.
     fn begin_path(
         &mut self,
         key: crate::shard::Key,
         now: jsp_wire::Instant,
-        local: IpAddr,
+        socket: &Arc<Further>,
     ) -> Result<PathId, AddPathError> {
         let (connection, state) = self.live(key)?;
         let remote = connection.route().remote();
         let (Some(remote), Some(handle)) = (remote, state.handle) else {
             return Err(PathError::Unsupported.into());
         };
-        let route = Route::Udp { local: Some(local), remote };
-        Ok(self.endpoint.open_path(now, handle, route)?)
+        let path = self.endpoint.open_path(now, handle, socket.route(remote))?;
+        if let Some(state) = self.state(key) {
+            state.sockets.push((path, Arc::clone(socket)));
+        }
+        Ok(path)
     }
 }

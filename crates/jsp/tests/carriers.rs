@@ -382,6 +382,47 @@ async fn idle_streams_of_one_network_leave_room_for_others_connections() {
     }
 }
 
+#[tokio::test]
+/// spec-test: CAR-19
+async fn streams_of_established_connections_are_bounded_and_make_room_when_they_end() {
+    let server = Endpoint::builder()
+        .identity(Identity::generate())
+        .bind("127.0.0.1:0")
+        .listen_tcp("127.0.0.1:0")
+        .carriers_max(1)
+        .build()
+        .unwrap();
+    let addr = server.carrier_addrs()[0].1;
+    let policy = CarrierPolicy::Only(vec![Carrier::tcp()]);
+    let client = Endpoint::builder().carriers(policy).build().unwrap();
+    let (near, far) = meet(&client, &server, addr).await;
+    // The client may take it for made before the server has refused it.
+    let why = match client.connect(addr, server.fingerprint()).await {
+        Ok(connection) => connection.closed().await,
+        Err(ConnectError::Ended { error, .. }) => error,
+        Err(other) => panic!("{other}"),
+    };
+    assert!(why.to_string().contains("as many connections by streams"), "{why}");
+    talk(&near, &far).await;
+    // Datagrams need no place.
+    let plain = Endpoint::client().unwrap();
+    let (by_udp, at_server) = meet(&plain, &server, server.local_addr().unwrap()).await;
+    talk(&by_udp, &at_server).await;
+
+    near.close(0, b"");
+    far.closed().await;
+    loop {
+        if let Ok(connection) = client.connect(addr, server.fingerprint()).await {
+            let accepted = tokio::select! {
+                _ = connection.closed() => continue,
+                accepted = server.accept() => accepted.unwrap(),
+            };
+            talk(&connection, &accepted).await;
+            break;
+        }
+    }
+}
+
 #[cfg(feature = "tls")]
 #[tokio::test]
 /// spec-test: CAR-16

@@ -6,7 +6,31 @@ mod peers;
 
 use std::net::IpAddr;
 
-use jsp::{AddPathError, NetworkHint, PathError, PathId, PathUse, StreamConfig};
+use std::time::Duration;
+
+use jsp::link::Route;
+use jsp::{
+    AddPathError, Connection, Endpoint, Identity, NetworkHint, PathError, PathId, PathUse,
+    StreamConfig, TransportConfig,
+};
+
+/// A message there and one back.
+async fn talk(near: &Connection, far: &Connection) {
+    let stream = near.open(StreamConfig::messages()).await.unwrap();
+    stream.send("there").await.unwrap();
+    let accepted = far.accept().await.unwrap();
+    assert_eq!(&accepted.recv().await.unwrap().unwrap().payload[..], b"there");
+    accepted.send("back").await.unwrap();
+    assert_eq!(&stream.recv().await.unwrap().unwrap().payload[..], b"back");
+}
+
+/// UDP sockets of this machine that are bound to an IPv4 address.
+fn sockets_at(address: [u8; 4]) -> usize {
+    let local = format!("{:08X}:", u32::from_ne_bytes(address));
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let locals = table.lines().filter_map(|line| line.split_whitespace().nth(1));
+    locals.filter(|at| at.starts_with(&local)).count()
+}
 
 #[tokio::test]
 async fn a_second_address_takes_over_when_the_first_goes_down() {
@@ -38,4 +62,103 @@ async fn a_second_address_takes_over_when_the_first_goes_down() {
     assert_eq!(server.route(), server.paths()[0].route);
     assert_eq!(server.remote_addr().ip(), second, "it is the client's address now");
     assert_eq!(client.abandon_path(path), Err(PathError::LastPath));
+}
+
+#[tokio::test]
+async fn a_path_from_an_address_leaves_who_came_to_that_address_alone() {
+    let peers = peers::loopback().await;
+    let short = TransportConfig { idle_timeout: Duration::from_secs(3), ..Default::default() };
+    let both = Endpoint::builder()
+        .bind("0.0.0.0:0")
+        .identity(Identity::generate())
+        .transport(short.clone())
+        .build()
+        .unwrap();
+    let guest = Endpoint::builder().transport(short).build().unwrap();
+    let here = ([127, 0, 0, 3], both.local_addr().unwrap().port());
+    let here = std::net::SocketAddr::from(here);
+    let (at_guest, at_host) = tokio::join!(guest.connect(here, both.fingerprint()), both.accept());
+    let (at_guest, at_host) = (at_guest.unwrap(), at_host.unwrap());
+    assert!(matches!(at_host.route(), Route::Udp { local: Some(local), .. } if local == here.ip()));
+
+    let server = peers.server.local_addr().unwrap();
+    let to_server = both.connect(server, peers.server.fingerprint()).await.unwrap();
+    let path = to_server.add_path(here.ip()).await.unwrap();
+    talk(&at_guest, &at_host).await;
+    talk(&at_host, &at_guest).await;
+    let path = to_server.paths().into_iter().find(|other| other.id == path).unwrap();
+    assert_eq!(path.route, Route::Udp { local: Some(here.ip()), remote: server });
+}
+
+#[tokio::test]
+async fn the_socket_of_an_address_is_closed_when_the_last_path_from_there_ends() {
+    let address = [127, 0, 0, 4];
+    let peers = peers::loopback().await;
+    let (server, client) = (&peers.at_server, &peers.at_client);
+    let path = client.add_path(address.into()).await.unwrap();
+    assert_eq!(sockets_at(address), 1);
+    let again = client.add_path(address.into()).await;
+    assert!(matches!(again, Err(AddPathError::Path(PathError::Exists))), "{again:?}");
+    assert_eq!(sockets_at(address), 1);
+    client.abandon_path(path).unwrap();
+    talk(client, server).await;
+    assert_eq!(sockets_at(address), 0);
+
+    // Of two connections, each has its path by the one socket, as long as it is there.
+    let addr = peers.server.local_addr().unwrap();
+    let trust = peers.server.fingerprint();
+    let other = Endpoint::builder().bind("127.0.0.1:0").identity(Identity::generate());
+    let other = other.build().unwrap();
+    let first = other.connect(addr, trust).await.unwrap();
+    let second = other.connect(addr, trust).await.unwrap();
+    let [_of_first, of_second] =
+        [peers.server.accept().await.unwrap(), peers.server.accept().await.unwrap()];
+    first.add_path(address.into()).await.unwrap();
+    let path = second.add_path(address.into()).await.unwrap();
+    assert_eq!(sockets_at(address), 1);
+    first.shutdown().await;
+    second.hint_path(PathId(0), NetworkHint::InterfaceDown).unwrap();
+    talk(&second, &of_second).await;
+    assert_eq!(second.paths()[0].id, path);
+    assert_eq!(sockets_at(address), 1);
+    other.shutdown().await;
+    assert_eq!(sockets_at(address), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_can_never_be_is_refused_once_that_is_known() {
+    let (server, client) = peers::memory_builders();
+    let one = TransportConfig { paths_max: 1, ..Default::default() };
+    let (server, client) = (server.transport(one).build().unwrap(), client.build().unwrap());
+    let (addr, trust) = (server.local_addr().unwrap(), server.fingerprint());
+    // Before anything is known of the server.
+    let early = client.connect_early(addr, trust).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    let refused = early.add_path([127, 0, 0, 5].into()).await;
+    assert!(matches!(refused, Err(AddPathError::Path(PathError::Unsupported))), "{refused:?}");
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert_eq!(sockets_at([127, 0, 0, 5]), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_path_hears_of_the_end_of_the_connection() {
+    let (peers, network) = peers::emulated(peers::far()).await;
+    network.cut();
+    let address = [127, 0, 0, 6];
+    let trust = peers.server.fingerprint();
+    let early = peers.client.connect_early("192.0.2.2:2", trust).await.unwrap();
+    let refused = early.add_path(address.into()).await;
+    assert!(matches!(refused, Err(AddPathError::Connection(_))), "{refused:?}");
+
+    let early = peers.client.connect_early("192.0.2.2:2", trust).await.unwrap();
+    // Nothing comes of a call that is given up before the path could begin.
+    let call = tokio::time::timeout(Duration::from_millis(500), early.add_path(address.into()));
+    assert!(call.await.is_err());
+    assert_eq!(sockets_at(address), 0);
+    let (refused, ()) = tokio::join!(early.add_path(address.into()), async {
+        tokio::task::yield_now().await;
+        early.close(3, b"");
+    });
+    let closed = AddPathError::Connection(jsp::ConnectionError::ClosedLocally { code: 3 });
+    assert_eq!(format!("{:?}", refused.unwrap_err()), format!("{closed:?}"));
 }

@@ -6,6 +6,7 @@ mod association;
 pub(crate) mod dial;
 mod frame;
 pub(crate) mod listen;
+pub(crate) mod places;
 pub(crate) mod stream;
 pub(crate) mod table;
 #[cfg(feature = "tls")]

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::CarrierKind;
 use super::association::Association;
+use super::places::{Place, Places};
 use super::tunnel::{self, Patience, Queue, Wire};
 use crate::link::{Datagram, Transmit};
 
@@ -43,6 +44,7 @@ pub(crate) struct Tunnels {
     sender: mpsc::Sender<News>,
     runtime: Handle,
     patience: Patience,
+    admitted: Arc<Places>,
     /// Tasks that accept streams.
     listeners: Mutex<Vec<AbortHandle>>,
 }
@@ -57,15 +59,47 @@ struct Lanes {
 struct Lane {
     kind: CarrierKind,
     remote: SocketAddr,
+    /// The whole of it: other relays may have the same number for somebody else.
+    route: Route,
     carries: Carries,
     task: AbortHandle,
-    /// The place among strangers, until the connection that it carries is established.
-    place: Option<Box<dyn Send>>,
+    standing: Standing,
 }
 
+/// Whose a carrier is, with its place among those of its kind.
+enum Standing {
+    /// This side has opened it.
+    Ours,
+    /// A peer has; it carries no established connection yet.
+    Stranger { _place: Place },
+    /// It does.
+    Admitted { _place: Place },
+}
+
+#[derive(Clone)]
 enum Carries {
     Stream(Arc<Queue>),
     Datagrams(Arc<Association>),
+}
+
+impl Carries {
+    fn retire(&self) {
+        match self {
+            Self::Stream(queue) => queue.retire(),
+            Self::Datagrams(association) => association.retire(),
+        }
+    }
+}
+
+impl Lanes {
+    /// The carrier that a route takes.
+    fn by_route(&self, route: &Route) -> Option<&Lane> {
+        self.by_id.get(&number_of(route)?).filter(|lane| lane.route == *route)
+    }
+
+    fn by_route_mut(&mut self, route: &Route) -> Option<&mut Lane> {
+        self.by_id.get_mut(&number_of(route)?).filter(|lane| lane.route == *route)
+    }
 }
 
 /// A carrier in use by one connection of ours. When it is dropped the carrier ends, after what waits
@@ -83,8 +117,9 @@ impl Drop for Held {
 }
 
 impl Tunnels {
-    /// None yet. `idle` is the idle time-out of connections, zero for none.
-    pub(crate) fn new(runtime: Handle, idle: Duration) -> Arc<Self> {
+    /// None yet. `idle` is the idle time-out of connections, zero for none; `admitted_max` is how many may
+    /// carry established connections of peers.
+    pub(crate) fn new(runtime: Handle, idle: Duration, admitted_max: usize) -> Arc<Self> {
         let (sender, news) = mpsc::channel(NEWS);
         let idle = (!idle.is_zero()).then(|| idle.saturating_mul(2).max(IDLE_MIN));
         let patience = Patience { until_admitted: UNTIL_ADMITTED, idle };
@@ -94,6 +129,7 @@ impl Tunnels {
             sender,
             runtime,
             patience,
+            admitted: Places::for_admitted(admitted_max),
             listeners: Mutex::default(),
         })
     }
@@ -116,14 +152,8 @@ impl Tunnels {
     }
 
     /// A stream that a peer has opened, with its place among strangers.
-    pub(super) fn accept(
-        &self,
-        kind: CarrierKind,
-        remote: SocketAddr,
-        wire: Wire,
-        place: Box<dyn Send>,
-    ) {
-        self.add_stream(kind, remote, wire, Some(place));
+    pub(super) fn accept(&self, kind: CarrierKind, remote: SocketAddr, wire: Wire, place: Place) {
+        self.add_stream(kind, remote, wire, Standing::Stranger { _place: place });
     }
 
     /// A stream that this side has opened.
@@ -133,7 +163,7 @@ impl Tunnels {
         remote: SocketAddr,
         wire: Wire,
     ) -> Held {
-        let id = self.add_stream(kind, remote, wire, None);
+        let id = self.add_stream(kind, remote, wire, Standing::Ours);
         Held { tunnels: Arc::clone(self), id, route: Route::Tunnel { id } }
     }
 
@@ -142,9 +172,9 @@ impl Tunnels {
         kind: CarrierKind,
         remote: SocketAddr,
         wire: Wire,
-        place: Option<Box<dyn Send>>,
+        standing: Standing,
     ) -> u64 {
-        let ours = place.is_none();
+        let ours = matches!(standing, Standing::Ours);
         let queue = Arc::<Queue>::default();
         if ours {
             queue.admit();
@@ -156,7 +186,8 @@ impl Tunnels {
         let task = tunnel::run(id, wire, Arc::clone(&queue), self.sender.clone(), patience);
         let task = self.runtime.spawn(task).abort_handle();
         let carries = Carries::Stream(queue);
-        lanes.by_id.insert(id, Lane { kind, remote, carries, task, place });
+        let route = Route::Tunnel { id };
+        lanes.by_id.insert(id, Lane { kind, remote, route, carries, task, standing });
         id
     }
 
@@ -175,9 +206,10 @@ impl Tunnels {
         let lane = Lane {
             kind: CarrierKind::Udp,
             remote: relay,
+            route,
             carries: Carries::Datagrams(association),
             task: task.abort_handle(),
-            place: None,
+            standing: Standing::Ours,
         };
         lanes.by_id.insert(id, lane);
         drop(lanes);
@@ -195,7 +227,8 @@ impl Tunnels {
 
     /// Sends what goes by a carrier of this table; false for what does not.
     pub(crate) fn send(&self, transmit: &Transmit<'_>) -> bool {
-        match number_of(&transmit.route).and_then(|id| self.carries(id)) {
+        let carries = self.lock().by_route(&transmit.route).map(|lane| lane.carries.clone());
+        match carries {
             Some(Carries::Stream(queue)) => queue.push(transmit.contents, transmit.segment_len),
             Some(Carries::Datagrams(association)) => association.send(transmit),
             None => return false,
@@ -203,16 +236,9 @@ impl Tunnels {
         true
     }
 
-    fn carries(&self, id: u64) -> Option<Carries> {
-        self.lock().by_id.get(&id).map(|lane| match &lane.carries {
-            Carries::Stream(queue) => Carries::Stream(Arc::clone(queue)),
-            Carries::Datagrams(association) => Carries::Datagrams(Arc::clone(association)),
-        })
-    }
-
-    /// Bytes that a carrier takes now.
+    /// Bytes that a carrier of a stream takes now.
     pub(crate) fn room(&self, id: u64) -> usize {
-        match self.carries(id) {
+        match self.lock().by_id.get(&id).map(|lane| &lane.carries) {
             Some(Carries::Stream(queue)) => queue.room(),
             Some(Carries::Datagrams(_)) | None => 0,
         }
@@ -220,33 +246,49 @@ impl Tunnels {
 
     /// What kind of carrier a route takes, and where it leads.
     pub(crate) fn describe(&self, route: &Route) -> Option<(CarrierKind, SocketAddr)> {
-        let id = number_of(route)?;
-        self.lock().by_id.get(&id).map(|lane| (lane.kind, lane.remote))
+        self.lock().by_route(route).map(|lane| (lane.kind, lane.remote))
     }
 
-    /// A connection by this route is established.
-    pub(crate) fn admit(&self, route: &Route) {
+    /// A connection by this route is established. Where a peer's carrier has no place any more it ends, after
+    /// what waits in it, and this answers false.
+    // spec: CAR-19
+    pub(crate) fn admit(&self, route: &Route) -> bool {
         let mut lanes = self.lock();
-        if let Some(lane) = number_of(route).and_then(|id| lanes.by_id.get_mut(&id)) {
-            lane.place = None;
-            if let Carries::Stream(queue) = &lane.carries {
-                queue.admit();
-            }
+        let Some(lane) = lanes.by_route_mut(route) else { return true };
+        if let Standing::Stranger { .. } = lane.standing {
+            let Some(place) = self.admitted.enter(lane.remote) else {
+                lane.carries.retire();
+                return false;
+            };
+            lane.standing = Standing::Admitted { _place: place };
+        }
+        if let Carries::Stream(queue) = &lane.carries {
+            queue.admit();
+        }
+        true
+    }
+
+    /// A connection by this route goes another way now: a carrier of a peer does not stay for long without one.
+    // spec: CAR-26
+    pub(crate) fn leave(&self, route: &Route) {
+        let lanes = self.lock();
+        let Some(lane) = lanes.by_route(route) else { return };
+        if let (Standing::Admitted { .. }, Carries::Stream(queue)) = (&lane.standing, &lane.carries)
+            && queue.leave()
+        {
+            self.runtime.spawn(Arc::clone(queue).watch_left());
         }
     }
 
-    /// The driver has heard that a carrier is gone.
-    pub(crate) fn forget(&self, id: u64) {
-        self.lock().by_id.remove(&id);
+    /// The driver has heard that a carrier is gone; answers which way it was.
+    pub(crate) fn forget(&self, id: u64) -> Option<Route> {
+        self.lock().by_id.remove(&id).map(|lane| lane.route)
     }
 
     /// Ends a carrier after what waits in it.
     pub(crate) fn retire(&self, id: u64) {
-        let lanes = self.lock();
-        match lanes.by_id.get(&id) {
-            Some(Lane { carries: Carries::Stream(queue), .. }) => queue.retire(),
-            Some(Lane { carries: Carries::Datagrams(association), .. }) => association.retire(),
-            None => {}
+        if let Some(lane) = self.lock().by_id.get(&id) {
+            lane.carries.retire();
         }
     }
 }
@@ -260,10 +302,90 @@ impl Drop for Tunnels {
     }
 }
 
-/// The number of the carrier that a route takes.
+/// The number that the carrier of a route has, if it is one of the table.
 fn number_of(route: &Route) -> Option<u64> {
     match route {
         Route::Tunnel { id } | Route::Relayed { peer: id, .. } => Some(*id),
         Route::Udp { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, DuplexStream};
+    use tokio::time::{Instant, sleep};
+
+    /// A carrier of a peer, with the peer's end.
+    fn accepted(tunnels: &Tunnels) -> (Route, DuplexStream) {
+        let (near, far) = tokio::io::duplex(64);
+        let remote = SocketAddr::from(([192, 0, 2, 1], 7));
+        let place = Places::for_strangers().enter(remote).unwrap();
+        tunnels.accept(CarrierKind::Tcp, remote, Wire::Framed(Box::new(near)), place);
+        (Route::Tunnel { id: tunnels.lock().last_id }, far)
+    }
+
+    #[tokio::test(start_paused = true)]
+    /// spec-test: CAR-26
+    async fn a_carrier_that_its_connection_has_left_is_closed_unless_it_comes_back() {
+        let tunnels = Tunnels::new(Handle::current(), Duration::ZERO, 4);
+        let second = Duration::from_secs(1);
+        let (route, mut far) = accepted(&tunnels);
+        assert!(tunnels.admit(&route));
+        let begin = Instant::now();
+        for _ in 0..3 {
+            tunnels.leave(&route);
+            sleep(9 * second).await;
+            assert!(tunnels.admit(&route));
+            sleep(9 * second).await;
+        }
+        tunnels.leave(&route);
+        assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0);
+        let closed = begin.elapsed();
+        assert!(closed >= 64 * second && closed <= 66 * second, "{closed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    /// spec-test: CAR-19
+    async fn a_carrier_without_a_place_ends_and_one_that_ends_makes_room() {
+        let tunnels = Tunnels::new(Handle::current(), Duration::ZERO, 1);
+        let [(first, _far), (second, mut refused)] = [accepted(&tunnels), accepted(&tunnels)];
+        // Also for several connections, and again and again.
+        assert!(tunnels.admit(&first) && tunnels.admit(&first));
+        assert!(!tunnels.admit(&second));
+        assert_eq!(refused.read(&mut [0; 8]).await.unwrap(), 0);
+        let Route::Tunnel { id } = first else { panic!("a tunnel") };
+        assert_eq!(tunnels.forget(id), Some(first));
+        let (third, _far) = accepted(&tunnels);
+        assert!(tunnels.admit(&third));
+    }
+    use crate::proxy::UdpRelay;
+    use crate::remote::Target;
+
+    #[tokio::test]
+    async fn a_number_that_somebody_else_gives_is_no_carrier_of_the_table() {
+        let tunnels = Tunnels::new(Handle::current(), Duration::ZERO, 1);
+        let target = Target::Name("server.test".to_owned(), 1);
+        let mut all = Vec::new();
+        for port in [7, 8] {
+            let relay = SocketAddr::from(([127, 0, 0, 1], port));
+            let control = Box::new(tokio::io::duplex(64).0);
+            let association = Association::new(UdpRelay { control, relay }, &target).await.unwrap();
+            all.push((relay, tunnels.hold_association(relay, association)));
+        }
+        for (relay, held) in &all {
+            assert_eq!(tunnels.describe(&held.route), Some((CarrierKind::Udp, *relay)));
+            let elsewhere = SocketAddr::from(([192, 0, 2, 1], relay.port()));
+            let others =
+                [Route::Relayed { via: elsewhere, peer: held.id }, Route::Tunnel { id: held.id }];
+            for route in others {
+                let transmit = Transmit { route, ecn: None, contents: b"x", segment_len: 1 };
+                assert!(!tunnels.send(&transmit), "{route} is not {}", held.route);
+                assert_eq!(tunnels.describe(&route), None);
+            }
+        }
+        let [(first, held), (second, _)] = &all[..] else { panic!("two") };
+        let crossed = Route::Relayed { via: *second, peer: held.id };
+        assert!(first != second && tunnels.describe(&crossed).is_none());
     }
 }

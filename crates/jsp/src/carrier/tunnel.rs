@@ -29,6 +29,10 @@ const QUEUE_MAX: usize = 128 << 10;
 /// How long a carrier that its connection has left may take to pass on what it has.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a carrier of a peer stays whose connection goes another way.
+// spec: CAR-26
+const LEFT_MAX: Duration = Duration::from_secs(10);
+
 /// A stream that datagrams are written to and read from.
 pub(crate) enum Wire {
     /// Each datagram behind its length.
@@ -104,15 +108,18 @@ impl Writer {
 pub(super) struct Queue {
     state: Mutex<Waiting>,
     changed: Notify,
+    retirement: Notify,
 }
 
 #[derive(Default)]
 struct Waiting {
     frames: BytesMut,
-    /// Its connection has left: the task ends.
-    retired: bool,
-    /// It carries an established connection.
+    /// It carries an established connection, or has.
     admitted: bool,
+    /// Since when that goes another way.
+    left: Option<Instant>,
+    /// A task looks whether it comes back.
+    is_watched: bool,
 }
 
 impl Queue {
@@ -141,7 +148,34 @@ impl Queue {
     }
 
     pub(super) fn admit(&self) {
-        self.lock().admitted = true;
+        let mut waiting = self.lock();
+        waiting.admitted = true;
+        waiting.left = None;
+    }
+
+    /// Its connection goes another way now. Answers whether somebody has to [watch](Self::watch_left).
+    pub(super) fn leave(&self) -> bool {
+        let mut waiting = self.lock();
+        waiting.left = Some(Instant::now());
+        !std::mem::replace(&mut waiting.is_watched, true)
+    }
+
+    /// Retires the carrier unless its connection comes back in time.
+    pub(super) async fn watch_left(self: Arc<Self>) {
+        loop {
+            let until = {
+                let mut waiting = self.lock();
+                let Some(left) = waiting.left else {
+                    waiting.is_watched = false;
+                    return;
+                };
+                left + LEFT_MAX
+            };
+            if until <= Instant::now() {
+                return self.retire();
+            }
+            tokio::time::sleep_until(until).await;
+        }
     }
 
     fn is_admitted(&self) -> bool {
@@ -149,21 +183,22 @@ impl Queue {
     }
 
     pub(super) fn retire(&self) {
-        self.lock().retired = true;
-        self.changed.notify_one();
+        self.retirement.notify_one();
     }
 
-    /// All that waits, once something does; `None` when the carrier is retired and this is no
-    /// `last` look.
-    async fn take(&self, last: bool) -> Option<BytesMut> {
+    /// Ends some time after the carrier has been retired: last words, and what is under way to us, have that left.
+    async fn retired(&self) {
+        self.retirement.notified().await;
+        tokio::time::sleep(LINGER).await;
+    }
+
+    /// All that waits, once something does.
+    async fn take(&self) -> BytesMut {
         loop {
             {
                 let mut waiting = self.lock();
                 if !waiting.frames.is_empty() {
-                    return Some(std::mem::take(&mut waiting.frames));
-                }
-                if waiting.retired && !last {
-                    return None;
+                    return std::mem::take(&mut waiting.frames);
                 }
             }
             self.changed.notified().await;
@@ -194,6 +229,8 @@ pub(super) async fn run(
         tokio::select! {
             () = receive(id, reader, &queue, &news, patience) => {}
             () = send(id, &mut writer, &queue, &news) => {}
+            // Also when a peer that does not read holds up what is being written.
+            () = queue.retired() => {}
         }
         // In order, so that the peer need not wait for a time-out; it may not be there any more.
         let _ = tokio::time::timeout(LINGER, writer.close()).await;
@@ -238,21 +275,12 @@ async fn receive(
 
 /// Writes what waits, and tells when there is room again.
 async fn send(id: u64, writer: &mut Writer, queue: &Queue, news: &mpsc::Sender<News>) {
-    while let Some(frames) = queue.take(false).await {
-        let written = writer.write(frames).await;
+    loop {
+        let written = writer.write(queue.take().await).await;
         if written.is_err() || news.send(News::Drained(id)).await.is_err() {
             return;
         }
     }
-    // Last words, and what is under way to us, have some time left.
-    let last_words = async {
-        while let Some(frames) = queue.take(true).await {
-            if writer.write(frames).await.is_err() {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, last_words).await;
 }
 
 /// Reads a stream to its end and forgets what comes, for control connections that say nothing.
@@ -283,6 +311,44 @@ mod tests {
             datagrams += usize::from(matches!(heard, News::Arrived(_)));
         }
         assert!(datagrams < 40, "{datagrams}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    /// spec-test: CAR-5
+    async fn a_carrier_ends_when_it_is_retired_although_the_peer_does_not_read() {
+        let (near, far) = tokio::io::duplex(64);
+        let (sender, mut news) = mpsc::channel(8);
+        let patience = Patience { until_admitted: Duration::from_secs(10), idle: None };
+        let queue = Arc::<Queue>::default();
+        queue.admit();
+        tokio::spawn(run(1, Wire::Framed(Box::new(near)), Arc::clone(&queue), sender, patience));
+        queue.push(&[7; 1000], 1000);
+        // It writes, and waits for the peer.
+        assert!(
+            tokio::time::timeout(LINGER, async { while news.recv().await.is_some() {} })
+                .await
+                .is_err()
+        );
+        queue.retire();
+        let ended = async { while news.recv().await.is_some() {} };
+        assert!(tokio::time::timeout(3 * LINGER, ended).await.is_ok());
+        drop(far);
+    }
+
+    #[tokio::test(start_paused = true)]
+    /// spec-test: CAR-5
+    async fn last_words_of_a_carrier_that_is_retired_are_written() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let (sender, _news) = mpsc::channel(8);
+        let patience = Patience { until_admitted: Duration::from_secs(10), idle: None };
+        let queue = Arc::<Queue>::default();
+        tokio::spawn(run(1, Wire::Framed(Box::new(near)), Arc::clone(&queue), sender, patience));
+        queue.retire();
+        tokio::time::sleep(LINGER / 2).await;
+        queue.push(b"bye", 3);
+        let mut said = Vec::new();
+        far.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, b"\0\x03bye");
     }
 
     #[test]

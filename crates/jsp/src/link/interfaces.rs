@@ -1,52 +1,104 @@
 //! The link of an endpoint, and further sockets beside it: one for each further address of this machine that
-//! a connection has a path from.
+//! connections have paths from, as long as they have.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::task::{Context, Poll, Waker};
 
+use super::outlet::Outlet;
 use super::{Datagram, Link, Route, Transmit, UdpLink};
 use crate::error::BindError;
 
 /// Sockets beside the first, at most: a machine has few interfaces.
 const FURTHER_MAX: usize = 16;
 
+/// What the names of further sockets begin with: addresses that nothing is ever sent to (RFC 6666).
+const DISCARD: u128 = 0x0100 << 112;
+
 /// Everything that carries datagrams of an endpoint.
 #[derive(Debug)]
 pub(crate) struct Interfaces {
-    first: Box<dyn Link>,
-    further: RwLock<Vec<Arc<Further>>>,
+    first: Outlet,
+    further: RwLock<Table>,
+    /// False while the table is empty.
     has_further: AtomicBool,
+    /// The task that receives, and sends what waits for a socket.
+    driver: Mutex<Option<Waker>>,
+}
+
+/// Further sockets. Each is held by those who use it, and closed when nobody does any more.
+#[derive(Debug, Default)]
+struct Table {
+    sockets: Vec<Weak<Further>>,
+    last: u64,
 }
 
 /// A socket at a certain address.
 #[derive(Debug)]
-struct Further {
+pub(crate) struct Further {
     local: IpAddr,
-    link: UdpLink,
+    /// Stands for the local address in the routes of this socket. The address itself would not do: the
+    /// endpoint's own socket may be reached at the same one, and what came there is answered from there.
+    name: IpAddr,
+    outlet: Outlet,
+}
+
+impl Further {
+    /// The way to `remote` by this socket.
+    pub(crate) fn route(&self, remote: SocketAddr) -> Route {
+        Route::Udp { local: Some(self.name), remote }
+    }
+}
+
+impl Table {
+    fn iter(&self) -> impl Iterator<Item = Arc<Further>> {
+        self.sockets.iter().filter_map(Weak::upgrade)
+    }
+
+    fn add(&mut self, local: IpAddr, link: Box<dyn Link>) -> Arc<Further> {
+        // Names do not come back: what is under way by a socket that is gone goes by no other.
+        self.last += 1;
+        let name = Ipv6Addr::from(DISCARD | u128::from(self.last)).into();
+        let further = Arc::new(Further { local, name, outlet: Outlet::new(link) });
+        self.sockets.push(Arc::downgrade(&further));
+        further
+    }
 }
 
 impl Interfaces {
     pub(crate) fn new(first: Box<dyn Link>) -> Self {
-        Self { first, further: RwLock::new(Vec::new()), has_further: AtomicBool::new(false) }
+        Self {
+            first: Outlet::new(first),
+            further: RwLock::default(),
+            has_further: AtomicBool::new(false),
+            driver: Mutex::default(),
+        }
     }
 
-    /// Binds a socket to an address of this machine, unless there is one; routes that name the address go by it.
-    pub(crate) fn add(&self, local: IpAddr) -> Result<(), BindError> {
-        let at = SocketAddr::new(local, 0);
-        let mut further = self.further.write().unwrap_or_else(PoisonError::into_inner);
-        if further.iter().any(|further| further.local == local) {
-            return Ok(());
+    /// A socket at an address of this machine, bound if nobody uses one there; it is there as long as it is held.
+    pub(crate) fn further_at(&self, local: IpAddr) -> Result<Arc<Further>, BindError> {
+        self.further_by(local, || Ok(Box::new(UdpLink::bind(SocketAddr::new(local, 0))?)))
+    }
+
+    fn further_by(
+        &self,
+        local: IpAddr,
+        bind: impl FnOnce() -> Result<Box<dyn Link>, BindError>,
+    ) -> Result<Arc<Further>, BindError> {
+        let mut table = self.further.write().unwrap_or_else(PoisonError::into_inner);
+        table.sockets.retain(|further| further.strong_count() > 0);
+        if let Some(further) = table.iter().find(|further| further.local == local) {
+            return Ok(further);
         }
-        if further.len() >= FURTHER_MAX {
+        if table.sockets.len() >= FURTHER_MAX {
             let full = io::Error::other("there are sockets at as many addresses as are kept");
-            return Err(BindError::new(at, full));
+            return Err(BindError::new(SocketAddr::new(local, 0), full));
         }
-        further.push(Arc::new(Further { local, link: UdpLink::bind(at)? }));
+        let further = table.add(local, bind()?);
         self.has_further.store(true, Ordering::Release);
-        Ok(())
+        Ok(further)
     }
 
     /// All sockets beside the first.
@@ -54,27 +106,84 @@ impl Interfaces {
         if !self.has_further.load(Ordering::Acquire) {
             return Vec::new();
         }
-        self.further.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let table = self.further.read().unwrap_or_else(PoisonError::into_inner);
+        let further: Vec<_> = table.iter().collect();
+        if further.is_empty() {
+            // Nobody adds one meanwhile.
+            self.has_further.store(false, Ordering::Release);
+        }
+        further
     }
 
-    fn by_route(&self, route: &Route) -> Option<Arc<Further>> {
-        let Route::Udp { local: Some(local), .. } = route else { return None };
-        self.further().into_iter().find(|further| further.local == *local)
+    fn by_name(&self, name: IpAddr) -> Option<Arc<Further>> {
+        let table = self.further.read().unwrap_or_else(PoisonError::into_inner);
+        table.iter().find(|further| further.name == name)
+    }
+
+    /// Sends by the endpoint's own link. Where it is alone, the transport waits for it; beside others nobody
+    /// waits, as what goes by them must not.
+    fn send_first(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        if self.has_further.load(Ordering::Acquire) || self.first.is_behind() {
+            self.send_by(&self.first, transmit)
+        } else {
+            self.first.link.try_send(transmit)
+        }
+    }
+
+    fn send_by(&self, outlet: &Outlet, transmit: &Transmit<'_>) -> io::Result<usize> {
+        outlet.send(transmit, || {
+            let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            driver.into_iter().for_each(Waker::wake);
+        })
+    }
+
+    fn note_driver(&self, cx: &Context<'_>) {
+        let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        if !driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            *driver = Some(cx.waker().clone());
+        }
+    }
+
+    /// The route as it is outside of the endpoint: with the address of the socket instead of its name.
+    pub(crate) fn outward(&self, route: Route) -> Route {
+        match further_name(&route) {
+            None => route,
+            Some((name, remote)) => {
+                Route::Udp { local: self.by_name(name).map(|further| further.local), remote }
+            }
+        }
+    }
+}
+
+/// The name of the further socket that a route takes, if it takes one.
+fn further_name(route: &Route) -> Option<(IpAddr, SocketAddr)> {
+    match *route {
+        Route::Udp { local: Some(name @ IpAddr::V6(bits)), remote } => {
+            let is_name = bits.to_bits() & !u128::from(u64::MAX) == DISCARD;
+            is_name.then_some((name, remote))
+        }
+        _ => None,
     }
 }
 
 impl Link for Interfaces {
     fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
-        let mut polled = self.first.poll_recv(cx, inbox);
-        for further in self.further() {
-            let start = inbox.len();
+        let all_further = self.further();
+        if !all_further.is_empty() {
+            self.note_driver(cx);
+        }
+        self.first.flush(cx)?;
+        let mut polled = self.first.link.poll_recv(cx, inbox);
+        for further in all_further {
             // One address that is gone must not end the others.
-            if let Poll::Ready(Ok(())) = further.link.poll_recv(cx, inbox) {
+            let _ = further.outlet.flush(cx);
+            let start = inbox.len();
+            if let Poll::Ready(Ok(())) = further.outlet.link.poll_recv(cx, inbox) {
                 polled = Poll::Ready(Ok(()));
             }
             for datagram in inbox.get_mut(start..).unwrap_or_default() {
                 if let Route::Udp { local, .. } = &mut datagram.route {
-                    *local = Some(further.local);
+                    *local = Some(further.name);
                 }
             }
         }
@@ -82,32 +191,224 @@ impl Link for Interfaces {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
-        let Some(further) = self.by_route(&transmit.route) else {
-            return self.first.try_send(transmit);
+        let Some((name, remote)) = further_name(&transmit.route) else {
+            return self.send_first(transmit);
         };
-        match further.link.try_send(transmit) {
-            // An address that is gone loses what goes there, and must not end the others.
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Ok(transmit.contents.len()),
-            sent => sent,
-        }
+        // The last words of a path whose socket is gone are lost, and go by no other socket.
+        let Some(further) = self.by_name(name) else { return Ok(transmit.contents.len()) };
+        let transmit = Transmit { route: Route::udp(remote), ..*transmit };
+        // An address that is gone loses what goes there, and must not end the others.
+        let sent = self.send_by(&further.outlet, &transmit);
+        Ok(sent.unwrap_or(transmit.contents.len()))
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut polled = self.first.poll_writable(cx);
-        for further in self.further() {
-            if further.link.poll_writable(cx).is_pending() && !matches!(polled, Poll::Ready(Err(_)))
-            {
-                polled = Poll::Pending;
-            }
-        }
-        polled
+        // Others never make anybody wait.
+        self.first.link.poll_writable(cx)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.first.local_addr()
+        self.first.link.local_addr()
     }
 
     fn segments_max(&self) -> usize {
-        self.first.segments_max()
+        self.first.link.segments_max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    /// A link that takes something only while it is open, and the task that waits for that.
+    #[derive(Debug, Default)]
+    struct Gate {
+        is_open: AtomicBool,
+        sent: Mutex<Vec<u8>>,
+        arrives: Mutex<Vec<Datagram>>,
+        waits: Mutex<Option<Waker>>,
+    }
+
+    impl Gate {
+        fn open(&self) {
+            self.is_open.store(true, Ordering::Release);
+            self.waits.lock().unwrap().take().into_iter().for_each(Waker::wake);
+        }
+
+        fn sent(&self) -> Vec<u8> {
+            std::mem::take(&mut *self.sent.lock().unwrap())
+        }
+    }
+
+    impl Link for Arc<Gate> {
+        fn poll_recv(
+            &self,
+            _: &mut Context<'_>,
+            inbox: &mut Vec<Datagram>,
+        ) -> Poll<io::Result<()>> {
+            inbox.append(&mut self.arrives.lock().unwrap());
+            if inbox.is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
+        }
+
+        fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+            if !self.is_open.load(Ordering::Acquire) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.sent.lock().unwrap().extend_from_slice(transmit.contents);
+            Ok(transmit.contents.len())
+        }
+
+        fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.is_open.load(Ordering::Acquire) {
+                return Poll::Ready(Ok(()));
+            }
+            *self.waits.lock().unwrap() = Some(cx.waker().clone());
+            Poll::Pending
+        }
+
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(PEER.parse().unwrap())
+        }
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    const PEER: &str = "192.0.2.1:1";
+
+    /// A link, and a further one beside it.
+    struct Two {
+        interfaces: Interfaces,
+        gates: [Arc<Gate>; 2],
+        routes: [Route; 2],
+        further: Arc<Further>,
+        wakes: Arc<Wakes>,
+    }
+
+    impl Two {
+        fn new() -> Self {
+            let gates = [Arc::<Gate>::default(), Arc::default()];
+            let interfaces = Interfaces::new(Box::new(Arc::clone(&gates[0])));
+            let link = Box::new(Arc::clone(&gates[1]));
+            let further = interfaces.further_by(local(), || Ok(link)).unwrap();
+            let peer = PEER.parse().unwrap();
+            let routes = [Route::Udp { local: Some(local()), remote: peer }, further.route(peer)];
+            Self { interfaces, gates, routes, further, wakes: Arc::default() }
+        }
+
+        fn send(&self, by: usize, contents: &[u8]) -> usize {
+            let transmit = Transmit {
+                route: self.routes[by],
+                ecn: None,
+                contents,
+                segment_len: contents.len(),
+            };
+            self.interfaces.try_send(&transmit).unwrap()
+        }
+
+        /// The driver's look at the links.
+        fn poll(&self) -> Vec<Datagram> {
+            let waker = Waker::from(Arc::clone(&self.wakes));
+            let mut inbox = Vec::new();
+            let _ = self.interfaces.poll_recv(&mut Context::from_waker(&waker), &mut inbox);
+            inbox
+        }
+
+        fn wakes(&self) -> usize {
+            self.wakes.0.swap(0, Ordering::AcqRel)
+        }
+    }
+
+    fn local() -> IpAddr {
+        [192, 0, 2, 9].into()
+    }
+
+    #[test]
+    fn a_link_that_takes_nothing_holds_up_no_other() {
+        for (blocked, other) in [(0, 1), (1, 0)] {
+            let two = Two::new();
+            two.gates[other].open();
+            two.poll();
+            assert_eq!(two.send(blocked, b"a"), 1);
+            assert_eq!(two.wakes(), 1, "the driver looks when it takes something again");
+            two.poll();
+            assert_eq!(two.send(blocked, b"b"), 1);
+            assert_eq!(two.send(other, b"c"), 1);
+            assert_eq!([two.gates[blocked].sent(), two.gates[other].sent()], [&b""[..], b"c"]);
+            assert_eq!(two.wakes(), 0);
+            two.gates[blocked].open();
+            assert_eq!(two.wakes(), 1);
+            // What comes meanwhile comes behind.
+            two.send(blocked, b"d");
+            two.poll();
+            two.send(blocked, b"e");
+            assert_eq!(two.gates[blocked].sent(), b"abde");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_link_is_bounded() {
+        let two = Two::new();
+        two.poll();
+        for _ in 0..100 {
+            assert_eq!(two.send(1, &[7; 50_000]), 50_000);
+        }
+        two.gates[1].open();
+        two.poll();
+        let sent = two.gates[1].sent().len();
+        assert!((200_000..=310_000).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_link_that_is_alone_makes_the_transport_wait() {
+        let two = Two::new();
+        let Two { interfaces, routes, further, .. } = two;
+        drop(further);
+        let _ = interfaces.further();
+        let transmit = Transmit { route: routes[0], ecn: None, contents: b"a", segment_len: 1 };
+        let refused = interfaces.try_send(&transmit).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn what_came_to_an_address_is_answered_by_the_link_that_it_came_to() {
+        let two = Two::new();
+        two.gates.iter().for_each(|gate| gate.open());
+        for (gate, route) in two.gates.iter().zip(two.routes) {
+            // To the same address, as the system tells it.
+            let told = Route::Udp { local: Some(local()), remote: PEER.parse().unwrap() };
+            let payload = BytesMut::from(&b"x"[..]);
+            gate.arrives.lock().unwrap().push(Datagram { route: told, ecn: None, payload });
+            let came = two.poll();
+            assert_eq!(came[0].route, route);
+            assert_eq!(two.interfaces.outward(route), told);
+        }
+        two.send(0, b"first");
+        two.send(1, b"further");
+        assert_eq!([two.gates[0].sent(), two.gates[1].sent()], [&b"first"[..], b"further"]);
+    }
+
+    #[test]
+    fn nothing_goes_by_another_link_when_its_own_is_gone() {
+        let Two { interfaces, gates, routes, further, .. } = Two::new();
+        gates.iter().for_each(|gate| gate.open());
+        drop(further);
+        let again: Box<dyn Link> = Box::new(Arc::clone(&gates[1]));
+        let further = interfaces.further_by(local(), || Ok(again)).unwrap();
+        let peer = PEER.parse().unwrap();
+        assert_ne!(further.route(peer), routes[1]);
+        let transmit = Transmit { route: routes[1], ecn: None, contents: b"late", segment_len: 4 };
+        assert_eq!(interfaces.try_send(&transmit).unwrap(), 4);
+        assert_eq!([gates[0].sent(), gates[1].sent()], [b"", b""]);
+        assert_eq!(interfaces.outward(routes[1]), Route::Udp { local: None, remote: peer });
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Datagram, Interfaces, Link, Transmit};
+use super::{Datagram, Further, Interfaces, Link, Transmit};
 use crate::carrier::CarrierKind;
 use crate::carrier::table::{News, Tunnels};
 use crate::error::BindError;
@@ -54,10 +54,10 @@ impl Links {
         }
     }
 
-    /// Binds a further socket to an address of this machine: routes that name it go by that.
-    pub(crate) fn add(&self, local: IpAddr) -> Result<(), BindError> {
+    /// A further socket at an address of this machine, for [`Further::route`]s; there as long as it is held.
+    pub(crate) fn further_at(&self, local: IpAddr) -> Result<Arc<Further>, BindError> {
         match &self.base {
-            Base::Link(link) => link.add(local),
+            Base::Link(link) => link.further_at(local),
             Base::Nothing(_) => Err(BindError::Config("this endpoint uses carriers alone")),
         }
     }
@@ -93,6 +93,14 @@ impl Links {
         match &self.base {
             Base::Link(link) => link.segments_max(),
             Base::Nothing(_) => 1,
+        }
+    }
+
+    /// The route as it is outside of the endpoint.
+    pub(crate) fn outward(&self, route: Route) -> Route {
+        match &self.base {
+            Base::Link(link) => link.outward(route),
+            Base::Nothing(_) => route,
         }
     }
 

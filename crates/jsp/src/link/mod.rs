@@ -7,6 +7,7 @@
 mod buffers;
 mod interfaces;
 mod links;
+mod outlet;
 mod readiness;
 mod udp;
 
@@ -15,7 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-pub(crate) use interfaces::Interfaces;
+pub(crate) use interfaces::{Further, Interfaces};
 pub use jsp_proto::{Datagram, Ecn};
 pub use jsp_wire::Route;
 pub(crate) use links::{Base, Links};

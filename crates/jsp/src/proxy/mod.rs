@@ -34,10 +34,10 @@ enum ProxyKind {
     Tor,
 }
 
-/// A text names no proxy.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{0} is no proxy: write socks5://host:port, http://host:port or tor://host:port")]
-pub struct ProxyError(String);
+/// A text names no proxy. It is not told: whatever it is, there may be a password in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("this is no proxy: {0}; write socks5://host:port, http://host:port or tor://host:port")]
+pub struct ProxyError(&'static str);
 
 /// A datagram relay at a proxy (RFC 1928, section 7).
 pub(crate) struct UdpRelay {
@@ -132,13 +132,13 @@ impl FromStr for Proxy {
     type Err = ProxyError;
 
     fn from_str(text: &str) -> Result<Self, ProxyError> {
-        let refuse = || ProxyError(text.to_owned());
-        let (scheme, rest) = text.split_once("://").ok_or_else(refuse)?;
+        let refuse = |reason| move || ProxyError(reason);
+        let (scheme, rest) = text.split_once("://").ok_or_else(refuse("it has no scheme"))?;
         let kind = match scheme {
             "socks5" | "socks5h" => ProxyKind::Socks5,
             "http" => ProxyKind::Http,
             "tor" => ProxyKind::Tor,
-            _ => return Err(refuse()),
+            _ => return Err(ProxyError("its scheme is unknown")),
         };
         let rest = rest.trim_end_matches('/');
         let (login, server) = match rest.rsplit_once('@') {
@@ -149,13 +149,17 @@ impl FromStr for Proxy {
             !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
         });
         if !has_port {
-            return Err(refuse());
+            return Err(ProxyError("it has no host, or no port"));
         }
         let credentials = match login {
             Some(login) => {
-                let (user, password) = login.split_once(':').ok_or_else(refuse)?;
+                let no_password = refuse("it has a user without a password");
+                let (user, password) = login.split_once(':').ok_or_else(no_password)?;
                 let texts = decode(user).zip(decode(password));
-                Some(texts.ok_or_else(refuse)?)
+                Some(
+                    texts
+                        .ok_or_else(refuse("its user or password has a % that encodes nothing"))?,
+                )
             }
             None => None,
         };
@@ -181,10 +185,11 @@ fn decode(text: &str) -> Option<String> {
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Credentials are nobody's business.
+        // Credentials are nobody's business, also where they do not belong.
+        let server = self.server.rsplit('@').next().unwrap_or_default();
         f.debug_struct("Proxy")
             .field("kind", &self.kind)
-            .field("server", &self.server)
+            .field("server", &server)
             .finish_non_exhaustive()
     }
 }
@@ -212,6 +217,34 @@ mod tests {
             ["", "socks5://", "socks4://a:1", "socks5://host", "http://a:b@c", "http://%zz:a@c:1"]
         {
             assert!(text.parse::<Proxy>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn neither_user_nor_password_is_printed() {
+        let texts = [
+            "ann:secret@proxy.example:1080",
+            "ftp://ann:secret@proxy.example:1080",
+            "ann://secret",
+            "socks5://ann:secret",
+            "socks5://ann:secret@proxy.example",
+            "socks5://ann:secret@proxy.example:1080/path",
+            "socks5://ann:sec@ret@proxy.example:0",
+            "socks5://ann:secret%zz@proxy.example:1080",
+            "socks5://ann@secret@proxy.example:1080",
+        ];
+        let is_told =
+            |printed: &str| ["ann", "sec", "ret@"].into_iter().any(|part| printed.contains(part));
+        for text in texts {
+            let error = text.parse::<Proxy>().unwrap_err();
+            let printed = format!("{error} {error:?} {error:#?}");
+            assert!(!is_told(&printed), "{text}: {printed}");
+        }
+        let misplaced = Proxy::socks5("ann:secret@proxy.example:1080");
+        let right = Proxy::http("proxy.example:1").credentials("ann", "secret");
+        for proxy in [misplaced, right] {
+            let printed = format!("{proxy:?} {proxy:#?}");
+            assert!(!is_told(&printed) && printed.contains("proxy.example"), "{printed}");
         }
     }
 

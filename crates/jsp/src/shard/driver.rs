@@ -103,6 +103,8 @@ impl Driver {
             }
         }
         core.dispatch_events(now);
+        core.wake_unready();
+        core.part_with_sockets();
         let linger = core.check_lingering(now);
         if core.is_finished() {
             return Ok(Next::End);

@@ -19,24 +19,20 @@ impl Core {
             News::Drained(id) => self.endpoint.carrier_has_room(id, self.tunnels.room(id)),
             News::Closed(id) => {
                 self.endpoint.carrier_closed(id);
-                self.tunnels.forget(id);
-                if let Some(key) = self.by_carrier.remove(&id) {
-                    self.on_carrier_closed(key, id, now);
+                let route = self.tunnels.forget(id);
+                if let Some((key, route)) = self.by_carrier.remove(&id).zip(route) {
+                    self.on_carrier_closed(key, route, now);
                 }
             }
         }
     }
 
     /// A carrier that this side had opened is gone.
-    fn on_carrier_closed(&mut self, key: Key, id: u64, now: Instant) {
+    fn on_carrier_closed(&mut self, key: Key, route: Route, now: Instant) {
         let Some(state) = self.connections.get_mut(&key) else { return };
-        state.carriers.retain(|held| held.id != id);
+        state.carriers.retain(|held| held.route != route);
         state.path_waiters.wake(&mut self.wakes);
-        let is_used = matches!(
-            state.route,
-            Route::Tunnel { id: used } | Route::Relayed { peer: used, .. } if used == id
-        );
-        if is_used && matches!(state.phase, Phase::Handshake) {
+        if state.route == route && matches!(state.phase, Phase::Handshake) {
             self.end_connection(key, ConnectionError::CarrierClosed, now);
         }
     }
@@ -60,15 +56,21 @@ impl Core {
     }
 
     fn take_incoming(&mut self, handle: ConnectionHandle, now: Instant) {
-        let refuse = self.closed;
         let Some(connection) = self.endpoint.connection(handle) else { return };
-        if refuse {
-            connection.close(now, 0, b"the endpoint is closed");
+        let refusal: Option<&[u8]> = if self.closed {
+            Some(b"the endpoint is closed")
+        } else if !self.tunnels.admit(&connection.route()) {
+            Some(b"the server has as many connections by streams as it takes")
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            connection.close(now, 0, reason);
             return self.endpoint.forget(now, handle);
         }
         let mut state = ConnectionState::new(handle, Phase::Open, connection.route());
         state.security = connection.security().map(|s| Arc::new(Security::of(s)));
-        self.tunnels.admit(&state.route);
+        state.note_carrier(&connection.route());
         let key = self.insert(handle, state);
         self.incoming.push_back(key);
         self.accepting.wake(&mut self.wakes);
@@ -79,15 +81,12 @@ impl Core {
             Event::Closed { reason } => return self.on_closed(key, reason.into(), now),
             Event::Connected => return self.on_connected(key, handle),
             Event::TicketReceived => return self.keep_tickets(key, handle),
+            Event::PathChanged { .. } | Event::PathOpened { .. } | Event::PathClosed { .. } => {
+                return self.on_path(key, handle, &event);
+            }
             _ => {}
         }
         let Some(state) = self.connections.get_mut(&key) else { return };
-        if let Event::PathChanged { .. } | Event::PathOpened { .. } | Event::PathClosed { .. } =
-            event
-            && let Some(connection) = self.endpoint.connection(handle)
-        {
-            state.route = connection.route();
-        }
         let wakes = &mut self.wakes;
         match event {
             Event::StreamOpened { .. } => state.accepting.wake(wakes),
@@ -123,26 +122,48 @@ impl Core {
                     stream.ended.wake(wakes);
                 }
             }
-            Event::PathChanged { route, .. } => {
-                self.tunnels.admit(&route);
-                state.path_waiters.wake(wakes);
-            }
             Event::PathSilent => state.path_waiters.wake(wakes),
             Event::CapacityChanged(capacity) => {
                 state.capacity = (state.capacity.0 + 1, capacity);
                 state.capacity_waiters.wake(wakes);
             }
-            Event::PathOpened { .. } | Event::PathClosed { .. } => {
-                state.paths.wake(wakes);
-                state.path_waiters.wake(wakes);
-            }
             Event::PathsAvailable => state.paths.wake(wakes),
             Event::Alarm(_)
             | Event::Connected
             | Event::TicketReceived
+            | Event::PathChanged { .. }
+            | Event::PathOpened { .. }
+            | Event::PathClosed { .. }
             | Event::Closed { .. }
             | Event::Drained => {}
         }
+    }
+
+    /// A path has begun, has ended or goes another way.
+    fn on_path(&mut self, key: Key, handle: ConnectionHandle, event: &Event) {
+        let Some(state) = self.connections.get_mut(&key) else { return };
+        let Some(connection) = self.endpoint.connection(handle) else { return };
+        state.route = connection.route();
+        state.paths.wake(&mut self.wakes);
+        state.path_waiters.wake(&mut self.wakes);
+        match event {
+            Event::PathChanged { route, .. } => {
+                self.tunnels.admit(route);
+                state.note_carrier(route);
+            }
+            Event::PathClosed { path, .. } => {
+                state.sockets.retain(|(used_by, _)| used_by != path);
+            }
+            _ => {}
+        }
+        state.used_carriers.retain(|id| {
+            let carrier = Route::Tunnel { id: *id };
+            let is_used = connection.paths().any(|path| path.route == carrier);
+            if !is_used {
+                self.tunnels.leave(&carrier);
+            }
+            is_used
+        });
     }
 
     fn on_connected(&mut self, key: Key, handle: ConnectionHandle) {

@@ -12,7 +12,7 @@ mod outbox;
 mod state;
 mod waiters;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use jsp_proto::{Connection, ConnectionHandle, Endpoint};
-use jsp_wire::{Instant, Route, StreamId};
+use jsp_wire::{Instant, StreamId};
 
 use crate::carrier::table::Tunnels;
 use crate::clock::Clock;
@@ -29,6 +29,7 @@ use crate::link::Links;
 pub(crate) use driver::Driver;
 use hash::IntegerHash;
 use outbox::Outbox;
+use state::Sockets;
 pub(crate) use state::{ConnectionState, FateSlot, Phase, Place, Rest, SendEnd, StreamState};
 pub(crate) use waiters::{Waiters, WakeList};
 
@@ -83,6 +84,10 @@ pub(crate) struct Core {
     pub(crate) endpoint_handles: usize,
     /// When to close connections that nobody holds.
     lingering: Vec<(Instant, Key)>,
+    /// Sockets of connections that are over, until their last words are said.
+    parting: Vec<(ConnectionHandle, Sockets)>,
+    /// Connections where somebody waits until a path can begin.
+    unready: HashSet<Key, IntegerHash>,
     pub(crate) wakes: WakeList,
 }
 
@@ -153,6 +158,8 @@ impl Shard {
             closed: false,
             endpoint_handles: 0,
             lingering: Vec::new(),
+            parting: Vec::new(),
+            unready: HashSet::default(),
             wakes: WakeList::default(),
         };
         Arc::new(Self { core: Mutex::new(core), link, clock })
@@ -327,13 +334,16 @@ impl Core {
         if let Some(state) = self.connections.get_mut(&key) {
             state.close(error, &mut self.wakes);
             // spec: CAR-5
-            if let Route::Tunnel { id } = state.route {
+            for id in state.used_carriers.drain(..) {
                 self.tunnels.retire(id);
             }
             state.carriers.clear();
             if let Some(handle) = state.handle.take() {
                 self.by_handle.remove(&handle);
                 self.endpoint.forget(now, handle);
+                if !state.sockets.is_empty() {
+                    self.parting.push((handle, std::mem::take(&mut state.sockets)));
+                }
             }
         }
         self.forget_if_over(key);
@@ -400,6 +410,26 @@ impl Core {
         self.lingering.iter().map(|(at, _)| *at).min()
     }
 
+    /// Whoever waits at [`Place::Paths`] of this connection tries again when something has come: what a path
+    /// needs is known by then, or that there will be none.
+    pub(crate) fn await_paths(&mut self, key: Key) {
+        self.unready.insert(key);
+    }
+
+    fn wake_unready(&mut self) {
+        for key in std::mem::take(&mut self.unready) {
+            if let Some(state) = self.connections.get_mut(&key) {
+                state.paths.wake(&mut self.wakes);
+            }
+        }
+    }
+
+    /// Closes the sockets of connections that the transport has forgotten.
+    fn part_with_sockets(&mut self) {
+        let endpoint = &mut self.endpoint;
+        self.parting.retain(|(handle, _)| endpoint.connection(*handle).is_some());
+    }
+
     fn forget_if_over(&mut self, key: Key) {
         let over = self.connections.get(&key).is_some_and(|s| s.orphan && s.error().is_some());
         if over {
@@ -425,7 +455,9 @@ impl Core {
         for state in self.connections.values_mut() {
             state.close(error.clone(), &mut self.wakes);
             state.handle = None;
+            state.sockets.clear();
         }
+        self.parting.clear();
         self.connections.retain(|_, state| !state.orphan);
         self.by_handle.clear();
         self.incoming.clear();

@@ -7,7 +7,8 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use jsp_proto::{
-    Capacity, ConnectionHandle, ConnectionStats, MessageFate, Received, StreamInfo, TicketStore,
+    Capacity, ConnectionHandle, ConnectionStats, MessageFate, PathId, Received, StreamInfo,
+    TicketStore,
 };
 use jsp_wire::{Route, StreamId};
 
@@ -16,6 +17,7 @@ use super::waiters::{Waiters, WakeList};
 use crate::carrier::table::Held;
 use crate::error::ConnectionError;
 use crate::identity::Outcome;
+use crate::link::Further;
 use crate::security::Security;
 
 /// A connection in the eyes of the facade.
@@ -47,12 +49,19 @@ pub(crate) struct ConnectionState {
     pub(crate) path_waiters: Waiters,
     /// Carriers that this side has opened for the connection.
     pub(crate) carriers: Vec<Held>,
+    /// Numbers of the carriers of streams that paths go by, whoever has opened them.
+    pub(crate) used_carriers: Vec<u64>,
+    /// Sockets that paths of the connection go by.
+    pub(crate) sockets: Sockets,
     pub(crate) paths: Waiters,
     /// Where tickets of the server are kept, and under which name.
     pub(crate) tickets: Option<(Arc<dyn TicketStore>, String)>,
     /// What is to be remembered of the server once it is proved.
     pub(crate) unremembered: Option<Outcome>,
 }
+
+/// Sockets that are held for paths.
+pub(crate) type Sockets = Vec<(PathId, Arc<Further>)>;
 
 /// How far a connection is.
 pub(crate) enum Phase {
@@ -142,9 +151,20 @@ impl ConnectionState {
             capacity_waiters: Waiters::default(),
             path_waiters: Waiters::default(),
             carriers: Vec::new(),
+            used_carriers: Vec::new(),
+            sockets: Vec::new(),
             paths: Waiters::default(),
             tickets: None,
             unremembered: None,
+        }
+    }
+
+    /// A path goes by this route: a carrier is kept in mind until none does.
+    pub(crate) fn note_carrier(&mut self, route: &Route) {
+        if let Route::Tunnel { id } = route
+            && !self.used_carriers.contains(id)
+        {
+            self.used_carriers.push(*id);
         }
     }
 
