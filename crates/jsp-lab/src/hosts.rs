@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tun_rs::{DeviceBuilder, SyncDevice};
@@ -82,16 +83,20 @@ impl Hosts {
         Ok(command)
     }
 
-    /// The left host gets another address, as when it leaves one network for another.
-    pub(crate) fn move_left(&self) -> Result<()> {
+    /// The left host gets another address, as when it leaves one network for another, and has none for so long in
+    /// between. Answers how long it was.
+    pub(crate) fn move_left(&self, away: Duration) -> Result<Duration> {
         let name = self.name(Side::Left);
         let shown = Command::new("ip").args(["-n", name, "-o", "-4", "addr"]).output()?;
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
         let line = shown.lines().find(|line| line.contains(LEFT_ADDRESS));
         let interface = line.and_then(|line| line.split_whitespace().nth(1));
         let Some(interface) = interface else { bail!("the left host has no address: {shown}") };
+        let start = Instant::now();
         ip(&["-n", name, "addr", "del", &format!("{LEFT_ADDRESS}/24"), "dev", interface])?;
-        ip(&["-n", name, "addr", "add", &format!("{LEFT_ADDRESS_NEXT}/24"), "dev", interface])
+        std::thread::sleep(away);
+        ip(&["-n", name, "addr", "add", &format!("{LEFT_ADDRESS_NEXT}/24"), "dev", interface])?;
+        Ok(start.elapsed())
     }
 }
 

@@ -52,7 +52,7 @@ mod linux {
             /// Seconds of each share that are measured, after five that are not.
             #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=600))]
             seconds: u64,
-            /// Only these cases: share-cubic, share-bbr, fades, move.
+            /// Only these cases: share-cubic, share-bbr, fades, move, roam, roam-unwatched.
             #[arg(long, value_delimiter = ',')]
             only: Vec<String>,
             /// One JSON object a line on standard output.

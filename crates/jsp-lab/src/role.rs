@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::Subcommand;
-use jsp::{Delivery, Endpoint, Identity, RecvError, StreamConfig};
+use jsp::{Connection, Delivery, Endpoint, Identity, RecvError, StreamConfig};
 use serde_json::json;
 use socket2::SockRef;
 
@@ -17,7 +17,7 @@ const PIECE: usize = 64 << 10;
 /// Bytes of a message.
 const MESSAGE: usize = 200;
 /// Between two messages.
-const PACE: Duration = Duration::from_millis(10);
+pub(crate) const PACE: Duration = Duration::from_millis(10);
 
 #[derive(Subcommand)]
 pub(crate) enum Role {
@@ -31,6 +31,18 @@ pub(crate) enum Role {
     BulkTcp { address: SocketAddr, control: String, seconds: u64 },
     /// Sends 200-byte messages, 100 a second, over JetStreamProto.
     Messages { address: SocketAddr, fingerprint: String, seconds: u64 },
+    /// Sends one client 200-byte messages, 100 a second, over JetStreamProto.
+    Serve { address: SocketAddr, seconds: u64 },
+    /// Takes what a server sends, and sends nothing itself.
+    Listen {
+        address: SocketAddr,
+        fingerprint: String,
+        /// It stops then, whatever it has.
+        seconds: u64,
+        /// Learns of a change of its network by silence alone.
+        #[arg(long)]
+        unwatched: bool,
+    },
 }
 
 pub(crate) fn run(role: Role) -> Result<()> {
@@ -52,6 +64,10 @@ async fn run_jsp(role: Role) -> Result<()> {
         }
         Role::Messages { address, fingerprint, seconds } => {
             messages(address, &fingerprint, seconds).await
+        }
+        Role::Serve { address, seconds } => serve(address, seconds).await,
+        Role::Listen { address, fingerprint, seconds, unwatched } => {
+            listen(address, &fingerprint, seconds, unwatched).await
         }
         Role::SinkTcp { .. } | Role::BulkTcp { .. } => Ok(()),
     }
@@ -88,36 +104,57 @@ async fn sink_jsp(address: SocketAddr) -> Result<()> {
     let endpoint = Endpoint::server(address, Identity::generate())?;
     say(&endpoint.fingerprint().to_string());
     let connection = endpoint.accept().await.context("no client came")?;
-    let (mut bytes, mut latencies, mut gap) = (0usize, Vec::new(), Duration::ZERO);
-    while let Ok(stream) = connection.accept().await {
-        let mut last: Option<Instant> = None;
-        loop {
-            match stream.recv().await {
-                Ok(Some(message)) => {
-                    let now = Instant::now();
-                    gap = gap.max(last.map_or(Duration::ZERO, |last| now - last));
-                    last = Some(now);
-                    latencies.push(age(&message.payload)?);
-                }
-                Err(RecvError::WrongFraming) => {
-                    while let Ok(Some(chunk)) = stream.read_chunk(usize::MAX).await {
-                        bytes += chunk.len();
+    let mut taken = Taken::default();
+    taken.take_all(&connection).await?;
+    say(&taken.report());
+    Ok(())
+}
+
+/// What has come.
+#[derive(Default)]
+struct Taken {
+    bytes: usize,
+    latencies: Vec<Duration>,
+    /// The longest time between two messages.
+    gap: Duration,
+}
+
+impl Taken {
+    /// Takes everything that the peer sends, until the connection is over.
+    async fn take_all(&mut self, connection: &Connection) -> Result<()> {
+        while let Ok(stream) = connection.accept().await {
+            let mut last: Option<Instant> = None;
+            loop {
+                match stream.recv().await {
+                    Ok(Some(message)) => {
+                        let now = Instant::now();
+                        self.gap = self.gap.max(last.map_or(Duration::ZERO, |last| now - last));
+                        last = Some(now);
+                        self.latencies.push(age(&message.payload)?);
                     }
-                    break;
+                    Err(RecvError::WrongFraming) => {
+                        while let Ok(Some(chunk)) = stream.read_chunk(usize::MAX).await {
+                            self.bytes += chunk.len();
+                        }
+                        break;
+                    }
+                    Ok(None) | Err(_) => break,
                 }
-                Ok(None) | Err(_) => break,
             }
         }
+        Ok(())
     }
-    latencies.sort_unstable();
-    let rank = |share: f64| -> Option<f64> {
-        let index = ((latencies.len() as f64 * share).ceil() as usize).saturating_sub(1);
-        latencies.get(index).map(|latency| latency.as_secs_f64() * 1e3)
-    };
-    let found = json!({ "bytes": bytes, "messages": latencies.len(), "p50": rank(0.5),
-        "p99": rank(0.99), "gap": gap.as_secs_f64() * 1e3 });
-    say(&found.to_string());
-    Ok(())
+
+    fn report(mut self) -> String {
+        self.latencies.sort_unstable();
+        let rank = |share: f64| -> Option<f64> {
+            let index = ((self.latencies.len() as f64 * share).ceil() as usize).saturating_sub(1);
+            self.latencies.get(index).map(|latency| latency.as_secs_f64() * 1e3)
+        };
+        json!({ "bytes": self.bytes, "messages": self.latencies.len(), "p50": rank(0.5),
+            "p99": rank(0.99), "gap": self.gap.as_secs_f64() * 1e3 })
+        .to_string()
+    }
 }
 
 /// Both hosts share the machine's clock.
@@ -146,6 +183,40 @@ async fn bulk_jsp(address: SocketAddr, fingerprint: &str, seconds: u64) -> Resul
 async fn messages(address: SocketAddr, fingerprint: &str, seconds: u64) -> Result<()> {
     let endpoint = Endpoint::client()?;
     let connection = endpoint.connect(address, fingerprint.parse::<jsp::Fingerprint>()?).await?;
+    talk(&endpoint, connection, seconds).await
+}
+
+async fn serve(address: SocketAddr, seconds: u64) -> Result<()> {
+    let endpoint = Endpoint::server(address, Identity::generate())?;
+    say(&endpoint.fingerprint().to_string());
+    let connection = endpoint.accept().await.context("no client came")?;
+    talk(&endpoint, connection, seconds).await
+}
+
+async fn listen(
+    address: SocketAddr,
+    fingerprint: &str,
+    seconds: u64,
+    unwatched: bool,
+) -> Result<()> {
+    let builder = match unwatched {
+        true => Endpoint::builder().without_network_monitor(),
+        false => Endpoint::builder(),
+    };
+    let endpoint = builder.build()?;
+    let connection = endpoint.connect(address, fingerprint.parse::<jsp::Fingerprint>()?).await?;
+    let mut taken = Taken::default();
+    let all = taken.take_all(&connection);
+    match tokio::time::timeout(Duration::from_secs(seconds), all).await {
+        Ok(taken) => taken?,
+        Err(_) => connection.close(0, b""),
+    }
+    say(&taken.report());
+    Ok(())
+}
+
+/// Sends messages at a steady pace, ends the connection, and says how many there were.
+async fn talk(endpoint: &Endpoint, connection: Connection, seconds: u64) -> Result<()> {
     let config = StreamConfig {
         delivery: Delivery::Reliable,
         ordered: false,

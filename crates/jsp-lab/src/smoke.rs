@@ -1,4 +1,5 @@
-//! The cases: a link shared with kernel TCP, messages through fades, a change of address.
+//! The cases: a link shared with kernel TCP, messages through fades, a change of address of a host that sends and of
+//! one that only receives.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout};
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 use crate::hosts::{Hosts, RIGHT_ADDRESS, Side};
 use crate::report::Row;
+use crate::role::PACE;
 use crate::shell::Shell;
 
 /// The shared link: bits a second, one way, and a queue of one bandwidth-delay product.
@@ -31,6 +33,14 @@ const MESSAGES_SECONDS: u64 = 20;
 const MOVES_AFTER: Duration = Duration::from_secs(5);
 /// Messages may be missing for so long when it does, in milliseconds.
 const GAP_MAX: f64 = 1000.0;
+/// A host that only receives is without a network for so long when it moves: longer than an acknowledgement waits,
+/// which would show its new address.
+const AWAY: Duration = Duration::from_secs(1);
+/// Messages may be missing for so much longer than it was away, in milliseconds: the pace of looking, two round trips,
+/// and a machine that has other things to do.
+const BACK_MAX: f64 = 500.0;
+/// A listener goes on for so long after the last message was sent, in seconds.
+const LISTENS_ON: u64 = 3;
 
 /// Runs the cases that are wanted; all when none is named.
 pub(crate) fn run(seconds: u64, only: &[String]) -> Result<Vec<Row>> {
@@ -47,7 +57,12 @@ pub(crate) fn run(seconds: u64, only: &[String]) -> Result<Vec<Row>> {
             rows.extend(messages(case, loss, moves)?);
         }
     }
-    ensure!(!rows.is_empty(), "there is no such case: share-cubic, share-bbr, fades, move");
+    for (case, unwatched) in [("roam", false), ("roam-unwatched", true)] {
+        if wanted(case) {
+            rows.extend(roam(case, unwatched)?);
+        }
+    }
+    ensure!(!rows.is_empty(), "there is no such case: see --help");
     Ok(rows)
 }
 
@@ -148,7 +163,7 @@ fn messages(case: &'static str, loss: Loss, moves: bool) -> Result<Vec<Row>> {
         Program::start(&hosts, Side::Left, &["messages", &address(4433), &fingerprint, &lasts])?;
     if moves {
         std::thread::sleep(MOVES_AFTER);
-        hosts.move_left()?;
+        hosts.move_left(Duration::ZERO)?;
     }
     let sent = figure(&source.line()?, "sent")?;
     source.finish()?;
@@ -163,6 +178,40 @@ fn messages(case: &'static str, loss: Loss, moves: bool) -> Result<Vec<Row>> {
     let row = Row::new(case, "longest_gap", gap, "ms");
     rows.push(if moves { row.bar("<= 1000", gap <= GAP_MAX) } else { row });
     Ok(rows)
+}
+
+/// A host that only receives moves, and nobody tells it.
+fn roam(case: &'static str, unwatched: bool) -> Result<Vec<Row>> {
+    eprintln!("{case}: {MESSAGES_SECONDS} s ..");
+    let (hosts, devices) = Hosts::new(2)?;
+    let link = LinkConfig::delayed(Duration::from_millis(30));
+    let _shell = Shell::start(devices, link.clone(), link, 2);
+    let (lasts, listens) =
+        (MESSAGES_SECONDS.to_string(), (MESSAGES_SECONDS + LISTENS_ON).to_string());
+    let at = address(4433);
+    let mut source = Program::start(&hosts, Side::Right, &["serve", &at, &lasts])?;
+    let fingerprint = source.line()?;
+    let mut arguments = vec!["listen", &at, &fingerprint, &listens];
+    if unwatched {
+        arguments.push("--unwatched");
+    }
+    let mut sink = Program::start(&hosts, Side::Left, &arguments)?;
+    std::thread::sleep(MOVES_AFTER);
+    let away = hosts.move_left(AWAY)?;
+    let found = sink.line()?;
+    let sent = MESSAGES_SECONDS as f64 / PACE.as_secs_f64();
+    let arrived = figure(&found, "messages")?;
+    let share = Row::new(case, "arrived", arrived / sent * 100.0, "%");
+    if unwatched {
+        // For comparison: it is not found before it says something.
+        return Ok(vec![share]);
+    }
+    let back = figure(&found, "gap")? - away.as_secs_f64() * 1e3;
+    Ok(vec![
+        share.bar("== 100", arrived == sent),
+        Row::new(case, "latency_p50", figure(&found, "p50")?, "ms"),
+        Row::new(case, "back_after", back, "ms").bar("<= 500", back <= BACK_MAX),
+    ])
 }
 
 fn figure(line: &str, name: &str) -> Result<f64> {

@@ -40,7 +40,7 @@ pub enum AlarmCause {
     AckSilence,
     /// The network marked packets as congested (ECN).
     CongestionMarks,
-    /// The application said so.
+    /// The application said so, or the driver that watches the network for it.
     Hint,
 }
 

@@ -129,3 +129,39 @@ fn an_interface_that_is_up_is_shown_to_the_peer_at_once() {
     talk.pair.run_for(Duration::from_millis(1));
     assert!(talk.pair.sent[0] > before);
 }
+
+#[test]
+// spec-test: SEN-11
+// spec-test: REC-16
+fn what_was_sent_into_a_dead_interface_goes_again_once_it_is_up() {
+    let mut talk = Talk::new(TransportConfig::default());
+    talk.send(50);
+    talk.pair.run_for(Duration::from_secs(1));
+    let (client, server) = talk.pair.handles();
+    let stream = talk.stream;
+    let arrived = |talk: &mut Talk| {
+        let now = talk.pair.now;
+        let connection = talk.pair.server.connection(server).unwrap();
+        while connection.accept().is_some() {}
+        let mut count = 0;
+        while let Ok(Some(_)) = connection.recv(now, stream) {
+            count += 1;
+        }
+        count
+    };
+    assert_eq!(arrived(&mut talk), 50);
+    let hint = |talk: &mut Talk, hint| {
+        let now = talk.pair.now;
+        talk.pair.client.connection(client).unwrap().hint(now, hint);
+    };
+    talk.pair.filter = Box::new(|_, _| false);
+    hint(&mut talk, NetworkHint::InterfaceDown);
+    talk.send(5);
+    talk.pair.run_for(Duration::from_secs(2));
+    assert_eq!(arrived(&mut talk), 0);
+    talk.pair.filter = Box::new(|_, _| true);
+    hint(&mut talk, NetworkHint::InterfaceUp);
+    // One way, and the pacer.
+    talk.pair.run_for(pair::DELAY + Duration::from_millis(5));
+    assert_eq!(arrived(&mut talk), 5);
+}

@@ -20,6 +20,7 @@ use crate::endpoint::{Endpoint, Offers};
 use crate::error::BindError;
 use crate::identity::{ClientAuth, Identity};
 use crate::link::{Link, Links};
+use crate::monitor::{self, NetworkMonitor, Source};
 use crate::proxy::Proxy;
 use crate::register::RegisterStore;
 use crate::shard::{Driver, Shard};
@@ -60,6 +61,7 @@ pub struct Builder {
     carriers: Option<CarrierPolicy>,
     pub(crate) proxy: Option<Proxy>,
     network: Arc<dyn StreamNetwork>,
+    monitor: Option<Source>,
 }
 
 /// What servers share that take each other's tickets.
@@ -97,6 +99,7 @@ impl Default for Builder {
             carriers: None,
             proxy: None,
             network: Arc::new(Tcp),
+            monitor: Some(Source::System),
         }
     }
 }
@@ -349,6 +352,21 @@ impl Builder {
         self
     }
 
+    /// Watches this in place of the operating system's interfaces, addresses and routes: see
+    /// [`jsp::monitor`](crate::monitor).
+    pub fn network_monitor(mut self, monitor: Box<dyn NetworkMonitor>) -> Self {
+        self.monitor = Some(Source::Given(monitor));
+        self
+    }
+
+    /// Does not watch the addresses of this machine: connections learn of a change by silence, or by
+    /// [`Connection::hint`](crate::Connection::hint). Default: they are watched while the endpoint has
+    /// connections of its own, where the system tells of changes (Linux).
+    pub fn without_network_monitor(mut self) -> Self {
+        self.monitor = None;
+        self
+    }
+
     /// The carriers that connections of this endpoint use, if they fit the proxy.
     fn policy(&self) -> Result<CarrierPolicy, BindError> {
         let relays = self.proxy.as_ref().is_none_or(Proxy::relays_datagrams);
@@ -436,6 +454,9 @@ impl Builder {
             carrier_addrs,
         };
         let endpoint = Endpoint::new(Arc::clone(&shard), offers);
+        if let Some(source) = self.monitor {
+            monitor::start(&shard, source, &runtime);
+        }
         runtime.spawn(Driver::new(shard));
         Ok(endpoint)
     }

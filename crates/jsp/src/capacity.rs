@@ -52,7 +52,8 @@ impl Connection {
     }
 
     /// Tells what the application knows of its network before packets can: that the interface went
-    /// down or came up, that the radio changes.
+    /// down or came up, that the radio changes. Of the first two it hears by itself where the endpoint watches
+    /// them ([`jsp::monitor`](crate::monitor)).
     pub fn hint(&self, hint: NetworkHint) {
         let now = self.inner.shard.clock.now();
         let mut core = self.inner.shard.lock();

@@ -160,6 +160,7 @@ mod endpoint;
 mod error;
 mod identity;
 pub mod link;
+pub mod monitor;
 mod paths;
 mod proxy;
 mod race;

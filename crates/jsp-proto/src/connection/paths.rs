@@ -246,7 +246,9 @@ impl Connection {
             NetworkHint::InterfaceUp => {
                 path.numbers.recovery.reset_backoff();
                 path.probes.owe(SpaceId::Data, 1);
+                let was_down = path.usage.is_down();
                 self.change_usage(id, |path| path.usage.set_down(false));
+                self.doubt_here(now, was_down);
             }
             NetworkHint::RadioChanged => {}
         }

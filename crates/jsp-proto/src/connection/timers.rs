@@ -249,6 +249,24 @@ impl Connection {
 }
 
 impl Connection {
+    /// A probe leaves by the path at hand without a timeout. `all` that is under way there goes again with it
+    /// and after it, not only what is oldest, when the path is known to have carried nothing.
+    // spec: REC-16
+    pub(super) fn doubt_here(&mut self, now: Instant, all: bool) {
+        let mut doubted = core::mem::take(&mut self.scratch.tokens);
+        doubted.clear();
+        let path = &mut *self.paths.active;
+        while path.numbers.recovery.probe_tokens(&mut doubted) && all {}
+        if let Some(fec) = path.fec.as_mut() {
+            fec.on_probe(now);
+        }
+        let mut fates = core::mem::take(&mut self.scratch.fates);
+        self.doubt(now, SpaceId::Data, &doubted, &mut fates);
+        self.scratch.tokens = doubted;
+        self.settle_fates(now, SpaceId::Data, &mut fates);
+        self.scratch.fates = fates;
+    }
+
     /// A probe is due: what is oldest goes again with it, for it may be what was lost. Nothing is
     /// held lost by that.
     fn doubt(

@@ -11,7 +11,7 @@ use crate::token::{Fate, Token};
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     ours: PathUse,
-    /// The interface that it uses is down, as the application says.
+    /// The interface that it uses is down, as the application or the driver says.
     is_down: bool,
     /// Of the latest that the peer was told.
     told: u64,
@@ -37,6 +37,11 @@ impl Usage {
         let before = self.wanted();
         self.ours = usage;
         self.wanted() != before
+    }
+
+    /// Its interface is down, as far as we know.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_down
     }
 
     /// Its interface went down, or is up again; true when that is news.

@@ -34,7 +34,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::link::{Datagram, Link, Transmit};
 use direction::{Direction, Traffic};
-pub use memory::{MemoryLink, pair};
+pub use memory::{Attachment, MemoryLink, pair};
 pub use streams::StreamNet;
 
 /// Datagrams that one poll takes from the carrier or hands up at most.

@@ -141,6 +141,9 @@ impl Core {
 
     /// A path has begun, has ended or goes another way.
     fn on_path(&mut self, key: Key, handle: ConnectionHandle, event: &Event) {
+        if let Some(followed) = &mut self.followed {
+            followed.on_path(key);
+        }
         let Some(state) = self.connections.get_mut(&key) else { return };
         let Some(connection) = self.endpoint.connection(handle) else { return };
         state.route = connection.route();
@@ -175,6 +178,9 @@ impl Core {
         if matches!(state.phase, Phase::Handshake) {
             state.phase = Phase::Open;
             state.path_waiters.wake(&mut self.wakes);
+            if let Some(followed) = &mut self.followed {
+                followed.add(key);
+            }
         }
         state.connected.wake(&mut self.wakes);
     }

@@ -26,6 +26,7 @@ use crate::carrier::table::Tunnels;
 use crate::clock::Clock;
 use crate::error::ConnectionError;
 use crate::link::Links;
+use crate::monitor::Followed;
 pub(crate) use driver::Driver;
 use hash::IntegerHash;
 use outbox::Outbox;
@@ -88,6 +89,8 @@ pub(crate) struct Core {
     parting: Vec<(ConnectionHandle, Sockets)>,
     /// Connections where somebody waits until a path can begin.
     unready: HashSet<Key, IntegerHash>,
+    /// Connections that the system's addresses are watched for; `None` where they are not.
+    pub(crate) followed: Option<Followed>,
     pub(crate) wakes: WakeList,
 }
 
@@ -160,6 +163,7 @@ impl Shard {
             lingering: Vec::new(),
             parting: Vec::new(),
             unready: HashSet::default(),
+            followed: None,
             wakes: WakeList::default(),
         };
         Arc::new(Self { core: Mutex::new(core), link, clock })
@@ -331,6 +335,9 @@ impl Core {
 
     /// The connection is over: everybody learns it, and the transport may forget it.
     fn end_connection(&mut self, key: Key, error: ConnectionError, now: Instant) {
+        if let Some(followed) = &mut self.followed {
+            followed.remove(key);
+        }
         if let Some(state) = self.connections.get_mut(&key) {
             state.close(error, &mut self.wakes);
             // spec: CAR-5
@@ -461,6 +468,9 @@ impl Core {
         self.connections.retain(|_, state| !state.orphan);
         self.by_handle.clear();
         self.incoming.clear();
+        if let Some(followed) = &self.followed {
+            followed.end();
+        }
         self.accepting.wake(&mut self.wakes);
         self.draining.wake(&mut self.wakes);
     }
