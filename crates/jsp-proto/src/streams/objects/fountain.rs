@@ -34,7 +34,7 @@ pub(in crate::streams) struct Fountain {
     lost: BTreeSet<u32>,
     /// Symbols of the message and of those in advance of which something was lost or doubted once.
     hit: BTreeSet<u32>,
-    /// Something was lost.
+    /// Something was lost, or is in doubt.
     is_short: bool,
     /// All of the message was sent once.
     is_sent: bool,
@@ -215,6 +215,7 @@ impl Fountain {
     /// A probe goes instead of a symbol, or of a piece that begins there: another one goes, whatever becomes of it.
     pub(in crate::streams) fn on_doubt(&mut self, id: u32) {
         self.besides = self.besides.saturating_add(1);
+        self.is_short = true;
         self.on_hit(id);
     }
 

@@ -592,3 +592,21 @@ fn symbols_that_never_suffice_are_tried_a_few_times_and_leave_the_message_to_its
     b.accept();
     assert_eq!(b.recv(now, M).unwrap().unwrap().payload.len() as u64, TOTAL);
 }
+
+#[test]
+/// spec-test: FEC-22
+fn what_is_kept_of_symbols_is_counted_and_bounded() {
+    const LEN: usize = 256;
+    let total = 100 * LEN as u64;
+    let (_, mut b, now) = pair(&StreamLimits::default());
+    feed(&mut b, now, &piece(3, Some((0, 2)), b"x")).unwrap();
+    let mut give = |number, id| {
+        let symbol = Symbol { stream: M, number, total, id, data: &[9; LEN] };
+        feed(&mut b, now, &Frame::Symbol(symbol)).unwrap();
+        b.buffered()
+    };
+    for number in 0..3 {
+        let last = (100..264).map(|id| give(number, id)).last();
+        assert_eq!(last, Some(1 + (number + 1) * 108 * LEN as u64));
+    }
+}
