@@ -5,12 +5,13 @@ use bytes::Bytes;
 use jsp_proto::{BareStreams, Instant, Side, StreamId, TransportConfig};
 use jsp_wire::frame::{Attributes, Fragment, MessageFrame, MessageNumber, Symbol};
 use jsp_wire::stream::{Class, Delivery, Framing, Open, Profile};
-use jsp_wire::{Frame, Shape, Writer};
+use jsp_wire::{Frame, Shape, Writer, limits};
 
 /// Packets of one input: two of the largest messages hold fewer.
 const PACKETS_MAX: usize = 4500;
-/// What may wait to be read: the credit of the stream, however much was read.
-const BUFFERED_MAX: u64 = 1 << 20;
+/// What may wait to be read, or to be put together: the credit of the stream, however much was read, in pieces and once
+/// more in symbols, of which each of the four messages may have nine that its length does not say.
+const BUFFERED_MAX: u64 = 2 * (1 << 20) + 4 * 9 * 1400;
 /// Lengths of symbols, and how many of them the messages fill.
 const SYMBOL_LENS: [usize; 4] = [256, 264, 1232, 1400];
 const SOURCES: [u64; 4] = [100, 101, 400, 800];
@@ -43,7 +44,7 @@ struct Play {
 }
 
 /// The input is a list of steps: `kind 1 | message 1 | place 2 | count 1 | fill 1`. A step sends so many pieces (bit 0 of
-/// the kind clear) or symbols one after another, full of this byte; with bit 1 they pretend to be of another length, with
+/// the kind clear) or symbols one after another, from the first id again behind the last, full of this byte; with bit 1 they pretend to be of another length, with
 /// bit 2 of another total. Answers how many messages were delivered.
 pub fn symbols(mut input: &[u8]) -> usize {
     let now = Instant::from_nanos(1_000_000_000);
@@ -80,7 +81,9 @@ impl Play {
             let frame = if kind & 1 == 0 {
                 piece(number, total, place, &data)
             } else {
-                let id = u32::try_from(total.div_ceil(len as u64) + place).ok()?;
+                let sources = total.div_ceil(len as u64);
+                let beyond = place % (sources + limits::OBJECT_SYMBOLS_BEYOND);
+                let id = u32::try_from(sources + beyond).ok()?;
                 let number = u64::from(number);
                 Some(Frame::Symbol(Symbol { stream: STREAM, number, total, id, data: &data }))
             };

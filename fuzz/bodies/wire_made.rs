@@ -172,7 +172,7 @@ fn symbol<'a>(source: &mut Source<'_>, room: &'a mut [u8]) -> Frame<'a> {
     let sources = limits::OBJECT_SYMBOLS_MIN
         + source.varint() % (limits::OBJECT_SYMBOLS_MAX - limits::OBJECT_SYMBOLS_MIN + 1);
     let filling = source.varint() % len as u64;
-    let beyond = source.varint() % (u64::from(limits::OBJECT_SYMBOL_ID_MAX) - sources + 1);
+    let beyond = source.varint() % (sources + limits::OBJECT_SYMBOLS_BEYOND);
     let data = &mut room[..len];
     data.fill(source.u8());
     Frame::Symbol(Symbol {

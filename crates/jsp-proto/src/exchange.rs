@@ -321,7 +321,8 @@ pub(crate) fn unix_ms(seconds_at_zero: u64, now: Instant) -> u64 {
 pub(crate) fn features(config: &TransportConfig, kem: KemPolicy) -> u64 {
     let fec = if config.fec { feature::FEC } else { 0 };
     let has_hybrid = kem.kems().contains(&Kem::X25519MlKem768);
-    let objects = if crate::streams::OBJECTS_PRESENT { feature::OBJECTS } else { 0 };
+    let objects =
+        if config.objects && crate::streams::OBJECTS_PRESENT { feature::OBJECTS } else { 0 };
     feature::ACK_TIMES | fec | objects | if has_hybrid { feature::EXCHANGE } else { 0 }
 }
 

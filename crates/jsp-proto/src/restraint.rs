@@ -20,11 +20,19 @@ const RESETS_PER_STREAM: u64 = 10;
 /// The time in which resets are counted.
 const RESETS_SPAN: Duration = Duration::from_secs(10);
 
+/// Bytes of large messages that may be worked through in vain in [`TRIES_SPAN`]: of an honest sender it is one in a
+/// hundred, so that this is what comes at 5 Gbit/s.
+const TRIED_MAX: u64 = 64 << 20;
+
+/// The time in which they are counted.
+const TRIES_SPAN: Duration = Duration::from_secs(10);
+
 /// What a peer has asked for of late.
 #[derive(Default)]
 pub(crate) struct Restraint {
     idle: Count,
     resets: Count,
+    tried: Count,
 }
 
 /// Events since a time.
@@ -35,11 +43,11 @@ struct Count {
 }
 
 impl Count {
-    fn add(&mut self, now: Instant, span: Duration) -> u64 {
+    fn add(&mut self, now: Instant, span: Duration, events: u64) -> u64 {
         if now >= self.since + span {
             *self = Self { since: now, events: 0 };
         }
-        self.events = self.events.saturating_add(1);
+        self.events = self.events.saturating_add(events);
         self.events
     }
 }
@@ -61,15 +69,28 @@ impl Restraint {
             // spec: CON-65
             Frame::ResetStream(_) => {
                 let most = streams_max.saturating_mul(RESETS_PER_STREAM);
-                self.resets.add(now, RESETS_SPAN) > most
+                self.resets.add(now, RESETS_SPAN, 1) > most
             }
             frame if is_idle(frame) => {
-                self.idle.add(now, rtt.max(ROUND_MIN)) > u64::from(IDLE_FRAMES_MAX)
+                self.idle.add(now, rtt.max(ROUND_MIN), 1) > u64::from(IDLE_FRAMES_MAX)
             }
             _ => false,
         };
         if is_too_much {
             let reason = "too many frames that bring nothing";
+            return Err(TransportError::new(CloseCode::EXCESSIVE_LOAD, reason));
+        }
+        Ok(())
+    }
+
+    /// Counts bytes of messages that could not be put together from their symbols.
+    ///
+    /// # Errors
+    /// There were too many.
+    // spec: FEC-24
+    pub(crate) fn note_tried(&mut self, now: Instant, bytes: u64) -> Result<(), TransportError> {
+        if bytes > 0 && self.tried.add(now, TRIES_SPAN, bytes) > TRIED_MAX {
+            let reason = "too many symbols that do not suffice";
             return Err(TransportError::new(CloseCode::EXCESSIVE_LOAD, reason));
         }
         Ok(())
@@ -118,5 +139,17 @@ mod tests {
         let reset = ResetStream { stream: StreamId(2), code: 0, final_bytes: 0 };
         assert_eq!(count(now, Frame::ResetStream(reset)), 640);
         assert_eq!(count(now + RESETS_SPAN, Frame::ResetStream(reset)), 640);
+    }
+
+    #[test]
+    // spec-test: FEC-24
+    fn symbols_that_do_not_suffice_are_bounded() {
+        let mut restraint = Restraint::default();
+        let now = Instant::from_nanos(70_000_000_000);
+        let mut tries =
+            |now| (0..100).filter(|_| restraint.note_tried(now, 2 << 20).is_ok()).count();
+        assert_eq!(tries(now), 32);
+        assert_eq!(tries(now + Duration::from_secs(9)), 0);
+        assert_eq!(tries(now + TRIES_SPAN), 32);
     }
 }

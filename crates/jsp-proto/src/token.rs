@@ -66,7 +66,7 @@ pub(crate) enum StreamPart {
     /// Whole messages one after another, for the first time; `len` bytes together.
     Messages { first: u64, count: u32, len: u32 },
     /// A symbol made of all of a message.
-    Symbol { number: u64 },
+    Symbol { number: u64, id: u32 },
     /// Only the opening.
     Open,
     /// The end of the stream.

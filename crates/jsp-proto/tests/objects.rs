@@ -52,11 +52,12 @@ struct Talk {
 impl Talk {
     /// A stream over a path that has found its rate.
     fn new(fec: FecPolicy, lifetime: Duration) -> Self {
-        let transport = TransportConfig {
-            stream_window: 8 << 20,
-            connection_window: 16 << 20,
-            ..TransportConfig::default()
-        };
+        Self::with(fec, lifetime, TransportConfig::default())
+    }
+
+    fn with(fec: FecPolicy, lifetime: Duration, transport: TransportConfig) -> Self {
+        let transport =
+            TransportConfig { stream_window: 8 << 20, connection_window: 16 << 20, ..transport };
         let mut pair = Pair::with(transport, jsp_proto::RetryPolicy::Never);
         let (client, server) = pair.establish();
         let now = pair.now;
@@ -178,6 +179,23 @@ fn small_messages_go_as_ever() {
     assert!(talk.receive() == Some(content(1, 50_000)));
     let sent = talk.pair.sent[0] - before;
     assert!(sent < 56_000, "no symbols: {sent}");
+}
+
+#[test]
+/// spec-test: FEC-19
+fn no_symbols_go_where_they_are_not_offered() {
+    let sent = |objects| {
+        let transport = TransportConfig { objects, ..TransportConfig::default() };
+        let mut talk = Talk::with(FecPolicy::Fountain(50), LIFETIME, transport);
+        let before = talk.pair.sent[0];
+        // It may not be known to have arrived before the symbols have gone.
+        talk.send(1, FRAME);
+        talk.pair.run_for(Duration::from_millis(300));
+        assert!(talk.receive() == Some(content(1, FRAME)));
+        talk.pair.sent[0] - before
+    };
+    let (with, without) = (sent(true), sent(false));
+    assert!(without < 550_000 && with > 600_000, "{with} {without}");
 }
 
 #[test]

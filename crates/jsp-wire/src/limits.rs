@@ -108,8 +108,9 @@ pub const OBJECT_SYMBOLS_MIN: u64 = 100;
 /// See [`OBJECT_SYMBOLS_MIN`].
 pub const OBJECT_SYMBOLS_MAX: u64 = 2048;
 
-/// Highest id of a symbol of a large message.
-pub const OBJECT_SYMBOL_ID_MAX: u32 = 65_535;
+/// Ids of symbols of a large message lie below twice the symbols that it has itself, and so many more: who may choose
+/// among many makes putting it together ten times dearer.
+pub const OBJECT_SYMBOLS_BEYOND: u64 = 64;
 
 /// Streams that may be open at once in each direction, as a ceiling for configurations.
 pub const STREAMS_OPEN_MAX: u64 = 1 << 20;

@@ -39,7 +39,8 @@ impl Connection {
             }
             Frame::Bytes(f) => self.streams.on_bytes(now, f, data(f.data)),
             Frame::Message(f) => {
-                self.streams.on_message(now, self.paths.order_of(opened.pn), f, data(f.data))
+                self.streams.on_message(now, self.paths.order_of(opened.pn), f, data(f.data))?;
+                self.control.restraint.note_tried(now, self.streams.take_tried())
             }
             Frame::Open { stream, open } => self.streams.on_open(now, *stream, open),
             Frame::Finish(f) => self.streams.on_finish(now, f),
@@ -75,7 +76,8 @@ impl Connection {
             Frame::AboutPath(_) => Ok(()),
             // spec: FEC-19
             Frame::Symbol(f) if self.exchange.has_feature(feature::OBJECTS) => {
-                self.streams.on_symbol(now, f)
+                self.streams.on_symbol(now, f)?;
+                self.control.restraint.note_tried(now, self.streams.take_tried())
             }
             // spec: WIRE-36
             Frame::Ticket(_) | Frame::Exchange(_) | Frame::Repair(_) | Frame::Symbol(_) => {

@@ -33,6 +33,9 @@ impl Partial {
     pub(super) fn insert(&mut self, offset: u64, data: Bytes) -> u64 {
         let base = self.start.len() as u64;
         let end = offset.saturating_add(data.len() as u64);
+        if let Some(symbols) = &mut self.symbols {
+            symbols.insert_piece(offset, data.len() as u64);
+        }
         if end <= base {
             return 0;
         }
@@ -74,6 +77,12 @@ impl Partial {
     /// Bytes that have arrived.
     pub(super) fn size(&self) -> u64 {
         (self.start.len() as u64).saturating_add(self.gaps.bytes())
+    }
+
+    /// Bytes that are kept of it, those of symbols among them.
+    pub(super) fn held(&self) -> u64 {
+        let kept = self.symbols.as_ref().map_or(0, |symbols| symbols.kept());
+        self.size().saturating_add(kept)
     }
 
     /// Bytes that it has used of the credit.

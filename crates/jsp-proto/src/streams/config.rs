@@ -346,6 +346,8 @@ pub(crate) struct StreamLimits {
     pub(crate) unreliable_buffer: u64,
     /// Bytes that may wait in the send buffer of a stream that the peer opened.
     pub(crate) send_buffer: usize,
+    /// Large messages may go as symbols, and come so.
+    pub(crate) objects: bool,
     /// A random number, so that no peer can choose stream ids that collide in our table.
     pub(crate) hash_key: u64,
 }
@@ -361,6 +363,7 @@ impl Default for StreamLimits {
             message_len_max: 16 << 20,
             unreliable_buffer: 1 << 20,
             send_buffer: 1 << 20,
+            objects: true,
             hash_key: 0,
         }
     }

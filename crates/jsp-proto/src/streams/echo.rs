@@ -19,7 +19,9 @@ impl SendMessages {
     // spec: STR-44
     pub(super) fn plan_echo(&mut self, number: u64, now: Instant, rtt: Duration) {
         let Some(record) = self.record_mut(number) else { return };
-        let is_bounded = record.expires != Instant::FAR_FUTURE && record.retransmits_max > 0;
+        let is_bounded = record.expires != Instant::FAR_FUTURE
+            && record.retransmits_max > 0
+            && record.fountain.is_none();
         // Its loss is known after a round trip at best, and the next one takes half of one.
         let next_arrives = now + rtt + rtt / 2;
         let apart = (record.expires.since(now + rtt / 2) / 2).min(APART_MAX);

@@ -55,9 +55,9 @@ impl Streams {
                     messages.doubt_run(now, first, count);
                 }
             }
-            StreamPart::Symbol { number } => {
+            StreamPart::Symbol { number, id: symbol } => {
                 if let Some(messages) = messages_of(stream) {
-                    messages.owe_symbol(number);
+                    messages.symbol_doubted(number, symbol);
                 }
             }
             what => self.on_part_lost(now, key, what),
@@ -109,12 +109,12 @@ impl Streams {
                     messages.run_acked(first, count, fate, &mut scope);
                 }
             }
-            StreamPart::Symbol { number } => {
+            StreamPart::Symbol { number, id: symbol } => {
                 let id = stream.id;
                 if let Some(messages) = messages_of(stream) {
                     let (credit, events) = (&mut self.credit, &mut self.events);
                     let mut scope = SendScope { now, stream: id, credit, events };
-                    messages.symbol_acked(number, fate, &mut scope);
+                    messages.symbol_acked((number, symbol), fate, &mut scope);
                 }
             }
             StreamPart::Finish => stream.send.fin = Fin::Acked,
@@ -166,12 +166,12 @@ impl Streams {
                     messages.run_lost(first, count, &mut scope);
                 }
             }
-            StreamPart::Symbol { number } => {
+            StreamPart::Symbol { number, id: symbol } => {
                 let id = stream.id;
                 if let Some(messages) = messages_of(stream) {
                     let (credit, events) = (&mut self.credit, &mut self.events);
                     let mut scope = SendScope { now, stream: id, credit, events };
-                    messages.symbol_lost(number, &mut scope);
+                    messages.symbol_lost(number, symbol, &mut scope);
                 }
             }
             StreamPart::Finish => unsend_fin(stream, true),

@@ -129,10 +129,11 @@ impl Streams {
             return Err(WRONG_FRAMING);
         };
         let Some(number) = messages.resolve(pn, frame.number)? else { return Ok(()) };
-        messages.insert(pn, number, frame, data, keep)?;
+        let tried = messages.insert(pn, number, frame, data, keep)?.tried;
         if frame.fin {
             messages.set_end(number.saturating_add(1))?;
         }
+        self.tried = self.tried.saturating_add(tried);
         self.after_arrival(now, key)
     }
 

@@ -127,6 +127,8 @@ pub(crate) struct Streams {
     copies: overdue::Allowance,
     repeats: Repeats,
     early: early::Phase,
+    /// Bytes of large messages that were worked through in vain.
+    tried: u64,
     is_closed: bool,
 }
 
@@ -167,6 +169,7 @@ impl Streams {
             copies: overdue::Allowance::default(),
             repeats: Repeats::default(),
             early: early::Phase::default(),
+            tried: 0,
             is_closed: false,
             limits,
         };
@@ -190,6 +193,7 @@ impl Streams {
     pub(crate) fn set_peer_params(&mut self, now: Instant, params: &TransportParams) {
         self.peer = Some(*params);
         self.early = early::Phase::Over;
+        self.forget_symbols(now);
         self.credit.raise(params.data_max);
         self.local_streams.limit = self.local_streams.limit.max(params.streams_max);
         self.note_streams_available();

@@ -11,23 +11,34 @@ pub(super) struct RangeSet {
 impl RangeSet {
     /// Adds `start..end`; says how many of its numbers were new. Appending is the fast case.
     pub(super) fn insert(&mut self, start: u64, end: u64) -> u64 {
+        self.insert_measured(start, end, |start, end| end - start)
+    }
+
+    /// Adds `start..end`; says how much `measure`, summed over all runs, has grown by that.
+    pub(super) fn insert_measured(
+        &mut self,
+        start: u64,
+        end: u64,
+        measure: impl Fn(u64, u64) -> u64,
+    ) -> u64 {
         if start >= end {
             return 0;
         }
         match self.runs.back_mut() {
             Some(last) if start == last.1 => {
+                let known = measure(last.0, last.1);
                 last.1 = end;
-                end - start
+                measure(last.0, end) - known
             }
-            Some(last) if start < last.1 => self.insert_inside(start, end),
+            Some(last) if start < last.1 => self.insert_inside(start, end, measure),
             _ => {
                 self.runs.push_back((start, end));
-                end - start
+                measure(start, end)
             }
         }
     }
 
-    fn insert_inside(&mut self, start: u64, end: u64) -> u64 {
+    fn insert_inside(&mut self, start: u64, end: u64, measure: impl Fn(u64, u64) -> u64) -> u64 {
         let first = self.runs.partition_point(|run| run.1 < start);
         let (mut low, mut high, mut known, mut after) = (start, end, 0u64, first);
         while let Some(&(run_start, run_end)) = self.runs.get(after) {
@@ -36,7 +47,7 @@ impl RangeSet {
             }
             low = low.min(run_start);
             high = high.max(run_end);
-            known += run_end - run_start;
+            known += measure(run_start, run_end);
             after += 1;
         }
         if after == first {
@@ -47,7 +58,7 @@ impl RangeSet {
             }
             self.runs.drain(first + 1..after);
         }
-        (high - low) - known
+        measure(low, high) - known
     }
 
     /// Takes `start..end` out of the set.

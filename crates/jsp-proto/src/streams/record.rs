@@ -103,9 +103,14 @@ impl Record {
         let pieces = self.pieces.get_or_insert_default();
         let start = u64::from(offset);
         pieces.acked_bytes += pieces.acked.insert(start, start + u64::from(len));
-        let is_whole = pieces.acked_bytes >= u64::from(self.len);
-        let fountain = self.fountain.as_mut();
-        fountain.is_some_and(|fountain| fountain.on_piece_arrived(offset, len)) || is_whole
+        pieces.acked_bytes >= u64::from(self.len)
+    }
+
+    /// Symbols of it are to go.
+    // spec: STR-33
+    pub(super) fn owes_symbols(&self) -> bool {
+        let is_open = !self.done && !self.superseded;
+        is_open && self.fountain.as_ref().is_some_and(|fountain| fountain.owes())
     }
 
     /// It goes once more, although nothing of it is held lost: that counts where it is bounded.
@@ -115,7 +120,8 @@ impl Record {
         }
     }
 
-    /// A piece was lost; true when it may go again.
+    /// A piece was lost, or is in doubt; true when it may go again, which then counts.
+    // spec: STR-31
     pub(super) fn may_repeat(&mut self, offset: u32, len: u32) -> bool {
         if self.retransmits_max == u32::MAX {
             return true;

@@ -26,6 +26,8 @@ const UNREAD_SHARED_MAX: usize = 16;
 pub(super) struct Taken {
     /// The application has something new to read.
     pub(super) ready: bool,
+    /// Bytes that were worked through in vain, to put a message together from its symbols.
+    pub(super) tried: u64,
 }
 
 /// Messages of a stream as they arrive.
@@ -322,7 +324,7 @@ impl RecvMessages {
         }
         self.ready.push_back(Received { number, payload, attributes });
         self.ready_bytes += len;
-        Taken { ready: true }
+        Taken { ready: true, tried: 0 }
     }
 
     /// Moves `base` over all that is complete; delivers what waited for it.
@@ -383,7 +385,7 @@ impl RecvMessages {
 
     /// Bytes of unread messages, and of those that are incomplete or wait.
     pub(super) fn unread(&self) -> u64 {
-        let partial: u64 = self.partial.iter().map(Partial::size).sum();
+        let partial: u64 = self.partial.iter().map(Partial::held).sum();
         let held: u64 = self.held.iter().map(|held| held.payload.len() as u64).sum();
         self.ready_bytes.saturating_add(partial).saturating_add(held)
     }

@@ -18,6 +18,11 @@ const fn violation(reason: &'static str) -> TransportError {
 }
 
 impl Streams {
+    /// Bytes of large messages that were worked through in vain since it was asked last: their symbols did not suffice.
+    pub(crate) fn take_tried(&mut self) -> u64 {
+        core::mem::take(&mut self.tried)
+    }
+
     /// A symbol of a large message.
     // spec: FEC-21
     pub(crate) fn on_symbol(
@@ -32,7 +37,8 @@ impl Streams {
         let RecvBody::Messages(messages) = &mut stream.recv.body else {
             return Err(WRONG_FRAMING);
         };
-        messages.insert_symbol(symbol, keep)?;
+        let tried = messages.insert_symbol(symbol, keep)?.tried;
+        self.tried = self.tried.saturating_add(tried);
         self.after_arrival(now, key)
     }
 }
@@ -49,6 +55,8 @@ impl RecvMessages {
             let reason = "a symbol came after the end of its stream";
             return Err(TransportError::new(CloseCode::FINAL_SIZE, reason));
         }
+        // spec: STR-14
+        self.expected = self.expected.max(number.saturating_add(1));
         let Some(ahead) = number.checked_sub(self.base) else { return Ok(Taken::default()) };
         if ahead >= NUMBER_REACH {
             return Err(violation("a message number runs too far ahead"));
@@ -83,8 +91,12 @@ impl RecvMessages {
     pub(super) fn rebuild(&mut self, number: u64, keep: bool) -> Taken {
         let at = self.partial.partition_point(|partial| partial.number < number);
         let Some(partial) = self.partial.get_mut(at) else { return Taken::default() };
-        let Some(payload) = partial.rebuild().filter(|_| partial.number == number) else {
+        if partial.number != number {
             return Taken::default();
+        }
+        let payload = match partial.rebuild() {
+            Ok(payload) => payload,
+            Err(tried) => return Taken { tried, ..Taken::default() },
         };
         let (pieces, attributes) = (partial.pieces(), partial.attributes);
         self.partial.remove(at);
@@ -102,15 +114,18 @@ impl Partial {
     fn insert_symbol(&mut self, symbol: &Symbol<'_>) -> bool {
         if self.symbols.is_none() {
             self.symbols = Symbols::of(symbol);
+            let Self { symbols: Some(symbols), start, gaps, .. } = self else { return false };
+            let pieces = [(0, &start[..])].into_iter().chain(gaps.iter());
+            pieces.for_each(|(offset, data)| symbols.insert_piece(offset, data.len() as u64));
         }
         self.total == symbol.total
             && self.symbols.as_mut().is_some_and(|symbols| symbols.insert(symbol))
     }
 
-    fn rebuild(&mut self) -> Option<Vec<u8>> {
-        let size = self.size();
+    /// The message, or the bytes that were worked through in vain.
+    fn rebuild(&mut self) -> Result<Vec<u8>, u64> {
         let Self { symbols, start, gaps, .. } = self;
         let pieces = [(0, &start[..])].into_iter().chain(gaps.iter());
-        symbols.as_mut()?.decode(size, pieces)
+        symbols.as_mut().map_or(Err(0), |symbols| symbols.decode(pieces))
     }
 }

@@ -19,8 +19,9 @@ impl SendMessages {
         if record.done {
             return;
         }
+        let waits = lost || !record.is_sent() || record.owes_symbols();
         record.superseded = true;
-        if lost || !record.is_sent() {
+        if waits {
             self.give_up(old, MessageFate::Superseded, scope);
             self.pop_done();
         }
@@ -96,9 +97,14 @@ impl SendMessages {
         if was_flying {
             record.on_fate(offset, len);
         }
-        if !record.done && record.acked(offset, len) {
+        if record.done {
+            return;
+        }
+        if record.acked(offset, len) {
             self.settle(number, MessageFate::Acknowledged, scope);
             self.pop_done();
+        } else {
+            self.divided_acked((number, offset, len), fate, scope);
         }
     }
 
@@ -149,25 +155,30 @@ impl SendMessages {
         // spec: SEN-8
         let has_copy = record.on_fate(offset, len) && !unreliable;
         record.was_lost = true;
-        if record.done || has_copy || record.missing(offset, len).is_none() {
+        if record.done || self.divided_lost((number, offset, len), scope) {
             return;
         }
+        let waits = self.waits(number, offset, len);
+        let Some(record) = self.record_mut(number) else { return };
+        if has_copy || record.missing(offset, len).is_none() {
+            return;
+        }
+        // What was doubted and has not gone yet goes once, not twice.
+        let waits = waits && record.was_doubted;
         let fate = if unreliable {
             Some(MessageFate::Lost)
         } else if record.superseded {
             Some(MessageFate::Superseded)
         } else if record.expires <= scope.now {
             Some(MessageFate::Expired)
-        } else if record.may_repeat(offset, len) {
+        } else if waits || record.may_repeat(offset, len) {
             None
         } else {
             Some(MessageFate::Lost)
         };
-        let (expires, was_doubted) = (record.expires, record.was_doubted);
+        let expires = record.expires;
         match fate {
-            // What was doubted and has not gone yet goes once, not twice.
-            None if self.owe_symbol(number) => {}
-            None if was_doubted && self.waits(number, offset, len) => {}
+            None if waits => {}
             None => {
                 self.lost.push_back(Lost { number, offset, len });
                 self.waiting += u64::from(len);
@@ -181,7 +192,7 @@ impl SendMessages {
     }
 
     /// True when a piece from `offset` on, of `len` bytes at least, stands in the queue of what goes again.
-    fn waits(&self, number: u64, offset: u32, len: u32) -> bool {
+    pub(super) fn waits(&self, number: u64, offset: u32, len: u32) -> bool {
         let same = |piece: &Lost| piece.number == number && piece.offset == offset;
         self.lost.iter().any(|piece| same(piece) && piece.len >= len)
     }
@@ -194,13 +205,14 @@ impl SendMessages {
         let credited = self.is_credited();
         let Some(record) = self.record_mut(number) else { return false };
         let useless = record.done || record.superseded || record.expires <= now;
-        let may = credited && record.retransmits_max > 0;
-        if waits || useless || !may || record.missing(offset, len).is_none() {
+        if waits || useless || !credited || record.missing(offset, len).is_none() {
             return false;
         }
-        record.spend_retransmit();
+        if !record.may_repeat(offset, len) {
+            return false;
+        }
         record.was_doubted = true;
-        if self.owe_symbol(number) {
+        if self.divided_doubt(number, offset) {
             return true;
         }
         let Some(record) = self.record(number) else { return false };

@@ -385,6 +385,9 @@ impl SendMessages {
         if let Some(record) = self.record_mut(piece.number) {
             record.on_sent(scope.now);
             record.is_whole = piece.offset == 0 && len == record.len;
+            if let Some(fountain) = &mut record.fountain {
+                fountain.on_piece_sent();
+            }
         }
         if piece.again {
             if let Some(front) = self.lost.front_mut() {

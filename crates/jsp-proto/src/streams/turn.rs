@@ -20,6 +20,8 @@ pub(super) enum Turn {
     Wrote { bytes: usize, next: Option<Sendable> },
     /// The next piece does not fit into what is left of the packet.
     NoRoom,
+    /// A symbol does not, which cannot be cut: another stream may have the rest.
+    Aside,
     /// It has nothing that may go now.
     Over(Sendable),
 }
@@ -144,14 +146,15 @@ impl Streams {
             let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
             let packing = packing(stream.id, open, packet, place.has_data || pieces > 0, alone);
             let SendBody::Messages(messages) = &mut stream.send.body else { break };
-            let packed = if piece.symbol {
-                stream.write_symbol(piece.number, packet)
-            } else {
-                messages.write(piece, &packing, finishing, packet.writer())
-            };
+            let (mut symbol_id, mut packed) = (0, None);
+            if !piece.symbol {
+                packed = messages.write(piece, &packing, finishing, packet.writer());
+            } else if let Some((id, written)) = stream.write_symbol(piece.number, packet) {
+                (symbol_id, packed) = (id, Some(written));
+            }
             let Some(packed) = packed else {
                 if pieces == 0 {
-                    return Turn::NoRoom;
+                    return self.no_room(now, key, piece, packet, place);
                 }
                 next = Some(sendable);
                 break;
@@ -173,7 +176,7 @@ impl Streams {
                 run.add(piece, token, packet);
             } else {
                 run.end(token, packet);
-                let what = message_part(piece, &packed);
+                let what = message_part(piece, symbol_id, &packed);
                 packet.push(Token::Stream(StreamToken { what, ..token }));
             }
             if wrote >= place.allowance || stream.rate.is_some() || packet.remaining() == 0 {
@@ -182,6 +185,30 @@ impl Streams {
         }
         run.end(token, packet);
         Turn::Wrote { bytes: wrote, next }
+    }
+
+    /// The piece does not fit into what is left of the packet. A message whose symbols will not fit into any goes in
+    /// pieces from now on.
+    fn no_room(
+        &mut self,
+        now: Instant,
+        key: Key,
+        piece: MessagePiece,
+        packet: &mut PacketBuilder<'_>,
+        place: Place,
+    ) -> Turn {
+        if !piece.symbol {
+            return Turn::NoRoom;
+        }
+        let capacity = packet.writer().len() + packet.remaining();
+        let Some(stream) = self.table.get_mut(key) else { return Turn::NoRoom };
+        let SendBody::Messages(messages) = &mut stream.send.body else { return Turn::NoRoom };
+        let (credit, events) = (&mut self.credit, &mut self.events);
+        let mut scope = SendScope { now, stream: stream.id, credit, events };
+        if !place.has_data && messages.symbol_has_no_room(piece.number, capacity, &mut scope) {
+            return Turn::Over(Sendable::Message(piece));
+        }
+        Turn::Aside
     }
 }
 
@@ -212,7 +239,15 @@ impl Stream {
     }
 
     /// Writes a symbol of a message, behind the opening of the stream if the peer may not know that.
-    fn write_symbol(&mut self, number: u64, packet: &mut PacketBuilder<'_>) -> Option<Packed> {
+    fn write_symbol(
+        &mut self,
+        number: u64,
+        packet: &mut PacketBuilder<'_>,
+    ) -> Option<(u32, Packed)> {
+        let SendBody::Messages(messages) = &mut self.send.body else { return None };
+        if packet.remaining() < messages.symbol_len(number) {
+            return None;
+        }
         write_opening(self, packet).ok()?;
         let SendBody::Messages(messages) = &mut self.send.body else { return None };
         messages.write_symbol(number, self.id, packet.writer())
@@ -253,9 +288,9 @@ fn bytes_part(piece: BytesPiece, packed: &Packed) -> StreamPart {
     StreamPart::Bytes { offset: piece.offset, len: packed.len as u32, fin: packed.fin }
 }
 
-fn message_part(piece: MessagePiece, packed: &Packed) -> StreamPart {
+fn message_part(piece: MessagePiece, symbol_id: u32, packed: &Packed) -> StreamPart {
     if piece.symbol {
-        return StreamPart::Symbol { number: piece.number };
+        return StreamPart::Symbol { number: piece.number, id: symbol_id };
     }
     let (number, offset) = (piece.number, piece.offset);
     StreamPart::Message { number, offset, len: packed.len as u32, fin: packed.fin }

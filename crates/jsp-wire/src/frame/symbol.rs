@@ -59,7 +59,8 @@ impl<'a> Symbol<'a> {
         let range = limits::OBJECT_SYMBOLS_MIN..=limits::OBJECT_SYMBOLS_MAX;
         fits && len.is_multiple_of(8)
             && range.contains(&sources)
-            && u64::from(self.id) >= sources
-            && self.id <= limits::OBJECT_SYMBOL_ID_MAX
+            && u64::from(self.id).checked_sub(sources).is_some_and(|beyond| {
+                beyond < sources.saturating_add(limits::OBJECT_SYMBOLS_BEYOND)
+            })
     }
 }

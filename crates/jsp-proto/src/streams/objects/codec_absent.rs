@@ -27,3 +27,7 @@ pub(in crate::streams) fn decode(
 ) -> Option<Vec<u8>> {
     None
 }
+
+pub(in crate::streams) fn suffices(_geometry: Geometry, _ids: impl Iterator<Item = u32>) -> bool {
+    false
+}

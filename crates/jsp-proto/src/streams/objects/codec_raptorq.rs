@@ -50,3 +50,11 @@ pub(in crate::streams) fn decode(
     let packets = symbols.map(|(id, data)| EncodingPacket::new(PayloadId::new(0, id), data));
     decoder.decode(packets)
 }
+
+/// Whether symbols with these ids, each once, suffice: that depends on nothing else, so that a sender knows it of what
+/// its peer has. It is tried with symbols of a few bytes, which costs less than putting the message together.
+pub(in crate::streams) fn suffices(geometry: Geometry, ids: impl Iterator<Item = u32>) -> bool {
+    const LEN: u16 = 8;
+    let small = Geometry { symbol_len: LEN, ..geometry };
+    decode(small, ids.map(|id| (id, vec![0; LEN.into()]))).is_some()
+}

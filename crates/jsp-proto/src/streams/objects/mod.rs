@@ -1,5 +1,7 @@
 //! Large messages that any sufficient number of packets brings: their pieces are symbols of a fountain code, and what
 //! is lost is made up for by further symbols, whichever they are.
+//!
+//! Both sides count by [`Holding`] what one of them has of a message, so that they agree on what is enough.
 
 #[cfg(not(feature = "raptorq"))]
 #[path = "codec_absent.rs"]
@@ -7,14 +9,19 @@ mod codec;
 #[cfg(feature = "raptorq")]
 #[path = "codec_raptorq.rs"]
 mod codec;
+mod fountain;
+mod symbols;
 
 use std::collections::BTreeMap;
 
 use jsp_wire::frame::Symbol;
 use jsp_wire::limits;
 
-use codec::Encoder;
 pub(crate) use codec::IS_PRESENT;
+pub(super) use fountain::{Fountain, Outlook};
+pub(super) use symbols::Symbols;
+
+use super::ranges::RangeSet;
 
 /// What a packet holds beside a symbol, at most: acknowledgements, and the head of the frame.
 const BESIDE_SYMBOL: usize = 64;
@@ -22,12 +29,8 @@ const BESIDE_SYMBOL: usize = 64;
 /// Symbols beyond those of the message itself with which a message is put together but once in a million.
 const SURPLUS: u32 = 2;
 
-/// Symbols that are kept beyond those of the message itself.
-const KEPT_BEYOND: usize = 8;
-
-/// How often it is looked whether a message can be put together, and how often it is tried.
-const LOOKS_MAX: u32 = 16;
-const TRIES_MAX: u32 = 3;
+/// Symbols that are kept beyond those of the message itself: when not even they suffice, pieces must.
+const KEPT_BEYOND: u32 = 8;
 
 /// How a message is divided: within the bounds of the wire format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,220 +63,88 @@ impl Geometry {
     fn padded_len(self) -> usize {
         (self.sources as usize).saturating_mul(usize::from(self.symbol_len))
     }
+
+    /// The symbols of the message itself that these bytes touch.
+    fn touched(self, offset: u32, len: u32) -> std::ops::Range<u32> {
+        let whole = u32::from(self.symbol_len).max(1);
+        offset / whole..offset.saturating_add(len).div_ceil(whole).min(self.sources)
+    }
 }
 
-/// A message on its way out.
+/// What one side has of a message: bytes, of which some are symbols of the message itself, and further symbols, with
+/// what is kept of each.
 #[derive(Debug)]
-pub(super) struct Fountain {
-    geometry: Geometry,
-    total: u32,
-    percent: u8,
-    encoder: Option<Encoder>,
-    /// Symbols beyond the message itself that were made.
-    made: u32,
-    /// And those that are still to go.
-    owed: u32,
-    /// Whole symbols that the peer has.
-    arrived: u32,
-    /// Something was lost.
-    is_short: bool,
-}
-
-impl Fountain {
-    /// A message of `total` bytes in packets that have so much room; `None` where that is not worth it.
-    pub(super) fn new(total: u32, capacity: usize, percent: u8) -> Option<Box<Self>> {
-        let geometry = Geometry::of_message(total, capacity)?;
-        Some(Box::new(Self {
-            geometry,
-            total,
-            percent,
-            encoder: None,
-            made: 0,
-            owed: 0,
-            arrived: 0,
-            is_short: false,
-        }))
-    }
-
-    /// A piece that begins at `offset` is no longer than this, so that it is a symbol.
-    // spec: FEC-23
-    pub(super) fn piece_len(&self, offset: u32) -> u32 {
-        let len = u32::from(self.geometry.symbol_len);
-        len - offset % len
-    }
-
-    /// All of the message was sent once: what goes behind it without being asked for.
-    // spec: FEC-23
-    pub(super) fn on_sent(&mut self) {
-        let ahead = self.geometry.sources.saturating_mul(u32::from(self.percent)).div_ceil(100);
-        self.owed = self.owed.saturating_add(ahead);
-    }
-
-    /// Something was lost: a symbol takes its place. With the first come those that putting it together takes besides.
-    // spec: FEC-23
-    pub(super) fn owe(&mut self) {
-        let first = if core::mem::replace(&mut self.is_short, true) { 0 } else { SURPLUS };
-        self.owed = self.owed.saturating_add(1).saturating_add(first);
-    }
-
-    /// Symbols are to go.
-    pub(super) fn owes(&self) -> bool {
-        let left = limits::OBJECT_SYMBOL_ID_MAX - self.geometry.sources;
-        self.owed > 0 && self.made < left
-    }
-
-    /// The next symbol: its id and its content.
-    pub(super) fn symbol(&mut self, payload: &[u8]) -> Option<(u32, Vec<u8>)> {
-        if self.encoder.is_none() {
-            self.encoder = Encoder::new(self.geometry, payload);
-        }
-        let data = self.encoder.as_ref()?.symbol(self.made)?;
-        Some((self.geometry.sources.saturating_add(self.made), data))
-    }
-
-    /// It went.
-    pub(super) fn on_symbol_sent(&mut self) {
-        self.made = self.made.saturating_add(1);
-        self.owed = self.owed.saturating_sub(1);
-    }
-
-    /// A piece arrived; true when the message can be put together.
-    // spec: FEC-23
-    pub(super) fn on_piece_arrived(&mut self, offset: u32, len: u32) -> bool {
-        let whole = u32::from(self.geometry.symbol_len);
-        let ends = offset.saturating_add(len) == self.total;
-        if offset.is_multiple_of(whole) && (len == whole || ends) {
-            return self.on_symbol_arrived();
-        }
-        false
-    }
-
-    /// A symbol arrived; true when the message can be put together.
-    pub(super) fn on_symbol_arrived(&mut self) -> bool {
-        self.arrived = self.arrived.saturating_add(1);
-        self.arrived >= self.geometry.sources.saturating_add(SURPLUS)
-    }
-}
-
-/// Symbols of a message that is not complete.
-#[derive(Debug)]
-pub(super) struct Symbols {
+struct Holding<S> {
     geometry: Geometry,
     total: u64,
-    kept: BTreeMap<u32, Vec<u8>>,
-    looks: u32,
-    tries: u32,
-    /// Symbols with which it is looked next.
-    next: u64,
+    bytes: RangeSet,
+    /// Symbols of the message itself that are there whole.
+    sources: u32,
+    symbols: BTreeMap<u32, S>,
 }
 
-impl Symbols {
-    /// Those of the message that this one belongs to.
-    pub(super) fn of(symbol: &Symbol<'_>) -> Option<Box<Self>> {
-        let geometry = Geometry::of_symbol(symbol)?;
-        let (kept, next) = (BTreeMap::new(), u64::from(geometry.sources));
-        Some(Box::new(Self { geometry, total: symbol.total, kept, looks: 0, tries: 0, next }))
+impl<S> Holding<S> {
+    fn new(geometry: Geometry, total: u64) -> Self {
+        Self { geometry, total, bytes: RangeSet::default(), sources: 0, symbols: BTreeMap::new() }
     }
 
-    /// Keeps a symbol; false when it does not belong to the others.
-    // spec: FEC-21, FEC-22
-    pub(super) fn insert(&mut self, symbol: &Symbol<'_>) -> bool {
-        if Geometry::of_symbol(symbol) != Some(self.geometry) || symbol.total != self.total {
-            return false;
-        }
-        if self.kept.len() < (self.geometry.sources as usize).saturating_add(KEPT_BEYOND) {
-            self.kept.entry(symbol.id).or_insert_with(|| symbol.data.to_vec());
-        }
-        true
+    /// Bytes of the message are there. However they were cut, what is whole counts, and once.
+    fn insert_piece(&mut self, offset: u64, len: u64) {
+        let (total, whole) = (self.total, u64::from(self.geometry.symbol_len).max(1));
+        let end = offset.saturating_add(len).min(total);
+        let count = |start: u64, end: u64| {
+            let last = if end == total { end.div_ceil(whole) } else { end / whole };
+            last.saturating_sub(start.div_ceil(whole))
+        };
+        let grown = self.bytes.insert_measured(offset, end, count);
+        self.sources = self.sources.saturating_add(u32::try_from(grown).unwrap_or(u32::MAX));
     }
 
-    /// The message, when it can be put together from the symbols and these pieces, which come in order.
-    // spec: FEC-22
-    pub(super) fn decode<'a>(
-        &mut self,
-        size: u64,
-        pieces: impl Iterator<Item = (u64, &'a [u8])>,
-    ) -> Option<Vec<u8>> {
+    /// Where a symbol of the message itself lies in it.
+    fn place(&self, id: u32) -> (u64, u64) {
         let whole = u64::from(self.geometry.symbol_len);
-        let hoped = size.div_ceil(whole).saturating_add(self.kept.len() as u64);
-        let is_spent = self.looks >= LOOKS_MAX || self.tries >= TRIES_MAX;
-        if size == 0 || hoped < self.next || is_spent {
-            return None;
-        }
-        self.looks = self.looks.saturating_add(1);
-        self.next = hoped.saturating_add(1);
-        let (padded, covered) = self.lay_out(pieces);
-        let there = covered.iter().filter(|there| **there).count();
-        if there.saturating_add(self.kept.len()) < self.geometry.sources as usize {
-            return None;
-        }
-        self.tries = self.tries.saturating_add(1);
-        let len = usize::from(self.geometry.symbol_len);
-        let sources = (0u32..).zip(padded.chunks(len)).zip(covered);
-        let sources =
-            sources.filter(|(_, there)| *there).map(|((id, data), _)| (id, data.to_vec()));
-        let kept = self.kept.iter().map(|(id, data)| (*id, data.clone()));
-        let mut message = codec::decode(self.geometry, sources.chain(kept))?;
-        message.truncate(usize::try_from(self.total).ok()?);
-        Some(message)
+        let start = u64::from(id).saturating_mul(whole);
+        (start, start.saturating_add(whole).min(self.total))
     }
 
-    /// The pieces in their places, and which symbols are there.
-    fn lay_out<'a>(&self, pieces: impl Iterator<Item = (u64, &'a [u8])>) -> (Vec<u8>, Vec<bool>) {
-        let len = usize::from(self.geometry.symbol_len);
-        let mut padded = vec![0; self.geometry.padded_len()];
-        let mut missing = vec![len; self.geometry.sources as usize];
-        for (offset, data) in pieces {
-            let Ok(start) = usize::try_from(offset) else { break };
-            let end = start.saturating_add(data.len());
-            let Some(place) = padded.get_mut(start..end) else { break };
-            place.copy_from_slice(data);
-            let mut at = start;
-            while at < end {
-                let symbol = at / len;
-                let stop = symbol.saturating_add(1).saturating_mul(len).min(end);
-                if let Some(missing) = missing.get_mut(symbol) {
-                    *missing = missing.saturating_sub(stop - at);
-                }
-                at = stop;
-            }
+    fn has(&self, id: u32) -> bool {
+        if id >= self.geometry.sources {
+            return self.symbols.contains_key(&id);
         }
-        // What the last one is filled up with.
-        let filling = padded.len() as u64 - self.total.min(padded.len() as u64);
-        if let Some(last) = missing.last_mut() {
-            *last = last.saturating_sub(usize::try_from(filling).unwrap_or(usize::MAX));
-        }
-        (padded, missing.into_iter().map(|missing| missing == 0).collect())
+        let (start, end) = self.place(id);
+        self.bytes.first_missing(start, end).is_none()
+    }
+
+    /// Whole symbols.
+    fn count(&self) -> u32 {
+        self.sources.saturating_add(u32::try_from(self.symbols.len()).unwrap_or(u32::MAX))
+    }
+
+    /// A piece is there, which tells what no symbol does: the attributes.
+    fn has_piece(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.sources == self.geometry.sources
+    }
+
+    /// So many symbols, or none do it.
+    fn is_past_hope(&self) -> bool {
+        self.count() >= self.geometry.sources.saturating_add(KEPT_BEYOND)
+    }
+
+    fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        let sources = (0..self.geometry.sources).filter(|id| self.has(*id));
+        sources.chain(self.symbols.keys().copied())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use jsp_wire::StreamId;
+    use proptest::prelude::*;
 
     use super::*;
-
-    fn symbol(total: u64, id: u32, data: &[u8]) -> Symbol<'_> {
-        Symbol { stream: StreamId(2), number: 0, total, id, data }
-    }
-
-    #[test]
-    /// spec-test: FEC-21, FEC-22
-    fn symbols_of_a_message_are_alike_and_no_more_than_it_takes() {
-        let data = [7; 296];
-        let mut symbols = Symbols::of(&symbol(30_000, 118, &data[..256])).unwrap();
-        for id in 118..1000 {
-            assert!(symbols.insert(&symbol(30_000, id, &data[..256])));
-        }
-        assert_eq!(symbols.kept.len(), 118 + KEPT_BEYOND);
-        assert!(!symbols.insert(&symbol(30_001, 118, &data[..256])));
-        assert!(!symbols.insert(&symbol(30_000, 118, &data)));
-        // Whatever comes, they are looked at a few times.
-        for size in 1..60_000 {
-            let _message = symbols.decode(size, core::iter::empty());
-        }
-        assert!(symbols.looks <= LOOKS_MAX && symbols.tries <= TRIES_MAX);
-    }
 
     #[test]
     /// spec-test: FEC-23
@@ -283,19 +154,31 @@ mod tests {
         assert_eq!(Geometry::of_message(500_000, 1_300), Some(geometry));
         assert_eq!(Geometry::of_message(16 << 20, 1_300), None);
         assert_eq!(Geometry::of_message(500_000, 300), None);
-        let mut fountain = Fountain::new(500_000, 1_300, 10).unwrap();
-        assert_eq!((fountain.piece_len(0), fountain.piece_len(1_300)), (1_232, 1_164));
-        assert!(!fountain.owes());
-        fountain.on_sent();
-        assert_eq!(fountain.owed, 41);
-        fountain.owe();
-        fountain.owe();
-        assert_eq!(fountain.owed, 45);
-        for n in 0..405 {
-            assert!(!fountain.on_piece_arrived(n * 1_232, 1_232));
+        assert_eq!(geometry.touched(1_231, 2), 0..2);
+        assert_eq!(geometry.touched(499_000, 1_000), 405..406);
+    }
+
+    proptest! {
+        #[test]
+        /// spec-test: FEC-22
+        fn whole_symbols_count_however_they_were_cut(
+            pieces in prop::collection::vec((0u64..800, 0u64..60), 0..60),
+            total in 761u64..=768,
+        ) {
+            let geometry = Geometry { sources: 96, symbol_len: 8 };
+            let mut holding = Holding::<()>::new(geometry, total);
+            let mut there = [false; 1000];
+            for (offset, len) in pieces {
+                holding.insert_piece(offset, len);
+                there[offset as usize..(offset + len) as usize].fill(true);
+                let whole = |id: &usize| {
+                    let end = (id * 8 + 8).min(total as usize);
+                    there[id * 8..end].iter().all(|byte| *byte)
+                };
+                let ids: Vec<u32> = (0..96usize).filter(whole).map(|id| id as u32).collect();
+                prop_assert_eq!(holding.count() as usize, ids.len());
+                prop_assert_eq!(holding.ids().collect::<Vec<_>>(), ids);
+            }
         }
-        assert!(!fountain.on_piece_arrived(10, 100), "no whole symbol");
-        assert!(!fountain.on_piece_arrived(405 * 1_232, 1_040));
-        assert!(!fountain.on_symbol_arrived() && fountain.on_symbol_arrived());
     }
 }

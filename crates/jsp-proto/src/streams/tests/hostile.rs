@@ -534,3 +534,79 @@ fn no_symbol_goes_to_a_peer_that_has_not_said_that_it_knows_them() {
     }
     assert!(packets > 160, "{packets}");
 }
+
+#[test]
+/// spec-test: FEC-21, STR-14
+fn a_stream_does_not_end_below_a_symbol() {
+    let (_, mut b, now) = pair(&StreamLimits::default());
+    feed(&mut b, now, &piece(0, None, &[1; 5])).unwrap();
+    feed(&mut b, now, &symbol(M, 3, 30_000, 256)).unwrap();
+    let finish = |value| Frame::Finish(limit(M, value));
+    assert_eq!(feed(&mut b, now, &finish(3)), Err(CloseCode::FINAL_SIZE));
+    feed(&mut b, now, &finish(4)).unwrap();
+    assert_eq!(feed(&mut b, now, &symbol(M, 4, 30_000, 256)), Err(CloseCode::FINAL_SIZE));
+}
+
+/// Ids of symbols of a message of 167 that never suffice: each bit is one, the lowest first. They are the 175 that are sums
+/// of the fewest intermediate symbols (RFC 6330, section 5.3.5.3).
+#[cfg(feature = "raptorq")]
+const LIGHTEST: &str = "75ef79dfdf40fa41f74f7eb956d32ffbecf400d77431f72596b516c7\
+                        44008a1610860622044086a028a22218101154000700";
+
+#[cfg(feature = "raptorq")]
+#[test]
+/// spec-test: FEC-22
+fn symbols_that_never_suffice_are_tried_a_few_times_and_leave_the_message_to_its_pieces() {
+    const LEN: usize = 256;
+    const TOTAL: u64 = 167 * LEN as u64;
+    let (_, mut b, now) = pair(&StreamLimits::default());
+    let mut tried = 0;
+    let mut give = |b: &mut Streams, id: u32| {
+        let frame = if id < 167 {
+            piece(0, Some((u64::from(id) * LEN as u64, TOTAL)), &[0; LEN])
+        } else {
+            Frame::Symbol(Symbol { stream: M, number: 0, total: TOTAL, id, data: &[0; LEN] })
+        };
+        feed(b, now, &frame).unwrap();
+        tried += b.take_tried();
+        tried
+    };
+    let nibble = |at: usize| u8::from_str_radix(&LIGHTEST[at..=at], 16).unwrap();
+    let is_light = |id: &u32| nibble((id / 4) as usize ^ 1) >> (id % 4) & 1 == 1;
+    let ids: Vec<u32> = (0..398).filter(is_light).collect();
+    assert_eq!(ids.len(), 175);
+    for id in &ids {
+        give(&mut b, *id);
+    }
+    // From 167 to 175 symbols, once each; then they are gone, and no others are kept.
+    assert_eq!(give(&mut b, 397), 9 * TOTAL);
+    assert_eq!(b.buffered(), 104 * LEN as u64);
+    for id in 167..380 {
+        give(&mut b, id);
+    }
+    assert_eq!(b.buffered(), 104 * LEN as u64);
+    for id in 0..167 {
+        give(&mut b, id);
+    }
+    assert_eq!(give(&mut b, 0), 9 * TOTAL);
+    b.accept();
+    assert_eq!(b.recv(now, M).unwrap().unwrap().payload.len() as u64, TOTAL);
+}
+
+#[test]
+/// spec-test: FEC-22
+fn what_is_kept_of_symbols_is_counted_and_bounded() {
+    const LEN: usize = 256;
+    let total = 100 * LEN as u64;
+    let (_, mut b, now) = pair(&StreamLimits::default());
+    feed(&mut b, now, &piece(3, Some((0, 2)), b"x")).unwrap();
+    let mut give = |number, id| {
+        let symbol = Symbol { stream: M, number, total, id, data: &[9; LEN] };
+        feed(&mut b, now, &Frame::Symbol(symbol)).unwrap();
+        b.buffered()
+    };
+    for number in 0..3 {
+        let last = (100..264).map(|id| give(number, id)).last();
+        assert_eq!(last, Some(1 + (number + 1) * 108 * LEN as u64));
+    }
+}

@@ -6,6 +6,8 @@ mod delivery;
 mod hostile;
 mod lifecycle;
 mod messages;
+#[cfg(feature = "raptorq")]
+mod objects;
 mod overdue;
 mod priority;
 mod reassembly;
