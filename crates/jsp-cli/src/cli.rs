@@ -14,6 +14,7 @@ Examples:
   jsp serve --dir inbox             receive files; prints the address that others need
   jsp send a.iso photos HOST        send a file and a folder, and wait until they are stored
   jsp send a.iso jsp://KEY@HOST     the same, sure of who receives
+  jsp send a.iso --code             to somebody anywhere, who types the code that is printed
   jsp chat HOST                     talk to somebody who runs `jsp chat --listen`
   jsp perf HOST --reverse           how fast is the way back?
   jsp completions bash > ~/.local/share/bash-completion/completions/jsp

@@ -2,6 +2,7 @@
 
 mod carriers;
 mod cli;
+mod code;
 mod commands;
 mod demo;
 mod exit;
