@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::carriers::Carriers;
-use crate::commands::{chat, completions, demo, key, perf, ping, send, serve};
+use crate::commands::{chat, completions, demo, key, netcheck, perf, ping, send, serve};
 use crate::exit::TABLE;
 
 const EXAMPLES: &str = "\
@@ -17,6 +17,7 @@ Examples:
   jsp send a.iso --code             to somebody anywhere, who types the code that is printed
   jsp chat HOST                     talk to somebody who runs `jsp chat --listen`
   jsp perf HOST --reverse           how fast is the way back?
+  jsp netcheck                      does UDP pass, what does the router do, which carriers work?
   jsp completions bash > ~/.local/share/bash-completion/completions/jsp
 
 HOST is a name or an address with an optional port (4433 otherwise): example.org, [::1]:5000,
@@ -65,6 +66,7 @@ pub(crate) enum Command {
     Recv(serve::Recv),
     Send(send::Send),
     Chat(chat::Chat),
+    Netcheck(netcheck::Netcheck),
     Ping(ping::Ping),
     Perf(perf::Perf),
     Key(key::Key),

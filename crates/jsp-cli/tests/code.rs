@@ -7,31 +7,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
-use std::sync::Arc;
 
-use jsp_server::{Config, Daemon};
-use support::{Finished, Place, names, noise};
-
-/// A coordinator that runs until its value goes.
-struct Coordinator {
-    _runtime: tokio::runtime::Runtime,
-    uri: String,
-}
-
-impl Coordinator {
-    fn start() -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let daemon = runtime.block_on(async {
-            let mut config = Config { bind: "127.0.0.1:0".into(), ..Config::default() };
-            config.limits.relay_bytes_per_second = 200_000_000;
-            config.limits.relay_bytes_per_second_total = 400_000_000;
-            Arc::new(Daemon::start_as(&config, jsp::Identity::generate()).unwrap())
-        });
-        let uri = format!("jsp://{}@{}", daemon.fingerprint(), daemon.local_addr().unwrap());
-        runtime.spawn(async move { daemon.serve().await });
-        Self { _runtime: runtime, uri }
-    }
-}
+use support::{Coordinator, Finished, Place, names, noise};
 
 /// One of the two sides.
 struct Side<'a> {

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use jsp::rendezvous::{CallError, Peer, Policy, Refusal, RegisterError, Registration};
-use jsp::{Connection, Endpoint, Fingerprint, Identity, Trust};
+use jsp::{Connection, Endpoint, Fingerprint, Identity};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -15,7 +15,6 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::protocol::{APPLICATION_PROTOCOL, REFUSED};
 use crate::session;
-use crate::settings;
 use crate::target::Target;
 
 /// Callers that are heard at once; further ones are turned away.
@@ -50,10 +49,7 @@ impl Place {
             .application_protocol(APPLICATION_PROTOCOL)
             .transport(session::transport(global.timeout));
         let peer = Peer::build(builder, policy)?;
-        let fingerprint = match coordinator.fingerprint {
-            Some(fingerprint) => fingerprint,
-            None => remembered(&peer, coordinator).await?,
-        };
+        let fingerprint = session::fingerprint_of(coordinator, global.timeout).await?;
         let coordinator = coordinator.authority.clone();
         Ok(Self { peer, coordinator, fingerprint, registration: None })
     }
@@ -74,19 +70,6 @@ impl Place {
         }
         self.registration = None;
     }
-}
-
-/// The fingerprint of a coordinator that was named without one: as at the first meeting.
-async fn remembered(peer: &Peer, coordinator: &Target) -> Result<Fingerprint, Failure> {
-    let path = settings::known_hosts_path()?;
-    if let Some((fingerprint, _)) = session::open_known_hosts(&path)?.get(&coordinator.authority) {
-        return Ok(fingerprint);
-    }
-    let connected = peer.endpoint().connect(coordinator.authority.as_str(), Trust::FirstUse(path));
-    let connection = connected.await?;
-    let shown = connection.security().peer.map(|peer| peer.fingerprint);
-    connection.close(0, b"");
-    shown.ok_or_else(|| Failure::new(Exit::WrongIdentity, "the coordinator has shown no identity"))
 }
 
 impl From<RegisterError> for Failure {

@@ -37,7 +37,7 @@ use jsp_crypto::{Fingerprint, Rng, SystemRng};
 use jsp_nat::candidate::{CANDIDATES_MAX, Candidate, gather};
 use jsp_nat::punch::Role;
 use jsp_nat::rendezvous::CANDIDATES_CONTENT_TYPE;
-use jsp_proto::StreamConfig;
+use jsp_proto::{ConnectionStats, StreamConfig};
 use jsp_wire::{Route, StreamId};
 use tokio::sync::mpsc;
 
@@ -279,6 +279,17 @@ impl Registration {
     /// The address at which the coordinator sees this peer.
     pub fn observed(&self) -> Option<SocketAddr> {
         self.control.observed()
+    }
+
+    /// Another server that answers STUN, if the coordinator names one: with both,
+    /// [`Peer::discover`] tells what the box in front of this host does.
+    pub fn other_stun(&self) -> Option<SocketAddr> {
+        self.control.stun()
+    }
+
+    /// What is measured on the connection to the coordinator.
+    pub fn stats(&self) -> ConnectionStats {
+        self.control.connection().stats()
     }
 
     /// Waits until the coordinator is gone, and says why.
