@@ -27,6 +27,7 @@ fn a_network_that_lets_udp_through() {
     }
     assert_eq!(all["own_address"], all["mapped_address"]);
     assert_eq!(all["mapping"], "none");
+    assert_eq!(all["filtering"], "endpoint_independent");
     assert_eq!(all["direct_paths"], "likely");
     assert_eq!(all["udp_payload_max"], 1472);
     assert!(all["relay_round_trip_ms"].as_f64().unwrap() > 0.0);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jsp::rendezvous::{Mapping, Peer, Policy, Registration};
+use jsp::rendezvous::{Filtering, Mapping, Peer, Policy, Registration};
 use jsp::{Endpoint, Fingerprint, Identity, Message, TransportConfig};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -31,6 +31,7 @@ pub(crate) struct Datagrams {
     pub(crate) seen: Option<SocketAddr>,
     /// `None` where one server alone cannot tell.
     pub(crate) mapping: Option<Mapping>,
+    pub(crate) filtering: Option<Filtering>,
     pub(crate) hairpin: Option<bool>,
     /// Another server that was asked.
     pub(crate) other: Option<SocketAddr>,
@@ -60,13 +61,18 @@ pub(crate) async fn try_datagrams(
     let own = ip.zip(port.ok()).map(|(ip, port)| SocketAddr::new(ip, port));
     let seen = registration.observed();
     let other = stun.or_else(|| registration.other_stun());
-    let (relay_ms, payload, report) = tokio::join!(
+    // At first nothing of this peer's may have gone to the other server.
+    let boxes = async {
+        let Some(other) = other else { return (None, None) };
+        let servers = [coordinator, other];
+        let filtering = timeout(patience, peer.filtering(servers)).await;
+        let report = timeout(patience, peer.discover(servers)).await;
+        (filtering.ok().and_then(Result::ok).flatten(), report.ok().and_then(Result::ok))
+    };
+    let (relay_ms, payload, (filtering, report)) = tokio::join!(
         relay(&registration, coordinator, fingerprint, patience),
         largest(&registration, ceiling, patience),
-        async {
-            let servers = [coordinator, other?];
-            timeout(patience, peer.discover(servers)).await.ok()?.ok()
-        }
+        boxes
     );
     let is_own = own.is_some() && own == seen;
     let mapping = report.and_then(|report| report.mapping);
@@ -74,6 +80,7 @@ pub(crate) async fn try_datagrams(
         own,
         seen,
         mapping: mapping.or(is_own.then_some(Mapping::None)),
+        filtering,
         hairpin: report.and_then(|report| report.hairpin),
         other,
         payload,

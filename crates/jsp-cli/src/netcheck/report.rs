@@ -1,6 +1,6 @@
 //! What was found, for people and for programs.
 
-use jsp::rendezvous::Mapping;
+use jsp::rendezvous::{Filtering, Mapping};
 use serde::Serialize;
 
 use super::{Datagrams, Passage};
@@ -27,6 +27,7 @@ struct Plain<'a> {
     mapped_address: Option<String>,
     other_stun: Option<String>,
     mapping: Option<&'static str>,
+    filtering: Option<&'static str>,
     hairpinning: Option<bool>,
     udp_payload_max: usize,
     udp_payload_is_largest_tried: bool,
@@ -47,6 +48,10 @@ fn plainly<S: serde::Serializer>(
             mapped_address: found.seen.map(|address| address.to_string()),
             other_stun: found.other.map(|address| address.to_string()),
             mapping: found.mapping.map(name_of),
+            filtering: found.filtering.map(|filtering| match filtering {
+                Filtering::EndpointIndependent => "endpoint_independent",
+                Filtering::Dependent => "dependent",
+            }),
             hairpinning: found.hairpin,
             udp_payload_max: found.payload,
             udp_payload_is_largest_tried: found.is_ceiling,
@@ -155,7 +160,7 @@ fn rows(found: &Datagrams) -> Vec<(&'static str, String)> {
     ];
     let needs_other = match found.other {
         None => "unknown; it takes a second server, see --stun",
-        Some(_) => "unknown; the second server does not answer",
+        Some(_) => "unknown; the second server does not help",
     };
     rows.push((
         "mapping",
@@ -163,6 +168,15 @@ fn rows(found: &Datagrams) -> Vec<(&'static str, String)> {
             Some(Mapping::None) => "none: no box translates addresses",
             Some(Mapping::EndpointIndependent) => "endpoint-independent: the same address for all",
             Some(Mapping::Dependent) => "dependent on the other end (symmetric)",
+            None => needs_other,
+        }
+        .into(),
+    ));
+    rows.push((
+        "filtering",
+        match found.filtering {
+            Some(Filtering::EndpointIndependent) => "none: whoever knows the address is let in",
+            Some(Filtering::Dependent) => "only those are let in to whom something was sent",
             None => needs_other,
         }
         .into(),
@@ -217,6 +231,7 @@ mod tests {
             own: "192.168.0.2:5".parse().ok(),
             seen: "[2001:db8::1]:6".parse().ok(),
             mapping,
+            filtering: Some(Filtering::Dependent),
             hairpin: Some(false),
             other: None,
             payload: 1392,
@@ -233,6 +248,7 @@ mod tests {
         assert_eq!(json["udp_ipv6"]["result"], "no_address");
         assert_eq!(json["tls"]["error"], "odd");
         assert_eq!(json["mapping"], "dependent");
+        assert_eq!(json["filtering"], "dependent");
         assert_eq!(json["direct_paths"], "some");
         assert_eq!(json["mapped_address"], "[2001:db8::1]:6");
         assert_eq!(json["relay_round_trip_ms"], 2.5);

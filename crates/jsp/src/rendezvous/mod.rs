@@ -54,6 +54,7 @@ use control::{Control, Way};
 pub use error::{CallError, RegisterError};
 pub use jsp_nat::behaviour::{Mapping, Report};
 pub use jsp_nat::candidate::Policy;
+pub use jsp_nat::filtering::Filtering;
 pub use jsp_nat::rendezvous::Refusal;
 use link::{MeetingLink, Switch};
 
