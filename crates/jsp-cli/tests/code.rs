@@ -133,6 +133,20 @@ fn mistakes_are_told_and_cost_nothing() {
     assert!(alone.err.contains("--code"), "{}", alone.err);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interrupt_tells_how_to_go_on() {
+    let coordinator = Coordinator::start();
+    let bob = Side::new("interrupted", &coordinator);
+    let (receiver, _out, code) = bob.make(&["recv", "--code"]);
+    let id = receiver.id().to_string();
+    let mut kill = std::process::Command::new("kill");
+    assert!(kill.args(["-INT", &id]).status().unwrap().success());
+    let left = end(receiver).left_with(130);
+    let command = format!("jsp recv --code {code} --wait");
+    assert!(left.err.contains(&command), "{}", left.err);
+}
+
 /// Length of the files that are broken off in the middle, and how much of them must be there then.
 const LONG: usize = 64 << 20;
 const ENOUGH: u64 = 4 << 20;

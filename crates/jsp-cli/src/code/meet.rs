@@ -19,6 +19,9 @@ use crate::target::Target;
 
 /// Callers that are heard at once; further ones are turned away.
 const CLAIMS_MAX: usize = 8;
+/// Calls in a row in which the other side has not shown that it knows the code. Each may have been a guess of
+/// somebody in its place.
+const UNPROVED_MAX: u32 = 3;
 /// Between two attempts to reach the coordinator or the other side.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -191,11 +194,12 @@ pub(crate) struct Guest {
     place: Place,
     code: Code,
     about: About,
+    unproved: u32,
 }
 
 impl Guest {
     pub(super) fn new(place: Place, code: Code, about: About) -> Self {
-        Self { place, code, about }
+        Self { place, code, about, unproved: 0 }
     }
 
     async fn call(&mut self) -> Result<Met, Failure> {
@@ -216,7 +220,12 @@ impl Guest {
                 return Err(Failure::new(Exit::Unreachable, error.to_string()));
             }
         };
-        let about = prove::call(&connection, self.code, self.about).await?;
+        self.unproved += 1;
+        let about = match prove::call(&connection, self.code, self.about).await {
+            Err(_) if self.unproved >= UNPROVED_MAX => return Err(wrong_code()),
+            proved => proved?,
+        };
+        self.unproved = 0;
         if about.role == self.about.role {
             connection.close(REFUSED, b"both have the same role");
             return Err(Failure::usage(same_role(about)));

@@ -184,3 +184,71 @@ impl Claim {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsp::{Endpoint, Identity};
+
+    /// A connection, by its two ends.
+    async fn connection() -> (Connection, Connection) {
+        let server = Endpoint::server("127.0.0.1:0", Identity::generate()).unwrap();
+        let client = Endpoint::client().unwrap();
+        let (to, name) = (server.local_addr().unwrap(), server.fingerprint());
+        let (called, accepted) = tokio::join!(client.connect(to, name), server.accept());
+        (called.unwrap(), accepted.unwrap())
+    }
+
+    const SENDER: About = About { role: Role::Sends, name: [0; NAME_LEN] };
+    const RECEIVER: About = About { role: Role::Receives, name: [7; NAME_LEN] };
+
+    #[tokio::test]
+    async fn two_with_one_code_learn_about_each_other() {
+        let (here, there) = connection().await;
+        let code = Code::random();
+        let (called, ()) = tokio::join!(call(&here, code, SENDER), async {
+            let claim = hear(there, code, RECEIVER).await.unwrap();
+            assert_eq!(claim.about, SENDER);
+            assert!(claim.judge());
+            // The proof is on its way when the caller has it.
+            claim.stream.recv().await.ok();
+        });
+        assert_eq!(called.unwrap(), RECEIVER);
+    }
+
+    #[tokio::test]
+    async fn who_passes_messages_on_is_noticed() {
+        let ((here, middle), (other_middle, there)) = tokio::join!(connection(), connection());
+        let code = Code::random();
+        let between = async {
+            let one = middle.accept().await.unwrap();
+            let two = other_middle.open(code_stream()).await.unwrap();
+            for (from, to) in [(&one, &two), (&two, &one), (&one, &two)] {
+                let message = from.recv().await.unwrap().unwrap();
+                to.send(message.payload).await.unwrap();
+            }
+            // The called side answers nothing to a proof for another connection.
+            assert!(two.recv().await.is_err());
+            middle.close(0, b"");
+        };
+        let (called, claim, ()) = tokio::join!(
+            call(&here, code, SENDER),
+            async { hear(there, code, RECEIVER).await.unwrap().judge() },
+            between
+        );
+        assert!(!claim && called.is_err());
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_no_claim() {
+        for nonsense in [&b""[..], &[1; ABOUT_LEN + SHARE_LEN - 1], &[9; ABOUT_LEN + SHARE_LEN]] {
+            let (here, there) = connection().await;
+            let stream = here.open(code_stream()).await.unwrap();
+            stream.send(Message::binary(nonsense.to_vec())).await.unwrap();
+            assert!(hear(there, Code::random(), RECEIVER).await.is_err());
+        }
+        let (here, there) = connection().await;
+        here.open(crate::protocol::file_stream()).await.unwrap().write_all("a").await.unwrap();
+        assert!(hear(there, Code::random(), RECEIVER).await.is_err());
+    }
+}

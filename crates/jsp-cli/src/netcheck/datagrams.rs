@@ -61,18 +61,13 @@ pub(crate) async fn try_datagrams(
     let own = ip.zip(port.ok()).map(|(ip, port)| SocketAddr::new(ip, port));
     let seen = registration.observed();
     let other = stun.or_else(|| registration.other_stun());
-    // At first nothing of this peer's may have gone to the other server.
-    let boxes = async {
-        let Some(other) = other else { return (None, None) };
-        let servers = [coordinator, other];
-        let filtering = timeout(patience, peer.filtering(servers)).await;
-        let report = timeout(patience, peer.discover(servers)).await;
-        (filtering.ok().and_then(Result::ok).flatten(), report.ok().and_then(Result::ok))
-    };
-    let (relay_ms, payload, (filtering, report)) = tokio::join!(
+    // A port of its own: what strangers have sent to a port makes some boxes map it anew.
+    let stranger = build(ceiling, patience)?;
+    let (relay_ms, payload, report, filtering) = tokio::join!(
         relay(&registration, coordinator, fingerprint, patience),
         largest(&registration, ceiling, patience),
-        boxes
+        async { timeout(patience, peer.discover([coordinator, other?])).await.ok()?.ok() },
+        async { timeout(patience, stranger.filtering([coordinator, other?])).await.ok()?.ok()? },
     );
     let is_own = own.is_some() && own == seen;
     let mapping = report.and_then(|report| report.mapping);
@@ -92,18 +87,23 @@ pub(crate) async fn try_datagrams(
     Ok(found)
 }
 
+/// A peer on a port of its own, which uses the relay alone.
+fn build(ceiling: usize, patience: Duration) -> Result<Peer, Failure> {
+    let transport = TransportConfig { mtu_ceiling: ceiling, ..session::transport(patience) };
+    let builder = Endpoint::builder()
+        .identity(Identity::generate())
+        .application_protocol(APPLICATION_PROTOCOL)
+        .transport(transport);
+    Ok(Peer::build(builder, Policy::RelayOnly)?)
+}
+
 async fn register(
     coordinator: SocketAddr,
     fingerprint: Fingerprint,
     ceiling: usize,
     patience: Duration,
 ) -> Result<(Peer, Registration), Failure> {
-    let transport = TransportConfig { mtu_ceiling: ceiling, ..session::transport(patience) };
-    let builder = Endpoint::builder()
-        .identity(Identity::generate())
-        .application_protocol(APPLICATION_PROTOCOL)
-        .transport(transport);
-    let peer = Peer::build(builder, Policy::RelayOnly)?;
+    let peer = build(ceiling, patience)?;
     let registration = peer.register(coordinator, fingerprint).await?;
     Ok((peer, registration))
 }
