@@ -84,10 +84,12 @@ impl Peer {
         Ok(search.interval())
     }
 
-    /// Finds out whom the box in front of this host lets in, or a firewall on the host itself: `None` when the
-    /// servers do not help. They must have different addresses, and the second must know RESPONSE-PORT (RFC
-    /// 5780), as coordinators do. Ask from a peer that is made for it: nothing may have been sent to the second
-    /// server before, and some boxes map a port anew to whoever has written to it unasked. Takes two round trips, or two seconds besides; half a minute when a server does not answer.
+    /// Finds out whom the box in front of this host lets in, or a firewall on the host itself: `None`
+    /// when the servers do not help. They must have different addresses, and the second must know
+    /// RESPONSE-PORT (RFC 5780), as coordinators do. Ask from a peer that is made for it: nothing may
+    /// have been sent to the second server before, and some boxes map a port anew to whoever has
+    /// written to it unasked. Takes two round trips, or two seconds besides; half a minute when a
+    /// server does not answer.
     ///
     /// Cancel-safe.
     ///
