@@ -254,8 +254,10 @@ pub(crate) async fn until_interrupted<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let result = tokio::select! {
-        result = work => result,
+        // First, so that a signal is heard from the moment that the work says something.
+        biased;
         () = interrupt() => Err(Failure::interrupted()),
+        result = work => result,
     };
     match &result {
         Err(Failure { exit: Exit::Interrupted, .. }) => {

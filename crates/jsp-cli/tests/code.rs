@@ -86,7 +86,8 @@ fn a_file_goes_by_a_code_that_either_side_has_made() {
     assert!(fs::read(bob.place.path("first/a.bin")).unwrap() == data);
 
     let (sender, _out, code) = alice.make(&["send", "a.bin", "--relay-only", "--code"]);
-    bob.run(&["recv", "--dir", "second", "--code", &code]).left_with(0);
+    let relayed = bob.run(&["recv", "--dir", "second", "--code", &code]).left_with(0);
+    assert!(relayed.out.contains(r#"{"event":"way","direct":false}"#), "{}", relayed.out);
     end(sender).left_with(0);
     assert!(fs::read(bob.place.path("second/a.bin")).unwrap() == data);
     assert_eq!(names(&bob.place.path("second")), ["a.bin"]);
@@ -131,6 +132,14 @@ fn mistakes_are_told_and_cost_nothing() {
     assert!(lonely.err.contains("JSP_COORDINATOR"), "{}", lonely.err);
     let alone = alice.place.run(["send", "a.txt"]).left_with(2);
     assert!(alone.err.contains("--code"), "{}", alone.err);
+}
+
+#[test]
+fn a_code_expires() {
+    let coordinator = Coordinator::start();
+    let bob = Side::new("expired", &coordinator);
+    let late = bob.run(&["recv", "--expires", "0.5", "--code"]).left_with(3);
+    assert!(late.err.contains("nobody came within 0.5 seconds"), "{}", late.err);
 }
 
 #[cfg(unix)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jsp::rendezvous::{CallError, Peer, Policy, Refusal, RegisterError, Registration};
 use jsp::{Connection, Endpoint, Fingerprint, Identity};
+use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -12,7 +13,7 @@ use super::prove::{self, About, Claim, wrong_code};
 use super::text::Code;
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, Tone};
 use crate::protocol::{APPLICATION_PROTOCOL, REFUSED};
 use crate::session;
 use crate::target::Target;
@@ -55,6 +56,10 @@ impl Place {
         let fingerprint = session::fingerprint_of(coordinator, global.timeout).await?;
         let coordinator = coordinator.authority.clone();
         Ok(Self { peer, coordinator, fingerprint, registration: None })
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        self.peer.endpoint()
     }
 
     /// A place at the coordinator, kept while it lasts.
@@ -118,9 +123,9 @@ impl Host {
         tokio::select! {
             met = self.next() => met,
             () = sleep_until(until) => {
-                let minutes = self.patience.as_secs() / 60;
                 let sentence = format!(
-                    "nobody came within {minutes} minutes; the code has expired, make a new one"
+                    "nobody came within {}; the code has expired, make a new one",
+                    span(self.patience)
                 );
                 Err(Failure::new(Exit::Unreachable, sentence))
             }
@@ -178,6 +183,14 @@ impl Host {
             return Ok(None);
         }
         Ok(Some(Met { connection, about }))
+    }
+}
+
+/// A time as people say it.
+pub(super) fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds >= 120 => format!("{} minutes", seconds / 60),
+        _ => format!("{} seconds", time.as_secs_f64()),
     }
 }
 
@@ -247,10 +260,10 @@ pub(crate) enum Meeting {
 }
 
 impl Meeting {
-    pub(crate) fn endpoint(&self) -> &Endpoint {
+    fn peer(&self) -> &Peer {
         match self {
-            Self::Host(host) => host.place.peer.endpoint(),
-            Self::Guest(guest) => guest.place.peer.endpoint(),
+            Self::Host(host) => &host.place.peer,
+            Self::Guest(guest) => &guest.place.peer,
         }
     }
 
@@ -293,6 +306,19 @@ impl Meeting {
     }
 }
 
+#[derive(Serialize)]
+struct WayEvent {
+    event: &'static str,
+    direct: bool,
+}
+
+/// Which way the work went at its end.
+fn tell_way(direct: bool, output: Output) {
+    output.object(&WayEvent { event: "way", direct });
+    let way = if direct { "directly" } else { "over the coordinator's relay, to the end" };
+    output.line(output.tinted(Tone::Quiet, format!("went {way}")));
+}
+
 /// Meets the other side and works with it until the work is done, however often the connection breaks.
 pub(crate) async fn together<T>(
     meeting: &mut Meeting,
@@ -316,7 +342,10 @@ pub(crate) async fn together<T>(
             }
         };
         met = match (ended, next) {
-            (Ok(done), _) => return Ok(done),
+            (Ok(done), _) => {
+                tell_way(meeting.peer().is_direct(&met.connection), output);
+                return Ok(done);
+            }
             (Err(_), Some(next)) => next,
             (Err(failure), None) if failure.exit == Exit::PeerVanished && !retry.is_zero() => {
                 output.remark(format!("jsp: the other side vanished; waiting for it: {failure}"));

@@ -11,12 +11,12 @@ use jsp::Identity;
 use jsp::rendezvous::Policy;
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::cli::{Global, parse_timeout};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Tone};
 use crate::session;
 use crate::target::Target;
-use meet::{Guest, Host, Place};
+use meet::{Guest, Host, Place, span};
 pub(crate) use meet::{Meeting, Met};
 pub(crate) use prove::{About, Role};
 use text::Code;
@@ -34,10 +34,10 @@ pub(crate) struct Codes {
     /// Wait under CODE as the side that has made it, to go on after an interruption
     #[arg(long, requires = "code")]
     wait: bool,
-    /// How long a code may wait for the other side, in minutes
-    #[arg(long, requires = "code", value_name = "MINUTES", default_value_t = 60)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1440))]
-    expires: u16,
+    /// How long a code may wait for the other side
+    #[arg(long, requires = "code", value_name = "SECONDS", default_value = "3600")]
+    #[arg(value_parser = parse_timeout)]
+    expires: Duration,
     /// Never tell the other side this machine's address: all goes over the coordinator's relay
     #[arg(long, requires = "code")]
     relay_only: bool,
@@ -74,17 +74,18 @@ impl Codes {
         let policy = if self.relay_only { Policy::RelayOnly } else { Policy::Any };
         let identity = if has_made_it { code.place()? } else { Identity::generate() };
         let mut place = Place::open(identity, &coordinator, policy, global).await?;
-        // Before a code is told: it leads here from the first moment.
-        place.register().await?;
-        let mut meeting = if has_made_it {
-            let patience = Duration::from_secs(60 * u64::from(self.expires));
-            tell(code, &coordinator, patience, about.role, output);
-            Meeting::Host(Host::new(place, code, about, patience, output))
-        } else {
-            Meeting::Guest(Guest::new(place, code, about))
+        let endpoint = place.endpoint().clone();
+        let work = async {
+            // Before a code is told: it leads here from the first moment.
+            place.register().await?;
+            let mut meeting = if has_made_it {
+                tell(code, &coordinator, self.expires, about.role, output);
+                Meeting::Host(Host::new(place, code, about, self.expires, output))
+            } else {
+                Meeting::Guest(Guest::new(place, code, about))
+            };
+            meet::together(&mut meeting, retry, output, work).await
         };
-        let endpoint = meeting.endpoint().clone();
-        let work = meet::together(&mut meeting, retry, output, work);
         let mut ended = session::until_interrupted(&endpoint, work).await;
         if let Err(failure) = &mut ended
             && has_made_it
@@ -132,8 +133,7 @@ fn tell(code: Code, coordinator: &Target, patience: Duration, role: Role, output
         coordinator: &coordinator,
         expires_seconds: patience.as_secs(),
     });
-    let minutes = patience.as_secs() / 60;
-    output.line(format!("the other side runs, within {minutes} minutes,"));
+    output.line(format!("the other side runs, within {},", span(patience)));
     let code = output.tinted(Tone::Strong, &code);
     output.line(format!("  jsp {} --code {code}", command_of(other)));
     output.line(output.tinted(Tone::Quiet, format!("at the coordinator {coordinator}")));

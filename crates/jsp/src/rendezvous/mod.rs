@@ -151,6 +151,11 @@ impl Peer {
         Ok(Registration { peer: self.clone(), relay: address, control })
     }
 
+    /// Whether what this side sends on a connection goes past the relay now.
+    pub fn is_direct(&self, connection: &Connection) -> bool {
+        !is_relayed(connection) || self.shared.switch.is_past_relay(&connection.route())
+    }
+
     /// The next connection that somebody has made to this peer, through a coordinator or directly;
     /// `None` once the endpoint is closed.
     ///
