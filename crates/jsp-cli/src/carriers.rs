@@ -32,6 +32,11 @@ enum Kind {
 }
 
 impl Carriers {
+    /// Whether nothing but UDP is asked for.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.carrier.is_none() && self.proxy.is_none()
+    }
+
     /// For a client.
     pub(crate) fn connect(&self, mut builder: Builder) -> Builder {
         if let Some(proxy) = &self.proxy {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::carriers::Carriers;
-use crate::commands::{chat, completions, demo, key, perf, ping, send, serve};
+use crate::commands::{chat, completions, demo, key, netcheck, perf, ping, send, serve};
 use crate::exit::TABLE;
 
 const EXAMPLES: &str = "\
@@ -14,8 +14,10 @@ Examples:
   jsp serve --dir inbox             receive files; prints the address that others need
   jsp send a.iso photos HOST        send a file and a folder, and wait until they are stored
   jsp send a.iso jsp://KEY@HOST     the same, sure of who receives
+  jsp send a.iso --code             to somebody anywhere, who types the code that is printed
   jsp chat HOST                     talk to somebody who runs `jsp chat --listen`
   jsp perf HOST --reverse           how fast is the way back?
+  jsp netcheck                      does UDP pass, what does the router do, which carriers work?
   jsp completions bash > ~/.local/share/bash-completion/completions/jsp
 
 HOST is a name or an address with an optional port (4433 otherwise): example.org, [::1]:5000,
@@ -64,6 +66,7 @@ pub(crate) enum Command {
     Recv(serve::Recv),
     Send(send::Send),
     Chat(chat::Chat),
+    Netcheck(netcheck::Netcheck),
     Ping(ping::Ping),
     Perf(perf::Perf),
     Key(key::Key),
@@ -71,7 +74,7 @@ pub(crate) enum Command {
     Man(completions::Man),
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err("a time-out is 0.1 to 86400 seconds".into()),

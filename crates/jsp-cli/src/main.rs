@@ -2,9 +2,11 @@
 
 mod carriers;
 mod cli;
+mod code;
 mod commands;
 mod demo;
 mod exit;
+mod netcheck;
 mod output;
 mod perf;
 mod protocol;
@@ -77,6 +79,7 @@ async fn run_online(
         Command::Serve(serve) => serve.run(global, output).await,
         Command::Recv(recv) => recv.run(global, output).await,
         Command::Send(send) => send.run(global, output).await,
+        Command::Netcheck(netcheck) => netcheck.run(global, output).await,
         Command::Chat(chat) => chat.run(global, output).await,
         Command::Ping(ping) => ping.run(global, output).await,
         Command::Perf(perf) => perf.run(global, output).await,

@@ -11,6 +11,7 @@ pub(crate) const APPLICATION_PROTOCOL: &[u8] = b"jsp-tools/1";
 pub(crate) mod label {
     pub(crate) const FILE: &str = "file";
     pub(crate) const CHAT: &str = "chat";
+    pub(crate) const CODE: &str = "code";
     pub(crate) const PING: &str = "ping";
     pub(crate) const PERF: &str = "perf";
     pub(crate) const PERF_DATA: &str = "perf-data";
@@ -26,11 +27,14 @@ pub(crate) const REFUSED: u64 = 2;
 pub(crate) const MALFORMED: u64 = 3;
 /// A limit of the protocol or of the server was passed.
 pub(crate) const OVER_LIMIT: u64 = 4;
+/// The two sides have different codes.
+pub(crate) const WRONG_CODE: u64 = 5;
 
 /// How this side leaves when the peer closed or stopped with `code`.
 pub(crate) fn exit_of(code: u64) -> Exit {
     match code {
         INTERRUPTED | DONE => Exit::PeerVanished,
+        WRONG_CODE => Exit::WrongIdentity,
         _ => Exit::Refused,
     }
 }
@@ -43,6 +47,7 @@ pub(crate) fn sentence_of(code: u64) -> String {
         REFUSED => "the peer does not offer this service; ask who runs it".into(),
         MALFORMED => "the peer did not understand; both sides need the same version of jsp".into(),
         OVER_LIMIT => "a limit of the peer was passed; ask for less".into(),
+        WRONG_CODE => "the peer has another code; make a new one".into(),
         code => format!("the peer stopped with code {code}, which this version does not know"),
     }
 }
@@ -63,6 +68,11 @@ pub(crate) fn file_stream() -> StreamConfig {
 /// Lines of text.
 pub(crate) fn chat_stream() -> StreamConfig {
     StreamConfig::chat().labelled(label::CHAT)
+}
+
+/// The proof that both sides know the same code.
+pub(crate) fn code_stream() -> StreamConfig {
+    StreamConfig::messages().labelled(label::CODE)
 }
 
 /// Unreliable messages that come back.

@@ -73,6 +73,17 @@ pub(crate) async fn serve(
     }
 }
 
+/// Serves one connection to its end: what came of the transfer on it.
+pub(crate) async fn receive_one(
+    connection: Connection,
+    services: Services,
+) -> Result<Summary, Failure> {
+    let served = attend(connection, services, Arc::new(Semaphore::new(1))).await;
+    served.transfer.unwrap_or_else(|| {
+        Err(Failure::new(Exit::PeerVanished, "the sender went before it sent anything"))
+    })
+}
+
 /// What a task of a connection has done.
 enum Done {
     Transfer(Result<Summary, Failure>),

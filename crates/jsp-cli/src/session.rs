@@ -1,13 +1,14 @@
 //! Endpoints and connections as all commands use them, and Ctrl-C.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jsp::carrier::TlsClient;
 use jsp::{
-    ClientAuth, ConnectError, Connection, Delegation, Endpoint, HandshakeError, Identity,
-    SignaturePolicy, TransportConfig, Trust,
+    Carrier, CarrierPolicy, ClientAuth, ConnectError, Connection, Delegation, Endpoint,
+    Fingerprint, HandshakeError, Identity, SignaturePolicy, TransportConfig, Trust,
 };
 use jsp_crypto::known_hosts::KnownHosts;
 #[cfg(unix)]
@@ -195,6 +196,33 @@ pub(crate) fn open_known_hosts(path: &Path) -> Result<KnownHosts, Failure> {
     KnownHosts::open(path).map_err(|error| Failure::new(Exit::Keys, error.to_string()))
 }
 
+/// The fingerprint of a coordinator: as given, as remembered, or as it shows itself by any carrier at the first
+/// meeting.
+pub(crate) async fn fingerprint_of(
+    coordinator: &Target,
+    timeout: Duration,
+) -> Result<Fingerprint, Failure> {
+    if let Some(fingerprint) = coordinator.fingerprint {
+        return Ok(fingerprint);
+    }
+    let path = settings::known_hosts_path()?;
+    if let Some((fingerprint, _)) = open_known_hosts(&path)?.get(&coordinator.authority) {
+        return Ok(fingerprint);
+    }
+    let carriers = vec![Carrier::tcp(), Carrier::tls(TlsClient::new()), Carrier::websocket("/")];
+    let endpoint = Endpoint::builder()
+        .client_identity(Identity::generate())
+        .application_protocol(APPLICATION_PROTOCOL)
+        .transport(transport(timeout))
+        .carriers(CarrierPolicy::Race(carriers))
+        .build()?;
+    let connected = endpoint.connect(coordinator.authority.as_str(), Trust::FirstUse(path));
+    let connection = connected.await.map_err(|error| explain(error, coordinator))?;
+    let shown = connection.security().peer.map(|peer| peer.fingerprint);
+    endpoint.close(DONE, b"");
+    shown.ok_or_else(|| Failure::new(Exit::WrongIdentity, "the coordinator has shown no identity"))
+}
+
 fn explain(error: ConnectError, target: &Target) -> Failure {
     let is_mismatch = matches!(error, ConnectError::Identity { .. });
     let required = HandshakeError::ClientIdentityRequired;
@@ -226,8 +254,10 @@ pub(crate) async fn until_interrupted<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let result = tokio::select! {
-        result = work => result,
+        // First, so that a signal is heard from the moment that the work says something.
+        biased;
         () = interrupt() => Err(Failure::interrupted()),
+        result = work => result,
     };
     match &result {
         Err(Failure { exit: Exit::Interrupted, .. }) => {
@@ -271,17 +301,23 @@ pub(crate) fn uri(endpoint: &Endpoint) -> Result<(Target, SocketAddr), Failure> 
     })?;
     let mut reached = bound;
     if bound.ip().is_unspecified() {
-        reached.set_ip(own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        // An address for documentation (RFC 5737) stands for the outside.
+        let outside = SocketAddr::from(([192, 0, 2, 1], 9));
+        reached.set_ip(own_address(outside).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
     let target =
         Target { authority: reached.to_string(), fingerprint: Some(endpoint.fingerprint()) };
     Ok((target, bound))
 }
 
-/// This machine's address towards the outside. Nothing is sent: connecting a UDP socket only
-/// chooses a route. 192.0.2.1 is an address for documentation (RFC 5737).
-fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+/// This machine's address towards another. Nothing is sent: connecting a UDP socket only chooses a
+/// route.
+pub(crate) fn own_address(towards: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match towards {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(towards).ok()?;
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_unspecified())
 }

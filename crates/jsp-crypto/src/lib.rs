@@ -13,6 +13,7 @@
 //! * [`TicketKeys`], [`StrikeRegister`] and [`Resumption`] let a server resume
 //!   connections, [`ClientTicket`] a client; [`Renewal`] brings a fresh secret
 //!   into a running one.
+//! * With the feature `pake`, CPace makes a key from a short password.
 //! * [`Identity`], [`Fingerprint`] and [`Delegation`] say who the peers are.
 //!
 //! The normative text is `docs/spec/02-handshake.md`; comments of the form
@@ -72,6 +73,8 @@ pub mod identity;
 pub mod known_hosts;
 mod obfuscation;
 mod packet;
+#[cfg(feature = "pake")]
+pub mod pake;
 mod prf;
 mod primitives;
 mod renewal;

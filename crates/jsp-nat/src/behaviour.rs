@@ -1,6 +1,6 @@
 //! What the box in front of a host does (RFC 5780, in the part that two ordinary servers allow): how
 //! it maps is seen by asking both from one port; whether it hairpins, by writing to the own outer
-//! address. How it filters stays unknown: servers would have to write from elsewhere.
+//! address. How it filters is the matter of [`crate::filtering`].
 
 use std::net::SocketAddr;
 use std::time::Duration;

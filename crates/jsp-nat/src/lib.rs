@@ -7,7 +7,8 @@
 //! [`punch`]ing from both sides. Which way then carries the connection is for the transport to
 //! decide: it challenges a path before it uses it.
 //!
-//! [`behaviour`] finds out what the box in front of a host does, [`lifetime`] how long it remembers.
+//! [`behaviour`] finds out how the box in front of a host maps, [`filtering`] whom it lets in, [`lifetime`]
+//! how long it remembers.
 //!
 //! Time comes in as [`jsp_wire::Instant`], random numbers through [`Entropy`].
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod behaviour;
 pub mod candidate;
 pub mod coordinator;
 pub mod detour;
+pub mod filtering;
 pub mod lifetime;
 pub mod punch;
 pub mod relay;

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 mod delegate;
 pub(crate) mod demo;
 pub(crate) mod key;
+pub(crate) mod netcheck;
 pub(crate) mod perf;
 pub(crate) mod ping;
 pub(crate) mod send;

@@ -8,6 +8,7 @@ use jsp::{Connection, Endpoint};
 use serde::Serialize;
 
 use crate::cli::Global;
+use crate::code::{About, Codes, Met, Role};
 use crate::exit::{Exit, Failure, TABLE};
 use crate::output::{self, Output};
 use crate::session;
@@ -22,24 +23,30 @@ Examples:
   jsp send report.pdf example.org              one file
   jsp send photos notes.txt example.org:9000   a folder with all that is in it, and a file
   jsp send a.iso jsp://jsp1...@192.0.2.7:4433  sure of who receives
+  jsp send a.iso --code                        print a code; the receiver types it: `jsp recv --code CODE`
+  jsp send a.iso --code CODE                   type the code that `jsp recv --code` has printed
 
 It ends once the receiver has confirmed that every file is whole and on its disk. A file that cannot
 be read or stored is told of, the others go on, and the exit code is 5. So it is with a symbolic link
 inside a folder: it is named and left out, never followed. A link named here is sent as its target.
 
 When the receiver vanishes it is tried again for as long as --retry says. A transfer goes on where it
-was, also when the same command is given again after Ctrl-C, a crash or a week.";
+was, also when the same command is given again after Ctrl-C, a crash or a week.
+
+With a code neither side needs an address: `jsp help recv` tells more.";
 
 /// Send files and folders, and wait until they are stored
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{TABLE}"))]
+#[command(
+    override_usage = "jsp send [OPTIONS] FILE... HOST\n       jsp send [OPTIONS] FILE... --code [CODE]"
+)]
 pub(crate) struct Send {
-    /// Files and folders
+    /// Files and folders, and last who receives them: HOST, unless it is found by a code
     #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-    /// Who receives
-    #[arg(value_name = "HOST")]
-    host: Target,
+    names: Vec<PathBuf>,
+    #[command(flatten)]
+    codes: Codes,
     /// How long to try again when the receiver vanishes in the middle
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = parse_retry)]
     retry: Duration,
@@ -48,7 +55,7 @@ pub(crate) struct Send {
 /// The longest pause between two attempts to reach a receiver that has vanished.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-fn parse_retry(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_retry(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=604_800.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err("0 to 604800 seconds, which is a week".into()),
@@ -67,12 +74,19 @@ struct SentEvent {
 
 impl Send {
     pub(crate) async fn run(self, global: &Global, output: Output) -> Result<Exit, Failure> {
-        let Self { files, host, retry } = self;
+        if self.codes.are_wanted() {
+            return self.run_by_code(global, output).await;
+        }
+        let Self { names: mut files, retry, .. } = self;
+        let host = files.pop().unwrap_or_default();
+        if files.is_empty() {
+            let sentence = "name files and, last, who receives them; or say --code";
+            return Err(Failure::usage(sentence));
+        }
+        let host: Target = host.to_string_lossy().parse().map_err(Failure::usage)?;
         let receiver = host.fingerprint.map(|fingerprint| fingerprint.to_string());
         let namer = Namer::open(&receiver.unwrap_or_else(|| host.authority.clone()))?;
-        let survey = tokio::task::spawn_blocking(move || Plan::survey(&files));
-        let plan = survey.await.map_err(|_| Failure::file("the files could not be counted"))??;
-        let mut plan = plan.named(namer);
+        let mut plan = survey(files).await?.named(namer);
         let (mut endpoint, mut connection) = session::connect(&host, global, output).await?;
         let begun = Instant::now();
         let mut summary = Summary::default();
@@ -87,28 +101,56 @@ impl Send {
                 Err(failure) => return Err(failure),
             }
         }
-        let Summary { stored, failed, bytes } = summary;
-        let time = begun.elapsed();
-        output.object(&SentEvent {
-            event: "sent",
-            stored,
-            failed,
-            bytes,
-            seconds: time.as_secs_f64(),
-            megabits_per_second: output::megabits(bytes, time),
-        });
-        output.line(format!(
-            "{stored} files and folders ({}) sent, checked and stored in {:.1} s, {}",
-            output::bytes(bytes),
-            time.as_secs_f64(),
-            output::bits_per_second(bytes, time)
-        ));
-        if failed > 0 {
-            output.remark(format!("jsp: {failed} could not be sent; the reasons are above"));
-            return Ok(Exit::File);
-        }
-        Ok(Exit::Success)
+        Ok(report(summary, begun.elapsed(), output))
     }
+
+    async fn run_by_code(self, global: &Global, output: Output) -> Result<Exit, Failure> {
+        let Self { names, codes, retry } = self;
+        let surveyed = survey(names).await?;
+        let about = About { role: Role::Sends, name: Default::default() };
+        let (mut plan, mut summary) = (surveyed.clone(), Summary::default());
+        let (mut known, mut begun) = (None, Instant::now());
+        let work = async |met: &Met| {
+            let receiver = met.about.name;
+            // Whoever comes next with the code need not be who came first.
+            if known != Some(receiver) {
+                plan = surveyed.clone().named(Namer::open(&format!("code {receiver:02x?}"))?);
+                (summary, known, begun) = (Summary::default(), Some(receiver), Instant::now());
+            }
+            send(&met.connection, &mut plan, &mut summary, output).await
+        };
+        codes.run(about, retry, (global, output), work).await?;
+        Ok(report(summary, begun.elapsed(), output))
+    }
+}
+
+async fn survey(files: Vec<PathBuf>) -> Result<Plan, Failure> {
+    let survey = tokio::task::spawn_blocking(move || Plan::survey(&files));
+    survey.await.map_err(|_| Failure::file("the files could not be counted"))?
+}
+
+/// What was sent, in words and as an object; how the command ends.
+fn report(summary: Summary, time: Duration, output: Output) -> Exit {
+    let Summary { stored, failed, bytes } = summary;
+    output.object(&SentEvent {
+        event: "sent",
+        stored,
+        failed,
+        bytes,
+        seconds: time.as_secs_f64(),
+        megabits_per_second: output::megabits(bytes, time),
+    });
+    output.line(format!(
+        "{stored} files and folders ({}) sent, checked and stored in {:.1} s, {}",
+        output::bytes(bytes),
+        time.as_secs_f64(),
+        output::bits_per_second(bytes, time)
+    ));
+    if failed > 0 {
+        output.remark(format!("jsp: {failed} could not be sent; the reasons are above"));
+        return Exit::File;
+    }
+    Exit::Success
 }
 
 /// Reaches the receiver again, within `retry`; `failure` is why it has to.

@@ -2,18 +2,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use jsp::{ClientAuth, Fingerprint};
 use serde::Serialize;
 
 use super::chat::Room;
+use super::send::parse_retry;
 use crate::cli::Global;
+use crate::code::{About, Codes, Met, Role};
 use crate::exit::{Exit, Failure, TABLE};
 use crate::output::{Output, Tone};
 use crate::services::{self, Served, Services};
 use crate::session;
 use crate::transfer::folder::{Folder, Taken};
+use crate::transfer::resume::receiver_name;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +33,14 @@ const RECV_EXAMPLES: &str = "\
 Examples:
   jsp recv                   receive one transfer into this folder, then end
   jsp recv --dir inbox       into ./inbox
-  jsp recv --rename          files whose names are taken get a number";
+  jsp recv --rename          files whose names are taken get a number
+  jsp recv --code            print a code; the sender types it and needs no address
+  jsp recv --code CODE       type the code that the sender has printed
+
+A code is good for one transfer and one guess. Both sides name the same coordinator, a machine with
+`jspd` that both reach, with --coordinator or in JSP_COORDINATOR; it brings them together, even when
+neither can be reached from outside, and cannot read or change what they send. After Ctrl-C on either
+side the same command goes on where it was; the side that made the code adds CODE and --wait.";
 
 /// Receive files, answer pings and measurements, chat
 #[derive(Debug, Args)]
@@ -53,10 +64,16 @@ pub(crate) struct Serve {
 #[command(after_help = RECV_EXAMPLES, after_long_help = format!("{RECV_EXAMPLES}\n\n{TABLE}"))]
 pub(crate) struct Recv {
     /// The address to listen at; port 0 takes any free port
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:4433")]
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:4433", conflicts_with = "code")]
     bind: String,
     #[command(flatten)]
     inbox: Inbox,
+    #[command(flatten)]
+    codes: Codes,
+    /// How long to call again when the sender vanishes in the middle
+    #[arg(long, value_name = "SECONDS", default_value = "300", requires = "code")]
+    #[arg(value_parser = parse_retry)]
+    retry: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -89,8 +106,28 @@ struct ListeningEvent<'a> {
 
 impl Recv {
     pub(crate) async fn run(self, global: &Global, output: Output) -> Result<Exit, Failure> {
-        let Self { bind, inbox } = self;
+        if self.codes.are_wanted() {
+            return self.run_by_code(global, output).await;
+        }
+        let Self { bind, inbox, .. } = self;
         Serve { bind, once: true, chat: false, inbox }.run(global, output).await
+    }
+
+    async fn run_by_code(self, global: &Global, output: Output) -> Result<Exit, Failure> {
+        let Self { inbox: Inbox { dir, key, delegation, rename, allow }, codes, retry, .. } = self;
+        if key.is_some() || delegation.is_some() || !allow.is_empty() {
+            let sentence = "a code takes the place of --key, --delegation and --allow";
+            return Err(Failure::usage(sentence));
+        }
+        let taken = if rename { Taken::Number } else { Taken::Refuse };
+        let folder = Arc::new(Folder::open(&dir, taken)?);
+        output.line(format!("receiving into {}", folder.root().display()));
+        let services = Services { folder: Some(folder), chat: None, perf: false, output };
+        let about = About { role: Role::Receives, name: receiver_name()? };
+        let work =
+            async |met: &Met| services::receive_one(met.connection.clone(), services.clone()).await;
+        let summary = codes.run(about, retry, (global, output), work).await?;
+        Ok(if summary.failed == 0 { Exit::Success } else { Exit::File })
     }
 }
 

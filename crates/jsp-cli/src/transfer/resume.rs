@@ -12,6 +12,9 @@ use super::record::{TOKEN_LEN, Token};
 use crate::exit::{Exit, Failure};
 use crate::settings;
 
+/// Length of a receiver's name, in bytes.
+pub(crate) const RECEIVER_NAME_LEN: usize = 16;
+
 /// Names files at one receiver so that nobody else can guess the names.
 #[derive(Clone)]
 pub(crate) struct Namer {
@@ -27,15 +30,7 @@ impl std::fmt::Debug for Namer {
 impl Namer {
     /// Of this user, for a receiver, named by its fingerprint or its address. Makes the user's secret at the first use.
     pub(crate) fn open(receiver: &str) -> Result<Self, Failure> {
-        let path = settings::resume_key_path()?;
-        settings::make_parent(&path)?;
-        // A key file of its own: made whole, open to its owner alone, and checked for that.
-        Identity::load_or_generate(&path)?;
-        let secret = fs::read(&path).map_err(|error| {
-            let sentence = format!("{} cannot be read: {error}; remove it", path.display());
-            Failure::new(Exit::Keys, sentence)
-        })?;
-        Ok(Self::new(&secret, receiver))
+        Ok(Self::new(&secret()?, receiver))
     }
 
     fn new(secret: &[u8], receiver: &str) -> Self {
@@ -58,6 +53,26 @@ impl Namer {
         hasher.finalize_xof().fill(&mut token);
         Token(token)
     }
+}
+
+/// This user's secret.
+fn secret() -> Result<Vec<u8>, Failure> {
+    let path = settings::resume_key_path()?;
+    settings::make_parent(&path)?;
+    // A key file of its own: made whole, open to its owner alone, and checked for that.
+    Identity::load_or_generate(&path)?;
+    fs::read(&path).map_err(|error| {
+        let sentence = format!("{} cannot be read: {error}; remove it", path.display());
+        Failure::new(Exit::Keys, sentence)
+    })
+}
+
+/// How this user, as a receiver without an identity, is told from others: the same each time.
+pub(crate) fn receiver_name() -> Result<[u8; RECEIVER_NAME_LEN], Failure> {
+    let context = "JetStreamProto tools 2026 name of a receiver by code";
+    let mut name = [0; RECEIVER_NAME_LEN];
+    blake3::Hasher::new_derive_key(context).update(&secret()?).finalize_xof().fill(&mut name);
+    Ok(name)
 }
 
 /// What earlier attempts of the same command have settled: it is neither sent nor told again.

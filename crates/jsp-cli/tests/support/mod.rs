@@ -7,6 +7,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
+
+use jsp_server::{Config, Daemon};
 
 /// A folder for files and configuration that goes with its value.
 pub struct Place(pub PathBuf);
@@ -114,7 +117,7 @@ impl Server {
 
     /// The part after the `@`.
     pub fn address(&self) -> &str {
-        self.uri.split('@').nth(1).unwrap()
+        address_of(&self.uri)
     }
 
     /// Sends it a signal, as `kill` names it.
@@ -147,11 +150,42 @@ impl Drop for Server {
     }
 }
 
+/// A coordinator that runs until its value goes.
+pub struct Coordinator {
+    _runtime: tokio::runtime::Runtime,
+    /// How clients reach it: `jsp://fingerprint@address:port`.
+    pub uri: String,
+}
+
+impl Coordinator {
+    pub fn start() -> Self {
+        Self::start_at("127.0.0.1:0")
+    }
+
+    pub fn start_at(bind: &str) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let daemon = runtime.block_on(async {
+            let mut config = Config { bind: bind.into(), ..Config::default() };
+            config.limits.relay_bytes_per_second = 200_000_000;
+            config.limits.relay_bytes_per_second_total = 400_000_000;
+            Arc::new(Daemon::start_as(&config, jsp::Identity::generate()).unwrap())
+        });
+        let uri = format!("jsp://{}@{}", daemon.fingerprint(), daemon.local_addr().unwrap());
+        runtime.spawn(async move { daemon.serve().await });
+        Self { _runtime: runtime, uri }
+    }
+}
+
 /// Bytes that no compression and no accident makes equal.
 pub fn noise(seed: u8, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// The part of a `jsp://` address after the `@`.
+pub fn address_of(uri: &str) -> &str {
+    uri.split('@').nth(1).unwrap()
 }
 
 /// Names in a folder, sorted.

@@ -36,6 +36,8 @@ pub(super) struct Control {
     connection: Connection,
     send: Arc<SendStream>,
     state: Arc<Mutex<State>>,
+    /// Another server that answers STUN.
+    stun: Option<SocketAddr>,
 }
 
 impl Control {
@@ -53,14 +55,14 @@ impl Control {
             send.send(FromClient::Register.encode()).await.ok()?;
             while let Ok(Some(message)) = recv.recv().await {
                 let message = FromCoordinator::decode(&message.payload).ok()?;
-                if let Some(FromCoordinator::Registered { observed, .. }) = message {
-                    return Some(observed);
+                if let Some(FromCoordinator::Registered { observed, stun }) = message {
+                    return Some((observed, stun));
                 }
             }
             None
         };
         let coordinator = connection.remote_addr();
-        let Ok(Some(observed)) = tokio::time::timeout(ANSWER_WAIT, registered).await else {
+        let Ok(Some((observed, stun))) = tokio::time::timeout(ANSWER_WAIT, registered).await else {
             return Err(match connection.error() {
                 Some(error) => RegisterError::Closed(error),
                 None => RegisterError::NoCoordinator,
@@ -72,7 +74,7 @@ impl Control {
         shared.learn_coordinator(coordinator, Arc::downgrade(&send));
         tokio::spawn(listen(recv, Arc::clone(&state), shared, coordinator));
         tokio::spawn(keep_awake(Arc::downgrade(&send)));
-        Ok(Self { connection, send, state })
+        Ok(Self { connection, send, state, stun })
     }
 
     /// Asks for a way to a peer. What comes back is a refusal, if any does.
@@ -100,6 +102,10 @@ impl Control {
 
     pub(super) fn observed(&self) -> Option<SocketAddr> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).observed
+    }
+
+    pub(super) fn stun(&self) -> Option<SocketAddr> {
+        self.stun
     }
 
     pub(super) fn connection(&self) -> &Connection {

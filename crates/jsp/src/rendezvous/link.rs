@@ -68,6 +68,11 @@ impl Switch {
         ways.stun.push(to);
     }
 
+    /// Whether a relayed connection goes past the relay now.
+    pub(super) fn is_past_relay(&self, relayed: &Route) -> bool {
+        self.ways().detours.of(relayed).is_some()
+    }
+
     /// A relayed connection goes past the relay from now on, or no more.
     pub(super) fn redirect(&self, relayed: &Route, direct: Option<SocketAddr>) {
         let Route::Relayed { via, peer } = *relayed else { return };

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jsp_nat::behaviour::{Discovery, Report};
+use jsp_nat::filtering::{Filtering, FilteringTest};
 use jsp_nat::lifetime::{LifetimeSearch, Port};
 use jsp_wire::Instant;
 use tokio::net::UdpSocket;
@@ -81,6 +82,49 @@ impl Peer {
             }
         }
         Ok(search.interval())
+    }
+
+    /// Finds out whom the box in front of this host lets in, or a firewall on the host itself: `None`
+    /// when the servers do not help. They must have different addresses, and the second must know
+    /// RESPONSE-PORT (RFC 5780), as coordinators do. Ask from a peer that is made for it: nothing may
+    /// have been sent to the second server before, and some boxes map a port anew to whoever has
+    /// written to it unasked. Takes two round trips, or two seconds besides; half a minute when a
+    /// server does not answer.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// When no further port can be had.
+    pub async fn filtering(&self, servers: [SocketAddr; 2]) -> io::Result<Option<Filtering>> {
+        let [_, second] = servers;
+        let spare = UdpSocket::bind(link::any_for(second)).await?;
+        let clock = self.endpoint.shard.clock;
+        let mut answers = self.listen_to_stun();
+        let mut test = FilteringTest::new(clock.now(), servers, &mut random);
+        let mut buffer = [0; ANSWER_LEN_MAX];
+        loop {
+            while let Some((port, out)) = test.poll_transmit(clock.now(), &mut random) {
+                match port {
+                    Port::Main => self.shared.switch.send(out.to, &out.payload),
+                    // One that cannot be sent is lost, as any datagram may be: it is sent again.
+                    Port::Spare => drop(spare.send_to(&out.payload, out.to).await),
+                }
+            }
+            if let Some(filtering) = test.outcome() {
+                return Ok(filtering);
+            }
+            let until = clock.to_runtime(test.poll_timeout().unwrap_or(Instant::ZERO));
+            tokio::select! {
+                Some(answer) = answers.recv() => {
+                    test.handle_datagram(clock.now(), Port::Main, &answer, &mut random);
+                }
+                received = spare.recv_from(&mut buffer) => if let Ok((len, _)) = received {
+                    let answer = buffer.get(..len).unwrap_or_default();
+                    test.handle_datagram(clock.now(), Port::Spare, answer, &mut random);
+                },
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
     }
 
     fn listen_to_stun(&self) -> mpsc::Receiver<Vec<u8>> {

@@ -37,7 +37,7 @@ use jsp_crypto::{Fingerprint, Rng, SystemRng};
 use jsp_nat::candidate::{CANDIDATES_MAX, Candidate, gather};
 use jsp_nat::punch::Role;
 use jsp_nat::rendezvous::CANDIDATES_CONTENT_TYPE;
-use jsp_proto::StreamConfig;
+use jsp_proto::{ConnectionStats, StreamConfig};
 use jsp_wire::{Route, StreamId};
 use tokio::sync::mpsc;
 
@@ -54,6 +54,7 @@ use control::{Control, Way};
 pub use error::{CallError, RegisterError};
 pub use jsp_nat::behaviour::{Mapping, Report};
 pub use jsp_nat::candidate::Policy;
+pub use jsp_nat::filtering::Filtering;
 pub use jsp_nat::rendezvous::Refusal;
 use link::{MeetingLink, Switch};
 
@@ -148,6 +149,11 @@ impl Peer {
         self.shared.switch.trust_relay(address);
         let control = Control::start(connection, Arc::clone(&self.shared)).await?;
         Ok(Registration { peer: self.clone(), relay: address, control })
+    }
+
+    /// Whether what this side sends on a connection goes past the relay now.
+    pub fn is_direct(&self, connection: &Connection) -> bool {
+        !is_relayed(connection) || self.shared.switch.is_past_relay(&connection.route())
     }
 
     /// The next connection that somebody has made to this peer, through a coordinator or directly;
@@ -279,6 +285,17 @@ impl Registration {
     /// The address at which the coordinator sees this peer.
     pub fn observed(&self) -> Option<SocketAddr> {
         self.control.observed()
+    }
+
+    /// Another server that answers STUN, if the coordinator names one: with both,
+    /// [`Peer::discover`] tells what the box in front of this host does.
+    pub fn other_stun(&self) -> Option<SocketAddr> {
+        self.control.stun()
+    }
+
+    /// What is measured on the connection to the coordinator.
+    pub fn stats(&self) -> ConnectionStats {
+        self.control.connection().stats()
     }
 
     /// Waits until the coordinator is gone, and says why.

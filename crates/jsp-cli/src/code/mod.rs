@@ -1,0 +1,140 @@
+//! Transfers between two that have met through a coordinator by a short code (`docs/TOOLS.md`).
+
+mod meet;
+mod prove;
+mod text;
+
+use std::time::Duration;
+
+use clap::Args;
+use jsp::Identity;
+use jsp::rendezvous::Policy;
+use serde::Serialize;
+
+use crate::cli::{Global, parse_timeout};
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, Tone};
+use crate::session;
+use crate::target::Target;
+use meet::{Guest, Host, Place, span};
+pub(crate) use meet::{Meeting, Met};
+pub(crate) use prove::{About, Role};
+use text::Code;
+
+/// How to meet by a code.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Short codes")]
+pub(crate) struct Codes {
+    /// Meet by a code: print a new one for the other side to type, or type the one it has printed
+    #[arg(long, value_name = "CODE", num_args = 0..=1)]
+    code: Option<Option<Code>>,
+    /// Where to meet: a `jspd` that both sides reach
+    #[arg(long, value_name = "HOST", env = "JSP_COORDINATOR")]
+    coordinator: Option<Target>,
+    /// Wait under CODE as the side that has made it, to go on after an interruption
+    #[arg(long, requires = "code")]
+    wait: bool,
+    /// How long a code may wait for the other side
+    #[arg(long, requires = "code", value_name = "SECONDS", default_value = "3600")]
+    #[arg(value_parser = parse_timeout)]
+    expires: Duration,
+    /// Never tell the other side this machine's address: all goes over the coordinator's relay
+    #[arg(long, requires = "code")]
+    relay_only: bool,
+}
+
+#[derive(Serialize)]
+struct CodeEvent<'a> {
+    event: &'static str,
+    code: &'a str,
+    coordinator: &'a str,
+    expires_seconds: u64,
+}
+
+impl Codes {
+    /// Whether this is to go by a code.
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.code.is_some()
+    }
+
+    /// Goes to the coordinator, and does there what `work` wants with each connection, until it is done.
+    pub(crate) async fn run<T>(
+        self,
+        about: About,
+        retry: Duration,
+        (global, output): (&Global, Output),
+        work: impl AsyncFnMut(&Met) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (code, has_made_it) = match self.code.flatten() {
+            Some(code) => (code, self.wait),
+            None if self.wait => return Err(Failure::usage("--wait needs the CODE to wait under")),
+            None => (Code::random(), true),
+        };
+        let coordinator = self.checked_coordinator(global)?;
+        let policy = if self.relay_only { Policy::RelayOnly } else { Policy::Any };
+        let identity = if has_made_it { code.place()? } else { Identity::generate() };
+        let mut place = Place::open(identity, &coordinator, policy, global).await?;
+        let endpoint = place.endpoint().clone();
+        let work = async {
+            // Before a code is told: it leads here from the first moment.
+            place.register().await?;
+            let mut meeting = if has_made_it {
+                tell(code, &coordinator, self.expires, about.role, output);
+                Meeting::Host(Host::new(place, code, about, self.expires, output))
+            } else {
+                Meeting::Guest(Guest::new(place, code, about))
+            };
+            meet::together(&mut meeting, retry, output, work).await
+        };
+        let mut ended = session::until_interrupted(&endpoint, work).await;
+        if let Err(failure) = &mut ended
+            && has_made_it
+            && failure.exit == Exit::Interrupted
+        {
+            let command = command_of(about.role);
+            failure.sentence = format!(
+                "interrupted; the code stays good for `jsp {command} --code {code} --wait`"
+            );
+        }
+        ended
+    }
+
+    fn checked_coordinator(&self, global: &Global) -> Result<Target, Failure> {
+        if !global.carriers.are_plain() || global.obfuscate || global.pq_identity {
+            let sentence = "a code goes by plain UDP and identities of its own: without --carrier, \
+                            --proxy, --obfuscate and --pq-identity";
+            return Err(Failure::usage(sentence));
+        }
+        self.coordinator.clone().ok_or_else(|| {
+            let sentence = "codes need a coordinator, the same for both sides: name a machine that runs \
+                            `jspd` with --coordinator jsp://FINGERPRINT@HOST or in JSP_COORDINATOR";
+            Failure::usage(sentence)
+        })
+    }
+}
+
+fn command_of(role: Role) -> &'static str {
+    match role {
+        Role::Sends => "send FILE..",
+        Role::Receives => "recv",
+    }
+}
+
+fn tell(code: Code, coordinator: &Target, patience: Duration, role: Role, output: Output) {
+    let other = match role {
+        Role::Sends => Role::Receives,
+        Role::Receives => Role::Sends,
+    };
+    let code = code.to_string();
+    let coordinator = coordinator.to_string();
+    output.object(&CodeEvent {
+        event: "code",
+        code: &code,
+        coordinator: &coordinator,
+        expires_seconds: patience.as_secs(),
+    });
+    output.line(format!("the other side runs, within {},", span(patience)));
+    let code = output.tinted(Tone::Strong, &code);
+    output.line(format!("  jsp {} --code {code}", command_of(other)));
+    output.line(output.tinted(Tone::Quiet, format!("at the coordinator {coordinator}")));
+}

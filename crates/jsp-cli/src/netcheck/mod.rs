@@ -1,0 +1,9 @@
+//! What the network in front of this machine lets through, asked of a coordinator.
+
+mod carry;
+mod datagrams;
+mod report;
+
+pub(crate) use carry::{Passage, try_streams, try_udp};
+pub(crate) use datagrams::{Datagrams, try_datagrams};
+pub(crate) use report::Report;

@@ -1,0 +1,216 @@
+//! Transfers by a short code: two processes and a coordinator.
+#![allow(missing_docs, unreachable_pub)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+
+use support::{Coordinator, Finished, Place, names, noise};
+
+/// One of the two sides.
+struct Side<'a> {
+    place: Place,
+    coordinator: &'a Coordinator,
+}
+
+impl<'a> Side<'a> {
+    fn new(name: &str, coordinator: &'a Coordinator) -> Self {
+        Self { place: Place::new(name), coordinator }
+    }
+
+    fn start(&self, args: &[&str]) -> Child {
+        let mut command = self.place.jsp();
+        command.args(args).args(["--json", "--timeout", "2"]);
+        command.env("JSP_COORDINATOR", &self.coordinator.uri);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    fn run(&self, args: &[&str]) -> Finished {
+        Finished::of(self.start(args).wait_with_output().unwrap())
+    }
+
+    /// Starts what makes a code: the process, the rest of what it says, and the code.
+    fn make(&self, args: &[&str]) -> (Child, BufReader<ChildStdout>, String) {
+        let mut child = self.start(args);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(event["event"], "code");
+        let code = event["code"].as_str().unwrap().to_owned();
+        (child, out, code)
+    }
+}
+
+/// The end of a process whose output is read elsewhere.
+fn end(child: Child) -> Finished {
+    Finished::of(child.wait_with_output().unwrap())
+}
+
+/// Another code of the same public part.
+fn with_another_secret(code: &str) -> String {
+    let (consonants, vowels) = ("bdfghjklmnprstvz", "aiou");
+    let (head, last) = code.split_at(12);
+    let value = last.chars().fold(0_u32, |value, letter| match consonants.find(letter) {
+        Some(index) => (value << 4) | index as u32,
+        None => (value << 2) | vowels.find(letter).unwrap() as u32,
+    });
+    // The sum at the end is that of the secret modulo 13.
+    let step = 13 << 4;
+    let value = if value + step < 1 << 16 { value + step } else { value - step };
+    let letter = |letters: &str, shift: u32, bits: u32| {
+        let index = (value >> shift) & ((1 << bits) - 1);
+        char::from(letters.as_bytes()[index as usize])
+    };
+    let letters = [(12, 4), (10, 2), (6, 4), (4, 2), (0, 4)];
+    let text = letters
+        .map(|(shift, bits)| letter(if bits == 4 { consonants } else { vowels }, shift, bits));
+    format!("{head}{}", text.iter().collect::<String>())
+}
+
+#[test]
+fn a_file_goes_by_a_code_that_either_side_has_made() {
+    let coordinator = Coordinator::start();
+    let (alice, bob) = (Side::new("code-a", &coordinator), Side::new("code-b", &coordinator));
+    let data = noise(1, 3_000_000);
+    alice.place.write("a.bin", &data);
+
+    let (receiver, _out, code) = bob.make(&["recv", "--dir", "first", "--code"]);
+    let typed = code.to_uppercase().replace('-', " ");
+    alice.run(&["send", "a.bin", "--code", &typed]).left_with(0);
+    end(receiver).left_with(0);
+    assert!(fs::read(bob.place.path("first/a.bin")).unwrap() == data);
+
+    let (sender, _out, code) = alice.make(&["send", "a.bin", "--relay-only", "--code"]);
+    let relayed = bob.run(&["recv", "--dir", "second", "--code", &code]).left_with(0);
+    assert!(relayed.out.contains(r#"{"event":"way","direct":false}"#), "{}", relayed.out);
+    end(sender).left_with(0);
+    assert!(fs::read(bob.place.path("second/a.bin")).unwrap() == data);
+    assert_eq!(names(&bob.place.path("second")), ["a.bin"]);
+
+    let again = bob.run(&["recv", "--code", &code]).left_with(3);
+    assert!(again.err.contains("nobody waits under this code"), "{}", again.err);
+}
+
+#[test]
+fn a_code_allows_one_guess() {
+    let coordinator = Coordinator::start();
+    let (alice, bob) = (Side::new("guess-a", &coordinator), Side::new("guess-b", &coordinator));
+    alice.place.write("secret.txt", b"secret");
+    let (sender, _out, code) = alice.make(&["send", "secret.txt", "--code"]);
+    let wrong = bob.run(&["recv", "--code", &with_another_secret(&code)]).left_with(4);
+    assert!(wrong.err.contains("WRONG CODE"), "{}", wrong.err);
+    let sender = end(sender).left_with(4);
+    assert!(sender.err.contains("WRONG CODE"), "{}", sender.err);
+    bob.run(&["recv", "--code", &code]).left_with(3);
+    assert!(!bob.place.path("secret.txt").exists());
+}
+
+#[test]
+fn mistakes_are_told_and_cost_nothing() {
+    let coordinator = Coordinator::start();
+    let (alice, bob) = (Side::new("wrong-a", &coordinator), Side::new("wrong-b", &coordinator));
+    alice.place.write("a.txt", b"a");
+    bob.place.write("b.txt", b"b");
+    let (receiver, _out, code) = bob.make(&["recv", "--code"]);
+    let same = alice.run(&["recv", "--code", &code]).left_with(2);
+    assert!(same.err.contains("both sides want to receive"), "{}", same.err);
+    let last = code.chars().last().unwrap();
+    let typo = format!("{}{}", &code[..16], if last == 'b' { 'd' } else { 'b' });
+    let typo = alice.run(&["send", "a.txt", "--code", &typo]).left_with(2);
+    assert!(typo.err.contains("letter wrong"), "{}", typo.err);
+    alice.run(&["send", "a.txt", "--code", &code, "--carrier", "tcp"]).left_with(2);
+    alice.run(&["recv", "--code", &code, "--bind", "127.0.0.1:0"]).left_with(2);
+    alice.run(&["send", "a.txt", "--code", &code]).left_with(0);
+    end(receiver).left_with(0);
+
+    let lonely = alice.place.run(["recv", "--code", &code]).left_with(2);
+    assert!(lonely.err.contains("JSP_COORDINATOR"), "{}", lonely.err);
+    let alone = alice.place.run(["send", "a.txt"]).left_with(2);
+    assert!(alone.err.contains("--code"), "{}", alone.err);
+}
+
+#[test]
+fn a_code_expires() {
+    let coordinator = Coordinator::start();
+    let bob = Side::new("expired", &coordinator);
+    let late = bob.run(&["recv", "--expires", "0.5", "--code"]).left_with(3);
+    assert!(late.err.contains("nobody came within 0.5 seconds"), "{}", late.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_tells_how_to_go_on() {
+    let coordinator = Coordinator::start();
+    let bob = Side::new("interrupted", &coordinator);
+    let (receiver, _out, code) = bob.make(&["recv", "--code"]);
+    let id = receiver.id().to_string();
+    let mut kill = std::process::Command::new("kill");
+    assert!(kill.args(["-INT", &id]).status().unwrap().success());
+    let left = end(receiver).left_with(130);
+    let command = format!("jsp recv --code {code} --wait");
+    assert!(left.err.contains(&command), "{}", left.err);
+}
+
+/// Length of the files that are broken off in the middle, and how much of them must be there then.
+const LONG: usize = 64 << 20;
+const ENOUGH: u64 = 4 << 20;
+
+/// Waits until much of a file is in the inbox.
+fn wait_for_half(inbox: &Path, sender: &mut Child) {
+    let unfinished = |name: &String| name.starts_with(".jsp-partial-kept-");
+    loop {
+        let name = names(inbox).into_iter().find(unfinished);
+        let len = name.and_then(|name| fs::metadata(inbox.join(name)).ok()).map(|data| data.len());
+        if len.is_some_and(|len| len >= ENOUGH) {
+            return;
+        }
+        assert_eq!(sender.try_wait().unwrap(), None, "it ended before it could be stopped");
+        std::thread::yield_now();
+    }
+}
+
+/// What a sender has found of its file at the receiver, in bytes.
+fn begun(out: &str) -> Option<u64> {
+    let events = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    events.filter(|event| event["event"] == "begun").find_map(|event| event["bytes"].as_u64())
+}
+
+#[test]
+fn either_side_may_be_killed_and_goes_on() {
+    let coordinator = Coordinator::start();
+    let (alice, bob) = (Side::new("kill-a", &coordinator), Side::new("kill-b", &coordinator));
+    let data = noise(2, LONG);
+    alice.place.write("long.bin", &data);
+    let inbox = bob.place.path("inbox");
+    fs::create_dir(&inbox).unwrap();
+
+    let (mut receiver, _out, code) = bob.make(&["recv", "--dir", "inbox", "--code"]);
+    let send = ["send", "long.bin", "--code", &code];
+    // The sender dies, and is back before the receiver knows.
+    let mut sender = alice.start(&send);
+    wait_for_half(&inbox, &mut sender);
+    sender.kill().unwrap();
+    sender.wait().unwrap();
+    let mut sender = alice.start(&send);
+    let mut out = BufReader::new(sender.stdout.take().unwrap());
+    let mut line = String::new();
+    while begun(&line).is_none() {
+        line.clear();
+        assert_ne!(out.read_line(&mut line).unwrap(), 0, "the file was not begun anew");
+    }
+    assert!(begun(&line).unwrap() >= ENOUGH);
+    // The receiver, which has made the code, dies as well, and waits under it again.
+    receiver.kill().unwrap();
+    receiver.wait().unwrap();
+    let receiver = bob.start(&["recv", "--dir", "inbox", "--code", &code, "--wait"]);
+    let sender = end(sender).left_with(0);
+    assert!(sender.err.contains("vanished"), "{}", sender.err);
+    end(receiver).left_with(0);
+    assert!(fs::read(inbox.join("long.bin")).unwrap() == data);
+    assert_eq!(names(&inbox), ["long.bin"]);
+}
