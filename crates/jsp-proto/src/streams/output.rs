@@ -135,21 +135,13 @@ impl Streams {
     /// Data, by turns, until the packet is full or nobody has any. `Some` when it is full: then with
     /// the stream that is known to have more, if one is.
     fn write_data(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) -> Option<Option<Key>> {
-        let mut aside = Vec::new();
-        let next = self.write_turns(now, packet, &mut aside);
-        for key in aside {
-            self.line_up(now, key);
-        }
+        let next = self.write_turns(now, packet);
+        self.scheduler.bring_back();
         next
     }
 
-    /// See [`Self::write_data`]; streams that left the line only for what room there is go into `aside`.
-    fn write_turns(
-        &mut self,
-        now: Instant,
-        packet: &mut PacketBuilder<'_>,
-        aside: &mut Vec<Key>,
-    ) -> Option<Option<Key>> {
+    /// See [`Self::write_data`].
+    fn write_turns(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) -> Option<Option<Key>> {
         let (mut has_data, mut more) = (false, None);
         while packet.remaining() > 0 {
             let (class, key) = self.scheduler.head()?;
@@ -163,13 +155,7 @@ impl Streams {
                     more = self.after_turn(now, class, key, bytes, next).then_some(key);
                 }
                 Turn::NoRoom => return Some(Some(key)),
-                Turn::Aside => {
-                    self.scheduler.pop(class);
-                    if let Some(stream) = self.table.get_mut(key) {
-                        stream.in_line = false;
-                    }
-                    aside.push(key);
-                }
+                Turn::Aside => self.scheduler.set_aside(class),
                 Turn::Over(why) => self.leave_line(now, class, key, why),
             }
         }

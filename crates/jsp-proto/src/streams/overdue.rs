@@ -290,7 +290,7 @@ impl Record {
     /// It took this path, matters still, and was in one piece. A bound on retransmissions counts copies too.
     fn may_go_once_more(&self, now: Instant, path: PathId) -> bool {
         let matters = !self.done && !self.superseded && self.expires > now && self.is_whole;
-        self.path == path && matters && self.retransmits_max > 0
+        self.path == path && matters && self.repeats(0, self.len) < self.retransmits_max
     }
 
     /// It may go once more, and was not sent just now.

@@ -120,24 +120,25 @@ impl Record {
         }
     }
 
+    /// How often a piece went again because it, or what holds it, was lost or in doubt; kept only where that is limited.
+    pub(super) fn repeats(&self, offset: u32, len: u32) -> u32 {
+        let end = offset.saturating_add(len);
+        let losses = self.pieces.iter().flat_map(|pieces| &pieces.losses);
+        let around = losses.filter(|(start, stop, _)| *start <= offset && end <= *stop);
+        around.map(|(_, _, times)| *times).max().unwrap_or(0)
+    }
+
     /// A piece was lost, or is in doubt; true when it may go again, which then counts.
     // spec: STR-31
     pub(super) fn may_repeat(&mut self, offset: u32, len: u32) -> bool {
         if self.retransmits_max == u32::MAX {
             return true;
         }
-        let end = offset.saturating_add(len);
-        let pieces = self.pieces.get_or_insert_default();
-        let before = pieces
-            .losses
-            .iter()
-            .filter(|(start, stop, _)| *start <= offset && end <= *stop)
-            .map(|(_, _, times)| *times)
-            .max()
-            .unwrap_or(0);
+        let (end, before) = (offset.saturating_add(len), self.repeats(offset, len));
         if before >= self.retransmits_max {
             return false;
         }
+        let pieces = self.pieces.get_or_insert_default();
         match pieces.losses.iter_mut().find(|(start, stop, _)| *start == offset && *stop == end) {
             Some(loss) => loss.2 = before + 1,
             None => pieces.losses.push((offset, end, before + 1)),

@@ -40,6 +40,8 @@ struct Ring {
     turns: VecDeque<Turn>,
     /// What the class is owed of its floor, in bytes times 100.
     owed: i64,
+    /// A stream of the class stands aside.
+    is_aside: bool,
 }
 
 impl Ring {
@@ -65,12 +67,22 @@ impl Ring {
         }
     }
 
+    fn set_aside(&mut self) -> Option<Turn> {
+        self.is_aside = true;
+        self.turns.pop_front()
+    }
+
+    fn bring_back(&mut self, turn: Turn) {
+        self.is_aside = false;
+        self.turns.push_front(turn);
+    }
+
     fn is_owed(&self) -> bool {
         !self.turns.is_empty() && self.owed >= FLOOR_PORTION * 100
     }
 
     fn note_bytes(&mut self, own: bool, bytes: i64) {
-        if self.turns.is_empty() {
+        if self.turns.is_empty() && !self.is_aside {
             self.owed = 0;
         } else if own {
             self.owed = (self.owed - bytes * (100 - FLOOR_PERCENT)).max(0);
@@ -89,6 +101,8 @@ pub(super) struct Scheduler {
     scavenger: Ring,
     /// Streams whose rate cap holds them back, by when it lets them go on.
     capped: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// Streams that let others have what is left of a packet, and what real-time streams are sorted by.
+    aside: Vec<(Class, Turn, Instant)>,
     /// Keeps real-time streams with equal deadlines in order.
     arrivals: u64,
     /// The packet at hand leaves for the sake of urgent data alone: nobody else goes before them.
@@ -143,6 +157,31 @@ impl Scheduler {
             Class::RealTime => drop(self.realtime.pop()),
             Class::Interactive => drop(self.interactive.turns.pop_front()),
             Class::Scavenger => drop(self.scavenger.turns.pop_front()),
+        }
+    }
+
+    /// The head of a class lets others have what is left of a packet; it keeps its place.
+    pub(super) fn set_aside(&mut self, class: Class) {
+        let alone = |key| Turn { key, weight: 1, deficit: 0 };
+        let due = self.head_due().unwrap_or(Instant::FAR_FUTURE);
+        let turn = match class {
+            Class::Control => self.control.pop_front().map(alone),
+            Class::RealTime => self.realtime.pop().map(|Reverse((_, _, key))| alone(key)),
+            Class::Interactive => self.interactive.set_aside(),
+            Class::Scavenger => self.scavenger.set_aside(),
+        };
+        self.aside.extend(turn.map(|turn| (class, turn, due)));
+    }
+
+    /// Streams that stand aside go first again.
+    pub(super) fn bring_back(&mut self) {
+        while let Some((class, turn, due)) = self.aside.pop() {
+            match class {
+                Class::Control => self.control.push_front(turn.key),
+                Class::RealTime => self.realtime.push(Reverse((due, 0, turn.key))),
+                Class::Interactive => self.interactive.bring_back(turn),
+                Class::Scavenger => self.scavenger.bring_back(turn),
+            }
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) enum Turn {
     Wrote { bytes: usize, next: Option<Sendable> },
     /// The next piece does not fit into what is left of the packet.
     NoRoom,
-    /// A symbol does not, which cannot be cut: another stream may have the rest.
+    /// A symbol does not, which cannot be cut: others may have the rest.
     Aside,
     /// It has nothing that may go now.
     Over(Sendable),

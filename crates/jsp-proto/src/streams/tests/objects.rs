@@ -401,3 +401,96 @@ fn what_was_divided_goes_in_pieces_when_the_peer_takes_no_symbols_any_more() {
     assert_eq!(talk.symbols, 0);
     talk.assert_done(&[(1, 100 * SYMBOL)]);
 }
+
+#[test]
+/// spec-test: STR-40
+fn symbols_have_their_share_beside_a_stream_that_fills_every_packet() {
+    let mut talk = Talk::new(100, None);
+    talk.send(1, 100 * SYMBOL);
+    let mut flight = Vec::new();
+    while talk.symbols < 2 {
+        flight.push(talk.build(ROOM).unwrap());
+    }
+    let bytes = StreamConfig { class: jsp_wire::Class::Interactive, ..StreamConfig::bytes() };
+    let other = talk.sides[0].open(talk.now, bytes).unwrap();
+    talk.sides[0].write_bytes(talk.now, other, pattern(2, 400_000)).unwrap();
+    for _ in 0..100 {
+        flight.push(talk.build(ROOM).unwrap());
+        assert!(flight.last().unwrap().payload.len() > ROOM - 50, "no packet is left half empty");
+    }
+    assert!((30..=60).contains(&talk.symbols), "{}", talk.symbols);
+}
+
+/// Packets that are on their way, in any order and size, are lost, are held lost and come late, or are asked after.
+fn weather(seed: u64, percent: u8, retransmits: Option<u32>) -> (usize, usize) {
+    let mut rng = Rng(seed);
+    let mut talk = Talk::new(percent, retransmits);
+    for n in 0..6 {
+        let len = if rng.chance(30) { 400 } else { (100 + rng.below(100) as usize) * SYMBOL + 9 };
+        if rng.chance(30) { talk.supersede(n, len) } else { talk.send(n, len) }
+    }
+    let (mut flying, mut late) = (Vec::new(), Vec::new());
+    let mut loss = rng.below(30);
+    for _ in 0..1_000_000 {
+        let room = if rng.chance(5) { 300 + rng.below(900) as usize } else { ROOM };
+        let is_full = flying.len() > 150 + rng.below(100) as usize;
+        if let Some(sent) = Some(room).filter(|_| !is_full).and_then(|room| talk.build(room)) {
+            flying.push(sent);
+            continue;
+        }
+        if flying.is_empty() {
+            break;
+        }
+        // Almost in order.
+        let sent = flying.remove(rng.below(3.min(flying.len() as u64)) as usize);
+        if rng.chance(2) {
+            loss = if rng.chance(30) { 100 } else { rng.below(30) };
+        }
+        if rng.chance(3) {
+            for token in &sent.tokens {
+                if let Token::Stream(token) = token {
+                    talk.sides[0].on_doubt(talk.now, *token);
+                }
+            }
+        }
+        if !rng.chance(loss) {
+            talk.arrives(&sent);
+        } else if rng.chance(10) {
+            // It arrives, but its acknowledgement does not, or later.
+            take(&mut talk.sides[1], talk.now, &sent).unwrap();
+            talk.vanishes(&sent);
+            late.push(sent);
+        } else {
+            talk.vanishes(&sent);
+        }
+        if rng.chance(5)
+            && let Some(sent) = late.pop()
+        {
+            settle(&mut talk.sides[0], talk.now, &sent, Fate::Late);
+        }
+    }
+    talk.read();
+    assert_eq!(talk.fates.len(), 6, "{seed}: {:?}", talk.fates);
+    talk.assert_at_rest();
+    let is_acked = |fate: &&(u64, MessageFate)| fate.1 == MessageFate::Acknowledged;
+    for (number, _) in talk.fates.iter().filter(is_acked) {
+        let got = talk.got.iter().filter(|got| got.number == *number);
+        let seeds: Vec<bool> =
+            got.map(|got| got.payload == pattern(*number, got.payload.len())).collect();
+        assert_eq!(seeds, [true], "{seed}: {number}");
+    }
+    (talk.fates.iter().filter(is_acked).count(), talk.symbols)
+}
+
+#[test]
+/// spec-test: FEC-26, FEC-27
+fn whatever_happens_messages_have_their_fate_and_what_is_acknowledged_has_come() {
+    let (mut acked, mut symbols) = (0, 0);
+    for seed in 0..60 {
+        let percent = [0, 10, 100][seed as usize % 3];
+        let retransmits = [None, None, Some(0), Some(2)][seed as usize / 3 % 4];
+        let counts = weather(seed, percent, retransmits);
+        (acked, symbols) = (acked + counts.0, symbols + counts.1);
+    }
+    assert!(acked > 180 && symbols > 5_000, "{acked} {symbols}");
+}
