@@ -73,9 +73,6 @@ impl DataSources<'_> {
     fn write(&mut self, now: Instant, allowance: Allowance, packet: &mut PacketBuilder<'_>) {
         self.write_answer(packet);
         if self.duty == Duty::All {
-            for path in acks_elsewhere(now, self.others) {
-                path.numbers.acks.write_elsewhere(now, packet);
-            }
             self.control.write(packet);
             self.notices.write(packet);
             self.remote_ids.write(packet);
@@ -96,6 +93,16 @@ impl DataSources<'_> {
         self.write_overdue(now, packet);
         if self.is_cold {
             add_ping(packet);
+        }
+    }
+
+    /// Acknowledgements of other paths, which no window holds back either.
+    // spec: PTH-19
+    fn write_acks_elsewhere(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
+        if self.duty == Duty::All {
+            for path in acks_elsewhere(now, self.others) {
+                path.numbers.acks.write_elsewhere(now, packet);
+            }
         }
     }
 
@@ -189,6 +196,7 @@ pub(crate) fn data_packet(
     if acks.wants_ack_now(now) || rides || (answers && acks.has_news()) {
         acks.write(now, packet, !with_data && !answers);
     }
+    sources.write_acks_elsewhere(now, packet);
     if !with_data {
         return sources.write_answer(packet);
     }

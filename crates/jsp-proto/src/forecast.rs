@@ -213,14 +213,18 @@ impl Forecast {
         };
     }
 
-    /// How long after a packet left its acknowledgement is overdue; `None` while too little has been
-    /// seen to tell.
+    /// How long after a packet left its acknowledgement is overdue; `None` while nothing has been seen that
+    /// would tell.
     // spec: SEN-3
     pub(crate) fn ack_due_after(&self, rtt: &Rtt, ack_delay_max: Duration) -> Option<Duration> {
+        if !self.acks.is_known() {
+            let patience = rtt.pto_base(ack_delay_max).saturating_mul(2);
+            return rtt.has_sample().then_some(patience);
+        }
         // While little is lost acknowledgements wait for a packet that they can ride along in, and when
         // that is lost, for the next.
         let held = if self.loses_much() { Duration::ZERO } else { ack_delay_max };
-        self.acks.due_after(rtt, held.saturating_mul(2))
+        Some(self.acks.due_after(rtt, held.saturating_mul(2)))
     }
 
     /// Share of packets that are lost, 0 to 1, over the last hundreds of them.
@@ -362,7 +366,7 @@ struct AckClock {
     acked_at: Option<Instant>,
 }
 
-/// Samples of the round-trip time before silence means anything.
+/// Samples of the round-trip time before it is known when acknowledgements come.
 const SAMPLES_MIN: u32 = 8;
 
 /// A longer gap between packets says that there is no stream.
@@ -387,15 +391,17 @@ impl AckClock {
         self.samples = self.samples.saturating_add(u32::from(has_sample));
     }
 
+    /// Enough has been seen to tell when they come.
+    fn is_known(&self) -> bool {
+        self.samples >= SAMPLES_MIN
+    }
+
     /// Round trip, four deviations as in RFC 6298, and a gap that the peer may wait for its second packet
     /// or for one of its own, `held` at least.
-    fn due_after(&self, rtt: &Rtt, held: Duration) -> Option<Duration> {
-        if self.samples < SAMPLES_MIN {
-            return None;
-        }
+    fn due_after(&self, rtt: &Rtt, held: Duration) -> Duration {
         let gap = self.gap.max(self.ack_gap).min(GAP_MAX);
         let margin = rtt.var().saturating_mul(4).max(MARGIN_MIN);
-        Some(rtt.smoothed().saturating_add(margin).saturating_add(gap.max(held)))
+        rtt.smoothed().saturating_add(margin).saturating_add(gap.max(held))
     }
 }
 

@@ -245,9 +245,9 @@ fn a_path_whose_address_changes_says_which_it_is() {
     assert_eq!(connection.route(), route, "it is used first");
 }
 
-#[test]
-/// spec-test: PTH-13, PTH-14, PTH-9, PTH-19
-fn a_standby_takes_over_when_the_path_in_use_falls_silent() {
+/// A standby path, and voice; at some time the path in use falls silent. Answers the longest pauses of the voice before,
+/// then and after.
+fn fall_silent_after(messages: u32) {
     let (mut pair, [client, server], stream) = two_paths(Pair::new());
     let connection = pair.client.connection(client).unwrap();
     connection.set_path_use(SECOND, PathUse::Standby).unwrap();
@@ -274,7 +274,7 @@ fn a_standby_takes_over_when_the_path_in_use_falls_silent() {
         }
         (longest, texts.len())
     };
-    talk(&mut pair, 300);
+    talk(&mut pair, messages);
     let heard = pair.heard.get(&second).copied().unwrap_or_default() - before;
     assert!(heard < 1500 * 5, "a standby carries nothing but signs of life: {heard}");
     pair.filter_from = Some(Box::new(move |from, to| from == second || to == second));
@@ -286,6 +286,35 @@ fn a_standby_takes_over_when_the_path_in_use_falls_silent() {
     pair.filter_from = None;
     let (longest, _) = talk(&mut pair, 100);
     assert!(longest <= Duration::from_millis(40), "{longest:?}");
+}
+
+#[test]
+/// spec-test: PTH-13, PTH-14, PTH-9
+fn a_standby_takes_over_when_the_path_in_use_falls_silent() {
+    [300, 301].into_iter().for_each(fall_silent_after);
+}
+
+#[test]
+/// spec-test: PTH-9, PTH-19
+fn a_path_that_fails_one_way_is_acknowledged_by_another() {
+    let (mut pair, [client, server], stream) = two_paths(Pair::new());
+    // Nothing comes to the client by the first path any more: the server knows when it has tried.
+    let first = pair.client_addr;
+    pair.filter_from = Some(Box::new(move |_, to| to != first));
+    let now = pair.now;
+    let connection = pair.server.connection(server).unwrap();
+    let answers = connection.open(now, StreamConfig::messages()).unwrap();
+    connection.send(now, answers, Message::binary(&b"is anybody there"[..])).unwrap();
+    pair.run_for(Duration::from_secs(1));
+    for n in 0..10 {
+        send(&mut pair, client, stream, n.to_string());
+        pair.run_for(Duration::from_millis(1));
+    }
+    pair.run_for(Duration::from_millis(29));
+    let connection = pair.client.connection(client).unwrap();
+    let heard = connection.paths().find(|path| path.id == FIRST);
+    assert!(heard.is_some_and(|path| path.bytes_in_flight < 100), "{heard:?}");
+    assert_eq!(received(&mut pair, server).len(), 10);
 }
 
 #[test]

@@ -93,7 +93,10 @@ fn silence_is_an_alarm_once_the_acknowledgement_is_overdue() {
 // spec-test: SEN-3
 fn jitter_makes_silence_patient_and_a_stranger_is_given_time() {
     let patient = rtt([40, 80]);
-    assert_eq!(Forecast::default().ack_due_after(&patient, HELD), None);
+    let unknown = Rtt::new(ms(100));
+    assert_eq!(Forecast::default().ack_due_after(&unknown, HELD), None);
+    let time_out = patient.pto_base(HELD);
+    assert_eq!(Forecast::default().ack_due_after(&patient, HELD), Some(time_out * 2));
     // The deviation is 20 ms.
     assert!(lossy().ack_due_after(&patient, HELD) > Some(ms(60 + 70)));
     assert_eq!(wakes(&Forecast::default(), None), None);
