@@ -1,6 +1,6 @@
 //! A server sends an address that has proved nothing at most three times what came from there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use jsp_wire::{Header, Instant, LongType, limits};
@@ -13,8 +13,9 @@ use crate::observation::Observation;
 #[derive(Default)]
 pub(super) struct Amplification {
     addresses: BTreeMap<(Pair, SocketAddr), Account>,
-    /// Connections whose first address is known; later ones prove themselves otherwise.
-    known: BTreeSet<Pair>,
+    /// Where each connection began: what the server says in the handshake goes there. Later addresses prove
+    /// themselves otherwise.
+    first: BTreeMap<Pair, SocketAddr>,
 }
 
 #[derive(Default)]
@@ -22,8 +23,6 @@ struct Account {
     received: u64,
     sent: u64,
     is_proved: bool,
-    /// The connection began here.
-    is_first: bool,
 }
 
 impl Checker for Amplification {
@@ -40,11 +39,11 @@ impl Checker for Amplification {
             Observation::DatagramArrived { at, from, payload, unwrapped, intact, .. }
                 if is_server(at) =>
             {
-                let is_first = self.known.insert(at.pair);
-                let account = self.addresses.entry((at.pair, from)).or_default();
-                account.is_first |= is_first;
-                account.received += payload.len() as u64;
-                account.is_proved |= account.is_first && intact && proves_address(unwrapped);
+                let first = *self.first.entry(at.pair).or_insert(from);
+                self.addresses.entry((at.pair, from)).or_default().received += payload.len() as u64;
+                if intact && proves_address(unwrapped, from == first) {
+                    self.addresses.entry((at.pair, first)).or_default().is_proved = true;
+                }
             }
             Observation::PathChanged { end, to } if is_server(end) => {
                 self.addresses.entry((end.pair, to)).or_default().is_proved = true;
@@ -69,19 +68,20 @@ fn is_server(end: End) -> bool {
     end.side == Side::Server
 }
 
-/// Whether the sender of the datagram must have read what the server sent to its address: it has a
-/// cookie, or keys that hang on the server's answer.
-fn proves_address(datagram: &[u8]) -> bool {
+/// Whether the sender of the datagram must have read what the server sent to the first address: it has a
+/// cookie for the address that it comes from, or, wherever it comes from, keys that hang on the server's answer.
+fn proves_address(datagram: &[u8], from_first: bool) -> bool {
     let mut rest = datagram;
     while !rest.is_empty() {
         match Header::parse(rest) {
             Ok(Header::Long(header)) => {
-                if header.kind == LongType::Handshake || !header.token.is_empty() {
+                let has_cookie = from_first && !header.token.is_empty();
+                if header.kind == LongType::Handshake || has_cookie {
                     return true;
                 }
                 rest = rest.get(header.packet_len..).unwrap_or_default();
             }
-            Ok(Header::Short) => return true,
+            Ok(Header::Short) => return from_first,
             _ => return false,
         }
     }
