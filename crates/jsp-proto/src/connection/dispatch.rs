@@ -466,4 +466,69 @@ mod tests {
             assert_eq!(error.code, CloseCode::PROTOCOL_VIOLATION, "{frame:?}");
         }
     }
+
+    /// See the test of streams by this name.
+    #[cfg(feature = "raptorq")]
+    const LIGHTEST: &str = include_str!("../../tests/symbols_that_never_suffice.hex");
+
+    #[cfg(feature = "raptorq")]
+    #[test]
+    // spec-test: FEC-24
+    fn a_peer_whose_symbols_never_suffice_is_sent_away() {
+        use jsp_wire::frame::{Attributes, Fragment, MessageFrame, MessageNumber};
+        use jsp_wire::{Class, Delivery, Framing, Open, Profile, StreamId, TransportParams};
+
+        const LEN: u64 = 1400;
+        const TOTAL: u64 = 167 * LEN;
+        let features = feature::OBJECTS;
+        let peer = TransportParams { features, ..TransportParams::default() };
+        let profile = Profile {
+            framing: Framing::Messages,
+            delivery: Delivery::Partial,
+            ordered: false,
+            class: Class::Interactive,
+            unidirectional: true,
+        };
+        let payload = Bytes::from_static(&[0; LEN as usize]);
+        let opened = Opened {
+            space: SpaceId::Data,
+            pn: 0,
+            payload: payload.clone(),
+            ecn: None,
+            route: route(),
+            received: 1452,
+        };
+        let frame = |n: u64, id: u32| {
+            let (stream, number) = (StreamId::new(1 + n / 4, true), n % 4);
+            if id >= 167 {
+                return Frame::Symbol(Symbol { stream, number, total: TOTAL, id, data: &payload });
+            }
+            Frame::Message(MessageFrame {
+                stream,
+                open: Some(Open { profile, params: &[] }),
+                number: MessageNumber::Full(number),
+                fragment: Some(Fragment { offset: u64::from(id) * LEN, total: TOTAL }),
+                attributes: Attributes::default(),
+                fin: false,
+                to_end: false,
+                data: &payload,
+            })
+        };
+        let nibble = |at: usize| u8::from_str_radix(&LIGHTEST[at..=at], 16).unwrap();
+        let is_light = |id: &u32| nibble((id / 4) as usize ^ 1) >> (id % 4) & 1 == 1;
+        let mut client = client();
+        client.exchange.peer = Some(peer);
+        let now = Instant::from_nanos(100_000_000_000);
+        // Behind the first piece come symbols, and behind them pieces: both make the receiver try.
+        let mut frames = (0..36).flat_map(|n| {
+            let mut ids: Vec<u32> = (0..398).filter(is_light).collect();
+            ids[1..].reverse();
+            ids.into_iter().map(move |id| (n, id))
+        });
+        let refused = frames.find_map(|(n, id)| {
+            let refused = client.dispatch(now, &opened, &frame(n, id));
+            refused.err().map(|error| (n, error.code))
+        });
+        assert_eq!(refused, Some((64 * 1024 * 1024 / (9 * TOTAL), CloseCode::EXCESSIVE_LOAD)));
+    }
 }

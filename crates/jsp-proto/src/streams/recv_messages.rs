@@ -41,6 +41,8 @@ pub(super) struct RecvMessages {
     pub(super) seen: VecDeque<u32>,
     /// One more than the highest number seen.
     pub(super) expected: u64,
+    /// One more than the highest number of a symbol. It stands apart, as short numbers are placed by pieces alone.
+    pub(super) symbols_expected: u64,
     /// Of unreliable streams: packet numbers that raised `expected`, and what they raised it to.
     pub(super) marks: VecDeque<(u64, u64)>,
     /// Incomplete messages by number.
@@ -72,6 +74,7 @@ impl RecvMessages {
             base: 0,
             seen: VecDeque::new(),
             expected: 0,
+            symbols_expected: 0,
             marks: VecDeque::new(),
             partial: VecDeque::new(),
             pieces: 0,
@@ -135,8 +138,8 @@ impl RecvMessages {
     /// Sets how many messages there are.
     // spec: STR-14
     pub(super) fn set_end(&mut self, end: u64) -> Result<(), TransportError> {
-        let changed = self.end.is_some_and(|known| known != end) || self.expected > end;
-        if changed || self.base > end {
+        let changed = self.end.is_some_and(|known| known != end);
+        if changed || self.expected.max(self.symbols_expected).max(self.base) > end {
             return Err(TransportError::new(
                 CloseCode::FINAL_SIZE,
                 "the number of messages of a stream changed",

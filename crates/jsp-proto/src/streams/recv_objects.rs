@@ -56,7 +56,7 @@ impl RecvMessages {
             return Err(TransportError::new(CloseCode::FINAL_SIZE, reason));
         }
         // spec: STR-14
-        self.expected = self.expected.max(number.saturating_add(1));
+        self.symbols_expected = self.symbols_expected.max(number.saturating_add(1));
         let Some(ahead) = number.checked_sub(self.base) else { return Ok(Taken::default()) };
         if ahead >= NUMBER_REACH {
             return Err(violation("a message number runs too far ahead"));

@@ -550,8 +550,7 @@ fn a_stream_does_not_end_below_a_symbol() {
 /// Ids of symbols of a message of 167 that never suffice: each bit is one, the lowest first. They are the 175 that are sums
 /// of the fewest intermediate symbols (RFC 6330, section 5.3.5.3).
 #[cfg(feature = "raptorq")]
-const LIGHTEST: &str = "75ef79dfdf40fa41f74f7eb956d32ffbecf400d77431f72596b516c7\
-                        44008a1610860622044086a028a22218101154000700";
+const LIGHTEST: &str = include_str!("../../../tests/symbols_that_never_suffice.hex");
 
 #[cfg(feature = "raptorq")]
 #[test]
