@@ -109,6 +109,8 @@ pub(crate) struct AckPolicy {
     missing: Option<u64>,
     /// Something arrived that no ACK has named yet.
     has_news: bool,
+    /// It has all been told by another path, as this one may not carry it.
+    told_elsewhere: bool,
     /// ACKs sent since one was known to have arrived.
     unconfirmed: u32,
     told: Told,
@@ -149,6 +151,7 @@ impl AckPolicy {
             at_once: false,
             missing: None,
             has_news: false,
+            told_elsewhere: false,
             unconfirmed: 0,
             told: Told::default(),
             recovered: None,
@@ -178,6 +181,7 @@ impl AckPolicy {
             return;
         }
         self.unacked = self.unacked.saturating_add(1);
+        self.told_elsewhere = false;
         self.arrivals.on_packet(now);
         if let Some(times) = &mut self.times {
             times.on_packet(now, pn);
@@ -379,13 +383,22 @@ impl AckPolicy {
         self
     }
 
-    /// Writes an ACK into a packet of another path, with the name of its own before it.
-    // spec: PTH-9
+    /// True when an ACK is due that another path has not told yet.
+    pub(crate) fn wants_ack_elsewhere(&self, now: Instant) -> bool {
+        !self.told_elsewhere && self.wants_ack_now(now)
+    }
+
+    /// Writes an ACK into a packet of another path, with the name of its own before it. By its own path it is
+    /// still due: whichever of the two arrives.
+    // spec: PTH-9, PTH-19
     pub(crate) fn write_elsewhere(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
         let has_room = !packet.is_closed() && packet.remaining() >= ABOUT_ROOM_MIN;
         if has_room && self.has_news && Frame::AboutPath(self.path).write(packet.writer()).is_ok() {
+            let due = (self.unacked, self.deadline, self.at_once, self.missing);
             let written = self.write(now, packet, false);
             debug_assert!(written, "there is room, and something to tell");
+            (self.unacked, self.deadline, self.at_once, self.missing) = due;
+            (self.has_news, self.told_elsewhere) = (true, true);
         }
     }
 

@@ -153,7 +153,7 @@ pub(crate) fn acks_elsewhere(
     others: &mut [Box<Path>],
 ) -> impl Iterator<Item = &mut Box<Path>> {
     others.iter_mut().filter(move |path| {
-        path.is_validated && path.is_failing() && path.numbers.acks.wants_ack_now(now)
+        path.is_validated && path.is_failing() && path.numbers.acks.wants_ack_elsewhere(now)
     })
 }
 
