@@ -377,3 +377,125 @@ fn where_little_is_missing_acknowledgements_wait_for_a_later_packet() {
     let (rides, alone) = ridden(5);
     assert!(rides >= 90 && alone <= 2, "{rides} {alone}");
 }
+
+#[test]
+/// spec-test: ACK-17
+fn where_silence_is_watched_no_acknowledgement_waits_for_a_later_packet() {
+    let mut acks = AckPolicy::new(DELAY);
+    for n in 0..200u64 {
+        acks.on_packet(at(n * 10), n, true, None);
+        acks.rides(at(n * 10 + 9));
+    }
+    assert_eq!(acks.received(), 200);
+    write(&mut acks, at(2000), false).expect("an ACK");
+    for n in [200, 201] {
+        acks.on_packet(at(2000), n, true, None);
+    }
+    assert!(!acks.wants_ack_now(at(2000)));
+    acks.set_prompt(true);
+    assert!(acks.wants_ack_now(at(2000)));
+}
+
+#[test]
+/// spec-test: FEC-7
+fn what_was_recovered_is_marked_until_it_comes() {
+    let mut acks = AckPolicy::new(DELAY);
+    for n in 0..4 {
+        acks.on_packet(at(n), n, true, None);
+    }
+    acks.on_recovered(2);
+    assert!(acks.is_recovered(2) && !acks.is_recovered(3));
+    acks.on_late(2, Some(Ecn::Ce));
+    assert!(!acks.is_recovered(2));
+    let counts = EcnCounts { ect0: 0, ect1: 0, ce: 1 };
+    assert_eq!(write(&mut acks, at(9), true).and_then(|ack| ack.ecn), Some(counts));
+}
+
+#[test]
+/// spec-test: ACK-7, ACK-12
+fn a_gap_counts_from_its_lowest_number_and_until_it_is_filled() {
+    let patient = || {
+        let mut acks = AckPolicy::new(DELAY);
+        acks.set_frequency(&wish(0, 100, 25_000, 3)).unwrap();
+        acks
+    };
+    let told = |acks: &mut AckPolicy, numbers: &[u64]| -> Vec<bool> {
+        let told = numbers.iter().map(|pn| {
+            acks.on_packet(at(0), *pn, true, None);
+            acks.wants_ack_now(at(0))
+        });
+        told.collect()
+    };
+    assert_eq!(told(&mut patient(), &[0, 1, 2, 3, 4, 5]), [false; 6]);
+    assert_eq!(told(&mut patient(), &[0, 2, 3, 4]), [false, false, false, true]);
+    let mut acks = patient();
+    told(&mut acks, &[0, 2, 3, 1]);
+    write(&mut acks, at(0), true).expect("an ACK");
+    assert_eq!(told(&mut acks, &[4, 5, 6]), [false; 3], "the gap is filled");
+    // Without anything that asks for one, nobody can ask for one.
+    let mut acks = patient();
+    acks.ask_now();
+    assert!(!acks.wants_ack_now(at(0)));
+}
+
+#[test]
+/// spec-test: ACK-12, ACK-13
+fn only_the_usual_wish_leaves_room_for_fewer_acknowledgements() {
+    let adapts = |threshold, reordering| {
+        let mut acks = AckPolicy::new(DELAY);
+        acks.set_frequency(&wish(0, threshold, 25_000, reordering)).unwrap();
+        acks.frequency.adapts
+    };
+    assert!(adapts(1, 1) && !adapts(2, 1) && !adapts(1, 2) && !adapts(0, 0));
+}
+
+/// What another path's packet with so much room says of this path, and whether it is due elsewhere after that.
+fn elsewhere(acks: &mut AckPolicy, room: usize, closed: bool) -> (Vec<&'static str>, bool) {
+    let mut room = vec![0u8; room];
+    let mut tokens = Vec::new();
+    let mut packet = PacketBuilder::new(&mut room, &mut tokens, true);
+    if closed {
+        packet.set_shape(Shape::Ack);
+    }
+    acks.write_elsewhere(at(0), &mut packet);
+    let built = packet.finish();
+    if built.len == 0 {
+        return (Vec::new(), acks.wants_ack_elsewhere(at(0)));
+    }
+    let frames = jsp_wire::Payload::read(built.shape, &room[..built.len]).expect("readable");
+    let name = |frame| match frame {
+        Ok(Frame::AboutPath(PathId(3))) => "about path 3",
+        Ok(Frame::Ack(_)) => "ack",
+        _ => "something else",
+    };
+    (frames.map(name).collect(), acks.wants_ack_elsewhere(at(0)))
+}
+
+#[test]
+/// spec-test: PTH-9, PTH-19
+fn another_path_tells_what_this_one_still_owes() {
+    let mut acks = AckPolicy::new(DELAY).of(PathId(3));
+    assert_eq!(elsewhere(&mut acks, 1200, false), (vec![], false), "nothing to tell");
+    acks.on_packet(at(0), 0, true, None);
+    acks.on_packet(at(0), 1, true, None);
+    assert!(acks.wants_ack_elsewhere(at(0)));
+    assert_eq!(elsewhere(&mut acks, ABOUT_ROOM_MIN - 1, false), (vec![], true), "no room");
+    assert_eq!(elsewhere(&mut acks, 1200, true), (vec![], true), "no frame fits behind a shape");
+    let both = vec!["about path 3", "ack"];
+    assert_eq!(elsewhere(&mut acks, ABOUT_ROOM_MIN, false), (both.clone(), false));
+    // By its own path it is due as before.
+    assert!(acks.wants_ack_now(at(0)) && acks.has_news());
+    assert_eq!(write(&mut acks, at(0), true).map(|ack| ack.ranges), Some(vec![(0, 1)]));
+    assert!(!acks.wants_ack_now(at(0)));
+    assert_eq!(elsewhere(&mut acks, 1200, false), (vec![], false), "it is all told");
+    acks.on_packet(at(0), 2, true, Some(Ecn::Ce));
+    assert_eq!(elsewhere(&mut acks, 1200, false), (both, false));
+}
+
+#[test]
+fn receive_times_are_told_once_both_sides_know_them() {
+    let mut acks = AckPolicy::new(DELAY);
+    assert!(!acks.tells_times());
+    acks.tell_times();
+    assert!(acks.tells_times());
+}
