@@ -429,9 +429,12 @@ fn a_gap_counts_from_its_lowest_number_and_until_it_is_filled() {
     assert_eq!(told(&mut patient(), &[0, 1, 2, 3, 4, 5]), [false; 6]);
     assert_eq!(told(&mut patient(), &[0, 2, 3, 4]), [false, false, false, true]);
     let mut acks = patient();
-    told(&mut acks, &[0, 2, 3, 1]);
+    assert_eq!(told(&mut acks, &[0, 2, 3, 1]), [false, false, false, true], "late");
     write(&mut acks, at(0), true).expect("an ACK");
     assert_eq!(told(&mut acks, &[4, 5, 6]), [false; 3], "the gap is filled");
+    let mut acks = AckPolicy::new(DELAY);
+    acks.set_frequency(&wish(0, 100, 25_000, 0)).unwrap();
+    assert_eq!(told(&mut acks, &[0, 9, 3]), [false; 3], "who does not care for order is not told");
     // Without anything that asks for one, nobody can ask for one.
     let mut acks = patient();
     acks.ask_now();
