@@ -5,10 +5,9 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 
-use support::{Coordinator, Finished, Place, names, noise};
+use support::{Coordinator, Finished, Place, begun, names, noise, wait_until_begun};
 
 /// One of the two sides.
 struct Side<'a> {
@@ -160,26 +159,6 @@ fn an_interrupt_tells_how_to_go_on() {
 const LONG: usize = 64 << 20;
 const ENOUGH: u64 = 4 << 20;
 
-/// Waits until much of a file is in the inbox.
-fn wait_for_half(inbox: &Path, sender: &mut Child) {
-    let unfinished = |name: &String| name.starts_with(".jsp-partial-kept-");
-    loop {
-        let name = names(inbox).into_iter().find(unfinished);
-        let len = name.and_then(|name| fs::metadata(inbox.join(name)).ok()).map(|data| data.len());
-        if len.is_some_and(|len| len >= ENOUGH) {
-            return;
-        }
-        assert_eq!(sender.try_wait().unwrap(), None, "it ended before it could be stopped");
-        std::thread::yield_now();
-    }
-}
-
-/// What a sender has found of its file at the receiver, in bytes.
-fn begun(out: &str) -> Option<u64> {
-    let events = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    events.filter(|event| event["event"] == "begun").find_map(|event| event["bytes"].as_u64())
-}
-
 #[test]
 fn either_side_may_be_killed_and_goes_on() {
     let coordinator = Coordinator::start();
@@ -193,7 +172,7 @@ fn either_side_may_be_killed_and_goes_on() {
     let send = ["send", "long.bin", "--code", &code];
     // The sender dies, and is back before the receiver knows.
     let mut sender = alice.start(&send);
-    wait_for_half(&inbox, &mut sender);
+    wait_until_begun(&inbox, &mut sender, ENOUGH);
     sender.kill().unwrap();
     sender.wait().unwrap();
     let mut sender = alice.start(&send);

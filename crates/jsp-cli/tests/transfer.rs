@@ -8,7 +8,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use support::{Finished, Place, Server, names, noise};
+use support::{Finished, Place, Server, begun, names, noise, wait_until_begun};
 
 #[test]
 fn files_and_a_tree_arrive_whole() {
@@ -144,22 +144,8 @@ fn half_sent(place: &Place, inbox: &Path, file: &str, uri: &str) -> Child {
     let mut command = place.jsp();
     command.args(["send", "--json", "--timeout", "2", file, uri]);
     let mut sender = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let unfinished = |name: &String| name.starts_with(".jsp-partial-kept-");
-    loop {
-        let name = names(inbox).into_iter().find(unfinished);
-        let len = name.and_then(|name| fs::metadata(inbox.join(name)).ok()).map(|data| data.len());
-        if len.is_some_and(|len| len >= ENOUGH) {
-            return sender;
-        }
-        assert_eq!(sender.try_wait().unwrap(), None, "it ended before it could be stopped");
-        std::thread::yield_now();
-    }
-}
-
-/// What a sender has found of its file at the receiver, in bytes.
-fn begun(out: &str) -> Option<u64> {
-    let events = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    events.filter(|event| event["event"] == "begun").find_map(|event| event["bytes"].as_u64())
+    wait_until_begun(inbox, &mut sender, ENOUGH);
+    sender
 }
 
 #[test]

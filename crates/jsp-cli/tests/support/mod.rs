@@ -197,3 +197,23 @@ pub fn names(folder: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+/// Waits until the inbox has so many bytes of a file that is to be kept when it is broken off.
+pub fn wait_until_begun(inbox: &Path, sender: &mut Child, enough: u64) {
+    let unfinished = |name: &String| name.starts_with(".jsp-partial-kept-");
+    loop {
+        let name = names(inbox).into_iter().find(unfinished);
+        let len = name.and_then(|name| fs::metadata(inbox.join(name)).ok()).map(|data| data.len());
+        if len.is_some_and(|len| len >= enough) {
+            return;
+        }
+        assert_eq!(sender.try_wait().unwrap(), None, "it ended before it could be stopped");
+        std::thread::yield_now();
+    }
+}
+
+/// What a sender has found of its file at the receiver, in bytes.
+pub fn begun(out: &str) -> Option<u64> {
+    let events = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    events.filter(|event| event["event"] == "begun").find_map(|event| event["bytes"].as_u64())
+}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::candidate::tests::OF_NO_USE;
 
 const HALF_TRIP: Duration = Duration::from_millis(25);
 
@@ -170,24 +171,9 @@ fn what_has_not_the_token_is_not_heard() {
 // spec-test: RDV-37
 fn addresses_of_no_use_are_not_tried() {
     let own = offer(11, &[addr("198.51.100.1:1"), addr("[2001:db8::1]:1")]);
-    let named = [
-        "127.0.0.1:9",
-        "127.5.0.1:9",
-        "169.254.0.1:9",
-        "0.0.0.0:9",
-        "0.1.2.3:9",
-        "224.0.0.1:9",
-        "255.255.255.255:9",
-        "[::1]:9",
-        "[fe80::1]:9",
-        "[::]:9",
-        "[ff02::1]:9",
-        "[::ffff:127.0.0.1]:9",
-        "192.0.2.1:0",
-        "192.0.2.1:9",
-    ];
+    let named = OF_NO_USE.into_iter().chain(["192.0.2.1:9"]).map(addr).collect::<Vec<_>>();
     let tried = |own: &Offer| {
-        let peer = Offer::decode(&offer(22, &named.map(addr)).encode()).unwrap();
+        let peer = Offer::decode(&offer(22, &named).encode()).unwrap();
         let pace = Duration::from_millis(20);
         let mut entropy = entropy(5);
         let both = (own, &peer);
