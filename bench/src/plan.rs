@@ -27,6 +27,8 @@ pub(crate) enum Exercise {
     Paced,
     /// Many connections that do nothing.
     Idle,
+    /// Bytes on a stream of each of many connections at once, for a time.
+    Crowd,
     /// Connections under a flood of hellos.
     Flood,
 }
@@ -36,7 +38,7 @@ pub(crate) enum Exercise {
 pub(crate) struct Plan {
     /// Bytes to transfer, over all streams.
     pub(crate) bytes: u64,
-    /// Streams at once, or connecting tasks at once.
+    /// Streams at once, connecting tasks at once, or connections that send at once.
     pub(crate) streams: u32,
     /// Bytes of a message or datagram.
     pub(crate) message_bytes: usize,

@@ -28,8 +28,8 @@ pub(crate) struct Row {
     pub(crate) unit: &'static str,
     /// Its values.
     pub(crate) summary: Summary,
-    /// Its bar, where it has one.
-    pub(crate) bar: Option<Bar>,
+    /// Its bars.
+    pub(crate) bars: Vec<Bar>,
 }
 
 /// Three or four significant digits, with k and M where they help.
@@ -51,7 +51,7 @@ pub(crate) fn figure(value: f64) -> String {
 }
 
 /// Prints every row as one JSON object: the median as `value`, beside it `min`, `max` and
-/// `runs`.
+/// `runs`; where there are several bars, all must hold to pass.
 pub(crate) fn json(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
     for row in rows {
         let Summary { median, min, max, runs } = row.summary;
@@ -66,9 +66,10 @@ pub(crate) fn json(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
             "max": max,
             "runs": runs,
         });
-        if let (Some(bar), Some(object)) = (&row.bar, object.as_object_mut()) {
-            object.insert("bar".to_owned(), json!(bar.text));
-            object.insert("pass".to_owned(), json!(bar.pass));
+        if let (false, Some(object)) = (row.bars.is_empty(), object.as_object_mut()) {
+            let texts: Vec<&str> = row.bars.iter().map(|bar| bar.text.as_str()).collect();
+            object.insert("bar".to_owned(), json!(texts.join(", ")));
+            object.insert("pass".to_owned(), json!(row.bars.iter().all(|bar| bar.pass)));
         }
         writeln!(out, "{object}")?;
     }
@@ -89,7 +90,7 @@ pub(crate) fn table(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "\n{case}")?;
         write_grid(&grid(&rows), out)?;
         for row in &rows {
-            if let Some(bar) = &row.bar {
+            for bar in &row.bars {
                 let verdict = if bar.pass { "holds" } else { "MISSED" };
                 let (subject, metric) = (&row.subject, row.metric);
                 let value = figure(row.summary.median);
@@ -152,10 +153,10 @@ fn write_grid(grid: &[Vec<String>], out: &mut impl Write) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn row(subject: &str, value: f64, bar: Option<Bar>) -> Row {
+    fn row(subject: &str, value: f64, bars: Vec<Bar>) -> Row {
         let summary = Summary { median: value, min: value * 0.9, max: value * 1.1, runs: 3 };
         let (case, subject) = ("bulk".to_owned(), subject.to_owned());
-        Row { case, subject, metric: "throughput", unit: "Gbit/s", summary, bar }
+        Row { case, subject, metric: "throughput", unit: "Gbit/s", summary, bars }
     }
 
     #[test]
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn rows_are_one_object_per_line_with_their_bar() {
         let bar = Bar { text: ">= 4".to_owned(), pass: false };
-        let rows = [row("jsp", 2.0, Some(bar)), row("quinn", 4.0, None)];
+        let rows = [row("jsp", 2.0, vec![bar]), row("quinn", 4.0, Vec::new())];
         let mut out = Vec::new();
         json(&rows, &mut out).unwrap();
         let lines: Vec<serde_json::Value> = String::from_utf8(out)
@@ -186,7 +187,7 @@ mod tests {
     fn a_table_has_subjects_as_columns() {
         let bar = Bar { text: ">= 4".to_owned(), pass: false };
         let mut out = Vec::new();
-        table(&[row("jsp", 2.0, Some(bar)), row("quinn", 4.0, None)], &mut out).unwrap();
+        table(&[row("jsp", 2.0, vec![bar]), row("quinn", 4.0, Vec::new())], &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("throughput, Gbit/s  2.00 ~20%  4.00 ~20%"), "{text}");
         assert!(text.contains("bar MISSED: jsp throughput 2.00, >= 4"), "{text}");

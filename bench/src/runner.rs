@@ -39,9 +39,12 @@ pub(crate) fn run(
     noise: &mut Noise,
     results: &mut Results,
 ) -> Result<()> {
-    let own = || case.subjects.iter().map(|name| name.parse());
-    let subjects =
-        only.map_or_else(|| own().collect::<Result<Vec<_>>>(), |list| Ok(list.to_vec()))?;
+    let own = || case.subjects.iter().map(|name| name.parse::<Subject>());
+    let built = |subject: &Result<Subject>| subject.as_ref().is_ok_and(|one| one.is_built());
+    let subjects = only.map_or_else(
+        || own().filter(built).collect::<Result<Vec<_>>>(),
+        |list| Ok(list.to_vec()),
+    )?;
     let able = subjects.into_iter().filter(|&subject| can_run(case, subject));
     let mut columns: Vec<Column> =
         able.map(|subject| Column { subject, runs: Vec::new(), failed: false }).collect();
@@ -69,7 +72,9 @@ pub(crate) fn run(
 }
 
 fn can_run(case: &Case, subject: Subject) -> bool {
-    let reason = if !subject.supports(case.exercise) {
+    let reason = if !subject.is_built() {
+        "is built with the feature `peers` only (`cargo xtask bench --peers`)"
+    } else if !subject.supports(case.exercise) {
         "cannot do it"
     } else if matches!(case.route, Route::Emulated(_)) && !subject.is_udp() {
         "runs over TCP, which the UDP emulator does not carry"
@@ -94,7 +99,7 @@ fn rows(case: &Case, column: &Column) -> Vec<Row> {
             metric: metric.name,
             unit: metric.unit,
             summary: Summary::of(&values)?,
-            bar: None,
+            bars: Vec::new(),
         })
     };
     first.iter().enumerate().filter_map(make).collect()

@@ -45,6 +45,14 @@ pub(crate) fn percentile(values: &mut [f64], percent: f64) -> Option<f64> {
     values.get(rank.max(1) - 1).copied()
 }
 
+/// Jain's index of fairness: 1 when all shares are equal, one over their number when one has all.
+pub(crate) fn jain(shares: &[f64]) -> f64 {
+    let (sum, squares) = shares
+        .iter()
+        .fold((0.0, 0.0), |(sum, squares), share| (sum + share, share.mul_add(*share, squares)));
+    if squares == 0.0 { 0.0 } else { sum * sum / (squares * shares.len() as f64) }
+}
+
 /// Rounds of the fixed arithmetic that one noise probe times, about 10 ms of it.
 const NOISE_ROUNDS: u64 = 8_000_000;
 
@@ -89,6 +97,13 @@ mod tests {
     fn the_spread_is_relative_to_the_median() {
         assert_eq!(Summary::of(&[90.0, 100.0, 120.0]).unwrap().spread_percent(), 30.0);
         assert_eq!(Summary::of(&[0.0, 0.0]).unwrap().spread_percent(), 0.0);
+    }
+
+    #[test]
+    fn fairness_goes_from_one_over_the_number_to_one() {
+        assert!((jain(&[3.0, 3.0, 3.0]) - 1.0).abs() < 1e-12);
+        assert!((jain(&[0.0, 8.0, 0.0, 0.0]) - 0.25).abs() < 1e-12);
+        assert_eq!(jain(&[]), 0.0);
     }
 
     #[test]

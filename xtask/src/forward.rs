@@ -26,9 +26,18 @@ pub(crate) fn timing(samples: u64, json: bool) -> Result<bool> {
     run(&["--package", "jsp-hostile", "--example", "timing"], &arguments)
 }
 
+/// Builds the benchmark with the peers that take their time to build; the program itself lists it.
+const PEERS: &str = "--peers";
+
 /// Runs the benchmark program; true when every bar held.
 pub(crate) fn bench(arguments: &[String]) -> Result<bool> {
-    run(&["--manifest-path", "bench/Cargo.toml"], arguments)
+    let (peers, arguments): (Vec<_>, Vec<_>) =
+        arguments.iter().cloned().partition(|argument| argument == PEERS);
+    let mut package = vec!["--manifest-path", "bench/Cargo.toml"];
+    if !peers.is_empty() {
+        package.extend(["--features", "peers"]);
+    }
+    run(&package, &arguments)
 }
 
 /// Runs the lab of real sockets; true when every bar held, or the lab is not permitted here.

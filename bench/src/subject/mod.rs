@@ -1,9 +1,13 @@
 //! What is measured: one trait for every transport, one file for each.
 
 pub(crate) mod jsp;
+#[cfg(feature = "peers")]
+pub(crate) mod noq;
 pub(crate) mod quinn;
 pub(crate) mod raw;
 pub(crate) mod rustls_tcp;
+#[cfg(feature = "peers")]
+pub(crate) mod s2n;
 pub(crate) mod tls_config;
 
 use std::fmt;
@@ -105,6 +109,10 @@ pub(crate) enum Family {
     Jsp,
     /// QUIC.
     Quinn,
+    /// QUIC, a fork of quinn; with the feature `peers`.
+    Noq,
+    /// QUIC, with the feature `peers`.
+    S2n,
     /// TCP and TLS 1.3.
     Tls,
     /// UDP and AES-GCM and nothing else: the practical limit.
@@ -120,6 +128,8 @@ pub(crate) enum Profile {
     Tuned,
     /// Tuned, with BBR.
     Bbr,
+    /// As it comes, with aws-lc-rs in place of ring.
+    AwsLc,
     /// As it comes, with the X25519MLKEM768 key exchange.
     PostQuantum,
     /// As it comes, but every client must prove its address first.
@@ -148,7 +158,8 @@ pub(crate) struct Subject {
     pub(crate) flavour: Flavour,
 }
 
-/// Every subject by name: family, then setting, then flavour where they are not the usual.
+/// Every subject by name: family, then setting, then flavour where they are not the usual. Those of
+/// `noq` and `s2n` are built with the feature `peers` only.
 pub(crate) const NAMES: &[&str] = &[
     "jsp",
     "jsp-ct",
@@ -158,9 +169,20 @@ pub(crate) const NAMES: &[&str] = &[
     "quinn-tuned-ct",
     "quinn-bbr",
     "quinn-bbr-ct",
+    "quinn-aws",
+    "quinn-aws-ct",
     "quinn-pq",
     "quinn-pq-ct",
     "quinn-retry",
+    "noq",
+    "noq-ct",
+    "noq-tuned",
+    "noq-tuned-ct",
+    "noq-bbr",
+    "s2n",
+    "s2n-ct",
+    "s2n-tuned",
+    "s2n-tuned-ct",
     "tls",
     "tls-ct",
     "raw",
@@ -178,6 +200,8 @@ impl FromStr for Subject {
         let family = match words.next() {
             Some("jsp") => Family::Jsp,
             Some("quinn") => Family::Quinn,
+            Some("noq") => Family::Noq,
+            Some("s2n") => Family::S2n,
             Some("tls") => Family::Tls,
             _ => Family::Raw,
         };
@@ -187,6 +211,7 @@ impl FromStr for Subject {
                 "tuned" => subject.profile = Profile::Tuned,
                 "bbr" => subject.profile = Profile::Bbr,
                 "retry" => subject.profile = Profile::Retry,
+                "aws" => subject.profile = Profile::AwsLc,
                 "pq" => subject.profile = Profile::PostQuantum,
                 "ct" => subject.flavour = Flavour::CurrentThread,
                 _ => subject.flavour = Flavour::Spin,
@@ -201,6 +226,8 @@ impl fmt::Display for Subject {
         f.write_str(match self.family {
             Family::Jsp => "jsp",
             Family::Quinn => "quinn",
+            Family::Noq => "noq",
+            Family::S2n => "s2n",
             Family::Tls => "tls",
             Family::Raw => "raw",
         })?;
@@ -208,6 +235,7 @@ impl fmt::Display for Subject {
             Profile::Default => "",
             Profile::Tuned => "-tuned",
             Profile::Bbr => "-bbr",
+            Profile::AwsLc => "-aws",
             Profile::PostQuantum => "-pq",
             Profile::Retry => "-retry",
         })?;
@@ -225,6 +253,7 @@ impl Subject {
         match self.family {
             Family::Jsp | Family::Quinn => true,
             _ if exercise == Exercise::Flood => false,
+            Family::Noq | Family::S2n => true,
             Family::Tls => !matches!(
                 exercise,
                 Exercise::MessagePerStream | Exercise::Datagrams | Exercise::Paced
@@ -234,6 +263,11 @@ impl Subject {
                 Exercise::Transfer | Exercise::Messages | Exercise::Datagrams | Exercise::Pingpong
             ),
         }
+    }
+
+    /// Whether this program was built with it.
+    pub(crate) fn is_built(self) -> bool {
+        cfg!(feature = "peers") || !matches!(self.family, Family::Noq | Family::S2n)
     }
 
     /// Whether its packets are UDP, so that an emulated path can carry them.
@@ -249,7 +283,7 @@ impl Subject {
     /// Whether its streams are bytes, so that the application frames messages and may
     /// gather them.
     pub(crate) fn has_byte_streams(self) -> bool {
-        matches!(self.family, Family::Quinn | Family::Tls)
+        !matches!(self.family, Family::Jsp | Family::Raw)
     }
 
     /// Runs the server of `exercise` until the runner ends it.
@@ -267,10 +301,21 @@ impl Subject {
                     let (endpoint, address, trust) = quinn::listen(self.profile)?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
                 }
-                Family::Tls | Family::Raw => {
+                #[cfg(feature = "peers")]
+                Family::Noq => {
+                    let (endpoint, address, trust) = noq::listen(self.profile)?;
+                    server::run(endpoint, address, trust, exercise, plan, desk).await
+                }
+                #[cfg(feature = "peers")]
+                Family::S2n => {
+                    let (endpoint, address, trust) = s2n::listen(self.profile)?;
+                    server::run(endpoint, address, trust, exercise, plan, desk).await
+                }
+                Family::Tls => {
                     let (endpoint, address, trust) = rustls_tcp::listen(self.profile).await?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
                 }
+                _ => bail!("{self} needs the feature `peers`"),
             }
         })
     }
@@ -297,10 +342,21 @@ impl Subject {
                     let endpoint = quinn::dialler(self.profile, trust)?;
                     client::run(endpoint, address, exercise, plan, desk).await
                 }
-                Family::Tls | Family::Raw => {
+                #[cfg(feature = "peers")]
+                Family::Noq => {
+                    let endpoint = noq::dialler(self.profile, trust)?;
+                    client::run(endpoint, address, exercise, plan, desk).await
+                }
+                #[cfg(feature = "peers")]
+                Family::S2n => {
+                    let endpoint = s2n::dialler(self.profile, trust)?;
+                    client::run(endpoint, address, exercise, plan, desk).await
+                }
+                Family::Tls => {
                     let endpoint = rustls_tcp::dialler(self.profile, trust)?;
                     client::run(endpoint, address, exercise, plan, desk).await
                 }
+                _ => bail!("{self} needs the feature `peers`"),
             }
         })
     }

@@ -14,33 +14,37 @@ use super::Profile;
 /// The name in the server's certificate.
 pub(crate) const SERVER_NAME: &str = "localhost";
 /// The application protocol, which QUIC demands.
-const ALPN: &[u8] = b"bench";
+pub(crate) const ALPN: &[u8] = b"bench";
 
-/// Classical profiles use ring and X25519, the post-quantum one aws-lc-rs and
-/// X25519MLKEM768 alone; ring has no ML-KEM.
+/// Classical profiles use X25519 with ring, or with aws-lc-rs where the profile says so; the post-quantum
+/// one aws-lc-rs and X25519MLKEM768 alone: ring has no ML-KEM.
 fn provider(profile: Profile) -> Arc<CryptoProvider> {
-    let mut provider = if profile == Profile::PostQuantum {
-        let mut provider = aws_lc_rs::default_provider();
-        provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768];
-        provider
-    } else {
-        ring::default_provider()
+    let aws = |group| CryptoProvider { kx_groups: vec![group], ..aws_lc_rs::default_provider() };
+    let mut provider = match profile {
+        Profile::PostQuantum => aws(aws_lc_rs::kx_group::X25519MLKEM768),
+        Profile::AwsLc => aws(aws_lc_rs::kx_group::X25519),
+        _ => ring::default_provider(),
     };
     provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
     Arc::new(provider)
 }
 
-/// A server with a fresh self-signed P-256 certificate, and that certificate in hex.
-pub(crate) fn server(profile: Profile) -> Result<(ServerConfig, String)> {
+/// A fresh self-signed P-256 certificate, its private key (PKCS#8), and the certificate in hex.
+pub(crate) fn identity() -> Result<(Vec<u8>, Vec<u8>, String)> {
     let identity = rcgen::generate_simple_self_signed(vec![SERVER_NAME.to_owned()])
         .context("make a certificate")?;
-    let certificate = identity.cert.der().clone();
-    let key = PrivatePkcs8KeyDer::from(identity.signing_key.serialize_der());
+    let certificate = identity.cert.der().to_vec();
     let trust = certificate.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((certificate, identity.signing_key.serialize_der(), trust))
+}
+
+/// A server with an identity of its own, and its certificate in hex.
+pub(crate) fn server(profile: Profile) -> Result<(ServerConfig, String)> {
+    let (certificate, key, trust) = identity()?;
     let mut config = ServerConfig::builder_with_provider(provider(profile))
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key.into())?;
+        .with_single_cert(vec![certificate.into()], PrivatePkcs8KeyDer::from(key).into())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok((config, trust))
 }
@@ -58,7 +62,8 @@ pub(crate) fn client(profile: Profile, trust: &str) -> Result<ClientConfig> {
     Ok(config)
 }
 
-fn from_hex(text: &str) -> Result<Vec<u8>> {
+/// The bytes that pairs of hex digits stand for.
+pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>> {
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         bail!("{text:?} is not hex");
     }
@@ -72,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_client_can_read_what_the_server_hands_out() {
-        for profile in [Profile::Default, Profile::PostQuantum] {
+        for profile in [Profile::Default, Profile::AwsLc, Profile::PostQuantum] {
             let (config, trust) = server(profile).unwrap();
             assert_eq!(config.crypto_provider().cipher_suites.len(), 1);
             assert!(client(profile, &trust).is_ok());

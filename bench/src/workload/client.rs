@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::plan::{Exercise, Plan};
 use crate::process::{Desk, Event};
-use crate::stats::percentile;
+use crate::stats::{jain, percentile};
 use crate::subject::{Connection, Endpoint, Stream, Use};
 
 /// Bytes handed to a subject per call in a transfer.
@@ -53,6 +53,7 @@ pub(crate) async fn run<E: Endpoint>(
         Exercise::ConnectMany => connect_many(&endpoint, server, plan, desk).await?,
         Exercise::Hello => hello(&endpoint, server, desk).await?,
         Exercise::Idle => idle(&endpoint, server, plan, desk).await?,
+        Exercise::Crowd => crowd(&endpoint, server, plan, desk).await?,
         Exercise::Flood => super::flood::run(&endpoint, server, plan, desk).await?,
         _ => {
             let connection = endpoint.connect(server).await?;
@@ -106,6 +107,47 @@ async fn transfer<C: Connection>(connection: &C, plan: Plan, desk: &Desk) -> Res
     Ok(values)
 }
 
+/// Sends on a stream of each connection until the time is over; says how evenly they were served.
+async fn crowd<E: Endpoint>(
+    endpoint: &E,
+    server: SocketAddr,
+    plan: Plan,
+    desk: &Desk,
+) -> Result<Values> {
+    let mut held = Vec::new();
+    hold(endpoint, server, plan.streams as usize, &mut held).await?;
+    let mut streams = Vec::new();
+    for connection in &held {
+        streams.push(connection.open(Use::Bytes).await?);
+    }
+    desk.phase("start").await;
+    let (start, limit) = (Instant::now(), Duration::from_millis(plan.millis));
+    let mut tasks = JoinSet::new();
+    for stream in streams {
+        tasks.spawn(send_until(stream, start + limit));
+    }
+    let mut shares = Vec::new();
+    while let Some(sent) = tasks.join_next().await {
+        shares.push(sent?? as f64);
+    }
+    let mut values = elapsed(start);
+    values.insert("fairness".to_owned(), jain(&shares));
+    desk.phase("end").await;
+    Ok(values)
+}
+
+/// How many bytes the stream took before `end`; the server has confirmed them.
+async fn send_until(mut stream: impl Stream, end: Instant) -> Result<u64> {
+    let piece = Bytes::from(vec![0x5a; PIECE_BYTES]);
+    let mut sent = 0;
+    while Instant::now() < end {
+        stream.write(&piece).await?;
+        sent += PIECE_BYTES as u64;
+    }
+    confirmed(stream).await?;
+    Ok(sent)
+}
+
 async fn send_all(mut stream: impl Stream, bytes: u64) -> Result<()> {
     let piece = Bytes::from(vec![0x5a; PIECE_BYTES]);
     let mut left = bytes;
@@ -114,6 +156,11 @@ async fn send_all(mut stream: impl Stream, bytes: u64) -> Result<()> {
         stream.write(&piece.slice(..length as usize)).await?;
         left -= length;
     }
+    confirmed(stream).await
+}
+
+/// Ends the stream and waits until the server has all of it.
+async fn confirmed(mut stream: impl Stream) -> Result<()> {
     stream.finish().await?;
     if stream.consume().await?.is_none() {
         bail!("the server ended a stream without confirming it");

@@ -98,17 +98,27 @@ pub(crate) fn of(case: &Case, outcome: &Outcome) -> Result<Vec<Metric>> {
         Exercise::Flood => return flood(outcome),
         Exercise::Transfer => {
             let (span, elapsed) = (outcome.span("start", "end")?, outcome.value("elapsed_s")?);
+            let gib = span.bytes / GIB;
             if matches!(case.route, Route::Emulated(_)) {
                 return Ok(metrics([
                     ("goodput", "Mbit/s", span.bytes * 8.0 / elapsed / 1e6),
                     ("sent_per_payload", "ratio", span.up_bytes / span.bytes.max(1.0)),
+                    ("both_cpu", "s/GiB", (span.client_cpu_s + span.server_cpu_s) / gib),
                 ]));
             }
-            let gib = span.bytes / GIB;
             metrics([
                 ("throughput", "Gbit/s", span.bytes * 8.0 / elapsed / 1e9),
                 ("client_cpu", "s/GiB", span.client_cpu_s / gib),
                 ("server_cpu", "s/GiB", span.server_cpu_s / gib),
+                ("both_cpu", "s/GiB", (span.client_cpu_s + span.server_cpu_s) / gib),
+            ])
+        }
+        Exercise::Crowd => {
+            let (span, elapsed) = (outcome.span("start", "end")?, outcome.value("elapsed_s")?);
+            metrics([
+                ("throughput", "Gbit/s", span.bytes * 8.0 / elapsed / 1e9),
+                ("fairness", "Jain", outcome.value("fairness")?),
+                ("both_cpu", "s/GiB", (span.client_cpu_s + span.server_cpu_s) * GIB / span.bytes),
             ])
         }
         Exercise::Messages | Exercise::MessagePerStream => {

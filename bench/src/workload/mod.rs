@@ -34,6 +34,8 @@ pub(crate) enum Workload {
     Overhead,
     /// Memory of connections that do nothing.
     Idle,
+    /// A thousand connections that send at once.
+    Crowd,
     /// Goodput over 100 Mbit/s, 20 ms round trip, with loss.
     Lossy,
     /// Connections under a flood of hellos from made-up addresses.
@@ -95,6 +97,9 @@ const LOSSY_QUEUE_BYTES: u64 = LOSSY_RATE / 8 / 50;
 /// Its losses, percent.
 const LOSSES_PERCENT: [f64; 4] = [0.0, 0.1, 1.0, 5.0];
 
+/// Connections that send at once.
+const CROWD: u32 = 1000;
+
 const BULK: &[&str] = &[
     "jsp",
     "jsp-ct",
@@ -102,25 +107,33 @@ const BULK: &[&str] = &[
     "quinn-ct",
     "quinn-tuned",
     "quinn-tuned-ct",
+    "quinn-aws",
+    "noq",
+    "s2n",
+    "s2n-tuned",
     "tls",
     "tls-ct",
     "raw",
 ];
 const MESSAGES: &[&str] =
-    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned-ct", "tls", "tls-ct", "raw"];
+    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned-ct", "noq", "s2n", "tls", "tls-ct", "raw"];
 const GATHERED: &[&str] = &["quinn", "quinn-ct", "quinn-tuned-ct", "tls", "tls-ct"];
 const PER_STREAM: &[&str] =
-    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct"];
+    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct", "noq", "s2n-tuned"];
 const DATAGRAMS: &[&str] =
-    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct", "raw"];
-const PINGPONG: &[&str] =
-    &["jsp", "jsp-ct", "quinn", "quinn-ct", "tls", "tls-ct", "raw", "raw-spin"];
-const HANDSHAKE: &[&str] = &["jsp", "quinn", "quinn-ct", "quinn-pq", "quinn-pq-ct", "tls"];
-const HELLO: &[&str] = &["jsp", "quinn", "quinn-pq", "tls"];
-const OVERHEAD: &[&str] = &["jsp", "quinn"];
+    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct", "noq", "s2n", "raw"];
+const PINGPONG: &[&str] = &[
+    "jsp", "jsp-ct", "quinn", "quinn-ct", "noq", "noq-ct", "s2n", "s2n-ct", "tls", "tls-ct", "raw",
+    "raw-spin",
+];
+const HANDSHAKE: &[&str] =
+    &["jsp", "quinn", "quinn-ct", "quinn-pq", "quinn-pq-ct", "noq", "s2n", "tls"];
+const HELLO: &[&str] = &["jsp", "quinn", "quinn-pq", "s2n", "tls"];
+const OVERHEAD: &[&str] = &["jsp", "quinn", "s2n"];
 const FLOOD: &[&str] = &["jsp", "quinn-retry"];
-const IDLE: &[&str] = &["jsp", "quinn", "tls"];
-const LOSSY: &[&str] = &["jsp", "quinn", "quinn-tuned", "quinn-bbr", "tls"];
+const IDLE: &[&str] = &["jsp", "quinn", "noq", "s2n", "tls"];
+const CROWDED: &[&str] = &["jsp", "quinn", "noq", "s2n", "tls"];
+const LOSSY: &[&str] = &["jsp", "quinn", "quinn-tuned", "quinn-bbr", "noq-bbr", "s2n", "tls"];
 
 impl Workload {
     /// The cases of this workload, in the order of the report.
@@ -164,6 +177,11 @@ impl Workload {
             Self::Flood => {
                 let plan = Plan { millis: scale.pick(5_000, 15_000), ..Plan::default() };
                 vec![direct("flood", Exercise::Flood, plan, FLOOD)]
+            }
+            Self::Crowd => {
+                let millis = scale.pick(3_000, 6_000);
+                let plan = Plan { streams: CROWD, millis, ..Plan::default() };
+                vec![direct("crowd-1000", Exercise::Crowd, plan, CROWDED)]
             }
             Self::Lossy => LOSSES_PERCENT.map(|loss| lossy(loss, scale)).to_vec(),
             Self::All => {

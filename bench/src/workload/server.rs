@@ -79,7 +79,8 @@ async fn serve<C: Connection>(
         | Exercise::Connect
         | Exercise::ConnectMany
         | Exercise::Hello
-        | Exercise::Idle => {
+        | Exercise::Idle
+        | Exercise::Crowd => {
             while let Some(stream) = connection.accept(Use::Bytes).await? {
                 let counters = Arc::clone(&counters);
                 tokio::spawn(async move { sink(stream, &counters).await });
