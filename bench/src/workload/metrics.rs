@@ -96,23 +96,7 @@ pub(crate) fn of(case: &Case, outcome: &Outcome) -> Result<Vec<Metric>> {
         Exercise::Hello => return hello(outcome),
         Exercise::Idle => return idle(outcome, plan.count as f64),
         Exercise::Flood => return flood(outcome),
-        Exercise::Transfer => {
-            let (span, elapsed) = (outcome.span("start", "end")?, outcome.value("elapsed_s")?);
-            let gib = span.bytes / GIB;
-            if matches!(case.route, Route::Emulated(_)) {
-                return Ok(metrics([
-                    ("goodput", "Mbit/s", span.bytes * 8.0 / elapsed / 1e6),
-                    ("sent_per_payload", "ratio", span.up_bytes / span.bytes.max(1.0)),
-                    ("both_cpu", "s/GiB", (span.client_cpu_s + span.server_cpu_s) / gib),
-                ]));
-            }
-            metrics([
-                ("throughput", "Gbit/s", span.bytes * 8.0 / elapsed / 1e9),
-                ("client_cpu", "s/GiB", span.client_cpu_s / gib),
-                ("server_cpu", "s/GiB", span.server_cpu_s / gib),
-                ("both_cpu", "s/GiB", (span.client_cpu_s + span.server_cpu_s) / gib),
-            ])
-        }
+        Exercise::Transfer => return transfer(outcome, case.route),
         Exercise::Crowd => {
             let (span, elapsed) = (outcome.span("start", "end")?, outcome.value("elapsed_s")?);
             metrics([
@@ -162,6 +146,25 @@ pub(crate) fn of(case: &Case, outcome: &Outcome) -> Result<Vec<Metric>> {
         }
         Exercise::Paced => return paced(outcome, plan),
     })
+}
+
+fn transfer(outcome: &Outcome, route: Route) -> Result<Vec<Metric>> {
+    let (span, elapsed) = (outcome.span("start", "end")?, outcome.value("elapsed_s")?);
+    let gib = span.bytes / GIB;
+    let both = ("both_cpu", "s/GiB", (span.client_cpu_s + span.server_cpu_s) / gib);
+    if matches!(route, Route::Emulated(_)) {
+        return Ok(metrics([
+            ("goodput", "Mbit/s", span.bytes * 8.0 / elapsed / 1e6),
+            ("sent_per_payload", "ratio", span.up_bytes / span.bytes.max(1.0)),
+            both,
+        ]));
+    }
+    Ok(metrics([
+        ("throughput", "Gbit/s", span.bytes * 8.0 / elapsed / 1e9),
+        ("client_cpu", "s/GiB", span.client_cpu_s / gib),
+        ("server_cpu", "s/GiB", span.server_cpu_s / gib),
+        both,
+    ]))
 }
 
 fn paced(outcome: &Outcome, plan: Plan) -> Result<Vec<Metric>> {
