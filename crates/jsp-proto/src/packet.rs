@@ -35,6 +35,8 @@ pub(crate) struct Lane {
     pub(crate) has_twin: bool,
     /// And this one loses packets, or looks as if it failed.
     pub(crate) is_shaky: bool,
+    /// Packets that ask for it are protected against losses.
+    pub(crate) protects: bool,
 }
 
 impl<'a> PacketBuilder<'a> {
@@ -57,6 +59,12 @@ impl<'a> PacketBuilder<'a> {
             content: (0, None),
             lane: Lane::default(),
         }
+    }
+
+    /// The packet holds what is protected, and nothing less urgent should be added.
+    // spec: FEC-29
+    pub(crate) fn is_apart(&self) -> bool {
+        self.lane.protects && self.protection.is_some()
     }
 
     /// The same by this way.

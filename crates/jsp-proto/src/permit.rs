@@ -21,6 +21,8 @@ pub(crate) struct Permit {
     pub(crate) allowance: Allowance,
     /// It goes beyond what a window with its excess has room for.
     pub(crate) trickles: bool,
+    /// What is not urgent waits because the path is on alarm.
+    pub(crate) is_held: bool,
 }
 
 /// How far congestion control and pacing let us go.
@@ -97,11 +99,13 @@ pub(crate) fn permit(
     // A reliable carrier has a congestion control of its own: what it takes may go.
     // spec: CAR-10, CAR-12
     if path.route.is_reliable() {
-        return Some(Permit { room, allowance: Allowance::Anything, trickles: false });
+        let allowance = Allowance::Anything;
+        return Some(Permit { room, allowance, trickles: false, is_held: false });
     }
     if urgent {
         path.hold.on_urgent(now);
     }
+    let holds = path.hold.until(now, &path.forecast).is_some();
     let mut trickles = false;
     let allowance = if probe {
         Allowance::Probe
@@ -113,7 +117,7 @@ pub(crate) fn permit(
         let pace = path.pace(now, urgent);
         if path.pacer.permit(now, pace, room) < room as u64 {
             Allowance::AckOnly
-        } else if path.hold.until(now, &path.forecast).is_none() {
+        } else if !holds {
             Allowance::Anything
         } else if urgent {
             Allowance::Urgent
@@ -121,7 +125,7 @@ pub(crate) fn permit(
             Allowance::AckOnly
         }
     };
-    Some(Permit { room, allowance, trickles })
+    Some(Permit { room, allowance, trickles, is_held: holds && !urgent && !probe })
 }
 
 /// The window has no room for another datagram. Urgent data may exceed it a little: it is thin,
@@ -185,7 +189,8 @@ mod tests {
         for in_flight in [0, 1 << 40] {
             let permit = permit(now, &mut path, in_flight, false, false);
             let anything = Allowance::Anything;
-            let whole = Permit { room: 1452, allowance: anything, trickles: false };
+            let (trickles, is_held) = (false, false);
+            let whole = Permit { room: 1452, allowance: anything, trickles, is_held };
             assert_eq!(permit, Some(whole));
             path.pacer.on_sent(1 << 30);
             assert_eq!(paced_until(now, &mut path, in_flight, false), None);

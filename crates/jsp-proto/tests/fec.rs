@@ -143,6 +143,56 @@ fn automatic_repair_follows_the_losses() {
     }
 }
 
+/// Voice of 50 packets a second for 20 s beside 8 Mbit/s of a file, on a path that loses every 17th datagram;
+/// answers how many packets arrived of how many, and what the sender counted.
+fn voice_beside_a_file(voice: StreamConfig) -> (u64, u64, ConnectionStats) {
+    let (mut pair, [client, server], _) = fading();
+    let seen = Cell::new(0u64);
+    pair.filter = Box::new(move |to, _| {
+        seen.set(seen.get() + u64::from(to == End::Server));
+        to == End::Client || !seen.get().is_multiple_of(17)
+    });
+    let voice = open(&mut pair, client, StreamConfig { unidirectional: true, ..voice });
+    let file = StreamConfig { unidirectional: true, ..StreamConfig::file() };
+    let file = open(&mut pair, client, file);
+    let (frames, mut received) = (1000, 0);
+    for _ in 0..frames {
+        say(&mut pair, client, voice, vec![7; 160]);
+        for _ in 0..20 {
+            let now = pair.now;
+            let connection = pair.client.connection(client).unwrap();
+            connection.write(now, file, vec![0; 1000].into()).unwrap();
+            pair.run_for(Duration::from_millis(1));
+            let (now, connection) = (pair.now, pair.server.connection(server).unwrap());
+            while let Ok(Some(_)) = connection.read(now, file, 1 << 20) {}
+            received += std::iter::from_fn(|| connection.recv(now, voice).ok().flatten()).count();
+        }
+    }
+    let stats = pair.client.connection(client).unwrap().stats();
+    (received as u64, frames, stats)
+}
+
+#[test]
+/// spec-test: FEC-13
+/// spec-test: FEC-28
+/// spec-test: FEC-29
+fn voice_beside_a_file_is_repaired_and_the_file_is_not() {
+    let (received, frames, stats) = voice_beside_a_file(StreamConfig::voice());
+    assert!(received * 1000 >= frames * 990, "{received} of {frames}: {stats:?}");
+    let traffic = stats.traffic;
+    assert!(traffic.repairs_sent >= frames / 2, "{traffic:?}");
+    assert!(traffic.repair_bytes_sent / traffic.repairs_sent <= 280, "{traffic:?}");
+}
+
+#[test]
+/// spec-test: FEC-30
+fn where_the_newest_wins_nothing_is_repaired() {
+    let config = StreamConfig { ordered: true, ..StreamConfig::voice() };
+    let (received, frames, stats) = voice_beside_a_file(config);
+    assert!(received < frames * 97 / 100, "{received} of {frames}");
+    assert_eq!(stats.traffic.repairs_sent, 0);
+}
+
 #[test]
 /// spec-test: FEC-12
 fn a_path_without_losses_carries_no_repair() {

@@ -2,11 +2,13 @@
 
 mod pair;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use jsp_proto::{
-    Alarm, AlarmCause, AlarmLevel, Class, Event, Message, NetworkHint, StreamConfig, StreamId,
-    TransportConfig,
+    Alarm, AlarmCause, AlarmLevel, Class, Event, FecPolicy, Message, NetworkHint, StreamConfig,
+    StreamId, TransportConfig,
 };
 
 use pair::{End, Pair};
@@ -25,10 +27,13 @@ struct Talk {
 
 impl Talk {
     fn new(transport: TransportConfig) -> Self {
-        let mut pair = Pair::with(transport, jsp_proto::RetryPolicy::Never);
+        Self::over(Pair::with(transport, jsp_proto::RetryPolicy::Never), realtime())
+    }
+
+    fn over(mut pair: Pair, config: StreamConfig) -> Self {
         let (client, _) = pair.establish();
         let now = pair.now;
-        let stream = pair.client.connection(client).unwrap().open(now, realtime()).unwrap();
+        let stream = pair.client.connection(client).unwrap().open(now, config).unwrap();
         Self { pair, stream }
     }
 
@@ -88,6 +93,39 @@ fn silence_sounds_before_a_time_out_and_its_messages_ride_along() {
     let (capacity, now) = (talk.pair.client.connection(client).unwrap(), talk.pair.now);
     let capacity = capacity.capacity(now);
     assert!(capacity.loss_ppm > 0 && capacity.media_rate > 0, "{capacity:?}");
+}
+
+#[test]
+/// spec-test: SEN-4
+fn the_alarm_ends_when_a_timer_holds_lost_what_was_overdue() {
+    let mut pair = Pair::new();
+    let late = Rc::new(Cell::new(false));
+    let is_late = late.clone();
+    pair.weather = Box::new(move |to| {
+        let extra = if to == End::Server && is_late.get() { 15 } else { 0 };
+        vec![Duration::from_millis(200 + extra)]
+    });
+    // Nothing goes again, so that nothing is under way in the end.
+    let once = StreamConfig { fec: FecPolicy::Off, ..StreamConfig::voice() };
+    let mut talk = Talk::over(pair, once);
+    talk.send(100);
+    // After some disorder a loss waits for longer than an acknowledgement is overdue.
+    late.set(true);
+    talk.send(1);
+    late.set(false);
+    talk.send(300);
+    assert_eq!(talk.alarms(), []);
+    talk.pair.filter = Box::new(|to, _| to == End::Client);
+    talk.send(1);
+    talk.pair.filter = Box::new(|_, _| true);
+    talk.send(1);
+    talk.pair.run_for(Duration::from_secs(5));
+    let silence = |level| Alarm { level, cause: Some(AlarmCause::AckSilence) };
+    // It goes on for a while, and ends without an acknowledgement.
+    let levels = [AlarmLevel::Watch, AlarmLevel::Degraded, AlarmLevel::Watch];
+    let mut heard: Vec<_> = levels.into_iter().map(silence).collect();
+    heard.push(Alarm::default());
+    assert_eq!(talk.alarms(), heard);
 }
 
 #[test]

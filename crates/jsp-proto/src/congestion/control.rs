@@ -48,6 +48,14 @@ impl Control {
         }
     }
 
+    /// True once after an empty queue was made to see how long the way itself is, one way too.
+    pub(super) fn take_new_base(&mut self) -> bool {
+        match self {
+            Self::Bbr(_) | Self::Cubic(_) => false,
+            Self::RealTime(realtime) => realtime.take_new_base(),
+        }
+    }
+
     /// Packets are lost.
     pub(super) fn on_loss(&mut self, now: Instant, sample: &LossSample) {
         match self {

@@ -145,6 +145,11 @@ impl Congestion {
         self.forget_resumed();
     }
 
+    /// True once after an empty queue was made to see how long the way itself is, one way too.
+    pub(crate) fn take_new_base(&mut self) -> bool {
+        self.control.take_new_base()
+    }
+
     /// Packets are lost.
     pub(crate) fn on_loss(&mut self, now: Instant, sample: &LossSample) {
         let (window, starting) = (self.control.window(), self.control.is_starting());

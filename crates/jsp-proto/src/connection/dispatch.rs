@@ -189,6 +189,9 @@ impl Connection {
                 packets_acked: outcome.packets_acked,
             };
             path.congestion.on_ack(now, &sample, &path.rtt);
+            if path.congestion.take_new_base() {
+                path.owd.on_empty_queue(now);
+            }
             if let Some(rate) = &sample.rate {
                 path.rates.on_sample(now, rate);
             }

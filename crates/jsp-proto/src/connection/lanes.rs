@@ -103,6 +103,7 @@ impl Connection {
             is_one_of_many: self.paths.were_many(),
             has_twin: twins().next().is_some(),
             is_shaky,
+            protects: here.fec.as_ref().is_some_and(|fec| fec.is_protecting()),
         }
     }
 

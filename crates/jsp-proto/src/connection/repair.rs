@@ -150,7 +150,7 @@ impl Connection {
         let content = payload.get_mut(head..).unwrap_or_default();
         let mut packet = PacketBuilder::new(content, &mut self.scratch.tokens, true);
         let recovery = &numbers.recovery;
-        if !fec.write(now, pn, |source| recovery.is_open(source), packet.writer()) {
+        if !fec.write(now, pn, recovery.wants_repair(), packet.writer()) {
             return Ok(None);
         }
         packet.set_shape(Shape::Repair);
@@ -261,7 +261,8 @@ mod tests {
             peer.data_packet(now, &mut packet, Allowance::Probe, purpose, fill).unwrap().unwrap();
         packet.truncate(sealed.len);
         let expires = now + core::time::Duration::from_secs(1);
-        let asked = Protection { percent: 100, auto: false, expires, soonest: expires };
+        let asked =
+            Protection { percent: 100, auto: false, expires, soonest: expires, once: false };
         let mut payload = [0; 1000];
         let mut tokens = Vec::new();
         let mut again = PacketBuilder::new(&mut payload[..sealed.len - 30], &mut tokens, false);

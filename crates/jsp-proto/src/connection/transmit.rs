@@ -87,7 +87,7 @@ impl Connection {
         };
         let extent = self.extent(self.room_beside_repairs(permit.room));
         let Some(room) = batch.room(extent.room) else { return Ok(Next::NotHere) };
-        if !probe && permit::held_until(now, &self.paths.active, urgent).is_some() {
+        if permit.is_held {
             // What arrives meanwhile tells nothing of the path's rate.
             self.paths.active.delivery.mark_app_limited(in_flight);
         }

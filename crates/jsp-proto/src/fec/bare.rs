@@ -33,7 +33,7 @@ impl BareFec {
     pub fn repair<'a>(&mut self, pn: u64, room: &'a mut [u8]) -> Option<&'a [u8]> {
         let now = Instant::from_nanos(1_000_000_000);
         let mut writer = Writer::new(room);
-        let len = self.encoder.write(now, pn, |_| true, &mut writer).then_some(writer.len())?;
+        let len = self.encoder.write(now, pn, |_, _| true, &mut writer).then_some(writer.len())?;
         room.get(..len)
     }
 

@@ -4,12 +4,17 @@
 //! as many repairs have arrived as packets were lost in its burst. So repair pays only where more
 //! repairs fit into that round trip than a burst has packets:
 //! `percentage * packets a second * (round trip + detection) > burst`. Thin flows get none.
+//!
+//! What is not sent again is lost for good: there the question is whether as many repairs come through as
+//! packets were lost, while it is of use.
 
 use core::time::Duration;
 
 use jsp_wire::Instant;
 
+use super::encoder::{REACH, WINDOW};
 use super::history::{BUCKETS, History, Losses};
+use super::protection::USE_WITHOUT_LIFETIME;
 
 /// What may be chosen, in percent of the protected packets.
 pub(crate) const RATES: [u8; 6] = [5, 10, 20, 33, 50, 100];
@@ -27,6 +32,13 @@ const PART_OF_RETRANSMISSION: f64 = 0.75;
 /// Share of messages that may be late: with a lifetime, and without.
 const LATE_WITH_DEADLINE: f64 = 0.005;
 const LATE_WITHOUT_DEADLINE: f64 = 0.01;
+
+/// Share of messages that go once of which so many may be lost before repair begins: a single loss in a
+/// second that is thinly filled counts for so much.
+const LOST_TOLERATED: f64 = 0.01;
+
+/// Part of what else travels on a full path that repairs may take the place of.
+const PART_OF_OTHERS: f64 = 0.5;
 
 /// Losses that come with a longer queue than this are congestion: more packets would add to it.
 const QUEUE_MAX: Duration = Duration::from_millis(20);
@@ -55,6 +67,8 @@ pub(crate) struct Inputs {
     pub(crate) part: f64,
     /// How long a message is worth sending, if that ends.
     pub(crate) deadline: Option<Duration>,
+    /// Messages are not sent again when they are lost.
+    pub(crate) once: bool,
     pub(crate) network: Network,
 }
 
@@ -74,6 +88,9 @@ impl Inputs {
     /// How late a packet may come, in seconds after those that were not lost.
     fn slack(&self) -> f64 {
         let Some(deadline) = self.deadline else {
+            if self.once {
+                return USE_WITHOUT_LIFETIME.as_secs_f64();
+            }
             let patience = self.retransmission() * PART_OF_RETRANSMISSION;
             return patience.min(WAIT_WITHOUT_DEADLINE.as_secs_f64());
         };
@@ -82,7 +99,12 @@ impl Inputs {
 
     /// Share of messages that may be late.
     fn target(&self) -> f64 {
-        if self.deadline.is_some() { LATE_WITH_DEADLINE } else { LATE_WITHOUT_DEADLINE }
+        if self.is_bounded() { LATE_WITH_DEADLINE } else { LATE_WITHOUT_DEADLINE }
+    }
+
+    /// What comes too late, or not at all, is of no use.
+    fn is_bounded(&self) -> bool {
+        self.deadline.is_some() || self.once
     }
 
     /// Protected packets in a burst of `len` packets of the path.
@@ -92,6 +114,9 @@ impl Inputs {
 
     /// Predicted share of messages that come late with this percentage of repair.
     fn late(&self, percent: u8) -> f64 {
+        if self.once {
+            return self.lost(percent);
+        }
         let share = self.losses.share;
         let repairs = self.rate * f64::from(percent) / 100.0 * (1.0 - share);
         let (mut lost, mut late) = (0.0, 0.0);
@@ -111,11 +136,61 @@ impl Inputs {
         if lost > 0.0 { share * late / lost } else { 0.0 }
     }
 
+    /// Predicted share of messages that are lost for good. A burst is made good when of the packets that
+    /// leave while it is of use, and the repairs among them, no more get lost than there are repairs to
+    /// spare.
+    // spec: FEC-28
+    fn lost(&self, percent: u8) -> f64 {
+        let rate = self.rate.max(1.0);
+        // A repair reaches back over so many packets of the path, whatever they hold.
+        let reach = REACH as f64 * self.part / rate;
+        let (mut lost, mut missed) = (0.0, 0.0);
+        for (count, len) in self.losses.runs.iter().zip(BUCKETS) {
+            let burst = self.burst(len);
+            let packets = burst * f64::from(*count);
+            let time = (self.slack().min(reach) - burst / rate).max(0.0);
+            let others = whole((rate * time).min(WINDOW as f64));
+            let repairs = whole(others * f64::from(percent) / 100.0);
+            let spare = repairs - burst.ceil();
+            lost += packets;
+            missed += packets * more_lost(spare, repairs + others, self.losses.share);
+        }
+        if lost > 0.0 { self.losses.share * missed / lost } else { 0.0 }
+    }
+
+    /// Repairs may leave: the path has room, or others on it make room who can wait.
+    // spec: FEC-13
+    fn has_room(&self, percent: u8) -> bool {
+        let repairs = self.part * f64::from(percent) / 100.0;
+        self.network.has_room || repairs <= (1.0 - self.part) * PART_OF_OTHERS
+    }
+
     /// More repairs leave in the time of a retransmission than nine of ten bursts have packets.
     fn pays(&self, percent: u8) -> bool {
         let repairs = f64::from(percent) / 100.0 * self.rate * self.retransmission();
-        repairs > self.burst(self.losses.burst())
+        self.once || repairs > self.burst(self.losses.burst())
     }
+}
+
+/// So many whole ones: what is missing by rounding is there.
+fn whole(packets: f64) -> f64 {
+    (packets + 1e-6).floor()
+}
+
+/// The chance that of `packets`, each lost with this chance, more than `few` are.
+fn more_lost(few: f64, packets: f64, chance: f64) -> f64 {
+    if few < 0.0 {
+        return 1.0;
+    }
+    let chance = chance.clamp(0.0, 0.9);
+    let mut exactly = (1.0 - chance).powf(packets);
+    let (mut fewer, mut count) = (exactly, 0.0);
+    while count < few {
+        exactly *= (packets - count) / (count + 1.0) * chance / (1.0 - chance);
+        count += 1.0;
+        fewer += exactly;
+    }
+    (1.0 - fewer).max(0.0)
 }
 
 /// The cheapest percentage of repair that brings enough messages in time; 0 where retransmission does,
@@ -123,12 +198,13 @@ impl Inputs {
 // spec: FEC-12, FEC-13
 pub(crate) fn choose(inputs: &Inputs) -> u8 {
     let unprotected = inputs.late(0);
-    let is_barred = inputs.losses.is_congestion() || !inputs.network.has_room;
-    if is_barred || unprotected <= inputs.target() {
+    let tolerated = if inputs.once { LOST_TOLERATED } else { inputs.target() };
+    if inputs.losses.is_congestion() || unprotected <= tolerated {
         return 0;
     }
-    let dearest = if inputs.deadline.is_some() { 100 } else { RATE_WITHOUT_DEADLINE_MAX };
-    let worth = RATES.into_iter().filter(|rate| *rate <= dearest && inputs.pays(*rate));
+    let dearest = if inputs.is_bounded() { 100 } else { RATE_WITHOUT_DEADLINE_MAX };
+    let is_worth = |rate: &u8| *rate <= dearest && inputs.pays(*rate) && inputs.has_room(*rate);
+    let worth = RATES.into_iter().filter(is_worth);
     let mut best = (0, unprotected / 2.0);
     for rate in worth {
         let late = inputs.late(rate);
@@ -184,6 +260,7 @@ impl Controller {
             rate: history.rate(now),
             part: history.part(now),
             deadline: history.life(),
+            once: history.once(),
             network: *network,
         });
         if losses.is_congestion() {
@@ -236,6 +313,7 @@ mod tests {
             rate,
             part: 1.0,
             deadline: None,
+            once: false,
             network: Network { rtt: ms(2 * owd), detect: ms(3), has_room: true },
         }
     }
@@ -280,6 +358,50 @@ mod tests {
         let mut full = inputs;
         full.network.has_room = false;
         assert_eq!(choose(&full), 0);
+    }
+
+    /// Voice of 50 packets a second that goes once, 30 ms one way, and loses packets one by one.
+    fn voice(share: f64) -> Inputs {
+        let mut runs = [0; BUCKETS.len()];
+        runs[0] = 100;
+        let losses = Losses { share, runs, queued: Duration::ZERO };
+        Inputs { losses, once: true, ..fading(30, 50.0, 1.0) }
+    }
+
+    #[test]
+    /// spec-test: FEC-28
+    fn what_is_not_sent_again_is_repaired_though_it_is_thin() {
+        assert_eq!(choose(&voice(0.05)), 100);
+        assert_eq!(choose(&voice(0.02)), 50);
+        // A single loss in a second is no reason.
+        assert_eq!(choose(&voice(0.01)), 0);
+        assert!(voice(0.05).lost(100) < 0.002 && voice(0.05).lost(50) > 0.005);
+        // How long another try would take is all the same.
+        for owd in [1, 300] {
+            let network = Network { rtt: ms(2 * owd), ..voice(0.05).network };
+            assert_eq!(choose(&Inputs { network, ..voice(0.05) }), 100, "{owd}");
+        }
+        // Many packets need fewer repairs each; what is of no use when a repair comes needs none.
+        assert_eq!(choose(&Inputs { rate: 1000.0, ..voice(0.05) }), 20);
+        assert_eq!(choose(&Inputs { deadline: Some(ms(45)), ..voice(0.05) }), 0);
+        // The same message would be sent again, if it could.
+        assert_eq!(choose(&Inputs { once: false, ..voice(0.05) }), 0);
+        // Beside so much else no repair reaches back to the packet before.
+        assert_eq!(choose(&Inputs { part: 0.002, ..voice(0.05) }), 0);
+    }
+
+    #[test]
+    /// spec-test: FEC-13
+    fn on_a_full_path_others_make_room_for_repairs() {
+        let mut full = voice(0.05);
+        full.network.has_room = false;
+        assert_eq!(choose(&full), 0);
+        for (part, most) in [(0.3, 100), (0.4, 50), (0.9, 5)] {
+            full.part = part;
+            assert!(full.has_room(most) && most == 100 || !full.has_room(most + 50), "{part}");
+        }
+        full.part = 0.1;
+        assert_eq!(choose(&full), 100);
     }
 
     fn history(second: u64, runs: &[(u32, u32)]) -> History {
@@ -328,10 +450,14 @@ mod tests {
             rate in 0.0f64..1e6,
             owd in 0u64..1000,
             deadline in proptest::option::of(0u64..1000),
+            once: bool,
+            part in 0.0f64..1.0,
+            has_room: bool,
         ) {
             let mut inputs = fading(owd, rate, mean);
             inputs.losses.share = share;
             inputs.deadline = deadline.map(ms);
+            (inputs.once, inputs.part, inputs.network.has_room) = (once, part, has_room);
             let chosen = choose(&inputs);
             prop_assert!(chosen == 0 || RATES.contains(&chosen));
             prop_assert!(inputs.late(chosen) <= inputs.late(0));

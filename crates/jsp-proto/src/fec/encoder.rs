@@ -12,6 +12,7 @@ use jsp_wire::frame::Repair;
 use jsp_wire::{Instant, Shape, Writer, limits};
 
 use super::gf256::{self, Sum};
+use super::protection::USE_WITHOUT_LIFETIME;
 use super::symbol::Symbol;
 use super::{CLASSES, Protection, class_of};
 
@@ -21,7 +22,7 @@ pub(crate) const WINDOW: usize = 64;
 
 /// How far below its repair a sender lets members lie, in packet numbers. A receiver keeps
 /// [`limits::REPAIR_REACH`]: the difference is room for disorder on the way.
-const REACH: u64 = 96;
+pub(crate) const REACH: u64 = 96;
 
 /// Bytes that a packet with a repair may have beyond its longest member: a longer number, the head of the
 /// repair, and what stands before the content of the symbol.
@@ -50,6 +51,8 @@ struct Source {
     pn: u64,
     class: usize,
     expires: Instant,
+    /// It is repaired until then although it is held lost: some of it is not sent again.
+    useful_until: Instant,
     symbol: Symbol,
 }
 
@@ -100,7 +103,7 @@ pub(crate) struct Encoder {
     window: VecDeque<Source>,
     spare: Vec<Symbol>,
     accounts: [Account; CLASSES],
-    /// The last packet of each class that had a time to expire.
+    /// The last packet of each class that had a time to expire, or goes once.
     expiring: [Option<u64>; CLASSES],
     sum: Sum,
 }
@@ -135,7 +138,8 @@ impl Encoder {
     ) {
         let (pn, shape, content) = source;
         let Some(class) = class_of(content.len()) else { return };
-        if protection.expires < Instant::FAR_FUTURE
+        let Protection { expires, once, .. } = *protection;
+        if (once || expires < Instant::FAR_FUTURE)
             && let Some(last) = self.expiring.get_mut(class)
         {
             *last = Some(pn);
@@ -147,8 +151,9 @@ impl Encoder {
         }
         let mut symbol = self.spare.pop().unwrap_or_default();
         symbol.set(shape, content);
-        let expires = protection.expires;
-        self.window.push_back(Source { pn, class, expires, symbol });
+        // spec: FEC-14
+        let useful_until = if once { now + USE_WITHOUT_LIFETIME } else { now };
+        self.window.push_back(Source { pn, class, expires, useful_until, symbol });
         if let Some(account) = self.accounts.get_mut(class) {
             let fits = content.len().saturating_mul(2).saturating_add(RIDE_COST) <= room;
             account.note(now, percent, fits);
@@ -183,12 +188,12 @@ impl Encoder {
         &mut self,
         now: Instant,
         pn: u64,
-        is_open: impl Fn(u64) -> bool,
+        is_wanted: impl Fn(u64, bool) -> bool,
         writer: &mut Writer<'_>,
     ) -> Option<usize> {
         let rides = |account: &Account| account.rides && account.due.is_some();
         let class = self.accounts.iter().position(rides)?;
-        self.forget(now, pn, &is_open);
+        self.forget(now, pn, &is_wanted);
         let before = writer.len();
         let written = self.combine(pn, class, true, writer);
         let account = self.accounts.get_mut(class)?;
@@ -201,18 +206,19 @@ impl Encoder {
     }
 
     /// Makes the repair that is due for the packet `pn`: its head and symbol go into `writer`. False when
-    /// none is due, or all that it would cover is settled, which `is_open` says of a packet.
+    /// none is due, or all that it would cover is settled; of packets `is_wanted` says whether
+    /// they are not, and whether they are held lost at most, where that is asked.
     // spec: FEC-11, FEC-14
     pub(crate) fn write(
         &mut self,
         now: Instant,
         pn: u64,
-        is_open: impl Fn(u64) -> bool,
+        is_wanted: impl Fn(u64, bool) -> bool,
         writer: &mut Writer<'_>,
     ) -> bool {
         while let Some((class, account)) = self.first_due(now) {
             account.due = None;
-            self.forget(now, pn, &is_open);
+            self.forget(now, pn, &is_wanted);
             if self.combine(pn, class, false, writer).is_some() {
                 if let Some(account) = self.accounts.get_mut(class) {
                     account.spend(now);
@@ -230,12 +236,14 @@ impl Encoder {
         (at <= now).then_some((class, account))
     }
 
-    /// Lets go of what is acknowledged, held lost, expired, or out of reach of a repair in `pn`.
-    fn forget(&mut self, now: Instant, pn: u64, is_open: impl Fn(u64) -> bool) {
+    /// Lets go of what is acknowledged, sent again, expired, or out of reach of a repair in `pn`.
+    fn forget(&mut self, now: Instant, pn: u64, is_wanted: impl Fn(u64, bool) -> bool) {
         let lowest = pn.saturating_sub(REACH);
         let spare = &mut self.spare;
         self.window.retain_mut(|source| {
-            let stays = source.pn >= lowest && source.expires > now && is_open(source.pn);
+            let stays = source.pn >= lowest
+                && source.expires > now
+                && is_wanted(source.pn, source.useful_until > now);
             if !stays {
                 spare.push(core::mem::take(&mut source.symbol));
             }

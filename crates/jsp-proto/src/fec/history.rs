@@ -65,11 +65,13 @@ pub(crate) struct History {
     has_news: bool,
     /// Shortest life of a message in the packet sent last; `None` for those without an end.
     life: Option<Duration>,
+    /// One of the messages in it is not sent again.
+    once: bool,
 }
 
 impl History {
     pub(crate) fn new() -> Self {
-        Self { slots: [Slot::default(); SLOTS], has_news: false, life: None }
+        Self { slots: [Slot::default(); SLOTS], has_news: false, life: None, once: false }
     }
 
     fn slot(&mut self, now: Instant) -> Option<&mut Slot> {
@@ -85,6 +87,7 @@ impl History {
     pub(crate) fn on_sent(&mut self, now: Instant, protection: &Protection) {
         let endless = protection.soonest == Instant::FAR_FUTURE;
         self.life = (!endless).then(|| protection.soonest.since(now));
+        self.once = protection.once;
         if let Some(slot) = self.slot(now) {
             slot.protected = slot.protected.saturating_add(1);
             slot.fixed = slot.fixed.saturating_add(u32::from(protection.percent > 0));
@@ -152,6 +155,11 @@ impl History {
     /// How long a message is worth sending, where there is an end to that.
     pub(crate) fn life(&self) -> Option<Duration> {
         self.life
+    }
+
+    /// Messages are not sent again when they are lost.
+    pub(crate) fn once(&self) -> bool {
+        self.once
     }
 
     fn recent(&self, now: Instant, seconds: u64) -> impl Iterator<Item = &Slot> {

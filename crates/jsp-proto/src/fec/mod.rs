@@ -140,11 +140,11 @@ impl PathFec {
         &mut self,
         now: Instant,
         pn: u64,
-        is_open: impl Fn(u64) -> bool,
+        is_wanted: impl Fn(u64, bool) -> bool,
         writer: &mut Writer<'_>,
     ) -> bool {
         let encoder = self.encoder.as_mut();
-        encoder.is_some_and(|encoder| encoder.write(now, pn, is_open, writer))
+        encoder.is_some_and(|encoder| encoder.write(now, pn, is_wanted, writer))
     }
 
     /// True when a repair would leave with the next packet.
@@ -157,10 +157,10 @@ impl PathFec {
         &mut self,
         now: Instant,
         pn: u64,
-        is_open: impl Fn(u64) -> bool,
+        is_wanted: impl Fn(u64, bool) -> bool,
         writer: &mut Writer<'_>,
     ) -> Option<usize> {
-        self.encoder.as_mut()?.ride(now, pn, is_open, writer)
+        self.encoder.as_mut()?.ride(now, pn, is_wanted, writer)
     }
 
     /// Door 4: an authentic packet has come, with this payload.

@@ -1,8 +1,14 @@
 //! What the streams whose messages a packet holds ask for.
 
+use core::time::Duration;
+
 use jsp_wire::{Class, Instant};
 
 use crate::streams::config::FecPolicy;
+
+/// A message that goes once and has no lifetime should be repaired so long after it was sent at most: what a
+/// playout buffer holds, and voice can bear beside the way itself.
+pub(crate) const USE_WITHOUT_LIFETIME: Duration = Duration::from_millis(60);
 
 /// How a packet is to be protected: as the most demanding of its messages asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,12 +21,19 @@ pub(crate) struct Protection {
     pub(crate) expires: Instant,
     /// The shortest life of one of them.
     pub(crate) soonest: Instant,
+    /// One of them is not sent again when it is lost.
+    pub(crate) once: bool,
 }
 
 impl Protection {
     /// Of what never expires.
-    pub(crate) const ENDLESS: Self =
-        Self { percent: 0, auto: true, expires: Instant::FAR_FUTURE, soonest: Instant::FAR_FUTURE };
+    pub(crate) const ENDLESS: Self = Self {
+        percent: 0,
+        auto: true,
+        expires: Instant::FAR_FUTURE,
+        soonest: Instant::FAR_FUTURE,
+        once: false,
+    };
 
     /// What one message asks for; nothing for most.
     // spec: FEC-9
@@ -33,7 +46,12 @@ impl Protection {
             FecPolicy::Fixed(percent) if percent > 0 => (percent.min(100), false),
             FecPolicy::Fixed(_) | FecPolicy::Off => return None,
         };
-        Some(Self { percent, auto, expires, soonest: expires })
+        Some(Self { percent, auto, expires, soonest: expires, once: false })
+    }
+
+    /// The same for a message that is sent again when it is lost, or is not.
+    pub(crate) fn going(self, once: bool) -> Self {
+        Self { once, ..self }
     }
 
     /// What two messages in one packet ask for together.
@@ -43,6 +61,7 @@ impl Protection {
             auto: self.auto || other.auto,
             expires: self.expires.min(other.expires),
             soonest: self.soonest.min(other.soonest),
+            once: self.once || other.once,
         }
     }
 }

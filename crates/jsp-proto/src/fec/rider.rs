@@ -29,7 +29,7 @@ impl<'a> Rider<'a> {
     /// Writes it, if there is room and something to repair; answers whether that was so.
     pub(crate) fn write(&mut self, now: Instant, writer: &mut Writer<'_>) -> bool {
         let recovery = self.recovery;
-        let written = self.fec.ride(now, self.pn, |source| recovery.is_open(source), writer);
+        let written = self.fec.ride(now, self.pn, recovery.wants_repair(), writer);
         self.written = written.unwrap_or(0);
         self.written > 0
     }

@@ -46,7 +46,7 @@ fn keep(
 fn repair(encoder: &mut Encoder, now: Instant, pn: u64) -> Option<Vec<u8>> {
     let mut room = [0; 1600];
     let mut writer = Writer::new(&mut room);
-    encoder.write(now, pn, |_| true, &mut writer).then(|| writer.written().to_vec())
+    encoder.write(now, pn, |_, _| true, &mut writer).then(|| writer.written().to_vec())
 }
 
 fn take(decoder: &mut Decoder, pn: u64, content: &[u8]) {
@@ -231,16 +231,43 @@ fn settled_and_expired_packets_get_no_repair() {
         let expires = if pn == 3 { at(500) } else { Instant::FAR_FUTURE };
         keep(&mut encoder, NOW, (pn, &packet(pn, 200)), 100, expires);
     }
-    assert!(!encoder.write(at(10_000), 4, |_| false, &mut Writer::new(&mut room)));
+    assert!(!encoder.write(at(10_000), 4, |_, _| false, &mut Writer::new(&mut room)));
     assert_eq!(encoder.kept(), 0);
     for pn in 4..8 {
         let expires = if pn == 7 { at(20_500) } else { Instant::FAR_FUTURE };
         keep(&mut encoder, at(20_000), (pn, &packet(pn, 200)), 100, expires);
     }
     let mut writer = Writer::new(&mut room);
-    assert!(encoder.write(at(30_000), 8, |pn| pn != 4, &mut writer));
+    assert!(encoder.write(at(30_000), 8, |pn, _| pn != 4, &mut writer));
     let repair = Repair::read(writer.written()).unwrap();
     assert_eq!((repair.back, repair.members), (2, 0b11));
+}
+
+#[test]
+/// spec-test: FEC-14
+/// spec-test: FEC-16
+fn what_goes_once_is_repaired_for_a_while_though_it_is_held_lost() {
+    let mut encoder = Encoder::new();
+    let mut room = [0; 1600];
+    for (pn, once) in [(0, true), (1, false), (2, true)] {
+        let now = at(pn * 20_000);
+        let protection = Protection::ENDLESS.going(once);
+        let content = packet(pn, 200);
+        encoder.keep(now, (pn, Shape::Frames, &content), (100, 0), &protection);
+    }
+    let mut members = |us, pn| {
+        encoder.on_probe(at(us));
+        let mut writer = Writer::new(&mut room);
+        // All are held lost.
+        let written = encoder.write(at(us), pn, |_, though_lost| though_lost, &mut writer);
+        written.then(|| {
+            let repair = Repair::read(writer.written()).unwrap();
+            (repair.abandons, pn - u64::from(repair.back), repair.members)
+        })
+    };
+    assert_eq!(members(59_000, 3), Some((true, 2, 0b101)));
+    assert_eq!(members(61_000, 4), Some((true, 2, 0b1)));
+    assert_eq!(members(101_000, 5), None);
 }
 
 #[test]
@@ -325,7 +352,7 @@ fn a_repair_rides_in_the_packet_after_the_one_that_earned_it() {
         }
         let mut room = [0; 1000];
         let mut writer = Writer::new(&mut room);
-        if let Some(len) = encoder.ride(now, pn, |_| true, &mut writer) {
+        if let Some(len) = encoder.ride(now, pn, |_, _| true, &mut writer) {
             assert_eq!(len, writer.len());
             let mut frames = jsp_wire::FrameIter::new(writer.written());
             let Some(Ok(jsp_wire::Frame::Repair(content))) = frames.next() else { panic!() };
@@ -346,7 +373,7 @@ fn a_repair_rides_in_the_packet_after_the_one_that_earned_it() {
     });
     let mut short = [0; 100];
     assert!(encoder.rides());
-    assert_eq!(encoder.ride(at(1_005_000), 1005, |_| true, &mut Writer::new(&mut short)), None);
+    assert_eq!(encoder.ride(at(1_005_000), 1005, |_, _| true, &mut Writer::new(&mut short)), None);
     assert!(!encoder.rides() && repair(&mut encoder, at(1_006_000), 1005).is_some());
 }
 

@@ -102,6 +102,16 @@ impl Owd {
         self.minima[0] = Some(self.minima[0].map_or(delay, |least| least.min(delay)));
     }
 
+    /// Nothing waits in queues now: what packets take is the way itself, though it was shorter once.
+    // spec: CC-52
+    pub(crate) fn on_empty_queue(&mut self, now: Instant) {
+        let Some(least) = self.minimum() else { return };
+        let above = (self.level * 1e6) as i64;
+        self.minima = [Some(least.saturating_add(above.max(0))), None, None];
+        self.slot_began = now;
+        (self.level, self.trend) = (0.0, 0.0);
+    }
+
     fn minimum(&self) -> Option<i64> {
         self.minima.iter().flatten().min().copied()
     }
@@ -205,6 +215,30 @@ mod tests {
             (ms(owd.queue()), ms(owd.queue_in(at(1190), Duration::from_millis(100))));
         assert!((85.0..=100.0).contains(&queue), "{queue}");
         assert!((130.0..=165.0).contains(&soon), "{soon}");
+    }
+
+    #[test]
+    // spec-test: CC-52
+    fn a_way_that_has_become_longer_is_no_queue_once_that_is_known() {
+        let mut owd = Owd::default();
+        for n in 0..100 {
+            owd.on_arrival(at(n * 10), arrival(n * 10, 30.0, 0.0));
+        }
+        for n in 100..200 {
+            owd.on_arrival(at(n * 10), arrival(n * 10, 60.0, 0.0));
+        }
+        assert!((ms(owd.queue()) - 30.0).abs() < 0.5, "{:?}", owd.queue());
+        owd.on_empty_queue(at(2000));
+        assert_eq!(owd.queue(), Duration::ZERO);
+        for n in 200..300 {
+            let delay = if n < 250 { 60.0 } else { 75.0 };
+            owd.on_arrival(at(n * 10), arrival(n * 10, delay, 0.0));
+        }
+        assert!((ms(owd.queue()) - 15.0).abs() < 0.5, "{:?}", owd.queue());
+        // And a way that is shorter after all shows by itself.
+        owd.on_arrival(at(3000), arrival(3000, 30.0, 0.0));
+        owd.on_arrival(at(3010), arrival(3010, 75.0, 0.0));
+        assert!(ms(owd.queue()) > 10.0, "{:?}", owd.queue());
     }
 
     #[test]

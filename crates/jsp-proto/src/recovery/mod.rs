@@ -391,10 +391,15 @@ impl Recovery {
         true
     }
 
-    /// True while nothing is known of a packet that was sent: neither that it arrived nor that it is
-    /// lost.
-    pub(crate) fn is_open(&self, pn: u64) -> bool {
-        self.ledger.get(pn).is_some_and(|packet| packet.state == State::Outstanding)
+    /// True of packets that repair may still bring: of which nothing is known; and, where the second argument
+    /// says so, of those that are held lost.
+    // spec: FEC-14
+    pub(crate) fn wants_repair(&self) -> impl Fn(u64, bool) -> bool + '_ {
+        |pn, though_lost| match self.ledger.get(pn) {
+            Some(Packet { state: State::Outstanding, .. }) => true,
+            Some(Packet { state: State::Lost { .. }, recovered, .. }) => though_lost && !recovered,
+            _ => false,
+        }
     }
 
     /// Keys are dropped: everything leaves flight, without fate.

@@ -20,7 +20,7 @@ pub enum Delivery {
         /// How long after the call to `send` a message is worth sending.
         lifetime: Option<Duration>,
     },
-    /// Each piece is sent once.
+    /// Each piece is sent once; forward error correction alone brings it back when it is lost.
     Unreliable,
 }
 
@@ -29,7 +29,8 @@ pub enum Delivery {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum FecPolicy {
     /// As the network asks for it: nothing while nothing is lost, and nothing where sending again is
-    /// soon enough.
+    /// soon enough. Messages that are not sent again (unreliable ones) and have no lifetime are repaired for
+    /// 60 ms after they left; on ordered unreliable streams, whose next message takes their place, never.
     #[default]
     Auto,
     /// Never.
@@ -105,10 +106,13 @@ impl StreamConfig {
         Self { framing: Framing::Messages, ..Self::bytes() }
     }
 
-    /// Voice: unreliable messages, never older than heard, before all but signalling.
+    /// Voice: unreliable messages, before all but signalling. What is lost by chance is repaired for 60 ms, so
+    /// that messages may come out of order: a playout buffer sorts them by [`Received::number`]. State of
+    /// which only the newest counts wants `ordered: true`, and gets no repair by choice of the network.
     pub fn voice() -> Self {
         Self {
             delivery: Delivery::Unreliable,
+            ordered: false,
             class: Class::RealTime,
             weight: 64,
             send_buffer: 64 << 10,

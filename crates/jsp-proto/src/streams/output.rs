@@ -145,6 +145,10 @@ impl Streams {
         let (mut has_data, mut more) = (false, None);
         while packet.remaining() > 0 {
             let (class, key) = self.scheduler.head()?;
+            let is_urgent = matches!(class, Class::Control | Class::RealTime);
+            if packet.is_apart() && !is_urgent {
+                return Some(None);
+            }
             if !self.is_in_line(class, key) {
                 self.scheduler.pop(class);
                 continue;

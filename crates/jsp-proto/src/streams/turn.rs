@@ -1,6 +1,6 @@
 //! Door 5: one stream's turn to write into a packet: a piece of bytes, or messages one after another.
 
-use jsp_wire::{Instant, Open, StreamId};
+use jsp_wire::{Delivery, Instant, Open, StreamId};
 
 use super::Streams;
 use super::config::FecPolicy;
@@ -216,12 +216,18 @@ impl Stream {
     /// Asks for what a message in this packet needs against losses; answers whether it goes by another path too.
     fn cover(&self, now: Instant, number: u64, packet: &mut PacketBuilder<'_>) -> bool {
         let SendBody::Messages(messages) = &self.send.body else { return false };
-        let expires = messages.record(number).map_or(now, |record| record.expires);
+        let record = messages.record(number);
+        let expires = record.map_or(now, |record| record.expires);
+        let once = record.is_some_and(|record| record.retransmits_max == 0);
         let goes_twice = self.duplicate.applies(self.class, packet.lane());
         // What goes by two paths needs no repair, and symbols are repair.
         let is_covered = goes_twice || messages.is_divided(number);
         let asked = Protection::of(self.fec, self.class, expires);
-        if let Some(asked) = asked.filter(|_| !is_covered) {
+        let asked = asked.map(|asked| asked.going(once));
+        // What the next message takes the place of would be put together in vain.
+        // spec: FEC-30
+        let yields = self.profile.ordered && self.profile.delivery == Delivery::Unreliable;
+        if let Some(asked) = asked.filter(|asked| !(is_covered || yields && asked.auto)) {
             packet.protect(asked);
         }
         packet.note_expiry(expires);

@@ -171,6 +171,12 @@ pub const BARS: &[Bar] = &[
     most(22, "FV", "latency_p999", 55.0, ""),
     least(22, "FV", "file_of_rest", 85.0, ""),
     least(23, "S1", "speed", 200.0, ""),
+    most(24, "FL", "lost", 0.5, ""),
+    most(24, "FL", "latency_p99", 55.0, ""),
+    most(24, "FL", "latency_p999", 90.0, ""),
+    least(24, "FL", "file_of_rest", 70.0, ""),
+    most(24, "FL-alone", "lost", 0.5, ""),
+    most(24, "FL-few", "lost", 0.5, ""),
 ];
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jsp_proto::Delivery;
+
 use super::case::{Case, Load, Twin};
 use super::links::{ms, secs};
 use super::sample::Sample;
@@ -99,9 +101,13 @@ fn messages(case: &Case, samples: &[Sample], out: &mut Vec<Figure>) {
     let missing = all.clone().filter(|message| message.latency.is_none()).count();
     out.push(figure("messages", all.clone().count() as f64, "count"));
     out.push(figure("missing", missing as f64, "count"));
-    if matches!(case.load, Load::Objects { .. }) {
-        let share = missing as f64 / all.clone().count().max(1) as f64;
-        out.push(figure("expired", share * 100.0, "%"));
+    let share = missing as f64 / all.clone().count().max(1) as f64 * 100.0;
+    match case.load {
+        Load::Objects { .. } => out.push(figure("expired", share, "%")),
+        Load::FileAndVoice | Load::Thin { delivery: Delivery::Unreliable, .. } => {
+            out.push(figure("lost", share, "%"));
+        }
+        _ => {}
     }
     let excused = all.filter(|message| message.is_excused).count();
     if excused > 0 {

@@ -124,6 +124,8 @@ pub(crate) struct RealTime {
     /// When a queue was full last, and how long packets waited then.
     full: Option<(Instant, Duration)>,
     tide: Option<Tide>,
+    /// A time with little in flight has just shown how long the way itself is.
+    has_new_base: bool,
     undo: Option<Undo>,
 }
 
@@ -181,8 +183,15 @@ impl RealTime {
             ceiling: None,
             full: None,
             tide: None,
+            has_new_base: false,
             undo: None,
         }
+    }
+
+    /// True once after an empty queue was made.
+    // spec: CC-52
+    pub(super) fn take_new_base(&mut self) -> bool {
+        core::mem::take(&mut self.has_new_base)
     }
 
     // spec: CC-35
@@ -309,6 +318,7 @@ impl RealTime {
         if now >= tide.until && tide.rounds >= LOW_TIDE_ROUNDS {
             if let Some(base) = tide.rtt {
                 self.queue.set_base(now, base);
+                self.has_new_base = true;
             }
             self.tide = None;
         }

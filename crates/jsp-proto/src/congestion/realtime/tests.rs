@@ -363,6 +363,23 @@ fn an_empty_queue_is_made_where_none_was_seen_for_long() {
 }
 
 #[test]
+/// spec-test: CC-52
+fn whoever_knows_the_way_one_way_hears_that_it_has_become_longer() {
+    let mut bench = Bench::steady();
+    bench.one_way = Some(15 * MS);
+    let mut told = 0;
+    for _ in 0..900 {
+        bench.ack(RTT + 15 * MS, 1_500_000);
+        if bench.control.take_new_base() {
+            told += 1;
+            bench.one_way = Some(Duration::ZERO);
+        }
+    }
+    assert_eq!(told, 1);
+    assert!(bench.control.queue.delay() < MS && bench.control.tide.is_none());
+}
+
+#[test]
 /// spec-test: CC-36
 fn the_advice_is_below_what_may_leave_and_follows_the_queue() {
     let mut bench = Bench::steady();

@@ -13,11 +13,11 @@ use super::case::Case;
 pub const MOBILITY: [&str; 9] = ["H1", "H2", "H3", "H4", "H5", "H6", "H7", "MP", "ML"];
 
 /// Names of the scenarios; some have several cases.
-pub const NAMES: [&str; 48] = [
+pub const NAMES: [&str; 49] = [
     "C0", "S1", "S1b", "P1", "S2", "S3", "S4", "S5", "S6", "S1-150ms", "W1", "K1", "I1", "I5",
     "G1", "B1", "B2", "E0", "DQ", "PO", "R1", "R2", "D1", "D1-bulk", "A1", "A2", "L", "LM", "H1",
     "H2", "H3", "H4", "H5", "H6", "H7", "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "FV", "OB",
-    "FW", "MP", "ML",
+    "FW", "FL", "MP", "ML",
 ];
 
 /// The cases of a scenario; `None` when there is none of that name. One case of several is found by

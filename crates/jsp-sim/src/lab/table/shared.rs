@@ -1,10 +1,13 @@
 //! Several flows over one bottleneck.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::lab::case::{Case, Ends, Load, Rival};
-use crate::lab::links::{bottleneck, mbit, ms, secs, stalls};
-use crate::link::{Faults, LinkConfig};
+use jsp_proto::{Delivery, FecPolicy};
+
+use crate::lab::case::{Case, Ends, Load, Rival, Ways};
+use crate::lab::links::{bottleneck, lossy, mbit, ms, secs, stalls, with_loss};
+use crate::link::{Faults, LinkConfig, Loss};
 use crate::peer::quinn::QuinnControl;
 use crate::topology::Protocol;
 
@@ -14,6 +17,22 @@ const LASTS: Duration = secs(60);
 const VOICE_LASTS: Duration = secs(120);
 /// The same over a Wi-Fi that stalls once a second.
 const STALLED_LASTS: Duration = secs(60);
+
+/// Voice over a link that loses by chance: beside a file, as `jsp demo` has it; and alone.
+fn lossy_voice() -> Vec<Case> {
+    let link = || with_loss(bottleneck(mbit(8), ms(60), 1.0), Loss::Random(0.05));
+    let beside = |name| Case::on(name, Load::FileAndVoice, LASTS, link());
+    let load = Load::Thin { per_second: 50, ways: Ways::Up, delivery: Delivery::Unreliable };
+    let alone = |name, link| Case::on(name, load.clone(), LASTS, link);
+    let cases = [
+        beside("FL"),
+        beside("FL-off").edited(Arc::new(|_, stream| stream.fec = FecPolicy::Off)),
+        alone("FL-alone", link()),
+        alone("FL-few", lossy(ms(30), Loss::Random(0.02))),
+        alone("FL-fades", lossy(ms(30), Loss::fading(0.05, ms(30)))),
+    ];
+    cases.map(Case::without_peers).to_vec()
+}
 
 pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
     let cubic = Rival::with(Some(Protocol::Quinn(QuinnControl::Cubic)));
@@ -58,6 +77,7 @@ pub(super) fn cases(name: &str) -> Option<Vec<Case>> {
             let link = bottleneck(mbit(2), ms(60), 1.0);
             Case::on(name, Load::FileAndVoice, VOICE_LASTS, link)
         }
+        "FL" => return Some(lossy_voice()),
         _ => return None,
     };
     Some(vec![case])
