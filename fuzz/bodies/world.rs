@@ -49,7 +49,8 @@ pub struct World {
     /// Bytes that the server heard from and told each address of the client.
     traffic: Vec<(SocketAddr, usize, usize)>,
     flying: VecDeque<Flying>,
-    batch: Batch,
+    /// Kept from one datagram to the next: making one costs more than filling it. Away while it is filled.
+    batch: Option<Batch>,
 }
 
 impl World {
@@ -81,7 +82,7 @@ impl World {
             history: VecDeque::new(),
             traffic: Vec::new(),
             flying: VecDeque::new(),
-            batch: Batch::new(0, 64),
+            batch: None,
         };
         let route = Route::udp(world.addresses[SERVER]);
         let handle = world.ends[CLIENT].connect(world.now, route, client.clone(), client_transport);
@@ -111,14 +112,14 @@ impl World {
     pub fn flush(&mut self) {
         for end in [CLIENT, SERVER] {
             self.gather(end);
-            let mut batch = std::mem::replace(&mut self.batch, Batch::new(0, 1));
+            let mut batch = self.batch.take().unwrap_or_else(|| Batch::new(0, 64));
             let mut count = 0;
             while self.ends[end].poll_transmit(self.now, &mut batch) {
                 assert!(count < BURST_MAX, "an end never stops to send");
                 count += self.launch(end, &batch);
                 batch.clear();
             }
-            self.batch = batch;
+            self.batch = Some(batch);
             self.gather(end);
         }
     }
