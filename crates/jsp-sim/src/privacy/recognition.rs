@@ -206,8 +206,8 @@ pub fn rows(flows: u64, seed: u64) -> Vec<Row> {
     rows
 }
 
-/// What any policy adds at least that makes all applications look alike, in percent of what they send without: in each
-/// direction each must send as much as the one that sends most.
+/// What any policy adds at least that makes all applications look alike and holds none of them up, in percent of what
+/// they send without: in each direction each must send as much as the one that sends most.
 fn least_overhead<'a>(flows: impl Iterator<Item = &'a Named>) -> f64 {
     let mut sent = [[0usize; APPS.len()]; 2];
     for (class, seen) in flows {
