@@ -178,7 +178,7 @@ impl Play {
             }
         }
         for end in [CLIENT, SERVER] {
-            if let Some(connection) = self.world.connection(end) {
+            if let Some(connection) = self.world.watched(end) {
                 let buffered = connection.stats().buffered;
                 assert!(buffered <= BUFFERED_MAX, "{buffered} bytes are kept");
             }

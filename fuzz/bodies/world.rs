@@ -49,7 +49,12 @@ pub struct World {
     /// Bytes that the server heard from and told each address of the client.
     traffic: Vec<(SocketAddr, usize, usize)>,
     flying: VecDeque<Flying>,
-    batch: Batch,
+    /// Ends to which something was done: only they have anything to send or to tell.
+    stirred: [bool; 2],
+    /// Ends that have heard a datagram since their applications looked.
+    heard: [bool; 2],
+    /// Kept from one datagram to the next: making one costs more than filling it. Away while it is filled.
+    batch: Option<Batch>,
 }
 
 impl World {
@@ -81,7 +86,9 @@ impl World {
             history: VecDeque::new(),
             traffic: Vec::new(),
             flying: VecDeque::new(),
-            batch: Batch::new(0, 64),
+            stirred: [true; 2],
+            heard: [true; 2],
+            batch: None,
         };
         let route = Route::udp(world.addresses[SERVER]);
         let handle = world.ends[CLIENT].connect(world.now, route, client.clone(), client_transport);
@@ -91,14 +98,25 @@ impl World {
 
     /// The connection of an end, while it has one.
     pub fn connection(&mut self, end: usize) -> Option<&mut jsp_proto::Connection> {
+        self.stirred[end] = true;
         self.ends[end].connection(self.handles[end]?)
+    }
+
+    /// The connection of an end, to look at.
+    pub fn watched(&mut self, end: usize) -> Option<&jsp_proto::Connection> {
+        self.ends[end].connection(self.handles[end]?).map(|connection| &*connection)
     }
 
     /// True when both ends can send.
     pub fn is_established(&mut self) -> bool {
         [CLIENT, SERVER]
             .into_iter()
-            .all(|end| self.connection(end).is_some_and(|connection| connection.is_established()))
+            .all(|end| self.watched(end).is_some_and(|connection| connection.is_established()))
+    }
+
+    /// Whether an end has heard a datagram since this was asked last, so that there may be something to read.
+    pub fn has_heard(&mut self, end: usize) -> bool {
+        std::mem::take(&mut self.heard[end])
     }
 
     /// The client's datagrams come from another address from here on.
@@ -107,18 +125,22 @@ impl World {
         self.addresses[CLIENT].set_port(1000 + (port + 1) % 8);
     }
 
-    /// Sends all that wants to leave, and notes events.
+    /// Sends all that wants to leave, and notes events. Like a driver, it does not ask an end to which nothing was done
+    /// and whose deadline has not come.
     pub fn flush(&mut self) {
         for end in [CLIENT, SERVER] {
+            if !std::mem::take(&mut self.stirred[end]) {
+                continue;
+            }
             self.gather(end);
-            let mut batch = std::mem::replace(&mut self.batch, Batch::new(0, 1));
+            let mut batch = self.batch.take().unwrap_or_else(|| Batch::new(0, 64));
             let mut count = 0;
             while self.ends[end].poll_transmit(self.now, &mut batch) {
                 assert!(count < BURST_MAX, "an end never stops to send");
                 count += self.launch(end, &batch);
                 batch.clear();
             }
-            self.batch = batch;
+            self.batch = Some(batch);
             self.gather(end);
         }
     }
@@ -212,6 +234,8 @@ impl World {
         if to == SERVER {
             self.account(from, bytes.len(), 0);
         }
+        self.stirred[to] = true;
+        self.heard[to] = true;
         let datagram =
             Datagram { route: Route::udp(from), ecn: None, payload: BytesMut::from(bytes) };
         self.ends[to].handle_datagram(self.now, datagram);
@@ -240,8 +264,11 @@ impl World {
         while let Some(flying) = self.flying.pop_front_if(|flying| flying.at <= self.now) {
             self.deliver(flying.to, flying.from, &flying.bytes);
         }
-        for end in [CLIENT, SERVER] {
-            self.ends[end].handle_timeout(self.now);
+        for (end, at) in timers.into_iter().enumerate() {
+            if at.is_some_and(|at| at <= self.now) {
+                self.stirred[end] = true;
+                self.ends[end].handle_timeout(self.now);
+            }
         }
         true
     }
@@ -275,6 +302,7 @@ impl World {
         self.run(Duration::from_secs(600), |_| false);
         for end in [CLIENT, SERVER] {
             if let Some(handle) = self.handles[end] {
+                self.stirred[end] = true;
                 self.ends[end].forget(self.now, handle);
             }
         }

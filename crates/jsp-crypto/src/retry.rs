@@ -43,6 +43,17 @@ pub fn reset_tokens_equal(a: &[u8; 16], b: &[u8; 16]) -> bool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn reset_tokens_are_equal_when_every_bit_is() {
+        let token = reset_token(&[1; 32], b"cid");
+        assert!(reset_tokens_equal(&token, &reset_token(&[1; 32], b"cid")));
+        for bit in 0..token.len() * 8 {
+            let mut other = token;
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(!reset_tokens_equal(&token, &other));
+        }
+    }
+
     // spec-test: HS-53
     #[test]
     fn retry_tag_covers_version_odcid_and_packet() {

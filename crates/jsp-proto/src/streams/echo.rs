@@ -50,8 +50,7 @@ impl SendMessages {
             if record.done || record.superseded || record.expires <= now || waits {
                 continue;
             }
-            self.lost.push_back(Lost { number, offset: 0, len });
-            self.waiting += u64::from(len);
+            self.queue_again(Lost { number, offset: 0, len });
         }
     }
 }

@@ -39,8 +39,6 @@ pub(super) struct Record {
     pub(super) is_whole: bool,
     /// Some of it was held lost.
     pub(super) was_lost: bool,
-    /// Some of it went into the queue of what goes again before its fate was known.
-    pub(super) was_doubted: bool,
     /// Its last retransmission goes, or went, twice.
     pub(super) is_echoed: bool,
     /// How often a lost piece may go again.

@@ -7,6 +7,7 @@ use jsp_wire::Instant;
 
 use super::config::MessageFate;
 use super::event::StreamEvent;
+use super::ranges::RangeSet;
 use super::send_messages::{Lost, SendMessages, SendScope};
 use crate::token::Fate;
 
@@ -163,8 +164,6 @@ impl SendMessages {
         if has_copy || record.missing(offset, len).is_none() {
             return;
         }
-        // What was doubted and has not gone yet goes once, not twice.
-        let waits = waits && record.was_doubted;
         let fate = if unreliable {
             Some(MessageFate::Lost)
         } else if record.superseded {
@@ -178,10 +177,10 @@ impl SendMessages {
         };
         let expires = record.expires;
         match fate {
+            // What has not gone again since it was doubted, lost or echoed goes once, not twice.
             None if waits => {}
             None => {
-                self.lost.push_back(Lost { number, offset, len });
-                self.waiting += u64::from(len);
+                self.queue_again(Lost { number, offset, len });
                 self.expiry = self.expiry.min(expires);
             }
             Some(fate) => {
@@ -191,17 +190,42 @@ impl SendMessages {
         }
     }
 
-    /// True when a piece from `offset` on, of `len` bytes at least, stands in the queue of what goes again.
+    /// True when a piece with all of these bytes stands in the queue of what goes again.
     pub(super) fn waits(&self, number: u64, offset: u32, len: u32) -> bool {
-        let same = |piece: &Lost| piece.number == number && piece.offset == offset;
-        self.lost.iter().any(|piece| same(piece) && piece.len >= len)
+        let end = u64::from(offset) + u64::from(len);
+        let holds = |piece: &Lost| piece.offset <= offset && piece.end() >= end;
+        self.lost.iter().any(|piece| piece.number == number && holds(piece))
+    }
+
+    /// Queues a piece to go again. What of it stands in the queue already, cut otherwise, goes once.
+    pub(super) fn queue_again(&mut self, piece: Lost) {
+        let (mut start, end) = (u64::from(piece.offset), piece.end());
+        let touches = |other: &&Lost| {
+            other.number == piece.number && u64::from(other.offset) < end && other.end() > start
+        };
+        let mut there = RangeSet::default();
+        for other in self.lost.iter().filter(touches) {
+            there.insert(other.offset.into(), other.end());
+        }
+        if there.is_empty() {
+            self.lost.push_back(piece);
+            self.waiting += u64::from(piece.len);
+            return;
+        }
+        while let Some((from, to)) = there.first_missing(start, end) {
+            // Both lie inside the piece, whose ends are 32 bits.
+            let (offset, len) = (from as u32, (to - from) as u32);
+            self.lost.push_back(Lost { offset, len, ..piece });
+            self.waiting += to - from;
+            start = to;
+        }
     }
 
     /// A piece goes once more, whatever becomes of the first; says whether it does. That counts where
     /// retransmissions are bounded.
     // spec: STR-31
     pub(super) fn doubt(&mut self, now: Instant, number: u64, offset: u32, len: u32) -> bool {
-        let waits = self.waits(number, offset, 0);
+        let waits = self.waits(number, offset, len.min(1));
         let credited = self.is_credited();
         let Some(record) = self.record_mut(number) else { return false };
         let useless = record.done || record.superseded || record.expires <= now;
@@ -211,15 +235,13 @@ impl SendMessages {
         if !record.may_repeat(offset, len) {
             return false;
         }
-        record.was_doubted = true;
         if self.divided_doubt(number, offset) {
             return true;
         }
         let Some(record) = self.record(number) else { return false };
         let expires = record.expires;
         self.expiry = self.expiry.min(expires);
-        self.lost.push_back(Lost { number, offset, len });
-        self.waiting += u64::from(len);
+        self.queue_again(Lost { number, offset, len });
         true
     }
 

@@ -25,6 +25,13 @@ pub(super) struct Lost {
     pub(super) len: u32,
 }
 
+impl Lost {
+    /// Where it ends.
+    pub(super) fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.len)
+    }
+}
+
 /// A piece that may go next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MessagePiece {
@@ -211,7 +218,6 @@ impl SendMessages {
             copies: 0,
             is_whole: false,
             was_lost: false,
-            was_doubted: false,
             is_echoed: false,
             retransmits_max: retransmits.unwrap_or(u32::MAX),
             want_fate: message.want_fate,

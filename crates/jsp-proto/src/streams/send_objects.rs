@@ -212,8 +212,7 @@ impl SendMessages {
             self.give_up(piece.number, MessageFate::Lost, scope);
             return;
         }
-        self.lost.push_back(piece);
-        self.waiting += u64::from(piece.len);
+        self.queue_again(piece);
         self.expiry = self.expiry.min(expires);
     }
 

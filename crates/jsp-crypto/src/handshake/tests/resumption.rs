@@ -74,11 +74,15 @@ fn check(server: &ServerConfig, hello: &[u8]) -> Result<Option<Resumption>, Tick
 
 /// A client with the ticket and its hello, half a second after it got it.
 fn resume(client: ClientConfig, ticket: &ClientTicket) -> (Ends, Vec<u8>) {
+    resume_with(client, ticket, true)
+}
+
+fn resume_with(client: ClientConfig, ticket: &ClientTicket, early: bool) -> (Ends, Vec<u8>) {
     let mut rng = SeededRng(2);
     let (config, ticket) = (Arc::new(client), ticket.clone());
     let params = b"client params";
     let mut client =
-        Handshake::client_resuming(config, ticket, true, params, NOW_MS + 500, &mut rng).unwrap();
+        Handshake::client_resuming(config, ticket, early, params, NOW_MS + 500, &mut rng).unwrap();
     let mut from_client = Collected::default();
     from_client.drain(&mut client);
     let hello = from_client.sent[0].1.clone();
@@ -110,6 +114,7 @@ fn a_ticket_resumes_with_and_without_early_data() {
             assert!(resumption.wants_early());
             assert_eq!(resumption.hello_ms(), NOW_MS + 500);
             assert_eq!((resumption.home_shard(), resumption.max_early_data()), (3, 4000));
+            assert_eq!((resumption.params_hash(), resumption.protocol()), (&[2; 8], None));
             assert_eq!(resumption.path_memory(&[7; 4]).unwrap().rtt_min_us, 60_000);
             assert!(resumption.path_memory(&[8; 4]).is_none());
             accept(&mut ends, &server, &hello, early);
@@ -288,6 +293,19 @@ fn a_clients_identity_comes_with_its_ticket_and_can_be_refused() {
     assert_eq!(check(&server, &hello).err(), Some(TicketError::Invalid));
 }
 
+#[test]
+fn early_data_are_offered_where_the_application_wants_them_and_the_ticket_allows_some() {
+    for (wanted, allowed) in [(true, 4000), (true, 0), (false, 4000), (false, 0)] {
+        let mut ticket = ticket_of(&client_config(), &server_config());
+        ticket.max_early_data = allowed;
+        let (ends, hello) = resume_with(client_config(), &ticket, wanted);
+        let offered = wanted && allowed > 0;
+        assert_eq!(ends.from_client.early_keys.is_some(), offered, "{wanted} {allowed}");
+        let resumption = check(&server_config(), &hello).unwrap().unwrap();
+        assert_eq!(resumption.wants_early(), offered, "{wanted} {allowed}");
+    }
+}
+
 // spec-test: HS-77
 #[test]
 fn early_data_are_not_sent_again_to_another_protocol() {
@@ -296,7 +314,9 @@ fn early_data_are_not_sent_again_to_another_protocol() {
     let server =
         |wanted: &[&[u8]]| ServerConfig { application_protocols: names(wanted), ..server_config() };
     let ticket = ticket_of(&client(), &server(&[b"a"]));
-    let (mut ends, _) = resume(client(), &ticket);
+    let (mut ends, hello) = resume(client(), &ticket);
+    let resumption = check(&server(&[b"a"]), &hello).unwrap().unwrap();
+    assert_eq!(resumption.protocol(), Some(&b"a"[..]));
     ends.client.fall_back(&mut ends.rng).unwrap();
     ends.from_client.drain(&mut ends.client);
     ends.from_client.sent.remove(0);

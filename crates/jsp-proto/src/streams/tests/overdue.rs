@@ -237,6 +237,18 @@ fn the_last_retransmission_before_a_deadline_goes_twice() {
     }
 }
 
+/// The piece of a message that a packet brings.
+fn piece(sent: &Sent) -> (u32, u32) {
+    let what = sent.tokens.iter().find_map(|token| match token {
+        Token::Stream(StreamToken { what, .. }) => Some(*what),
+        _ => None,
+    });
+    let Some(crate::token::StreamPart::Message { offset, len, .. }) = what else {
+        panic!("no piece: {what:?}")
+    };
+    (offset, len)
+}
+
 #[test]
 // spec-test: STR-44
 fn a_second_copy_holds_only_what_was_sent_before() {
@@ -247,16 +259,6 @@ fn a_second_copy_holds_only_what_was_sent_before() {
     pipe.a().send(start, id, Message::binary(vec![7; 3000])).unwrap();
     // The window lets one packet go.
     let first = build(pipe.a(), start, 1200).unwrap();
-    let piece = |sent: &Sent| {
-        let what = sent.tokens.iter().find_map(|token| match token {
-            Token::Stream(StreamToken { what, .. }) => Some(*what),
-            _ => None,
-        });
-        let Some(crate::token::StreamPart::Message { offset, len, .. }) = what else {
-            panic!("no piece: {what:?}")
-        };
-        (offset, len)
-    };
     let sent = piece(&first);
     settle(pipe.a(), start + ms(75), &first, Fate::Lost);
     let again = build(pipe.a(), start + ms(75), first.payload.len() + 4).unwrap();
@@ -265,4 +267,52 @@ fn a_second_copy_holds_only_what_was_sent_before() {
     pipe.a().handle_timeout(due);
     let twice = build(pipe.a(), due, first.payload.len() + 4).unwrap();
     assert_eq!(piece(&twice), sent);
+}
+
+#[test]
+fn what_is_lost_while_a_copy_of_it_waits_goes_once() {
+    let mut pipe = Pipe::new(1, 0);
+    let start = pipe.now;
+    let delivery = Delivery::Partial { retransmits: None, lifetime: Some(ms(100)) };
+    let id = pipe.a().open(start, StreamConfig { delivery, ..realtime() }).unwrap();
+    pipe.a().send(start, id, Message::binary(vec![7; 3000])).unwrap();
+    let sent: Vec<_> = std::iter::from_fn(|| build(pipe.a(), start, 1200)).collect();
+    assert_eq!(sent.len(), 3);
+    settle(pipe.a(), start + ms(75), &sent[0], Fate::Lost);
+    let again = build(pipe.a(), start + ms(75), 1200).unwrap();
+    let due = pipe.a().poll_timeout().unwrap();
+    pipe.a().handle_timeout(due);
+    assert_eq!(pipe.a().buffered(), 3000);
+    // The copy waits as one piece, and what is lost has been cut otherwise.
+    settle(pipe.a(), due, &sent[1], Fate::Acked);
+    settle(pipe.a(), due, &sent[2], Fate::Lost);
+    settle(pipe.a(), due, &again, Fate::Lost);
+    assert_eq!(pipe.a().buffered(), 3000);
+    let copies: Vec<_> = std::iter::from_fn(|| build(pipe.a(), due, 1200)).collect();
+    let pieces: Vec<_> = copies.iter().map(piece).collect();
+    assert_eq!(pieces, [piece(&sent[0]), piece(&sent[2])]);
+    assert_eq!(pipe.a().buffered(), 0);
+}
+
+#[test]
+fn what_is_lost_beside_a_part_of_it_that_waits_goes_once() {
+    let (id, start) = (StreamId(0), Pipe::new(1, 0).now);
+    let mut pipe = Pipe::new(1, 0);
+    pipe.a().send(start, id, Message::binary(vec![7; 2000])).unwrap();
+    let sent = build(pipe.a(), start, 3000).unwrap();
+    let doubt = |pipe: &mut Pipe, sent: &Sent| {
+        for token in &sent.tokens {
+            if let Token::Stream(token) = token {
+                pipe.a().on_doubt(start, *token);
+            }
+        }
+    };
+    // The first half goes again; the second waits.
+    doubt(&mut pipe, &sent);
+    let half = build(pipe.a(), start, 1200).unwrap();
+    let (offset, len) = piece(&half);
+    assert!(offset == 0 && len < 2000);
+    settle(pipe.a(), start, &half, Fate::Lost);
+    settle(pipe.a(), start, &sent, Fate::Lost);
+    assert_eq!(pipe.a().buffered(), 2000);
 }
