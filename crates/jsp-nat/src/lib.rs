@@ -8,7 +8,7 @@
 //! decide: it challenges a path before it uses it.
 //!
 //! [`behaviour`] finds out how the box in front of a host maps, [`filtering`] whom it lets in, [`lifetime`]
-//! how long it remembers.
+//! how long it remembers. [`switch`] says when a connection leaves datagrams for a stream, and comes back.
 //!
 //! Time comes in as [`jsp_wire::Instant`], random numbers through [`Entropy`].
 #![forbid(unsafe_code)]
@@ -25,6 +25,7 @@ pub mod punch;
 pub mod relay;
 pub mod rendezvous;
 pub mod stun;
+pub mod switch;
 
 /// Where random numbers come from. Those of this crate are told to others on the wire: they must not
 /// be guessed, but they open nothing.

@@ -149,14 +149,6 @@ impl Session {
         self.shared.hasten();
     }
 
-    /// Closes the present connection; the client connects again at once. For a program that knows
-    /// better than the transport that the connection is of no use, and for tests.
-    pub fn break_connection(&self) {
-        if let Some(connection) = self.shared.lock().connection.clone() {
-            connection.close(0, b"the session is to connect again");
-        }
-    }
-
     /// Ends the session for both sides. What is unconfirmed is lost: wait for
     /// [`Channel::confirmed`] before, if it matters. The peer hears of it at once, if it can be
     /// reached; else it forgets after its grace time.

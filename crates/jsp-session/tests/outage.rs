@@ -129,13 +129,14 @@ async fn a_server_that_turns_everybody_away_for_a_while_is_asked_with_pauses() {
         tokio::spawn(async move { sessions.attend(connection).await })
     };
     let connect = Session::connect(&client, SERVER, server.fingerprint(), SessionConfig::default());
-    let (session, _) = tokio::join!(connect, async {
-        attend(server.accept().await.unwrap());
-        sessions.accept().await.unwrap()
+    let (session, (_there, first)) = tokio::join!(connect, async {
+        let connection = server.accept().await.unwrap();
+        attend(connection.clone());
+        (sessions.accept().await.unwrap(), connection)
     });
     let session = session.unwrap();
     assert_eq!(session.event().await, Some(Event::Started));
-    session.break_connection();
+    first.close(0, b"cut by the test");
     let closing = Instant::now() + Duration::from_secs(20);
     let mut turned_away = 0;
     while let Ok(connection) = tokio::time::timeout_at(closing, server.accept()).await {

@@ -1,10 +1,10 @@
 //! Sessions over real sockets: connections that end, servers that forget, programs that start again.
 #![allow(missing_docs)]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jsp::{Endpoint, Fingerprint, Identity, StreamConfig};
+use jsp::{Connection, Endpoint, Fingerprint, Identity, StreamConfig};
 use jsp_session::{
     Channel, Event, Item, Received, RedbStore, Session, SessionConfig, SessionError, Sessions,
 };
@@ -12,6 +12,8 @@ use jsp_session::{
 struct Server {
     endpoint: Endpoint,
     sessions: Sessions,
+    /// The newest connection, to be cut by the tests.
+    newest: Arc<Mutex<Option<Connection>>>,
     addr: std::net::SocketAddr,
     fingerprint: Fingerprint,
 }
@@ -19,13 +21,28 @@ struct Server {
 fn server(config: SessionConfig) -> Server {
     let endpoint = Endpoint::server("127.0.0.1:0", Identity::generate()).unwrap();
     let (addr, fingerprint) = (endpoint.local_addr().unwrap(), endpoint.fingerprint());
-    let sessions = Sessions::serve(&endpoint, config);
-    Server { endpoint, sessions, addr, fingerprint }
+    let sessions = Sessions::new(config);
+    let newest = Arc::<Mutex<Option<Connection>>>::default();
+    let serving = (endpoint.clone(), sessions.clone(), Arc::clone(&newest));
+    tokio::spawn(async move {
+        let (endpoint, sessions, newest) = serving;
+        while let Some(connection) = endpoint.accept().await {
+            *newest.lock().unwrap() = Some(connection.clone());
+            let sessions = sessions.clone();
+            tokio::spawn(async move { sessions.attend(connection).await });
+        }
+    });
+    Server { endpoint, sessions, newest, addr, fingerprint }
 }
 
 impl Server {
     async fn connect(&self, client: &Endpoint, config: SessionConfig) -> Session {
         Session::connect(client, self.addr, self.fingerprint, config).await.unwrap()
+    }
+
+    /// The newest connection ends, whatever is under way.
+    fn cut(&self) {
+        self.newest.lock().unwrap().take().unwrap().close(0, b"cut by the test");
     }
 }
 
@@ -65,7 +82,7 @@ async fn a_session_outlives_its_connections() {
         read(&down_here, part * 500, (part + 1) * 500).await;
         // The server drops everybody; messages are under way in both directions.
         if part < 5 {
-            session.break_connection();
+            server.cut();
             assert_eq!(session.event().await, Some(Event::Suspended));
             assert_eq!(session.event().await, Some(Event::Resumed));
         }
@@ -140,7 +157,7 @@ async fn a_client_learns_what_a_forgetful_server_has_not_confirmed() {
     echo.confirm().await.unwrap();
     up.confirmed().await.unwrap();
     up.send("never taken").await.unwrap();
-    there.break_connection();
+    server.cut();
     while session.error().is_none() {
         session.event().await;
     }

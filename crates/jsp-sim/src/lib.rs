@@ -25,6 +25,7 @@ pub mod random_script;
 pub mod random_world;
 pub mod report;
 pub mod resumption;
+pub mod roaming;
 pub mod runner;
 pub mod topology;
 pub mod trial;

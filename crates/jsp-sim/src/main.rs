@@ -74,6 +74,10 @@ fn main() -> ExitCode {
             }
             run_scenarios(&table::NAMES, &arguments)
         }
+        "roaming" => {
+            let (seed, seeds) = arguments.seeds(200);
+            print(&jsp_sim::roaming::figures::worlds(seed, seeds), arguments.json)
+        }
         "mobility" => run_scenarios(&table::MOBILITY, &arguments),
         "privacy" => {
             let (seed, flows) = arguments.seeds(10_000);

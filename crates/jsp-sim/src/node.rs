@@ -48,7 +48,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) out: &'a mut Vec<link::Datagram>,
 }
 
-fn client_crypto(server: Fingerprint) -> Arc<ClientConfig> {
+pub(crate) fn client_crypto(server: Fingerprint) -> Arc<ClientConfig> {
     let mut crypto = ClientConfig::new(ServerIdentity::Pinned(server));
     crypto.backend = Backend::Portable;
     crypto.suites = vec![Suite::Aes128Gcm];
@@ -56,7 +56,7 @@ fn client_crypto(server: Fingerprint) -> Arc<ClientConfig> {
 }
 
 /// What an endpoint needs to take connections.
-fn setup(random: &mut Random, retry: RetryPolicy) -> ServerSetup {
+pub(crate) fn setup(random: &mut Random, retry: RetryPolicy) -> ServerSetup {
     let identity = loop {
         if let Some(identity) = Identity::from_seed(&random.seed_bytes()) {
             break identity;

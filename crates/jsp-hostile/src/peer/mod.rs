@@ -27,6 +27,9 @@ pub use seal::{long_packet, open_long, short_packet};
 /// Unix time of everything here, in seconds.
 pub const UNIX_SECONDS: u64 = 1_800_000_000;
 
+/// Numbers that an ACK frame names.
+const ACKNOWLEDGED: usize = 60;
+
 /// Bytes of a message that a full hello datagram holds beside its headers.
 const PIECE_LEN: usize = 1100;
 
@@ -246,7 +249,7 @@ impl Peer {
 
     /// An ACK frame of the numbers heard of late, and of those alone.
     pub fn ack(&self) -> Vec<u8> {
-        let mut numbers: Vec<u64> = self.numbers.iter().rev().take(60).copied().collect();
+        let mut numbers: Vec<u64> = self.numbers.iter().rev().take(ACKNOWLEDGED).copied().collect();
         numbers.dedup();
         let ranges = numbers.into_iter().map(|pn| (pn, pn));
         let ranges = ranges.fold(Vec::<(u64, u64)>::new(), |mut ranges, (pn, _)| {
@@ -261,6 +264,15 @@ impl Peer {
         match write_ack(&mut writer, true, 0, ranges.iter().copied(), None, &[], &[]) {
             Ok(()) => writer.written().to_vec(),
             Err(_) => vec![0],
+        }
+    }
+
+    /// Forgets what was heard, but for what the next [`ack`](Self::ack) tells: so that its own memory does
+    /// not grow while that of the victim is measured.
+    pub fn forget(&mut self) {
+        self.heard.clear();
+        while self.numbers.len() > ACKNOWLEDGED {
+            self.numbers.pop_first();
         }
     }
 

@@ -258,7 +258,7 @@ pub const ROWS: &[Row] = &[
     measured(
         40,
         "packets forwarded from other addresses",
-        "3 bytes out for one in; back home in 3 probe time-outs",
+        "3 bytes out for one in; back home in 3 probe time-outs; 10,000 addresses: none adopted, memory flat",
         paths::forwarded,
     ),
     measured(41, "lies about packet sizes", "never below 1200 bytes", paths::sizes),

@@ -1,0 +1,264 @@
+//! Between datagrams and streams: when a connection that may use both leaves the one for the other.
+//!
+//! A [`Switch`] is asked by [`poll`](Switch::poll) whenever something about the connection has changed, or
+//! its deadline has come; it says what is to be done, and hears what came of it.
+
+use core::time::Duration;
+
+use jsp_wire::{Instant, Route};
+
+/// Time between two questions whether datagrams pass again.
+// spec: CAR-33
+const ASK_AFTER: Duration = Duration::from_secs(4);
+
+/// Time that a way has to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+
+/// Rest after no stream could be opened.
+const REST: Duration = Duration::from_secs(1);
+
+/// How long a stream is kept after datagrams pass again, for what is under way in it.
+const KEEP: Duration = Duration::from_secs(2);
+
+/// A way that a connection may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Datagrams.
+    Datagrams,
+    /// A stream, by its place in the order in which they are to be tried, from 0.
+    Stream(usize),
+}
+
+/// What there is to know of the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The way of the path that is used first.
+    pub route: Route,
+    /// Those of all paths.
+    pub ways: &'a [Route],
+    /// The path that is used first has fallen silent.
+    pub is_silent: bool,
+    /// The stream in use is open still.
+    pub is_held: bool,
+    /// The handshake is complete, and the connection is not over.
+    pub is_open: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Open a way, and tell by [`Switch::on_opened`].
+    Open(Which),
+    /// Ask the server there by a challenge, and tell by [`Switch::on_asked`].
+    Ask(Route),
+    /// Close the streams that no path uses.
+    Close,
+}
+
+/// Where a connection is between its ways.
+#[derive(Debug)]
+pub struct Switch {
+    /// How many streams there are to try.
+    streams: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// All is well; in a stream, datagrams are to be asked for at this time.
+    Watching(Option<Instant>),
+    Opening(Which),
+    Opened(Which, Route),
+    /// The server is to answer there until then.
+    Asked(Which, Route, Instant),
+    /// It did not, or the way did not open.
+    Failed(Which),
+    /// Datagrams pass again; the stream is closed then.
+    Keeping(Instant),
+    /// Everything was tried.
+    Resting(Instant),
+}
+
+impl Switch {
+    /// For a connection that may use datagrams and so many streams.
+    #[must_use]
+    pub const fn new(streams: usize) -> Self {
+        Self { streams, state: State::Watching(None) }
+    }
+
+    /// What is to be done now; to be asked again after each step.
+    // spec: CAR-31, CAR-33
+    pub fn poll(&mut self, now: Instant, view: &View<'_>) -> Option<Step> {
+        if let State::Resting(until) = self.state
+            && now >= until
+        {
+            self.state = State::Watching(None);
+        }
+        match self.state {
+            State::Watching(ask_at) => self.watch(now, ask_at, view),
+            State::Opening(_) | State::Resting(_) => None,
+            State::Opened(which, route) => {
+                let is_stream = which != Which::Datagrams;
+                // Datagrams came through after all, while the stream was opened.
+                if is_stream && !view.route.is_reliable() && !view.is_silent {
+                    self.state = State::Watching(None);
+                    return Some(Step::Close);
+                }
+                self.state = State::Asked(which, route, now + ANSWER_MAX);
+                Some(Step::Ask(route))
+            }
+            State::Asked(which, route, until) => {
+                if view.ways.iter().any(|way| way.same_peer(&route)) {
+                    return match which {
+                        Which::Datagrams => {
+                            self.state = State::Keeping(now + KEEP);
+                            None
+                        }
+                        Which::Stream(_) => self.watch(now, None, view),
+                    };
+                }
+                if now < until {
+                    return None;
+                }
+                self.state = State::Failed(which);
+                Some(Step::Close)
+            }
+            State::Failed(Which::Datagrams) => self.watch(now, None, view),
+            State::Failed(Which::Stream(place)) => {
+                self.open(now, Which::Stream(place.saturating_add(1)))
+            }
+            State::Keeping(until) if now >= until => {
+                self.state = State::Watching(None);
+                Some(Step::Close)
+            }
+            State::Keeping(_) => None,
+        }
+    }
+
+    fn watch(&mut self, now: Instant, ask_at: Option<Instant>, view: &View<'_>) -> Option<Step> {
+        let is_stream = view.route.is_reliable();
+        self.state = State::Watching(None);
+        let which = match (view.is_open, is_stream) {
+            (false, _) => return None,
+            (true, true) if !view.is_held => Which::Stream(0),
+            (true, true) => {
+                let at = ask_at.unwrap_or(now + ASK_AFTER);
+                self.state = State::Watching(Some(at));
+                if now < at {
+                    return None;
+                }
+                Which::Datagrams
+            }
+            (true, false) if !view.is_silent => return None,
+            (true, false) => Which::Stream(0),
+        };
+        self.open(now, which)
+    }
+
+    fn open(&mut self, now: Instant, which: Which) -> Option<Step> {
+        if let Which::Stream(place) = which
+            && place >= self.streams
+        {
+            self.state = State::Resting(now + REST);
+            return None;
+        }
+        self.state = State::Opening(which);
+        Some(Step::Open(which))
+    }
+
+    /// What came of [`Step::Open`].
+    pub fn on_opened(&mut self, route: Option<Route>) {
+        if let State::Opening(which) = self.state {
+            self.state = route.map_or(State::Failed(which), |route| State::Opened(which, route));
+        }
+    }
+
+    /// What came of [`Step::Ask`]: false when the connection is there already, or cannot move.
+    pub fn on_asked(&mut self, now: Instant, is_asked: bool) {
+        if let State::Asked(..) = self.state
+            && !is_asked
+        {
+            // What was opened is closed by the way that leads there.
+            self.state = State::Keeping(now);
+        }
+    }
+
+    /// When [`poll`](Self::poll) is to be called although nothing has changed.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Watching(at) => at,
+            State::Asked(_, _, at) | State::Keeping(at) | State::Resting(at) => Some(at),
+            State::Failed(_) | State::Opened(..) => Some(Instant::ZERO),
+            State::Opening(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::SocketAddr;
+
+    use super::*;
+
+    const STREAM: Route = Route::Tunnel { id: 7 };
+
+    fn udp() -> Route {
+        Route::udp(SocketAddr::from(([192, 0, 2, 2], 2)))
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    fn view(ways: &[Route], is_silent: bool) -> View<'_> {
+        View { route: ways[0], ways, is_silent, is_held: true, is_open: true }
+    }
+
+    #[test]
+    // spec-test: CAR-31, CAR-33
+    fn a_silent_connection_goes_to_a_stream_and_asks_for_datagrams_from_there() {
+        let (mut switch, here, there) = (Switch::new(1), [udp()], [STREAM]);
+        assert_eq!(switch.poll(at(0), &view(&here, false)), None);
+        assert_eq!(switch.poll(at(1), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
+        assert_eq!(switch.poll(at(2), &view(&here, true)), None);
+        switch.on_opened(Some(STREAM));
+        assert_eq!(switch.poll(at(3), &view(&here, true)), Some(Step::Ask(STREAM)));
+        switch.on_asked(at(3), true);
+        assert_eq!(switch.poll(at(4), &view(&there, false)), None);
+        assert_eq!(switch.poll(at(5), &view(&there, false)), None);
+        assert_eq!(switch.poll_timeout(), Some(at(4004)));
+        let ask = switch.poll(at(4004), &view(&there, false));
+        assert_eq!(ask, Some(Step::Open(Which::Datagrams)));
+        switch.on_opened(Some(udp()));
+        assert_eq!(switch.poll(at(4004), &view(&there, false)), Some(Step::Ask(udp())));
+        assert_eq!(switch.poll(at(4100), &view(&here, false)), None);
+        assert_eq!(switch.poll_timeout(), Some(at(6100)));
+        assert_eq!(switch.poll(at(6100), &view(&here, false)), Some(Step::Close));
+    }
+
+    #[test]
+    fn streams_are_tried_in_turn_and_left_when_datagrams_come_through() {
+        let (mut switch, here) = (Switch::new(2), [udp()]);
+        assert_eq!(switch.poll(at(0), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
+        switch.on_opened(None);
+        assert_eq!(switch.poll(at(1), &view(&here, true)), Some(Step::Open(Which::Stream(1))));
+        switch.on_opened(Some(STREAM));
+        assert_eq!(switch.poll(at(1), &view(&here, true)), Some(Step::Ask(STREAM)));
+        assert_eq!(switch.poll(at(3001), &view(&here, true)), Some(Step::Close));
+        assert_eq!(switch.poll(at(3001), &view(&here, true)), None);
+        assert_eq!(switch.poll(at(4001), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
+        switch.on_opened(Some(STREAM));
+        assert_eq!(switch.poll(at(4002), &view(&here, false)), Some(Step::Close));
+        assert_eq!(switch.poll(at(9000), &view(&here, false)), None);
+    }
+
+    #[test]
+    fn a_stream_that_has_ended_is_followed_by_another() {
+        let (mut switch, there) = (Switch::new(1), [STREAM]);
+        let ended = View { is_held: false, ..view(&there, false) };
+        assert_eq!(switch.poll(at(0), &ended), Some(Step::Open(Which::Stream(0))));
+        let closed = View { is_open: false, ..ended };
+        assert_eq!(Switch::new(1).poll(at(0), &closed), None);
+    }
+}
