@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use jsp::carrier::{TlsClient, TlsServer};
 use jsp::{Builder, Carrier, CarrierPolicy, Proxy};
 
+use crate::confidential::Confidential;
 use crate::exit::{Exit, Failure};
 
 /// Ways around networks without UDP.
@@ -16,7 +17,7 @@ pub(crate) struct Carriers {
     #[arg(long, global = true, requires = "carrier")]
     no_udp: bool,
     /// Connect through socks5://[USER:PASSWORD@]HOST:PORT, http://... or tor://...
-    #[arg(long, global = true, value_name = "PROXY")]
+    #[arg(long, global = true, value_name = "PROXY", value_parser = Confidential::<Proxy>::new())]
     proxy: Option<Proxy>,
 }
 

@@ -100,6 +100,16 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_not_told_when_its_proxy_is_none() {
+        for proxy in ["socks5://ann:secret@proxy", "://ann:secret@proxy:1", "secret"] {
+            let parsed = Cli::try_parse_from(["jsp", "ping", "--proxy", proxy, "host"]);
+            let told = parsed.unwrap_err().to_string();
+            assert!(told.contains("--proxy") && told.contains("this is no proxy"), "{told}");
+            assert!(!told.contains("secret"), "{told}");
+        }
+    }
+
+    #[test]
     fn time_outs_are_sane() {
         assert_eq!(parse_timeout("1.5"), Ok(Duration::from_millis(1500)));
         for bad in ["0", "-1", "nan", "inf", "x", "1e9"] {

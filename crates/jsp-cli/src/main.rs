@@ -4,6 +4,7 @@ mod carriers;
 mod cli;
 mod code;
 mod commands;
+mod confidential;
 mod demo;
 mod exit;
 mod netcheck;

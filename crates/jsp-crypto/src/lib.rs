@@ -13,6 +13,7 @@
 //! * [`TicketKeys`], [`StrikeRegister`] and [`Resumption`] let a server resume
 //!   connections, [`ClientTicket`] a client; [`Renewal`] brings a fresh secret
 //!   into a running one.
+//! * With the feature `turn`, [`turn`] makes what TURN servers know their users by.
 //! * With the feature `pake`, CPace makes a key from a short password.
 //! * [`Identity`], [`Fingerprint`] and [`Delegation`] say who the peers are.
 //!
@@ -87,6 +88,8 @@ mod suite;
 #[cfg(any(test, feature = "vectors"))]
 mod test_rng;
 pub mod ticket;
+#[cfg(feature = "turn")]
+pub mod turn;
 
 #[cfg(feature = "vectors")]
 pub mod vectors;

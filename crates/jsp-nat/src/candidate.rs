@@ -16,7 +16,7 @@ pub enum Policy {
     /// Direct paths, and the relay until there is one.
     #[default]
     Any,
-    /// The relay alone: the peer learns no address.
+    /// Relays alone: the peer learns no address of this host.
     RelayOnly,
     /// Nothing but what a proxy carries: nor does the coordinator learn one.
     ProxyOnly,
@@ -27,6 +27,12 @@ impl Policy {
     // spec: RDV-30
     pub const fn allows_direct(self) -> bool {
         matches!(self, Self::Any)
+    }
+
+    /// Whether an address that a TURN server has lent may be told and used.
+    // spec: RDV-30
+    pub const fn allows_turn(self) -> bool {
+        self.allows_udp()
     }
 
     /// Whether datagrams may leave the host but through a proxy.
@@ -45,6 +51,8 @@ pub enum Kind {
     ServerReflexive,
     /// The peer saw it.
     PeerReflexive,
+    /// A TURN server has lent it.
+    Relayed,
 }
 
 impl Kind {
@@ -54,6 +62,7 @@ impl Kind {
             Self::Host => 126,
             Self::PeerReflexive => 110,
             Self::ServerReflexive => 100,
+            Self::Relayed => 0,
         }
     }
 
@@ -62,6 +71,7 @@ impl Kind {
             Self::Host => 0,
             Self::ServerReflexive => 1,
             Self::PeerReflexive => 2,
+            Self::Relayed => 3,
         }
     }
 
@@ -70,6 +80,7 @@ impl Kind {
             0 => Self::Host,
             1 => Self::ServerReflexive,
             2 => Self::PeerReflexive,
+            3 => Self::Relayed,
             _ => return None,
         })
     }
@@ -97,19 +108,38 @@ impl Candidate {
     }
 }
 
-/// The candidates of a host: its own addresses, and those that servers saw. None where the policy
-/// allows no direct path. Those on loopback only where all its own addresses are there: then it meets
-/// others on the same host.
-// spec: RDV-30, RDV-31
-pub fn gather(policy: Policy, own: &[SocketAddr], seen: &[SocketAddr]) -> Vec<Candidate> {
+/// The addresses at which a host may be reached, as it knows them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// Its own.
+    pub own: &'a [SocketAddr],
+    /// Those at which servers see it.
+    pub seen: &'a [SocketAddr],
+    /// The one that a TURN server has lent.
+    pub relayed: Option<SocketAddr>,
+}
+
+/// The candidates of a host: its own addresses, those that servers saw, and those that were lent. Of these only
+/// what the policy allows to tell. Those on loopback only where it has no others: then it meets others on the
+/// same host.
+// spec: RDV-30, RDV-31, RDV-40
+pub fn gather(policy: Policy, known: Known<'_>) -> Vec<Candidate> {
     let mut out: Vec<Candidate> = Vec::new();
-    if !policy.allows_direct() {
-        return out;
-    }
-    let is_local = are_local(own.iter());
+    let (own, seen) = match policy.allows_direct() {
+        true => (known.own, known.seen),
+        false => Default::default(),
+    };
+    let relayed = known.relayed.filter(|_| policy.allows_turn());
+    let is_local = match own {
+        [] => are_local(relayed.iter()),
+        own => are_local(own.iter()),
+    };
+    // The last of its own is kept free for what was lent: without that there may be no way at all.
+    let relayed = relayed.iter().map(|address| (Kind::Relayed, address));
     let own = own.iter().map(|address| (Kind::Host, address));
     let seen = seen.iter().map(|address| (Kind::ServerReflexive, address));
-    let told = own.chain(seen).filter(|(_, address)| is_of_use(address, is_local));
+    let of_host = own.chain(seen).take(CANDIDATES_MAX - 1);
+    let told = of_host.chain(relayed).filter(|(_, address)| is_of_use(address, is_local));
     for ((kind, address), place) in told.zip(0u16..) {
         let is_known = out.iter().any(|known| known.address == *address);
         if !is_known && out.len() < CANDIDATES_MAX {
@@ -141,6 +171,17 @@ pub(crate) fn is_of_use(address: &SocketAddr, is_local: bool) -> bool {
         IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_unspecified(),
     };
     address.port() != 0 && !is_out_of_reach && !ip.is_multicast() && (is_local || !ip.is_loopback())
+}
+
+/// Whether an address means something within one site only (RFC 1918, RFC 6598, RFC 4193).
+pub(crate) fn is_private(address: &SocketAddr) -> bool {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || (first == 100 && second & 0xc0 == 64)
+        }
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
 }
 
 /// What one peer tells the other, over their encrypted connection and nowhere else.
@@ -253,13 +294,34 @@ pub(crate) mod tests {
         let own = [addr("192.168.0.2:5000"), addr("127.0.0.1:5000"), addr("[fe80::1]:5000")];
         let seen = [addr("198.51.100.1:5000"), addr("192.168.0.2:5000")];
         for policy in [Policy::RelayOnly, Policy::ProxyOnly] {
-            assert_eq!(gather(policy, &own, &seen), []);
+            assert_eq!(gather(policy, Known { own: &own, seen: &seen, relayed: None }), []);
         }
         assert!(Policy::RelayOnly.allows_udp() && !Policy::ProxyOnly.allows_udp());
-        let told = gather(Policy::Any, &own, &seen);
+        let known = Known { own: &own, seen: &seen, relayed: Some(addr("203.0.113.9:1")) };
+        let told = gather(Policy::Any, known);
         let addresses: Vec<_> = told.iter().map(|candidate| candidate.address).collect();
-        assert_eq!(addresses, [own[0], seen[0]]);
-        assert!(told[0].priority > told[1].priority);
+        assert_eq!(addresses, [own[0], seen[0], addr("203.0.113.9:1")]);
+        assert!(told.is_sorted_by(|one, other| one.priority > other.priority));
+    }
+
+    #[test]
+    // spec-test: RDV-30, RDV-40
+    fn only_what_was_lent_is_told_by_who_may_use_relays_alone() {
+        let own = [addr("192.168.0.2:5000")];
+        let seen = [addr("198.51.100.1:5000")];
+        let known = Known { own: &own, seen: &seen, relayed: Some(addr("203.0.113.9:1")) };
+        let told = gather(Policy::RelayOnly, known);
+        assert_eq!(told, [Candidate::new(Kind::Relayed, addr("203.0.113.9:1"), 0)]);
+        assert_eq!(gather(Policy::ProxyOnly, known), []);
+        // A server that lends nonsense is not believed; on one host loopback is none.
+        let nonsense = Known { relayed: Some(addr("127.0.0.1:1")), ..known };
+        assert_eq!(gather(Policy::Any, nonsense).len(), 2);
+        let many: Vec<_> = (1..40).map(|n| SocketAddr::from(([192, 0, 2, n], 1))).collect();
+        let told = gather(Policy::Any, Known { own: &many, ..known });
+        assert_eq!(
+            (told.len(), told.last().map(|c| c.kind)),
+            (CANDIDATES_MAX, Some(Kind::Relayed))
+        );
     }
 
     #[test]
@@ -267,11 +329,11 @@ pub(crate) mod tests {
     fn what_others_cannot_reach_is_not_told_whoever_saw_it() {
         let own = [addr("192.168.0.2:5000")];
         let seen = OF_NO_USE.map(addr);
-        let told = gather(Policy::Any, &own, &seen);
+        let told = gather(Policy::Any, Known { own: &own, seen: &seen, relayed: None });
         assert_eq!(told.iter().map(|c| c.address).collect::<Vec<_>>(), own);
         // Those who are on one host meet there.
         let own = [addr("127.0.0.1:5000")];
-        let told = gather(Policy::Any, &own, &seen);
+        let told = gather(Policy::Any, Known { own: &own, seen: &seen, relayed: None });
         let told: Vec<_> = told.iter().map(|c| c.address).collect();
         let loopback = ["127.0.0.1:9", "127.5.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9"].map(addr);
         assert_eq!(told, [&own[..], &loopback].concat());
@@ -282,7 +344,7 @@ pub(crate) mod tests {
         // RFC 8445, section 5.1.2.1: type preference, local preference, component.
         let host = Candidate::new(Kind::Host, addr("[2001:db8::1]:1"), 0);
         assert_eq!(host.priority, 126 << 24 | 65535 << 8 | 255);
-        let order = [Kind::Host, Kind::PeerReflexive, Kind::ServerReflexive];
+        let order = [Kind::Host, Kind::PeerReflexive, Kind::ServerReflexive, Kind::Relayed];
         let priorities = order.map(|kind| Candidate::new(kind, addr("192.0.2.1:1"), 3).priority);
         assert!(priorities.is_sorted_by(|a, b| a > b));
     }
@@ -292,7 +354,7 @@ pub(crate) mod tests {
         // spec-test: RDV-32
         fn what_is_offered_is_read(
             token: u64,
-            hosts in prop::collection::vec((0..3u8, any::<u32>(), any::<bool>(), 1..1000u32), 0..16),
+            hosts in prop::collection::vec((0..4u8, any::<u32>(), any::<bool>(), 1..1000u32), 0..16),
         ) {
             let candidates = hosts.into_iter().map(|(kind, priority, v4, host)| {
                 let ip = if v4 {

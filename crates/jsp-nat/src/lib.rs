@@ -7,6 +7,9 @@
 //! [`punch`]ing from both sides. Which way then carries the connection is for the transport to
 //! decide: it challenges a path before it uses it.
 //!
+//! A [`turn`] server of somebody else lends a peer an address where no direct way opens, or where none
+//! may be told.
+//!
 //! [`behaviour`] finds out how the box in front of a host maps, [`filtering`] whom it lets in, [`lifetime`]
 //! how long it remembers. [`switch`] says when a connection leaves datagrams for a stream, and comes back.
 //!
@@ -26,6 +29,10 @@ pub mod relay;
 pub mod rendezvous;
 pub mod stun;
 pub mod switch;
+pub mod turn;
+mod way;
+
+pub use way::{Leg, Way};
 
 /// Where random numbers come from. Those of this crate are told to others on the wire: they must not
 /// be guessed, but they open nothing.

@@ -1,6 +1,6 @@
 //! The part of STUN (RFC 8489) that asks a server for the address that it sees: a thin codec of our
 //! own, so that what is sent follows from the caller's randomness and needs no cryptography. What
-//! authenticates is left to TURN clients.
+//! authenticates is in [`crate::turn`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::{Entropy, Outgoing};
 
 /// Fixed bytes of every message (RFC 8489, section 5).
 const MAGIC: u32 = 0x2112_a442;
-const HEADER_LEN: usize = 20;
+pub(crate) const HEADER_LEN: usize = 20;
 /// The longest message that is looked at.
 const MESSAGE_LEN_MAX: usize = 548;
 
 const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_SUCCESS: u16 = 0x0101;
 
-const MAPPED_ADDRESS: u16 = 0x0001;
-const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+pub(crate) const MAPPED_ADDRESS: u16 = 0x0001;
+pub(crate) const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const RESPONSE_PORT: u16 = 0x0027;
 const FINGERPRINT: u16 = 0x8028;
 /// RFC 5780, section 7.4: another address of the server.
@@ -226,7 +226,7 @@ pub fn transaction(entropy: &mut dyn Entropy) -> TransactionId {
     out
 }
 
-fn begin(kind: u16, transaction: &TransactionId) -> Vec<u8> {
+pub(crate) fn begin(kind: u16, transaction: &TransactionId) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     out.extend(kind.to_be_bytes());
     out.extend([0, 0]);
@@ -236,7 +236,7 @@ fn begin(kind: u16, transaction: &TransactionId) -> Vec<u8> {
 }
 
 /// Appends an attribute, filled to four bytes.
-fn attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let len = u16::try_from(value.len()).unwrap_or(u16::MAX);
     out.extend(kind.to_be_bytes());
     out.extend(len.to_be_bytes());
@@ -244,22 +244,32 @@ fn attribute(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-/// Writes the length, and the check sum over all before it.
-fn finish(mut out: Vec<u8>) -> Vec<u8> {
-    let len = u16::try_from((out.len() + 8).saturating_sub(HEADER_LEN)).unwrap_or(u16::MAX);
+/// Writes the length that a message has with so many bytes more.
+pub(crate) fn set_len(out: &mut [u8], more: usize) {
+    let len = (out.len() + more).saturating_sub(HEADER_LEN);
+    let len = u16::try_from(len).unwrap_or(u16::MAX);
     if let Some(slot) = out.get_mut(2..4) {
         slot.copy_from_slice(&len.to_be_bytes());
     }
+}
+
+/// Writes the length, and the check sum over all before it.
+fn finish(mut out: Vec<u8>) -> Vec<u8> {
+    set_len(&mut out, 8);
     let sum = crc32(&out) ^ FINGERPRINT_XOR;
     attribute(&mut out, FINGERPRINT, &sum.to_be_bytes());
     out
 }
 
-/// Kind, transaction and attributes of a sound message. A check sum that is there must be right.
 fn open(message: &[u8]) -> Option<(u16, TransactionId, &[u8])> {
     if message.len() > MESSAGE_LEN_MAX {
         return None;
     }
+    open_any(message)
+}
+
+/// Kind, transaction and attributes of a sound message. A check sum that is there must be right.
+pub(crate) fn open_any(message: &[u8]) -> Option<(u16, TransactionId, &[u8])> {
     let mut reader = Reader::new(message);
     let kind = reader.u16().ok()?;
     let len = usize::from(reader.u16().ok()?);
@@ -284,7 +294,7 @@ fn open(message: &[u8]) -> Option<(u16, TransactionId, &[u8])> {
 }
 
 /// Attributes one after another, up to the first that does not fit.
-struct Attributes<'a>(Reader<'a>);
+pub(crate) struct Attributes<'a>(pub(crate) Reader<'a>);
 
 impl<'a> Iterator for Attributes<'a> {
     type Item = (u16, &'a [u8]);
@@ -300,7 +310,7 @@ impl<'a> Iterator for Attributes<'a> {
 
 /// An address as an attribute holds it; mixed with the transaction's name where one is given, so that
 /// boxes that rewrite addresses in datagrams do not find it (RFC 8489, section 14.2).
-fn address(address: SocketAddr, transaction: Option<&TransactionId>) -> Vec<u8> {
+pub(crate) fn address(address: SocketAddr, transaction: Option<&TransactionId>) -> Vec<u8> {
     let (family, ip) = match address.ip() {
         IpAddr::V4(ip) => (1, ip.octets().to_vec()),
         IpAddr::V6(ip) => (2, ip.octets().to_vec()),
@@ -314,7 +324,10 @@ fn address(address: SocketAddr, transaction: Option<&TransactionId>) -> Vec<u8> 
     out
 }
 
-fn read_address(value: &[u8], transaction: Option<&TransactionId>) -> Option<SocketAddr> {
+pub(crate) fn read_address(
+    value: &[u8],
+    transaction: Option<&TransactionId>,
+) -> Option<SocketAddr> {
     let mut value = value.to_vec();
     if let Some(transaction) = transaction {
         mix(&mut value, transaction);

@@ -3,11 +3,13 @@
 use std::future::pending;
 use std::time::Duration;
 
-use jsp::rendezvous::{CallError, Peer, Policy, Refusal, RegisterError, Registration};
+use jsp::rendezvous::{
+    CallError, Passage, Peer, Policy, Refusal, RegisterError, Registration, TurnServer,
+};
 use jsp::{Connection, Endpoint, Fingerprint, Identity};
 use serde::Serialize;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::prove::{self, About, Claim, wrong_code};
 use super::text::Code;
@@ -60,6 +62,18 @@ impl Place {
 
     pub(super) fn endpoint(&self) -> &Endpoint {
         self.peer.endpoint()
+    }
+
+    /// Has a TURN server lend an address, or says why it does not.
+    pub(super) async fn use_turn(
+        &self,
+        server: &TurnServer,
+        patience: Duration,
+    ) -> Result<(), String> {
+        match timeout(patience, self.peer.use_turn(server)).await {
+            Ok(lent) => lent.map(drop).map_err(|error| error.to_string()),
+            Err(_) => Err("the TURN server does not answer".to_owned()),
+        }
     }
 
     /// A place at the coordinator, kept while it lasts.
@@ -310,13 +324,19 @@ impl Meeting {
 struct WayEvent {
     event: &'static str,
     direct: bool,
+    way: &'static str,
 }
 
 /// Which way the work went at its end.
-fn tell_way(direct: bool, output: Output) {
-    output.object(&WayEvent { event: "way", direct });
-    let way = if direct { "directly" } else { "over the coordinator's relay, to the end" };
-    output.line(output.tinted(Tone::Quiet, format!("went {way}")));
+fn tell_way(passage: Passage, output: Output) {
+    let (way, told) = match passage {
+        Passage::Direct => ("direct", "directly"),
+        Passage::Turn => ("turn", "through a TURN server, to the end"),
+        Passage::Relay => ("relay", "over the coordinator's relay, to the end"),
+    };
+    let direct = passage == Passage::Direct;
+    output.object(&WayEvent { event: "way", direct, way });
+    output.line(output.tinted(Tone::Quiet, format!("went {told}")));
 }
 
 /// Meets the other side and works with it until the work is done, however often the connection breaks.
@@ -343,7 +363,7 @@ pub(crate) async fn together<T>(
         };
         met = match (ended, next) {
             (Ok(done), _) => {
-                tell_way(meeting.peer().is_direct(&met.connection), output);
+                tell_way(meeting.peer().passage(&met.connection), output);
                 return Ok(done);
             }
             (Err(_), Some(next)) => next,

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use clap::Args;
 use jsp::Identity;
-use jsp::rendezvous::Policy;
+use jsp::rendezvous::{Policy, TurnServer};
 use serde::Serialize;
 
 use crate::cli::{Global, parse_timeout};
+use crate::confidential::Confidential;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Tone};
 use crate::session;
@@ -38,9 +39,13 @@ pub(crate) struct Codes {
     #[arg(long, requires = "code", value_name = "SECONDS", default_value = "3600")]
     #[arg(value_parser = parse_timeout)]
     expires: Duration,
-    /// Never tell the other side this machine's address: all goes over the coordinator's relay
+    /// Never tell the other side this machine's address: all goes over the coordinator's relay, or the TURN server
     #[arg(long, requires = "code")]
     relay_only: bool,
+    /// A TURN server, turn://USER:PASSWORD@HOST[:PORT], in the place of the coordinator's relay where no direct way is found
+    #[arg(long, value_name = "SERVER", env = "JSP_TURN", hide_env_values = true)]
+    #[arg(value_parser = Confidential::<TurnServer>::new())]
+    turn: Option<TurnServer>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +81,11 @@ impl Codes {
         let mut place = Place::open(identity, &coordinator, policy, global).await?;
         let endpoint = place.endpoint().clone();
         let work = async {
+            if let Some(turn) = &self.turn
+                && let Err(reason) = place.use_turn(turn, global.timeout).await
+            {
+                output.remark(format!("jsp: {}: {reason}; going on without", turn.server()));
+            }
             // Before a code is told: it leads here from the first moment.
             place.register().await?;
             let mut meeting = if has_made_it {

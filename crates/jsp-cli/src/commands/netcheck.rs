@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use clap::Args;
+use jsp::rendezvous::TurnServer;
 
 use crate::cli::Global;
+use crate::confidential::Confidential;
 use crate::exit::{Exit, Failure, TABLE};
-use crate::netcheck::{Passage, Report, try_datagrams, try_streams, try_udp};
+use crate::netcheck::{Passage, Report, try_datagrams, try_streams, try_turn, try_udp};
 use crate::output::Output;
 use crate::session;
 use crate::target::Target;
@@ -15,6 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   jsp netcheck --coordinator jsp://jsp1...@example.org   ask the `jspd` there
   jsp netcheck --stun 192.0.2.1:3478                     and a second server, about the box in between
+  jsp netcheck --turn turn://ann:secret@turn.example.org whether a TURN server lends an address
   jsp netcheck --json                                    one object, for programs
 
 It needs a coordinator: a machine outside that runs `jspd`, named here or in JSP_COORDINATOR. How the box
@@ -33,6 +36,10 @@ pub(crate) struct Netcheck {
     /// A second server that answers STUN [default: the one that the coordinator names]
     #[arg(long, value_name = "ADDRESS")]
     stun: Option<SocketAddr>,
+    /// A TURN server, turn://USER:PASSWORD@HOST[:PORT], to be asked for an address
+    #[arg(long, value_name = "SERVER", env = "JSP_TURN", hide_env_values = true)]
+    #[arg(value_parser = Confidential::<TurnServer>::new())]
+    turn: Option<TurnServer>,
 }
 
 impl Netcheck {
@@ -64,10 +71,11 @@ impl Netcheck {
         let fingerprint = session::fingerprint_of(coordinator, global.timeout).await?;
         let patience = global.timeout;
         let first = four.or(six).ok_or_else(|| unresolved(coordinator))?;
-        let (udp_ipv4, udp_ipv6, streams) = tokio::join!(
+        let (udp_ipv4, udp_ipv6, streams, turn) = tokio::join!(
             try_udp(four, fingerprint, patience),
             try_udp(six, fingerprint, patience),
             try_streams(first, fingerprint, patience),
+            async { Some(try_turn(self.turn.as_ref()?, patience).await) },
         );
         let reached = match (&udp_ipv4, &udp_ipv6) {
             (Passage::Works { .. }, _) => four,
@@ -83,7 +91,7 @@ impl Netcheck {
             Target { fingerprint: Some(fingerprint), ..coordinator.clone() }.to_string();
         let event = "netcheck";
         let report =
-            Report { event, coordinator, udp_ipv4, udp_ipv6, tcp, tls, websocket, datagrams };
+            Report { event, coordinator, udp_ipv4, udp_ipv6, tcp, tls, websocket, turn, datagrams };
         report.print(output);
         Ok(match (report.udp_works(), report.anything_works()) {
             (true, _) => Exit::Success,

@@ -3,7 +3,9 @@
 mod carry;
 mod datagrams;
 mod report;
+mod turn;
 
 pub(crate) use carry::{Passage, try_streams, try_udp};
 pub(crate) use datagrams::{Datagrams, try_datagrams};
 pub(crate) use report::Report;
+pub(crate) use turn::{Lent, try_turn};

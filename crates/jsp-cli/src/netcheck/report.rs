@@ -3,7 +3,7 @@
 use jsp::rendezvous::{Filtering, Mapping};
 use serde::Serialize;
 
-use super::{Datagrams, Passage};
+use super::{Datagrams, Lent, Passage};
 use crate::output::{Output, Tone};
 
 /// Everything, as one JSON object.
@@ -16,6 +16,9 @@ pub(crate) struct Report {
     pub(crate) tcp: Passage,
     pub(crate) tls: Passage,
     pub(crate) websocket: Passage,
+    /// A TURN server, where one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) turn: Option<Lent>,
     #[serde(serialize_with = "plainly", flatten)]
     pub(crate) datagrams: Option<Datagrams>,
 }
@@ -101,6 +104,11 @@ impl Report {
             for (name, text) in rows(found) {
                 line(name, text);
             }
+        }
+        if let Some(turn) = &self.turn {
+            let told = told(&turn.passage, "the TURN server is not reached", output);
+            let lent = turn.address.as_ref().map(|lent| format!(", lends {lent}"));
+            line("TURN", told + &lent.unwrap_or_default());
         }
         output.line("");
         output.line(self.verdict());
@@ -222,6 +230,7 @@ mod tests {
             tcp: Passage::Refused,
             tls: Passage::Failed { error: "odd".into() },
             websocket: Passage::Refused,
+            turn: None,
             datagrams,
         }
     }
@@ -252,7 +261,17 @@ mod tests {
         assert_eq!(json["direct_paths"], "some");
         assert_eq!(json["mapped_address"], "[2001:db8::1]:6");
         assert_eq!(json["relay_round_trip_ms"], 2.5);
+        let lent = Lent {
+            server: "turn.example:3478".into(),
+            address: Some("203.0.113.9:1".into()),
+            passage: Passage::Works { connected_ms: 2.0 },
+        };
+        let with_turn = Report { turn: Some(lent), ..report(None) };
+        let json = serde_json::to_value(with_turn).unwrap();
+        assert_eq!(json["turn"]["result"], "works");
+        assert_eq!(json["turn"]["address"], "203.0.113.9:1");
         let json = serde_json::to_value(report(None)).unwrap();
+        assert!(json.get("turn").is_none());
         assert_eq!(json["udp_ipv4"]["result"], "no_answer");
         assert!(json.get("mapping").is_none());
     }

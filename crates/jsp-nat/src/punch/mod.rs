@@ -9,28 +9,26 @@
 //! has told; it becomes a candidate (peer-reflexive) when the token is right.
 
 mod message;
+mod pair;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use jsp_wire::Instant;
 
 use crate::candidate::{Candidate, Kind, Offer, are_local, is_of_use};
-use crate::{Entropy, Outgoing};
+use crate::{Entropy, Leg, Way};
 use message::Punch;
 pub use message::{PUNCH_LEN, Sealer, TAG_LEN, token_of};
+use pair::{Chosen, Pair, is_worth_it, pair_priority};
 
 /// The label under which both peers take the key of their punches from their connection.
 pub const KEY_LABEL: &str = "jsp punch";
 
 /// Pairs that are tried at most.
-const PAIRS_MAX: usize = 24;
+const PAIRS_MAX: usize = 40;
 /// Answers that wait to be sent; the latest win.
 const ANSWERS_MAX: usize = 8;
-/// Time between two first punches to one pair, and how it grows.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LAST: Duration = Duration::from_secs(1);
 /// How long better pairs than the one that is open are tried.
 const IMPROVE_FOR: Duration = Duration::from_secs(2);
 /// Without an answer for so long there is no direct way.
@@ -65,57 +63,11 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// This way is open, and better than any before.
-    Open(SocketAddr),
+    Open(Way),
     /// The way that was open is so no more.
-    Lost(SocketAddr),
+    Lost(Way),
     /// No way was found. One may be yet: when the peer's punches come, or candidates change.
     Failed,
-}
-
-#[derive(Debug)]
-struct Pair {
-    remote: SocketAddr,
-    priority: u64,
-    /// What we expect back.
-    number: u64,
-    /// What came from there last; 0 for nothing.
-    heard: u64,
-    is_open: bool,
-    /// It was open, and what went by it did not arrive.
-    is_useless: bool,
-    sent: u32,
-    next_at: Instant,
-}
-
-impl Pair {
-    fn is_wanted(&self, floor: u64) -> bool {
-        self.priority > floor && !self.is_open && !self.is_useless
-    }
-
-    fn on_tried(&mut self, now: Instant) {
-        let factor = 1u32 << self.sent.min(4);
-        self.next_at = now + RETRY_FIRST.saturating_mul(factor).min(RETRY_LAST);
-        self.sent = self.sent.saturating_add(1);
-    }
-}
-
-/// The way that is open.
-#[derive(Debug)]
-struct Chosen {
-    pair: usize,
-    heard_at: Instant,
-    /// Since when a question is unanswered.
-    asked_at: Option<Instant>,
-    next_at: Instant,
-    /// Since when probe timeouts are counted, and how many there were before.
-    timeouts: Option<(Instant, u64)>,
-}
-
-impl Chosen {
-    fn new(now: Instant, pair: usize) -> Self {
-        let next_at = now + CONSENT_EVERY;
-        Self { pair, heard_at: now, asked_at: None, next_at, timeouts: None }
-    }
 }
 
 /// Punching, for one connection.
@@ -137,7 +89,7 @@ pub struct Puncher {
     /// No punch leaves earlier.
     paced_until: Instant,
     chosen: Option<Chosen>,
-    answers: VecDeque<(SocketAddr, u64)>,
+    answers: VecDeque<(Way, u64)>,
     events: VecDeque<Event>,
     has_ended: bool,
 }
@@ -211,53 +163,73 @@ impl Puncher {
         let mut peer = self.peer.clone();
         peer.retain(|candidate| is_of_use(&candidate.address, is_local));
         let open = self.chosen.take().and_then(|chosen| {
-            let remote = self.pairs.get(chosen.pair)?.remote;
-            Some((remote, chosen))
+            let way = self.pairs.get(chosen.pair)?.way;
+            Some((way, chosen))
         });
-        let open_at = open.as_ref().map(|(remote, _)| *remote);
-        self.pairs.retain(|pair| {
-            Some(pair.remote) == open_at || peer.iter().any(|known| known.address == pair.remote)
+        // What is lent no more is of no use, also where it was open.
+        let open_at = open.as_ref().map(|(way, _)| *way).filter(|way| self.own_at(way).is_some());
+        let mut pairs = std::mem::take(&mut self.pairs);
+        pairs.retain(|pair| {
+            let is_told = peer.iter().any(|known| known.address == pair.way.remote);
+            Some(pair.way) == open_at || (is_told && self.own_at(&pair.way).is_some())
         });
-        for candidate in &peer {
-            let family = candidate.address.is_ipv6();
-            let own = self.own.iter().filter(|own| own.address.is_ipv6() == family);
-            if let Some(own) = own.map(|own| own.priority).max() {
-                self.add(now, own, candidate, entropy);
+        self.pairs = pairs;
+        for leg in [Leg::Socket, Leg::Turn] {
+            for candidate in &peer {
+                let way = Way { leg, remote: candidate.address };
+                if is_worth_it(leg, candidate)
+                    && let Some(own) = self.own_at(&way)
+                {
+                    self.add(now, own, way, candidate.priority, entropy);
+                }
             }
         }
         self.pairs.sort_by_key(|pair| std::cmp::Reverse(pair.priority));
         for pair in &mut self.pairs {
             (pair.is_useless, pair.sent, pair.next_at) = (false, 0, now);
-            pair.is_open &= Some(pair.remote) == open_at;
+            pair.is_open &= Some(pair.way) == open_at;
         }
-        self.chosen = open.and_then(|(remote, chosen)| {
-            let pair = self.pairs.iter().position(|pair| pair.remote == remote)?;
+        let was_open = open.as_ref().map(|(way, _)| *way);
+        self.chosen = open.and_then(|(way, chosen)| {
+            let pair = self.pairs.iter().position(|pair| pair.way == way)?;
             Some(Chosen { pair, ..chosen })
         });
+        if let Some(way) = was_open.filter(|_| self.chosen.is_none()) {
+            self.events.push_back(Event::Lost(way));
+        }
         (self.started, self.has_ended) = (now, self.own.is_empty());
         if self.has_ended && self.chosen.is_none() {
             self.events.push_back(Event::Failed);
         }
     }
 
-    /// A further address of the peer.
+    /// The priority of what this peer has at its end of a way; `None` where it has nothing there.
+    fn own_at(&self, way: &Way) -> Option<u32> {
+        let is_there = |own: &&Candidate| {
+            let leg = if own.kind == Kind::Relayed { Leg::Turn } else { Leg::Socket };
+            leg == way.leg && own.address.is_ipv6() == way.remote.is_ipv6()
+        };
+        self.own.iter().filter(is_there).map(|own| own.priority).max()
+    }
+
+    /// A further way to the peer.
     fn add(
         &mut self,
         now: Instant,
         own: u32,
-        candidate: &Candidate,
+        way: Way,
+        peers: u32,
         entropy: &mut dyn Entropy,
     ) -> Option<usize> {
-        let remote = candidate.address;
-        if self.pairs.len() >= PAIRS_MAX || self.pairs.iter().any(|pair| pair.remote == remote) {
+        if self.pairs.len() >= PAIRS_MAX || self.pairs.iter().any(|pair| pair.way == way) {
             return None;
         }
         let (controlling, controlled) = match self.role {
-            Role::Controlling => (own, candidate.priority),
-            Role::Controlled => (candidate.priority, own),
+            Role::Controlling => (own, peers),
+            Role::Controlled => (peers, own),
         };
         self.pairs.push(Pair {
-            remote,
+            way,
             priority: pair_priority(controlling, controlled),
             number: number(entropy),
             heard: 0,
@@ -269,28 +241,31 @@ impl Puncher {
         Some(self.pairs.len() - 1)
     }
 
-    /// Takes a datagram from an address; true when it was a punch for this connection.
-    // spec: RDV-33
+    /// Takes a datagram that has come by a way; true when it was a punch for this connection.
+    // spec: RDV-33, RDV-40
     pub fn handle_datagram(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: impl Into<Way>,
         datagram: &[u8],
         entropy: &mut dyn Entropy,
     ) -> bool {
+        let from = from.into();
         // Without the token there is no work to be done.
         if token_of(datagram) != Some(self.own_token) {
             return false;
         }
         // Nor where nothing may be sent. One whose own search has ended still answers: the peer's may
         // have begun anew.
-        let Some(punch) = self.sealer.open(datagram).filter(|_| !self.own.is_empty()) else {
+        let may_send = self.has_leg(from.leg);
+        let Some(punch) = self.sealer.open(datagram).filter(|_| may_send) else {
             return false;
         };
-        let known = self.pairs.iter().position(|pair| pair.remote == from);
+        let known = self.pairs.iter().position(|pair| pair.way == from);
         let index = known.or_else(|| {
-            let seen = Candidate::new(Kind::PeerReflexive, from, 0);
-            self.add(now, seen.priority, &seen, entropy)
+            let seen = Candidate::new(Kind::PeerReflexive, from.remote, 0).priority;
+            let own = self.own_at(&from).unwrap_or(seen);
+            self.add(now, own, from, seen, entropy)
         });
         let Some(pair) = index.and_then(|index| self.pairs.get_mut(index)) else { return true };
         pair.heard = punch.number;
@@ -309,10 +284,16 @@ impl Puncher {
         true
     }
 
+    /// Whether this peer may send by a leg: it has told something of it.
+    fn has_leg(&self, leg: Leg) -> bool {
+        self.own.iter().any(|own| (own.kind == Kind::Relayed) == (leg == Leg::Turn))
+    }
+
     /// Something of the connection came by this way: a sign of life.
-    pub fn on_traffic(&mut self, now: Instant, from: SocketAddr) {
+    pub fn on_traffic(&mut self, now: Instant, from: impl Into<Way>) {
+        let from = from.into();
         if let Some(chosen) = &mut self.chosen
-            && self.pairs.get(chosen.pair).is_some_and(|pair| pair.remote == from)
+            && self.pairs.get(chosen.pair).is_some_and(|pair| pair.way == from)
         {
             chosen.heard_at = now;
             chosen.asked_at = None;
@@ -332,16 +313,16 @@ impl Puncher {
             }
         } else if let Some(pair) = self.pairs.get_mut(chosen.pair) {
             pair.is_useless = true;
-            self.events.push_back(Event::Lost(pair.remote));
+            self.events.push_back(Event::Lost(pair.way));
             self.begin_again(now);
         }
     }
 
     fn on_open(&mut self, now: Instant, index: usize) {
         let pair = self.pairs.get(index).filter(|pair| !pair.is_useless);
-        let Some(remote) = pair.map(|pair| pair.remote) else { return };
+        let Some(way) = pair.map(|pair| pair.way) else { return };
         let is_better = match &self.chosen {
-            Some(chosen) if chosen.pair == index => return self.on_traffic(now, remote),
+            Some(chosen) if chosen.pair == index => return self.on_traffic(now, way),
             // Ways are in the order of their priority, but for those that were found later.
             Some(chosen) => {
                 let priority = |index: usize| self.pairs.get(index).map(|pair| pair.priority);
@@ -351,28 +332,43 @@ impl Puncher {
         };
         if is_better {
             self.chosen = Some(Chosen::new(now, index));
-            self.events.push_back(Event::Open(remote));
+            self.events.push_back(Event::Open(way));
         }
     }
 
-    /// The next punch that is due.
-    pub fn poll_transmit(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Option<Outgoing> {
+    /// Whether a way leads through a TURN server, this peer's or the other's.
+    pub fn is_relayed(&self, way: &Way) -> bool {
+        let is_lent =
+            |known: &Candidate| known.kind == Kind::Relayed && known.address == way.remote;
+        way.leg == Leg::Turn || self.peer.iter().any(is_lent)
+    }
+
+    /// The next punch that is due, and the way it goes.
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+    ) -> Option<(Way, Vec<u8>)> {
         self.take_told(now, entropy);
         self.give_up(now);
         if let Some((to, echo)) = self.answers.pop_front() {
-            let pair = self.pairs.iter_mut().find(|pair| pair.remote == to)?;
+            let pair = self.pairs.iter_mut().find(|pair| pair.way == to)?;
             let asks = !pair.is_open && !pair.is_useless;
             if asks {
                 pair.on_tried(now);
             }
             let punch = Punch { asks, token: self.peer_token, number: pair.number, echo };
-            return Some(Outgoing { to, payload: self.sealer.seal(punch) });
+            return Some((to, self.sealer.seal(punch)));
         }
         self.ask_for_consent(now, entropy).or_else(|| self.try_next(now))
     }
 
     /// The chosen way has been silent: is anybody there?
-    fn ask_for_consent(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Option<Outgoing> {
+    fn ask_for_consent(
+        &mut self,
+        now: Instant,
+        entropy: &mut dyn Entropy,
+    ) -> Option<(Way, Vec<u8>)> {
         let chosen = self.chosen.as_mut().filter(|chosen| now >= chosen.next_at)?;
         let pair = self.pairs.get_mut(chosen.pair)?;
         if chosen.asked_at.is_none() {
@@ -382,12 +378,12 @@ impl Puncher {
         chosen.next_at = now + CONSENT_RETRY;
         let (token, number, echo) = (self.peer_token, pair.number, pair.heard);
         let punch = Punch { asks: true, token, number, echo };
-        Some(Outgoing { to: pair.remote, payload: self.sealer.seal(punch) })
+        Some((pair.way, self.sealer.seal(punch)))
     }
 
     /// The most wanted pair whose turn has come.
     // spec: RDV-34
-    fn try_next(&mut self, now: Instant) -> Option<Outgoing> {
+    fn try_next(&mut self, now: Instant) -> Option<(Way, Vec<u8>)> {
         let due = self.due()?;
         if due > now {
             return None;
@@ -400,7 +396,7 @@ impl Puncher {
         self.paced_until = now + self.pace;
         let (token, number, echo) = (self.peer_token, pair.number, pair.heard);
         let punch = Punch { asks: true, token, number, echo };
-        Some(Outgoing { to: pair.remote, payload: self.sealer.seal(punch) })
+        Some((pair.way, self.sealer.seal(punch)))
     }
 
     /// Pairs up to this priority are of no interest any more.
@@ -425,7 +421,7 @@ impl Puncher {
             && let Some(pair) = self.pairs.get_mut(chosen.pair)
         {
             pair.is_open = false;
-            self.events.push_back(Event::Lost(pair.remote));
+            self.events.push_back(Event::Lost(pair.way));
             self.begin_again(now);
         }
         let limit = if self.chosen.is_some() { IMPROVE_FOR } else { GIVE_UP };
@@ -463,14 +459,6 @@ impl Puncher {
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
-}
-
-/// RFC 8445, section 6.1.2.3.
-fn pair_priority(controlling: u32, controlled: u32) -> u64 {
-    let (low, high) = (controlling.min(controlled), controlling.max(controlled));
-    (u64::from(low) << 32)
-        .saturating_add(u64::from(high).saturating_mul(2))
-        .saturating_add(u64::from(controlling > controlled))
 }
 
 /// A number that is never 0, which stands for none.

@@ -1,7 +1,17 @@
+use std::net::SocketAddr;
+
 use super::*;
 use crate::candidate::tests::OF_NO_USE;
 
 const HALF_TRIP: Duration = Duration::from_millis(25);
+
+fn open(at: SocketAddr) -> Event {
+    Event::Open(at.into())
+}
+
+fn lost(at: SocketAddr) -> Event {
+    Event::Lost(at.into())
+}
 
 fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -57,12 +67,13 @@ impl Table {
         loop {
             for n in 0..2 {
                 let mut entropy = entropy(self.now.as_nanos() + n as u64);
-                while let Some(out) = self.peers[n].poll_transmit(self.now, &mut entropy) {
-                    assert_eq!(out.payload.len(), PUNCH_LEN);
-                    self.sent.push((self.now, n, out.to));
-                    if out.to == self.homes[1 - n] && passes(n, out.to) {
+                while let Some((way, punch)) = self.peers[n].poll_transmit(self.now, &mut entropy) {
+                    assert_eq!((way.leg, punch.len()), (Leg::Socket, PUNCH_LEN));
+                    let to = way.remote;
+                    self.sent.push((self.now, n, to));
+                    if to == self.homes[1 - n] && passes(n, to) {
                         let at = self.now + HALF_TRIP;
-                        self.flying.push((at, 1 - n, self.homes[n], out.payload));
+                        self.flying.push((at, 1 - n, self.homes[n], punch));
                     }
                 }
             }
@@ -97,8 +108,8 @@ fn both_learn_of_an_open_way_within_a_round_trip() {
     let mut table = Table::new(&[]);
     table.run(at(50), |_, _| true);
     let [one, two] = [0, 1].map(|n| table.events(n));
-    assert_eq!(one, [Event::Open(table.homes[1])]);
-    assert_eq!(two, [Event::Open(table.homes[0])]);
+    assert_eq!(one, [open(table.homes[1])]);
+    assert_eq!(two, [open(table.homes[0])]);
 }
 
 #[test]
@@ -106,7 +117,7 @@ fn a_way_that_opens_late_is_found_and_one_that_does_not_is_given_up() {
     let mut table = Table::new(&[]);
     table.run(at(2000), |_, _| false);
     table.run(at(4000), |_, _| true);
-    assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
+    assert_eq!(table.events(0), [open(table.homes[1])]);
     let mut table = Table::new(&[]);
     table.run(at(60_000), |_, _| false);
     assert_eq!(table.events(0), [Event::Failed]);
@@ -128,9 +139,9 @@ fn a_way_that_dies_is_noticed_and_found_again() {
     table.run(at(3000), |_, _| true);
     table.events(0);
     table.run(at(12_000), |_, _| false);
-    assert_eq!(table.events(0), [Event::Lost(table.homes[1])]);
+    assert_eq!(table.events(0), [lost(table.homes[1])]);
     table.run(at(16_000), |_, _| true);
-    assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
+    assert_eq!(table.events(0), [open(table.homes[1])]);
 }
 
 #[test]
@@ -181,7 +192,7 @@ fn addresses_of_no_use_are_not_tried() {
             Puncher::new(at(0), Role::Controlling, both, sealer(), pace, &mut entropy);
         let mut tried = std::collections::BTreeSet::new();
         while let Some(now) = puncher.poll_timeout() {
-            tried.extend(puncher.poll_transmit(now, &mut entropy).map(|out| out.to));
+            tried.extend(puncher.poll_transmit(now, &mut entropy).map(|(way, _)| way.remote));
         }
         tried.into_iter().collect::<Vec<_>>()
     };
@@ -209,7 +220,7 @@ fn addresses_that_pour_in_are_bounded() {
 fn a_way_that_carries_nothing_is_left_until_candidates_change() {
     let mut table = Table::new(&[]);
     table.run(at(3000), |_, _| true);
-    assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
+    assert_eq!(table.events(0), [open(table.homes[1])]);
     // A timeout now and then is nothing.
     for n in 0..20 {
         table.peers[0].on_timeouts(at(3000 + n * 2000), n);
@@ -220,7 +231,7 @@ fn a_way_that_carries_nothing_is_left_until_candidates_change() {
         table.peers[0].on_timeouts(now + Duration::from_millis(n * 500), 100 + n);
     }
     table.now = now + Duration::from_secs(3);
-    assert_eq!(table.events(0), [Event::Lost(table.homes[1])]);
+    assert_eq!(table.events(0), [lost(table.homes[1])]);
     // Punches still come by it; it is not taken again.
     table.run(at(100_000), |_, _| true);
     assert_eq!(table.events(0), [Event::Failed]);
@@ -229,8 +240,8 @@ fn a_way_that_carries_nothing_is_left_until_candidates_change() {
     table.homes[0] = moved[0].address;
     table.peers[0].set_own(at(100_000), &moved, &mut entropy(3));
     table.run(at(102_000), |_, _| true);
-    assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
-    assert!(table.events(1).contains(&Event::Open(table.homes[0])));
+    assert_eq!(table.events(0), [open(table.homes[1])]);
+    assert!(table.events(1).contains(&open(table.homes[0])));
 }
 
 #[test]
@@ -247,8 +258,8 @@ fn a_search_that_found_nothing_begins_anew_with_new_candidates() {
     assert_eq!(table.events(0), []);
     table.peers[0].set_peer(at(60_100), moved, &mut entropy(4));
     table.run(at(62_000), |_, _| true);
-    assert_eq!(table.events(0), [Event::Open(table.homes[1])]);
-    assert_eq!(table.events(1), [Event::Open(table.homes[0])]);
+    assert_eq!(table.events(0), [open(table.homes[1])]);
+    assert_eq!(table.events(1), [open(table.homes[0])]);
 }
 
 #[test]
@@ -264,4 +275,64 @@ fn who_tells_again_and_again_makes_nobody_send_without_end() {
     }
     let tried: std::collections::BTreeSet<_> = table.sent.iter().map(|sent| sent.2).collect();
     assert!((4..=5).contains(&tried.len()), "{tried:?}");
+}
+
+/// A peer that has a candidate of each kind that is given, and the ways that it tries to one that has told these.
+fn tried_from(own: &[(Kind, &str)], peers: &[(Kind, &str)]) -> Vec<Way> {
+    let offer = |token, told: &[(Kind, &str)]| {
+        let told = told.iter().zip(0..);
+        let candidates = told.map(|((kind, at), place)| Candidate::new(*kind, addr(at), place));
+        Offer { token, candidates: candidates.collect() }
+    };
+    let (own, peer) = (offer(11, own), offer(22, peers));
+    let (both, pace) = ((&own, &peer), Duration::from_millis(20));
+    let mut entropy = entropy(5);
+    let mut puncher = Puncher::new(at(0), Role::Controlling, both, sealer(), pace, &mut entropy);
+    let mut tried: Vec<Way> = Vec::new();
+    while let Some(now) = puncher.poll_timeout() {
+        let way = puncher.poll_transmit(now, &mut entropy).map(|(way, _)| way);
+        tried.extend(way.filter(|way| !tried.contains(way)));
+    }
+    tried
+}
+
+#[test]
+// spec-test: RDV-40
+fn who_may_use_a_turn_server_alone_punches_by_it_alone() {
+    let lent = (Kind::Relayed, "203.0.113.9:1");
+    let peers = [
+        (Kind::Host, "192.168.0.7:1"),
+        (Kind::ServerReflexive, "198.51.100.7:1"),
+        (Kind::Relayed, "198.51.100.99:1"),
+    ];
+    // What the peer has behind its box is not reached from there.
+    let by_turn = [peers[1], peers[2]].map(|(_, at)| Way::turn(addr(at)));
+    assert_eq!(tried_from(&[lent], &peers), by_turn);
+    // With addresses of its own, what leads through no server comes first.
+    let own = [(Kind::Host, "192.168.0.2:1"), lent];
+    let plain = peers.map(|(_, at)| Way::from(addr(at)));
+    let tried = tried_from(&own, &peers);
+    assert_eq!(tried[..2], plain[..2]);
+    assert_eq!(tried.len(), plain.len() + by_turn.len());
+    assert!(plain.iter().chain(&by_turn).all(|way| tried.contains(way)));
+}
+
+#[test]
+// spec-test: RDV-40
+fn a_punch_past_the_turn_server_is_not_answered_where_that_alone_may_be_used() {
+    let lent = Candidate::new(Kind::Relayed, addr("203.0.113.9:1"), 0);
+    let (own, peer) = (Offer { token: 11, candidates: vec![lent] }, offer(22, &[]));
+    let (both, pace) = ((&own, &peer), Duration::from_millis(20));
+    let mut entropy = entropy(5);
+    let mut puncher = Puncher::new(at(0), Role::Controlled, both, sealer(), pace, &mut entropy);
+    let from = addr("198.51.100.7:1");
+    let punch = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
+    assert!(!puncher.handle_datagram(at(0), from, &punch, &mut entropy));
+    assert_eq!(puncher.poll_transmit(at(0), &mut entropy), None);
+    assert!(puncher.handle_datagram(at(0), Way::turn(from), &punch, &mut entropy));
+    let answer = puncher.poll_transmit(at(0), &mut entropy).map(|(way, _)| way);
+    assert_eq!(answer, Some(Way::turn(from)));
+    // What was lent is gone, and with it the way.
+    puncher.set_own(at(0), &[], &mut entropy);
+    assert_eq!(puncher.pairs.len(), 0);
 }

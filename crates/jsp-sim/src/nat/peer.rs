@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use jsp_crypto::{Backend, ClientConfig, Credential, Fingerprint, Prf, ServerIdentity};
-use jsp_nat::candidate::{Offer, Policy, gather};
+use jsp_nat::candidate::{Known, Offer, Policy, gather};
 use jsp_nat::detour::{Detours, Exit};
 use jsp_nat::punch::{self, KEY_LABEL, Puncher, Role, Sealer};
 use jsp_nat::relay;
@@ -195,7 +195,8 @@ impl Peer {
         let own = [SocketAddr::new(ip, PORT)];
         let seen: Vec<_> = self.observed.into_iter().collect();
         let token = self.random.next_u64();
-        let own = Offer { token, candidates: gather(policy, &own, &seen) };
+        let known = Known { own: &own, seen: &seen, relayed: None };
+        let own = Offer { token, candidates: gather(policy, known) };
         self.call = Some(Call {
             handle,
             relayed,
@@ -296,7 +297,7 @@ impl Peer {
         let exit = self.detours.exit(&route);
         for datagram in self.batch.contents().chunks(self.batch.segment_len().max(1)) {
             let (to, datagram) = match exit {
-                Some(Exit::Plain(to)) => (to, datagram.to_vec()),
+                Some(Exit::Plain(to) | Exit::Turn(to)) => (to, datagram.to_vec()),
                 Some(Exit::Relayed(to, header)) => (to, [&header[..], datagram].concat()),
                 None => (self.place.hub, datagram.to_vec()),
             };
@@ -392,8 +393,8 @@ impl Peer {
         let Some(puncher) = &mut call.puncher else { return };
         let random = &mut self.random;
         let mut entropy = || random.next_u64();
-        while let Some(out) = puncher.poll_transmit(now, &mut entropy) {
-            post.send(now, self.place.host, PORT, out.to, out.payload);
+        while let Some((way, punch)) = puncher.poll_transmit(now, &mut entropy) {
+            post.send(now, self.place.host, PORT, way.remote, punch);
         }
         let Route::Relayed { via, peer } = call.relayed else { return };
         while let Some(event) = puncher.poll_event() {

@@ -168,7 +168,7 @@ impl FromStr for Proxy {
 }
 
 /// Undoes percent encoding.
-fn decode(text: &str) -> Option<String> {
+pub(crate) fn decode(text: &str) -> Option<String> {
     let mut out = Vec::new();
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

@@ -96,8 +96,8 @@ impl Control {
     }
 
     /// The way that was asked for.
-    pub(super) fn way(&self, channel: u64) -> Way {
-        Way { coordinator: Arc::downgrade(&self.send), channel }
+    pub(super) fn way(&self, channel: u64) -> Channel {
+        Channel { coordinator: Arc::downgrade(&self.send), channel }
     }
 
     pub(super) fn observed(&self) -> Option<SocketAddr> {
@@ -121,12 +121,12 @@ impl Drop for Control {
 
 /// A way through a coordinator: it is closed there when this is dropped.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct Channel {
     pub(super) coordinator: Weak<SendStream>,
     pub(super) channel: u64,
 }
 
-impl Drop for Way {
+impl Drop for Channel {
     // spec: RDV-14
     fn drop(&mut self) {
         if let Some(coordinator) = self.coordinator.upgrade() {

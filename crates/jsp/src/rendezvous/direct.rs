@@ -1,20 +1,20 @@
-//! From the relay to a direct way, and back when it is lost: the task of one relayed connection.
+//! From the relay to a way past it, and back when that is lost: the task of one relayed connection.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
 use jsp_crypto::Prf;
+use jsp_nat::Way;
 use jsp_nat::candidate::{Candidate, Offer};
 use jsp_nat::punch::{Event, KEY_LABEL, Puncher, Role, Sealer};
 use jsp_proto::{Message, NetworkHint};
 use jsp_wire::{Instant, Route, StreamId};
 use tokio::sync::mpsc;
 
-use super::control::Way;
+use super::control::Channel;
 use super::link::Punched;
-use super::{Shared, random};
+use super::{Passage, Shared, random};
 use crate::connection::{Connection, Inner};
 use crate::shard::{Locked, Place};
 use crate::stream::{recv_now, send_now};
@@ -35,7 +35,7 @@ pub(super) fn spawn(
     offers: Option<StreamId>,
     role: Role,
     shared: Arc<Shared>,
-    way: Option<Way>,
+    way: Option<Channel>,
 ) {
     let search = offers.and_then(|offers| Search::begin(connection, offers, role, &shared));
     let inner = Arc::downgrade(&connection.inner);
@@ -147,14 +147,14 @@ impl Search {
         let Some(now) = self.now() else { return };
         let both = (&self.own, peer);
         let mut puncher = Puncher::new(now, self.role, both, sealer, PACE, &mut random);
-        let mut direct = None;
+        let mut direct: Option<Way> = None;
         while let Some(now) = self.now() {
             self.note_changes(now, &mut puncher);
             if let Some(from) = direct.filter(|from| self.shared.switch.had_traffic(*from)) {
                 puncher.on_traffic(now, from);
             }
-            while let Some(out) = puncher.poll_transmit(now, &mut random) {
-                self.shared.switch.send(out.to, &out.payload);
+            while let Some((way, punch)) = puncher.poll_transmit(now, &mut random) {
+                self.shared.switch.send(way, &punch);
             }
             while let Some(event) = puncher.poll_event() {
                 match event {
@@ -163,7 +163,11 @@ impl Search {
                     // One may come yet.
                     Event::Failed => continue,
                 }
-                self.shared.switch.redirect(&self.relayed, direct);
+                let past = direct.map(|way| match puncher.is_relayed(&way) {
+                    true => (way, Passage::Turn),
+                    false => (way, Passage::Direct),
+                });
+                self.shared.switch.redirect(&self.relayed, past);
                 self.follow();
             }
             self.wait(&mut puncher).await;
@@ -210,7 +214,7 @@ impl Search {
         let Ok(Some(punched)) = tokio::time::timeout_at(until, self.punches.recv()).await else {
             return;
         };
-        let (from, punch): (SocketAddr, Vec<u8>) = punched;
+        let (from, punch): Punched = punched;
         puncher.handle_datagram(clock.now(), from, &punch, &mut random);
     }
 }

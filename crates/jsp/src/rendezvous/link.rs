@@ -1,22 +1,24 @@
-//! The link of a peer: what comes and goes through a relay, past it, or has nothing to do with it.
+//! The link of a peer: what comes and goes through a relay, past it, by a TURN server, or has nothing to do with it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use jsp_nat::detour::{Detours, Exit};
-use jsp_nat::{punch, relay};
+use jsp_nat::{Leg, Way, punch, relay, turn};
 use jsp_proto::Datagram;
 use jsp_wire::Route;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
+use super::{Passage, random};
 use crate::link::{Link, Transmit};
 
 /// A punch that has come, and where from.
-pub(super) type Punched = (SocketAddr, Vec<u8>);
+pub(super) type Punched = (Way, Vec<u8>);
 
 /// Where datagrams go, and where they belong.
 pub(super) struct Switch {
@@ -33,8 +35,47 @@ struct Ways {
     punches: HashMap<u64, mpsc::Sender<Punched>>,
     /// Who waits for answers of STUN servers.
     stun: Vec<mpsc::Sender<Vec<u8>>>,
-    /// Direct addresses in use, and whether something came from there since it was last asked.
-    traffic: HashMap<SocketAddr, bool>,
+    /// Ways past the relay that are in use.
+    traffic: HashMap<Way, Traffic>,
+    turn: Option<Turn>,
+}
+
+/// A way past the relay.
+struct Traffic {
+    /// Something came by it since this was last asked.
+    has_come: bool,
+    passage: Passage,
+}
+
+/// The TURN server that lends this peer an address.
+struct Turn {
+    client: turn::Client,
+    /// What the server says goes to the task that talks to it.
+    messages: mpsc::Sender<Vec<u8>>,
+    /// Wakes that task.
+    wake: Arc<Notify>,
+}
+
+impl Ways {
+    /// Data that a TURN server has brought: the way that they came, the number of their sender, and where they are.
+    fn brought(&mut self, by: SocketAddr, datagram: &[u8]) -> Option<(Way, u16, Range<usize>)> {
+        let turn = self.turn.as_mut().filter(|turn| turn.client.server() == by)?;
+        if let Some((from, number, data)) = turn.client.unwrap(datagram) {
+            return Some((Way::turn(from), number, data));
+        }
+        if relay::classify(datagram) == relay::Class::Stun {
+            // More than are looked at are lost, as any datagram may be.
+            let _ = turn.messages.try_send(datagram.to_vec());
+        }
+        None
+    }
+
+    /// Where a route by the TURN server leads.
+    fn by_turn(&self, route: &Route) -> Option<SocketAddr> {
+        let Route::Relayed { via, peer } = *route else { return None };
+        let turn = self.turn.as_ref().filter(|turn| turn.client.server() == via)?;
+        turn.client.address_of(u16::try_from(peer).ok()?)
+    }
 }
 
 impl Switch {
@@ -68,31 +109,75 @@ impl Switch {
         ways.stun.push(to);
     }
 
-    /// Whether a relayed connection goes past the relay now.
-    pub(super) fn is_past_relay(&self, relayed: &Route) -> bool {
-        self.ways().detours.of(relayed).is_some()
+    /// Which way a route takes now.
+    pub(super) fn passage(&self, route: &Route) -> Passage {
+        let ways = self.ways();
+        let way = match *route {
+            Route::Udp { remote, .. } => Some(Way::from(remote)),
+            Route::Relayed { .. } if ways.by_turn(route).is_some() => return Passage::Turn,
+            Route::Relayed { .. } => ways.detours.of(route),
+            Route::Tunnel { .. } => None,
+        };
+        let Some(way) = way else { return Passage::Relay };
+        ways.traffic.get(&way).map_or(Passage::Direct, |traffic| traffic.passage)
     }
 
     /// A relayed connection goes past the relay from now on, or no more.
-    pub(super) fn redirect(&self, relayed: &Route, direct: Option<SocketAddr>) {
+    pub(super) fn redirect(&self, relayed: &Route, past: Option<(Way, Passage)>) {
         let Route::Relayed { via, peer } = *relayed else { return };
         let mut ways = self.ways();
         if let Some(old) = ways.detours.of(relayed) {
             ways.traffic.remove(&old);
         }
-        match direct {
-            Some(direct) => {
-                ways.detours.open(via, peer, direct);
-                ways.traffic.insert(direct, false);
+        match past {
+            Some((way, passage)) => {
+                ways.detours.open(via, peer, way);
+                ways.traffic.insert(way, Traffic { has_come: false, passage });
             }
             None => ways.detours.close(via, peer),
         }
     }
 
-    /// Whether something came from a direct address since this was last asked.
-    pub(super) fn had_traffic(&self, direct: SocketAddr) -> bool {
+    /// Whether something came by a way past the relay since this was last asked.
+    pub(super) fn had_traffic(&self, way: Way) -> bool {
         let mut ways = self.ways();
-        ways.traffic.get_mut(&direct).is_some_and(std::mem::take)
+        ways.traffic.get_mut(&way).is_some_and(|traffic| std::mem::take(&mut traffic.has_come))
+    }
+
+    #[cfg(feature = "turn")]
+    /// Takes what a TURN server brings and lends, in the place of one that was there before.
+    pub(super) fn use_turn(
+        &self,
+        client: turn::Client,
+        messages: mpsc::Sender<Vec<u8>>,
+        wake: Arc<Notify>,
+    ) {
+        let old = self.ways().turn.replace(Turn { client, messages, wake });
+        self.give_back(old);
+    }
+
+    #[cfg(feature = "turn")]
+    /// Lets the task that talks to the TURN server at its client; `None` when another server has its place.
+    pub(super) fn with_turn<T>(
+        &self,
+        server: SocketAddr,
+        work: impl FnOnce(&mut turn::Client) -> T,
+    ) -> Option<T> {
+        let mut ways = self.ways();
+        let turn = ways.turn.as_mut().filter(|turn| turn.client.server() == server)?;
+        Some(work(&mut turn.client))
+    }
+
+    /// The address that a TURN server lends.
+    pub(super) fn lent(&self) -> Option<SocketAddr> {
+        self.ways().turn.as_ref()?.client.relayed()
+    }
+
+    fn give_back(&self, turn: Option<Turn>) {
+        let last = turn.and_then(|mut turn| turn.client.release(&mut random));
+        if let Some(last) = last {
+            self.send(last.to.into(), &last.payload);
+        }
     }
 
     /// The address of this host on the way to another.
@@ -104,24 +189,70 @@ impl Switch {
         Some(bound)
     }
 
-    /// Sends a datagram as it is; one that cannot be sent now is lost, as any may be.
-    pub(super) fn send(&self, to: SocketAddr, datagram: &[u8]) {
-        let route = Route::udp(to);
-        let transmit =
-            Transmit { route, ecn: None, contents: datagram, segment_len: datagram.len().max(1) };
-        let _ = self.link.try_send(&transmit);
+    /// Sends a datagram by a way; one that cannot be sent now is lost, as any may be.
+    pub(super) fn send(&self, way: Way, datagram: &[u8]) {
+        let segment_len = datagram.len().max(1);
+        let route = Route::udp(way.remote);
+        let transmit = Transmit { route, ecn: None, contents: datagram, segment_len };
+        let _ = match way.leg {
+            Leg::Socket => self.link.try_send(&transmit),
+            Leg::Turn => self.send_by_turn(&transmit, way.remote, false),
+        };
+    }
+
+    /// Sends to an address by way of the TURN server. What cannot go yet is lost. Where much is to follow, a channel
+    /// is made for it.
+    fn send_by_turn(
+        &self,
+        transmit: &Transmit<'_>,
+        to: SocketAddr,
+        has_more: bool,
+    ) -> io::Result<usize> {
+        let all = transmit.contents.len();
+        let mut ways = self.ways();
+        let Some(turn) = &mut ways.turn else { return Ok(all) };
+        if has_more {
+            turn.client.expect(to);
+        }
+        let segment_len = transmit.segment_len.max(1);
+        let (mut contents, mut wrapped_len) = (Vec::with_capacity(all + 64), 0);
+        for datagram in transmit.contents.chunks(segment_len) {
+            turn.client.wrap(to, datagram, &mut random, &mut contents);
+            wrapped_len = wrapped_len.max(contents.len() * usize::from(wrapped_len == 0));
+        }
+        // There may be something to be asked of the server first.
+        turn.wake.notify_one();
+        let server = turn.client.server();
+        drop(ways);
+        if contents.is_empty() {
+            return Ok(all);
+        }
+        let (route, ecn) = (Route::udp(server), transmit.ecn);
+        let wrapped = Transmit { route, ecn, contents: &contents, segment_len: wrapped_len };
+        let sent = self.link.try_send(&wrapped)?;
+        Ok((sent.div_ceil(wrapped_len) * segment_len).min(all))
     }
 
     /// Takes a datagram out of its wrapping; false when it is not for the transport.
     fn sort(&self, datagram: &mut Datagram) -> bool {
         let Route::Udp { remote, .. } = datagram.route else { return true };
+        let mut from = Way::from(remote);
+        let brought = self.ways().brought(remote, &datagram.payload);
+        if let Some((way, number, data)) = brought {
+            datagram.payload.truncate(data.end);
+            let _ = datagram.payload.split_to(data.start);
+            datagram.route = Route::Relayed { via: remote, peer: number.into() };
+            from = way;
+        }
         match relay::classify(&datagram.payload) {
             relay::Class::Transport => {
-                if let Some(traffic) = self.ways().traffic.get_mut(&remote) {
-                    *traffic = true;
+                if let Some(traffic) = self.ways().traffic.get_mut(&from) {
+                    traffic.has_come = true;
                 }
                 true
             }
+            // A peer has no relay, and answers nothing.
+            relay::Class::Relay | relay::Class::Stun if from.leg == Leg::Turn => false,
             relay::Class::Relay => {
                 let Some((channel, _)) = relay::parse(&datagram.payload) else { return false };
                 let _ = datagram.payload.split_to(relay::HEADER_LEN);
@@ -133,7 +264,7 @@ impl Switch {
                 let ways = self.ways();
                 if let Some(waits) = token.and_then(|token| ways.punches.get(&token)) {
                     // More than the task takes are lost, as any datagram may be.
-                    let _ = waits.try_send((remote, datagram.payload.to_vec()));
+                    let _ = waits.try_send((from, datagram.payload.to_vec()));
                 }
                 false
             }
@@ -145,6 +276,13 @@ impl Switch {
                 false
             }
         }
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        let turn = self.ways().turn.take();
+        self.give_back(turn);
     }
 }
 
@@ -177,8 +315,15 @@ impl Link for MeetingLink {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
-        let exit = self.0.ways().detours.exit(&transmit.route);
+        let exit = {
+            let ways = self.0.ways();
+            match ways.by_turn(&transmit.route) {
+                Some(to) => Some(Exit::Turn(to)),
+                None => ways.detours.exit(&transmit.route),
+            }
+        };
         match exit {
+            Some(Exit::Turn(to)) => self.0.send_by_turn(transmit, to, true),
             Some(Exit::Plain(to)) => {
                 let route = match transmit.route {
                     udp @ Route::Udp { .. } => udp,

@@ -37,7 +37,7 @@ impl Peer {
         let mut discovery = Discovery::new(clock.now(), own, servers, &mut random);
         loop {
             while let Some(out) = discovery.poll_transmit(clock.now()) {
-                self.shared.switch.send(out.to, &out.payload);
+                self.shared.switch.send(out.to.into(), &out.payload);
             }
             if let Some(report) = discovery.report() {
                 return Ok(report);
@@ -68,7 +68,7 @@ impl Peer {
         while !search.is_over() {
             while let Some((port, out)) = search.poll_transmit(clock.now(), &mut random) {
                 match port {
-                    Port::Main => self.shared.switch.send(out.to, &out.payload),
+                    Port::Main => self.shared.switch.send(out.to.into(), &out.payload),
                     // One that cannot be sent is lost, as any datagram may be: it is sent again.
                     Port::Spare => drop(spare.send_to(&out.payload, out.to).await),
                 }
@@ -105,7 +105,7 @@ impl Peer {
         loop {
             while let Some((port, out)) = test.poll_transmit(clock.now(), &mut random) {
                 match port {
-                    Port::Main => self.shared.switch.send(out.to, &out.payload),
+                    Port::Main => self.shared.switch.send(out.to.into(), &out.payload),
                     // One that cannot be sent is lost, as any datagram may be: it is sent again.
                     Port::Spare => drop(spare.send_to(&out.payload, out.to).await),
                 }

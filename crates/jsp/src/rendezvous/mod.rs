@@ -24,6 +24,8 @@ mod direct;
 mod error;
 mod link;
 mod measure;
+#[cfg(feature = "turn")]
+mod turn;
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -34,7 +36,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use jsp_crypto::{Fingerprint, Rng, SystemRng};
-use jsp_nat::candidate::{CANDIDATES_MAX, Candidate, gather};
+use jsp_nat::candidate::{CANDIDATES_MAX, Candidate, Known, gather};
 use jsp_nat::punch::Role;
 use jsp_nat::rendezvous::CANDIDATES_CONTENT_TYPE;
 use jsp_proto::{ConnectionStats, StreamConfig};
@@ -50,18 +52,32 @@ use crate::link::{Link, UdpLink};
 use crate::remote::Remote;
 use crate::shard::Place;
 use crate::stream::SendStream;
-use control::{Control, Way};
+use control::{Channel, Control};
 pub use error::{CallError, RegisterError};
 pub use jsp_nat::behaviour::{Mapping, Report};
 pub use jsp_nat::candidate::Policy;
 pub use jsp_nat::filtering::Filtering;
 pub use jsp_nat::rendezvous::Refusal;
+pub use jsp_nat::turn::Failure as TurnFailure;
 use link::{MeetingLink, Switch};
+#[cfg(feature = "turn")]
+pub use turn::{TurnError, TurnServer, TurnServerError};
 
 /// Relayed connections that wait for [`Peer::accept`].
 const READY_MAX: usize = 64;
 /// How long a caller may take to say where it can be reached.
 const OFFER_WAIT: Duration = Duration::from_secs(2);
+
+/// Which way a connection between peers goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// From one to the other.
+    Direct,
+    /// Through a TURN server, of the one or the other.
+    Turn,
+    /// Over the coordinator's relay.
+    Relay,
+}
 
 /// An endpoint that other peers reach by its identity. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
@@ -151,9 +167,14 @@ impl Peer {
         Ok(Registration { peer: self.clone(), relay: address, control })
     }
 
-    /// Whether what this side sends on a connection goes past the relay now.
+    /// Whether what this side sends on a connection goes to the other without a relay now.
     pub fn is_direct(&self, connection: &Connection) -> bool {
-        !is_relayed(connection) || self.shared.switch.is_past_relay(&connection.route())
+        self.passage(connection) == Passage::Direct
+    }
+
+    /// Which way what this side sends on a connection goes now.
+    pub fn passage(&self, connection: &Connection) -> Passage {
+        self.shared.switch.passage(&connection.route())
     }
 
     /// The next connection that somebody has made to this peer, through a coordinator or directly;
@@ -189,7 +210,7 @@ impl Shared {
     fn candidates(&self) -> Vec<Candidate> {
         let own: Vec<_> = locked(&self.own).values().copied().collect();
         let seen: Vec<_> = locked(&self.seen).iter().rev().copied().collect();
-        gather(self.policy, &own, &seen)
+        gather(self.policy, Known { own: &own, seen: &seen, relayed: self.switch.lent() })
     }
 
     /// Notes where this host is on the way to a coordinator, and what that sees of it in the place of
@@ -226,10 +247,10 @@ impl Shared {
     }
 
     /// The way by which a relayed connection has come.
-    fn way(&self, route: &Route) -> Option<Way> {
+    fn way(&self, route: &Route) -> Option<Channel> {
         let Route::Relayed { via, peer } = *route else { return None };
         let coordinator = Weak::clone(locked(&self.coordinators).get(&via)?);
-        Some(Way { coordinator, channel: peer })
+        Some(Channel { coordinator, channel: peer })
     }
 }
 

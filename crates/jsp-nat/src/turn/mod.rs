@@ -1,0 +1,444 @@
+//! A client of TURN (RFC 8656) over UDP, as a machine: an address that a server of somebody else lends, kept
+//! alive, and datagrams that come and go by it.
+//!
+//! It is built on the codec of [`crate::stun`] rather than on a crate for the same reasons: randomness is the
+//! caller's, the primitives that the long-term credentials of RFC 8489 need (MD5, HMAC-SHA-1) stay where the
+//! others are, and there is one parser of STUN. What is there without I/O of its own (`turn-client-proto`) draws its
+//! own randomness, and brings a second one, with some 40 crates.
+//!
+//! Not there: TURN over TCP and TLS, other servers that one names instead of itself (300), password algorithms
+//! other than MD5 (which every server takes, RFC 8489, section 9.2.4), and addresses of both families at once.
+
+mod message;
+mod peers;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use jsp_wire::Instant;
+
+use crate::stun::{self, TransactionId};
+use crate::{Entropy, Outgoing};
+pub use message::{Answer, Frame, Reply, TAG_LEN};
+use message::{Ask, Realm};
+use peers::Peers;
+
+/// Time to the first repetition of a request, and how often it is sent at most (RFC 8489, section 6.2.1).
+const RTO: Duration = Duration::from_millis(500);
+const SENDS_MAX: u32 = 6;
+/// How often one request may be sent again because what it was authenticated with has changed.
+const CHALLENGES_MAX: u32 = 4;
+/// After a failure it is tried again.
+const RETRY: Duration = Duration::from_secs(60);
+/// What an allocation is asked to live, in seconds.
+const LIFETIME: u32 = 600;
+/// How often it is asked to live on: soon enough for the box in front of this host not to forget, and to find out
+/// when this host is elsewhere, where the server knows it no more.
+const REFRESH_EVERY: Duration = Duration::from_secs(25);
+
+const UNAUTHORIZED: u16 = 401;
+const STALE_NONCE: u16 = 438;
+
+/// A user of a server, and what proves it: HMAC-SHA-1 under the key of RFC 8489, section 9.2.2, which takes the
+/// realm.
+pub struct Login {
+    username: String,
+    tag: Box<Mac>,
+}
+
+/// The tag of a message in a realm: what it is made of is the caller's.
+type Mac = dyn Fn(&[u8], &[u8]) -> [u8; TAG_LEN] + Send + Sync;
+
+impl Login {
+    /// A user; `tag` takes the realm and a message.
+    pub fn new(
+        username: String,
+        tag: impl Fn(&[u8], &[u8]) -> [u8; TAG_LEN] + Send + Sync + 'static,
+    ) -> Self {
+        Self { username, tag: Box::new(tag) }
+    }
+
+    fn tag(&self, realm: &[u8], message: &[u8]) -> [u8; TAG_LEN] {
+        (self.tag)(realm, message)
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login")
+    }
+}
+
+/// Why a server lends no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It does not answer.
+    #[error("the TURN server does not answer")]
+    NoAnswer,
+    /// It does not take the user or the password.
+    #[error("the TURN server does not take the user or the password")]
+    Unauthorized,
+    /// It refuses.
+    #[error("the TURN server refuses, with error {0}")]
+    Refused(u16),
+    /// Its answer names no address.
+    #[error("the TURN server's answer names no address")]
+    Nonsense,
+}
+
+/// A request under way.
+#[derive(Clone, Copy, Debug)]
+struct Transaction {
+    id: TransactionId,
+    sent: u32,
+    next_at: Instant,
+    /// It has gone with a proof.
+    is_proved: bool,
+    challenges: u32,
+}
+
+impl Transaction {
+    fn new(now: Instant, entropy: &mut dyn Entropy) -> Self {
+        let id = stun::transaction(entropy);
+        Self { id, sent: 0, next_at: now, is_proved: false, challenges: 0 }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.sent >= SENDS_MAX && now >= self.next_at
+    }
+
+    /// The request, when its turn has come.
+    fn poll(&mut self, now: Instant, ask: Ask, realm: Option<Realm<'_>>) -> Option<Vec<u8>> {
+        if now < self.next_at || self.sent >= SENDS_MAX {
+            return None;
+        }
+        self.next_at = now + RTO.saturating_mul(1 << self.sent);
+        self.sent += 1;
+        self.is_proved = realm.is_some();
+        Some(ask.encode(&self.id, realm))
+    }
+}
+
+#[derive(Debug)]
+enum Allocation {
+    /// It is asked for from then on; never where that is of no use.
+    Nothing(Option<Instant>),
+    Asking(Transaction),
+    Here {
+        relayed: SocketAddr,
+        mapped: Option<SocketAddr>,
+        refresh_at: Instant,
+        refreshing: Option<Transaction>,
+    },
+}
+
+/// What requests are proved by, as the server has said.
+#[derive(Debug)]
+struct Proof {
+    login: Login,
+    realm: Vec<u8>,
+    nonce: Vec<u8>,
+}
+
+impl Proof {
+    fn realm(&self) -> Option<Realm<'_>> {
+        let (login, realm, nonce) = (&self.login, &self.realm[..], &self.nonce[..]);
+        (!nonce.is_empty()).then_some(Realm { login, realm, nonce })
+    }
+
+    /// Takes what a server wants for a request to be proved by; false when it does not take the proof, or asks too
+    /// often.
+    // spec: RDV-42
+    fn challenge(&mut self, request: &Transaction, code: u16, asked: [Option<&[u8]>; 2]) -> bool {
+        let [realm, nonce] = asked;
+        let Some(nonce) = nonce.filter(|nonce| !nonce.is_empty()) else { return false };
+        let is_fresh = match code {
+            UNAUTHORIZED => !request.is_proved && realm.is_some(),
+            _ => code == STALE_NONCE,
+        };
+        if !is_fresh || request.challenges >= CHALLENGES_MAX {
+            return false;
+        }
+        self.realm = realm.map_or(std::mem::take(&mut self.realm), <[u8]>::to_vec);
+        self.nonce = nonce.to_vec();
+        true
+    }
+}
+
+/// What a request is about.
+enum Subject {
+    Allocation,
+    Peer(usize),
+}
+
+/// A client of one server.
+#[derive(Debug)]
+pub struct Client {
+    server: SocketAddr,
+    proof: Proof,
+    allocation: Allocation,
+    peers: Peers,
+    failure: Option<Failure>,
+}
+
+impl Client {
+    /// Asks a server for an address, from now on.
+    pub fn new(now: Instant, server: SocketAddr, login: Login) -> Self {
+        Self {
+            server,
+            proof: Proof { login, realm: Vec::new(), nonce: Vec::new() },
+            allocation: Allocation::Nothing(Some(now)),
+            peers: Peers::default(),
+            failure: None,
+        }
+    }
+
+    /// The server.
+    pub fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// The address that it lends, while it does.
+    pub fn relayed(&self) -> Option<SocketAddr> {
+        match self.allocation {
+            Allocation::Here { relayed, .. } => Some(relayed),
+            _ => None,
+        }
+    }
+
+    /// The address at which it sees this host.
+    pub fn mapped(&self) -> Option<SocketAddr> {
+        match self.allocation {
+            Allocation::Here { mapped, .. } => mapped,
+            _ => None,
+        }
+    }
+
+    /// Why it lends none, when it was asked and has not since.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
+    /// A number that stands for an address, for [`Client::address_of`]; `None` when there are too many.
+    pub fn channel_to(&mut self, to: SocketAddr) -> Option<u16> {
+        self.peers.find_or_add(to).map(|peer| peer.channel)
+    }
+
+    /// The address that a number stands for.
+    pub fn address_of(&self, channel: u16) -> Option<SocketAddr> {
+        self.peers.by_channel(channel)
+    }
+
+    /// Many datagrams will go to this address: it gets a channel, which costs less for each of them.
+    pub fn expect(&mut self, to: SocketAddr) {
+        if let Some(peer) = self.peers.find_or_add(to) {
+            (peer.wants_channel, peer.was_used) = (true, true);
+        }
+    }
+
+    /// Appends what brings a datagram to an address by way of the server. False, and nothing is appended, while
+    /// that is not possible: then it is lost, as any may be, and way is made for the next.
+    // spec: RDV-43
+    pub fn wrap(
+        &mut self,
+        to: SocketAddr,
+        data: &[u8],
+        entropy: &mut dyn Entropy,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let is_here = self.relayed().is_some();
+        let Some(peer) = self.peers.find_or_add(to) else { return false };
+        peer.was_used = true;
+        match (peer.is_bound, peer.is_permitted) {
+            _ if !is_here => return false,
+            (true, _) => message::on_channel(out, peer.channel, data),
+            (false, true) => message::send_to(out, &stun::transaction(entropy), to, data),
+            (false, false) => return false,
+        }
+        true
+    }
+
+    /// Data in a datagram of the server: whom they are from, the number that stands for that, and where in the
+    /// datagram they are. `None` when there are none, or from hosts that were not asked to be let in.
+    // spec: RDV-43
+    pub fn unwrap(&mut self, datagram: &[u8]) -> Option<(SocketAddr, u16, Range<usize>)> {
+        self.relayed()?;
+        let (from, data) = match Frame::decode(datagram)? {
+            Frame::Channel(channel, data) => (self.peers.by_channel(channel)?, data),
+            Frame::Data(from, data) => (from, data),
+        };
+        if !self.peers.is_permitted(from.ip()) {
+            return None;
+        }
+        let peer = self.peers.find_or_add(from)?;
+        // The server lets the host in, so its other ports are let in.
+        peer.is_permitted = true;
+        peer.was_used = true;
+        Some((from, peer.channel, data))
+    }
+
+    /// Takes a message of the server; true when it was an answer that was waited for.
+    // spec: RDV-42
+    pub fn handle_message(
+        &mut self,
+        now: Instant,
+        message: &[u8],
+        entropy: &mut dyn Entropy,
+    ) -> bool {
+        let Some(answer) = Answer::decode(message) else { return false };
+        let Some((subject, request, ask)) = self.waiting_for(&answer) else { return false };
+        match answer.reply {
+            Reply::Error { code: code @ (UNAUTHORIZED | STALE_NONCE), realm, nonce } => {
+                if self.proof.challenge(&request, code, [realm, nonce]) {
+                    let mut again = Transaction::new(now, entropy);
+                    again.challenges = request.challenges + 1;
+                    self.replace(subject, again);
+                } else if code == UNAUTHORIZED {
+                    self.refused(now, subject, ask, Failure::Unauthorized);
+                } else {
+                    self.refused(now, subject, ask, Failure::Refused(code));
+                }
+                return true;
+            }
+            _ if !answer.is_authentic(&self.proof.login, &self.proof.realm) => return false,
+            Reply::Error { code, .. } => self.refused(now, subject, ask, Failure::Refused(code)),
+            Reply::Success { relayed, mapped, lifetime } => match subject {
+                Subject::Allocation => self.allocated(now, relayed, mapped, lifetime),
+                Subject::Peer(index) => self.peers.on_success(now, index, ask),
+            },
+        }
+        true
+    }
+
+    /// The request that an answer is to.
+    fn waiting_for(&self, answer: &Answer<'_>) -> Option<(Subject, Transaction, Ask)> {
+        let (subject, request, ask) = match self.allocation {
+            Allocation::Asking(request) => (Subject::Allocation, Some(request), Ask::Allocate),
+            Allocation::Here { refreshing, .. } => {
+                (Subject::Allocation, refreshing, Ask::Refresh(LIFETIME))
+            }
+            Allocation::Nothing(_) => return None,
+        };
+        if let Some(request) = request.filter(|request| request.id == answer.transaction) {
+            return (ask.method() == answer.method).then_some((subject, request, ask));
+        }
+        let (index, request, ask) = self.peers.waiting_for(&answer.transaction)?;
+        (ask.method() == answer.method).then_some((Subject::Peer(index), request, ask))
+    }
+
+    fn replace(&mut self, subject: Subject, request: Transaction) {
+        match (subject, &mut self.allocation) {
+            (Subject::Peer(index), _) => self.peers.replace(index, request),
+            (Subject::Allocation, Allocation::Asking(slot)) => *slot = request,
+            (Subject::Allocation, Allocation::Here { refreshing, .. }) => {
+                *refreshing = Some(request);
+            }
+            (Subject::Allocation, Allocation::Nothing(_)) => {}
+        }
+    }
+
+    fn allocated(
+        &mut self,
+        now: Instant,
+        lent: Option<SocketAddr>,
+        seen: Option<SocketAddr>,
+        lifetime: Option<u32>,
+    ) {
+        let lifetime = Duration::from_secs(lifetime.unwrap_or(LIFETIME).max(2).into());
+        let next = now + REFRESH_EVERY.min(lifetime / 2);
+        match (&mut self.allocation, lent) {
+            (Allocation::Here { refresh_at, refreshing, .. }, _) => {
+                (*refresh_at, *refreshing) = (next, None);
+            }
+            (_, Some(relayed)) => {
+                self.failure = None;
+                self.allocation =
+                    Allocation::Here { relayed, mapped: seen, refresh_at: next, refreshing: None };
+                self.peers.begin(now);
+            }
+            (_, None) => self.fail(now, Failure::Nonsense),
+        }
+    }
+
+    fn refused(&mut self, now: Instant, subject: Subject, ask: Ask, failure: Failure) {
+        match (subject, ask) {
+            (Subject::Peer(index), _) => self.peers.on_refused(index),
+            // It is gone, and may be had anew.
+            (Subject::Allocation, Ask::Refresh(_)) => self.lose(now),
+            (Subject::Allocation, _) => self.fail(now, failure),
+        }
+    }
+
+    fn fail(&mut self, now: Instant, failure: Failure) {
+        self.failure = Some(failure);
+        // A password does not become right by itself.
+        let again = (failure != Failure::Unauthorized).then_some(now + RETRY);
+        self.allocation = Allocation::Nothing(again);
+    }
+
+    fn lose(&mut self, now: Instant) {
+        self.allocation = Allocation::Nothing(Some(now));
+        self.peers.end();
+    }
+
+    /// The next datagram that is due.
+    pub fn poll_transmit(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Option<Outgoing> {
+        match &self.allocation {
+            Allocation::Asking(request) if request.is_over(now) => {
+                self.fail(now, Failure::NoAnswer);
+            }
+            Allocation::Here { refreshing: Some(request), .. } if request.is_over(now) => {
+                self.lose(now);
+            }
+            _ => {}
+        }
+        match &mut self.allocation {
+            Allocation::Nothing(Some(from)) if now >= *from => {
+                self.allocation = Allocation::Asking(Transaction::new(now, entropy));
+            }
+            Allocation::Here { refreshing: refreshing @ None, refresh_at, .. }
+                if now >= *refresh_at =>
+            {
+                *refreshing = Some(Transaction::new(now, entropy));
+            }
+            _ => {}
+        }
+        let realm = self.proof.realm();
+        let payload = match &mut self.allocation {
+            Allocation::Nothing(_) => None,
+            Allocation::Asking(request) => request.poll(now, Ask::Allocate, realm),
+            Allocation::Here { refreshing, .. } => {
+                let request = refreshing.as_mut();
+                let refresh = request.and_then(|r| r.poll(now, Ask::Refresh(LIFETIME), realm));
+                refresh.or_else(|| self.peers.poll(now, realm, entropy))
+            }
+        };
+        payload.map(|payload| Outgoing { to: self.server, payload })
+    }
+
+    /// When [`Client::poll_transmit`] is to be called next by itself; `None` for never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.allocation {
+            Allocation::Nothing(from) => *from,
+            Allocation::Asking(request) => Some(request.next_at),
+            Allocation::Here { refresh_at, refreshing, .. } => {
+                let own = refreshing.map_or(*refresh_at, |request| request.next_at);
+                Some(self.peers.due().map_or(own, |at| at.min(own)))
+            }
+        }
+    }
+
+    /// Gives the address back: what is to be sent, once, for that.
+    pub fn release(&mut self, entropy: &mut dyn Entropy) -> Option<Outgoing> {
+        let is_here = self.relayed().is_some();
+        self.allocation = Allocation::Nothing(None);
+        self.peers.end();
+        let payload = Ask::Refresh(0).encode(&stun::transaction(entropy), self.proof.realm());
+        is_here.then_some(Outgoing { to: self.server, payload })
+    }
+}
+
+#[cfg(test)]
+mod tests;
