@@ -74,8 +74,18 @@ impl Pacer {
     // spec: CC-10
     pub(crate) fn permit(&mut self, now: Instant, pace: Pace, mtu: usize) -> u64 {
         self.refill(now, pace, mtu);
+        self.available(mtu)
+    }
+
+    /// The same without a look at the time: it tells the truth while the pacer is not [behind](Self::is_behind).
+    pub(crate) fn available(&self, mtu: usize) -> u64 {
         let bytes = self.whole_bytes();
         if bytes >= mtu as u64 { bytes } else { 0 }
+    }
+
+    /// True when time has passed since the credit was brought up to date.
+    pub(crate) fn is_behind(&self, now: Instant) -> bool {
+        self.updated_at.is_none_or(|at| at < now)
     }
 
     /// `bytes` leave.

@@ -114,8 +114,7 @@ pub(crate) fn permit(
         trickles = urgent && next.is_some_and(|at| at <= now);
         if trickles { Allowance::Urgent } else { Allowance::AckOnly }
     } else {
-        let pace = path.pace(now, urgent);
-        if path.pacer.permit(now, pace, room) < room as u64 {
+        if !is_released(now, path, room, urgent) {
             Allowance::AckOnly
         } else if !holds {
             Allowance::Anything
@@ -128,17 +127,32 @@ pub(crate) fn permit(
     Some(Permit { room, allowance, trickles, is_held: holds && !urgent && !probe })
 }
 
+/// The pacer lets a datagram of `room` bytes go. A batch leaves in one instant, in which nothing is gained: the pace
+/// is worked out for its first datagram only.
+// spec: CC-10
+fn is_released(now: Instant, path: &mut Path, room: usize, urgent: bool) -> bool {
+    if !path.pacer.is_behind(now) {
+        return path.pacer.available(room) > 0;
+    }
+    let pace = path.pace(now, urgent);
+    path.pacer.permit(now, pace, room) > 0
+}
+
 /// The window has no room for another datagram. Urgent data may exceed it a little: it is thin,
 /// and must not wait for what bulk has under way.
 // spec: CC-21
 pub(crate) fn is_full(path: &Path, in_flight: u64, urgent: bool) -> bool {
     let room = path.datagram_len_max() as u64;
     let window = path.congestion.window();
+    let wanted = in_flight.saturating_add(room);
+    if !urgent {
+        return wanted > window;
+    }
     let packets = path.congestion.urgent_packets();
-    let beyond = if urgent { (window / 2).min(room.saturating_mul(packets)) } else { 0 };
+    let beyond = (window / 2).min(room.saturating_mul(packets));
     // spec: CC-51
     let start = path.urgent_start(urgent).map_or(0, |start| start.window);
-    in_flight.saturating_add(room) > window.saturating_add(beyond).max(start)
+    wanted > window.saturating_add(beyond).max(start)
 }
 
 /// Until when what is not urgent waits because the path is on alarm; neither probes nor repairs do.

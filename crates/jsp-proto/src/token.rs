@@ -56,6 +56,25 @@ pub(crate) struct StreamToken {
     pub(crate) open: bool,
 }
 
+impl StreamToken {
+    /// One token for both, where the bytes of one follow those of the other.
+    pub(crate) fn join(self, other: Self) -> Option<Self> {
+        let (
+            StreamPart::Bytes { offset, len, fin },
+            StreamPart::Bytes { offset: from, len: more, fin: ends },
+        ) = (self.what, other.what)
+        else {
+            return None;
+        };
+        let is_before = from.checked_add(more.into()) == Some(offset);
+        let is_behind = offset.checked_add(len.into()) == Some(from);
+        let alike = self.stream == other.stream && self.open == other.open;
+        let len = len.checked_add(more).filter(|_| alike && (is_before || is_behind))?;
+        let what = StreamPart::Bytes { offset: offset.min(from), len, fin: fin || ends };
+        Some(Self { what, ..self })
+    }
+}
+
 /// Which part of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum StreamPart {

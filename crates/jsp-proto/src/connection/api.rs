@@ -126,6 +126,21 @@ impl Connection {
         self.streams.read(now, stream, max)
     }
 
+    /// All bytes that are there now, at most `max`, as pieces behind those in `chunks`. Answers how many
+    /// bytes; 0 when there are none now.
+    ///
+    /// # Errors
+    /// [`RecvError::Closed`] at the end of the stream.
+    pub fn read_all(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        max: usize,
+        chunks: &mut Vec<Bytes>,
+    ) -> Result<usize, RecvError> {
+        self.streams.read_all(now, stream, max, chunks)
+    }
+
     /// Tells the peer's application that ours has taken all messages below `number`.
     pub fn consumed(&mut self, stream: StreamId, number: u64) {
         self.streams.consumed(stream, number);

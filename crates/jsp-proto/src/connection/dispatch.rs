@@ -248,9 +248,20 @@ impl Connection {
         space: SpaceId,
         fates: &mut Vec<(Token, Fate)>,
     ) {
-        for (token, fate) in fates.drain(..) {
+        let mut fates = fates.drain(..).peekable();
+        while let Some((token, fate)) = fates.next() {
             match token {
-                Token::Stream(token) => self.streams.on_fate(now, token, fate),
+                Token::Stream(mut token) => {
+                    // What bulk hears of is most often one piece, packet by packet.
+                    while let Some((Token::Stream(next), same)) = fates.peek()
+                        && *same == fate
+                        && let Some(joined) = token.join(*next)
+                    {
+                        token = joined;
+                        fates.next();
+                    }
+                    self.streams.on_fate(now, token, fate);
+                }
                 Token::Credit(token) => self.streams.on_credit_fate(token, fate),
                 Token::Ack { path, largest } => {
                     if let Some(path) = self.paths.get_mut(path)

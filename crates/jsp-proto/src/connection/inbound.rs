@@ -1,6 +1,6 @@
 //! The corridor in: endpoint, seal, space, path, dispatch.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use jsp_crypto::Role;
 use jsp_wire::header::{LongHeader, Protected};
 use jsp_wire::{
@@ -356,7 +356,9 @@ impl Connection {
         if (!is_new && !is_late) || generation == Generation::TooSoon {
             return Ok(None);
         }
-        let payload = packet.freeze().slice(header_len..header_len.saturating_add(len));
+        packet.advance(header_len);
+        packet.truncate(len);
+        let payload = packet.freeze();
         // spec: FEC-7
         if is_late {
             self.paths.active.numbers.acks.on_late(pn, arrival.ecn);

@@ -223,8 +223,10 @@ impl Path {
     /// What urgent data may do while the path is unknown and does not fail.
     // spec: CC-51
     pub(crate) fn urgent_start(&self, urgent: bool) -> Option<UrgentStart> {
-        let fails = self.forecast.alarm().level == AlarmLevel::Degraded;
-        self.congestion.urgent_start(&self.rtt).filter(|_| urgent && !fails)
+        if !urgent || self.forecast.alarm().level == AlarmLevel::Degraded {
+            return None;
+        }
+        self.congestion.urgent_start(&self.rtt)
     }
 
     /// What the meter of its capacity needs to know besides rates.

@@ -8,6 +8,7 @@ use jsp_wire::{Class, Instant, Open, StreamId};
 use super::config::{self, Message, Received, StreamConfig, StreamInfo};
 use super::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING};
 use super::rate::RateCap;
+use super::recv_bytes::RecvBytes;
 use super::send_bytes::SendBytes;
 use super::send_messages::{SendMessages, SendScope};
 use super::stream::{RecvBody, RecvPhase, ResetCause, SendBody, SendPhase, Stream, owed};
@@ -269,6 +270,40 @@ impl Streams {
         id: StreamId,
         max: usize,
     ) -> Result<Option<Bytes>, RecvError> {
+        let (key, bytes) = self.readable_bytes(id)?;
+        let data = bytes.filter(|_| max > 0).and_then(|bytes| bytes.read(max));
+        if data.is_some() {
+            self.note_read(now, key);
+        }
+        Ok(data)
+    }
+
+    /// All bytes that are there, `max` at most, piece by piece to the end of `chunks`; answers how many. Credit
+    /// is looked at once.
+    pub(crate) fn read_all(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        max: usize,
+        chunks: &mut Vec<Bytes>,
+    ) -> Result<usize, RecvError> {
+        let (key, mut bytes) = self.readable_bytes(id)?;
+        let mut len = 0;
+        while let Some(bytes) = &mut bytes
+            && len < max
+            && let Some(chunk) = bytes.read(max - len)
+        {
+            len += chunk.len();
+            chunks.push(chunk);
+        }
+        if len > 0 {
+            self.note_read(now, key);
+        }
+        Ok(len)
+    }
+
+    /// The receiving half of a byte stream that the application is about to read, if anything came yet.
+    fn readable_bytes(&mut self, id: StreamId) -> Result<(Key, Option<&mut RecvBytes>), RecvError> {
         let Some((key, stream)) = self.table.find(id) else { return Err(RecvError::Closed) };
         if stream.has_messages() {
             return Err(RecvError::WrongFraming);
@@ -278,14 +313,10 @@ impl Streams {
             return Err(end);
         }
         let Some(stream) = self.table.get_mut(key) else { return Err(RecvError::Closed) };
-        let data = match &mut stream.recv.body {
-            RecvBody::Bytes(bytes) if max > 0 => bytes.read(max),
-            _ => None,
-        };
-        if data.is_some() {
-            self.note_read(now, key);
+        match &mut stream.recv.body {
+            RecvBody::Bytes(bytes) => Ok((key, Some(bytes))),
+            _ => Ok((key, None)),
         }
-        Ok(data)
     }
 
     /// Why nothing can be read, if so. Reading a reset settles it.

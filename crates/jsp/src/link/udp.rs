@@ -104,9 +104,11 @@ impl UdpLink {
             let remote = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
             let route = Route::Udp { local, remote };
             let ecn = meta.ecn.map(from_codepoint);
-            while !joined.is_empty() {
-                let payload = joined.split_to(stride.min(joined.len()));
-                inbox.push(Datagram { route, ecn, payload });
+            while joined.len() > stride {
+                inbox.push(Datagram { route, ecn, payload: joined.split_to(stride) });
+            }
+            if !joined.is_empty() {
+                inbox.push(Datagram { route, ecn, payload: joined });
             }
         }
         Poll::Ready(Ok(()))

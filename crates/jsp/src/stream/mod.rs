@@ -310,6 +310,32 @@ pub(crate) fn read_now(
     }
 }
 
+/// All bytes there are under the lock, about `max` at most; `Ready(Ok(0))` at the end of the stream.
+pub(crate) fn read_many_now(
+    core: &mut Locked<'_>,
+    inner: &Inner,
+    id: StreamId,
+    now: Instant,
+    chunks: &mut Vec<Bytes>,
+    max: usize,
+) -> Poll<Result<usize, RecvError>> {
+    if let Ok((connection, _)) = core.live(inner.key) {
+        let read = connection.read_all(now, id, max, chunks);
+        inner.shard.flush_read(core, read.ok().filter(|len| *len > 0), now);
+        return match read {
+            Ok(0) if max > 0 => Poll::Pending,
+            Ok(len) => Poll::Ready(Ok(len)),
+            Err(error) => Poll::Ready(end_of::<Bytes>(error).map(|_| 0)),
+        };
+    }
+    // After the connection's end: one by one, from what was kept.
+    read_now(core, inner, id, max, now).map_ok(|chunk| {
+        let len = chunk.as_ref().map_or(0, Bytes::len);
+        chunks.extend(chunk);
+        len
+    })
+}
+
 fn end_of<T>(error: jsp_proto::RecvError) -> Result<Option<T>, RecvError> {
     match error {
         jsp_proto::RecvError::Closed => Ok(None),

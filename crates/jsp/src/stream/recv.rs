@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jsp_proto::{Received, StreamInfo};
 use jsp_wire::StreamId;
 
-use super::{Shared, read_now, recv_many_now, recv_now};
+use super::{Shared, read_many_now, read_now, recv_many_now, recv_now};
 use crate::connection::{Inner, Waiting};
 use crate::error::RecvError;
 use crate::shard::{Locked, Place};
@@ -160,21 +160,7 @@ impl RecvStream {
         let id = self.shared.id;
         let mut waiting = self.readable();
         poll_fn(|cx| {
-            waiting.poll(cx, |core, inner, now| {
-                let mut len = 0;
-                while len < max {
-                    match read_now(core, inner, id, max - len, now) {
-                        Poll::Ready(Ok(Some(chunk))) => {
-                            len += chunk.len();
-                            chunks.push(chunk);
-                        }
-                        Poll::Pending if len == 0 => return Poll::Pending,
-                        Poll::Ready(Err(error)) if len == 0 => return Poll::Ready(Err(error)),
-                        _ => break,
-                    }
-                }
-                Poll::Ready(Ok(len))
-            })
+            waiting.poll(cx, |core, inner, now| read_many_now(core, inner, id, now, chunks, max))
         })
         .await
     }
