@@ -107,7 +107,10 @@ pub use identity::{
     PublicIdentity, SignError, SignatureScheme, Signer,
 };
 pub use obfuscation::{DatagramTag, OBFUSCATION_LEN, ObfuscationKey, Obfuscator};
-pub use packet::{DirectionKeys, HeaderKey, Keys, OpenError, PacketKey, SealError, TAG_LEN};
+pub use packet::{
+    DirectionKeys, HeaderKey, HeaderMaterial, Keys, OpenError, PacketKey, PacketMaterial,
+    SealError, TAG_LEN,
+};
 pub use prf::Prf;
 pub use renewal::{Fresh, Renewal};
 pub use replay::{Strike, StrikeRegister};

@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 pub const TAG_LEN: usize = 16;
 /// Length of a nonce and of the secret IV, in bytes.
 pub(crate) const NONCE_LEN: usize = 12;
+/// The longest key of a suite, in bytes.
+const KEY_LEN_MAX: usize = 32;
 /// The first packet number that does not exist: numbers have 62 bits.
 const PACKET_NUMBER_END: u64 = 1 << 62;
 
@@ -82,14 +84,37 @@ enum Aead {
 /// packets with the same number; the caller's packet number space sees to that.
 pub struct PacketKey {
     aead: Aead,
+    material: PacketMaterial,
+}
+
+/// What a [`PacketKey`] is expanded from: a tenth of its bytes, for a connection that rests.
+/// Wiped when dropped.
+#[derive(Clone)]
+pub struct PacketMaterial {
+    key: Zeroizing<[u8; KEY_LEN_MAX]>,
     iv: Zeroizing<[u8; NONCE_LEN]>,
     suite: Suite,
+    backend: Backend,
+}
+
+impl PacketMaterial {
+    /// The key, as it was.
+    pub fn expand(&self) -> PacketKey {
+        let key = self.key.get(..self.suite.key_len()).unwrap_or_default();
+        PacketKey { aead: Aead::new(self.backend, self.suite, key), material: self.clone() }
+    }
 }
 
 impl PacketKey {
     /// `key` has the suite's key length.
     pub(crate) fn new(backend: Backend, suite: Suite, key: &[u8], iv: [u8; NONCE_LEN]) -> Self {
-        Self { aead: Aead::new(backend, suite, key), iv: Zeroizing::new(iv), suite }
+        let (key, iv) = (Zeroizing::new(padded(key)), Zeroizing::new(iv));
+        PacketMaterial { key, iv, suite, backend }.expand()
+    }
+
+    /// What this key can be expanded from again.
+    pub fn material(&self) -> &PacketMaterial {
+        &self.material
     }
 
     /// Seals `buf`, which is the plaintext followed by [`TAG_LEN`] spare bytes,
@@ -145,17 +170,17 @@ impl PacketKey {
 
     /// How many packets this key may seal before it must be updated.
     pub fn confidentiality_limit(&self) -> u64 {
-        self.suite.confidentiality_limit()
+        self.material.suite.confidentiality_limit()
     }
 
     /// How many packets may fail to open before the connection must be closed.
     pub fn integrity_limit(&self) -> u64 {
-        self.suite.integrity_limit()
+        self.material.suite.integrity_limit()
     }
 
     /// The suite of this key.
     pub fn suite(&self) -> Suite {
-        self.suite
+        self.material.suite
     }
 
     /// IV xor path and packet number, or `None` for a number past 62 bits.
@@ -164,7 +189,7 @@ impl PacketKey {
         if pn >= PACKET_NUMBER_END {
             return None;
         }
-        let mut nonce = *self.iv;
+        let mut nonce = *self.material.iv;
         let number = path.to_be_bytes().into_iter().chain(pn.to_be_bytes());
         for (byte, number) in nonce.iter_mut().zip(number) {
             *byte ^= number;
@@ -250,6 +275,15 @@ fn exact<const N: usize>(key: &[u8]) -> [u8; N] {
     out
 }
 
+/// The key, and zero bytes behind a short one.
+fn padded(key: &[u8]) -> [u8; KEY_LEN_MAX] {
+    let mut out = [0; KEY_LEN_MAX];
+    for (to, from) in out.iter_mut().zip(key) {
+        *to = *from;
+    }
+    out
+}
+
 #[cfg(feature = "native")]
 fn ring_key(suite: Suite, key: &[u8]) -> ring::aead::LessSafeKey {
     use ring::aead::{AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
@@ -309,30 +343,61 @@ enum Mask {
     Aes256(Box<aes::Aes256>),
 }
 
+impl Mask {
+    /// `key` has the suite's key length.
+    fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
+        match backend {
+            #[cfg(feature = "native")]
+            Backend::Native => Self::Ring(ring_mask(suite, key)),
+            #[cfg(feature = "portable")]
+            Backend::Portable => {
+                use aes::cipher::KeyInit;
+                match suite {
+                    Suite::ChaCha20Poly1305 => Self::ChaCha(Zeroizing::new(exact(key))),
+                    Suite::Aes128Gcm => {
+                        Self::Aes128(Box::new(aes::Aes128::new(&exact::<16>(key).into())))
+                    }
+                    Suite::Aes256Gcm | Suite::Aes256GcmSiv => {
+                        Self::Aes256(Box::new(aes::Aes256::new(&exact::<32>(key).into())))
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The key that masks the packet number and the low bits of the first byte.
 /// It stays the same over key updates.
-pub struct HeaderKey(Mask);
+pub struct HeaderKey {
+    mask: Mask,
+    material: HeaderMaterial,
+}
+
+/// What a [`HeaderKey`] is expanded from. Wiped when dropped.
+#[derive(Clone)]
+pub struct HeaderMaterial {
+    key: Zeroizing<[u8; KEY_LEN_MAX]>,
+    suite: Suite,
+    backend: Backend,
+}
+
+impl HeaderMaterial {
+    /// The key, as it was.
+    pub fn expand(&self) -> HeaderKey {
+        let key = self.key.get(..self.suite.key_len()).unwrap_or_default();
+        HeaderKey { mask: Mask::new(self.backend, self.suite, key), material: self.clone() }
+    }
+}
 
 impl HeaderKey {
     /// `key` has the suite's key length.
     pub(crate) fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
-        match backend {
-            #[cfg(feature = "native")]
-            Backend::Native => Self(Mask::Ring(ring_mask(suite, key))),
-            #[cfg(feature = "portable")]
-            Backend::Portable => {
-                use aes::cipher::KeyInit;
-                Self(match suite {
-                    Suite::ChaCha20Poly1305 => Mask::ChaCha(Zeroizing::new(exact(key))),
-                    Suite::Aes128Gcm => {
-                        Mask::Aes128(Box::new(aes::Aes128::new(&exact::<16>(key).into())))
-                    }
-                    Suite::Aes256Gcm | Suite::Aes256GcmSiv => {
-                        Mask::Aes256(Box::new(aes::Aes256::new(&exact::<32>(key).into())))
-                    }
-                })
-            }
-        }
+        HeaderMaterial { key: Zeroizing::new(padded(key)), suite, backend }.expand()
+    }
+
+    /// What this key can be expanded from again.
+    pub fn material(&self) -> &HeaderMaterial {
+        &self.material
     }
 
     /// The mask for a 16-byte sample of ciphertext: byte 0 for the first byte
@@ -341,7 +406,7 @@ impl HeaderKey {
     #[inline]
     pub fn mask(&self, sample: &[u8; 16]) -> [u8; 5] {
         // spec: HS-41
-        match &self.0 {
+        match &self.mask {
             #[cfg(feature = "native")]
             Mask::Ring(key) => match key.new_mask(sample) {
                 Ok(mask) => mask,

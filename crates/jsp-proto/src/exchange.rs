@@ -274,6 +274,16 @@ impl Exchange {
         self.complete || self.early_data.is_accepting()
     }
 
+    /// Nothing happens: queues of the handshake have no room any more.
+    pub(crate) fn rest(&mut self) {
+        if self.machine.is_none() {
+            self.retries = Bounded::default();
+            self.waiting_retries = Bounded::default();
+            self.early = Bounded::default();
+            self.hellos = Bounded::default();
+        }
+    }
+
     /// Takes the peer's parameters, which must repeat the ids that its packets showed.
     // spec: CON-5, CON-6
     pub(crate) fn on_peer_params(

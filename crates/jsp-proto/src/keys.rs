@@ -2,7 +2,10 @@
 
 use core::time::Duration;
 
-use jsp_crypto::{DataKeys, DirectionKeys, Fresh, HeaderKey, Keys, PacketKey};
+use jsp_crypto::{
+    DataKeys, DirectionKeys, Fresh, HeaderKey, HeaderMaterial, Keys, PacketKey, PacketMaterial,
+    Suite,
+};
 use jsp_wire::{CloseCode, Instant, PathId, limits};
 
 use crate::bounded::Bounded;
@@ -65,12 +68,8 @@ pub(crate) struct Keyring {
 /// 1-RTT keys: header keys for good, packet keys by generation.
 struct Data {
     schedule: DataKeys,
-    local_header: HeaderKey,
-    remote_header: HeaderKey,
-    local: PacketKey,
-    remote: PacketKey,
-    next: (PacketKey, PacketKey),
-    previous: Option<Box<Previous>>,
+    set: KeySet,
+    previous: Option<Previous>,
     phase: bool,
     /// Packets sealed with `local`.
     sealed: u64,
@@ -86,8 +85,74 @@ struct Data {
     frozen: bool,
 }
 
-struct Previous {
+/// The keys themselves, and what they are expanded from: all that a connection has of them that rests.
+struct KeySet {
+    material: Material,
+    expanded: Option<Box<Expanded>>,
+}
+
+struct Expanded {
+    local_header: HeaderKey,
+    remote_header: HeaderKey,
+    local: PacketKey,
     remote: PacketKey,
+    next: (PacketKey, PacketKey),
+    previous: Option<Box<PacketKey>>,
+}
+
+struct Material {
+    local_header: HeaderMaterial,
+    remote_header: HeaderMaterial,
+    local: PacketMaterial,
+    remote: PacketMaterial,
+    next: (PacketMaterial, PacketMaterial),
+    previous: Option<PacketMaterial>,
+}
+
+impl KeySet {
+    fn new(keys: Expanded) -> Self {
+        Self { material: Material::of(&keys), expanded: Some(Box::new(keys)) }
+    }
+
+    /// All of them are expanded at once: how long that takes tells nothing of the packet it is for.
+    // spec: CON-69
+    fn expand(&mut self) -> &mut Expanded {
+        let Self { material, expanded } = self;
+        expanded.get_or_insert_with(|| Box::new(material.expand()))
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Expanded)) {
+        let keys = self.expand();
+        change(keys);
+        self.material = Material::of(keys);
+    }
+}
+
+impl Material {
+    fn of(keys: &Expanded) -> Self {
+        Self {
+            local_header: keys.local_header.material().clone(),
+            remote_header: keys.remote_header.material().clone(),
+            local: keys.local.material().clone(),
+            remote: keys.remote.material().clone(),
+            next: (keys.next.0.material().clone(), keys.next.1.material().clone()),
+            previous: keys.previous.as_ref().map(|key| key.material().clone()),
+        }
+    }
+
+    fn expand(&self) -> Expanded {
+        Expanded {
+            local_header: self.local_header.expand(),
+            remote_header: self.remote_header.expand(),
+            local: self.local.expand(),
+            remote: self.remote.expand(),
+            next: (self.next.0.expand(), self.next.1.expand()),
+            previous: self.previous.as_ref().map(|key| Box::new(key.expand())),
+        }
+    }
+}
+
+struct Previous {
     /// Before this the peer's next update is not followed.
     settles_at: Instant,
     /// Packets below this number may still come under the old keys: the lowest number seen under
@@ -177,13 +242,17 @@ impl Keyring {
             return Err(TransportError::new(CloseCode::INTERNAL, "data keys were taken twice"));
         };
         let next = schedule.next();
-        self.data = Some(Data {
-            schedule,
+        let set = KeySet::new(Expanded {
             local_header: keys.local.header,
             remote_header: keys.remote.header,
             local: keys.local.packet,
             remote: keys.remote.packet,
             next,
+            previous: None,
+        });
+        self.data = Some(Data {
+            schedule,
+            set,
             previous: None,
             phase: false,
             sealed: 0,
@@ -228,7 +297,8 @@ impl Keyring {
     pub(crate) fn fold(&mut self, fresh: &Fresh) {
         if let Some(data) = self.data.as_mut() {
             data.frozen = true;
-            data.next = data.schedule.fold(fresh);
+            let next = data.schedule.fold(fresh);
+            data.set.change(|keys| keys.next = next);
         }
     }
 
@@ -258,7 +328,7 @@ impl Keyring {
                 self.initial = None;
                 self.earlier_initial = Bounded::default();
             }
-            SpaceId::Handshake => self.handshake.clear(),
+            SpaceId::Handshake => self.handshake = Vec::new(),
             SpaceId::Data => self.data = None,
         }
     }
@@ -294,6 +364,7 @@ impl Keyring {
     /// The candidate has proved itself: the others are forgotten.
     pub(crate) fn commit(&mut self, candidate: u8) {
         self.handshake.retain(|(own, _)| *own == candidate);
+        self.handshake.shrink_to_fit();
     }
 
     /// Seals 1-RTT packets: packet key, header key and phase bit.
@@ -305,7 +376,8 @@ impl Keyring {
         let data = self.data.as_mut()?;
         data.sealed = data.sealed.saturating_add(1);
         data.first_pn.note(path, pn);
-        Some((&data.local, &data.local_header, data.phase))
+        let keys = data.set.expand();
+        Some((&keys.local, &keys.local_header, data.phase))
     }
 
     /// The phase bit of the next packet.
@@ -313,31 +385,39 @@ impl Keyring {
         self.data.as_ref().is_some_and(|data| data.phase)
     }
 
-    pub(crate) fn remote_header(&self) -> Option<&HeaderKey> {
-        self.data.as_ref().map(|data| &data.remote_header)
+    pub(crate) fn remote_header(&mut self) -> Option<&HeaderKey> {
+        self.data.as_mut().map(|data| &data.set.expand().remote_header)
+    }
+
+    /// The connection rests: keys take little room until they are asked for.
+    pub(crate) fn rest(&mut self) {
+        if let Some(data) = self.data.as_mut() {
+            data.set.expanded = None;
+        }
     }
 
     /// The key for a packet with this phase bit and number, and what its success means.
     // spec: CON-41, CON-43
     pub(crate) fn open_short(
-        &self,
+        &mut self,
         now: Instant,
         phase: bool,
         path: PathId,
         pn: u64,
     ) -> Option<(&PacketKey, Generation)> {
-        let data = self.data.as_ref()?;
+        let data = self.data.as_mut()?;
+        let keys = data.set.expand();
         if phase == data.phase {
-            return Some((&data.remote, Generation::Current));
+            return Some((&keys.remote, Generation::Current));
         }
-        match &data.previous {
-            Some(previous) if previous.may_open(now, path, pn) => {
-                Some((&previous.remote, Generation::Previous))
+        match (&data.previous, &keys.previous) {
+            (Some(previous), Some(key)) if previous.may_open(now, path, pn) => {
+                Some((key, Generation::Previous))
             }
-            Some(previous) if now < previous.settles_at => {
-                Some((&data.next.1, Generation::TooSoon))
+            (Some(previous), _) if now < previous.settles_at => {
+                Some((&keys.next.1, Generation::TooSoon))
             }
-            _ => Some((&data.next.1, Generation::Next)),
+            _ => Some((&keys.next.1, Generation::Next)),
         }
     }
 
@@ -374,7 +454,7 @@ impl Keyring {
     pub(crate) fn update_is_due(&mut self, now: Instant, packets: u64, after: Duration) -> bool {
         let Some(data) = self.data.as_mut() else { return false };
         let since = *data.since.get_or_insert(now);
-        data.sealed >= packets.min(data.local.confidentiality_limit() / 2)
+        data.sealed >= packets.min(data.suite().confidentiality_limit() / 2)
             || now.since(since) >= after
     }
 
@@ -393,7 +473,7 @@ impl Keyring {
     pub(crate) fn on_forgery(&mut self) -> Result<(), TransportError> {
         let Some(data) = self.data.as_mut() else { return Ok(()) };
         data.forgeries = data.forgeries.saturating_add(1);
-        if data.forgeries >= data.remote.integrity_limit() / 2 {
+        if data.forgeries >= data.suite().integrity_limit() / 2 {
             let reason = "too many packets failed authentication";
             return Err(TransportError::new(CloseCode::AEAD_LIMIT, reason));
         }
@@ -404,13 +484,17 @@ impl Keyring {
     // spec: CON-46
     pub(crate) fn is_exhausted(&self) -> bool {
         self.data.as_ref().is_some_and(|data| {
-            let limit = data.local.confidentiality_limit();
+            let limit = data.suite().confidentiality_limit();
             data.sealed >= limit.saturating_sub(SEALED_RESERVE)
         })
     }
 }
 
 impl Data {
+    fn suite(&self) -> Suite {
+        self.schedule.suite()
+    }
+
     /// From when on a further update of ours is sure to be followed, once the peer has acknowledged the
     /// present generation.
     fn settled_at(&self, pto: Duration) -> Option<Instant> {
@@ -421,15 +505,17 @@ impl Data {
     /// `first` is the packet of the peer that told of the update, if one did.
     fn step(&mut self, now: Instant, first: Option<(PathId, u64)>, pto: Duration) {
         let next = self.schedule.next();
-        let (local, remote) = core::mem::replace(&mut self.next, next);
-        self.local = local;
-        let old = core::mem::replace(&mut self.remote, remote);
+        self.set.change(|keys| {
+            let (local, remote) = core::mem::replace(&mut keys.next, next);
+            keys.local = local;
+            keys.previous = Some(Box::new(core::mem::replace(&mut keys.remote, remote)));
+        });
         let settles_at = now + pto.saturating_mul(SETTLE_PTOS).min(SETTLE_MAX);
         let mut below_pn = OnPaths::default();
         if let Some((path, pn)) = first {
             below_pn.note(path, pn);
         }
-        self.previous = Some(Box::new(Previous { remote: old, settles_at, below_pn }));
+        self.previous = Some(Previous { settles_at, below_pn });
         self.phase = !self.phase;
         self.since = Some(now);
         self.sealed = 0;
@@ -560,6 +646,29 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_have_rested_are_the_same() {
+        let (mut client, mut server) = keyrings();
+        let mut now = Instant::from_nanos(1_000_000_000);
+        let mut before = seal(&mut client, 0);
+        for pn in 1..5 {
+            client.rest();
+            server.rest();
+            assert_eq!(open(&mut server, now, &before), Some(Generation::Current));
+            client.on_acked(now, FIRST, before.1);
+            now = now + PTO * CONFIRMED_PTOS;
+            let late = seal(&mut client, pn * 10);
+            assert!(client.update(now, PTO));
+            client.rest();
+            server.rest();
+            before = seal(&mut client, pn * 10 + 2);
+            let first = seal(&mut client, pn * 10 + 1);
+            assert_eq!(open(&mut server, now, &first), Some(Generation::Next));
+            server.rest();
+            assert_eq!(open(&mut server, now, &late), Some(Generation::Previous));
+        }
+    }
+
+    #[test]
     // spec-test: CON-43, CON-44, CON-69
     fn updates_wait_for_each_other() {
         let (mut client, mut server) = keyrings();
@@ -608,7 +717,7 @@ mod tests {
     fn forgeries_end_the_connection_at_half_the_limit() {
         let (mut client, _) = keyrings();
         let data = client.data.as_mut().unwrap();
-        data.forgeries = data.remote.integrity_limit() / 2 - 2;
+        data.forgeries = data.suite().integrity_limit() / 2 - 2;
         assert_eq!(client.on_forgery(), Ok(()));
         assert_eq!(client.on_forgery().unwrap_err().code, CloseCode::AEAD_LIMIT);
     }
@@ -617,7 +726,7 @@ mod tests {
     // spec-test: CON-46
     fn keys_are_updated_at_half_the_limit_and_never_exhausted() {
         let (mut client, _) = keyrings();
-        let limit = client.data.as_ref().unwrap().local.confidentiality_limit();
+        let limit = client.data.as_ref().unwrap().suite().confidentiality_limit();
         let mut at = |sealed| {
             client.data.as_mut().unwrap().sealed = sealed;
             (client.update_is_due(Instant::ZERO, u64::MAX, Duration::MAX), client.is_exhausted())

@@ -12,6 +12,10 @@ use crate::event::CloseReason;
 /// for a person to wait.
 const REFUSED_GRACE: Duration = Duration::from_millis(1500);
 
+/// A connection that is silent for so long gives memory back: longer than people pause, and what is given back
+/// is had again in microseconds.
+const REST_AFTER: Duration = Duration::from_secs(1);
+
 /// Where a connection stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum State {
@@ -69,6 +73,8 @@ pub(crate) struct Lifecycle {
     sent_since_heard: bool,
     /// When something was last sent or heard: what keep-alive counts from.
     busy_at: Instant,
+    /// Nothing was sent or heard since the connection came to rest.
+    is_resting: bool,
 }
 
 impl Lifecycle {
@@ -86,6 +92,7 @@ impl Lifecycle {
             active_at: now,
             sent_since_heard: false,
             busy_at: now,
+            is_resting: false,
         }
     }
 
@@ -144,6 +151,7 @@ impl Lifecycle {
     pub(crate) fn on_received(&mut self, now: Instant) {
         self.active_at = now;
         self.busy_at = now;
+        self.is_resting = false;
         self.sent_since_heard = false;
         if let State::Closing { answer, .. } = &mut self.state {
             answer.on_heard();
@@ -151,6 +159,7 @@ impl Lifecycle {
     }
 
     pub(crate) fn on_sent(&mut self, now: Instant, ack_eliciting: bool) {
+        self.is_resting = false;
         if ack_eliciting {
             self.busy_at = now;
             if !self.sent_since_heard {
@@ -209,6 +218,17 @@ impl Lifecycle {
     /// A PING was asked for: the next one waits for another interval.
     pub(crate) fn on_kept_alive(&mut self, now: Instant) {
         self.busy_at = now;
+    }
+
+    /// When an established connection that says and hears nothing comes to rest.
+    pub(crate) fn rests_at(&self) -> Option<Instant> {
+        let is_awake = self.is_established() && !self.is_resting;
+        is_awake.then_some(self.busy_at + REST_AFTER)
+    }
+
+    /// The connection rests until something is sent or heard.
+    pub(crate) fn rest(&mut self) {
+        self.is_resting = true;
     }
 
     /// The next deadline of the state. Silence is measured in idle time-outs, but never less than

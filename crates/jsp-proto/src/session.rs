@@ -81,6 +81,8 @@ impl Session {
         if self.tickets.len() >= TICKETS_KEPT {
             self.tickets.pop_front();
         }
+        // Mostly there is one, and tickets are large.
+        self.tickets.reserve_exact(1);
         self.tickets.push_back(ticket);
     }
 

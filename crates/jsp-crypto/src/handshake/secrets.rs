@@ -3,38 +3,33 @@
 use super::Role;
 use super::security::{Mode, Security};
 use crate::packet::Keys;
+use crate::primitives::Hasher;
 use crate::schedule::{DataKeys, Pair, Schedule};
 use crate::secret::{Digest, constant_time_eq};
 use crate::suite::Suite;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-/// The messages so far, in wire form and order.
-#[derive(Clone)]
+/// The hash of the messages so far, in wire form and order.
 pub(super) struct Transcript {
-    schedule: Schedule,
-    bytes: Vec<u8>,
+    hasher: Box<dyn Hasher>,
 }
 
 impl Transcript {
     pub(super) fn new(schedule: Schedule, client_hello: &[u8], server_hello: &[u8]) -> Self {
         // spec: HS-29
-        let mut bytes = Vec::with_capacity(4096);
-        bytes.extend_from_slice(client_hello);
-        bytes.extend_from_slice(server_hello);
-        Self { schedule, bytes }
+        let mut hasher = schedule.primitives().hasher(schedule.alg);
+        hasher.add(client_hello);
+        hasher.add(server_hello);
+        Self { hasher }
     }
 
     pub(super) fn push(&mut self, message: &[u8]) {
-        self.bytes.extend_from_slice(message);
+        self.hasher.add(message);
     }
 
     pub(super) fn hash(&self) -> Digest {
-        self.schedule.hash(&[&self.bytes])
-    }
-
-    /// Gives room back that is not needed while the other side is waited for.
-    pub(super) fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
+        self.hasher.hash()
     }
 }
 

@@ -96,7 +96,6 @@ impl Listening {
         let secrets = Secrets::new(schedule, choice.suite, &early, kem_shared, &shared, &hash);
         let flight = self.flight(&choice, &secrets, &mut transcript, rng)?;
         let th = transcript.hash();
-        transcript.shrink();
         let mut outputs = alloc::vec![
             Output::PeerParams(peer_params),
             Output::Send { level: Level::Initial, message: server_hello },

@@ -92,10 +92,19 @@ pub(crate) trait SigningKey: Send + Sync {
     fn sign(&self, message: &[u8]) -> Option<Vec<u8>>;
 }
 
+/// A hash over what is added to it piece by piece.
+pub(crate) trait Hasher: Send + Sync {
+    fn add(&mut self, part: &[u8]);
+    /// The hash of everything added so far; more may be added.
+    fn hash(&self) -> Digest;
+}
+
 /// What a backend provides. Peer-controlled values may be anything; a `None`
 /// or `false` means that they were refused.
 pub(crate) trait Primitives: Sync {
     fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest;
+    /// A hash of nothing yet.
+    fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher>;
     fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest;
     fn x25519_public(&self, private: &[u8; 32]) -> Option<[u8; 32]>;
     /// `None` when the result is all zero, that is when the peer's key has a small order.

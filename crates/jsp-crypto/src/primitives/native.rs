@@ -1,6 +1,6 @@
 //! The handshake's primitives by `aws-lc-rs`.
 
-use super::{Decapsulate, HashAlg, Primitives, SigningKey, ed25519_strict, mlkem_check};
+use super::{Decapsulate, HashAlg, Hasher, Primitives, SigningKey, ed25519_strict, mlkem_check};
 use crate::identity::SignatureScheme;
 use crate::rng::Rng;
 use crate::secret::{Digest, Secret32};
@@ -53,20 +53,38 @@ impl SigningKey for MlDsaPair {
     }
 }
 
+impl Hasher for digest::Context {
+    fn add(&mut self, part: &[u8]) {
+        self.update(part);
+    }
+
+    fn hash(&self) -> Digest {
+        Digest::from_slice(self.clone().finish().as_ref())
+    }
+}
+
+fn algorithm(alg: HashAlg) -> &'static digest::Algorithm {
+    match alg {
+        HashAlg::Sha256 => &digest::SHA256,
+        HashAlg::Sha384 => &digest::SHA384,
+    }
+}
+
 fn secret32(shared: &SharedSecret) -> Option<Secret32> {
     Some(Zeroizing::new(<[u8; 32]>::try_from(shared.as_ref()).ok()?))
 }
 
 impl Primitives for Native {
     fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest {
-        let mut context = digest::Context::new(match alg {
-            HashAlg::Sha256 => &digest::SHA256,
-            HashAlg::Sha384 => &digest::SHA384,
-        });
+        let mut context = digest::Context::new(algorithm(alg));
         for part in parts {
             context.update(part);
         }
         Digest::from_slice(context.finish().as_ref())
+    }
+
+    fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher> {
+        Box::new(digest::Context::new(algorithm(alg)))
     }
 
     fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest {

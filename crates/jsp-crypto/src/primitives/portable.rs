@@ -1,6 +1,6 @@
 //! The handshake's primitives by the RustCrypto and dalek crates.
 
-use super::{Decapsulate, HashAlg, Primitives, SigningKey, ed25519_strict, mlkem_check};
+use super::{Decapsulate, HashAlg, Hasher, Primitives, SigningKey, ed25519_strict, mlkem_check};
 use crate::identity::SignatureScheme;
 use crate::rng::{self, Rng};
 use crate::secret::{Digest, Secret32};
@@ -74,6 +74,19 @@ fn hash_parts<D: sha2::Digest>(parts: &[&[u8]]) -> Digest {
     Digest::from_slice(&hasher.finalize())
 }
 
+/// A running hash of this crate's kind.
+struct Running<D>(D);
+
+impl<D: sha2::Digest + Clone + Send + Sync> Hasher for Running<D> {
+    fn add(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    fn hash(&self) -> Digest {
+        Digest::from_slice(&self.0.clone().finalize())
+    }
+}
+
 fn hmac_parts<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Digest {
     // HMAC takes keys of any length; the fallible signature is the trait's.
     let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return Digest::zero(0) };
@@ -88,6 +101,13 @@ impl Primitives for Portable {
         match alg {
             HashAlg::Sha256 => hash_parts::<Sha256>(parts),
             HashAlg::Sha384 => hash_parts::<Sha384>(parts),
+        }
+    }
+
+    fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher> {
+        match alg {
+            HashAlg::Sha256 => Box::new(Running(Sha256::default())),
+            HashAlg::Sha384 => Box::new(Running(Sha384::default())),
         }
     }
 

@@ -102,6 +102,20 @@ impl Machine {
         count
     }
 
+    /// The client's hello arrives; what the server answers does not.
+    pub fn hello(&mut self) {
+        for from in [0, 1] {
+            self.tick();
+            while self.transmit(from) {
+                for datagram in self.arrivals().0 {
+                    if from == 0 {
+                        self.deliver(1, datagram);
+                    }
+                }
+            }
+        }
+    }
+
     /// Time passes.
     pub fn tick(&mut self) {
         self.now = self.now + Duration::from_micros(10);

@@ -22,6 +22,7 @@ mod paths;
 mod redirect;
 mod renewal;
 mod repair;
+mod rest;
 mod resume;
 mod sensing;
 mod shape;

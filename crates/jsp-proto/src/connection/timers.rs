@@ -37,6 +37,8 @@ pub enum Reason {
     Padding,
     /// Keys with a fresh secret in them are to be used.
     KeyUpdate,
+    /// Nothing happens: memory that is easily had again is given back.
+    Rest,
 }
 
 /// Probe time-outs of a handshake space until its back-off starts anew: the handshake has an end of
@@ -53,6 +55,7 @@ impl Connection {
             return soonest.0;
         }
         soonest.offer(self.lifecycle.keep_alive_at(), Reason::KeepAlive);
+        soonest.offer(self.lifecycle.rests_at(), Reason::Rest);
         if self.is_usable() {
             soonest.offer(self.streams.poll_timeout(), Reason::Streams);
             soonest.offer(self.fold_at(now), Reason::KeyUpdate);
@@ -164,6 +167,9 @@ impl Connection {
         if self.lifecycle.keep_alive_at().is_some_and(|at| now >= at) {
             self.control.ask_ping();
             self.lifecycle.on_kept_alive(now);
+        }
+        if self.lifecycle.rests_at().is_some_and(|at| now >= at) {
+            self.rest();
         }
     }
 

@@ -200,7 +200,7 @@ impl Endpoint {
         let outgoing = Outgoing {
             route,
             crypto,
-            transport: Arc::new(transport.as_ref().clone().clamped()),
+            transport: clamped(transport),
             destination,
             local_id,
             wrapping: self.wrapping(),
@@ -481,6 +481,12 @@ impl Endpoint {
     pub fn connection_count(&self) -> usize {
         self.connections.len()
     }
+}
+
+/// The configuration with every value inside its range: mostly it is, and connections share it.
+fn clamped(config: Arc<TransportConfig>) -> Arc<TransportConfig> {
+    let clamped = config.as_ref().clone().clamped();
+    if clamped == *config { config } else { Arc::new(clamped) }
 }
 
 /// What chooses among hellos: no draw from the generator, whose other values stay what they are.

@@ -121,6 +121,11 @@ impl Recovery {
         }
     }
 
+    /// Nothing happens: the ledger shrinks to what is under way.
+    pub(crate) fn rest(&mut self) {
+        self.ledger.shrink();
+    }
+
     /// The path leads elsewhere now: what is under way went to the old one. It has its fates, and says
     /// nothing of the new path's times, rates and losses.
     // spec: CON-13

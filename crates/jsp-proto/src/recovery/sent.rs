@@ -202,6 +202,12 @@ impl Ledger {
         self.tokens = VecDeque::new();
     }
 
+    /// Both rings shrink to what they hold.
+    pub(super) fn shrink(&mut self) {
+        self.packets.shrink_to_fit();
+        self.tokens.shrink_to_fit();
+    }
+
     /// Packets kept.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

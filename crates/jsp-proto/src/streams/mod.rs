@@ -180,6 +180,16 @@ impl Streams {
         streams
     }
 
+    /// Nothing happens: queues shrink to what they hold.
+    pub(crate) fn rest(&mut self) {
+        for queue in [&mut self.control, &mut self.opens, &mut self.blocked, &mut self.watched] {
+            queue.shrink_to_fit();
+        }
+        self.expiries.shrink_to_fit();
+        self.accept.shrink_to_fit();
+        self.events.shrink_to_fit();
+    }
+
     /// Fills in what our transport parameters say about streams.
     // spec: STR-20
     pub(crate) fn advertise(&self, params: &mut TransportParams) {
