@@ -1,7 +1,7 @@
 //! The workloads: which exercises, over which path, with which sizes and subjects.
 
 pub(crate) mod client;
-mod flood;
+pub(crate) mod flood;
 pub(crate) mod metrics;
 pub(crate) mod server;
 
@@ -118,7 +118,7 @@ const PINGPONG: &[&str] =
 const HANDSHAKE: &[&str] = &["jsp", "quinn", "quinn-ct", "quinn-pq", "quinn-pq-ct", "tls"];
 const HELLO: &[&str] = &["jsp", "quinn", "quinn-pq", "tls"];
 const OVERHEAD: &[&str] = &["jsp", "quinn"];
-const FLOOD: &[&str] = &["jsp", "quinn-retry"];
+const FLOOD: &[&str] = &["jsp", "quinn-retry", "raw"];
 const IDLE: &[&str] = &["jsp", "quinn", "tls"];
 const LOSSY: &[&str] = &["jsp", "quinn", "quinn-tuned", "quinn-bbr", "tls"];
 

@@ -3,38 +3,37 @@
 use super::Role;
 use super::security::{Mode, Security};
 use crate::packet::Keys;
+use crate::primitives::Hasher;
 use crate::schedule::{DataKeys, Pair, Schedule};
 use crate::secret::{Digest, constant_time_eq};
 use crate::suite::Suite;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-/// The messages so far, in wire form and order.
-#[derive(Clone)]
-pub(super) struct Transcript {
-    schedule: Schedule,
-    bytes: Vec<u8>,
+/// The hash of the messages so far, in wire form and order.
+pub(super) struct Transcript(Box<dyn Hasher>);
+
+impl Clone for Transcript {
+    fn clone(&self) -> Self {
+        Self(self.0.fork())
+    }
 }
 
 impl Transcript {
     pub(super) fn new(schedule: Schedule, client_hello: &[u8], server_hello: &[u8]) -> Self {
         // spec: HS-29
-        let mut bytes = Vec::with_capacity(4096);
-        bytes.extend_from_slice(client_hello);
-        bytes.extend_from_slice(server_hello);
-        Self { schedule, bytes }
+        let mut hasher = schedule.primitives().hasher(schedule.alg);
+        hasher.add(client_hello);
+        hasher.add(server_hello);
+        Self(hasher)
     }
 
     pub(super) fn push(&mut self, message: &[u8]) {
-        self.bytes.extend_from_slice(message);
+        self.0.add(message);
     }
 
     pub(super) fn hash(&self) -> Digest {
-        self.schedule.hash(&[&self.bytes])
-    }
-
-    /// Gives room back that is not needed while the other side is waited for.
-    pub(super) fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
+        self.0.digest()
     }
 }
 
@@ -63,12 +62,13 @@ impl Secrets {
         let zero = Digest::zero(schedule.alg.len());
         let salt = schedule.expand(early, "jsp1 derived", th);
         let handshake = schedule.extract(&salt, &[kem, x25519]);
-        let salt = schedule.expand(&handshake, "jsp1 derived", th);
+        let handshake = schedule.expander(&handshake);
+        let salt = handshake.secret("jsp1 derived", th);
         Self {
             schedule,
             suite,
-            client: schedule.expand(&handshake, "jsp1 client handshake", th),
-            server: schedule.expand(&handshake, "jsp1 server handshake", th),
+            client: handshake.secret("jsp1 client handshake", th),
+            server: handshake.secret("jsp1 server handshake", th),
             master: schedule.extract(&salt, &[zero.as_bytes()]),
         }
     }
@@ -98,8 +98,9 @@ impl Secrets {
     pub(super) fn data_keys(&self, role: Role, transcript: &Digest) -> DataKeys {
         // spec: HS-37
         let th = transcript.as_bytes();
-        let client = self.schedule.expand(&self.master, "jsp1 client data", th);
-        let server = self.schedule.expand(&self.master, "jsp1 server data", th);
+        let master = self.schedule.expander(&self.master);
+        let client = master.secret("jsp1 client data", th);
+        let server = master.secret("jsp1 server data", th);
         DataKeys::new(self.schedule, self.suite, Pair::new(role, client, server))
     }
 

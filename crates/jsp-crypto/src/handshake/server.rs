@@ -23,7 +23,6 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use zeroize::Zeroizing;
 
 /// A server that has seen nothing yet.
 pub(super) struct Listening {
@@ -96,7 +95,6 @@ impl Listening {
         let secrets = Secrets::new(schedule, choice.suite, &early, kem_shared, &shared, &hash);
         let flight = self.flight(&choice, &secrets, &mut transcript, rng)?;
         let th = transcript.hash();
-        transcript.shrink();
         let mut outputs = alloc::vec![
             Output::PeerParams(peer_params),
             Output::Send { level: Level::Initial, message: server_hello },
@@ -204,10 +202,8 @@ impl Listening {
         rng: &mut dyn Rng,
     ) -> Result<(Vec<u8>, Option<Secret32>, Secret32), HandshakeError> {
         let primitives = self.config.backend.primitives();
-        let private: Secret32 = Zeroizing::new(rng::array(rng));
-        let x25519 = primitives.x25519_public(&private).ok_or(HandshakeError::Backend)?;
-        let shared =
-            primitives.x25519(&private, &hello.core.x25519).ok_or(HandshakeError::KeyShare)?;
+        let private = super::agreement_key(primitives, rng)?;
+        let shared = private.agree(&hello.core.x25519).ok_or(HandshakeError::KeyShare)?;
         let (ciphertext, kem_shared) = match choice.kem {
             Kem::X25519 | Kem::TicketX25519 => (Vec::new(), None),
             Kem::X25519MlKem768 => {
@@ -231,7 +227,7 @@ impl Listening {
                 Kem::TicketX25519 => SIG_NONE,
                 _ => self.config.credential.scheme().id(),
             },
-            x25519,
+            x25519: private.public(),
             ciphertext: &ciphertext,
         }
         .to_message()
