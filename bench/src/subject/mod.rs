@@ -252,15 +252,21 @@ impl Subject {
     pub(crate) fn supports(self, exercise: Exercise) -> bool {
         match self.family {
             Family::Jsp | Family::Quinn => true,
-            _ if exercise == Exercise::Flood => false,
-            Family::Noq | Family::S2n => true,
+            Family::Noq | Family::S2n => exercise != Exercise::Flood,
             Family::Tls => !matches!(
                 exercise,
-                Exercise::MessagePerStream | Exercise::Datagrams | Exercise::Paced
+                Exercise::MessagePerStream
+                    | Exercise::Datagrams
+                    | Exercise::Paced
+                    | Exercise::Flood
             ),
             Family::Raw => matches!(
                 exercise,
-                Exercise::Transfer | Exercise::Messages | Exercise::Datagrams | Exercise::Pingpong
+                Exercise::Transfer
+                    | Exercise::Messages
+                    | Exercise::Datagrams
+                    | Exercise::Pingpong
+                    | Exercise::Flood
             ),
         }
     }

@@ -15,6 +15,7 @@ use super::Flavour;
 use crate::plan::{Exercise, Plan};
 use crate::process::{Desk, Event};
 use crate::workload::client::{Values, percentiles};
+use crate::workload::flood::{self, Flood};
 
 /// UDP payload of a full packet, as for every subject.
 const PACKET_BYTES: usize = 1452;
@@ -36,6 +37,8 @@ const PREFIX_BYTES: usize = 2;
 const SOCKET_BYTES: usize = 4 << 20;
 /// No count for so long means that packets were lost.
 const STALL: Duration = Duration::from_millis(200);
+/// Bytes of a flood's datagram, as long as a hello's.
+const STRANGERS_BYTES: usize = 1200;
 /// Round trips before those that count.
 const WARM_UP: u64 = 500;
 /// Both sides know the key: there is nobody to hide from.
@@ -184,8 +187,10 @@ impl Layout {
 pub(crate) fn serve(exercise: Exercise, flavour: Flavour, plan: Plan, desk: &Desk) -> Result<()> {
     let mut side = Side::new(flavour, 1 << 62)?;
     desk.say(&Event::Ready { address: side.socket.local_addr()?, trust: String::new() });
-    if exercise == Exercise::Pingpong {
-        return echo(&mut side);
+    match exercise {
+        Exercise::Pingpong => return echo(&mut side),
+        Exercise::Flood => return echo_what_opens(&mut side),
+        _ => {}
     }
     let layout = Layout::of(exercise, plan);
     let (mut packets, mut credited) = (0_u64, 0_u64);
@@ -239,6 +244,23 @@ fn echo(side: &mut Side) -> Result<()> {
     }
 }
 
+/// The same in a flood: what is not of the client is received, seen to be too long, and forgotten.
+fn echo_what_opens(side: &mut Side) -> Result<()> {
+    let mut packet = Vec::new();
+    loop {
+        let Some(arrival) = side.receive()? else { continue };
+        if arrival.stride >= STRANGERS_BYTES {
+            continue;
+        }
+        packet.clear();
+        packet.resize(NUMBER_BYTES, 0);
+        side.open(arrival, |plain| packet.extend_from_slice(plain))?;
+        packet.resize(packet.len() + TAG_BYTES, 0);
+        side.seal(&mut packet)?;
+        side.send(arrival.from, &packet, packet.len())?;
+    }
+}
+
 /// Runs the client and reports its figures.
 pub(crate) fn drive(
     exercise: Exercise,
@@ -248,11 +270,11 @@ pub(crate) fn drive(
     desk: &Desk,
 ) -> Result<()> {
     let mut side = Side::new(flavour, 0)?;
-    let values = if exercise == Exercise::Pingpong {
-        pingpong(&mut side, plan, server, desk)?
-    } else {
-        side.socket.set_read_timeout(Some(STALL))?;
-        flood(&mut side, exercise, plan, server, desk)?
+    side.socket.set_read_timeout((exercise != Exercise::Pingpong).then_some(STALL))?;
+    let values = match exercise {
+        Exercise::Pingpong => pingpong(&mut side, plan, server, desk)?,
+        Exercise::Flood => beside_a_flood(&mut side, plan, server, desk)?,
+        _ => send_batches(&mut side, exercise, plan, server, desk)?,
     };
     desk.say(&Event::Done { values });
     Ok(())
@@ -280,8 +302,42 @@ fn pingpong(side: &mut Side, plan: Plan, server: SocketAddr, desk: &Desk) -> Res
     Ok(percentiles(&mut micros))
 }
 
+/// Round trips in calm, then beside a flood that the server does nothing about: what the machine and its kernel
+/// alone do to a connection.
+fn beside_a_flood(side: &mut Side, plan: Plan, server: SocketAddr, desk: &Desk) -> Result<Values> {
+    let time = Duration::from_millis(plan.millis);
+    round_trips(side, server, flood::WARM_UP)?;
+    let mut calm = round_trips(side, server, time)?;
+    desk.phase_blocking("start")?;
+    let flood = Flood::start(server, vec![vec![vec![0x5a; STRANGERS_BYTES]]])?;
+    std::thread::sleep(flood::WARM_UP);
+    let flooded = round_trips(side, server, time);
+    let rate = flood.stop();
+    desk.phase_blocking("end")?;
+    Ok(flood::values(rate, None, &mut calm, &mut flooded?))
+}
+
+/// Round trips of one message for a while; microseconds. One that is lost took as long as it was waited for.
+fn round_trips(side: &mut Side, server: SocketAddr, time: Duration) -> Result<Vec<f64>> {
+    let mut packet = vec![0x5a; OVERHEAD_BYTES + flood::PING_BYTES];
+    let (mut micros, begin) = (Vec::new(), Instant::now());
+    while begin.elapsed() < time {
+        let start = Instant::now();
+        side.seal(&mut packet)?;
+        side.send(server, &packet, packet.len())?;
+        if let Some(arrival) = side.receive()? {
+            side.open(arrival, |plain| {
+                std::hint::black_box(plain);
+            })?;
+        }
+        micros.push(start.elapsed().as_secs_f64() * 1e6);
+        std::thread::sleep(flood::PING_PAUSE);
+    }
+    Ok(micros)
+}
+
 /// Sends full batches while the window allows.
-fn flood(
+fn send_batches(
     side: &mut Side,
     exercise: Exercise,
     plan: Plan,

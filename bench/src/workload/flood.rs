@@ -26,9 +26,11 @@ const HELLOS: usize = 200;
 /// Silence after which a client's hello is complete.
 const HELLO_PAUSE: Duration = Duration::from_millis(5);
 /// Flood before anything is measured: servers have noticed it then.
-const WARM_UP: Duration = Duration::from_secs(1);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
+/// Bytes of its message.
+pub(crate) const PING_BYTES: usize = 64;
 /// Between two round trips of the open connection.
-const PING_PAUSE: Duration = Duration::from_millis(2);
+pub(crate) const PING_PAUSE: Duration = Duration::from_millis(2);
 /// Between two clients that connect.
 const CLIENT_PAUSE: Duration = Duration::from_millis(10);
 /// How long a client tries before it tries anew, and how often it does.
@@ -55,23 +57,34 @@ pub(crate) async fn run<E: Endpoint>(
         tokio::join!(round_trips(&mut stream, time), clients(endpoint, server, time));
     let rate = flood.stop();
     desk.phase("end").await;
-    let (mut flooded, clients) = (flooded?, clients);
-    let share = |count: u64| count as f64 * 100.0 / clients.total.max(1) as f64;
+    Ok(values(rate, Some(clients), &mut calm, &mut flooded?))
+}
+
+/// The figures by name.
+pub(crate) fn values(
+    rate: f64,
+    clients: Option<Clients>,
+    calm: &mut [f64],
+    flooded: &mut [f64],
+) -> Values {
+    let clients = clients.as_ref();
+    let share = |count: u64, of: &Clients| count as f64 * 100.0 / of.total.max(1) as f64;
     let figures = [
         ("rate", Some(rate)),
-        ("clients", Some(clients.total as f64)),
-        ("first_percent", Some(share(clients.first))),
-        ("within_percent", Some(share(clients.within))),
-        ("calm_p99_us", percentile(&mut calm, 99.0)),
-        ("flooded_p99_us", percentile(&mut flooded, 99.0)),
+        ("clients", clients.map(|clients| clients.total as f64)),
+        ("first_percent", clients.map(|clients| share(clients.first, clients))),
+        ("within_percent", clients.map(|clients| share(clients.within, clients))),
+        ("calm_p99_us", percentile(calm, 99.0)),
+        ("flooded_p50_us", percentile(flooded, 50.0)),
+        ("flooded_p99_us", percentile(flooded, 99.0)),
     ];
     let named = |(name, value): (&str, Option<f64>)| Some((name.to_owned(), value?));
-    Ok(figures.into_iter().filter_map(named).collect())
+    figures.into_iter().filter_map(named).collect()
 }
 
 /// Round trips of one message for a while; microseconds.
 async fn round_trips(stream: &mut impl Stream, time: Duration) -> Result<Vec<f64>> {
-    let message = Bytes::from_static(&[0x5a; 64]);
+    let message = Bytes::from_static(&[0x5a; PING_BYTES]);
     let (mut micros, begin) = (Vec::new(), Instant::now());
     while begin.elapsed() < time {
         let start = Instant::now();
@@ -87,7 +100,7 @@ async fn round_trips(stream: &mut impl Stream, time: Duration) -> Result<Vec<f64
 
 /// How it went for those who wanted to connect.
 #[derive(Default)]
-struct Clients {
+pub(crate) struct Clients {
     total: u64,
     first: u64,
     within: u64,
@@ -135,7 +148,7 @@ async fn hellos<E: Endpoint>(endpoint: &E) -> Result<Vec<Vec<Vec<u8>>>> {
 }
 
 /// A thread that throws hellos until it is stopped.
-struct Flood {
+pub(crate) struct Flood {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     begin: Instant,
@@ -143,7 +156,8 @@ struct Flood {
 }
 
 impl Flood {
-    fn start(server: SocketAddr, hellos: Vec<Vec<Vec<u8>>>) -> Result<Self> {
+    /// Throws these hellos, each of some datagrams, at the server.
+    pub(crate) fn start(server: SocketAddr, hellos: Vec<Vec<Vec<u8>>>) -> Result<Self> {
         let bind = |n: u16| -> Result<UdpSocket> {
             let [high, low] = n.to_be_bytes();
             let socket = UdpSocket::bind((Ipv4Addr::new(127, 1 + high, low, 7), 0))?;
@@ -179,7 +193,7 @@ impl Flood {
     }
 
     /// Ends the flood; datagrams a second.
-    fn stop(self) -> f64 {
+    pub(crate) fn stop(self) -> f64 {
         let rate = self.sent.load(Ordering::Relaxed) as f64 / self.begin.elapsed().as_secs_f64();
         self.stop.store(true, Ordering::Relaxed);
         // It panics nowhere; a rate is told in any case.

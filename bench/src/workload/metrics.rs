@@ -202,16 +202,25 @@ fn idle(outcome: &Outcome, connections: f64) -> Result<Vec<Metric>> {
 fn flood(outcome: &Outcome) -> Result<Vec<Metric>> {
     let span = outcome.span("start", "end")?;
     let (calm, flooded) = (outcome.value("calm_p99_us")?, outcome.value("flooded_p99_us")?);
-    Ok(metrics([
-        ("connected_in_3_tries", "%", outcome.value("within_percent")?),
-        ("connected_at_once", "%", outcome.value("first_percent")?),
-        ("clients", "count", outcome.value("clients")?),
+    // Nobody connects where there are no connections.
+    let clients = [
+        ("connected_in_3_tries", "%", "within_percent"),
+        ("connected_at_once", "%", "first_percent"),
+        ("clients", "count", "clients"),
+    ];
+    let told = clients.into_iter().filter_map(|(name, unit, key)| {
+        Some(Metric { name, unit, value: *outcome.values.get(key)? })
+    });
+    let mut figures: Vec<Metric> = told.collect();
+    figures.extend(metrics([
         ("memory", "MiB", span.server_rss / KIB / KIB),
         ("p99_against_calm", "ratio", flooded / calm),
         ("calm_p99", "us", calm),
+        ("flooded_p50", "us", outcome.value("flooded_p50_us")?),
         ("hellos", "datagrams/s", outcome.value("rate")?),
         ("server_cpu", "s", span.server_cpu_s),
-    ]))
+    ]));
+    Ok(figures)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The workloads: which exercises, over which path, with which sizes and subjects.
 
 pub(crate) mod client;
-mod flood;
+pub(crate) mod flood;
 pub(crate) mod metrics;
 pub(crate) mod server;
 
@@ -130,7 +130,7 @@ const HANDSHAKE: &[&str] =
     &["jsp", "quinn", "quinn-ct", "quinn-pq", "quinn-pq-ct", "noq", "s2n", "tls"];
 const HELLO: &[&str] = &["jsp", "quinn", "quinn-pq", "s2n", "tls"];
 const OVERHEAD: &[&str] = &["jsp", "quinn", "s2n"];
-const FLOOD: &[&str] = &["jsp", "quinn-retry"];
+const FLOOD: &[&str] = &["jsp", "quinn-retry", "raw"];
 const IDLE: &[&str] = &["jsp", "quinn", "noq", "s2n", "tls"];
 const CROWDED: &[&str] = &["jsp", "quinn", "noq", "s2n", "tls"];
 const LOSSY: &[&str] = &["jsp", "quinn", "quinn-tuned", "quinn-bbr", "noq-bbr", "s2n", "tls"];

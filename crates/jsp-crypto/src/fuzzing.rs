@@ -38,7 +38,7 @@ pub fn hkdf(
     let (primitives, alg) = (backend.primitives(), alg(long));
     let secret: Digest = hkdf::extract(primitives, alg, salt, &[ikm]);
     let mut out = alloc::vec![0; len];
-    hkdf::expand(primitives, alg, secret.as_bytes(), &[info], &mut out);
+    hkdf::expand(primitives.mac_key(alg, secret.as_bytes()).as_ref(), alg, &[info], &mut out);
     out
 }
 
@@ -59,12 +59,12 @@ pub fn header_key(backend: Backend, suite: Suite, key: &[u8; 32]) -> HeaderKey {
 
 /// The public key of a private one.
 pub fn x25519_public(backend: Backend, private: &[u8; 32]) -> Option<[u8; 32]> {
-    backend.primitives().x25519_public(private)
+    Some(backend.primitives().x25519(private)?.public())
 }
 
 /// The shared secret.
 pub fn x25519(backend: Backend, private: &[u8; 32], public: &[u8; 32]) -> Option<[u8; 32]> {
-    backend.primitives().x25519(private, public).map(|secret| *secret)
+    Some(*backend.primitives().x25519(private)?.agree(public)?)
 }
 
 /// The public key of a seed, and its signature.

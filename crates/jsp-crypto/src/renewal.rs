@@ -9,23 +9,21 @@
 
 use crate::handshake::codec::Reader;
 use crate::handshake::messages::{frame, unframe};
-use crate::handshake::{HandshakeError, Security};
-use crate::primitives::{Backend, Decapsulate};
-use crate::rng::{self, Rng};
+use crate::handshake::{HandshakeError, Security, agreement_key};
+use crate::primitives::{Agree, Decapsulate};
+use crate::rng::Rng;
 use crate::schedule::Schedule;
 use crate::secret::{Digest, Secret32};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use zeroize::Zeroizing;
 
 const EXCHANGE_OFFER: u8 = 7;
 const EXCHANGE_ANSWER: u8 = 8;
 
 /// An exchange that a client has begun.
 pub struct Renewal {
-    backend: Backend,
     round: u32,
-    private: Secret32,
+    private: Box<dyn Agree>,
     decapsulation: Box<dyn Decapsulate>,
     offer: Vec<u8>,
 }
@@ -46,13 +44,11 @@ impl Renewal {
         round: u32,
         rng: &mut dyn Rng,
     ) -> Result<(Self, Vec<u8>), HandshakeError> {
-        let backend = security.schedule.backend;
-        let primitives = backend.primitives();
-        let private: Secret32 = Zeroizing::new(rng::array(rng));
-        let public = primitives.x25519_public(&private).ok_or(HandshakeError::Backend)?;
+        let primitives = security.schedule.backend.primitives();
+        let private = agreement_key(primitives, rng)?;
         let (decapsulation, ek) = primitives.kem_generate(rng).ok_or(HandshakeError::Backend)?;
-        let offer = message(EXCHANGE_OFFER, round, &public, &ek)?;
-        Ok((Self { backend, round, private, decapsulation, offer: offer.clone() }, offer))
+        let offer = message(EXCHANGE_OFFER, round, &private.public(), &ek)?;
+        Ok((Self { round, private, decapsulation, offer: offer.clone() }, offer))
     }
 
     /// The number of this exchange.
@@ -67,8 +63,7 @@ impl Renewal {
         if round != self.round {
             return Err(HandshakeError::Unexpected);
         }
-        let primitives = self.backend.primitives();
-        let x25519 = primitives.x25519(&self.private, &public).ok_or(HandshakeError::KeyShare)?;
+        let x25519 = self.private.agree(&public).ok_or(HandshakeError::KeyShare)?;
         // spec: HS-17
         let kem = self.decapsulation.decapsulate(ciphertext).ok_or(HandshakeError::KeyShare)?;
         let mut messages = self.offer;
@@ -89,12 +84,11 @@ impl Renewal {
             return Err(HandshakeError::Unexpected);
         }
         let primitives = security.schedule.backend.primitives();
-        let private: Secret32 = Zeroizing::new(rng::array(rng));
-        let own = primitives.x25519_public(&private).ok_or(HandshakeError::Backend)?;
-        let x25519 = primitives.x25519(&private, &public).ok_or(HandshakeError::KeyShare)?;
+        let private = agreement_key(primitives, rng)?;
+        let x25519 = private.agree(&public).ok_or(HandshakeError::KeyShare)?;
         let (ciphertext, kem) =
             primitives.kem_encapsulate(ek, rng).ok_or(HandshakeError::KeyShare)?;
-        let answer = message(EXCHANGE_ANSWER, round, &own, &ciphertext)?;
+        let answer = message(EXCHANGE_ANSWER, round, &private.public(), &ciphertext)?;
         let mut messages = offer.to_vec();
         messages.extend_from_slice(&answer);
         Ok((answer, Fresh { kem, x25519, messages }))

@@ -3,7 +3,7 @@
 use crate::handshake::Role;
 use crate::identity::Fingerprint;
 use crate::packet::{DirectionKeys, HeaderKey, Keys, NONCE_LEN, PacketKey};
-use crate::primitives::{Backend, HashAlg, Primitives, hkdf};
+use crate::primitives::{Backend, HashAlg, MacKey, Primitives, hkdf};
 use crate::secret::Digest;
 use crate::suite::Suite;
 use alloc::boxed::Box;
@@ -26,24 +26,15 @@ impl Schedule {
         self.backend.primitives()
     }
 
-    /// `HKDF-Expand(secret, length 2 | version 4 | label length 1 | label |
-    /// context length 1 | context)`.
-    pub(crate) fn expand_into(&self, secret: &[u8], label: &str, context: &[u8], out: &mut [u8]) {
-        // spec: HS-30
-        let length = u16::try_from(out.len()).unwrap_or(u16::MAX).to_be_bytes();
-        let label_len = [u8::try_from(label.len()).unwrap_or(u8::MAX)];
-        let context_len = [u8::try_from(context.len()).unwrap_or(u8::MAX)];
-        let version = self.version.to_be_bytes();
-        let info: [&[u8]; 6] =
-            [&length, &version, &label_len, label.as_bytes(), &context_len, context];
-        hkdf::expand(self.primitives(), self.alg, secret, &info, out);
+    /// Expands this secret, once or several times.
+    pub(crate) fn expander(&self, secret: &Digest) -> Expander {
+        let key = self.primitives().mac_key(self.alg, secret.as_bytes());
+        Expander { schedule: *self, key }
     }
 
     /// A secret of hash length.
     pub(crate) fn expand(&self, secret: &Digest, label: &str, context: &[u8]) -> Digest {
-        let mut out = Digest::zero(self.alg.len());
-        self.expand_into(secret.as_bytes(), label, context, out.as_mut_bytes());
-        out
+        self.expander(secret).secret(label, context)
     }
 
     pub(crate) fn extract(&self, salt: &Digest, ikm: &[&[u8]]) -> Digest {
@@ -55,26 +46,12 @@ impl Schedule {
     }
 
     pub(crate) fn packet_key(&self, suite: Suite, secret: &Digest) -> PacketKey {
-        let mut key = Zeroizing::new([0; 32]);
-        let key = key.get_mut(..suite.key_len()).unwrap_or(&mut []);
-        let mut iv = Zeroizing::new([0; NONCE_LEN]);
-        self.expand_into(secret.as_bytes(), "jsp1 key", &[], key);
-        self.expand_into(secret.as_bytes(), "jsp1 iv", &[], iv.as_mut_slice());
-        PacketKey::new(self.backend, suite, key, *iv)
-    }
-
-    pub(crate) fn header_key(&self, suite: Suite, secret: &Digest) -> HeaderKey {
-        let mut key = Zeroizing::new([0; 32]);
-        let key = key.get_mut(..suite.key_len()).unwrap_or(&mut []);
-        self.expand_into(secret.as_bytes(), "jsp1 hp", &[], key);
-        HeaderKey::new(self.backend, suite, key)
+        self.expander(secret).packet_key(suite)
     }
 
     pub(crate) fn direction(&self, suite: Suite, secret: &Digest) -> DirectionKeys {
-        DirectionKeys {
-            packet: self.packet_key(suite, secret),
-            header: self.header_key(suite, secret),
-        }
+        let secret = self.expander(secret);
+        DirectionKeys { packet: secret.packet_key(suite), header: secret.header_key(suite) }
     }
 
     pub(crate) fn keys(&self, suite: Suite, secrets: &Pair) -> Keys {
@@ -82,6 +59,50 @@ impl Schedule {
             local: self.direction(suite, &secrets.local),
             remote: self.direction(suite, &secrets.remote),
         }
+    }
+}
+
+/// A secret made ready to expand.
+pub(crate) struct Expander {
+    schedule: Schedule,
+    key: Box<dyn MacKey>,
+}
+
+impl Expander {
+    /// `HKDF-Expand(secret, length 2 | version 4 | label length 1 | label |
+    /// context length 1 | context)`.
+    pub(crate) fn fill(&self, label: &str, context: &[u8], out: &mut [u8]) {
+        // spec: HS-30
+        let length = u16::try_from(out.len()).unwrap_or(u16::MAX).to_be_bytes();
+        let label_len = [u8::try_from(label.len()).unwrap_or(u8::MAX)];
+        let context_len = [u8::try_from(context.len()).unwrap_or(u8::MAX)];
+        let version = self.schedule.version.to_be_bytes();
+        let info: [&[u8]; 6] =
+            [&length, &version, &label_len, label.as_bytes(), &context_len, context];
+        hkdf::expand(self.key.as_ref(), self.schedule.alg, &info, out);
+    }
+
+    /// A secret of hash length.
+    pub(crate) fn secret(&self, label: &str, context: &[u8]) -> Digest {
+        let mut out = Digest::zero(self.schedule.alg.len());
+        self.fill(label, context, out.as_mut_bytes());
+        out
+    }
+
+    fn packet_key(&self, suite: Suite) -> PacketKey {
+        let mut key = Zeroizing::new([0; 32]);
+        let key = key.get_mut(..suite.key_len()).unwrap_or(&mut []);
+        let mut iv = Zeroizing::new([0; NONCE_LEN]);
+        self.fill("jsp1 key", &[], key);
+        self.fill("jsp1 iv", &[], iv.as_mut_slice());
+        PacketKey::new(self.schedule.backend, suite, key, *iv)
+    }
+
+    fn header_key(&self, suite: Suite) -> HeaderKey {
+        let mut key = Zeroizing::new([0; 32]);
+        let key = key.get_mut(..suite.key_len()).unwrap_or(&mut []);
+        self.fill("jsp1 hp", &[], key);
+        HeaderKey::new(self.schedule.backend, suite, key)
     }
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use jsp_crypto::{
     ClientConfig, DirectionKeys, Handshake, Identity, Output, ServerConfig, ServerIdentity,
 };
-use jsp_proto::{Message, StreamConfig, StreamId};
+use jsp_proto::{Event, Message, StreamConfig, StreamId};
 use machine::{FixedRng, Machine};
 
 /// Callgrind counts what happens in here.
@@ -262,6 +262,72 @@ fn ping_pong(rounds: u32) {
     case_over("ping-pong", u64::from(rounds));
 }
 
+/// A full handshake with a server that is pinned, and no ticket; a unit is a handshake.
+fn handshakes(rounds: u32, wanted: Option<&str>) {
+    for part in ["hello", "answer", "accept", "confirm"] {
+        if wanted.is_some_and(|wanted| wanted != part) {
+            continue;
+        }
+        let mut machine = Machine::new();
+        (0..rounds).for_each(|_| handshake(&mut machine, ""));
+        (0..rounds).for_each(|_| handshake(&mut machine, part));
+        case_over(&format!("handshake/{part}"), u64::from(rounds));
+    }
+}
+
+/// One handshake, of which one part is counted.
+fn handshake(machine: &mut Machine, counts: &str) {
+    let run = |part: &str, machine: &mut Machine, work: &mut dyn FnMut(&mut Machine)| {
+        if part == counts { counted(&mut || work(machine)) } else { work(machine) }
+    };
+    let (mut client, mut is_connected) = (None, false);
+    machine.tick();
+    run("hello", machine, &mut |machine| {
+        client = Some(machine.connect());
+        machine.transmit(0);
+    });
+    for (to, part) in [(1, "answer"), (0, "accept"), (1, "confirm")] {
+        let (mut datagrams, _buffer) = machine.arrivals();
+        machine.tick();
+        run(part, machine, &mut |machine| {
+            datagrams.drain(..).for_each(|datagram| machine.deliver(to, datagram));
+            while let Some((handle, event)) = machine.ends[to].poll_event() {
+                is_connected |= Some(handle) == client && event == Event::Connected;
+            }
+            machine.transmit(to);
+        });
+        assert_eq!(is_connected, part != "answer", "the client is connected by the answer");
+    }
+    machine.forget(client);
+}
+
+/// A hello that is asked for a proof of its address, as all are in a flood; a unit is one of its datagrams.
+fn retries(rounds: u32) {
+    let mut machine = Machine::new();
+    machine.ask_for_proof();
+    machine.connect();
+    machine.transmit(0);
+    let (hello, _buffer) = machine.arrivals();
+    let mut once = |counts: bool| {
+        for datagram in &hello {
+            let datagram = datagram.clone();
+            let mut work = || {
+                machine.deliver(1, datagram.clone());
+                assert!(machine.transmit(1), "a Retry");
+            };
+            if counts {
+                counted(&mut work)
+            } else {
+                work()
+            }
+            machine.arrivals();
+        }
+    };
+    (0..rounds).for_each(|_| once(false));
+    (0..rounds).for_each(|_| once(true));
+    case_over("retry", u64::from(rounds) * hello.len() as u64);
+}
+
 /// Carries what one end wants to send to the other.
 fn carry(machine: &mut Machine, from: usize, to: usize, run: &dyn Fn(&mut dyn FnMut())) {
     loop {
@@ -351,5 +417,12 @@ fn main() {
     }
     if wants("ping-pong") {
         ping_pong(400);
+    }
+    if wants("handshake") {
+        let part = wanted.as_ref().and_then(|wanted| wanted.split_once('/'));
+        handshakes(50, part.map(|(_, part)| part));
+    }
+    if wants("retry") {
+        retries(200);
     }
 }

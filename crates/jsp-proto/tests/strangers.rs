@@ -5,8 +5,8 @@ mod pair;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jsp_crypto::{ClientConfig, ServerIdentity};
-use jsp_proto::{Instant, RetryPolicy, TransportConfig};
+use jsp_crypto::{ClientConfig, KeyShare, ServerIdentity, SystemRng};
+use jsp_proto::{Batch, Datagram, Instant, RetryPolicy, Route, StreamConfig, TransportConfig};
 use jsp_wire::{Header, LongType};
 use pair::{End, Pair};
 
@@ -137,4 +137,74 @@ fn a_silent_server_speaks_only_to_those_who_know_it() {
         assert_eq!(pair.datagrams[1], 0, "{retry:?}");
         assert!(pair.now > Instant::ZERO);
     }
+}
+
+#[test]
+// spec-test: CON-70
+fn a_flood_of_strangers_and_a_connection_take_turns() {
+    let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
+    let (_, server) = pair.establish();
+    let mut stranger = Pair::with(TransportConfig::default(), RetryPolicy::Always);
+    stranger.client_config = pair.client_config.clone();
+    stranger.record = Some(Vec::new());
+    stranger.connect();
+    stranger.run_for(Duration::from_millis(11));
+    let record = stranger.record.take().unwrap();
+    let (_, hello) = record.into_iter().find(|(to, _)| *to == End::Server).unwrap();
+    let now = pair.now;
+    let from = |n: usize| Route::udp(format!("203.0.113.{n}:9").parse().unwrap());
+    let datagram = |route, bytes: &[u8]| Datagram { route, ecn: None, payload: bytes.into() };
+    let first = datagram(from(1), &hello);
+    assert!(pair.server.is_strangers(&first));
+    for n in 1..100 {
+        pair.server.handle_datagram(now, datagram(from(n), &hello));
+    }
+    let stream = pair.server.connection(server).unwrap().open(now, StreamConfig::bytes()).unwrap();
+    let much = bytes::Bytes::from(vec![7; 100_000]);
+    pair.server.connection(server).unwrap().write(now, stream, much).unwrap();
+    let mut batch = Batch::new(65_507, 1);
+    let mut to_client = |pair: &mut Pair| {
+        batch.clear();
+        assert!(pair.server.poll_transmit(now, &mut batch));
+        batch.route() == Some(Route::udp(pair.client_addr))
+    };
+    let turns: Vec<bool> = (0..6).map(|_| to_client(&mut pair)).collect();
+    assert_eq!(turns, [true, false, true, false, true, false]);
+    // What belongs to a connection, or looks like it, is nobody's first datagram.
+    let client = Route::udp(pair.client_addr);
+    assert!(!pair.server.is_strangers(&datagram(client, &[0x40; 40])));
+    assert!(!pair.server.is_strangers(&datagram(client, &[])));
+}
+
+#[test]
+// spec-test: CON-70
+fn the_pieces_of_a_known_hello_are_no_strangers() {
+    let mut pair = Pair::new();
+    pair.record = Some(Vec::new());
+    pair.connect();
+    pair.run_for(Duration::from_millis(11));
+    let record = pair.record.take().unwrap();
+    assert_eq!(pair.server.connection_count(), 1);
+    let route = Route::udp(pair.client_addr);
+    for (_, bytes) in record.into_iter().filter(|(to, _)| *to == End::Server) {
+        let datagram = Datagram { route, ecn: None, payload: bytes.as_slice().into() };
+        assert!(!pair.server.is_strangers(&datagram));
+    }
+}
+
+#[test]
+// spec-test: HS-107
+fn keys_that_were_made_ahead_are_taken_by_one_hello() {
+    let mut pair = Pair::new();
+    assert!(pair.client.wants_key_share() && !pair.server.wants_key_share());
+    let share = KeyShare::generate(pair.client_config.backend, &mut SystemRng).ok();
+    pair.client.put_key_share(share);
+    assert!(!pair.client.wants_key_share());
+    pair.establish();
+    assert!(pair.client.wants_key_share());
+    // None could be made: that is asked for once for each hello.
+    pair.client.put_key_share(None);
+    assert!(!pair.client.wants_key_share());
+    pair.connect();
+    assert!(pair.client.wants_key_share());
 }

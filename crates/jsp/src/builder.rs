@@ -401,7 +401,9 @@ impl Builder {
         let uses_udp = policy.has_udp() && self.proxy.is_none();
         let own = listeners.first().map(|listener| listener.addr);
         let is_server = self.identity.is_some();
-        let base = base(self.link, self.bind.as_deref(), own, is_server || uses_udp)?;
+        // What is wrapped cannot be told from outside.
+        let apart = is_server && self.obfuscation.is_none();
+        let base = base(self.link, self.bind.as_deref(), own, is_server || uses_udp, apart)?;
         let transport = Arc::new(self.transport);
         let server = self.identity.as_ref().map(|identity| {
             let protocols = &self.application_protocols;

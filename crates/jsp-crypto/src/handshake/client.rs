@@ -4,6 +4,7 @@ use super::client_auth::ClientAuthRequest;
 use super::codec::Reader;
 use super::config::{ClientConfig, Kem, ServerIdentity};
 use super::error::HandshakeError;
+use super::key_share::KeyShare;
 use super::messages::{
     EXTENSIONS, Extensions, IDENTITY, SIG_NONE, ServerHello, ext, peek_kind, read_protocols,
     read_versions, unframe,
@@ -48,6 +49,8 @@ struct Candidate {
     version: u32,
     kem: Kem,
     signature: u8,
+    /// Through both hellos.
+    transcript: Transcript,
     secrets: Option<Secrets>,
 }
 
@@ -75,11 +78,16 @@ impl Waiting {
         config: Arc<ClientConfig>,
         transport_params: &[u8],
         versions_seen: &[u32],
+        share: Option<KeyShare>,
         rng: &mut dyn Rng,
         outputs: &mut VecDeque<Output>,
     ) -> Result<Self, HandshakeError> {
         config.check()?;
-        let offer = Offer::full(&config, transport_params, versions_seen, None, rng)?;
+        let share = match share.filter(|share| share.suits(&config)) {
+            Some(share) => share,
+            None => KeyShare::for_client(&config, rng)?,
+        };
+        let offer = Offer::full(&config, transport_params, versions_seen, share, None, rng)?;
         let message = offer.hello.clone();
         outputs.push_back(Output::Send { level: Level::Initial, message });
         let params = transport_params.to_vec();
@@ -124,7 +132,8 @@ impl Waiting {
         };
         // spec: HS-76
         let refused = ticket.early.then_some(ticket.ticket.ticket.as_slice());
-        let offer = Offer::full(&self.config, &self.params, &[], refused, rng)?;
+        let share = KeyShare::for_client(&self.config, rng)?;
+        let offer = Offer::full(&self.config, &self.params, &[], share, refused, rng)?;
         let message = offer.hello.clone();
         self.offers.push(offer);
         outputs.push_back(Output::Send { level: Level::Initial, message });
@@ -181,18 +190,17 @@ impl Waiting {
             .and_then(|place| Some((place, self.offers.get(place)?)))
             .ok_or(HandshakeError::NotOffered("key exchange"))?;
         let (suite, kem) = self.check_choice(&hello, offer.ticket.as_deref())?;
-        let primitives = self.config.backend.primitives();
-        let shared =
-            primitives.x25519(&offer.private, &hello.x25519).ok_or(HandshakeError::KeyShare)?;
+        let shared = offer.private.agree(&hello.x25519).ok_or(HandshakeError::KeyShare)?;
         let kem_shared = offer.decapsulate(kem, hello.ciphertext)?;
         let kem_shared = kem_shared.as_ref().map_or(&[][..], |secret| secret.as_slice());
         let schedule = Schedule::new(self.config.backend, suite, hello.version);
-        let th = Transcript::new(schedule, &offer.hello, message).hash();
+        let transcript = Transcript::new(schedule, &offer.hello, message);
         let early = match &offer.ticket {
             Some(ticket) => ticket.secrets.secret().clone(),
             None => early_secret(&schedule, None),
         };
-        let secrets = Secrets::new(schedule, suite, &early, kem_shared, &shared, &th);
+        let secrets =
+            Secrets::new(schedule, suite, &early, kem_shared, &shared, &transcript.hash());
         let keys = secrets.handshake_keys(Role::Client);
         let candidate = Candidate {
             message: message.to_vec(),
@@ -200,6 +208,7 @@ impl Waiting {
             version: hello.version,
             kem,
             signature: hello.signature,
+            transcript,
             secrets: Some(secrets),
         };
         Ok((candidate, keys))
@@ -315,8 +324,7 @@ impl Waiting {
     ) -> Option<(usize, Secrets, Transcript, Option<Digest>)> {
         for (index, candidate) in self.candidates.iter_mut().enumerate() {
             let Some(secrets) = &candidate.secrets else { continue };
-            let hello = &self.offers.get(candidate.offer)?.hello;
-            let mut transcript = Transcript::new(secrets.schedule, hello, &candidate.message);
+            let mut transcript = candidate.transcript.clone();
             transcript.push(flight.extensions_message);
             let signed = flight.claim.as_ref().map(|claim| claim.add_to(&mut transcript));
             if secrets.finished_matches(Role::Server, &transcript.hash(), flight.finished) {

@@ -29,6 +29,7 @@ pub(crate) mod codec;
 mod config;
 mod error;
 mod grease;
+mod key_share;
 pub(crate) mod messages;
 mod offer;
 mod proof;
@@ -46,17 +47,20 @@ pub use config::{
     ServerVerifier, SignaturePolicy, VerifierRejection, features,
 };
 pub use error::{HandshakeError, close};
+pub use key_share::KeyShare;
 pub use resume::Resumption;
 pub use security::{ExportTooLong, Mode, PeerIdentity, Security};
 
 use crate::client_ticket::ClientTicket;
 use crate::packet::{DirectionKeys, Keys};
+use crate::primitives::{Agree, Primitives};
 use crate::rng::Rng;
 use crate::schedule::DataKeys;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use zeroize::Zeroizing;
 
 /// Version 1 of the protocol, `"JSP\x01"`.
 pub const VERSION_1: u32 = 0x4a53_5001;
@@ -165,6 +169,20 @@ impl Handshake {
         Self::client_after_negotiation(config, transport_params, &[], rng)
     }
 
+    /// [`Handshake::client`] with keys that were made before. A share that does not suit the
+    /// configuration is let go of, and others are made.
+    pub fn client_sharing(
+        config: Arc<ClientConfig>,
+        transport_params: &[u8],
+        share: Option<KeyShare>,
+        rng: &mut dyn Rng,
+    ) -> Result<Self, HandshakeError> {
+        let mut outputs = VecDeque::new();
+        let params = transport_params;
+        let waiting = client::Waiting::start(config, params, &[], share, rng, &mut outputs)?;
+        Ok(Self { state: State::ClientWaiting(Box::new(waiting)), outputs, role: Role::Client })
+    }
+
     /// [`Handshake::client`] after a version negotiation packet: `versions_seen`
     /// are the versions it named, which the server checks.
     pub fn client_after_negotiation(
@@ -174,8 +192,9 @@ impl Handshake {
         rng: &mut dyn Rng,
     ) -> Result<Self, HandshakeError> {
         let mut outputs = VecDeque::new();
+        let params = transport_params;
         let waiting =
-            client::Waiting::start(config, transport_params, versions_seen, rng, &mut outputs)?;
+            client::Waiting::start(config, params, versions_seen, None, rng, &mut outputs)?;
         Ok(Self { state: State::ClientWaiting(Box::new(waiting)), outputs, role: Role::Client })
     }
 
@@ -196,7 +215,7 @@ impl Handshake {
         let waiting = if client::accepts_ticket(&config, &ticket, now_ms) {
             client::Waiting::resume(config, ticket, early, params, now_ms, rng, &mut outputs)?
         } else {
-            client::Waiting::start(config, params, &[], rng, &mut outputs)?
+            client::Waiting::start(config, params, &[], None, rng, &mut outputs)?
         };
         Ok(Self { state: State::ClientWaiting(Box::new(waiting)), outputs, role: Role::Client })
     }
@@ -316,4 +335,13 @@ impl Handshake {
             _ => None,
         }
     }
+}
+
+/// A fresh X25519 key.
+pub(crate) fn agreement_key(
+    primitives: &dyn Primitives,
+    rng: &mut dyn Rng,
+) -> Result<Box<dyn Agree>, HandshakeError> {
+    let private: Zeroizing<[u8; 32]> = Zeroizing::new(crate::rng::array(rng));
+    primitives.x25519(&private).ok_or(HandshakeError::Backend)
 }

@@ -4,23 +4,23 @@ use super::codec::{put_vec8, put_vec16};
 use super::config::{ClientConfig, Kem, features};
 use super::error::HandshakeError;
 use super::grease;
+use super::key_share::KeyShare;
 use super::messages::{
     CLIENT_HELLO, Core, MAX_HELLO_LEN, ext, frame, put_extension, put_protocols, versions_bytes,
 };
 use super::resume::{self, EarlySecrets};
 use crate::client_ticket::ClientTicket;
-use crate::primitives::{CT_LEN, Decapsulate, HashAlg};
+use crate::primitives::{Agree, CT_LEN, Decapsulate, HashAlg};
 use crate::rng::{self, Rng};
 use crate::secret::Secret32;
 use crate::suite::Suite;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use zeroize::Zeroizing;
 
 /// A hello with the keys that belong to it.
 pub(super) struct Offer {
     pub(super) hello: Vec<u8>,
-    pub(super) private: Secret32,
+    pub(super) private: Box<dyn Agree>,
     pub(super) decapsulation: Option<Box<dyn Decapsulate>>,
     pub(super) ticket: Option<Box<OfferedTicket>>,
 }
@@ -37,18 +37,12 @@ impl Offer {
         config: &ClientConfig,
         params: &[u8],
         versions_seen: &[u32],
+        share: KeyShare,
         refused_ticket: Option<&[u8]>,
         rng: &mut dyn Rng,
     ) -> Result<Self, HandshakeError> {
-        let primitives = config.backend.primitives();
-        let private: Secret32 = Zeroizing::new(rng::array(rng));
-        let public = primitives.x25519_public(&private).ok_or(HandshakeError::Backend)?;
-        let (decapsulation, ek) = if config.kem.kems().contains(&Kem::X25519MlKem768) {
-            let (key, ek) = primitives.kem_generate(rng).ok_or(HandshakeError::Backend)?;
-            (Some(key), ek)
-        } else {
-            (None, Vec::new())
-        };
+        let KeyShare { x25519: private, decapsulation, ek, .. } = share;
+        let public = private.public();
         let mut extensions = write_extensions(config, params, versions_seen, rng).ok_or(UNFIT)?;
         if let Some(ticket) = refused_ticket {
             put_extension(&mut extensions, ext::REFUSED_TICKET, ticket).ok_or(UNFIT)?;
@@ -68,8 +62,8 @@ impl Offer {
         rng: &mut dyn Rng,
     ) -> Result<Self, HandshakeError> {
         let primitives = config.backend.primitives();
-        let private: Secret32 = Zeroizing::new(rng::array(rng));
-        let public = primitives.x25519_public(&private).ok_or(HandshakeError::Backend)?;
+        let private = super::agreement_key(primitives, rng)?;
+        let public = private.public();
         let secrets = EarlySecrets::new(config.backend, ticket.suite, ticket.version, &ticket.psk);
         let random: [u8; 32] = rng::array(rng);
         let age = now_ms.saturating_sub(ticket.received_ms);

@@ -44,7 +44,7 @@ impl EarlySecrets {
     // spec: HS-68
     pub(super) fn age_mask(&self, random: &[u8; 32]) -> u32 {
         let mut mask = [0; 4];
-        self.schedule.expand_into(self.secret.as_bytes(), "jsp1 ticket age", random, &mut mask);
+        self.schedule.expander(&self.secret).fill("jsp1 ticket age", random, &mut mask);
         u32::from_be_bytes(mask)
     }
 

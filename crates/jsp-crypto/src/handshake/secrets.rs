@@ -11,8 +11,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// The hash of the messages so far, in wire form and order.
-pub(super) struct Transcript {
-    hasher: Box<dyn Hasher>,
+pub(super) struct Transcript(Box<dyn Hasher>);
+
+impl Clone for Transcript {
+    fn clone(&self) -> Self {
+        Self(self.0.fork())
+    }
 }
 
 impl Transcript {
@@ -21,15 +25,15 @@ impl Transcript {
         let mut hasher = schedule.primitives().hasher(schedule.alg);
         hasher.add(client_hello);
         hasher.add(server_hello);
-        Self { hasher }
+        Self(hasher)
     }
 
     pub(super) fn push(&mut self, message: &[u8]) {
-        self.hasher.add(message);
+        self.0.add(message);
     }
 
     pub(super) fn hash(&self) -> Digest {
-        self.hasher.hash()
+        self.0.digest()
     }
 }
 
@@ -58,12 +62,13 @@ impl Secrets {
         let zero = Digest::zero(schedule.alg.len());
         let salt = schedule.expand(early, "jsp1 derived", th);
         let handshake = schedule.extract(&salt, &[kem, x25519]);
-        let salt = schedule.expand(&handshake, "jsp1 derived", th);
+        let handshake = schedule.expander(&handshake);
+        let salt = handshake.secret("jsp1 derived", th);
         Self {
             schedule,
             suite,
-            client: schedule.expand(&handshake, "jsp1 client handshake", th),
-            server: schedule.expand(&handshake, "jsp1 server handshake", th),
+            client: handshake.secret("jsp1 client handshake", th),
+            server: handshake.secret("jsp1 server handshake", th),
             master: schedule.extract(&salt, &[zero.as_bytes()]),
         }
     }
@@ -93,8 +98,9 @@ impl Secrets {
     pub(super) fn data_keys(&self, role: Role, transcript: &Digest) -> DataKeys {
         // spec: HS-37
         let th = transcript.as_bytes();
-        let client = self.schedule.expand(&self.master, "jsp1 client data", th);
-        let server = self.schedule.expand(&self.master, "jsp1 server data", th);
+        let master = self.schedule.expander(&self.master);
+        let client = master.secret("jsp1 client data", th);
+        let server = master.secret("jsp1 server data", th);
         DataKeys::new(self.schedule, self.suite, Pair::new(role, client, server))
     }
 

@@ -103,7 +103,7 @@ impl Security {
         let label = self.schedule.hash(&[label.as_bytes()]);
         let context = self.schedule.hash(&[context]);
         let secret = self.schedule.expand(&self.exporter, "jsp1 export label", label.as_bytes());
-        self.schedule.expand_into(secret.as_bytes(), "jsp1 export value", context.as_bytes(), out);
+        self.schedule.expander(&secret).fill("jsp1 export value", context.as_bytes(), out);
         Ok(())
     }
 
@@ -112,12 +112,8 @@ impl Security {
     pub fn resumption_psk(&self, nonce: &[u8]) -> zeroize::Zeroizing<[u8; 32]> {
         let nonce = self.schedule.hash(&[nonce]);
         let mut out = zeroize::Zeroizing::new([0; 32]);
-        self.schedule.expand_into(
-            self.resumption.as_bytes(),
-            "jsp1 ticket",
-            nonce.as_bytes(),
-            out.as_mut_slice(),
-        );
+        let secret = self.schedule.expander(&self.resumption);
+        secret.fill("jsp1 ticket", nonce.as_bytes(), out.as_mut_slice());
         out
     }
 

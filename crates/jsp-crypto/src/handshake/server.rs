@@ -23,7 +23,6 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use zeroize::Zeroizing;
 
 /// A server that has seen nothing yet.
 pub(super) struct Listening {
@@ -203,10 +202,8 @@ impl Listening {
         rng: &mut dyn Rng,
     ) -> Result<(Vec<u8>, Option<Secret32>, Secret32), HandshakeError> {
         let primitives = self.config.backend.primitives();
-        let private: Secret32 = Zeroizing::new(rng::array(rng));
-        let x25519 = primitives.x25519_public(&private).ok_or(HandshakeError::Backend)?;
-        let shared =
-            primitives.x25519(&private, &hello.core.x25519).ok_or(HandshakeError::KeyShare)?;
+        let private = super::agreement_key(primitives, rng)?;
+        let shared = private.agree(&hello.core.x25519).ok_or(HandshakeError::KeyShare)?;
         let (ciphertext, kem_shared) = match choice.kem {
             Kem::X25519 | Kem::TicketX25519 => (Vec::new(), None),
             Kem::X25519MlKem768 => {
@@ -230,7 +227,7 @@ impl Listening {
                 Kem::TicketX25519 => SIG_NONE,
                 _ => self.config.credential.scheme().id(),
             },
-            x25519,
+            x25519: private.public(),
             ciphertext: &ciphertext,
         }
         .to_message()

@@ -1,6 +1,6 @@
 //! HKDF (RFC 5869) over a backend's HMAC.
 
-use super::{HashAlg, Primitives};
+use super::{HashAlg, MacKey, Primitives};
 use crate::secret::Digest;
 
 /// `HKDF-Extract(salt, ikm)`; `ikm` is given in parts.
@@ -17,13 +17,7 @@ pub(crate) fn extract(
 ///
 /// At most 255 blocks can be asked for; all callers ask for a few. Bytes past
 /// the 255th block are left zero.
-pub(crate) fn expand(
-    primitives: &dyn Primitives,
-    alg: HashAlg,
-    prk: &[u8],
-    info: &[&[u8]],
-    out: &mut [u8],
-) {
+pub(crate) fn expand(prk: &dyn MacKey, alg: HashAlg, info: &[&[u8]], out: &mut [u8]) {
     let mut previous = Digest::zero(0);
     for (counter, chunk) in (1..=u8::MAX).zip(out.chunks_mut(alg.len())) {
         let block = {
@@ -36,7 +30,7 @@ pub(crate) fn expand(
             for (slot, source) in parts.iter_mut().zip(sources) {
                 *slot = source;
             }
-            primitives.hmac(alg, prk, &parts)
+            prk.mac(&parts)
         };
         for (to, from) in chunk.iter_mut().zip(block.as_bytes()) {
             *to = *from;

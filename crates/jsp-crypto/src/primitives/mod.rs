@@ -85,6 +85,25 @@ pub(crate) trait Decapsulate: Send + Sync {
     fn decapsulate(&self, ciphertext: &[u8]) -> Option<Secret32>;
 }
 
+/// An X25519 private key, its public key worked out.
+pub(crate) trait Agree: Send + Sync {
+    fn public(&self) -> [u8; 32];
+    /// `None` when the result is all zero, that is when the peer's key has a small order.
+    fn agree(&self, peer: &[u8; 32]) -> Option<Secret32>;
+}
+
+/// A hash of what has been added so far, which goes on.
+pub(crate) trait Hasher: Send + Sync {
+    fn add(&mut self, bytes: &[u8]);
+    fn digest(&self) -> Digest;
+    fn fork(&self) -> Box<dyn Hasher>;
+}
+
+/// An HMAC key made ready: several values under one key cost half of it less.
+pub(crate) trait MacKey {
+    fn mac(&self, parts: &[&[u8]]) -> Digest;
+}
+
 /// A key pair that signs. There is no way to give `sign` another public key than
 /// the pair's own: doing so would reveal the private key.
 pub(crate) trait SigningKey: Send + Sync {
@@ -92,23 +111,14 @@ pub(crate) trait SigningKey: Send + Sync {
     fn sign(&self, message: &[u8]) -> Option<Vec<u8>>;
 }
 
-/// A hash over what is added to it piece by piece.
-pub(crate) trait Hasher: Send + Sync {
-    fn add(&mut self, part: &[u8]);
-    /// The hash of everything added so far; more may be added.
-    fn hash(&self) -> Digest;
-}
-
 /// What a backend provides. Peer-controlled values may be anything; a `None`
 /// or `false` means that they were refused.
 pub(crate) trait Primitives: Sync {
     fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest;
-    /// A hash of nothing yet.
-    fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher>;
     fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest;
-    fn x25519_public(&self, private: &[u8; 32]) -> Option<[u8; 32]>;
-    /// `None` when the result is all zero, that is when the peer's key has a small order.
-    fn x25519(&self, private: &[u8; 32], public: &[u8; 32]) -> Option<Secret32>;
+    fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher>;
+    fn mac_key(&self, alg: HashAlg, key: &[u8]) -> Box<dyn MacKey>;
+    fn x25519(&self, private: &[u8; 32]) -> Option<Box<dyn Agree>>;
     fn kem_generate(&self, rng: &mut dyn Rng) -> Option<(Box<dyn Decapsulate>, Vec<u8>)>;
     /// `None` when the encapsulation key has the wrong length or unreduced coefficients.
     fn kem_encapsulate(&self, ek: &[u8], rng: &mut dyn Rng) -> Option<(Vec<u8>, Secret32)>;

@@ -1,6 +1,9 @@
 //! The handshake's primitives by `aws-lc-rs`.
 
-use super::{Decapsulate, HashAlg, Hasher, Primitives, SigningKey, ed25519_strict, mlkem_check};
+use super::{
+    Agree, Decapsulate, HashAlg, Hasher, MacKey, Primitives, SigningKey, ed25519_strict,
+    mlkem_check,
+};
 use crate::identity::SignatureScheme;
 use crate::rng::Rng;
 use crate::secret::{Digest, Secret32};
@@ -25,6 +28,69 @@ impl Decapsulate for Kem {
         }
         secret32(&self.0.decapsulate(Ciphertext::from(ciphertext)).ok()?)
     }
+}
+
+/// The library works the public key out as it takes the private one: once for both uses.
+struct X25519(agreement::PrivateKey, [u8; 32]);
+
+impl Agree for X25519 {
+    fn public(&self) -> [u8; 32] {
+        self.1
+    }
+
+    fn agree(&self, peer: &[u8; 32]) -> Option<Secret32> {
+        let peer = agreement::UnparsedPublicKey::new(&agreement::X25519, peer);
+        let shared = agreement::agree(&self.0, peer, (), |secret| {
+            <[u8; 32]>::try_from(secret).map(Zeroizing::new).map_err(|_| ())
+        })
+        .ok()?;
+        super::non_zero(shared)
+    }
+}
+
+struct Hash(digest::Context);
+
+impl Hasher for Hash {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::from_slice(self.0.clone().finish().as_ref())
+    }
+
+    fn fork(&self) -> Box<dyn Hasher> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+struct Mac(hmac::Key);
+
+impl MacKey for Mac {
+    fn mac(&self, parts: &[&[u8]]) -> Digest {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in parts {
+            context.update(part);
+        }
+        Digest::from_slice(context.sign().as_ref())
+    }
+}
+
+impl Mac {
+    fn new(alg: HashAlg, key: &[u8]) -> Self {
+        let alg = match alg {
+            HashAlg::Sha256 => hmac::HMAC_SHA256,
+            HashAlg::Sha384 => hmac::HMAC_SHA384,
+        };
+        Self(hmac::Key::new(alg, key))
+    }
+}
+
+fn hash_context(alg: HashAlg) -> digest::Context {
+    digest::Context::new(match alg {
+        HashAlg::Sha256 => &digest::SHA256,
+        HashAlg::Sha384 => &digest::SHA384,
+    })
 }
 
 struct Pair(Ed25519KeyPair);
@@ -53,68 +119,35 @@ impl SigningKey for MlDsaPair {
     }
 }
 
-impl Hasher for digest::Context {
-    fn add(&mut self, part: &[u8]) {
-        self.update(part);
-    }
-
-    fn hash(&self) -> Digest {
-        Digest::from_slice(self.clone().finish().as_ref())
-    }
-}
-
-fn algorithm(alg: HashAlg) -> &'static digest::Algorithm {
-    match alg {
-        HashAlg::Sha256 => &digest::SHA256,
-        HashAlg::Sha384 => &digest::SHA384,
-    }
-}
-
 fn secret32(shared: &SharedSecret) -> Option<Secret32> {
     Some(Zeroizing::new(<[u8; 32]>::try_from(shared.as_ref()).ok()?))
 }
 
 impl Primitives for Native {
     fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest {
-        let mut context = digest::Context::new(algorithm(alg));
+        let mut context = hash_context(alg);
         for part in parts {
             context.update(part);
         }
         Digest::from_slice(context.finish().as_ref())
     }
 
-    fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher> {
-        Box::new(digest::Context::new(algorithm(alg)))
-    }
-
     fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest {
-        let key = hmac::Key::new(
-            match alg {
-                HashAlg::Sha256 => hmac::HMAC_SHA256,
-                HashAlg::Sha384 => hmac::HMAC_SHA384,
-            },
-            key,
-        );
-        let mut context = hmac::Context::with_key(&key);
-        for part in parts {
-            context.update(part);
-        }
-        Digest::from_slice(context.sign().as_ref())
+        Mac::new(alg, key).mac(parts)
     }
 
-    fn x25519_public(&self, private: &[u8; 32]) -> Option<[u8; 32]> {
-        let key = agreement::PrivateKey::from_private_key(&agreement::X25519, private).ok()?;
-        key.compute_public_key().ok()?.as_ref().try_into().ok()
+    fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher> {
+        Box::new(Hash(hash_context(alg)))
     }
 
-    fn x25519(&self, private: &[u8; 32], public: &[u8; 32]) -> Option<Secret32> {
+    fn mac_key(&self, alg: HashAlg, key: &[u8]) -> Box<dyn MacKey> {
+        Box::new(Mac::new(alg, key))
+    }
+
+    fn x25519(&self, private: &[u8; 32]) -> Option<Box<dyn Agree>> {
         let key = agreement::PrivateKey::from_private_key(&agreement::X25519, private).ok()?;
-        let peer = agreement::UnparsedPublicKey::new(&agreement::X25519, public);
-        let shared = agreement::agree(&key, peer, (), |secret| {
-            <[u8; 32]>::try_from(secret).map(Zeroizing::new).map_err(|_| ())
-        })
-        .ok()?;
-        super::non_zero(shared)
+        let public = key.compute_public_key().ok()?.as_ref().try_into().ok()?;
+        Some(Box::new(X25519(key, public)))
     }
 
     fn kem_generate(&self, _rng: &mut dyn Rng) -> Option<(Box<dyn Decapsulate>, Vec<u8>)> {

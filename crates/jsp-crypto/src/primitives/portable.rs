@@ -1,6 +1,9 @@
 //! The handshake's primitives by the RustCrypto and dalek crates.
 
-use super::{Decapsulate, HashAlg, Hasher, Primitives, SigningKey, ed25519_strict, mlkem_check};
+use super::{
+    Agree, Decapsulate, HashAlg, Hasher, MacKey, Primitives, SigningKey, ed25519_strict,
+    mlkem_check,
+};
 use crate::identity::SignatureScheme;
 use crate::rng::{self, Rng};
 use crate::secret::{Digest, Secret32};
@@ -21,6 +24,66 @@ impl Decapsulate for Kem {
     fn decapsulate(&self, ciphertext: &[u8]) -> Option<Secret32> {
         let ciphertext = ml_kem_768::Ciphertext::try_from(ciphertext).ok()?;
         Some(Zeroizing::new(self.0.decapsulate(&ciphertext).into()))
+    }
+}
+
+struct X25519 {
+    private: Secret32,
+    public: [u8; 32],
+}
+
+impl Agree for X25519 {
+    fn public(&self) -> [u8; 32] {
+        self.public
+    }
+
+    fn agree(&self, peer: &[u8; 32]) -> Option<Secret32> {
+        super::non_zero(Zeroizing::new(x25519_dalek::x25519(*self.private, *peer)))
+    }
+}
+
+struct Hash<D>(D);
+
+impl<D: sha2::Digest + Clone + Send + Sync + 'static> Hasher for Hash<D> {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::from_slice(&self.0.clone().finalize())
+    }
+
+    fn fork(&self) -> Box<dyn Hasher> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+struct KeyedMac<M>(M);
+
+impl<M: Mac + Clone> MacKey for KeyedMac<M> {
+    fn mac(&self, parts: &[&[u8]]) -> Digest {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        Digest::from_slice(&mac.finalize().into_bytes())
+    }
+}
+
+/// What no key leads to.
+struct NoMac;
+
+impl MacKey for NoMac {
+    fn mac(&self, _: &[&[u8]]) -> Digest {
+        Digest::zero(0)
+    }
+}
+
+fn mac_key<M: Mac + KeyInit + Clone + 'static>(key: &[u8]) -> Box<dyn MacKey> {
+    // HMAC takes keys of any length; the fallible signature is the trait's.
+    match <M as KeyInit>::new_from_slice(key) {
+        Ok(mac) => Box::new(KeyedMac(mac)),
+        Err(_) => Box::new(NoMac),
     }
 }
 
@@ -74,28 +137,6 @@ fn hash_parts<D: sha2::Digest>(parts: &[&[u8]]) -> Digest {
     Digest::from_slice(&hasher.finalize())
 }
 
-/// A running hash of this crate's kind.
-struct Running<D>(D);
-
-impl<D: sha2::Digest + Clone + Send + Sync> Hasher for Running<D> {
-    fn add(&mut self, part: &[u8]) {
-        self.0.update(part);
-    }
-
-    fn hash(&self) -> Digest {
-        Digest::from_slice(&self.0.clone().finalize())
-    }
-}
-
-fn hmac_parts<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Digest {
-    // HMAC takes keys of any length; the fallible signature is the trait's.
-    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return Digest::zero(0) };
-    for part in parts {
-        mac.update(part);
-    }
-    Digest::from_slice(&mac.finalize().into_bytes())
-}
-
 impl Primitives for Portable {
     fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest {
         match alg {
@@ -104,26 +145,27 @@ impl Primitives for Portable {
         }
     }
 
+    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest {
+        self.mac_key(alg, key).mac(parts)
+    }
+
     fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher> {
         match alg {
-            HashAlg::Sha256 => Box::new(Running(Sha256::default())),
-            HashAlg::Sha384 => Box::new(Running(Sha384::default())),
+            HashAlg::Sha256 => Box::new(Hash(Sha256::default())),
+            HashAlg::Sha384 => Box::new(Hash(Sha384::default())),
         }
     }
 
-    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest {
+    fn mac_key(&self, alg: HashAlg, key: &[u8]) -> Box<dyn MacKey> {
         match alg {
-            HashAlg::Sha256 => hmac_parts::<Hmac<Sha256>>(key, parts),
-            HashAlg::Sha384 => hmac_parts::<Hmac<Sha384>>(key, parts),
+            HashAlg::Sha256 => mac_key::<Hmac<Sha256>>(key),
+            HashAlg::Sha384 => mac_key::<Hmac<Sha384>>(key),
         }
     }
 
-    fn x25519_public(&self, private: &[u8; 32]) -> Option<[u8; 32]> {
-        Some(x25519_dalek::x25519(*private, x25519_dalek::X25519_BASEPOINT_BYTES))
-    }
-
-    fn x25519(&self, private: &[u8; 32], public: &[u8; 32]) -> Option<Secret32> {
-        super::non_zero(Zeroizing::new(x25519_dalek::x25519(*private, *public)))
+    fn x25519(&self, private: &[u8; 32]) -> Option<Box<dyn Agree>> {
+        let public = x25519_dalek::x25519(*private, x25519_dalek::X25519_BASEPOINT_BYTES);
+        Some(Box::new(X25519 { private: Zeroizing::new(*private), public }))
     }
 
     fn kem_generate(&self, rng: &mut dyn Rng) -> Option<(Box<dyn Decapsulate>, Vec<u8>)> {

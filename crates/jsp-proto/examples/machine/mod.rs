@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, Identity, ServerConfig, ServerIdentity};
+use jsp_crypto::{ClientConfig, Fingerprint, Identity, ServerConfig, ServerIdentity};
 use jsp_proto::{
     Batch, Connection, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, Instant,
     RetryPolicy, Route, ServerSetup, StreamConfig, StreamId, TransportConfig,
@@ -23,6 +23,24 @@ impl jsp_crypto::Rng for FixedRng {
     }
 }
 
+fn config(transport: &Arc<TransportConfig>, server: Option<ServerSetup>) -> EndpointConfig {
+    EndpointConfig {
+        seed: [if server.is_some() { 2 } else { 1 }; 32],
+        server,
+        transport: transport.clone(),
+        unix_seconds_at_zero: 1_800_000_000,
+    }
+}
+
+/// A server, and its identity's fingerprint.
+fn server(transport: &Arc<TransportConfig>, retry: RetryPolicy) -> (Endpoint, Fingerprint) {
+    let identity = Arc::new(Identity::generate(&mut FixedRng(7)));
+    let crypto = Arc::new(ServerConfig::new(identity));
+    let pin = crypto.fingerprint();
+    let setup = ServerSetup { crypto, retry, connections_max: 1000, silent: false };
+    (Endpoint::new(config(transport, Some(setup))), pin)
+}
+
 /// A client, end 0, connected to a server, end 1.
 pub struct Machine {
     pub ends: [Endpoint; 2],
@@ -37,19 +55,9 @@ pub struct Machine {
 impl Machine {
     /// Connects the ends, and lets a second pass, so that nothing of the handshake is left.
     pub fn new() -> Self {
-        let identity = Arc::new(Identity::generate(&mut FixedRng(7)));
-        let crypto = Arc::new(ServerConfig::new(identity));
-        let pin = crypto.fingerprint();
         let transport = Arc::new(TransportConfig::default());
-        let config = |server, seed| EndpointConfig {
-            server,
-            transport: transport.clone(),
-            seed: [seed; 32],
-            unix_seconds_at_zero: 1_800_000_000,
-        };
-        let setup =
-            ServerSetup { crypto, retry: RetryPolicy::Never, connections_max: 1000, silent: false };
-        let mut ends = [Endpoint::new(config(None, 1)), Endpoint::new(config(Some(setup), 2))];
+        let (server, pin) = server(&transport, RetryPolicy::Never);
+        let mut ends = [Endpoint::new(config(&transport, None)), server];
         let addrs: [SocketAddr; 2] =
             [SocketAddr::from(([192, 0, 2, 1], 1)), SocketAddr::from(([192, 0, 2, 2], 2))];
         let now = Instant::from_nanos(1_000_000_000);
@@ -79,6 +87,30 @@ impl Machine {
     pub fn connect(&mut self) -> ConnectionHandle {
         let (route, client) = (Route::udp(self.addrs[1]), self.client.clone());
         self.ends[0].connect(self.now, route, client, self.transport.clone()).unwrap()
+    }
+
+    /// The client's application, and the server's with it, has no more use for a connection.
+    pub fn forget(&mut self, client: Option<ConnectionHandle>) {
+        let own = self.handles[1];
+        while let Some((server, event)) = self.ends[1].poll_event() {
+            if event == Event::Connected && server != own {
+                self.ends[1].forget(self.now, server);
+            }
+        }
+        if let Some(client) = client {
+            self.ends[0].forget(self.now, client);
+        }
+        for _ in 0..2 {
+            while self.round() > 0 {}
+            self.now = self.now + Duration::from_secs(10);
+        }
+        while self.round() > 0 {}
+        self.drop_events();
+    }
+
+    /// From now on end 1 asks every client for a proof of its address. Connections that were are not its any more.
+    pub fn ask_for_proof(&mut self) {
+        self.ends[1] = server(&self.transport, RetryPolicy::Always).0;
     }
 
     /// The client opens a stream.

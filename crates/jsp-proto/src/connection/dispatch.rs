@@ -402,6 +402,7 @@ mod tests {
             wrapping: 0,
             unix_seconds_at_zero: 0,
             ticket: None,
+            key_share: None,
         };
         Connection::connect(Instant::ZERO, outgoing, SeededRng::new([1; 32])).unwrap()
     }

@@ -40,8 +40,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jsp_crypto::{
-    ClientConfig, ClientTicket, Handshake, HandshakeError, Keys, PathMemory, Resumption, Role,
-    ServerConfig,
+    ClientConfig, ClientTicket, Handshake, HandshakeError, KeyShare, Keys, PathMemory, Resumption,
+    Role, ServerConfig,
 };
 use jsp_wire::{ConnectionId, Instant, PathId, PreferredAddress, Route};
 
@@ -102,6 +102,8 @@ pub(crate) struct Outgoing {
     pub(crate) unix_seconds_at_zero: u64,
     /// A ticket for the server, and whether early data are to go with it.
     pub(crate) ticket: Option<(ClientTicket, bool)>,
+    /// Keys for the hello, where they are made already.
+    pub(crate) key_share: Option<KeyShare>,
 }
 
 /// What a server starts from: a whole client hello.
@@ -162,7 +164,7 @@ impl Connection {
                 resumed = Some(resume::Remembered::of(&ticket, early));
                 Handshake::client_resuming(crypto, ticket, early, &params, now_ms, &mut rng)?
             }
-            None => Handshake::client(crypto, &params, &mut rng)?,
+            None => Handshake::client_sharing(crypto, &params, outgoing.key_share, &mut rng)?,
         };
         let resumed = resumed.filter(|_| machine.is_resuming());
         let ids = HandshakeIds { original_destination: destination, retry_source: None };

@@ -80,7 +80,7 @@ impl Endpoint {
         if asks_for_proof && !setup.silent {
             return self.answer_retry(now, &stranger);
         }
-        let Some(OpeningKeys { keys, pinned }) = opening_keys(&setup, &dcid, datagram) else {
+        let Some(OpeningKeys { keys, pinned }) = self.opening_keys(&setup, &dcid, datagram) else {
             let packet = first_packet(datagram).unwrap_or_default();
             return self.answer_not_this_server(now, &setup, &stranger, packet);
         };
@@ -91,14 +91,29 @@ impl Endpoint {
         if asks_for_proof {
             return self.answer_retry(now, &stranger);
         }
-        let whole = self.take_pieces(now, &stranger, prefix, &keys, datagram);
-        if let Some(whole) = whole {
-            let handle = self.accept_hello(now, &setup, stranger, keys, whole, original);
-            if let Some(slot) = handle.and_then(|handle| self.connections.get_mut(&handle)) {
-                // Early data stand behind the hello.
-                let rest = behind_initial(datagram);
-                slot.connection.handle_packets(now, route, None, rest);
-            }
+        let Some(whole) = self.take_pieces(now, &stranger, prefix, &keys, datagram) else {
+            self.opened_last = Some((dcid, OpeningKeys { keys, pinned }));
+            return;
+        };
+        let handle = self.accept_hello(now, &setup, stranger, keys, whole, original);
+        if let Some(slot) = handle.and_then(|handle| self.connections.get_mut(&handle)) {
+            // Early data stand behind the hello.
+            let rest = behind_initial(datagram);
+            slot.connection.handle_packets(now, route, None, rest);
+        }
+    }
+
+    /// The keys that open this datagram. Those of the datagram before serve again where it has the same
+    /// id: the pieces of a hello come one after the other.
+    fn opening_keys(
+        &mut self,
+        setup: &ServerSetup,
+        dcid: &ConnectionId,
+        datagram: &[u8],
+    ) -> Option<OpeningKeys> {
+        match self.opened_last.take() {
+            Some((id, opening)) if id == *dcid && opens(&opening.keys, datagram) => Some(opening),
+            _ => opening_keys(setup, dcid, datagram),
         }
     }
 
@@ -271,9 +286,13 @@ pub(super) fn opening_keys(
     [Some(&pin), None].into_iter().find_map(|pin| {
         let version = jsp_wire::VERSION_1;
         let keys = jsp_crypto::initial_keys(Role::Server, version, dcid.as_bytes(), pin);
-        let Ok(Header::Long(header)) = Header::parse(datagram) else { return None };
-        let mut trial = datagram.get(..header.packet_len)?.to_vec();
-        seal::open_long(&mut trial, header.pn_offset, 0, &keys.remote)?;
-        Some(OpeningKeys { keys, pinned: pin.is_some() })
+        opens(&keys, datagram).then_some(OpeningKeys { keys, pinned: pin.is_some() })
     })
+}
+
+/// Whether these keys open the packet that the datagram starts with.
+fn opens(keys: &Keys, datagram: &[u8]) -> bool {
+    let Ok(Header::Long(header)) = Header::parse(datagram) else { return false };
+    let Some(packet) = datagram.get(..header.packet_len) else { return false };
+    seal::open_long(&mut packet.to_vec(), header.pn_offset, 0, &keys.remote).is_some()
 }

@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, ClientTicket, CookieKeys, HandshakeError, Prf};
+use jsp_crypto::{ClientConfig, ClientTicket, CookieKeys, HandshakeError, KeyShare, Prf};
 use jsp_wire::header::LongHeader;
 use jsp_wire::{ConnectionId, Header, Instant, LongType, PathId, Route, limits};
 use thiserror::Error;
@@ -88,6 +88,8 @@ pub struct Endpoint {
     hellos: HelloTable,
     hello_rate: HelloRate,
     spent: SpentCookies,
+    /// What the last piece of a hello was opened with, and its id.
+    opened_last: Option<(ConnectionId, hello::OpeningKeys)>,
     half_open: HashSet<ConnectionHandle>,
     schedule: Schedule,
     answers: Bounded<stateless::Answer, { stateless::ANSWERS_MAX }>,
@@ -95,6 +97,12 @@ pub struct Endpoint {
     limit: AnswerLimit,
     obfuscation: Option<Box<Obfuscation>>,
     carriers: Carriers,
+    /// Keys for the next hello that has no ticket.
+    key_share: Option<KeyShare>,
+    /// There was no such hello yet, or the last one has taken the keys.
+    wants_key_share: bool,
+    /// Answers to strangers have their turn before connections.
+    answers_first: bool,
     /// Made when the first ticket is needed.
     tickets: Option<tickets::Tickets>,
 }
@@ -124,6 +132,7 @@ impl Endpoint {
         config.transport = Arc::new(config.transport.as_ref().clone().clamped());
         let mut rng = SeededRng::new(config.seed);
         let reset_key = rng.array();
+        let wants_key_share = config.server.is_none();
         let cookies = CookieKeys::new(&mut rng);
         Self {
             accepting: config.server.is_some(),
@@ -144,12 +153,16 @@ impl Endpoint {
             open: 0,
             hello_rate: HelloRate::default(),
             spent: SpentCookies::default(),
+            opened_last: None,
             half_open: HashSet::new(),
             schedule: Schedule::default(),
             answers: Bounded::default(),
             limit: AnswerLimit::default(),
             obfuscation: None,
             carriers: Carriers::default(),
+            key_share: None,
+            wants_key_share,
+            answers_first: false,
             tickets: None,
         }
     }
@@ -195,6 +208,13 @@ impl Endpoint {
         transport: Arc<TransportConfig>,
         ticket: Option<(ClientTicket, bool)>,
     ) -> Result<ConnectionHandle, ConnectError> {
+        let key_share = if ticket.is_none() {
+            self.wants_key_share = true;
+            // spec: HS-107
+            self.key_share.take()
+        } else {
+            None
+        };
         let destination = self.random_id(limits::CONNECTION_ID_LEN_INITIAL);
         let local_id = self.client_id(&route);
         let outgoing = Outgoing {
@@ -206,6 +226,7 @@ impl Endpoint {
             wrapping: self.wrapping(),
             unix_seconds_at_zero: self.config.unix_seconds_at_zero,
             ticket,
+            key_share,
         };
         let rng = self.rng.fork();
         let connection = Connection::connect(now, outgoing, rng)?;
@@ -216,6 +237,19 @@ impl Endpoint {
         } else {
             Ok(self.insert(connection))
         }
+    }
+
+    /// True when the next connection would be made sooner if there were keys for its hello: a driver that has
+    /// nothing else to do may make some and give them to [`Endpoint::put_key_share`].
+    pub fn wants_key_share(&self) -> bool {
+        self.wants_key_share && self.key_share.is_none()
+    }
+
+    /// Keeps keys for one hello; those that are kept already are wiped. `None` when none could be made: they are
+    /// not asked for again before the next hello.
+    pub fn put_key_share(&mut self, share: Option<KeyShare>) {
+        self.key_share = share;
+        self.wants_key_share = false;
     }
 
     /// Begins a further path of a client's connection: datagrams by this route, which must lead to the same
@@ -353,9 +387,36 @@ impl Endpoint {
             return true;
         }
         self.prepare(batch);
-        let any = self.write_answer(batch) || self.write_datagrams(now, batch);
+        let any = self.write_next(now, batch);
         self.wrap(now, batch);
         any
+    }
+
+    /// Connections and answers to strangers take turns where both have something: a flood of strangers must not
+    /// hold connections up, nor busy connections keep strangers out.
+    // spec: CON-70
+    fn write_next(&mut self, now: Instant, batch: &mut Batch) -> bool {
+        if core::mem::take(&mut self.answers_first) && self.write_answer(batch) {
+            return true;
+        }
+        if self.write_datagrams(now, batch) {
+            self.answers_first = true;
+            return true;
+        }
+        self.write_answer(batch)
+    }
+
+    /// True for a datagram of a client that has no connection here, hello or early data: it may wait until
+    /// datagrams of connections are done with, and where too many wait, it may be dropped.
+    // spec: CON-70
+    pub fn is_strangers(&self, datagram: &Datagram) -> bool {
+        let Some(first) = datagram.payload.first() else { return false };
+        // Where all is wrapped, nothing can be told from outside.
+        first & 0x80 != 0
+            && self.obfuscation.is_none()
+            && matches!(Header::parse(&datagram.payload), Ok(Header::Long(header))
+                if header.kind != LongType::Handshake)
+            && self.owner_of(&datagram.route, &datagram.payload).is_none()
     }
 
     /// Datagrams of the connection whose turn it is.

@@ -60,6 +60,9 @@ impl Endpoint {
     /// Asks for a proof of address. A pure function of address, id and time: the pieces of a hello,
     /// and their doubles, all get the same answer.
     pub(super) fn answer_retry(&mut self, now: Instant, stranger: &Stranger) {
+        if self.answers.is_full() {
+            return;
+        }
         let Stranger { route, dcid, scid } = *stranger;
         let Ok(original) = <[u8; 8]>::try_from(dcid.as_bytes()) else { return };
         let address = route.to_cookie_bytes();

@@ -8,13 +8,17 @@ use crate::error::BindError;
 use crate::link::{Base, Link, UdpLink};
 
 /// What an endpoint has for datagrams: what it was given, or a socket, if it has no listener, which is at
-/// `own`, and any use for one.
+/// `own`, and any use for one. A socket of ours may keep strangers `apart`.
 pub(super) fn base(
     link: Option<Box<dyn Link>>,
     bind: Option<&str>,
     own: Option<SocketAddr>,
     needs_socket: bool,
+    apart: bool,
 ) -> Result<Base, BindError> {
+    let over = |link: UdpLink| {
+        Base::over(Box::new(if apart { link.with_strangers_apart() } else { link }))
+    };
     Ok(match (link, bind, own) {
         (Some(link), None, _) => Base::over(link),
         (Some(_), Some(_), _) => {
@@ -22,9 +26,9 @@ pub(super) fn base(
                 "an endpoint has a link or an address to bind, not both",
             ));
         }
-        (None, Some(bind), _) => Base::over(Box::new(bind_udp(bind)?)),
+        (None, Some(bind), _) => over(bind_udp(bind)?),
         (None, None, Some(own)) => Base::Nothing(own),
-        (None, None, None) if needs_socket => Base::over(Box::new(UdpLink::bind_wildcard()?)),
+        (None, None, None) if needs_socket => over(UdpLink::bind_wildcard()?),
         (None, None, None) => Base::Nothing(SocketAddr::from(([0, 0, 0, 0], 0))),
     })
 }

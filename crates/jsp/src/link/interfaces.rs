@@ -190,6 +190,14 @@ impl Link for Interfaces {
         polled
     }
 
+    fn poll_strangers(
+        &self,
+        cx: &mut Context<'_>,
+        inbox: &mut Vec<Datagram>,
+    ) -> Poll<io::Result<()>> {
+        self.first.link.poll_strangers(cx, inbox)
+    }
+
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
         let Some((name, remote)) = further_name(&transmit.route) else {
             return self.send_first(transmit);

@@ -54,6 +54,18 @@ impl Links {
         }
     }
 
+    /// As [`Link::poll_strangers`].
+    pub(crate) fn poll_strangers(
+        &self,
+        cx: &mut Context<'_>,
+        inbox: &mut Vec<Datagram>,
+    ) -> Poll<io::Result<()>> {
+        match &self.base {
+            Base::Link(link) => link.poll_strangers(cx, inbox),
+            Base::Nothing(_) => Poll::Pending,
+        }
+    }
+
     /// A further socket at an address of this machine, for [`Further::route`]s; there as long as it is held.
     pub(crate) fn further_at(&self, local: IpAddr) -> Result<Arc<Further>, BindError> {
         match &self.base {

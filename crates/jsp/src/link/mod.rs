@@ -4,6 +4,8 @@
 //! [`Builder::link`](crate::Builder::link): an emulated bad network from [`crate::emulate`], or your
 //! own carrier.
 
+#[cfg(target_os = "linux")]
+mod apart;
 mod buffers;
 mod interfaces;
 mod links;
@@ -43,6 +45,17 @@ pub trait Link: fmt::Debug + Send + Sync + 'static {
     /// Moves what has arrived to the end of `inbox`. `Pending` when nothing has: then the task of
     /// `cx` is woken when something may have arrived. An error ends the endpoint.
     fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>>;
+
+    /// The same for the first datagrams of clients that have no connection yet, where the link keeps them apart:
+    /// a flood of them then holds up nobody else. The driver asks when it has time for some; most links keep
+    /// nothing apart, and have nothing to say here.
+    fn poll_strangers(
+        &self,
+        _cx: &mut Context<'_>,
+        _inbox: &mut Vec<Datagram>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
 
     /// Sends as much as the carrier takes at once and returns how many bytes of
     /// [`Transmit::contents`] that were, whole datagrams always. What the carrier can never send

@@ -22,6 +22,8 @@ const SOCKET_BUFFER: usize = 4 << 20;
 pub struct UdpLink {
     socket: Readiness,
     state: UdpSocketState,
+    /// Where the first packets of clients go, when they are kept apart.
+    strangers: Option<(Readiness, UdpSocketState)>,
     buffers: Mutex<Buffers>,
     /// IPv6 with IPv4 inside: addresses are translated at this border.
     dual: bool,
@@ -57,7 +59,14 @@ impl UdpLink {
         let wildcard = ip.is_unspecified();
         let dual = wildcard && ip.is_ipv6() && !socket2::SockRef::from(&socket).only_v6()?;
         let socket = Readiness::new(socket)?;
-        Ok(Self { socket, state, buffers: Mutex::new(Buffers::new()), dual, wildcard })
+        Ok(Self {
+            socket,
+            state,
+            strangers: None,
+            buffers: Mutex::new(Buffers::new()),
+            dual,
+            wildcard,
+        })
     }
 
     fn bind_socket(addr: SocketAddr) -> io::Result<Self> {
@@ -73,13 +82,40 @@ impl UdpLink {
         Self::from_std(socket.into())
     }
 
+    /// Keeps the first packets of clients apart from all others, where the system can: for servers whose packets
+    /// can be told by their first byte.
+    pub(crate) fn with_strangers_apart(mut self) -> Self {
+        // A wish: without it, the driver tells them apart once it has received them.
+        self.strangers = self.apart().ok();
+        self
+    }
+
+    #[cfg(target_os = "linux")]
+    fn apart(&self) -> io::Result<(Readiness, UdpSocketState)> {
+        let socket = super::apart::beside(self.socket.socket())?;
+        socket.set_nonblocking(true)?;
+        let state = UdpSocketState::new((&socket).into())?;
+        without_timestamps(&socket);
+        Ok((Readiness::new(socket)?, state))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn apart(&self) -> io::Result<(Readiness, UdpSocketState)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// One receive call; `WouldBlock` when there was nothing.
-    fn recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
+    fn recv(
+        &self,
+        (from, state): (&Readiness, &UdpSocketState),
+        cx: &mut Context<'_>,
+        inbox: &mut Vec<Datagram>,
+    ) -> Poll<io::Result<()>> {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut received = Ok(0);
-        let polled = self.socket.poll_recv(cx, |socket| {
+        let polled = from.poll_recv(cx, |socket| {
             let (mut slices, meta) = buffers.split();
-            received = self.state.recv(socket.into(), &mut slices, meta);
+            received = state.recv(socket.into(), &mut slices, meta);
             match &received {
                 // Fewer than could be: the socket is empty. Saying so here, under the readiness
                 // that was seen before the call, saves the call that would find nothing.
@@ -114,6 +150,22 @@ impl UdpLink {
         Poll::Ready(Ok(()))
     }
 
+    /// Receives from one of the sockets, past what says nothing.
+    fn recv_some(
+        &self,
+        from: (&Readiness, &UdpSocketState),
+        cx: &mut Context<'_>,
+        inbox: &mut Vec<Datagram>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match self.recv(from, cx, inbox) {
+                Poll::Ready(Err(error)) if is_passing(&error) => {}
+                // Also for empty datagrams: a flood of them must not hold the driver here.
+                other => return other,
+            }
+        }
+    }
+
     fn outward(&self, remote: SocketAddr) -> SocketAddr {
         match remote {
             SocketAddr::V4(v4) if self.dual => {
@@ -130,12 +182,17 @@ impl UdpLink {
 
 impl Link for UdpLink {
     fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
-        loop {
-            match self.recv(cx, inbox) {
-                Poll::Ready(Err(error)) if is_passing(&error) => {}
-                // Also for empty datagrams: a flood of them must not hold the driver here.
-                other => return other,
-            }
+        self.recv_some((&self.socket, &self.state), cx, inbox)
+    }
+
+    fn poll_strangers(
+        &self,
+        cx: &mut Context<'_>,
+        inbox: &mut Vec<Datagram>,
+    ) -> Poll<io::Result<()>> {
+        match &self.strangers {
+            Some((socket, state)) => self.recv_some((socket, state), cx, inbox),
+            None => Poll::Pending,
         }
     }
 
@@ -317,6 +374,50 @@ mod tests {
             }
             let inbox = receive(&b, SLOTS * 2 + round).await;
             assert_eq!(inbox.len(), SLOTS * 2 + round);
+        }
+    }
+
+    /// Sends these first bytes to a server's link, and takes what comes as strangers' and as the others'.
+    #[cfg(target_os = "linux")]
+    async fn told_apart(at: &str, firsts: &[u8]) -> [Vec<u8>; 2] {
+        let link = UdpLink::bind(at.parse().unwrap()).unwrap().with_strangers_apart();
+        assert!(link.strangers.is_some());
+        let to = SocketAddr::new("127.0.0.1".parse().unwrap(), link.local_addr().unwrap().port());
+        // Nobody else may bind there, as without.
+        assert!(UdpLink::bind(to).is_err());
+        let client = loopback().await;
+        for first in firsts {
+            let contents = [*first; 1200];
+            let route = Route::udp(to);
+            client
+                .try_send(&Transmit { route, ecn: None, contents: &contents, segment_len: 1200 })
+                .unwrap();
+        }
+        let mut inboxes = [Vec::new(), Vec::new()];
+        while inboxes.iter().map(Vec::len).sum::<usize>() < firsts.len() {
+            poll_fn(|cx| {
+                let [strangers, others] = &mut inboxes;
+                let polled = link.poll_strangers(cx, strangers).is_ready();
+                if link.poll_recv(cx, others).is_ready() || polled {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+        }
+        inboxes.map(|inbox| inbox.iter().map(|datagram| datagram.payload[0]).collect())
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    // spec-test: CON-70
+    async fn first_packets_of_clients_have_a_socket_of_their_own() {
+        let firsts = [0xc3, 0x40, 0xe0, 0xd0, 0xff, 0xcf];
+        for at in ["127.0.0.1:0", "[::]:0"] {
+            let [strangers, others] = told_apart(at, &firsts).await;
+            assert_eq!(strangers, [0xc3, 0xd0, 0xcf]);
+            assert_eq!(others, [0x40, 0xe0, 0xff]);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
+use std::time::Duration;
 
 use jsp_proto::{NetworkHint, PathId};
 use jsp_wire::{Instant, Route};
@@ -20,6 +21,10 @@ use crate::shard::{Core, Key, Shard};
 
 /// Paths that are over are remembered up to twice as many as there are connections, and so many.
 const KNOWN_MAX: usize = 64;
+
+/// How long the source is kept when the last connection has gone. Programs connect anew at once, or one
+/// connection after another, and to open a source and to ask it costs as much as half a handshake.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A path of a connection.
 type Path = (Key, PathId);
@@ -121,7 +126,10 @@ impl Watch<'_> {
                 (core.used_paths(link, fresh.into_iter().flatten()), count)
             })?;
             if count == 0 {
-                return Ok(());
+                if !self.awaits_more(news).await {
+                    return Ok(());
+                }
+                continue;
             }
             if !fresh.is_empty() {
                 self.origins.learn(&fresh, &mut scene(&self.addresses, self.monitor));
@@ -141,6 +149,16 @@ impl Watch<'_> {
             }
             let found = self.look()?;
             self.pace.looked(time::Instant::now(), found);
+        }
+    }
+
+    /// No connection is left: answers whether there is one again before long, and nothing has changed meanwhile.
+    async fn awaits_more(&mut self, news: &Notify) -> bool {
+        tokio::select! {
+            biased;
+            _ = poll_fn(|cx| self.monitor.poll_changed(cx)) => false,
+            () = news.notified() => true,
+            () = time::sleep(LINGER) => false,
         }
     }
 

@@ -1,15 +1,17 @@
 //! The task that receives, keeps time, and sends what callers leave to it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use jsp_crypto::{Backend, KeyShare, SystemRng};
 use jsp_wire::Instant;
 use tokio::time::Sleep;
 
-use super::Shard;
+use super::{Locked, Shard};
 use crate::carrier::table::News;
 use crate::link::Datagram;
 
@@ -22,10 +24,22 @@ const INBOX: usize = 256;
 /// Batches sent between two looks at what has arrived: acknowledgements must not wait for long.
 const BATCHES: usize = 4;
 
+/// Bytes that a batch counts for at least among [`BATCHES`]: a small datagram costs a call, too.
+const BATCH_COST_MIN: usize = super::outbox::BATCH_LEN / 4;
+
+/// First datagrams of strangers that wait; more are dropped.
+const STRANGERS_MAX: usize = 256;
+
+/// How long they are dealt with at a time, before connections have their turn again: many Retries, or one key
+/// exchange.
+const STRANGERS_TIME: Duration = Duration::from_micros(30);
+
 /// The driver of one shard; ends when nobody needs the shard any more.
 pub(crate) struct Driver {
     shard: Arc<Shard>,
     inbox: Vec<Datagram>,
+    /// First datagrams of strangers, who wait for those who have a connection.
+    strangers: VecDeque<Datagram>,
     news: Vec<News>,
     sleep: Pin<Box<Sleep>>,
 }
@@ -43,64 +57,56 @@ enum Next {
 impl Driver {
     pub(crate) fn new(shard: Arc<Shard>) -> Self {
         let sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
-        Self { shard, inbox: Vec::new(), news: Vec::new(), sleep }
+        Self { shard, inbox: Vec::new(), strangers: VecDeque::new(), news: Vec::new(), sleep }
     }
 
     /// Moves what has arrived into the inbox. Answers whether there may be more; if not, the task
     /// is woken when there is.
     fn receive(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        while self.inbox.len() < INBOX && self.news.len() < INBOX {
+        let mut more = true;
+        while more && self.inbox.len() < INBOX && self.news.len() < INBOX {
             match self.shard.link.poll_recv(cx, &mut self.inbox, &mut self.news) {
                 Poll::Ready(result) => result?,
-                Poll::Pending => return Ok(false),
+                Poll::Pending => more = false,
             }
         }
-        Ok(true)
+        Ok(self.receive_strangers(cx)? || more)
+    }
+
+    /// Takes some strangers who were kept apart, when those before are done with.
+    fn receive_strangers(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if !self.strangers.is_empty() {
+            return Ok(false);
+        }
+        match self.shard.link.poll_strangers(cx, &mut self.inbox) {
+            Poll::Ready(result) => result.map(|()| true),
+            Poll::Pending => Ok(false),
+        }
     }
 
     /// Receives, handles and sends. Tasks are woken where the lock is released: before the first
     /// send call, or at the end.
     fn round(&mut self, cx: &mut Context<'_>) -> io::Result<Next> {
         let more_to_receive = self.receive(cx)?;
-        let now = self.shard.clock.now();
-        let mut core = self.shard.lock();
+        let shard = Arc::clone(&self.shard);
+        let now = shard.clock.now();
+        let mut core = shard.lock();
         core.driver.running = true;
         core.driver.wanted = false;
         core.now = now;
         if !core.driver.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             core.driver.waker = Some(cx.waker().clone());
         }
-        for datagram in self.inbox.drain(..) {
-            core.endpoint.handle_datagram(now, datagram);
-        }
-        for news in self.news.drain(..) {
-            core.hear(now, news);
-        }
+        self.take_inbox(&mut core, now);
         if core.endpoint.poll_timeout().is_some_and(|(at, _)| at <= now) {
             core.endpoint.handle_timeout(now);
         }
         core.dispatch_events(now);
-        let mut more_to_send = true;
-        for _ in 0..BATCHES {
-            let Some(mut outbox) = core.outbox.take() else { break };
-            core.endpoint.poll_transmit(now, &mut outbox.batch);
-            if outbox.is_empty() {
-                core.outbox = Some(outbox);
-                more_to_send = false;
-                break;
-            }
-            core.last_flush = now;
-            drop(core);
-            let sent = outbox.send(&self.shard.link);
-            core = self.shard.lock();
-            core.outbox = Some(outbox);
-            if let Err(error) = sent {
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    return Err(error);
-                }
-                more_to_send = self.shard.link.poll_writable(cx)?.is_ready();
-                break;
-            }
+        let (mut core, mut more_to_send) = send(&shard, core, cx, now)?;
+        if !self.strangers.is_empty() {
+            self.take_strangers(&mut core, now);
+            core.dispatch_events(now);
+            (core, more_to_send) = send(&shard, core, cx, now)?;
         }
         core.dispatch_events(now);
         core.wake_unready();
@@ -109,7 +115,12 @@ impl Driver {
         if core.is_finished() {
             return Ok(Next::End);
         }
-        if more_to_receive || more_to_send || core.driver.wanted {
+        if more_to_receive || more_to_send || core.driver.wanted || !self.strangers.is_empty() {
+            return Ok(Next::Round);
+        }
+        if core.endpoint.wants_key_share() {
+            drop(core);
+            self.make_key_share();
             return Ok(Next::Round);
         }
         let due = core.endpoint.poll_timeout().map(|(at, _)| at);
@@ -117,6 +128,37 @@ impl Driver {
         core.driver.armed = until.unwrap_or(Instant::FAR_FUTURE);
         core.driver.running = false;
         Ok(Next::Sleep(until))
+    }
+
+    /// Hands on what has arrived for connections; strangers are put aside.
+    fn take_inbox(&mut self, core: &mut Locked<'_>, now: Instant) {
+        for datagram in self.inbox.drain(..) {
+            if !core.endpoint.is_strangers(&datagram) {
+                core.endpoint.handle_datagram(now, datagram);
+            } else if self.strangers.len() < STRANGERS_MAX {
+                self.strangers.push_back(datagram);
+            }
+        }
+        for news in self.news.drain(..) {
+            core.hear(now, news);
+        }
+    }
+
+    /// Deals with some of the strangers.
+    fn take_strangers(&mut self, core: &mut Locked<'_>, now: Instant) {
+        while let Some(datagram) = self.strangers.pop_front() {
+            core.endpoint.handle_datagram(now, datagram);
+            if self.shard.clock.now() >= now + STRANGERS_TIME {
+                return;
+            }
+        }
+    }
+
+    /// There is nothing else to do: the next hello will find its keys made.
+    fn make_key_share(&self) {
+        // Without them it makes its own, and says so if that fails.
+        let share = KeyShare::generate(Backend::preferred(), &mut SystemRng).ok();
+        self.shard.lock().endpoint.put_key_share(share);
     }
 
     /// Sets the alarm. Answers whether it has gone off already.
@@ -165,4 +207,36 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.shard.lock().end(None);
     }
+}
+
+/// Sends some of what there is. Answers whether there is more that can be sent at once.
+fn send<'a>(
+    shard: &'a Shard,
+    mut core: Locked<'a>,
+    cx: &mut Context<'_>,
+    now: Instant,
+) -> io::Result<(Locked<'a>, bool)> {
+    let mut room = BATCHES * super::outbox::BATCH_LEN;
+    while room > 0 {
+        let Some(mut outbox) = core.outbox.take() else { break };
+        core.endpoint.poll_transmit(now, &mut outbox.batch);
+        if outbox.is_empty() {
+            core.outbox = Some(outbox);
+            return Ok((core, false));
+        }
+        core.last_flush = now;
+        drop(core);
+        room = room.saturating_sub(outbox.batch.contents().len().max(BATCH_COST_MIN));
+        let sent = outbox.send(&shard.link);
+        core = shard.lock();
+        core.outbox = Some(outbox);
+        if let Err(error) = sent {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(error);
+            }
+            let is_writable = shard.link.poll_writable(cx)?.is_ready();
+            return Ok((core, is_writable));
+        }
+    }
+    Ok((core, true))
 }

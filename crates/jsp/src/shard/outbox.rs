@@ -7,7 +7,7 @@ use jsp_proto::Batch;
 use crate::link::{Links, Transmit};
 
 /// Bytes of one batch: what one send call with segmentation offload takes at most.
-const BATCH_LEN: usize = 65_507;
+pub(super) const BATCH_LEN: usize = 65_507;
 
 /// A batch, and how much of it the link has taken.
 pub(crate) struct Outbox {

@@ -25,6 +25,36 @@ fn every_suite_between_every_pair_of_backends() {
     }
 }
 
+// spec-test: HS-107
+#[test]
+fn keys_made_ahead_serve_one_hello_and_only_where_they_suit() {
+    let mut rng = SeededRng(9);
+    let classical = ClientConfig { kem: KemPolicy::ClassicalOnly, ..client_config() };
+    let portable = ClientConfig { backend: Backend::Portable, ..client_config() };
+    for (config, suits) in [(client_config(), true), (classical, false), (portable, false)] {
+        let share = KeyShare::generate(Backend::Native, &mut rng).unwrap();
+        let public = share.x25519.public();
+        let allows = if config.kem == KemPolicy::ClassicalOnly {
+            KemPolicy::ClassicalOnly
+        } else {
+            KemPolicy::Hybrid
+        };
+        let server = Arc::new(ServerConfig { kem: allows, ..server_config() });
+        let config = Arc::new(config);
+        let client =
+            Handshake::client_sharing(config.clone(), b"client params", Some(share), &mut rng);
+        let mut ends = Ends::shared(&config, &server, 1);
+        ends.client = client.unwrap();
+        ends.from_client = Collected::default();
+        ends.from_client.drain(&mut ends.client);
+        let hello = ends.from_client.sent[0].1.clone();
+        let at = x25519_offset(&hello);
+        assert_eq!(hello[at..at + 32] == public, suits);
+        ends.run(|_, _| {}).unwrap();
+        assert_established(&mut ends);
+    }
+}
+
 // spec-test: HS-39
 #[test]
 fn key_updates_stay_in_step_and_change_the_keys() {
