@@ -140,7 +140,7 @@ fn a_silent_server_speaks_only_to_those_who_know_it() {
 }
 
 #[test]
-// spec-test: CON-70
+// spec-test: CON-80
 fn a_flood_of_strangers_and_a_connection_take_turns() {
     let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
     let (_, server) = pair.establish();
@@ -177,7 +177,7 @@ fn a_flood_of_strangers_and_a_connection_take_turns() {
 }
 
 #[test]
-// spec-test: CON-70
+// spec-test: CON-80
 fn the_pieces_of_a_known_hello_are_no_strangers() {
     let mut pair = Pair::new();
     pair.record = Some(Vec::new());

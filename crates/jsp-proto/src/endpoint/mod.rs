@@ -394,7 +394,7 @@ impl Endpoint {
 
     /// Connections and answers to strangers take turns where both have something: a flood of strangers must not
     /// hold connections up, nor busy connections keep strangers out.
-    // spec: CON-70
+    // spec: CON-80
     fn write_next(&mut self, now: Instant, batch: &mut Batch) -> bool {
         if core::mem::take(&mut self.answers_first) && self.write_answer(batch) {
             return true;
@@ -408,7 +408,7 @@ impl Endpoint {
 
     /// True for a datagram of a client that has no connection here, hello or early data: it may wait until
     /// datagrams of connections are done with, and where too many wait, it may be dropped.
-    // spec: CON-70
+    // spec: CON-80
     pub fn is_strangers(&self, datagram: &Datagram) -> bool {
         let Some(first) = datagram.payload.first() else { return false };
         // Where all is wrapped, nothing can be told from outside.

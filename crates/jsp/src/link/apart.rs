@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// The bits of the first byte that say: long header, an Initial or a 0-RTT packet. These must not arrive before the
 /// hello that they follow.
-// spec: CON-70
+// spec: CON-80
 const FORM_MASK: u32 = 0xe0;
 const FIRST: u32 = 0xc0;
 

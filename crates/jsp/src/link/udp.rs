@@ -411,7 +411,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    // spec-test: CON-70
+    // spec-test: CON-80
     async fn first_packets_of_clients_have_a_socket_of_their_own() {
         let firsts = [0xc3, 0x40, 0xe0, 0xd0, 0xff, 0xcf];
         for at in ["127.0.0.1:0", "[::]:0"] {
