@@ -50,7 +50,7 @@
 //!
 //! | [`StreamConfig`] | framing | delivery | order | priority |
 //! |---|---|---|---|---|
-//! | [`voice`](StreamConfig::voice) | messages | unreliable | newest only | real time, high weight |
+//! | [`voice`](StreamConfig::voice) | messages | unreliable | none | real time, high weight |
 //! | [`video`](StreamConfig::video) | messages | 150 ms | none | real time |
 //! | [`chat`](StreamConfig::chat) | messages | reliable | as sent | interactive |
 //! | [`telemetry`](StreamConfig::telemetry) | messages | one retransmission, 2 s | none | interactive, low weight |

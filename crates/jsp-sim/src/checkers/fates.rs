@@ -167,11 +167,11 @@ mod tests {
 
     #[test]
     fn an_acknowledged_message_that_never_came_is_found() {
-        let config = StreamConfig { ordered: false, ..StreamConfig::voice() };
-        let mut history = History::with(&config);
+        let mut history = History::with(&StreamConfig::voice());
         history.send(0, asked()).see(&told(MessageFate::Acknowledged)).settle();
         assert_eq!(history.found(), ["fates"]);
-        let mut passed = History::with(&StreamConfig::voice());
+        let ordered = StreamConfig { ordered: true, ..StreamConfig::voice() };
+        let mut passed = History::with(&ordered);
         passed.send(0, asked()).send(1, message(10)).receive(1, 10);
         passed.see(&told(MessageFate::Acknowledged)).settle();
         assert_eq!(passed.found(), [""; 0]);
