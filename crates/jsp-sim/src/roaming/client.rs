@@ -1,13 +1,14 @@
 //! The client's process: it connects by what passes first, keeps connected, and moves between ways.
 
-use std::collections::VecDeque;
+mod ways;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_app::session::{Change, Saved, Session, Side};
+use jsp_app::session::{Session, Side};
 use jsp_crypto::Fingerprint;
-use jsp_nat::switch::{Step, Switch, View, Which};
+use jsp_nat::switch::Switch;
 use jsp_proto::{
     Batch, Connection, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, NetworkHint,
 };
@@ -15,9 +16,10 @@ use jsp_wire::{Instant, Route};
 
 use super::bearer::Bearer;
 use super::call::Call;
+use super::disk::Disk;
 use super::net::{CLIENT, Net};
 use super::plan::Plan;
-use super::server::{ROUNDS_MAX, datagram};
+use super::server::ROUNDS_MAX;
 use super::story::Story;
 use crate::link;
 use crate::node::{UNIX_SECONDS_AT_ZERO, client_crypto};
@@ -34,21 +36,6 @@ const STEADY: Duration = Duration::from_secs(1);
 const GREETING: Duration = Duration::from_secs(10);
 /// How long a stream stays open that is not used any more, for last words.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// What outlives the process.
-#[derive(Default)]
-pub(super) struct Disk {
-    pub(super) saved: Saved,
-    /// What is on its way there, and when it arrives.
-    writing: VecDeque<(Instant, Change)>,
-}
-
-impl Disk {
-    /// What a process finds that is started again: what was on its way is lost.
-    pub(super) fn with(saved: Saved) -> Self {
-        Self { saved, writing: VecDeque::new() }
-    }
-}
 
 /// Attempts to reach the server.
 #[derive(Default)]
@@ -94,6 +81,8 @@ pub(super) struct Client {
     pub(super) switches: Vec<(Instant, bool)>,
     /// When the session ran, each time.
     pub(super) ran: Vec<Instant>,
+    /// Bytes of messages that were given to connections.
+    pub(super) said: u64,
 }
 
 impl Client {
@@ -116,7 +105,7 @@ impl Client {
             batch: Batch::new(0, 64),
             server,
             plan: plan.clone(),
-            session: Session::restore(plan.limits, disk.saved.clone()),
+            session: Session::restore(Side::Client, plan.limits, disk.saved.clone()),
             race: None,
             live: None,
             dialing: None,
@@ -129,6 +118,7 @@ impl Client {
             is_leaving: false,
             switches: Vec::new(),
             ran: Vec::new(),
+            said: 0,
         }
     }
 
@@ -230,17 +220,17 @@ impl Client {
     /// Leaves: everything is closed.
     pub(super) fn leave(&mut self, now: Instant) {
         self.is_leaving = true;
-        self.race = None;
-        if let Some(live) = &self.live
-            && let Some(connection) = self.endpoint.connection(live.handle)
-        {
-            connection.close(now, 0, b"done");
+        let attempts = self.race.take().map(|race| race.attempts).unwrap_or_default();
+        for handle in attempts.into_iter().chain(self.live.as_ref().map(|live| live.handle)) {
+            if let Some(connection) = self.endpoint.connection(handle) {
+                connection.close(now, 0, b"done");
+            }
         }
     }
 
     pub(super) fn wake(&mut self, now: Instant, story: &Story, disk: &Disk) -> Option<Instant> {
         let transport = self.endpoint.poll_timeout().map(|(at, _)| at);
-        let stored = disk.writing.front().map(|(at, _)| *at);
+        let stored = disk.wake();
         let idle = self.live.is_none() && self.race.is_none() && !self.is_leaving;
         let retry = idle.then_some(self.retry_at);
         let stream = self.race.as_ref().and_then(|race| race.stream_at);
@@ -274,10 +264,10 @@ impl Client {
             if !self.is_leaving {
                 story.run(now, Side::Client, &mut self.session);
             }
-            self.store(now, disk);
+            disk.store(now, self.plan.store_lag, &mut self.session);
             // What was read makes room, and what is stored may leave.
             self.run_live(now);
-            self.store(now, disk);
+            disk.store(now, self.plan.store_lag, &mut self.session);
             self.switch(now, net);
             self.part_with_streams(now, net);
             if !self.transmit(now, net) && story.steps == steps {
@@ -412,7 +402,9 @@ impl Client {
             call.speak(now, connection);
         }
         take_strangers(connection, &mut live.bearer);
-        if let Err(error) = live.bearer.pump(now, connection, &mut self.session) {
+        let result = live.bearer.pump(now, connection, &mut self.session);
+        self.said += std::mem::take(&mut live.bearer.said);
+        if let Err(error) = result {
             self.broken.push(format!("at the client: {error}"));
             connection.close(now, 1, b"broken");
         }
@@ -425,98 +417,22 @@ impl Client {
         while self.session.poll_event().is_some() {}
     }
 
-    /// Carries changes to the disk.
-    fn store(&mut self, now: Instant, disk: &mut Disk) {
-        while let Some(change) = self.session.poll_change() {
-            disk.writing.push_back((now + self.plan.store_lag, change));
-        }
-        while disk.writing.front().is_some_and(|(at, _)| *at <= now)
-            && let Some((_, change)) = disk.writing.pop_front()
-        {
-            disk.saved.apply(&change);
-            self.session.on_stored(&change);
-        }
-    }
-
-    fn switch(&mut self, now: Instant, net: &mut Net) {
-        let Some(live) = &mut self.live else { return };
-        loop {
-            let Some(connection) = self.endpoint.connection(live.handle) else { return };
-            let route = connection.route();
+    /// What it is at, for people.
+    pub(super) fn story(&mut self, net: &Net) -> String {
+        let race = self.race.as_ref().map(|race| (race.attempts.len(), race.dialing));
+        let running = self.session.is_running();
+        let Some(live) = &self.live else {
+            return format!("no connection, race {race:?}, again at {:?}", self.retry_at);
+        };
+        let connection = self.endpoint.connection(live.handle);
+        let told = connection.map(|connection| {
             let ways: Vec<Route> = connection.paths().map(|path| path.route).collect();
-            let is_held = |(id, _): &(u64, _)| route == (Route::Tunnel { id: *id });
-            let view = View {
-                route,
-                ways: &ways,
-                is_silent: connection.is_silent(),
-                is_held: self.streams.iter().any(is_held),
-                is_open: !connection.is_closed(),
-            };
-            match live.switch.poll(now, &view) {
-                None => return,
-                Some(Step::Open(Which::Datagrams)) => {
-                    live.switch.on_opened(Some(Route::udp(SERVER_ADDRESS)));
-                }
-                Some(Step::Open(Which::Stream(_))) => self.dialing = Some(net.dial(now)),
-                Some(Step::Ask(route)) => {
-                    let is_asked = self.endpoint.try_route(now, live.handle, route);
-                    live.switch.on_asked(now, is_asked);
-                }
-                Some(Step::Close) => {
-                    for (id, closes) in &mut self.streams {
-                        if !ways.contains(&Route::Tunnel { id: *id }) {
-                            closes.get_or_insert(now + LINGER);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Closes streams that are of no use any more.
-    fn part_with_streams(&mut self, now: Instant, net: &mut Net) {
-        let mut used: Vec<Route> = Vec::new();
-        let attempts = self.race.iter().flat_map(|race| &race.attempts);
-        for handle in attempts {
-            used.extend(self.endpoint.connection(*handle).map(|connection| connection.route()));
-        }
-        let is_idle = self.live.is_none();
-        let mut over = Vec::new();
-        for (id, closes) in &mut self.streams {
-            let is_used = used.contains(&Route::Tunnel { id: *id });
-            if is_idle && !is_used {
-                closes.get_or_insert(now + LINGER);
-            }
-            if closes.is_some_and(|at| at <= now) {
-                over.push(*id);
-            }
-        }
-        for id in over {
-            net.close(now, id, CLIENT);
-            self.on_closed(now, id);
-        }
-    }
-
-    fn transmit(&mut self, now: Instant, net: &mut Net) -> bool {
-        let mut any = false;
-        while self.endpoint.poll_transmit(now, &mut self.batch) {
-            any = true;
-            let Some(route) = self.batch.route() else { continue };
-            for payload in self.batch.contents().chunks(self.batch.segment_len().max(1)) {
-                let payload = BytesMut::from(payload);
-                match route {
-                    Route::Tunnel { id } => net.write(now, id, CLIENT, payload),
-                    Route::Udp { local, remote } => {
-                        let own = local.map_or(SERVER_ADDRESS, |own| (own, 0).into());
-                        let ecn = self.batch.ecn();
-                        net.send(now, CLIENT, datagram(own, remote, ecn, payload, now));
-                    }
-                    Route::Relayed { .. } => {}
-                }
-            }
-            self.batch.clear();
-        }
-        any
+            let closed = connection.is_closed();
+            (connection.route(), ways, connection.is_silent(), closed, connection.stats())
+        });
+        let rooms: Vec<_> =
+            self.streams.iter().map(|(id, _)| (id, net.room(*id, CLIENT))).collect();
+        format!("running {running}, {told:?}, {:?}, streams {rooms:?}", live.switch)
     }
 
     /// Connections that it has state of.
