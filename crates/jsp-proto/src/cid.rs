@@ -92,6 +92,14 @@ impl LocalIds {
         })
     }
 
+    /// The peer was told an id of the first path in the handshake.
+    pub(crate) fn told(&mut self, id: ConnectionId, reset_token: [u8; 16]) {
+        self.issue(PathId::FIRST, id, reset_token);
+        if let Some(issued) = self.issued.back_mut() {
+            issued.announce = false;
+        }
+    }
+
     /// Gives the peer a further id for a path.
     pub(crate) fn issue(&mut self, path: PathId, id: ConnectionId, reset_token: [u8; 16]) {
         let sequence = self.next_sequence;
@@ -293,6 +301,30 @@ impl RemoteIds {
     pub(crate) fn set_reset_token(&mut self, token: [u8; 16]) {
         if self.current.sequence == 0 {
             self.current.reset_token = Some(token);
+        }
+    }
+
+    /// An id of the first path came in the handshake, the one behind the server's own.
+    pub(crate) fn set_preferred(&mut self, id: ConnectionId, reset_token: [u8; 16]) {
+        if self.taken.insert(1) {
+            let reset_token = Some(reset_token);
+            self.spare.push_front(Held { path: PathId::FIRST, sequence: 1, id, reset_token });
+        }
+    }
+
+    /// What goes into the headers of packets of this path that go elsewhere than the path: an id that nothing else
+    /// has borne, where there is one.
+    pub(crate) fn beside_path(&self, path: PathId) -> Option<&ConnectionId> {
+        let spare = self.spare.iter().find(|held| held.path == path);
+        spare.map(|held| &held.id).or_else(|| self.on_path(path))
+    }
+
+    /// The id that a trial of this path has used is of no use any more.
+    // spec: CON-72
+    pub(crate) fn end_trial(&mut self, path: PathId) {
+        let place = self.spare.iter().position(|held| held.path == path);
+        if let Some(held) = place.and_then(|place| self.spare.remove(place)) {
+            self.retire.push_back(held.sequence);
         }
     }
 

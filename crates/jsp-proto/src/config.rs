@@ -1,5 +1,6 @@
 //! Configuration: values with documented defaults, in one place.
 
+use core::net::{SocketAddrV4, SocketAddrV6};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -18,6 +19,22 @@ const KEEP_ALIVE_MIN: Duration = Duration::from_millis(100);
 /// Early data of one client, in bytes: what the smallest window of a server holds, so that data that
 /// were refused find room whatever its limits have become.
 const EARLY_DATA_MAX: u32 = 1 << 14;
+
+/// Addresses of a server's own, where it would rather be reached than where its clients have found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PreferredAddresses {
+    /// For clients that have come by IPv4.
+    pub v4: Option<SocketAddrV4>,
+    /// For clients that have come by IPv6.
+    pub v6: Option<SocketAddrV6>,
+}
+
+impl PreferredAddresses {
+    /// True when at least one is given.
+    pub fn is_any(&self) -> bool {
+        self.v4.is_some() || self.v6.is_some()
+    }
+}
 
 /// How the transport behaves. One value may serve any number of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +122,10 @@ pub struct TransportConfig {
     /// Paths that the connection may have at once, at most 4; 1 for one alone. The smaller of both sides'
     /// values holds. Default 4.
     pub paths_max: u64,
+    /// Where a server tells clients to go once the handshake is done, as one that is found at an address which
+    /// many share: datagrams that come there must reach the same endpoint. Clients try it beside what they have,
+    /// and stay where they are when nobody answers (RFC 9000, section 9.6). Default none.
+    pub preferred: PreferredAddresses,
     /// What is done so that sizes and times of datagrams tell less. Default [`Padding::None`].
     pub padding: Padding,
     /// Write qlog events; the endpoint's owner takes them with `Connection::take_qlog`.
@@ -144,6 +165,7 @@ impl Default for TransportConfig {
             fec: true,
             objects: true,
             paths_max: limits::PATHS_MAX,
+            preferred: PreferredAddresses::default(),
             padding: Padding::None,
             qlog: false,
         }

@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use jsp_crypto::{Fingerprint, Handshake, Kem, KemPolicy, Role, Security, hello_id};
 use jsp_wire::params::feature;
-use jsp_wire::{CloseCode, ConnectionId, Instant, Route, TransportParams, Writer, limits};
+use jsp_wire::{
+    CloseCode, ConnectionId, Instant, PreferredAddress, Route, TransportParams, Writer, limits,
+};
 
 use crate::batch::Ecn;
 use crate::bounded::Bounded;
@@ -297,11 +299,15 @@ impl Exchange {
                 if !same {
                     return Err(refuse("the parameters do not match the first packets"));
                 }
+                if params.preferred.is_some() && peer_source.is_empty() {
+                    return Err(refuse("a server without connection ids prefers an address"));
+                }
             }
             Role::Server => {
                 let claims = params.original_destination_id.is_some()
                     || params.retry_source_id.is_some()
-                    || params.reset_token.is_some();
+                    || params.reset_token.is_some()
+                    || params.preferred.is_some();
                 if claims {
                     return Err(refuse("a client sent parameters of a server"));
                 }
@@ -342,6 +348,7 @@ pub(crate) fn own_params(
     streams: &Streams,
     source: ConnectionId,
     server: Option<(&HandshakeIds, [u8; 16])>,
+    preferred: Option<PreferredAddress>,
     (features, grease): (u64, u16),
 ) -> Vec<u8> {
     let mut params = TransportParams {
@@ -355,6 +362,7 @@ pub(crate) fn own_params(
         connection_ids_max: 4,
         features,
         paths_max: config.paths_max,
+        preferred,
         ..TransportParams::default()
     };
     streams.advertise(&mut params);

@@ -92,7 +92,10 @@ mod trickle;
 
 pub use batch::{Batch, Ecn};
 pub use capacity::Capacity;
-pub use config::{CongestionControl, EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
+pub use config::{
+    CongestionControl, EndpointConfig, PreferredAddresses, RetryPolicy, ServerSetup,
+    TransportConfig,
+};
 pub use connection::{Connection, Reason};
 pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Endpoint};
 pub use error::{OpenError, PathError, RecvError, SendError, TransportError};

@@ -3,6 +3,7 @@
 use crate::connection_id::ConnectionId;
 use crate::cursor::{DecodeError, Full, Writer};
 use crate::limits;
+use crate::preferred::PreferredAddress;
 use crate::tlv::{self, TlvIter};
 
 /// Ids of the transport parameters. Even ids are critical, odd ids ignorable.
@@ -22,6 +23,7 @@ pub mod id {
     pub const RESET_TOKEN: u64 = 0x11;
     pub const FEATURES: u64 = 0x13;
     pub const PATHS_MAX: u64 = 0x15;
+    pub const PREFERRED_ADDRESS: u64 = 0x17;
 }
 
 /// Bits of [`TransportParams::features`]: what a side can do beyond the base of version 1.
@@ -67,6 +69,8 @@ pub struct TransportParams {
     pub features: u64,
     /// Paths that the side uses at once; 1 for a side that knows no further ones.
     pub paths_max: u64,
+    /// Server only: where it would rather be reached.
+    pub preferred: Option<PreferredAddress>,
 }
 
 impl Default for TransportParams {
@@ -86,6 +90,7 @@ impl Default for TransportParams {
             reset_token: None,
             features: 0,
             paths_max: 1,
+            preferred: None,
         }
     }
 }
@@ -121,6 +126,9 @@ impl TransportParams {
                 }
                 id::FEATURES => params.features = entry.as_varint()?,
                 id::PATHS_MAX => params.paths_max = entry.as_varint()?,
+                id::PREFERRED_ADDRESS => {
+                    params.preferred = Some(PreferredAddress::read(entry.value)?);
+                }
                 _ if entry.is_critical() => return Err(DecodeError::Invalid),
                 _ => {}
             }
@@ -170,6 +178,12 @@ impl TransportParams {
         }
         if let Some(token) = &self.reset_token {
             tlv::write(writer, id::RESET_TOKEN, token)?;
+        }
+        if let Some(preferred) = &self.preferred {
+            let mut value = [0; PreferredAddress::LEN_MAX];
+            let mut inner = Writer::new(&mut value);
+            preferred.write(&mut inner)?;
+            tlv::write(writer, id::PREFERRED_ADDRESS, inner.written())?;
         }
         tlv::write(writer, tlv::grease_id(grease), &grease.to_be_bytes())
     }

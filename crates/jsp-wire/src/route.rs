@@ -44,6 +44,14 @@ impl Route {
         }
     }
 
+    /// The same two ends, as far as both routes know them.
+    pub fn same_ends(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Udp { local: Some(a), .. }, Self::Udp { local: Some(b), .. }) if a != b => false,
+            _ => self.same_peer(other),
+        }
+    }
+
     /// True when what carries the datagrams brings all of them, in order, and spreads them over time
     /// itself: a stream of its own kind.
     pub const fn is_reliable(&self) -> bool {

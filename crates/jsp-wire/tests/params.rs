@@ -6,7 +6,7 @@ mod bodies;
 
 use jsp_wire::params::{TransportParams, id};
 use jsp_wire::stream::{Framing, Open, Profile, open_id};
-use jsp_wire::{ConnectionId, DecodeError, Reader, limits, tlv};
+use jsp_wire::{ConnectionId, DecodeError, PreferredAddress, Reader, limits, tlv};
 use proptest::prelude::*;
 
 const INVALID: DecodeError = DecodeError::Invalid;
@@ -23,6 +23,15 @@ fn read(entries: &[(u64, &[u8])]) -> Result<TransportParams, DecodeError> {
     let bytes = list(entries);
     bodies::params(&bytes);
     TransportParams::read(&bytes)
+}
+
+fn preferred() -> PreferredAddress {
+    PreferredAddress {
+        v4: Some("192.0.2.7:4433".parse().unwrap()),
+        v6: Some("[2001:db8::7]:4434".parse().unwrap()),
+        id: ConnectionId::new(&[4; 4]).unwrap(),
+        reset_token: [5; 16],
+    }
 }
 
 fn full() -> TransportParams {
@@ -42,6 +51,7 @@ fn full() -> TransportParams {
         reset_token: Some([9; 16]),
         features: 0x0f,
         paths_max: 4,
+        preferred: Some(preferred()),
     }
 }
 
@@ -58,7 +68,7 @@ fn parameters_round_trip() {
 #[test]
 // spec-test: WIRE-20
 fn even_ids_are_critical() {
-    assert!(read(&[(0x17, b"odd"), (0x1001, b"")]).is_ok());
+    assert!(read(&[(0x19, b"odd"), (0x1001, b"")]).is_ok());
     assert_eq!(read(&[(0x08, b"even")]), Err(INVALID));
     assert_eq!(read(&[(0x1000, b"")]), Err(INVALID));
 }
@@ -118,10 +128,40 @@ fn values_have_their_form_and_range() {
 }
 
 #[test]
+// spec-test: WIRE-47
+fn a_preferred_address_has_one_form() {
+    let value = |v4: &[u8; 6], v6: &[u8; 18], id: &[u8], more: &[u8]| {
+        let id_len = [id.len() as u8];
+        [&v4[..], v6, &id_len, id, &[5; 16], more].concat()
+    };
+    let (v4, v6) = ([192, 0, 2, 7, 0, 9], [7; 18]);
+    for (v4, v6, fits) in [
+        (v4, v6, true),
+        (v4, [0; 18], true),
+        ([0; 6], v6, true),
+        ([0; 6], [0; 18], false),
+        ([192, 0, 2, 7, 0, 0], v6, false),
+        ([0, 0, 0, 0, 0, 9], v6, false),
+    ] {
+        for (id, fits) in [(1, fits), (20, fits), (0, false), (21, false)] {
+            let value = value(&v4, &v6, &[4; 21][..id], b"");
+            let read = read(&[(id::PREFERRED_ADDRESS, &value)]);
+            assert_eq!(read.is_ok(), fits, "{value:?}");
+            let told = read.ok().and_then(|params| params.preferred);
+            assert!(told.is_none_or(|told| told.v4.is_some() == (v4 != [0; 6])));
+        }
+    }
+    let whole = value(&v4, &v6, &[4; 4], b"");
+    assert!((0..whole.len()).all(|n| read(&[(id::PREFERRED_ADDRESS, &whole[..n])]).is_err()));
+    assert!(read(&[(id::PREFERRED_ADDRESS, &value(&v4, &v6, &[4; 4], b"x"))]).is_err());
+}
+
+#[test]
 // spec-test: WIRE-24
 // spec-test: WIRE-29
 fn grease_is_written_and_means_nothing() {
-    let known: Vec<u64> = (0..=id::FEATURES).chain(open_id::LABEL..=open_id::REPLAY_SAFE).collect();
+    let known: Vec<u64> =
+        (0..=id::PREFERRED_ADDRESS).chain(open_id::LABEL..=open_id::REPLAY_SAFE).collect();
     assert!(known.into_iter().all(|id| !tlv::is_grease(id)));
     for grease in 0..=u16::MAX {
         let id = tlv::grease_id(grease);

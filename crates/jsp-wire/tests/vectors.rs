@@ -11,8 +11,8 @@ use jsp_wire::header::{
 };
 use jsp_wire::stream::{Class, Delivery, Framing, Open, Profile};
 use jsp_wire::{
-    CloseCode, ConnectionId, Frame, FrameIter, Full, Header, LongType, Payload, Reader, Shape,
-    StreamId, TransportParams, Writer, frame, pn,
+    CloseCode, ConnectionId, Frame, FrameIter, Full, Header, LongType, Payload, PreferredAddress,
+    Reader, Shape, StreamId, TransportParams, Writer, frame, pn,
 };
 use serde_json::Value;
 
@@ -307,7 +307,10 @@ fn parameters() {
             connection_ids_max: number(case, "connection_ids_max"),
             reset_token: case["reset_token"].as_str().map(|t| from_hex(t).try_into().unwrap()),
             features: number(case, "features"),
-            paths_max: 1,
+            paths_max: number(case, "paths_max"),
+            preferred: case["preferred_address"]
+                .as_str()
+                .map(|value| PreferredAddress::read(&from_hex(value)).unwrap()),
         };
         let bytes = bytes(case, "hex");
         assert_eq!(encode(|w| params.write(w, number(case, "grease") as u16)), bytes);

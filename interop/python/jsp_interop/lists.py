@@ -69,8 +69,23 @@ PARAMETER_TABLE: dict[int, tuple[str, int | None, int, int]] = {
     0x0F: ("connection_ids_max", 2, 2, VARINT_MAX),
     0x11: ("reset_token", None, 16, 16),
     0x13: ("features", 0, 0, VARINT_MAX),
+    0x15: ("paths_max", 1, 1, 4),
+    0x17: ("preferred_address", None, 42, 61),
 }
-SERVER_ONLY = ("original_destination_id", "retry_source_id", "reset_token")
+SERVER_ONLY = ("original_destination_id", "retry_source_id", "reset_token", "preferred_address")
+
+
+def check_preferred(data: bytes) -> None:
+    """The form of a preferred address (WIRE-47)."""
+    reader, present = Reader(data), []
+    for size in (4, 16):
+        host, port = reader.uint(size), reader.uint(2)
+        if bool(host) != bool(port):
+            raise Refused("half of an address is preferred", PARAMETERS)
+        present.append(port)
+    size = reader.uint(1)
+    if not any(present) or not 1 <= size <= 20 or reader.left() != size + 16:
+        raise Refused("a preferred address that is none", PARAMETERS)
 
 
 def parse_parameters(data: bytes) -> dict[str, Any]:
@@ -88,6 +103,8 @@ def parse_parameters(data: bytes) -> dict[str, Any]:
         size = len(out[name]) if default is None else out[name]
         if reader.left() or not low <= size <= high:
             raise Refused(f"{name} is out of its range", PARAMETERS)
+    if out["preferred_address"] is not None:
+        check_preferred(out["preferred_address"])
     if out["initial_source_id"] is None:
         raise Refused("the source id is missing", PARAMETERS)
     return out

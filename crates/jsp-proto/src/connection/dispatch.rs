@@ -404,6 +404,7 @@ mod tests {
             ids: HandshakeIds { original_destination: id, retry_source: None },
             local_id: id,
             reset_token: [0; 16],
+            preferred: None,
             peer_id: ConnectionId::EMPTY,
             initial_keys: jsp_crypto::initial_keys(Role::Server, VERSION_1, id.as_bytes(), None),
             hello: Vec::new(),

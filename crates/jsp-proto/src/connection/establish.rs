@@ -135,6 +135,9 @@ impl Connection {
         if let Some(token) = params.reset_token {
             self.remote_ids.set_reset_token(token);
         }
+        if let Some(preferred) = params.preferred {
+            self.remote_ids.set_preferred(preferred.id, preferred.reset_token);
+        }
         let ceiling = usize::try_from(params.datagram_len_max).unwrap_or(usize::MAX);
         let path = &mut self.paths.active;
         path.mtud.limit(ceiling);

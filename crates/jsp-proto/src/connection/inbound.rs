@@ -464,8 +464,8 @@ impl Connection {
     fn consider_route(&mut self, now: Instant, arrival: Arrival) {
         let path = &self.paths.active;
         let known = match &path.candidate {
-            Some(candidate) if candidate.route.same_peer(&arrival.route) => true,
-            Some(_) => path.route.same_peer(&arrival.route),
+            Some(candidate) if candidate.route.same_ends(&arrival.route) => true,
+            Some(_) => path.route.same_ends(&arrival.route),
             // A path whose trial went without an answer is asked again.
             None => path.is_settled_at(&arrival.route),
         };

@@ -42,10 +42,10 @@ use jsp_crypto::{
     ClientConfig, ClientTicket, Handshake, HandshakeError, Keys, PathMemory, Resumption, Role,
     ServerConfig,
 };
-use jsp_wire::{ConnectionId, Instant, PathId, Route};
+use jsp_wire::{ConnectionId, Instant, PathId, PreferredAddress, Route};
 
 use crate::cid::{IdChange, LocalIds, RemoteIds};
-use crate::config::TransportConfig;
+use crate::config::{PreferredAddresses, TransportConfig};
 use crate::control::Control;
 use crate::early_data::EarlyData;
 use crate::event::{CloseReason, Event};
@@ -111,6 +111,8 @@ pub(crate) struct Incoming {
     pub(crate) ids: HandshakeIds,
     pub(crate) local_id: ConnectionId,
     pub(crate) reset_token: [u8; 16],
+    /// The id for the address that we prefer, and its reset token.
+    pub(crate) preferred: Option<(ConnectionId, [u8; 16])>,
     pub(crate) peer_id: ConnectionId,
     pub(crate) initial_keys: Keys,
     pub(crate) hello: Vec<u8>,
@@ -145,7 +147,7 @@ impl Connection {
         let features = exchange::features(&transport, crypto.kem);
         let extra = (features, rng.u64() as u16);
         let streams = Streams::new(Side::Client, &transport.stream_limits(rng.u64()));
-        let params = exchange::own_params(&transport, &streams, local_id, None, extra);
+        let params = exchange::own_params(&transport, &streams, local_id, None, None, extra);
         let keys = jsp_crypto::initial_keys(
             Role::Client,
             jsp_wire::VERSION_1,
@@ -193,7 +195,11 @@ impl Connection {
         let transport = incoming.transport;
         let streams = Streams::new(Side::Server, &transport.stream_limits(rng.u64()));
         let id = incoming.local_id;
-        let params = exchange::own_params(&transport, &streams, id, server, extra);
+        let preferred = incoming.preferred.map(|(id, reset_token)| {
+            let PreferredAddresses { v4, v6 } = transport.preferred;
+            PreferredAddress { v4, v6, id, reset_token }
+        });
+        let params = exchange::own_params(&transport, &streams, id, server, preferred, extra);
         let early_data = match &incoming.resumption {
             Some(resumption) if resumption.accept_early => {
                 EarlyData::accepted(resumption.max_early_data())
@@ -219,6 +225,9 @@ impl Connection {
             rng,
         );
         connection.exchange.early_data = early_data;
+        if let Some((id, reset_token)) = incoming.preferred {
+            connection.local_ids.told(id, reset_token);
+        }
         connection.on_first_hello(now, &incoming.hello, &incoming.received);
         connection
     }

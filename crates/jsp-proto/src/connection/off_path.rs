@@ -45,7 +45,7 @@ impl Connection {
             return Ok(None);
         };
         let candidate =
-            self.paths.active.candidate.as_ref().filter(|c| c.route.same_peer(&owed.route));
+            self.paths.active.candidate.as_ref().filter(|c| c.route.same_ends(&owed.route));
         // spec: CON-10
         let room_len = candidate.map_or(owed.allowance, |c| c.budget.remaining());
         self.datagram_to(now, batch, owed.route, room_len, Purpose::Response(owed.data))
@@ -75,7 +75,7 @@ impl Connection {
             return Ok(None);
         };
         if let Some(candidate) = &mut self.paths.active.candidate
-            && candidate.route.same_peer(&route)
+            && candidate.route.same_ends(&route)
         {
             candidate.budget.on_sent(sealed.len.saturating_add(wrapping));
         }

@@ -2,7 +2,7 @@
 
 use jsp_crypto::Role;
 use jsp_wire::header::{LongFields, LongType};
-use jsp_wire::{CloseCode, Instant, PathId, limits};
+use jsp_wire::{CloseCode, ConnectionId, Instant, PathId, limits};
 
 use super::Connection;
 use super::filled::Sealed;
@@ -204,8 +204,7 @@ impl Connection {
         if is_idle || room.len() < DATA_ROOM_MIN {
             return Ok(None);
         }
-        let dcid = self.remote_ids.on_path(self.paths.active.id).copied();
-        let Some(dcid) = dcid else { return Ok(None) };
+        let Some(dcid) = self.destination(purpose) else { return Ok(None) };
         let probe = self.paths.active.probes.owes(SpaceId::Data) && regular;
         let ping = is_cover || probe;
         let may_bundle = regular && allowance.allows_data();
@@ -259,6 +258,17 @@ impl Connection {
         let payload = room.get(header_len..).unwrap_or_default();
         self.protect(now, (pn, header_len), payload, &built);
         self.seal_data(now, room, &fields, (built, purpose))
+    }
+
+    /// The id that a 1-RTT packet of the path at hand bears.
+    // spec: CON-72
+    fn destination(&self, purpose: Purpose) -> Option<ConnectionId> {
+        let here = self.paths.active.id;
+        let id = match purpose {
+            Purpose::Challenge(_) | Purpose::Response(_) => self.remote_ids.beside_path(here),
+            _ => self.remote_ids.on_path(here),
+        };
+        id.copied()
     }
 
     /// Door 7 for 1-RTT packets: what was built behind the header in `room` takes its number and is sealed.

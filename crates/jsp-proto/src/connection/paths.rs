@@ -405,6 +405,10 @@ impl Connection {
         }
         let path = &mut self.paths.active;
         let gave_up = path.candidate.take_if(|candidate| candidate.is_hopeless(now)).is_some();
+        if gave_up && path.is_validated && self.role == Role::Client {
+            self.remote_ids.end_trial(path.id);
+        }
+        let path = &mut self.paths.active;
         let is_dead = path.numbers.recovery.pto_count() >= SILENT_PTOS_MAX;
         let is_unproved = gave_up && !path.is_validated;
         let is_over = is_unproved || (is_dead && self.paths.others.iter().any(|p| !p.is_failing()));

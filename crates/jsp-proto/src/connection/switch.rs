@@ -1,8 +1,10 @@
 //! A client that has another way to its server: when the present one falls silent, and how the other is
 //! tried.
 
+use core::net::{IpAddr, SocketAddr};
+
 use jsp_crypto::Role;
-use jsp_wire::{Instant, Route};
+use jsp_wire::{Instant, PathId, Route};
 
 use super::Connection;
 use crate::event::Event;
@@ -46,7 +48,7 @@ impl Connection {
 
     /// Asks the server by `route`; when it answers there, the path goes that way. False when there is
     /// nothing to ask: the path is there already, or the handshake is not complete.
-    // spec: CAR-31
+    // spec: CAR-31, CON-73
     pub(crate) fn try_route(&mut self, now: Instant, route: Route) -> bool {
         let may = self.role == Role::Client && self.lifecycle.is_established();
         if !may || self.paths.iter().any(|path| path.route.same_peer(&route)) {
@@ -57,5 +59,99 @@ impl Connection {
         candidate.budget = Budget::Unlimited;
         self.paths.active.candidate = Some(Box::new(candidate));
         true
+    }
+
+    /// Where the server would rather be reached, once for each connection, when it is time to go there.
+    // spec: CON-70
+    pub(crate) fn take_preferred(&mut self) -> Option<Route> {
+        if self.role != Role::Client || !self.is_confirmed() {
+            return None;
+        }
+        let preferred = self.exchange.peer.as_mut()?.preferred.take()?;
+        let here = match self.paths.get(PathId::FIRST)?.route {
+            Route::Udp { remote, .. } => remote,
+            Route::Relayed { .. } | Route::Tunnel { .. } => return None,
+        };
+        let there = match here {
+            SocketAddr::V4(_) => preferred.v4.map(SocketAddr::V4),
+            SocketAddr::V6(_) => preferred.v6.map(SocketAddr::V6),
+        };
+        there.filter(|there| may_lead(here.ip(), there.ip())).map(Route::udp)
+    }
+}
+
+/// How far an address reaches.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// This host.
+    Host,
+    /// This link.
+    Link,
+    /// A network that has addresses of its own.
+    Site,
+    /// Everywhere.
+    World,
+}
+
+/// Whether a server at one address may send its clients to another one: nowhere that it could not reach itself.
+// spec: CON-71
+fn may_lead(from: IpAddr, to: IpAddr) -> bool {
+    let is_one_host = match to {
+        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
+    };
+    let (from, to) = (reach(from), reach(to));
+    is_one_host && (to == Reach::World || to == from)
+}
+
+fn reach(ip: IpAddr) -> Reach {
+    match ip.to_canonical() {
+        ip if ip.is_loopback() => Reach::Host,
+        IpAddr::V4(v4) if v4.is_link_local() => Reach::Link,
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Reach::Link,
+        IpAddr::V4(v4) if v4.is_private() => Reach::Site,
+        IpAddr::V6(v6) if v6.is_unique_local() => Reach::Site,
+        _ => Reach::World,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    // spec-test: CON-71
+    fn a_server_sends_nobody_where_it_could_not_go() {
+        let may = |from: &str, to: &str| may_lead(from.parse().unwrap(), to.parse().unwrap());
+        for (from, to) in [
+            ("192.0.2.1", "198.51.100.1"),
+            ("10.0.0.1", "192.168.7.7"),
+            ("10.0.0.1", "192.0.2.1"),
+            ("127.0.0.1", "127.0.0.2"),
+            ("2001:db8::1", "2001:db8::2"),
+            ("fd00::1", "fd01::1"),
+            ("fe80::1", "fe80::2"),
+        ] {
+            assert!(may(from, to), "{from} {to}");
+        }
+        for (from, to) in [
+            ("192.0.2.1", "10.0.0.1"),
+            ("192.0.2.1", "172.16.0.1"),
+            ("192.0.2.1", "127.0.0.1"),
+            ("10.0.0.1", "127.0.0.1"),
+            ("192.0.2.1", "169.254.169.254"),
+            ("10.0.0.1", "169.254.169.254"),
+            ("192.0.2.1", "255.255.255.255"),
+            ("192.0.2.1", "224.0.0.1"),
+            ("192.0.2.1", "0.0.0.0"),
+            ("2001:db8::1", "::1"),
+            ("2001:db8::1", "fe80::1"),
+            ("2001:db8::1", "fd00::1"),
+            ("2001:db8::1", "::ffff:10.0.0.1"),
+            ("2001:db8::1", "ff02::1"),
+            ("2001:db8::1", "::"),
+        ] {
+            assert!(!may(from, to), "{from} {to}");
+        }
     }
 }

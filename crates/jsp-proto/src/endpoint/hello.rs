@@ -220,6 +220,7 @@ impl Endpoint {
             ids,
             local_id,
             reset_token: self.reset_token(&local_id),
+            preferred: self.preferred_id(),
             peer_id: stranger.scid,
             initial_keys: keys,
             hello: whole.message,

@@ -362,6 +362,7 @@ impl Endpoint {
     fn write_datagrams(&mut self, now: Instant, batch: &mut Batch) -> bool {
         while let Some(handle) = self.schedule.next_dirty() {
             self.issue_ids(handle);
+            self.seek_preferred(now, handle);
             self.issue_ticket(now, handle);
             let Some(slot) = self.connections.get_mut(&handle) else {
                 self.schedule.forget(handle);

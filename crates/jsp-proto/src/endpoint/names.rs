@@ -85,6 +85,23 @@ impl Endpoint {
         true
     }
 
+    /// An id and its reset token for the addresses that we prefer, where there are any.
+    pub(super) fn preferred_id(&mut self) -> Option<(ConnectionId, [u8; limits::RESET_TOKEN_LEN])> {
+        self.config.transport.preferred.is_any().then(|| {
+            let id = self.fresh_local_id();
+            (id, self.reset_token(&id))
+        })
+    }
+
+    /// A client whose server would rather be found elsewhere goes and looks there.
+    // spec: CON-70
+    pub(super) fn seek_preferred(&mut self, now: Instant, handle: ConnectionHandle) {
+        let slot = self.connections.get_mut(&handle);
+        if let Some(route) = slot.and_then(|slot| slot.connection.take_preferred()) {
+            self.try_route(now, handle, route);
+        }
+    }
+
     pub(super) fn issue_ids(&mut self, handle: ConnectionHandle) {
         let missing = |slot: &Slot| slot.connection.id_missing();
         while let Some(path) = self.connections.get(&handle).and_then(missing) {

@@ -132,7 +132,7 @@ impl Path {
 
     /// True when the route is the path's own, and the peer known to be there.
     pub(crate) fn is_settled_at(&self, route: &Route) -> bool {
-        self.is_validated && self.route.same_peer(route)
+        self.is_validated && self.route.same_ends(route)
     }
 
     /// How long after a packet left its acknowledgement is overdue, when some are, or none will come.

@@ -172,7 +172,12 @@ impl Paths {
     pub(crate) fn by_route(&self, route: &Route) -> PathId {
         let exact = self.iter().find(|path| path.route == *route);
         let alike = || self.iter().filter(|path| path.route.same_peer(route)).min_by_key(|p| p.id);
-        exact.or_else(alike).unwrap_or(&self.active).id
+        let tried = || {
+            let is_tried =
+                |path: &&Path| path.candidate.as_ref().is_some_and(|c| c.route.same_peer(route));
+            self.iter().find(is_tried)
+        };
+        exact.or_else(alike).or_else(tried).unwrap_or(&self.active).id
     }
 
     /// Where a packet stands among those that tell the order of messages: those of the first path. Others

@@ -89,7 +89,7 @@ impl Responses {
         (received, is_settled): (usize, bool),
     ) {
         if !is_settled {
-            self.owed.retain(|owed| owed.path != path || !owed.route.same_peer(&route));
+            self.owed.retain(|owed| owed.path != path || !owed.route.same_ends(&route));
         }
         // A challenge that is asked again is answered once.
         self.owed.retain(|owed| owed.data != data);

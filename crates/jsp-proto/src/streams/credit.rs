@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use jsp_wire::{CloseCode, Instant};
+use jsp_wire::params::feature;
+use jsp_wire::{CloseCode, Instant, TransportParams};
 
 use crate::error::TransportError;
 
@@ -25,6 +26,24 @@ pub(super) const WINDOW_MIN: u64 = 1 << 14;
 
 /// A message is started with part of its bytes only when at least this many can go, in bytes.
 pub(super) const START_MIN: u64 = 1024;
+
+/// What the peer has told, and is asked for later.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) stream_data_max: u64,
+    pub(super) message_len_max: u64,
+    pub(super) takes_symbols: bool,
+}
+
+impl From<&TransportParams> for Told {
+    fn from(params: &TransportParams) -> Self {
+        Self {
+            stream_data_max: params.stream_data_max,
+            message_len_max: params.message_len_max,
+            takes_symbols: params.features & feature::OBJECTS != 0,
+        }
+    }
+}
 
 const _: () = assert!(WINDOW_MIN / 4 * 3 >= START_MIN + MESSAGE_COST);
 

@@ -63,7 +63,7 @@ use bytes::Bytes;
 use jsp_wire::{Class, Instant, Profile, StreamId, TransportParams, limits};
 
 use self::config::{FecPolicy, StreamLimits};
-use self::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING, SendCredit, WINDOW_MIN, Window};
+use self::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING, SendCredit, Told, WINDOW_MIN, Window};
 use self::doubles::{Doubles, Duplicate};
 use self::event::Events;
 use self::overdue::Repeats;
@@ -101,7 +101,7 @@ pub(crate) struct Streams {
     side: Side,
     limits: StreamLimits,
     /// What the peer told; before that nothing is sent.
-    peer: Option<TransportParams>,
+    peer: Option<Told>,
     rtt: Duration,
     table: Table,
     scheduler: Scheduler,
@@ -191,7 +191,7 @@ impl Streams {
 
     /// The peer's parameters: from here on frames may go.
     pub(crate) fn set_peer_params(&mut self, now: Instant, params: &TransportParams) {
-        self.peer = Some(*params);
+        self.peer = Some(Told::from(params));
         self.early = early::Phase::Over;
         self.forget_symbols(now);
         self.credit.raise(params.data_max);

@@ -1,7 +1,6 @@
 //! Large messages on their way out as symbols: see [`super::objects`].
 
 use jsp_wire::frame::Symbol;
-use jsp_wire::params::feature;
 use jsp_wire::{Delivery, Instant, StreamId, Writer};
 
 use super::Streams;
@@ -17,7 +16,7 @@ impl Streams {
     // spec: FEC-19
     pub(super) fn may_send_symbols(&self) -> bool {
         let is_offered = IS_PRESENT && self.limits.objects;
-        is_offered && self.peer.is_some_and(|peer| peer.features & feature::OBJECTS != 0)
+        is_offered && self.peer.is_some_and(|peer| peer.takes_symbols)
     }
 
     /// When the peer takes no symbols, what began to go so, because it was remembered to, goes in pieces.

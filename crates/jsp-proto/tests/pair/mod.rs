@@ -65,6 +65,8 @@ pub struct Pair {
     /// The client's second interface.
     pub second_addr: SocketAddr,
     pub server_addr: SocketAddr,
+    /// Another address of the server, where it has one: then it knows at which a datagram has come.
+    pub server_other: Option<SocketAddr>,
     /// Looks at where each datagram goes; false drops it.
     pub filter_from: Option<RouteFilter>,
     /// Datagrams to and from an address take so much longer.
@@ -85,6 +87,8 @@ pub struct Pair {
     pub told: HashMap<SocketAddr, u64>,
     /// Connection ids of 1-RTT packets, by their receiver and the address of the client's end.
     pub ids: HashMap<(End, SocketAddr), HashSet<Vec<u8>>>,
+    /// The same by the address of the server's end.
+    pub ids_at: HashMap<(End, SocketAddr), HashSet<Vec<u8>>>,
     /// Every datagram that was delivered, when wanted: receiver and bytes.
     pub record: Option<Vec<(End, Vec<u8>)>>,
     /// Every datagram that was sent, when wanted: sender, time, bytes.
@@ -149,6 +153,7 @@ impl Pair {
             client_addr: "192.0.2.1:1000".parse().unwrap(),
             second_addr: "192.0.2.9:1000".parse().unwrap(),
             server_addr: "192.0.2.2:2000".parse().unwrap(),
+            server_other: None,
             filter_from: None,
             lag: None,
             held: None,
@@ -159,6 +164,7 @@ impl Pair {
             heard: HashMap::new(),
             told: HashMap::new(),
             ids: HashMap::new(),
+            ids_at: HashMap::new(),
             record: None,
             departures: None,
             client_config: Arc::new(ClientConfig::new(ServerIdentity::Pinned(pin))),
@@ -291,7 +297,10 @@ impl Pair {
         let (to, from) = match end {
             End::Client if own == Some(self.second_addr.ip()) => (End::Server, self.second_addr),
             End::Client => (End::Server, self.client_addr),
-            End::Server => (End::Client, self.server_addr),
+            End::Server => match self.server_other.filter(|at| own == Some(at.ip())) {
+                Some(other) => (End::Client, other),
+                None => (End::Client, self.server_addr),
+            },
         };
         for segment in batch.contents().chunks(batch.segment_len()) {
             let mut bytes = segment.to_vec();
@@ -309,11 +318,15 @@ impl Pair {
             }
             if bytes[0] & 0x80 == 0 {
                 let client = if end == End::Client { from } else { to_addr };
+                let server = if end == End::Client { to_addr } else { from };
+                self.ids_at.entry((to, server)).or_default().insert(bytes[1..5].to_vec());
                 self.ids.entry((to, client)).or_default().insert(bytes[1..5].to_vec());
             }
             let at_addr = to_addr;
-            let reaches =
-                end == End::Client || [self.client_addr, self.second_addr].contains(&to_addr);
+            let reaches = match end {
+                End::Client => to_addr == self.server_addr || self.server_other == Some(to_addr),
+                End::Server => [self.client_addr, self.second_addr].contains(&to_addr),
+            };
             let passes = self.filter_from.as_mut().is_none_or(|filter| filter(from, to_addr));
             if !(self.filter)(to, &mut bytes) || !reaches || !passes {
                 continue;
@@ -385,7 +398,11 @@ impl Pair {
             if let Some(record) = &mut self.record {
                 record.push((flying.to, flying.bytes.clone()));
             }
-            let local = (flying.at_addr == self.second_addr).then(|| self.second_addr.ip());
+            let tells = match flying.to {
+                End::Client => flying.at_addr == self.second_addr,
+                End::Server => self.server_other.is_some(),
+            };
+            let local = tells.then(|| flying.at_addr.ip());
             let route = Route::Udp { local, remote: flying.from };
             let payload = BytesMut::from(&flying.bytes[..]);
             let datagram = Datagram { route, ecn: flying.ecn, payload };

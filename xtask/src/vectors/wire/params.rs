@@ -1,7 +1,7 @@
 //! Transport parameters and openings.
 
 use jsp_wire::stream::{Class, Delivery, Framing, Open, Profile};
-use jsp_wire::{ConnectionId, TransportParams};
+use jsp_wire::{ConnectionId, PreferredAddress, TransportParams};
 use serde_json::{Value, json};
 
 use super::{hex, hex_of, refused};
@@ -20,6 +20,7 @@ pub(super) fn all() -> Value {
             ("a varint does not fill its entry", &[2, 0, 1, 2, 9, 9]),
             ("datagram_len_max is 1199", &[2, 0, 3, 2, 0x44, 0xaf]),
             ("connection_ids_max is 1", &[2, 0, 0x0f, 1, 1]),
+            ("no address is preferred", &[&[2, 0, 0x17, 42][..], &[0; 24], &[1], &[9; 17]].concat()),
             ("the reset token has 15 bytes", &[&[2, 0, 0x11, 15][..], &[0; 15]].concat()),
         ]),
     })
@@ -44,9 +45,21 @@ fn parameters() -> Vec<Value> {
         connection_ids_max: 8,
         reset_token: Some([0xee; 16]),
         features: 5,
+        paths_max: 4,
+        preferred: Some(PreferredAddress {
+            v4: Some("192.0.2.7:4433".parse().expect("an address")),
+            v6: Some("[2001:db8::7]:4434".parse().expect("an address")),
+            id: id(0x53, 4),
+            reset_token: [0xef; 16],
+        }),
         ..client
     };
-    [(TransportParams::default(), 0), (client, 3), (server, 65_535)].iter().map(case).collect()
+    let v6 = server.preferred.map(|preferred| PreferredAddress { v4: None, ..preferred });
+    let by_v6 = TransportParams { preferred: v6, ..TransportParams::default() };
+    [(TransportParams::default(), 0), (client, 3), (server, 65_535), (by_v6, 1)]
+        .iter()
+        .map(case)
+        .collect()
 }
 
 fn case((params, grease): &(TransportParams, u16)) -> Value {
@@ -65,6 +78,8 @@ fn case((params, grease): &(TransportParams, u16)) -> Value {
         "connection_ids_max": params.connection_ids_max.to_string(),
         "reset_token": params.reset_token.map(|token| hex_of(&token)),
         "features": params.features.to_string(),
+        "paths_max": params.paths_max.to_string(),
+        "preferred_address": params.preferred.map(|preferred| hex(|writer| preferred.write(writer))),
         "grease": grease.to_string(),
         "hex": hex(|writer| params.write(writer, *grease)),
     })
