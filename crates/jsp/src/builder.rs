@@ -24,7 +24,7 @@ use crate::monitor::{self, NetworkMonitor, Source};
 use crate::proxy::Proxy;
 use crate::register::RegisterStore;
 use crate::shard::{Driver, Shard};
-use places::{Opened, base, open_listeners};
+use places::{Opened, base, open_listeners, prefer};
 
 /// Unfinished handshakes above which a server asks clients to prove their address first.
 const HALF_OPEN_MAX: usize = 256;
@@ -38,6 +38,7 @@ const CARRIERS_MAX: usize = 10_000;
 #[must_use = "call build"]
 pub struct Builder {
     bind: Option<String>,
+    preferred: Vec<String>,
     link: Option<Box<dyn Link>>,
     pub(crate) identity: Option<Identity>,
     client_identity: Option<Identity>,
@@ -76,6 +77,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             bind: None,
+            preferred: Vec::new(),
             link: None,
             identity: None,
             client_identity: None,
@@ -402,7 +404,7 @@ impl Builder {
         let own = listeners.first().map(|listener| listener.addr);
         let is_server = self.identity.is_some();
         let base = base(self.link, self.bind.as_deref(), own, is_server || uses_udp)?;
-        let transport = Arc::new(self.transport);
+        let (base, transport) = prefer(base, &self.preferred, is_server, self.transport)?;
         let server = self.identity.as_ref().map(|identity| {
             let protocols = &self.application_protocols;
             ServerSetup {
