@@ -363,7 +363,7 @@ impl Builder {
 
     /// Does not watch the addresses of this machine: connections learn of a change by silence, or by
     /// [`Connection::hint`](crate::Connection::hint). Default: they are watched while the endpoint has
-    /// connections of its own, where the system tells of changes (Linux).
+    /// connections, where the system tells of changes (Linux).
     pub fn without_network_monitor(mut self) -> Self {
         self.monitor = None;
         self
