@@ -126,6 +126,10 @@ pub struct TransportConfig {
     /// many share: datagrams that come there must reach the same endpoint. Clients try it beside what they have,
     /// and stay where they are when nobody answers (RFC 9000, section 9.6). Default none.
     pub preferred: PreferredAddresses,
+    /// A client's server may move: a host that roams, a virtual machine. So that it can be found from a new address of
+    /// the server, the client's connection takes ids, which cost 4 bytes in each datagram to it; one whose
+    /// endpoint accepts connections too has them anyway. Default false.
+    pub follow_server: bool,
     /// What is done so that sizes and times of datagrams tell less. Default [`Padding::None`].
     pub padding: Padding,
     /// Write qlog events; the endpoint's owner takes them with `Connection::take_qlog`.
@@ -166,6 +170,7 @@ impl Default for TransportConfig {
             objects: true,
             paths_max: limits::PATHS_MAX,
             preferred: PreferredAddresses::default(),
+            follow_server: false,
             padding: Padding::None,
             qlog: false,
         }

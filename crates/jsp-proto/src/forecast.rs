@@ -59,7 +59,7 @@ pub enum NetworkHint {
     /// The interface that the path uses went down.
     InterfaceDown,
     /// The interface is up again, or another one has taken its place: a packet leaves at once, so that the
-    /// peer learns of a new address.
+    /// peer learns of a new address. The side of a server asks its client from there.
     InterfaceUp,
     /// The radio changes its technology or its cell, for example from LTE to 3G.
     RadioChanged,

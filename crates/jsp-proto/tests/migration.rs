@@ -163,6 +163,36 @@ fn a_client_that_moves_before_the_handshake_is_confirmed_is_found() {
 }
 
 #[test]
+// spec-test: CAR-32
+fn the_way_in_use_outlives_all_that_were_tried() {
+    for tries in 1..9u8 {
+        let mut pair = Pair::new();
+        let (client, server, stream) = streaming(&mut pair);
+        let now = pair.now;
+        for n in 1..=tries {
+            let nobody = Route::udp(SocketAddr::from(([203, 0, 113, n], 1)));
+            assert!(pair.client.try_route(now, client, nobody));
+        }
+        send(&mut pair, End::Server, [client, server], stream);
+    }
+}
+
+#[test]
+fn an_address_is_one_connections_where_nothing_else_names_it() {
+    let mut pair = Pair::new();
+    let (client, server, stream) = streaming(&mut pair);
+    let (now, elsewhere) = (pair.now, Route::udp("203.0.113.1:1".parse().unwrap()));
+    let (config, transport) = (pair.client_config.clone(), pair.transport.clone());
+    let other = pair.client.connect(now, elsewhere, config, transport).unwrap();
+    assert!(!pair.client.try_route(now, client, elsewhere), "what comes from there is the other's");
+    pair.client.forget(now, other);
+    pair.run_for(Duration::from_secs(20));
+    let now = pair.now;
+    assert!(pair.client.try_route(now, client, elsewhere));
+    send(&mut pair, End::Server, [client, server], stream);
+}
+
+#[test]
 fn a_candidate_that_never_answers_is_given_up() {
     let mut pair = Pair::new();
     let (client, server, stream) = streaming(&mut pair);

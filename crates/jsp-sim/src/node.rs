@@ -83,7 +83,7 @@ pub(crate) struct Node {
     unready: Vec<(ConnectionHandle, End)>,
     /// Of a client that has been there before.
     ticket: Option<ClientTicket>,
-    /// A client has two interfaces, and so tells where a datagram came to.
+    /// A client has two interfaces, or a server two addresses, and so tells where a datagram came to.
     has_second: bool,
     pub(crate) is_gone: bool,
 }
@@ -101,7 +101,8 @@ impl Node {
             seed: random.seed_bytes(),
             unix_seconds_at_zero: UNIX_SECONDS_AT_ZERO,
         });
-        (Self::new(Side::Server, 0, endpoint, &server.transport), fingerprint)
+        let node = Self::new(Side::Server, 0, endpoint, &server.transport);
+        (Self { has_second: server.has_other(), ..node }, fingerprint)
     }
 
     /// A client that has not connected yet.

@@ -1,8 +1,12 @@
 //! Worlds by chance: a seed decides on links, faults, modes, sizes, moods of readers and ends.
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use jsp_proto::{CongestionControl, Duplicate, FecPolicy, PathUse, RetryPolicy, TransportConfig};
+use jsp_proto::{
+    CongestionControl, Duplicate, FecPolicy, PathUse, PreferredAddresses, RetryPolicy,
+    TransportConfig,
+};
 use jsp_wire::{Class, Instant};
 
 use crate::app::Script;
@@ -12,7 +16,7 @@ use crate::random::Random;
 use crate::random_privacy;
 use crate::random_script::{self, Budget};
 use crate::resumption;
-use crate::topology::{Client, Farewell, Path, Second, Server, Topology};
+use crate::topology::{Client, Farewell, Path, SERVER_OTHER, Second, Server, Topology};
 
 /// Traffic of a world is at most this many seconds' worth of its slowest link.
 const TRAFFIC_SECONDS: u64 = 4;
@@ -25,10 +29,12 @@ const RATE_MIN: u64 = 100_000;
 
 /// The world of a seed.
 pub fn random_world(seed: u64) -> Topology {
-    random_privacy::add(plain_world(seed))
+    let mut topology = random_privacy::add(plain_world(seed));
+    random_preference(seed, &mut topology.server);
+    topology
 }
 
-/// The same without padding and wrapping, which part of the worlds have.
+/// The same without padding and wrapping, and servers that prefer an address, which part of the worlds have.
 pub fn plain_world(seed: u64) -> Topology {
     let mut random = Random::part(seed, "world", 0);
     let faults_end = Instant::ZERO + random.duration_between(secs(2), secs(12));
@@ -115,6 +121,17 @@ fn random_second(seed: u64, index: Pair, mut topology: Topology, faults_end: Ins
         plan.config.duplicate = *random.pick(&policies);
     }
     topology.path(path)
+}
+
+/// A quarter of the servers prefer another address, where a part of them cannot be reached. Drawn apart: the rest of
+/// a world stays as it was.
+fn random_preference(seed: u64, server: &mut Server) {
+    let mut random = Random::part(seed, "preferred", 0);
+    if random.chance(0.25) {
+        let nowhere = SocketAddrV4::new([10, 0, 0, 3].into(), 4433);
+        let there = if random.chance(0.75) { SERVER_OTHER } else { nowhere };
+        server.transport.preferred = PreferredAddresses { v4: Some(there), v6: None };
+    }
 }
 
 /// Real-time streams with a policy of repair of their own. Drawn apart: the rest of a world stays as it was.

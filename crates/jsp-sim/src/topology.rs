@@ -1,6 +1,6 @@
 //! What a world is made of, as a list: a server, clients with their scripts, links between them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use jsp_proto::{PathUse, RetryPolicy, TransportConfig};
@@ -17,13 +17,20 @@ use crate::resumption::Resumes;
 pub struct Server {
     /// When it asks for a proof of address.
     pub retry: RetryPolicy,
-    /// How its connections behave.
+    /// How its connections behave. Where it prefers an address, only [`SERVER_OTHER`] leads to it.
     pub transport: TransportConfig,
 }
 
 impl Default for Server {
     fn default() -> Self {
         Self { retry: RetryPolicy::Never, transport: TransportConfig::default() }
+    }
+}
+
+impl Server {
+    /// It can be reached at its other address too.
+    pub(crate) fn has_other(&self) -> bool {
+        self.transport.preferred.v4 == Some(SERVER_OTHER)
     }
 }
 
@@ -166,6 +173,9 @@ impl Topology {
 /// Where the server is.
 pub const SERVER_ADDRESS: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 4433);
+
+/// Another address of the server, for worlds in which it prefers one.
+pub const SERVER_OTHER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 4433);
 
 /// A client's address after so many changes.
 pub fn client_address(pair: Pair, changes: usize) -> SocketAddr {

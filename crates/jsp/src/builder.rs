@@ -24,7 +24,7 @@ use crate::monitor::{self, NetworkMonitor, Source};
 use crate::proxy::Proxy;
 use crate::register::RegisterStore;
 use crate::shard::{Driver, Shard};
-use places::{Opened, base, open_listeners};
+use places::{Opened, base, open_listeners, prefer};
 
 /// Unfinished handshakes above which a server asks clients to prove their address first.
 const HALF_OPEN_MAX: usize = 256;
@@ -38,6 +38,7 @@ const CARRIERS_MAX: usize = 10_000;
 #[must_use = "call build"]
 pub struct Builder {
     bind: Option<String>,
+    preferred: Vec<String>,
     link: Option<Box<dyn Link>>,
     pub(crate) identity: Option<Identity>,
     client_identity: Option<Identity>,
@@ -76,6 +77,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             bind: None,
+            preferred: Vec::new(),
             link: None,
             identity: None,
             client_identity: None,
@@ -361,7 +363,7 @@ impl Builder {
 
     /// Does not watch the addresses of this machine: connections learn of a change by silence, or by
     /// [`Connection::hint`](crate::Connection::hint). Default: they are watched while the endpoint has
-    /// connections of its own, where the system tells of changes (Linux).
+    /// connections, where the system tells of changes (Linux).
     pub fn without_network_monitor(mut self) -> Self {
         self.monitor = None;
         self
@@ -404,7 +406,7 @@ impl Builder {
         // What is wrapped cannot be told from outside.
         let apart = is_server && self.obfuscation.is_none();
         let base = base(self.link, self.bind.as_deref(), own, is_server || uses_udp, apart)?;
-        let transport = Arc::new(self.transport);
+        let (base, transport) = prefer(base, &self.preferred, is_server, self.transport)?;
         let server = self.identity.as_ref().map(|identity| {
             let protocols = &self.application_protocols;
             ServerSetup {

@@ -192,8 +192,8 @@ pub use jsp_proto::{
     Alarm, AlarmCause, AlarmLevel, Attributes, Buckets, Capacity, Class, CloseCode,
     CongestionControl, ConnectionStats, ConstantRate, Delivery, Duplicate, FecPolicy, Framing,
     Kind, Message, MessageFate, NetworkHint, Outlook, Padding, PathError, PathId, PathInfo,
-    PathUse, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo, TicketMemory, TicketStore,
-    Traffic, TransportConfig,
+    PathUse, PreferredAddresses, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo,
+    TicketMemory, TicketStore, Traffic, TransportConfig,
 };
 pub use proxy::{Proxy, ProxyError};
 pub use register::{RegisterFile, RegisterStore};

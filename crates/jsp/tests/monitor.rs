@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use jsp::emulate::{Attachment, pair};
 use jsp::monitor::NetworkMonitor;
-use jsp::{AlarmCause, Connection, Endpoint, Identity, PathId, PathUse, Stream, StreamConfig};
+use jsp::{
+    AlarmCause, Connection, Endpoint, Identity, PathId, PathUse, Stream, StreamConfig,
+    TransportConfig,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use peers::Peers;
@@ -28,6 +31,44 @@ async fn mobile(watches: bool) -> (Peers, Attachment) {
     };
     let client = client.link(Box::new(peers::far().link(near)));
     (peers::join(server.build().unwrap(), client.build().unwrap()).await, attachment)
+}
+
+/// The same with a server that can move, and a client that is told to follow it, or takes connections itself.
+async fn roaming_server(accepts: bool) -> (Peers, Attachment) {
+    let (near, far) = pair();
+    let attachment = far.attachment();
+    let server = Endpoint::builder()
+        .link(Box::new(far))
+        .identity(Identity::generate())
+        .network_monitor(attachment.monitor());
+    let client = match accepts {
+        true => Endpoint::builder().identity(Identity::generate()),
+        false => Endpoint::builder()
+            .transport(TransportConfig { follow_server: true, ..Default::default() }),
+    };
+    let client = client.link(Box::new(peers::far().link(near)));
+    (peers::join(server.build().unwrap(), client.build().unwrap()).await, attachment)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_roams_is_followed() {
+    for (accepts, away) in [(true, 0), (false, 0), (true, 2000), (false, 2000)] {
+        let (peers, attachment) = roaming_server(accepts).await;
+        let (from_server, at_client) = listening(&peers).await;
+        attachment.detach();
+        from_server.send("missed").await.unwrap();
+        sleep(Duration::from_millis(away)).await;
+        attachment.move_to(elsewhere());
+        let took = wait_for(&at_client, "missed").await;
+        // Its challenge, that of the client, the answers, the message; and the pace of looking.
+        assert!(took < RTT * 3 + Duration::from_millis(40), "away for {away} ms: {took:?}");
+        at_client.send("there").await.unwrap();
+        // The message may have come before the answer to the client's challenge.
+        assert!(wait_for(&from_server, "there").await <= RTT * 3);
+        at_client.send("there").await.unwrap();
+        assert_eq!(wait_for(&from_server, "there").await, RTT / 2);
+        assert_eq!(peers.at_client.remote_addr(), elsewhere());
+    }
 }
 
 fn elsewhere() -> SocketAddr {

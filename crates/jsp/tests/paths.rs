@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use jsp::link::Route;
 use jsp::{
-    AddPathError, Connection, Endpoint, Identity, NetworkHint, PathError, PathId, PathUse,
-    StreamConfig, TransportConfig,
+    AddPathError, Builder, Connection, Endpoint, Identity, NetworkHint, PathError, PathId,
+    PathInfo, PathUse, PreferredAddresses, StreamConfig, TransportConfig,
 };
 
 /// A message there and one back.
@@ -22,6 +22,68 @@ async fn talk(near: &Connection, far: &Connection) {
     assert_eq!(&accepted.recv().await.unwrap().unwrap().payload[..], b"there");
     accepted.send("back").await.unwrap();
     assert_eq!(&stream.recv().await.unwrap().unwrap().payload[..], b"back");
+}
+
+/// A server at 127.0.0.1 that would rather be reached elsewhere, and a client of it.
+async fn preferring(elsewhere: impl FnOnce(Builder) -> Builder) -> peers::Peers {
+    let server = Endpoint::builder().bind("127.0.0.1:0").identity(Identity::generate());
+    let client = Endpoint::builder().build().unwrap();
+    peers::join(elsewhere(server).build().unwrap(), client).await
+}
+
+#[tokio::test]
+async fn a_client_goes_to_the_address_that_its_server_prefers() {
+    let own: IpAddr = [127, 0, 0, 7].into();
+    let peers = preferring(|server| server.preferred_address("127.0.0.7:0")).await;
+    let (server, client) = (&peers.at_server, &peers.at_client);
+    let first = peers.server.local_addr().unwrap();
+    // Messages are what time passes by here.
+    while client.remote_addr().ip() != own {
+        assert_eq!(client.remote_addr(), first);
+        talk(client, server).await;
+    }
+    while !matches!(server.route(), Route::Udp { local: Some(local), .. } if local == own) {
+        talk(client, server).await;
+    }
+    assert_eq!(sockets_at([127, 0, 0, 7]), 1);
+    talk(client, server).await;
+    talk(server, client).await;
+    // A further path goes there too.
+    client.add_path([127, 0, 0, 2].into()).await.unwrap();
+    let leads = |path: &PathInfo| path.route.remote().unwrap().ip() == own;
+    assert!(client.paths().iter().all(leads), "{:?}", client.paths());
+    // Another client still finds it where all do.
+    let other = Endpoint::client().unwrap();
+    let (near, far) =
+        tokio::join!(other.connect(first, peers.server.fingerprint()), peers.server.accept());
+    talk(&near.unwrap(), &far.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_client_stays_when_nobody_is_where_its_server_would_be() {
+    let nobody = "127.0.0.8:9".parse().unwrap();
+    let peers = preferring(|server| {
+        let preferred = PreferredAddresses { v4: Some(nobody), v6: None };
+        server.transport(TransportConfig { preferred, ..Default::default() })
+    })
+    .await;
+    let (server, client) = (&peers.at_server, &peers.at_client);
+    for _ in 0..20 {
+        talk(client, server).await;
+    }
+    assert_eq!(client.remote_addr(), peers.server.local_addr().unwrap());
+}
+
+#[tokio::test]
+async fn what_cannot_be_preferred_is_refused() {
+    let server = || Endpoint::builder().bind("127.0.0.1:0").identity(Identity::generate());
+    for refused in [
+        Endpoint::builder().preferred_address("127.0.0.9:0").build(),
+        server().preferred_address("0.0.0.0:0").build(),
+        server().preferred_address("192.0.2.1:0").build(),
+    ] {
+        assert!(refused.is_err(), "{refused:?}");
+    }
 }
 
 /// UDP sockets of this machine that are bound to an IPv4 address.

@@ -57,7 +57,7 @@ impl Connection {
             Frame::NewConnectionId(f) => self.remote_ids.on_new(self.paths.active.id, f),
             Frame::RetireConnectionId(sequence) => self.local_ids.on_retire(*sequence),
             Frame::PathChallenge(challenge) => {
-                self.on_path_challenge(opened, *challenge);
+                self.on_path_challenge(now, opened, *challenge);
                 Ok(())
             }
             Frame::PathResponse(answer) => self.on_path_response(now, *answer),
@@ -299,7 +299,8 @@ impl Connection {
         }
     }
 
-    fn on_path_challenge(&mut self, opened: &Opened, challenge: [u8; 8]) {
+    fn on_path_challenge(&mut self, now: Instant, opened: &Opened, challenge: [u8; 8]) {
+        self.consider_move(now, opened.route, opened.received);
         let path = &self.paths.active;
         let received = (opened.received, path.is_settled_at(&opened.route));
         self.paths.responses.push(path.id, opened.route, challenge, received);
@@ -315,10 +316,11 @@ impl Connection {
             }
             let peer = self.exchange.peer.map_or(u64::MAX, |peer| peer.datagram_len_max);
             let ceiling = usize::try_from(peer).unwrap_or(usize::MAX);
+            let is_ours = self.paths.active.route.same_peer(&candidate.route);
             self.paths.active.move_to(now, candidate.route, &self.config, ceiling);
             self.remote_ids.advance(self.paths.active.id);
-            if candidate.route.is_reliable() {
-                // Its acknowledgement shows what was lost on the way before: no probe will.
+            if candidate.route.is_reliable() || is_ours {
+                // Its acknowledgement shows what was lost on the way before: no probe will, or not soon.
                 // spec: CAR-13
                 self.paths.active.probes.owe(SpaceId::Data, 1);
             }

@@ -249,6 +249,7 @@ impl Connection {
                 let was_down = path.usage.is_down();
                 self.change_usage(id, |path| path.usage.set_down(false));
                 self.doubt_here(now, was_down);
+                self.announce_move(now);
             }
             NetworkHint::RadioChanged => {}
         }

@@ -9,9 +9,9 @@ use jsp_wire::{Instant, PathId, Route};
 
 use super::Connection;
 use crate::event::Event;
-use crate::path::Budget;
 use crate::path::silence::Silence;
 use crate::path::validation::Candidate;
+use crate::path::{Budget, Path};
 
 /// How long the carrier of a path may bring no acknowledgement while another path works.
 const CARRIER_SILENCE: Duration = Duration::from_secs(5);
@@ -75,6 +75,39 @@ impl Connection {
         candidate.budget = Budget::Unlimited;
         self.paths.active.candidate = Some(Box::new(candidate));
         true
+    }
+
+    /// The address of this side may be another: a server asks the client from there, and goes on from there once it
+    /// is answered. A client needs no more than to send something.
+    pub(super) fn announce_move(&mut self, now: Instant) {
+        let path = &self.paths.active;
+        let Route::Udp { remote, .. } = path.route else { return };
+        if self.role == Role::Server && path.is_validated && self.is_confirmed() {
+            let mut candidate = Candidate::new(now, Route::udp(remote), self.rng.array(), 0);
+            // Nobody but a client that has proved itself is written to.
+            candidate.budget = Budget::Unlimited;
+            self.paths.active.candidate = Some(Box::new(candidate));
+        }
+    }
+
+    /// A challenge came from an address of the server that this side does not know: it may have moved.
+    // spec: CON-74
+    pub(super) fn consider_move(&mut self, now: Instant, route: Route, received: usize) {
+        let is_known = |path: &Path| {
+            let tried = path.candidate.as_ref().is_some_and(|c| c.route.same_peer(&route));
+            tried || path.route.same_peer(&route)
+        };
+        let is_udp = |route: &Route| matches!(route, Route::Udp { .. });
+        let may_follow = self.role == Role::Client
+            && self.is_confirmed()
+            && !self.local_ids.first().is_empty()
+            && is_udp(&route)
+            && is_udp(&self.paths.active.route)
+            && self.paths.active.is_validated;
+        if may_follow && !self.paths.iter().any(is_known) {
+            let candidate = Candidate::new(now, route, self.rng.array(), received);
+            self.paths.active.candidate = Some(Box::new(candidate));
+        }
     }
 
     /// Where the server would rather be reached, once for each connection, when it is time to go there.

@@ -216,7 +216,8 @@ impl Endpoint {
             None
         };
         let destination = self.random_id(limits::CONNECTION_ID_LEN_INITIAL);
-        let local_id = self.client_id(&route);
+        let local_id =
+            if transport.follow_server { self.fresh_local_id() } else { self.client_id(&route) };
         let outgoing = Outgoing {
             route,
             crypto,

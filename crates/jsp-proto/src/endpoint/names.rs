@@ -57,25 +57,29 @@ impl Endpoint {
     /// Asks the server of a connection of ours by another route: when it answers there, the
     /// connection goes that way, and [`Event::PathChanged`](crate::Event::PathChanged) says so. The
     /// way before is kept in mind: what still comes by it is taken. False when the connection is
-    /// there already, or cannot move now.
+    /// there already, or cannot move now; and when it has no ids, and another is known by that address alone, for what
+    /// comes from there is the other's.
     pub fn try_route(&mut self, now: Instant, handle: ConnectionHandle, route: Route) -> bool {
+        let other = self.by_route.get(&peer_key(&route)).filter(|other| **other != handle);
+        let is_taken = other.is_some();
         let Some(slot) = self.connections.get_mut(&handle) else { return false };
         let connection = &mut slot.connection;
-        let before = connection.route();
-        if !connection.try_route(now, route) {
+        let (before, is_nameless) =
+            (connection.route(), connection.local_ids().any(|id| id.is_empty()));
+        if (is_nameless && is_taken) || !connection.try_route(now, route) {
             return false;
         }
         // spec: CAR-32
-        if connection.local_ids().any(|id| id.is_empty()) {
-            for key in [peer_key(&before), peer_key(&route)] {
-                if slot.routes.contains(&key) {
-                    continue;
+        if is_nameless {
+            let new = [peer_key(&before), peer_key(&route)];
+            for key in new {
+                if !slot.routes.contains(&key) {
+                    slot.routes.push(key);
                 }
-                if slot.routes.len() >= ROUTES_MAX {
-                    let oldest = slot.routes.remove(0);
-                    release(&mut self.by_route, &oldest, handle);
-                }
-                slot.routes.push(key);
+            }
+            while let Some(place) = to_forget(slot, &new) {
+                let oldest = slot.routes.remove(place);
+                release(&mut self.by_route, &oldest, handle);
             }
             for key in &slot.routes {
                 self.by_route.entry(*key).or_insert(handle);
@@ -113,6 +117,16 @@ impl Endpoint {
             self.by_id.insert(id, handle);
         }
     }
+}
+
+/// Which of too many routes goes first: the oldest that no path takes, and that is not one of the `new`.
+fn to_forget(slot: &Slot, new: &[Route]) -> Option<usize> {
+    let is_used = |key: &Route| {
+        let mut paths = slot.connection.paths();
+        new.contains(key) || paths.any(|path| peer_key(&path.route) == *key)
+    };
+    let has_room = slot.routes.len() <= ROUTES_MAX;
+    slot.routes.iter().position(|key| !has_room && !is_used(key))
 }
 
 /// Connections by names of our own choice: ids that we gave out, and addresses that we connected to.

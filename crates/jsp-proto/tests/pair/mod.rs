@@ -85,6 +85,8 @@ pub struct Pair {
     pub heard: HashMap<SocketAddr, u64>,
     /// Bytes that the server sent to each address.
     pub told: HashMap<SocketAddr, u64>,
+    /// Bytes that the client received from each address, and sent there, when wanted.
+    pub client_account: Option<HashMap<SocketAddr, (u64, u64)>>,
     /// Connection ids of 1-RTT packets, by their receiver and the address of the client's end.
     pub ids: HashMap<(End, SocketAddr), HashSet<Vec<u8>>>,
     /// The same by the address of the server's end.
@@ -163,6 +165,7 @@ impl Pair {
             marks: Vec::new(),
             heard: HashMap::new(),
             told: HashMap::new(),
+            client_account: None,
             ids: HashMap::new(),
             ids_at: HashMap::new(),
             record: None,
@@ -313,6 +316,9 @@ impl Pair {
                 self.marks.push(batch.ecn());
             }
             let to_addr = batch.route().and_then(|route| route.remote()).unwrap();
+            if let (End::Client, Some(paid)) = (end, &mut self.client_account) {
+                paid.entry(to_addr).or_default().1 += bytes.len() as u64;
+            }
             if end == End::Server {
                 *self.told.entry(to_addr).or_default() += bytes.len() as u64;
             }
@@ -357,6 +363,8 @@ impl Pair {
         let datagram = Datagram { route: Route::udp(from), ecn: None, payload };
         if to == End::Server {
             *self.heard.entry(from).or_default() += bytes.len() as u64;
+        } else if let Some(paid) = &mut self.client_account {
+            paid.entry(from).or_default().0 += bytes.len() as u64;
         }
         self.endpoint(to).handle_datagram(now, datagram);
     }

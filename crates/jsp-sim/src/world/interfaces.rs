@@ -3,7 +3,9 @@
 use super::{REBIND_LATER, Task, World};
 use crate::flow::{Pair, Side};
 use crate::link::Datagram;
-use crate::topology::{SERVER_ADDRESS, client_address, interface_of, pair_of, second_address};
+use crate::topology::{
+    SERVER_ADDRESS, SERVER_OTHER, client_address, interface_of, pair_of, second_address,
+};
 
 impl World {
     /// A client opens its second path, or tries again later.
@@ -20,7 +22,11 @@ impl World {
     /// The node that the address leads to, unless it has moved away or is gone.
     pub(super) fn receiver_of(&self, datagram: &Datagram) -> Option<usize> {
         let index = match pair_of(datagram.to) {
-            None => *self.servers.get(pair_of(datagram.from)? as usize)?,
+            None => {
+                let server = *self.servers.get(pair_of(datagram.from)? as usize)?;
+                let is_there = datagram.to == SERVER_ADDRESS || self.topology.server.has_other();
+                is_there.then_some(server)?
+            }
             Some(pair) => {
                 let current = client_address(pair, self.changes[pair as usize]);
                 let is_second = datagram.to == second_address(pair);
@@ -42,6 +48,7 @@ impl World {
             paths.iter().enumerate().filter(|(_, path)| path.clients.contains(&pair));
         let Some((path, _)) = of_client.nth(interface) else { return };
         datagram.from = match interface {
+            _ if !is_client && datagram.from.ip() == *SERVER_OTHER.ip() => SERVER_OTHER.into(),
             _ if !is_client => SERVER_ADDRESS,
             0 => client_address(pair, self.changes[pair as usize]),
             _ => second_address(pair),

@@ -1,11 +1,40 @@
 //! Where an endpoint is: its socket, and its listeners for streams.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
+use jsp_proto::TransportConfig;
+
+use super::Builder;
 use crate::carrier::listen::{Listening, ServerLayers};
 use crate::carrier::{StreamListener, StreamNetwork};
 use crate::error::BindError;
 use crate::link::{Base, Link, UdpLink};
+
+impl Builder {
+    /// Opens a further socket at this address, which must be a certain one (port 0 for any free port), and tells
+    /// clients to go there once the handshake is done: for a server that is found at an address which many
+    /// share, by anycast, `SO_REUSEPORT` or a front end, and whose connections are to come to it alone from
+    /// then on. May be called once for IPv4 and once for IPv6. Clients try it while they go on where they are, and
+    /// stay there when they get no answer.
+    ///
+    /// Where the address that clients see is another one, or the endpoint's own socket is reached at it too, say so
+    /// by [`TransportConfig::preferred`](crate::TransportConfig::preferred) instead, which opens nothing.
+    ///
+    /// ```no_run
+    /// # fn start(identity: jsp::Identity) -> Result<jsp::Endpoint, jsp::BindError> {
+    /// jsp::Endpoint::builder()
+    ///     .bind("192.0.2.1:4433")             // what all workers share
+    ///     .preferred_address("192.0.2.17:0")  // this one's own
+    ///     .identity(identity)
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn preferred_address(mut self, addr: impl ToString) -> Self {
+        self.preferred.push(addr.to_string());
+        self
+    }
+}
 
 /// What an endpoint has for datagrams: what it was given, or a socket, if it has no listener, which is at
 /// `own`, and any use for one. A socket of ours may keep strangers `apart`.
@@ -31,6 +60,25 @@ pub(super) fn base(
         (None, None, None) if needs_socket => over(UdpLink::bind_wildcard()?),
         (None, None, None) => Base::Nothing(SocketAddr::from(([0, 0, 0, 0], 0))),
     })
+}
+
+/// Opens sockets where the endpoint would rather be reached, and has the transport say where that is.
+pub(super) fn prefer(
+    mut base: Base,
+    addrs: &[String],
+    is_server: bool,
+    mut transport: TransportConfig,
+) -> Result<(Base, Arc<TransportConfig>), BindError> {
+    if !addrs.is_empty() && !is_server {
+        return Err(BindError::Config("only a server is reached anywhere: it needs an identity"));
+    }
+    for name in addrs {
+        match bind_first(name, |addr| base.prefer(addr))? {
+            SocketAddr::V4(v4) => transport.preferred.v4 = Some(v4),
+            SocketAddr::V6(v6) => transport.preferred.v6 = Some(v6),
+        }
+    }
+    Ok((base, Arc::new(transport)))
 }
 
 /// A listener at work, and what belongs over its streams.
@@ -60,7 +108,7 @@ fn bind_udp(bind: &str) -> Result<UdpLink, BindError> {
 /// Binds the first address of a name that can be bound.
 fn bind_first<T>(
     name: &str,
-    bind: impl Fn(SocketAddr) -> Result<T, BindError>,
+    mut bind: impl FnMut(SocketAddr) -> Result<T, BindError>,
 ) -> Result<T, BindError> {
     let addrs: Vec<SocketAddr> = match name.parse() {
         Ok(addr) => vec![addr],

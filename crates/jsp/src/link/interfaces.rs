@@ -21,6 +21,10 @@ const DISCARD: u128 = 0x0100 << 112;
 #[derive(Debug)]
 pub(crate) struct Interfaces {
     first: Outlet,
+    /// Sockets that are there as long as the endpoint: at addresses where it would rather be reached.
+    preferred: Vec<Arc<Further>>,
+    /// Where the first one is, when there are such: what came to one is told from what came to another.
+    first_at: Option<IpAddr>,
     further: RwLock<Table>,
     /// False while the table is empty.
     has_further: AtomicBool,
@@ -71,10 +75,25 @@ impl Interfaces {
     pub(crate) fn new(first: Box<dyn Link>) -> Self {
         Self {
             first: Outlet::new(first),
+            preferred: Vec::new(),
+            first_at: None,
             further: RwLock::default(),
             has_further: AtomicBool::new(false),
             driver: Mutex::default(),
         }
+    }
+
+    /// A socket at a certain address, there as long as the endpoint. Answers where it is.
+    pub(crate) fn prefer(&mut self, addr: SocketAddr) -> Result<SocketAddr, BindError> {
+        if addr.ip().is_unspecified() {
+            return Err(BindError::Config("a preferred address is a certain one"));
+        }
+        let link = UdpLink::bind(addr)?;
+        let at = link.local_addr()?;
+        self.preferred.push(self.further_by(addr.ip(), || Ok(Box::new(link)))?);
+        let first = self.first.link.local_addr()?.ip();
+        self.first_at = (!first.is_unspecified()).then_some(first);
+        Ok(at)
     }
 
     /// A socket at an address of this machine, bound if nobody uses one there; it is there as long as it is held.
@@ -173,7 +192,15 @@ impl Link for Interfaces {
             self.note_driver(cx);
         }
         self.first.flush(cx)?;
+        let start = inbox.len();
         let mut polled = self.first.link.poll_recv(cx, inbox);
+        if let Some(at) = self.first_at {
+            for datagram in inbox.get_mut(start..).unwrap_or_default() {
+                if let Route::Udp { local: local @ None, .. } = &mut datagram.route {
+                    *local = Some(at);
+                }
+            }
+        }
         for further in all_further {
             // One address that is gone must not end the others.
             let _ = further.outlet.flush(cx);

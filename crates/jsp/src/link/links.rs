@@ -25,6 +25,14 @@ impl Base {
     pub(crate) fn over(link: Box<dyn Link>) -> Self {
         Self::Link(Interfaces::new(link))
     }
+
+    /// Opens a further socket where the endpoint would rather be reached. Answers where it is.
+    pub(crate) fn prefer(&mut self, addr: SocketAddr) -> Result<SocketAddr, BindError> {
+        match self {
+            Self::Link(link) => link.prefer(addr),
+            Self::Nothing(_) => Err(BindError::Config("this endpoint uses carriers alone")),
+        }
+    }
 }
 
 /// Every way out of an endpoint.

@@ -32,7 +32,7 @@ type Path = (Key, PathId);
 /// The connections that an endpoint's network is watched for.
 #[derive(Debug, Default)]
 pub(crate) struct Followed {
-    /// Those that this side has begun, while they live.
+    /// All that are established, while they live.
     keys: HashSet<Key>,
     /// Those of them that are new, or have new paths: the task looks where these leave from.
     fresh: HashSet<Key>,
@@ -41,7 +41,7 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    /// A connection that this side has begun is established.
+    /// A connection is established.
     pub(crate) fn add(&mut self, key: Key) {
         self.keys.insert(key);
         self.fresh.insert(key);
@@ -212,14 +212,18 @@ impl Core {
         for key in keys {
             let Ok((connection, _)) = self.live(key) else { continue };
             for path in connection.paths() {
-                let local = match link.outward(path.route) {
+                let outward = link.outward(path.route);
+                let local = match outward {
                     Route::Udp { local, .. } => local.or(bound),
                     Route::Relayed { .. } | Route::Tunnel { .. } => bound,
                 };
+                // Further sockets are bound to their addresses, and have other names inside.
+                let is_loose = bound.is_none() && outward == path.route;
                 // What goes by a carrier leaves from that carrier's own socket.
                 let is_carried = link.tunnels.describe(&path.route).is_some();
                 if let Some(remote) = path.route.remote().filter(|_| !is_carried) {
-                    used.push(Used { path: (key, path.id), ends: Ends { local, remote } });
+                    let ends = Ends { local, is_loose, remote };
+                    used.push(Used { path: (key, path.id), ends });
                 }
             }
         }

@@ -1,16 +1,17 @@
 //! Watching the addresses of this machine, so that connections hear of a change before silence tells.
 //!
-//! An endpoint asks the operating system to be told of changes while it has connections of its own (on Linux;
-//! elsewhere it does not watch). Whenever something may have changed, it looks which address the datagrams of
+//! An endpoint asks the operating system to be told of changes while it has connections (on Linux; elsewhere it
+//! does not watch). Whenever something may have changed, it looks which address the datagrams of
 //! each path leave from, and gives the transport the hint that an application would give
 //! ([`Connection::hint_path`](crate::Connection::hint_path)):
 //!
 //! | the address that a path leaves from | hint |
 //! |---|---|
 //! | is gone, or its interface, or the route | [`NetworkHint::InterfaceDown`](crate::NetworkHint::InterfaceDown) |
-//! | is there again, or another has taken its place | [`NetworkHint::InterfaceUp`](crate::NetworkHint::InterfaceUp): a packet leaves at once, by which the peer learns of the new address |
+//! | is there again, or another has taken its place | [`NetworkHint::InterfaceUp`](crate::NetworkHint::InterfaceUp): a packet leaves at once, by which the peer learns of the new address. A server asks its client from there, which follows if it can ([`TransportConfig::follow_server`](crate::TransportConfig::follow_server)) |
 //!
-//! A socket that is bound to no certain address leaves from another one by itself. What no path leaves from
+//! A socket that is bound to no certain address leaves from another one by itself; an accepted connection stays at
+//! the address at which it was begun, as long as that is there. What no path leaves from
 //! (loopback, bridges, containers, another interface) causes nothing.
 //!
 //! The first change after a quiet time is looked at once, further ones 20 ms after the last look at the

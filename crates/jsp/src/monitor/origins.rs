@@ -19,8 +19,10 @@ pub(super) struct Used<P> {
 /// The ends of a path, as the socket knows them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Ends {
-    /// The address that its socket is bound to; `None` when the system picks one for each datagram.
+    /// The address that it leaves from; `None` when the system picks one for each datagram.
     pub(super) local: Option<IpAddr>,
+    /// Its socket is bound to no certain address: where `local` is gone, it can leave from another.
+    pub(super) is_loose: bool,
     /// Where its datagrams go.
     pub(super) remote: SocketAddr,
 }
@@ -103,7 +105,8 @@ impl<P: Copy + Eq + Hash> Origins<P> {
 
 impl<S: FnMut(SocketAddr) -> Option<IpAddr>> Scene<'_, S> {
     fn origin(&mut self, ends: Ends) -> Option<IpAddr> {
-        let from = ends.local.or_else(|| (self.source)(ends.remote))?;
+        let own = ends.local.filter(|own| !ends.is_loose || self.addresses.contains(own));
+        let from = own.or_else(|| (self.source)(ends.remote))?;
         self.addresses.contains(&from).then_some(from)
     }
 }
@@ -132,7 +135,7 @@ mod tests {
     }
 
     fn used(path: u8, local: Option<IpAddr>) -> Used<u8> {
-        Used { path, ends: Ends { local, remote: server() } }
+        Used { path, ends: Ends { local, is_loose: false, remote: server() } }
     }
 
     /// A machine with these addresses, of which the system picks `source`.
@@ -185,6 +188,23 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_was_begun_at_one_address_leaves_from_another_when_that_is_gone() {
+        let ends = Ends { local: Some(WIFI), is_loose: true, remote: server() };
+        let all = [Used { path: 0, ends }];
+        let mut origins = Origins::new();
+        // The system would pick another, as long as both are there.
+        origins.learn(&all, &mut scene(&[WIFI, LTE], Some(LTE)));
+        let mut look =
+            |addresses: &[IpAddr], source| origins.compare(&all, &mut scene(addresses, source));
+        assert_eq!(look(&[WIFI], Some(WIFI)), []);
+        assert_eq!(look(&[], None), [(0, InterfaceDown)]);
+        assert_eq!(look(&[CAFE], Some(CAFE)), [(0, InterfaceUp)]);
+        // What has moved leaves from wherever the system likes.
+        let moved = [Used { path: 0, ends: Ends { local: None, ..ends } }];
+        assert_eq!(origins.compare(&moved, &mut scene(&[CAFE], Some(CAFE))), []);
+    }
+
+    #[test]
     fn loopback_is_never_there_and_never_goes() {
         let home: IpAddr = [127, 0, 0, 1].into();
         let all = [used(0, Some(home)), used(1, None)];
@@ -203,11 +223,11 @@ mod tests {
         assert_eq!(origins.compare(&all, &mut scene(&[WIFI], Some(WIFI))), []);
         assert!(!origins.is_new(&all[0]));
         let remote = SocketAddr::from(([203, 0, 113, 2], 1));
-        let moved = [Used { path: 0, ends: Ends { local: None, remote } }];
+        let moved = [Used { path: 0, ends: Ends { local: None, is_loose: false, remote } }];
         assert!(origins.is_new(&moved[0]));
         assert_eq!(origins.compare(&moved, &mut scene(&[LTE], Some(LTE))), []);
         // The socket itself is elsewhere now.
-        let ends = Ends { local: Some(CAFE), remote };
+        let ends = Ends { local: Some(CAFE), is_loose: false, remote };
         let rebound = [Used { path: 0, ends }];
         assert_eq!(origins.compare(&rebound, &mut scene(&[CAFE], Some(CAFE))), [(0, InterfaceUp)]);
         assert_eq!(origins.compare(&none, &mut scene(&[], None)), []);

@@ -72,6 +72,9 @@ impl Core {
         state.security = connection.security().map(|s| Arc::new(Security::of(s)));
         state.note_carrier(&connection.route());
         let key = self.insert(handle, state);
+        if let Some(followed) = &mut self.followed {
+            followed.add(key);
+        }
         self.incoming.push_back(key);
         self.accepting.wake(&mut self.wakes);
     }
