@@ -269,9 +269,12 @@ impl AckPolicy {
     // spec: ACK-17
     pub(crate) fn rides(&mut self, now: Instant) -> bool {
         self.ride.on_leaving(now);
+        if !self.has_news() {
+            return false;
+        }
         let waits = self.ride_threshold(now) > self.unacked
             && self.ride.next(now).is_some_and(|next| self.deadline.is_some_and(|at| at >= next));
-        self.has_news() && !waits
+        !waits
     }
 
     /// Packets that may go unacknowledged while acknowledgements ride along in packets that leave

@@ -22,6 +22,8 @@ pub struct Batch {
     len: usize,
     segment_len: usize,
     segments: usize,
+    /// A shorter datagram is the last.
+    is_ended: bool,
     segments_max: usize,
     route: Option<Route>,
     ecn: Option<Ecn>,
@@ -40,6 +42,7 @@ impl Batch {
             len: 0,
             segment_len: 0,
             segments: 0,
+            is_ended: false,
             segments_max: segments_max.max(1),
             route: None,
             ecn: None,
@@ -83,6 +86,7 @@ impl Batch {
         self.len = 0;
         self.segments = 0;
         self.segment_len = 0;
+        self.is_ended = false;
         if self.spill.is_empty() {
             self.route = None;
             return;
@@ -98,9 +102,7 @@ impl Batch {
     /// True when a datagram for this route may be added.
     pub(crate) fn is_open_for(&self, route: &Route, ecn: Option<Ecn>) -> bool {
         let fits = self.route.is_none_or(|own| own == *route && self.ecn == ecn);
-        fits && self.spill.is_empty()
-            && self.segments < self.segments_max
-            && (self.segments == 0 || self.len.is_multiple_of(self.segment_len))
+        fits && self.spill.is_empty() && self.segments < self.segments_max && !self.is_ended
     }
 
     /// Keeps so many bytes free before each datagram from here on, for [`Batch::datagrams_mut`].
@@ -142,6 +144,7 @@ impl Batch {
         if self.segments == 0 {
             self.segment_len = len;
         }
+        self.is_ended = len < self.segment_len;
         self.len = self.len.saturating_add(len);
         self.segments = self.segments.saturating_add(1);
     }

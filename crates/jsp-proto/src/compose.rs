@@ -45,7 +45,7 @@ pub(crate) struct DataSources<'a> {
 impl DataSources<'_> {
     /// True when any of them has something to send now.
     pub(crate) fn wants(&self, now: Instant) -> bool {
-        self.answer.is_some() || self.ack_request.wants() || self.is_cold || self.wants_shared(now)
+        self.wants_shared(now) || self.answer.is_some() || self.ack_request.wants() || self.is_cold
     }
 
     /// The same of what does not belong to one path.
@@ -54,12 +54,13 @@ impl DataSources<'_> {
             Duty::Own => false,
             Duty::Copies => self.wants_copies(),
             Duty::All => {
-                self.control.wants()
+                // Data are what there is most often: then nobody else is asked.
+                self.streams.wants(now)
+                    || self.control.wants()
                     || self.local_ids.wants()
                     || self.remote_ids.wants()
                     || self.notices.wants()
                     || self.session.wants()
-                    || self.streams.wants(now)
                     || self.wants_copies()
             }
         }

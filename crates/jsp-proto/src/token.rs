@@ -114,3 +114,27 @@ pub(crate) enum CreditToken {
     /// A note that credit is missing; informative.
     Blocked,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(offset: u64, len: u32, fin: bool) -> StreamToken {
+        let what = StreamPart::Bytes { offset, len, fin };
+        StreamToken { stream: StreamId(4), what, open: false }
+    }
+
+    #[test]
+    fn pieces_are_one_where_one_follows_the_other_and_they_are_alike() {
+        let whole = Some(piece(100, 50, true));
+        assert_eq!(piece(100, 20, false).join(piece(120, 30, true)), whole);
+        assert_eq!(piece(120, 30, true).join(piece(100, 20, false)), whole);
+        let first = piece(100, 20, false);
+        assert_eq!(first.join(piece(121, 30, false)), None, "a gap");
+        assert_eq!(first.join(piece(119, 30, false)), None, "an overlap");
+        assert_eq!(first.join(StreamToken { open: true, ..piece(120, 30, false) }), None);
+        assert_eq!(first.join(StreamToken { stream: StreamId(8), ..piece(120, 30, false) }), None);
+        assert_eq!(first.join(StreamToken { what: StreamPart::Finish, ..first }), None);
+        assert_eq!(piece(0, u32::MAX, false).join(piece(u64::from(u32::MAX), 1, false)), None);
+    }
+}

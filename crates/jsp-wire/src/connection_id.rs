@@ -1,14 +1,23 @@
 //! What names a connection to the receiver of a packet.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 
 use crate::limits;
 
 /// A connection id: up to 20 bytes that name a connection to its receiver.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId {
     len: u8,
     bytes: [u8; limits::CONNECTION_ID_LEN_MAX],
+}
+
+/// Bytes beyond the length are zero, and need not be looked at: ids are looked up datagram by datagram.
+impl Hash for ConnectionId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u8(self.len);
+        state.write(self.as_bytes());
+    }
 }
 
 impl ConnectionId {

@@ -35,6 +35,9 @@ impl Ride {
         let missing = u32::try_from(missing).unwrap_or(SHARE_PACKETS).min(SHARE_PACKETS);
         let packets = missing.saturating_add(1);
         self.seen = self.seen.saturating_add(packets).min(SHARE_PACKETS);
+        if missing == 0 && self.missing == 0.0 {
+            return;
+        }
         let weight = f64::from(packets) / f64::from(self.seen.max(packets));
         self.missing += (f64::from(missing) / f64::from(packets) - self.missing) * weight;
     }

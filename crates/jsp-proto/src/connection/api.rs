@@ -141,6 +141,18 @@ impl Connection {
         self.streams.read_all(now, stream, max, chunks)
     }
 
+    /// True when the peer should hear of credit, or of something else about streams: after reading, this says
+    /// whether it is worth a turn to send.
+    pub fn owes_credit(&self) -> bool {
+        self.streams.owes()
+    }
+
+    /// True when bytes or messages of a stream wait to be sent, because nothing more may go now or the turn to
+    /// send has yet to come: more behind them change nothing.
+    pub fn has_unsent(&self, stream: StreamId) -> bool {
+        self.streams.has_unsent(stream)
+    }
+
     /// Tells the peer's application that ours has taken all messages below `number`.
     pub fn consumed(&mut self, stream: StreamId, number: u64) {
         self.streams.consumed(stream, number);

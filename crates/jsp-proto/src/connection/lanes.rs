@@ -93,6 +93,10 @@ impl Connection {
     /// What the path at hand means for what goes into a packet.
     pub(super) fn lane(&self) -> Lane {
         let here = &self.paths.active;
+        if self.paths.others.is_empty() {
+            let is_one_of_many = self.paths.were_many();
+            return Lane { path: here.id, is_one_of_many, ..Lane::default() };
+        }
         let twins = || self.paths.others.iter().filter(|path| path.duty >= Duty::Copies);
         let alarmed = here.forecast.alarm().level >= AlarmLevel::Watch;
         let lossy = here.forecast.loss() >= SHAKY_LOSS;

@@ -103,8 +103,11 @@ impl Connection {
         now: Instant,
         batch: &mut Batch,
     ) -> Result<Option<bool>, TransportError> {
-        // One that can ride waits for the packet that is to be written now.
         let fec = self.paths.active.fec.as_ref();
+        if fec.is_none() {
+            return Ok(None);
+        }
+        // One that can ride waits for the packet that is to be written now.
         let is_held = permit::held_until(now, &self.paths.active, self.is_urgent()).is_some();
         let rides = fec.is_some_and(|fec| fec.rides()) && self.streams.wants(now) && !is_held;
         if !self.owes_repair(now) || rides || self.paths.active.probes.any() {

@@ -88,6 +88,9 @@ impl Connection {
     /// are none.
     // spec: SEN-6
     pub(super) fn overdue(&mut self, now: Instant, may_bundle: bool) -> Option<Overdue> {
+        if !may_bundle || !self.streams.may_bundle() {
+            return None;
+        }
         let held = self.peer_ack_delay_max();
         let path = &self.paths.active;
         let forecast = &path.forecast;
@@ -95,7 +98,7 @@ impl Connection {
         let repaired = path.fec.as_ref().is_some_and(|fec| fec.is_protecting());
         // spec: CAR-11
         let carried = path.route.is_reliable();
-        let may_bundle = may_bundle && self.config.bundling && !repaired && !carried;
+        let may_bundle = self.config.bundling && !repaired && !carried;
         let after = forecast.ack_due_after(&path.rtt, held).filter(|_| may_bundle)?;
         let (eager, path) = (forecast.loses_much(), path.id);
         let before = now - after;

@@ -71,6 +71,11 @@ impl Connection {
         if self.paths.active.probes.owes(space) {
             return true;
         }
+        // Data are what there is most often: then nobody else is asked.
+        let carries = space == SpaceId::Data && self.paths.active.duty == Duty::All;
+        if carries && allowance.allows_data() && self.streams.wants(now) {
+            return true;
+        }
         let has_slots = self.has_slots();
         let crossing = self.crossing(now, space == SpaceId::Data);
         let path = &mut *self.paths.active;

@@ -25,6 +25,8 @@ struct Entry {
 pub(super) struct Schedule {
     entries: ByHandle<Entry>,
     dirty: VecDeque<ConnectionHandle>,
+    /// Stands in both queues: it was touched last, and nobody has looked at it since. Datagrams come in rows.
+    touched: Option<ConnectionHandle>,
     eventful: VecDeque<ConnectionHandle>,
     /// May hold deadlines that have changed since; the entry knows the true one.
     deadlines: BinaryHeap<Reverse<(Instant, ConnectionHandle)>>,
@@ -33,6 +35,10 @@ pub(super) struct Schedule {
 impl Schedule {
     /// Something happened to the connection: it may have datagrams and events.
     pub(super) fn touch(&mut self, handle: ConnectionHandle) {
+        if self.touched == Some(handle) {
+            return;
+        }
+        self.touched = Some(handle);
         let entry = self.entries.entry(handle).or_default();
         if !entry.dirty {
             entry.dirty = true;
@@ -66,6 +72,7 @@ impl Schedule {
 
     /// The front one has nothing more to send until `deadline`.
     pub(super) fn clean(&mut self, handle: ConnectionHandle, deadline: Option<(Instant, Reason)>) {
+        self.touched = None;
         if self.dirty.front() == Some(&handle) {
             self.dirty.pop_front();
         }
@@ -100,6 +107,7 @@ impl Schedule {
 
     /// The front one has no more events.
     pub(super) fn quiet(&mut self, handle: ConnectionHandle) {
+        self.touched = None;
         if self.eventful.front() == Some(&handle) {
             self.eventful.pop_front();
         }
@@ -110,6 +118,7 @@ impl Schedule {
 
     /// The connection does not exist any more.
     pub(super) fn forget(&mut self, handle: ConnectionHandle) {
+        self.touched = None;
         self.entries.remove(&handle);
         self.dirty.retain(|other| *other != handle);
         self.eventful.retain(|other| *other != handle);
@@ -148,6 +157,25 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_was_looked_at_is_queued_again_when_it_is_touched() {
+        let mut schedule = Schedule::default();
+        let [a, b] = [0, 1].map(ConnectionHandle::new);
+        schedule.touch(a);
+        schedule.touch(a);
+        schedule.quiet(a);
+        schedule.touch(a);
+        assert_eq!(schedule.next_eventful(), Some(a));
+        schedule.clean(a, None);
+        assert_eq!(schedule.next_dirty(), None);
+        schedule.touch(a);
+        schedule.touch(b);
+        schedule.forget(b);
+        schedule.touch(b);
+        schedule.clean(a, None);
+        assert_eq!(schedule.next_dirty(), Some(b));
+    }
 
     #[test]
     fn moving_deadlines_leave_no_heap_behind() {

@@ -94,7 +94,10 @@ impl Ledger {
         let tokens_len = u16::try_from(tokens.len()).unwrap_or(u16::MAX);
         packet.tokens_len = tokens_len;
         packet.tokens_at = self.first_token.saturating_add(self.tokens.len() as u64);
-        self.tokens.extend(tokens.iter().take(usize::from(tokens_len)));
+        match tokens {
+            [token] => self.tokens.push_back(*token),
+            _ => self.tokens.extend(tokens.iter().take(usize::from(tokens_len))),
+        }
         self.packets.push_back(packet);
     }
 

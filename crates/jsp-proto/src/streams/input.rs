@@ -211,6 +211,7 @@ impl Streams {
     // spec: STR-20, STR-22
     pub(super) fn account(&mut self, now: Instant, key: Key) -> Result<(), TransportError> {
         let Some(stream) = self.table.get_mut(key) else { return Ok(()) };
+        let has_messages = stream.has_messages();
         let recv = &mut stream.recv;
         let credited = recv.is_credited();
         let new = recv.figures();
@@ -226,11 +227,13 @@ impl Streams {
         if new.numbers > old.numbers || new.pieces > old.pieces {
             Overhead { numbers: sums.numbers, pieces: sums.pieces }.check()?;
         }
-        if !credited {
+        // Credit becomes due by what is consumed, or by the length of a message that is to fit.
+        let is_consumed = new.consumed != old.consumed;
+        if !credited || (!is_consumed && !has_messages) {
             return Ok(());
         }
         let mut widened = 0;
-        if new.consumed != old.consumed {
+        if is_consumed {
             if recv.window.note_consumed(now, self.rtt, new.consumed) {
                 widened = recv.window.size();
             }

@@ -2,7 +2,7 @@
 //! control frames of streams, data as the scheduler says, openings that no data carried.
 
 use jsp_wire::frame::{ResetStream, Skip, StreamLimit};
-use jsp_wire::{Class, Frame, Instant};
+use jsp_wire::{Class, Frame, Instant, StreamId};
 
 use super::Streams;
 use super::stream::{Fin, RecvPhase, SendBody, SendPhase, Sendable, Stream, owed};
@@ -24,6 +24,17 @@ impl Streams {
                 || !self.opens.is_empty()
                 || self.scheduler.has_any()
                 || self.scheduler.next_release().is_some_and(|at| at <= now))
+    }
+
+    /// True when frames are due that are no data: credit, and what streams tell of themselves.
+    pub(crate) fn owes(&self) -> bool {
+        self.owes_connection() || !self.control.is_empty()
+    }
+
+    /// True when a stream has data that were never sent.
+    pub(crate) fn has_unsent(&self, id: StreamId) -> bool {
+        let stream = self.table.key(id).and_then(|key| self.table.get(key));
+        stream.is_some_and(|stream| stream.waiting() > 0)
     }
 
     /// Frames about all streams are no early data.
@@ -227,15 +238,22 @@ impl Streams {
             SendBody::Messages(messages) => (messages.wants_skip(), messages.expiry()),
             _ => (false, Instant::FAR_FUTURE),
         };
+        let (may_end, wants_room) = (stream.send.phase != SendPhase::Open, stream.send.wants_room);
         if skips {
             self.owe(key, owed::SKIP);
         }
         if expiry != Instant::FAR_FUTURE {
             self.arm(key, expiry);
         }
-        self.refresh_end(key);
-        self.refresh_room(key);
-        self.free_if_over(key);
+        if may_end {
+            self.refresh_end(key);
+        }
+        if wants_room {
+            self.refresh_room(key);
+        }
+        if may_end {
+            self.free_if_over(key);
+        }
     }
 
     /// Openings of streams that have no data to carry them.

@@ -96,6 +96,11 @@ impl Streams {
         self.copies.0 = self.copies.0.saturating_add(earned).min(COPIES_MAX);
     }
 
+    /// True when some message might go once more: there are such streams, and copies that losses have paid for.
+    pub(crate) fn may_bundle(&self) -> bool {
+        self.copies.0 > 0 && !self.watched.is_empty()
+    }
+
     /// True when some message should go once more, if a packet leaves anyway.
     // spec: SEN-10
     pub(crate) fn has_overdue(&mut self, now: Instant, overdue: Overdue) -> bool {

@@ -96,7 +96,7 @@ impl RecvBytes {
     }
 
     /// Takes a piece that passed the checks; `keep` says whether somebody will read it.
-    pub(super) fn insert(&mut self, offset: u64, data: Bytes, fin: bool, keep: bool) {
+    pub(super) fn insert(&mut self, offset: u64, mut data: Bytes, fin: bool, keep: bool) {
         let end = offset.saturating_add(data.len() as u64);
         self.highest = self.highest.max(end);
         if fin {
@@ -109,7 +109,8 @@ impl RecvBytes {
             self.gaps.insert(offset, data);
         } else {
             let known = usize::try_from(self.base - offset).unwrap_or(usize::MAX);
-            self.append(data.slice(known.min(data.len())..));
+            data.advance(known.min(data.len()));
+            self.append(data);
             if !self.gaps.is_empty() {
                 while let Some(data) = self.gaps.pop_at(self.base) {
                     self.append(data);

@@ -25,6 +25,8 @@ struct Chunk {
 #[derive(Default, Debug)]
 pub(super) struct SendBytes {
     chunks: VecDeque<Chunk>,
+    /// Place of the chunk that was copied from last.
+    copied: usize,
     /// Short writes are gathered here; they stand behind all chunks.
     tail: Vec<u8>,
     /// All below is acknowledged.
@@ -193,10 +195,11 @@ impl SendBytes {
         }
     }
 
-    fn copy(&self, mut offset: u64, mut target: &mut [u8]) {
-        let mut at = self.chunks.partition_point(|chunk| chunk.start <= offset).saturating_sub(1);
+    fn copy(&mut self, mut offset: u64, mut target: &mut [u8]) {
+        let mut at = self.chunk_at(offset);
         while !target.is_empty() {
             let Some(chunk) = self.chunks.get(at) else { return };
+            self.copied = at;
             let skip = usize::try_from(offset - chunk.start).unwrap_or(usize::MAX);
             let source = chunk.data.get(skip..).unwrap_or_default();
             let n = source.len().min(target.len());
@@ -206,6 +209,26 @@ impl SendBytes {
             offset += n as u64;
             at += 1;
         }
+    }
+
+    /// The place of the chunk with the byte at `offset`: most often that of the piece before, or the next.
+    fn chunk_at(&self, offset: u64) -> usize {
+        let has = |at: usize| {
+            let chunk: Option<&Chunk> = self.chunks.get(at);
+            chunk.is_some_and(|chunk| {
+                let end = chunk.start.saturating_add(chunk.data.len() as u64);
+                (chunk.start..end).contains(&offset)
+            })
+        };
+        let at = self.copied;
+        if has(at) {
+            return at;
+        }
+        let next = at.saturating_add(1);
+        if has(next) {
+            return next;
+        }
+        self.chunks.partition_point(|chunk| chunk.start <= offset).saturating_sub(1)
     }
 
     /// The peer has these bytes.
@@ -229,6 +252,7 @@ impl SendBytes {
                 break;
             }
             self.chunks.pop_front();
+            self.copied = self.copied.saturating_sub(1);
         }
     }
 

@@ -41,10 +41,6 @@ const INLINE_GAP: Duration = Duration::from_micros(10);
 /// Batches that a caller sends in its own context at most before the driver takes over.
 const INLINE_BATCHES: usize = 2;
 
-/// Bytes that an application reads before the credit for them is looked at, while it reads on
-/// without waiting.
-const READ_FLUSH: usize = 64 << 10;
-
 /// How long a connection that nobody holds any more may take to deliver what was finished.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -68,7 +64,6 @@ pub(crate) struct Core {
     now: Instant,
     /// When what there was to send went out last, or was found to have to wait.
     last_flush: Instant,
-    read_since_flush: usize,
     connections: HashMap<Key, ConnectionState, IntegerHash>,
     by_handle: HashMap<ConnectionHandle, Key, IntegerHash>,
     /// Connections of ours by the carriers that were opened for them.
@@ -150,7 +145,6 @@ impl Shard {
             },
             now: Instant::ZERO,
             last_flush: Instant::ZERO,
-            read_since_flush: 0,
             connections: HashMap::default(),
             by_handle: HashMap::default(),
             by_carrier: HashMap::default(),
@@ -186,21 +180,12 @@ impl Shard {
         }
     }
 
-    /// The application has read `len` bytes, or (`None`) found nothing more: credit that became
-    /// due is sent.
-    pub(crate) fn flush_read(&self, core: &mut Core, len: Option<usize>, now: Instant) {
-        match len {
-            Some(len) => {
-                core.read_since_flush = core.read_since_flush.saturating_add(len.max(1));
-                if core.read_since_flush < READ_FLUSH {
-                    return;
-                }
-            }
-            None if core.read_since_flush == 0 => return,
-            None => {}
+    /// The application has read, and by that something became due, or did not: most reads bring nothing that the
+    /// peer should hear of, and then the driver is left alone.
+    pub(crate) fn flush_read(&self, core: &mut Core, is_due: bool, now: Instant) {
+        if is_due {
+            self.flush(core, now);
         }
-        core.read_since_flush = 0;
-        self.flush(core, now);
     }
 }
 
@@ -244,7 +229,6 @@ impl Core {
             }
         }
         self.outbox = Some(outbox);
-        self.read_since_flush = 0;
         self.dispatch_events(now);
         let due = self.endpoint.poll_timeout().map(|(at, _)| at);
         if !all_sent || due.is_some_and(|at| at < self.driver.armed) {

@@ -225,19 +225,14 @@ pub(crate) fn recv_now(
         Ok(live) => live,
         Err(error) => return Poll::Ready(recv_rest(core, inner, id, error)),
     };
-    match connection.recv(now, id) {
-        Ok(Some(message)) => {
-            inner.shard.flush_read(core, Some(message.payload.len()), now);
-            Poll::Ready(Ok(Some(message)))
-        }
-        Ok(None) => {
-            inner.shard.flush_read(core, None, now);
-            Poll::Pending
-        }
-        Err(error) => {
-            inner.shard.flush_read(core, None, now);
-            Poll::Ready(end_of(error))
-        }
+    let owed = connection.owes_credit();
+    let received = connection.recv(now, id);
+    let is_due = !owed && connection.owes_credit();
+    inner.shard.flush_read(core, is_due, now);
+    match received {
+        Ok(Some(message)) => Poll::Ready(Ok(Some(message))),
+        Ok(None) => Poll::Pending,
+        Err(error) => Poll::Ready(end_of(error)),
     }
 }
 
@@ -251,15 +246,12 @@ pub(crate) fn recv_many_now(
     max: usize,
 ) -> Poll<Result<usize, RecvError>> {
     let before = messages.len();
-    let mut len = 0;
     let mut end = None;
     if let Ok((connection, _)) = core.live(inner.key) {
+        let owed = connection.owes_credit();
         while messages.len() - before < max {
             match connection.recv(now, id) {
-                Ok(Some(message)) => {
-                    len += message.payload.len();
-                    messages.push(message);
-                }
+                Ok(Some(message)) => messages.push(message),
                 Ok(None) => break,
                 Err(error) => {
                     end = Some(end_of::<Received>(error));
@@ -268,7 +260,8 @@ pub(crate) fn recv_many_now(
             }
         }
         let count = messages.len() - before;
-        inner.shard.flush_read(core, (count > 0).then_some(len), now);
+        let is_due = !owed && connection.owes_credit();
+        inner.shard.flush_read(core, is_due, now);
         return match end {
             _ if count > 0 => Poll::Ready(Ok(count)),
             Some(end) => Poll::Ready(end.map(|_| 0)),
@@ -294,19 +287,14 @@ pub(crate) fn read_now(
         Ok(live) => live,
         Err(error) => return Poll::Ready(read_rest(core, inner, id, max, error)),
     };
-    match connection.read(now, id, max) {
-        Ok(Some(bytes)) => {
-            inner.shard.flush_read(core, Some(bytes.len()), now);
-            Poll::Ready(Ok(Some(bytes)))
-        }
-        Ok(None) => {
-            inner.shard.flush_read(core, None, now);
-            Poll::Pending
-        }
-        Err(error) => {
-            inner.shard.flush_read(core, None, now);
-            Poll::Ready(end_of(error))
-        }
+    let owed = connection.owes_credit();
+    let read = connection.read(now, id, max);
+    let is_due = !owed && connection.owes_credit();
+    inner.shard.flush_read(core, is_due, now);
+    match read {
+        Ok(Some(bytes)) => Poll::Ready(Ok(Some(bytes))),
+        Ok(None) => Poll::Pending,
+        Err(error) => Poll::Ready(end_of(error)),
     }
 }
 
@@ -320,8 +308,10 @@ pub(crate) fn read_many_now(
     max: usize,
 ) -> Poll<Result<usize, RecvError>> {
     if let Ok((connection, _)) = core.live(inner.key) {
+        let owed = connection.owes_credit();
         let read = connection.read_all(now, id, max, chunks);
-        inner.shard.flush_read(core, read.ok().filter(|len| *len > 0), now);
+        let is_due = !owed && connection.owes_credit();
+        inner.shard.flush_read(core, is_due, now);
         return match read {
             Ok(0) if max > 0 => Poll::Pending,
             Ok(len) => Poll::Ready(Ok(len)),

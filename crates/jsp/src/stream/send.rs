@@ -353,9 +353,13 @@ fn write_now(
         Ok(live) => live,
         Err(error) => return Poll::Ready(Err(error.into())),
     };
+    // What waits already was left by the last turn to send, or has one before it.
+    let has_unsent = connection.has_unsent(id);
     match connection.write(now, id, data.clone()) {
         Ok(len) => {
-            inner.shard.flush(core, now);
+            if !has_unsent {
+                inner.shard.flush(core, now);
+            }
             Poll::Ready(Ok(len))
         }
         Err(jsp_proto::SendError::WouldBlock) => Poll::Pending,

@@ -193,6 +193,26 @@ fn a_reset_is_read_once_and_settles_the_credit() {
     assert_eq!(b.received.consumed, pipe.sides[0].credit.limit() - pipe.sides[0].credit.left());
 }
 
+#[test]
+fn reading_all_brings_what_reading_piece_by_piece_brings_and_no_more_than_asked_for() {
+    let mut pipe = Pipe::new(7, 0);
+    let now = pipe.now;
+    let id = pipe.a().open(now, StreamConfig::bytes()).unwrap();
+    let sent = pattern(1, 40_000);
+    pipe.a().write_bytes(now, id, sent.clone()).unwrap();
+    pipe.a().finish(now, id).unwrap();
+    pipe.run();
+    let now = pipe.now;
+    let mut chunks = Vec::new();
+    assert_eq!(pipe.b().read_all(now, id, 0, &mut chunks), Ok(0));
+    assert_eq!(pipe.b().read_all(now, id, 10_001, &mut chunks), Ok(10_001));
+    assert_eq!(pipe.b().read_all(now, id, usize::MAX, &mut chunks), Ok(29_999));
+    assert_eq!(chunks.concat(), sent);
+    assert_eq!(pipe.b().read_all(now, id, usize::MAX, &mut chunks), Err(RecvError::Closed));
+    let b = &pipe.sides[1];
+    assert_eq!(b.received.position, b.received.consumed);
+}
+
 // spec-test: STR-26
 #[test]
 fn a_stop_makes_the_other_side_reset_with_the_same_code() {
