@@ -38,6 +38,8 @@ pub(crate) struct HalfOpen {
     delivery: DeliveryRate,
     wrapping: usize,
     local_id: ConnectionId,
+    /// The id of an address that this server would rather be asked at, and its reset token.
+    told_id: Option<Box<(ConnectionId, [u8; 16])>>,
     remote_id: ConnectionId,
     hash_key: u64,
     control: Control,
@@ -77,6 +79,7 @@ impl Connection {
             delivery: path.delivery,
             wrapping: self.paths.padder.wrapping(),
             local_id: self.local_ids.first(),
+            told_id: self.local_ids.told_id().map(Box::new),
             remote_id: *self.remote_ids.current(),
             hash_key: self.streams.hash_key(),
             control: self.control,
@@ -116,6 +119,9 @@ impl HalfOpen {
             scratch: Scratch::default(),
             config,
         };
+        if let Some((id, reset_token)) = self.told_id.as_deref() {
+            connection.local_ids.told(*id, *reset_token);
+        }
         if let Some(peer) = connection.exchange.peer {
             connection.on_peer_params(self.since, &peer);
         }
