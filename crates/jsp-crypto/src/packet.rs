@@ -1,5 +1,9 @@
 //! Packet protection: AEAD in place, and the header mask.
 
+mod material;
+
+pub use material::{HeaderMaterial, KeysMaterial, PacketMaterial};
+
 use crate::primitives::Backend;
 use crate::suite::Suite;
 use alloc::boxed::Box;
@@ -85,24 +89,6 @@ enum Aead {
 pub struct PacketKey {
     aead: Aead,
     material: PacketMaterial,
-}
-
-/// What a [`PacketKey`] is expanded from: a tenth of its bytes, for a connection that rests.
-/// Wiped when dropped.
-#[derive(Clone)]
-pub struct PacketMaterial {
-    key: Zeroizing<[u8; KEY_LEN_MAX]>,
-    iv: Zeroizing<[u8; NONCE_LEN]>,
-    suite: Suite,
-    backend: Backend,
-}
-
-impl PacketMaterial {
-    /// The key, as it was.
-    pub fn expand(&self) -> PacketKey {
-        let key = self.key.get(..self.suite.key_len()).unwrap_or_default();
-        PacketKey { aead: Aead::new(self.backend, self.suite, key), material: self.clone() }
-    }
 }
 
 impl PacketKey {
@@ -371,22 +357,6 @@ impl Mask {
 pub struct HeaderKey {
     mask: Mask,
     material: HeaderMaterial,
-}
-
-/// What a [`HeaderKey`] is expanded from. Wiped when dropped.
-#[derive(Clone)]
-pub struct HeaderMaterial {
-    key: Zeroizing<[u8; KEY_LEN_MAX]>,
-    suite: Suite,
-    backend: Backend,
-}
-
-impl HeaderMaterial {
-    /// The key, as it was.
-    pub fn expand(&self) -> HeaderKey {
-        let key = self.key.get(..self.suite.key_len()).unwrap_or_default();
-        HeaderKey { mask: Mask::new(self.backend, self.suite, key), material: self.clone() }
-    }
 }
 
 impl HeaderKey {

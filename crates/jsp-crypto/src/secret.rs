@@ -14,7 +14,7 @@ pub(crate) const MAX_HASH_LEN: usize = 48;
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Digest {
     bytes: [u8; MAX_HASH_LEN],
-    len: usize,
+    len: u8,
 }
 
 impl Digest {
@@ -25,20 +25,20 @@ impl Digest {
         for (to, from) in out.iter_mut().zip(bytes) {
             *to = *from;
         }
-        Self { bytes: out, len }
+        Self { bytes: out, len: len as u8 }
     }
 
     /// `len` zero bytes, at most 48.
     pub(crate) fn zero(len: usize) -> Self {
-        Self { bytes: [0; MAX_HASH_LEN], len: len.min(MAX_HASH_LEN) }
+        Self { bytes: [0; MAX_HASH_LEN], len: len.min(MAX_HASH_LEN) as u8 }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(&[])
+        self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
     }
 
     pub(crate) fn as_mut_bytes(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(..self.len).unwrap_or(&mut [])
+        self.bytes.get_mut(..usize::from(self.len)).unwrap_or(&mut [])
     }
 
     /// The first `N` bytes; zero-filled should the digest be shorter, which

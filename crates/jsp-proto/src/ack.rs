@@ -9,6 +9,7 @@ mod arrivals;
 mod received;
 mod ride;
 mod times;
+mod told;
 
 use core::time::Duration;
 
@@ -24,6 +25,7 @@ use arrivals::Arrivals;
 pub(crate) use received::ReceivedRanges;
 use ride::Ride;
 use times::{ArrivalLog, SECTION_LEN_MAX};
+pub(crate) use told::AllTold;
 
 /// Ranges that one ACK names, from the highest down: older gaps were named by many ACKs before.
 const RANGES_WRITTEN_MAX: usize = 64;

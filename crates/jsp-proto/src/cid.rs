@@ -100,6 +100,11 @@ impl LocalIds {
         }
     }
 
+    /// The id that [`LocalIds::told`] took, while there is no other beside the handshake's.
+    pub(crate) fn told_id(&self) -> Option<(ConnectionId, [u8; limits::RESET_TOKEN_LEN])> {
+        self.issued.get(1).map(|issued| (issued.id, issued.reset_token))
+    }
+
     /// Gives the peer a further id for a path.
     pub(crate) fn issue(&mut self, path: PathId, id: ConnectionId, reset_token: [u8; 16]) {
         let sequence = self.next_sequence;

@@ -213,6 +213,12 @@ impl TransportConfig {
         jsp_crypto::hello_id(&text)
     }
 
+    /// The configuration with every value inside its range: mostly it is, and connections share it.
+    pub(crate) fn clamped_or_same(config: Arc<Self>) -> Arc<Self> {
+        let clamped = config.as_ref().clone().clamped();
+        if clamped == *config { config } else { Arc::new(clamped) }
+    }
+
     /// The configuration with every value inside its range.
     pub(crate) fn clamped(mut self) -> Self {
         self.mtu_ceiling = self.mtu_ceiling.clamp(limits::MTU_BASE, limits::MTU_MAX);

@@ -32,6 +32,11 @@ pub(crate) struct EarlyData {
 }
 
 impl EarlyData {
+    /// True when there never were any.
+    pub(crate) fn is_none(&self) -> bool {
+        self.state == State::None
+    }
+
     /// A client that may send this many bytes.
     pub(crate) fn offered(max: u32) -> Self {
         Self { state: State::Offered, left: u64::from(max) }

@@ -16,7 +16,7 @@ use crate::config::TransportConfig;
 use crate::early_data::EarlyData;
 use crate::error::TransportError;
 use crate::event::CloseReason;
-use crate::handshake::Flight;
+use crate::handshake::{Flight, UnheardFlight};
 use crate::keys::SpaceId;
 use crate::session::Session;
 use crate::streams::Streams;
@@ -27,13 +27,9 @@ pub(crate) struct Exchange {
     pub(crate) machine: Option<Box<Handshake>>,
     initial: Option<Box<Flight>>,
     handshake: Option<Box<Flight>>,
-    /// The cookie that the server asked us to bring back.
-    pub(crate) token: Bytes,
     ids: HandshakeIds,
-    /// Sources of the Retries that a client has obeyed.
-    retries: Bounded<ConnectionId, RETRIES_MAX>,
-    /// Retries that are obeyed when those before lead nowhere.
-    waiting_retries: Bounded<Retry, RETRIES_MAX>,
+    /// What there is to remember while the handshake goes on, and often nothing is.
+    meanwhile: Option<Box<Meanwhile>>,
     /// What the peer told us.
     pub(crate) peer: Option<TransportParams>,
     /// What was negotiated; present when the handshake is complete, and at a server that accepts
@@ -51,6 +47,17 @@ pub(crate) struct Exchange {
     pub(crate) pin: Option<Fingerprint>,
     /// Unix time at `Instant::ZERO`, in seconds.
     unix_seconds_at_zero: u64,
+}
+
+/// What a handshake keeps that does not go straight on.
+#[derive(Default)]
+struct Meanwhile {
+    /// The cookie that the server asked us to bring back.
+    token: Bytes,
+    /// Sources of the Retries that a client has obeyed.
+    retries: Bounded<ConnectionId, RETRIES_MAX>,
+    /// Retries that are obeyed when those before lead nowhere.
+    waiting_retries: Bounded<Retry, RETRIES_MAX>,
     /// 1-RTT packets that came before the handshake was complete.
     early: Bounded<Early, EARLY_PACKETS_MAX>,
     /// Why the last candidate for the server was refused.
@@ -100,6 +107,33 @@ impl HandshakeIds {
     }
 }
 
+/// The exchange of a server whose client was not heard again.
+pub(crate) struct UnheardExchange {
+    machine: Option<Box<Handshake>>,
+    initial: Option<UnheardFlight>,
+    handshake: Option<UnheardFlight>,
+    ids: HandshakeIds,
+    peer: Option<TransportParams>,
+    features: u64,
+    unix_seconds_at_zero: u64,
+    bytes: usize,
+}
+
+impl UnheardExchange {
+    /// The exchange as it was.
+    pub(crate) fn into_exchange(self) -> Exchange {
+        let flight = |flight: UnheardFlight| Box::new(flight.into_flight());
+        let mut exchange = Exchange {
+            initial: self.initial.map(flight),
+            handshake: self.handshake.map(flight),
+            peer: self.peer,
+            ..Exchange::of(self.machine, self.ids, None, self.unix_seconds_at_zero)
+        };
+        exchange.session.on_bytes(self.bytes);
+        exchange.with_features(self.features)
+    }
+}
+
 impl Exchange {
     pub(crate) fn new(
         machine: Handshake,
@@ -107,14 +141,21 @@ impl Exchange {
         pin: Option<Fingerprint>,
         unix_seconds_at_zero: u64,
     ) -> Self {
+        Self::of(Some(Box::new(machine)), ids, pin, unix_seconds_at_zero)
+    }
+
+    fn of(
+        machine: Option<Box<Handshake>>,
+        ids: HandshakeIds,
+        pin: Option<Fingerprint>,
+        unix_seconds_at_zero: u64,
+    ) -> Self {
         Self {
-            machine: Some(Box::new(machine)),
+            machine,
             initial: Some(Box::default()),
             handshake: Some(Box::default()),
-            token: Bytes::new(),
             ids,
-            retries: Bounded::default(),
-            waiting_retries: Bounded::default(),
+            meanwhile: None,
             peer: None,
             security: None,
             complete: false,
@@ -124,9 +165,29 @@ impl Exchange {
             own: None,
             pin,
             unix_seconds_at_zero,
-            early: Bounded::default(),
-            rejection: None,
-            hellos: Bounded::default(),
+        }
+    }
+
+    /// True at a server that has sent its flight once and heard nothing since.
+    pub(crate) fn is_unheard(&self) -> bool {
+        let flights = [&self.initial, &self.handshake];
+        let sent = flights.into_iter().flatten().filter(|flight| flight.is_unheard()).count() == 2;
+        let is_plain = self.meanwhile.is_none() && self.security.is_none();
+        let is_first = self.peer.is_some() && !self.complete && self.early_data.is_none();
+        sent && is_plain && is_first && self.machine.is_some() && self.session.is_new()
+    }
+
+    /// The same in few bytes: see [`Exchange::is_unheard`].
+    pub(crate) fn into_unheard(self) -> UnheardExchange {
+        UnheardExchange {
+            machine: self.machine,
+            initial: self.initial.and_then(|flight| flight.into_unheard()),
+            handshake: self.handshake.and_then(|flight| flight.into_unheard()),
+            ids: self.ids,
+            peer: self.peer,
+            features: self.own_features,
+            unix_seconds_at_zero: self.unix_seconds_at_zero,
+            bytes: self.session.bytes(),
         }
     }
 
@@ -138,43 +199,48 @@ impl Exchange {
     /// Keeps a packet that cannot be read yet; those that find no room will be sent again.
     // spec: CON-19
     pub(crate) fn keep_early(&mut self, early: Early) {
-        let bytes: usize = self.early.iter().map(|early| early.packet.len()).sum();
+        let kept = &mut self.meanwhile().early;
+        let bytes: usize = kept.iter().map(|early| early.packet.len()).sum();
         if bytes.saturating_add(early.packet.len()) <= EARLY_BYTES_MAX {
-            self.early.push_if_room(early);
+            kept.push_if_room(early);
         }
     }
 
     /// Packets that can be read now.
     pub(crate) fn take_early(&mut self) -> VecDeque<Early> {
-        self.early.take()
+        self.meanwhile.as_mut().map(|meanwhile| meanwhile.early.take()).unwrap_or_default()
     }
 
     /// A server that was not the expected one answered; the expected one may follow.
     pub(crate) fn note_rejection(&mut self, reason: CloseReason) {
-        self.rejection = Some(reason);
+        self.meanwhile().rejection = Some(reason);
     }
 
     /// Remembers an Initial packet as it leaves, where another server than the pinned one may have
     /// to say that it cannot open it.
     pub(crate) fn note_hello(&mut self, packet: &[u8]) {
         if self.pin.is_some() {
-            self.hellos.push_evicting(hello_id(packet));
+            self.meanwhile().hellos.push_evicting(hello_id(packet));
         }
     }
 
     /// True when a packet of this name has left.
     pub(crate) fn has_sent_hello(&self, name: &[u8]) -> bool {
-        self.hellos.iter().any(|own| own == name)
+        let hellos = self.meanwhile.as_ref().map(|meanwhile| &meanwhile.hellos);
+        hellos.is_some_and(|hellos| hellos.iter().any(|own| own == name))
     }
 
     /// The pinned server was heard after all; answers whether it was held to be another.
     pub(crate) fn forget_wrong_server(&mut self) -> bool {
-        self.rejection.take_if(|reason| *reason == CloseReason::NotThePinnedServer).is_some()
+        let rejection = self.meanwhile.as_mut().map(|meanwhile| &mut meanwhile.rejection);
+        let is_pinned = |reason: &mut CloseReason| *reason == CloseReason::NotThePinnedServer;
+        rejection.is_some_and(|rejection| rejection.take_if(is_pinned).is_some())
     }
 
     /// A handshake that ran out of time because every answer was refused says why.
     pub(crate) fn explain(&mut self, reason: CloseReason) -> CloseReason {
-        match (reason, self.rejection.take()) {
+        let rejection = self.meanwhile.as_mut().and_then(|meanwhile| meanwhile.rejection.take());
+        match (reason, rejection) {
             (CloseReason::HandshakeTimeout, Some(rejection)) => rejection,
             (reason, _) => reason,
         }
@@ -202,7 +268,9 @@ impl Exchange {
         match space {
             SpaceId::Initial => {
                 self.initial = None;
-                self.hellos = Bounded::default();
+                if let Some(meanwhile) = &mut self.meanwhile {
+                    meanwhile.hellos = Bounded::default();
+                }
             }
             SpaceId::Handshake => {
                 self.handshake = None;
@@ -237,23 +305,22 @@ impl Exchange {
     /// Remembers a Retry. Whoever has seen the hello can make one, so a few are kept.
     // spec: CON-15
     pub(crate) fn note_retry(&mut self, source: ConnectionId, token: &[u8]) {
-        let is_known = self.waiting_retries.iter().any(|retry| retry.source == source)
-            || self.retries.contains(&source);
+        let Meanwhile { retries, waiting_retries, .. } = self.meanwhile();
+        let is_known =
+            waiting_retries.iter().any(|retry| retry.source == source) || retries.contains(&source);
         if !is_known {
             let token = Bytes::copy_from_slice(token);
-            self.waiting_retries.push_if_room(Retry { source, token });
+            waiting_retries.push_if_room(Retry { source, token });
         }
     }
 
     /// The next Retry is obeyed: where the hello goes then, with its token.
     pub(crate) fn next_retry(&mut self) -> Option<ConnectionId> {
-        if self.retries.is_full() {
-            return None;
-        }
-        let Retry { source, token } = self.waiting_retries.pop_front()?;
-        self.retries.push_if_room(source);
+        let meanwhile = self.meanwhile.as_mut().filter(|meanwhile| !meanwhile.retries.is_full())?;
+        let Retry { source, token } = meanwhile.waiting_retries.pop_front()?;
+        meanwhile.retries.push_if_room(source);
+        meanwhile.token = token;
         self.ids.retry_source = Some(source);
-        self.token = token;
         Some(source)
     }
 
@@ -274,14 +341,24 @@ impl Exchange {
         self.complete || self.early_data.is_accepting()
     }
 
-    /// Nothing happens: queues of the handshake have no room any more.
+    /// Nothing happens: what the handshake had to remember is forgotten.
     pub(crate) fn rest(&mut self) {
         if self.machine.is_none() {
-            self.retries = Bounded::default();
-            self.waiting_retries = Bounded::default();
-            self.early = Bounded::default();
-            self.hellos = Bounded::default();
+            self.meanwhile = None;
         }
+    }
+
+    fn has_obeyed(&self, source: &ConnectionId) -> bool {
+        self.meanwhile.as_ref().is_some_and(|meanwhile| meanwhile.retries.contains(source))
+    }
+
+    fn meanwhile(&mut self) -> &mut Meanwhile {
+        self.meanwhile.get_or_insert_default()
+    }
+
+    /// The cookie that goes with packets of the handshake.
+    pub(crate) fn token(&self) -> Bytes {
+        self.meanwhile.as_ref().map(|meanwhile| meanwhile.token.clone()).unwrap_or_default()
     }
 
     /// Takes the peer's parameters, which must repeat the ids that its packets showed.
@@ -301,9 +378,9 @@ impl Exchange {
         match role {
             Role::Client => {
                 // Without one, the server has answered the first hello, and whoever sent a Retry lied.
-                let retry_is_known = params.retry_source_id.is_none_or(|id| {
-                    self.ids.retry_source == Some(id) || self.retries.contains(&id)
-                });
+                let retry_is_known = params
+                    .retry_source_id
+                    .is_none_or(|id| self.ids.retry_source == Some(id) || self.has_obeyed(&id));
                 let same = params.original_destination_id == Some(self.ids.original_destination)
                     && retry_is_known;
                 if !same {

@@ -433,23 +433,24 @@ impl LossShare {
 /// How long the latest bursts of losses lasted.
 #[derive(Clone, Debug, Default)]
 struct Bursts {
-    lasted: [Duration; BURSTS_MAX],
+    /// A ring of [`BURSTS_MAX`] at most: most paths never need it.
+    lasted: Vec<Duration>,
     count: usize,
 }
 
 impl Bursts {
     fn push(&mut self, lasted: Duration) {
         let at = self.count % BURSTS_MAX;
-        if let Some(slot) = self.lasted.get_mut(at) {
-            *slot = lasted;
+        match self.lasted.get_mut(at) {
+            Some(slot) => *slot = lasted,
+            None => self.lasted.push(lasted),
         }
         self.count = self.count.wrapping_add(1);
     }
 
     /// Mean of what was left of those that lasted as long as this one has.
     fn residual(&self, so_far: Duration) -> Duration {
-        let known = self.lasted.iter().take(self.count.min(BURSTS_MAX));
-        let left = known.filter_map(|lasted| lasted.checked_sub(so_far));
+        let left = self.lasted.iter().filter_map(|lasted| lasted.checked_sub(so_far));
         let (sum, count) =
             left.fold((Duration::ZERO, 0u32), |(sum, n), left| (sum.saturating_add(left), n + 1));
         if count == 0 { so_far.saturating_mul(RESIDUAL_UNKNOWN) } else { sum / count }

@@ -40,6 +40,23 @@ struct Outgoing {
     with_data: bool,
 }
 
+/// A message that has left once.
+pub(crate) struct UnheardFlight {
+    id: [u8; 8],
+    message: Box<[u8]>,
+    with_data: bool,
+}
+
+impl UnheardFlight {
+    /// The flight as it was.
+    pub(crate) fn into_flight(self) -> Flight {
+        let Self { id, message, with_data } = self;
+        let message = message.into_vec();
+        let outgoing = Outgoing { id, message, pending: VecDeque::new(), with_data };
+        Flight { outgoing: Some(outgoing), joiner: Joiner::default() }
+    }
+}
+
 impl Flight {
     /// Sends `message`; a space carries one message in each direction.
     pub(crate) fn send(&mut self, message: Vec<u8>) {
@@ -47,6 +64,18 @@ impl Flight {
         let pending = VecDeque::from([(0, end)]);
         let id = hello_id(&message);
         self.outgoing = Some(Outgoing { id, message, pending, with_data: false });
+    }
+
+    /// True when our message has left once, and nothing of the peer's has come.
+    pub(crate) fn is_unheard(&self) -> bool {
+        let left = self.outgoing.as_ref().is_some_and(|out| out.pending.is_empty());
+        left && self.joiner.incoming.is_empty() && self.joiner.done.is_empty()
+    }
+
+    /// The message, without room for the peer's: see [`Flight::is_unheard`].
+    pub(crate) fn into_unheard(self) -> Option<UnheardFlight> {
+        let Outgoing { id, message, with_data, .. } = self.outgoing?;
+        Some(UnheardFlight { id, message: message.into_boxed_slice(), with_data })
     }
 
     /// Sends the message again from its start, as after a Retry.

@@ -1,16 +1,17 @@
 //! Keys of a connection by packet number space, and their updates.
 
+mod set;
+
 use core::time::Duration;
 
-use jsp_crypto::{
-    DataKeys, DirectionKeys, Fresh, HeaderKey, HeaderMaterial, Keys, PacketKey, PacketMaterial,
-    Suite,
-};
+use jsp_crypto::{DataKeys, DirectionKeys, Fresh, HeaderKey, Keys, PacketKey, Suite};
 use jsp_wire::{CloseCode, Instant, PathId, limits};
 
 use crate::bounded::Bounded;
 use crate::error::TransportError;
 use crate::exchange::RETRIES_MAX;
+pub(crate) use set::UnheardKeys;
+use set::{Expanded, KeySet};
 
 /// The packet number spaces: each has keys and numbers of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -69,7 +70,7 @@ pub(crate) struct Keyring {
 struct Data {
     schedule: DataKeys,
     set: KeySet,
-    previous: Option<Previous>,
+    previous: Option<Box<Previous>>,
     phase: bool,
     /// Packets sealed with `local`.
     sealed: u64,
@@ -83,73 +84,6 @@ struct Data {
     since: Option<Instant>,
     /// An in-band exchange is under way: the next step is the one that takes its secret in.
     frozen: bool,
-}
-
-/// The keys themselves, and what they are expanded from: all that a connection has of them that rests.
-struct KeySet {
-    material: Material,
-    expanded: Option<Box<Expanded>>,
-}
-
-struct Expanded {
-    local_header: HeaderKey,
-    remote_header: HeaderKey,
-    local: PacketKey,
-    remote: PacketKey,
-    next: (PacketKey, PacketKey),
-    previous: Option<Box<PacketKey>>,
-}
-
-struct Material {
-    local_header: HeaderMaterial,
-    remote_header: HeaderMaterial,
-    local: PacketMaterial,
-    remote: PacketMaterial,
-    next: (PacketMaterial, PacketMaterial),
-    previous: Option<PacketMaterial>,
-}
-
-impl KeySet {
-    fn new(keys: Expanded) -> Self {
-        Self { material: Material::of(&keys), expanded: Some(Box::new(keys)) }
-    }
-
-    /// All of them are expanded at once: how long that takes tells nothing of the packet it is for.
-    // spec: CON-69
-    fn expand(&mut self) -> &mut Expanded {
-        let Self { material, expanded } = self;
-        expanded.get_or_insert_with(|| Box::new(material.expand()))
-    }
-
-    fn change(&mut self, change: impl FnOnce(&mut Expanded)) {
-        let keys = self.expand();
-        change(keys);
-        self.material = Material::of(keys);
-    }
-}
-
-impl Material {
-    fn of(keys: &Expanded) -> Self {
-        Self {
-            local_header: keys.local_header.material().clone(),
-            remote_header: keys.remote_header.material().clone(),
-            local: keys.local.material().clone(),
-            remote: keys.remote.material().clone(),
-            next: (keys.next.0.material().clone(), keys.next.1.material().clone()),
-            previous: keys.previous.as_ref().map(|key| key.material().clone()),
-        }
-    }
-
-    fn expand(&self) -> Expanded {
-        Expanded {
-            local_header: self.local_header.expand(),
-            remote_header: self.remote_header.expand(),
-            local: self.local.expand(),
-            remote: self.remote.expand(),
-            next: (self.next.0.expand(), self.next.1.expand()),
-            previous: self.previous.as_ref().map(|key| Box::new(key.expand())),
-        }
-    }
 }
 
 struct Previous {
@@ -392,7 +326,7 @@ impl Keyring {
     /// The connection rests: keys take little room until they are asked for.
     pub(crate) fn rest(&mut self) {
         if let Some(data) = self.data.as_mut() {
-            data.set.expanded = None;
+            data.set.pack();
         }
     }
 
@@ -522,7 +456,7 @@ impl Data {
         if let Some((path, pn)) = first {
             below_pn.note(path, pn);
         }
-        self.previous = Some(Previous { settles_at, below_pn });
+        self.previous = Some(Box::new(Previous { settles_at, below_pn }));
         self.phase = !self.phase;
         self.since = Some(now);
         self.sealed = 0;

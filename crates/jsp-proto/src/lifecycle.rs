@@ -61,6 +61,14 @@ impl Farewell {
     }
 }
 
+/// What a handshake that waits for its peer knows of time; all else follows from the configuration.
+pub(crate) struct Waiting {
+    deadline: Instant,
+    active_at: Instant,
+    busy_at: Instant,
+    sent_since_heard: bool,
+}
+
 /// State, idle clock and farewell of a connection.
 pub(crate) struct Lifecycle {
     state: State,
@@ -94,6 +102,28 @@ impl Lifecycle {
             busy_at: now,
             is_resting: false,
         }
+    }
+
+    /// True for a handshake that nothing speaks against.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Handshaking { refused_until: None, .. })
+    }
+
+    /// What there is to keep of it: see [`Lifecycle::is_waiting`].
+    pub(crate) fn waiting(&self) -> Waiting {
+        let Self { active_at, busy_at, sent_since_heard, .. } = *self;
+        let deadline = match self.state {
+            State::Handshaking { deadline, .. } => deadline,
+            _ => active_at,
+        };
+        Waiting { deadline, active_at, busy_at, sent_since_heard }
+    }
+
+    /// The state as it was.
+    pub(crate) fn resumed(self, waiting: &Waiting) -> Self {
+        let Waiting { deadline, active_at, busy_at, sent_since_heard } = *waiting;
+        let state = State::Handshaking { deadline, refused_until: None };
+        Self { state, active_at, busy_at, sent_since_heard, ..self }
     }
 
     /// Data may be sent and received.
@@ -222,7 +252,7 @@ impl Lifecycle {
 
     /// When an established connection that says and hears nothing comes to rest.
     pub(crate) fn rests_at(&self) -> Option<Instant> {
-        let is_awake = self.is_established() && !self.is_resting;
+        let is_awake = !self.is_resting && matches!(self.state, State::Established);
         is_awake.then_some(self.busy_at + REST_AFTER)
     }
 

@@ -43,7 +43,8 @@ pub(crate) struct Session {
     next_ticket: Option<Instant>,
     /// Tickets that have arrived.
     tickets: VecDeque<ClientTicket>,
-    flight: Flight,
+    /// Of the exchanges, once there was one.
+    flight: Option<Box<Flight>>,
     stage: Stage,
     round: u32,
     /// Since when the present secret is in the keys.
@@ -53,6 +54,16 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Bytes that the present secret has protected.
+    pub(crate) fn bytes(&self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(usize::MAX)
+    }
+
+    /// True while nothing has gone on.
+    pub(crate) fn is_new(&self) -> bool {
+        self.given == 0 && self.next_ticket.is_none() && matches!(self.stage, Stage::Idle)
+    }
+
     /// Tickets may be given from here on.
     pub(crate) fn allow_tickets(&mut self, now: Instant) {
         self.next_ticket = Some(now);
@@ -114,7 +125,7 @@ impl Session {
     /// A client begins an exchange.
     pub(crate) fn offer(&mut self, renewal: Renewal, message: Vec<u8>) {
         self.stage = Stage::Offered(Box::new(renewal));
-        self.flight.send(message);
+        self.flight.get_or_insert_default().send(message);
     }
 
     /// The exchange that a client waits for an answer of.
@@ -149,7 +160,7 @@ impl Session {
 
     pub(crate) fn answer(&mut self, fresh: Fresh, message: Vec<u8>) {
         self.stage = Stage::Answered(Box::new(fresh));
-        self.flight.send(message);
+        self.flight.get_or_insert_default().send(message);
     }
 
     /// The keys have stepped to the phase with the secret in it.
@@ -174,15 +185,19 @@ impl Session {
         content: &[u8],
     ) -> Result<Option<Vec<u8>>, TransportError> {
         let fragment = HandshakeFragment::read_exchange(content)?;
-        Ok(self.flight.on_fragment(&fragment)?.map(|joined| joined.message))
+        let flight = self.flight.get_or_insert_default();
+        Ok(flight.on_fragment(&fragment)?.map(|joined| joined.message))
     }
 
     pub(crate) fn wants(&self) -> bool {
-        self.grant.as_ref().is_some_and(|(_, pending)| *pending) || self.flight.wants()
+        self.grant.as_ref().is_some_and(|(_, pending)| *pending)
+            || self.flight.as_ref().is_some_and(|flight| flight.wants())
     }
 
     pub(crate) fn write(&mut self, packet: &mut PacketBuilder<'_>) {
-        self.flight.write_exchange(packet, self.round);
+        if let Some(flight) = &mut self.flight {
+            flight.write_exchange(packet, self.round);
+        }
         if let Some((grant, pending)) = &mut self.grant
             && *pending
             && Frame::Ticket(grant).write(packet.writer()).is_ok()
@@ -200,8 +215,10 @@ impl Session {
     }
 
     pub(crate) fn on_exchange_fate(&mut self, round: u32, offset: u16, len: u16, fate: Fate) {
-        if round == self.round {
-            self.flight.on_fate(offset, len, fate);
+        if round == self.round
+            && let Some(flight) = &mut self.flight
+        {
+            flight.on_fate(offset, len, fate);
         }
     }
 }

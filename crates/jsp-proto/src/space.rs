@@ -3,11 +3,10 @@
 
 use jsp_wire::limits;
 
+use crate::ack::ReceivedRanges;
+
 /// Words of the window's bitmap.
 const WORDS: usize = 64;
-
-/// What a word's number is taken modulo: a power of two, less one.
-const WORD_MASK: u64 = WORDS as u64 - 1;
 
 /// Numbers that one word stands for.
 const WORD_BITS: u64 = 64;
@@ -16,19 +15,32 @@ const WORD_BITS: u64 = 64;
 /// word that the largest number stands in may be nearly empty, hence one word less.
 pub(crate) const WINDOW: u64 = (WORDS as u64 - 1) * WORD_BITS;
 
-const _: () = assert!(WINDOW >= 1 << 11);
+const _: () = assert!(WINDOW >= 1 << 11 && WORDS.is_power_of_two());
 
 /// Which packet numbers have been received (RFC 4303, section 3.4.3; the ring of RFC 6479).
 #[derive(Clone, Debug)]
 pub(crate) struct ReplayWindow {
-    bits: [u64; WORDS],
+    /// A ring of words: a power of two of them, as many as the largest number needs, [`WORDS`] at most.
+    bits: Vec<u64>,
     largest: Option<u64>,
 }
 
 impl ReplayWindow {
     /// Nothing received.
     pub(crate) fn new() -> Self {
-        Self { bits: [0; WORDS], largest: None }
+        Self { bits: Vec::new(), largest: None }
+    }
+
+    /// These numbers received.
+    pub(crate) fn of(ranges: &ReceivedRanges) -> Self {
+        let mut window = Self::new();
+        for (low, high) in ranges.iter() {
+            // What is lower is too old anyway.
+            for pn in low.max(high.saturating_sub(WINDOW))..=high {
+                window.commit(pn);
+            }
+        }
+        window
     }
 
     /// True when the packet is neither a duplicate nor too old to tell. Ask before any work is
@@ -37,7 +49,7 @@ impl ReplayWindow {
     pub(crate) fn accept(&self, pn: u64) -> bool {
         let Some(largest) = self.largest else { return true };
         // All of it for every number: forgeries are asked for theirs, too.
-        let (word, bit) = place(pn);
+        let (word, bit) = self.place(pn);
         let is_unseen = self.bits.get(word).is_some_and(|word| word & bit == 0);
         (pn > largest) | ((largest.saturating_sub(pn) < WINDOW) & is_unseen)
     }
@@ -48,22 +60,40 @@ impl ReplayWindow {
             return false;
         }
         let largest = self.largest.unwrap_or(0);
+        self.grow(pn);
         if pn > largest {
             // Words between the old largest number and the new one hold what was a lap ago.
-            let fresh = (pn / WORD_BITS).saturating_sub(largest / WORD_BITS).min(WORDS as u64);
+            let fresh =
+                (pn / WORD_BITS).saturating_sub(largest / WORD_BITS).min(self.bits.len() as u64);
             for step in 0..fresh {
-                let (word, _) = place(pn.saturating_sub(step.saturating_mul(WORD_BITS)));
+                let (word, _) = self.place(pn.saturating_sub(step.saturating_mul(WORD_BITS)));
                 if let Some(word) = self.bits.get_mut(word) {
                     *word = 0;
                 }
             }
         }
         self.largest = Some(largest.max(pn));
-        let (word, bit) = place(pn);
+        let (word, bit) = self.place(pn);
         if let Some(word) = self.bits.get_mut(word) {
             *word |= bit;
         }
         true
+    }
+
+    /// Makes room for the number, where there is not all of the ring yet: no number has come round in it then.
+    fn grow(&mut self, pn: u64) {
+        let (word, len) = (pn / WORD_BITS, self.bits.len());
+        if word >= len as u64 && len < WORDS {
+            let words = (word.saturating_add(1).min(WORDS as u64) as usize).next_power_of_two();
+            self.bits.reserve_exact(words.saturating_sub(len));
+            self.bits.resize(words, 0);
+        }
+    }
+
+    fn place(&self, pn: u64) -> (usize, u64) {
+        // The ring's length is a power of two.
+        let mask = (self.bits.len() as u64).wrapping_sub(1);
+        (((pn / WORD_BITS) & mask) as usize, 1 << (pn % WORD_BITS))
     }
 
     /// The number that the next packet in order has: what truncated numbers are expanded against.
@@ -76,12 +106,6 @@ impl ReplayWindow {
     fn largest(&self) -> Option<u64> {
         self.largest
     }
-}
-
-fn place(pn: u64) -> (usize, u64) {
-    let word = (pn / WORD_BITS) & WORD_MASK;
-    // Below WORDS, which is a power of two, by the mask above.
-    (word as usize, 1 << (pn % WORD_BITS))
 }
 
 /// The numbers of packets that are sent.
@@ -105,6 +129,16 @@ impl PacketNumbers {
     /// Starts at zero.
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// Goes on from a number, where none is left out.
+    pub(crate) fn from(next: u64) -> Self {
+        Self { next, skip: None }
+    }
+
+    /// True when no number is to be left out.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.skip.is_none()
     }
 
     /// A number that was never given before, or `None` when the space is used up: the connection

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use crate::ack::AckPolicy;
+use crate::ack::{AckPolicy, AllTold};
 use crate::keys::SpaceId;
 use crate::path::Path;
-use crate::recovery::Recovery;
+use crate::recovery::{Recovery, Unheard};
 use crate::space::{PacketNumbers, ReplayWindow};
 
 /// One space, with both of its directions.
@@ -28,6 +28,21 @@ impl NumberSpace {
     }
 }
 
+impl NumberSpace {
+    /// True when nothing is known but what was sent, and what was received is acknowledged.
+    fn is_unheard(&self) -> bool {
+        self.acks.is_told() && self.numbers.is_plain() && self.recovery.is_unheard()
+    }
+
+    fn into_unheard(self) -> UnheardSpace {
+        UnheardSpace {
+            told: self.acks.into_told().map(Box::new),
+            next_pn: self.numbers.peek(),
+            sent: self.recovery.into_unheard(),
+        }
+    }
+}
+
 /// The spaces of the handshake, gone when their keys are.
 pub(crate) struct EarlySpaces {
     initial: Option<Box<NumberSpace>>,
@@ -38,6 +53,18 @@ impl EarlySpaces {
     pub(crate) fn new() -> Self {
         let space = || Some(Box::new(NumberSpace::new(Duration::ZERO)));
         Self { initial: space(), handshake: space() }
+    }
+
+    /// Those of a server whose client was not heard again, when that is all there is to them.
+    pub(crate) fn are_unheard(&self) -> bool {
+        let spaces = [&self.initial, &self.handshake].into_iter().flatten();
+        spaces.filter(|space| space.is_unheard()).count() == 2
+    }
+
+    /// The same in few bytes.
+    pub(crate) fn into_unheard(self) -> UnheardSpaces {
+        let unheard = |space: Option<Box<NumberSpace>>| space.map(|space| space.into_unheard());
+        UnheardSpaces { initial: unheard(self.initial), handshake: unheard(self.handshake) }
     }
 
     pub(crate) fn discard(&mut self, id: SpaceId) {
@@ -71,6 +98,41 @@ impl EarlySpaces {
             .flatten()
             .map(|space| space.recovery.bytes_in_flight())
             .sum()
+    }
+}
+
+/// The spaces of a handshake whose client was not heard again.
+pub(crate) struct UnheardSpaces {
+    initial: Option<UnheardSpace>,
+    handshake: Option<UnheardSpace>,
+}
+
+struct UnheardSpace {
+    /// Absent where nothing has arrived.
+    told: Option<Box<AllTold>>,
+    next_pn: u64,
+    sent: Unheard,
+}
+
+impl UnheardSpaces {
+    /// The spaces as they were.
+    pub(crate) fn into_spaces(self) -> EarlySpaces {
+        let space = |space: UnheardSpace| Box::new(space.into_space());
+        EarlySpaces { initial: self.initial.map(space), handshake: self.handshake.map(space) }
+    }
+}
+
+impl UnheardSpace {
+    fn into_space(self) -> NumberSpace {
+        let Self { told, next_pn, sent } = self;
+        let mut space = NumberSpace::new(Duration::ZERO);
+        if let Some(told) = told {
+            space.window = ReplayWindow::of(told.ranges());
+            space.acks = told.into_policy();
+        }
+        space.numbers = PacketNumbers::from(next_pn);
+        space.recovery = sent.into_recovery();
+        space
     }
 }
 

@@ -166,3 +166,59 @@ fn an_idle_connection_is_small() {
     println!("bytes a side: client {client}, server {server}, of which the connection {itself}");
     assert!(client <= 10 * 1024 && server <= 10 * 1024, "{client} {server}");
 }
+
+#[test]
+fn an_idle_connection_has_nothing_to_do() {
+    let mut machine = Machine::new();
+    let busy_until = machine.now + Duration::from_secs(8);
+    let next = |machine: &mut Machine| {
+        let ends = machine.ends.iter_mut();
+        ends.filter_map(|end| end.poll_timeout()).map(|(at, _)| at).min()
+    };
+    while let Some(at) = next(&mut machine).filter(|at| *at < busy_until) {
+        machine.now = at;
+        while machine.round() > 0 {}
+    }
+    machine.now = busy_until;
+    while machine.round() > 0 {}
+    machine.drop_events();
+    let idle_until = busy_until + Duration::from_secs(10);
+    assert!(next(&mut machine).is_some_and(|at| at > idle_until), "{:?}", next(&mut machine));
+}
+
+#[test]
+fn a_half_open_connection_is_small() {
+    const COUNT: i64 = 100;
+    let mut machine = Machine::new();
+    let mut held = 0;
+    for _ in 0..COUNT {
+        machine.connect();
+        machine.tick();
+        while machine.transmit(0) {
+            let (mut datagrams, _buffer) = machine.arrivals();
+            held += measure(|| {
+                for datagram in datagrams.drain(..) {
+                    machine.deliver(1, datagram);
+                }
+            })
+            .bytes_current;
+        }
+        machine.tick();
+        let mut any = true;
+        while any {
+            held += measure(|| any = machine.transmit(1)).bytes_current;
+            machine.arrivals();
+        }
+    }
+    let each = held / COUNT;
+    println!("bytes of the server: {each}");
+    assert!(each <= 4 * 1024, "{each}");
+    // They are whole again when their clients speak.
+    machine.now = machine.now + Duration::from_secs(1);
+    while machine.round() > 0 {}
+    let mut connected = 0;
+    while let Some((_, event)) = machine.ends[1].poll_event() {
+        connected += i64::from(event == jsp_proto::Event::Connected);
+    }
+    assert_eq!(connected, COUNT);
+}

@@ -199,7 +199,10 @@ impl Connection {
         let mut core = self.inner.shard.lock();
         match core.live(self.inner.key) {
             Ok((connection, _)) => connection.stats(),
-            Err(_) => core.state(self.inner.key).and_then(|s| s.last_stats).unwrap_or_default(),
+            Err(_) => core
+                .state(self.inner.key)
+                .and_then(|state| state.last_stats.as_deref().copied())
+                .unwrap_or_default(),
         }
     }
 

@@ -116,8 +116,9 @@ pub enum Output {
         /// The candidate of [`Output::HandshakeKeys`].
         candidate: u8,
     },
-    /// The keys of the Data level. A server gets them with its flight and may
-    /// send at once; it must not act on data received before [`Output::Complete`].
+    /// The keys of the Data level. A server gets them with the client's flight. One that accepts
+    /// early data gets them with its own, and may send at once; it must not act on data received
+    /// under them before [`Output::Complete`].
     DataKeys(DataKeys),
     /// The peer's transport parameters. Authenticated on a client; on a server
     /// they come with the hello and are authenticated by [`Output::Complete`].

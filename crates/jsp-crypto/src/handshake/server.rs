@@ -36,7 +36,6 @@ pub(super) struct Waiting {
     config: Arc<ServerConfig>,
     secrets: Secrets,
     transcript: Transcript,
-    exporter: Digest,
     outcome: Outcome,
 }
 
@@ -94,26 +93,26 @@ impl Listening {
         let hash = transcript.hash();
         let secrets = Secrets::new(schedule, choice.suite, &early, kem_shared, &shared, &hash);
         let flight = self.flight(&choice, &secrets, &mut transcript, rng)?;
-        let th = transcript.hash();
         let mut outputs = alloc::vec![
             Output::PeerParams(peer_params),
             Output::Send { level: Level::Initial, message: server_hello },
             Output::HandshakeKeys { candidate: 0, keys: secrets.handshake_keys(Role::Server) },
             Output::Send { level: Level::Handshake, message: flight },
-            Output::DataKeys(secrets.data_keys(Role::Server, &th)),
         ];
-        let exporter = secrets.exporter(&th);
         let (version, suite) = (choice.version, choice.suite);
         let outcome = self.outcome(choice, hello.core.features);
         if let Some(psk) = psk.filter(|_| outcome.early_data) {
             let early = EarlySecrets::new(self.config.backend, suite, version, psk);
             outputs.push(Output::EarlyKeys(early.packet_keys(message)));
+            let th = transcript.hash();
+            outputs.push(Output::DataKeys(secrets.data_keys(Role::Server, &th)));
+            let exporter = secrets.exporter(&th);
             // What tickets come from is not known before the client's FINISHED.
             let resumption = Digest::zero(schedule.alg.len());
-            let security = secrets.security(outcome.clone(), exporter.clone(), resumption);
+            let security = secrets.security(outcome.clone(), exporter, resumption);
             outputs.push(Output::Provisional(security));
         }
-        Ok((Waiting { config: self.config, secrets, transcript, exporter, outcome }, outputs))
+        Ok((Waiting { config: self.config, secrets, transcript, outcome }, outputs))
     }
 
     fn outcome(&self, choice: Choice, features: u64) -> Outcome {
@@ -314,11 +313,17 @@ impl Waiting {
         unix_seconds: u64,
         outputs: &mut VecDeque<Output>,
     ) -> Step {
+        let th = self.transcript.hash();
         match self.verify(message, unix_seconds) {
             Ok(peer) => {
+                // Until now they would have been a burden: who has not proved itself has many hellos.
+                if !self.outcome.early_data {
+                    outputs.push_back(Output::DataKeys(self.secrets.data_keys(Role::Server, &th)));
+                }
+                let exporter = self.secrets.exporter(&th);
                 self.outcome.peer = self.outcome.peer.or(peer);
                 let resumption = self.secrets.resumption(&self.transcript.hash());
-                let security = self.secrets.security(self.outcome, self.exporter, resumption);
+                let security = self.secrets.security(self.outcome, exporter, resumption);
                 outputs.push_back(Output::Complete(security));
                 Step::to(State::Done)
             }

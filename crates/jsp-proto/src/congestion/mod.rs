@@ -132,6 +132,11 @@ impl Congestion {
         self.control.on_sent(now, bytes, in_flight);
     }
 
+    /// True while something is tried that an earlier connection knew of the path.
+    pub(crate) fn is_resuming(&self) -> bool {
+        self.resume.is_some()
+    }
+
     /// Bytes arrived.
     pub(crate) fn on_ack(&mut self, now: Instant, sample: &AckSample, rtt: &Rtt) {
         self.control.on_ack(now, sample, rtt);

@@ -129,7 +129,7 @@ impl Connection {
         Ok(())
     }
 
-    fn on_peer_params(&mut self, now: Instant, params: &TransportParams) {
+    pub(super) fn on_peer_params(&mut self, now: Instant, params: &TransportParams) {
         self.lifecycle.on_peer_idle_timeout(params.idle_timeout_ms);
         self.streams.set_peer_params(now, params);
         if let Some(token) = params.reset_token {

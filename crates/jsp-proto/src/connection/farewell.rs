@@ -73,7 +73,7 @@ impl Connection {
         };
         let Some(keys) = self.keys.seal_long(space) else { return Ok(None) };
         let Some(farewell) = self.lifecycle.farewell() else { return Ok(None) };
-        let token = self.exchange.token.clone();
+        let token = self.exchange.token();
         if room.len() < token.len().saturating_add(HANDSHAKE_ROOM_MIN) {
             return Ok(None);
         }

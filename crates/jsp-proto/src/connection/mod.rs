@@ -14,6 +14,7 @@ mod farewell;
 mod filled;
 #[cfg(feature = "fuzzing")]
 mod forge;
+mod half_open;
 mod inbound;
 mod lanes;
 mod off_path;
@@ -33,6 +34,7 @@ mod timers;
 mod transmit;
 
 pub(crate) use filled::Filled;
+pub(crate) use half_open::HalfOpen;
 pub use timers::Reason;
 
 use core::time::Duration;

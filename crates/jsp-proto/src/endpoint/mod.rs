@@ -13,6 +13,7 @@ mod source;
 mod spent;
 mod stateless;
 mod tickets;
+mod waiting;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::batch::{Batch, Ecn};
 use crate::bounded::Bounded;
 use crate::cid::IdChange;
 use crate::config::{EndpointConfig, TransportConfig};
-use crate::connection::{Connection, Filled, Outgoing, Reason};
+use crate::connection::{Connection, Filled, HalfOpen, Outgoing, Reason};
 use crate::error::PathError;
 use crate::event::Event;
 use crate::rng::SeededRng;
@@ -37,7 +38,7 @@ pub use handle::ConnectionHandle;
 use hello::Stranger;
 use hello_table::HelloTable;
 use load::HelloRate;
-use names::{ByName, peer_key, release};
+use names::{ByName, HelloNames, peer_key, release};
 use obfuscation::Obfuscation;
 use schedule::Schedule;
 use source::AnswerLimit;
@@ -78,6 +79,8 @@ pub struct Endpoint {
     /// When the cookie keys are to be replaced.
     cookies_until: Instant,
     connections: ByHandle<Slot>,
+    /// Those that wait for their client's flight.
+    waiting: ByHandle<Box<HalfOpen>>,
     by_id: ByName<ConnectionId>,
     /// Connections whose clients may still write to an id that is not ours: the one of their hello.
     by_hello: HashMap<(Route, ConnectionId), ConnectionHandle>,
@@ -107,23 +110,23 @@ pub struct Endpoint {
     tickets: Option<tickets::Tickets>,
 }
 
-/// Where a client wrote to before it had heard of an id of ours.
-struct HelloNames {
-    route: Route,
-    ids: [Option<ConnectionId>; 2],
-}
-
 /// A connection, and how far its end has come.
 struct Slot {
     connection: Box<Connection>,
     /// What its client's hello was sent to, until the handshake is confirmed.
-    hello: Option<HelloNames>,
+    hello: Option<Box<HelloNames>>,
     /// Other routes by which its peer may answer a client without an id.
     routes: Vec<Route>,
     /// Its ids are free, its last event is queued.
     buried: bool,
     /// The application holds no handle any more.
     forgotten: bool,
+}
+
+impl Slot {
+    fn new(connection: Box<Connection>) -> Self {
+        Self { connection, hello: None, routes: Vec::new(), buried: false, forgotten: false }
+    }
 }
 
 impl Endpoint {
@@ -146,6 +149,7 @@ impl Endpoint {
             cookies_until: Instant::ZERO,
             rng,
             connections: ByHandle::default(),
+            waiting: ByHandle::default(),
             by_id: ByName::default(),
             by_hello: HashMap::new(),
             by_route: ByName::default(),
@@ -221,7 +225,7 @@ impl Endpoint {
         let outgoing = Outgoing {
             route,
             crypto,
-            transport: clamped(transport),
+            transport: TransportConfig::clamped_or_same(transport),
             destination,
             local_id,
             wrapping: self.wrapping(),
@@ -285,19 +289,15 @@ impl Endpoint {
         for id in connection.local_ids().filter(|id| !id.is_empty()) {
             self.by_id.insert(id, handle);
         }
-        let hello = connection.hello_ids().map(|ids| {
-            let route = peer_key(&connection.route());
-            for id in ids.into_iter().flatten() {
-                self.by_hello.insert((route, id), handle);
+        let hello = HelloNames::of(&connection);
+        if let Some(names) = &hello {
+            for id in names.ids.iter().flatten() {
+                self.by_hello.insert((names.route, *id), handle);
             }
-            HelloNames { route, ids }
-        });
+        }
         let connection = Box::new(connection);
         self.open = self.open.saturating_add(1);
-        self.connections.insert(
-            handle,
-            Slot { connection, hello, routes: Vec::new(), buried: false, forgotten: false },
-        );
+        self.connections.insert(handle, Slot { hello, ..Slot::new(connection) });
         self.schedule.touch(handle);
         handle
     }
@@ -308,6 +308,7 @@ impl Endpoint {
         let Some(payload) = self.unwrap(now, payload) else { return };
         match self.owner_of(&route, &payload) {
             Some(handle) => {
+                self.take_up(handle);
                 if let Some(slot) = self.connections.get_mut(&handle) {
                     slot.connection.handle_datagram(now, route, ecn, payload);
                     self.schedule.touch(handle);
@@ -369,6 +370,7 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.hellos.expire(now);
         while let Some(handle) = self.schedule.pop_due(now) {
+            self.take_up(handle);
             if let Some(slot) = self.connections.get_mut(&handle) {
                 slot.connection.handle_timeout(now);
                 self.schedule.touch(handle);
@@ -423,6 +425,7 @@ impl Endpoint {
     /// Datagrams of the connection whose turn it is.
     fn write_datagrams(&mut self, now: Instant, batch: &mut Batch) -> bool {
         while let Some(handle) = self.schedule.next_dirty() {
+            self.take_up(handle);
             self.issue_ids(handle);
             self.seek_preferred(now, handle);
             self.issue_ticket(now, handle);
@@ -466,7 +469,7 @@ impl Endpoint {
         let deadline = connection.poll_timeout(now);
         self.schedule.clean(handle, deadline);
         if !connection.is_drained() {
-            return;
+            return self.lay_aside(now, handle);
         }
         if !slot.buried {
             slot.buried = true;
@@ -500,6 +503,7 @@ impl Endpoint {
     /// The connection with this handle, for the application's calls; it is looked at again by the
     /// next `poll_transmit`.
     pub fn connection(&mut self, handle: ConnectionHandle) -> Option<&mut Connection> {
+        self.take_up(handle);
         let slot = self.connections.get_mut(&handle)?;
         self.schedule.touch(handle);
         Some(&mut slot.connection)
@@ -508,6 +512,7 @@ impl Endpoint {
     /// The application has no more use for the handle: its state is freed. A connection that is
     /// still open is closed with code 0, and freed once that is done.
     pub fn forget(&mut self, now: Instant, handle: ConnectionHandle) {
+        self.take_up(handle);
         if let Some(slot) = self.connections.get_mut(&handle) {
             slot.connection.close(now, 0, &[]);
             slot.forgotten = true;
@@ -536,19 +541,13 @@ impl Endpoint {
     /// True when no connection has anything left to do.
     pub fn is_idle(&self) -> bool {
         let drained = self.connections.values().all(|slot| slot.connection.is_drained());
-        drained && self.answers.is_empty()
+        drained && self.waiting.is_empty() && self.answers.is_empty()
     }
 
     /// Connections that exist, drained ones included until they are forgotten.
     pub fn connection_count(&self) -> usize {
-        self.connections.len()
+        self.connections.len().saturating_add(self.waiting.len())
     }
-}
-
-/// The configuration with every value inside its range: mostly it is, and connections share it.
-fn clamped(config: Arc<TransportConfig>) -> Arc<TransportConfig> {
-    let clamped = config.as_ref().clone().clamped();
-    if clamped == *config { config } else { Arc::new(clamped) }
 }
 
 /// What chooses among hellos: no draw from the generator, whose other values stay what they are.

@@ -8,6 +8,7 @@ use jsp_crypto::Rng;
 use jsp_wire::{ConnectionId, Instant, Route, limits};
 
 use super::{ConnectionHandle, Endpoint, Slot};
+use crate::connection::Connection;
 
 /// Routes by which the peer of a client without an id is understood.
 const ROUTES_MAX: usize = 4;
@@ -127,6 +128,20 @@ fn to_forget(slot: &Slot, new: &[Route]) -> Option<usize> {
     };
     let has_room = slot.routes.len() <= ROUTES_MAX;
     slot.routes.iter().position(|key| !has_room && !is_used(key))
+}
+
+/// Where a client wrote to before it had heard of an id of ours.
+pub(super) struct HelloNames {
+    pub(super) route: Route,
+    pub(super) ids: [Option<ConnectionId>; 2],
+}
+
+impl HelloNames {
+    /// Those of a server's connection that has not moved yet.
+    pub(super) fn of(connection: &Connection) -> Option<Box<Self>> {
+        let ids = connection.hello_ids()?;
+        Some(Box::new(Self { route: peer_key(&connection.route()), ids }))
+    }
 }
 
 /// Connections by names of our own choice: ids that we gave out, and addresses that we connected to.

@@ -9,7 +9,8 @@ use jsp_crypto::{
 use jsp_wire::{Instant, Route};
 
 use super::hello::Stranger;
-use super::{ConnectionHandle, Endpoint, HelloNames, peer_key, release};
+use super::names::HelloNames;
+use super::{ConnectionHandle, Endpoint, peer_key, release};
 use crate::config::ServerSetup;
 use crate::exchange;
 
@@ -182,7 +183,7 @@ impl Endpoint {
         let names = HelloNames { route: peer_key(&route), ids: [Some(dcid), None] };
         self.by_hello.insert((names.route, dcid), handle);
         if let Some(slot) = self.connections.get_mut(&handle) {
-            slot.hello = Some(names);
+            slot.hello = Some(Box::new(names));
         }
         self.schedule.touch(handle);
     }

@@ -69,7 +69,8 @@ pub(crate) struct Path {
     pub(crate) rates: RateMemory,
     /// Present where somebody wants to know.
     pub(crate) silence: Option<Silence>,
-    past: PastPaths,
+    /// Present once a path was left.
+    past: Option<Box<PastPaths>>,
     pub(crate) ack_request: AckRequest,
     /// Numbers of the 1-RTT packets that travel this way.
     pub(crate) numbers: NumberSpace,
@@ -105,7 +106,7 @@ impl Path {
             meter: CapacityMeter::default(),
             rates: RateMemory::default(),
             silence: None,
-            past: PastPaths::default(),
+            past: None,
             ack_request: AckRequest::default(),
             numbers: NumberSpace::new(config.ack_delay_max),
             fec: None,
@@ -290,7 +291,7 @@ impl Path {
         let hosts = (self.route.remote().map(|at| at.ip()), route.remote().map(|at| at.ip()));
         let same_host = hosts.0.is_some() && hosts.0 == hosts.1;
         if let (false, Some(old), Some(memory)) = (same_host, hosts.0, self.path_memory()) {
-            self.past.leave(now, old, memory);
+            self.past.get_or_insert_default().leave(now, old, memory);
         }
         self.route = route;
         self.silence = self.silence.map(|_| Silence::new(now));
@@ -311,7 +312,7 @@ impl Path {
             self.rates = RateMemory::default();
             self.fec = None;
             // spec: CC-46
-            if let Some(memory) = hosts.1.and_then(|new| self.past.recall(now, new)) {
+            if let Some(memory) = hosts.1.and_then(|new| self.past.as_ref()?.recall(now, new)) {
                 self.resume_from(memory);
             }
         }

@@ -23,6 +23,7 @@ mod sent;
 mod surrender;
 #[cfg(test)]
 mod tests;
+mod unheard;
 
 use core::time::Duration;
 
@@ -39,6 +40,7 @@ use crate::token::{Fate, Token};
 use loss::{LostRun, ReorderWindow};
 use runs::LossRuns;
 use sent::{Ledger, Packet, State};
+pub(crate) use unheard::Unheard;
 
 /// A lost packet stays in the ledger for this many probe timeouts, so that a late acknowledgement
 /// of it is understood.
@@ -52,6 +54,9 @@ const PTO_MAX: Duration = Duration::from_secs(60);
 
 /// Numbers whose skipping is remembered. An acknowledgement that is made up names recent ones.
 const SKIPPED_MAX: usize = 8;
+
+/// No packet has this number.
+const NO_PN: u64 = u64::MAX;
 
 /// Packets that ask for no acknowledgement and have none: a peer that acknowledges the PINGs
 /// between them never lets it come to this many.
@@ -81,7 +86,7 @@ pub(crate) struct Recovery {
     /// to answer.
     guard_deadlock: bool,
     /// The latest numbers that were never sent, in a ring.
-    skipped: [Option<u64>; SKIPPED_MAX],
+    skipped: [u64; SKIPPED_MAX],
     skipped_at: usize,
     /// The minimum round-trip time is from before persistent congestion.
     rtt_min_stale: bool,
@@ -111,7 +116,7 @@ impl Recovery {
             eliciting_sent_at: None,
             pto_count: 0,
             guard_deadlock: false,
-            skipped: [None; SKIPPED_MAX],
+            skipped: [NO_PN; SKIPPED_MAX],
             skipped_at: 0,
             rtt_min_stale: false,
             episode_end: None,
@@ -179,7 +184,7 @@ impl Recovery {
         debug_assert_eq!(self.ledger.end(), pn);
         self.ledger.push_skipped(Instant::ZERO, RateMark::default());
         if let Some(slot) = self.skipped.get_mut(self.skipped_at) {
-            *slot = Some(pn);
+            *slot = pn;
         }
         self.skipped_at = (self.skipped_at + 1) % SKIPPED_MAX;
     }
@@ -243,7 +248,7 @@ impl Recovery {
             return unsent("an ACK names a packet that was never sent");
         }
         for (low, high) in ack.ranges() {
-            if self.skipped.iter().flatten().any(|pn| (low..=high).contains(pn)) {
+            if self.skipped.iter().any(|pn| (low..=high).contains(pn)) {
                 return unsent("an ACK names a packet number that was left out");
             }
         }

@@ -36,6 +36,7 @@ mod opening;
 mod output;
 mod overdue;
 mod pack;
+mod peer;
 mod ranges;
 mod rate;
 mod record;
@@ -43,6 +44,7 @@ mod recv_bytes;
 mod recv_messages;
 mod recv_objects;
 mod recv_unreliable;
+mod rest;
 mod scheduler;
 mod send_bytes;
 mod send_fate;
@@ -178,25 +180,6 @@ impl Streams {
             streams.blank(StreamId::SIGNALLING, Profile::SIGNALLING, false, Bytes::new());
         streams.table.insert(signalling);
         streams
-    }
-
-    /// Nothing happens: queues shrink to what they hold.
-    pub(crate) fn rest(&mut self) {
-        for queue in [&mut self.control, &mut self.opens, &mut self.blocked, &mut self.watched] {
-            queue.shrink_to_fit();
-        }
-        self.expiries.shrink_to_fit();
-        self.accept.shrink_to_fit();
-        self.events.shrink_to_fit();
-    }
-
-    /// Fills in what our transport parameters say about streams.
-    // spec: STR-20
-    pub(crate) fn advertise(&self, params: &mut TransportParams) {
-        params.data_max = self.limits.data_window.saturating_add(self.limits.message_len_max);
-        params.stream_data_max = self.limits.stream_window;
-        params.streams_max = self.limits.streams_max;
-        params.message_len_max = self.limits.message_len_max;
     }
 
     /// The peer's parameters: from here on frames may go.

@@ -216,7 +216,7 @@ impl Core {
         else {
             return;
         };
-        state.last_stats = Some(connection.stats());
+        state.last_stats = Some(Box::new(connection.stats()));
         state.security = connection.security().map(|s| Arc::new(Security::of(s)));
         while let Some(id) = connection.accept() {
             if let Some(info) = connection.stream_info(id) {

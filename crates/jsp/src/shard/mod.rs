@@ -64,7 +64,8 @@ pub(crate) struct Core {
     now: Instant,
     /// When what there was to send went out last, or was found to have to wait.
     last_flush: Instant,
-    connections: HashMap<Key, ConnectionState, IntegerHash>,
+    /// Each apart: a table has room for more than it holds.
+    connections: HashMap<Key, Box<ConnectionState>, IntegerHash>,
     by_handle: HashMap<ConnectionHandle, Key, IntegerHash>,
     /// Connections of ours by the carriers that were opened for them.
     pub(crate) by_carrier: HashMap<u64, Key, IntegerHash>,
@@ -240,14 +241,14 @@ impl Core {
     pub(crate) fn insert(&mut self, handle: ConnectionHandle, state: ConnectionState) -> Key {
         self.last_key += 1;
         let key = Key(self.last_key);
-        self.connections.insert(key, state);
+        self.connections.insert(key, Box::new(state));
         self.by_handle.insert(handle, key);
         key
     }
 
     /// The facade's state of a connection; there as long as somebody holds the connection.
     pub(crate) fn state(&mut self, key: Key) -> Option<&mut ConnectionState> {
-        self.connections.get_mut(&key)
+        self.connections.get_mut(&key).map(Box::as_mut)
     }
 
     /// The facade's state together with the list of tasks to wake.
@@ -266,7 +267,7 @@ impl Core {
         &mut self,
         key: Key,
     ) -> Result<(&mut Connection, &mut ConnectionState), ConnectionError> {
-        let state = self.connections.get_mut(&key).ok_or(ConnectionError::EndpointClosed)?;
+        let state = self.connections.get_mut(&key).ok_or(ConnectionError::EndpointClosed)?.as_mut();
         if let Some(error) = state.error() {
             return Err(error.clone());
         }

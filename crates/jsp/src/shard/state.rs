@@ -27,7 +27,7 @@ pub(crate) struct ConnectionState {
     pub(crate) phase: Phase,
     pub(crate) route: Route,
     pub(crate) security: Option<Arc<Security>>,
-    pub(crate) last_stats: Option<ConnectionStats>,
+    pub(crate) last_stats: Option<Box<ConnectionStats>>,
     pub(crate) streams: HashMap<StreamId, StreamState, IntegerHash>,
     pub(crate) fates: HashMap<(StreamId, u64), FateSlot, IntegerHash>,
     /// Streams that the peer opened and that nobody had accepted when the connection ended.

@@ -1,0 +1,118 @@
+//! Keys and what they are expanded from: few bytes, for a connection that rests or waits.
+
+use jsp_crypto::{HeaderKey, HeaderMaterial, KeysMaterial, PacketKey, PacketMaterial};
+
+use super::Keyring;
+use crate::bounded::Bounded;
+
+/// The keys themselves, and what they are expanded from: all that a connection has of them that rests.
+pub(super) struct KeySet {
+    material: Material,
+    expanded: Option<Box<Expanded>>,
+}
+
+pub(super) struct Expanded {
+    pub(super) local_header: HeaderKey,
+    pub(super) remote_header: HeaderKey,
+    pub(super) local: PacketKey,
+    pub(super) remote: PacketKey,
+    pub(super) next: (PacketKey, PacketKey),
+    pub(super) previous: Option<Box<PacketKey>>,
+}
+
+struct Material {
+    local_header: HeaderMaterial,
+    remote_header: HeaderMaterial,
+    local: PacketMaterial,
+    remote: PacketMaterial,
+    next: (PacketMaterial, PacketMaterial),
+    previous: Option<PacketMaterial>,
+}
+
+impl KeySet {
+    pub(super) fn new(keys: Expanded) -> Self {
+        Self { material: Material::of(&keys), expanded: Some(Box::new(keys)) }
+    }
+
+    /// All of them are expanded at once: how long that takes tells nothing of the packet it is for.
+    // spec: CON-69
+    pub(super) fn expand(&mut self) -> &mut Expanded {
+        let Self { material, expanded } = self;
+        expanded.get_or_insert_with(|| Box::new(material.expand()))
+    }
+
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Expanded)) {
+        let keys = self.expand();
+        change(keys);
+        self.material = Material::of(keys);
+    }
+
+    /// Only what they are expanded from is kept until they are asked for.
+    pub(super) fn pack(&mut self) {
+        self.expanded = None;
+    }
+}
+
+impl Material {
+    fn of(keys: &Expanded) -> Self {
+        Self {
+            local_header: keys.local_header.material().clone(),
+            remote_header: keys.remote_header.material().clone(),
+            local: keys.local.material().clone(),
+            remote: keys.remote.material().clone(),
+            next: (keys.next.0.material().clone(), keys.next.1.material().clone()),
+            previous: keys.previous.as_ref().map(|key| key.material().clone()),
+        }
+    }
+
+    fn expand(&self) -> Expanded {
+        Expanded {
+            local_header: self.local_header.expand(),
+            remote_header: self.remote_header.expand(),
+            local: self.local.expand(),
+            remote: self.remote.expand(),
+            next: (self.next.0.expand(), self.next.1.expand()),
+            previous: self.previous.as_ref().map(|key| Box::new(key.expand())),
+        }
+    }
+}
+
+/// What the keys of both levels of a handshake are expanded from.
+pub(crate) struct UnheardKeys {
+    initial: Option<KeysMaterial>,
+    handshake: Option<KeysMaterial>,
+}
+
+impl UnheardKeys {
+    /// The keys, as they were at a server.
+    pub(crate) fn expand(&self) -> Keyring {
+        let mut keys = Keyring {
+            initial: self.initial.as_ref().map(|keys| Box::new(keys.expand())),
+            earlier_initial: Bounded::default(),
+            handshake: Vec::new(),
+            early: None,
+            data: None,
+        };
+        if let Some(handshake) = &self.handshake {
+            keys.add_handshake(0, handshake.expand());
+        }
+        keys
+    }
+}
+
+impl Keyring {
+    /// True when there are the keys of a server whose client was not heard again, and no others.
+    pub(crate) fn are_unheard(&self) -> bool {
+        let are_both = self.initial.is_some() && self.handshake.len() == 1;
+        let is_all = self.data.is_none() && self.early.is_none() && self.earlier_initial.is_empty();
+        are_both && is_all
+    }
+
+    /// What they are expanded from: see [`Keyring::are_unheard`].
+    pub(crate) fn unheard(&self) -> UnheardKeys {
+        UnheardKeys {
+            initial: self.initial.as_ref().map(|keys| keys.material()),
+            handshake: self.handshake.first().map(|(_, keys)| keys.material()),
+        }
+    }
+}
