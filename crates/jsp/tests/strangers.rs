@@ -79,7 +79,7 @@ async fn hello(server: &Endpoint) -> Vec<Vec<u8>> {
     sent.iter().map(|(_, datagram)| datagram.clone()).collect()
 }
 
-// spec-test: CON-70
+// spec-test: CON-80
 #[tokio::test(start_paused = true)]
 async fn all_who_wait_are_let_in_though_nothing_else_wakes_the_driver() {
     let door = Arc::new(Door::default());
