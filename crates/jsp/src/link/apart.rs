@@ -11,14 +11,13 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::udp::SOCKET_BUFFER;
+
 /// The bits of the first byte that say: long header, an Initial or a 0-RTT packet. These must not arrive before the
 /// hello that they follow.
 // spec: CON-80
 const FORM_MASK: u32 = 0xe0;
 const FIRST: u32 = 0xc0;
-
-/// Bytes of its buffer: some hundred hellos at once. Those that have to wait longer are sent again.
-const BUFFER: usize = 1 << 20;
 
 /// A second socket at the address of `own`, to which Initial and 0-RTT packets go from now on.
 ///
@@ -31,7 +30,7 @@ pub(super) fn beside(own: &UdpSocket) -> io::Result<UdpSocket> {
         second.set_only_v6(SockRef::from(own).only_v6()?)?;
     }
     // Larger buffers are a wish: the system's limit holds.
-    let _ = second.set_recv_buffer_size(BUFFER);
+    let _ = second.set_recv_buffer_size(SOCKET_BUFFER);
     // Asked for after `own` was bound without it: another program's socket at the address has been refused by then.
     setsockopt(own, sockopt::ReusePort, &true)?;
     setsockopt(&second, sockopt::ReusePort, &true)?;

@@ -16,7 +16,7 @@ use crate::error::BindError;
 
 /// Bytes of socket buffer asked for in each direction: what 1 Gbit/s brings in 32 ms. The system
 /// may grant less.
-const SOCKET_BUFFER: usize = 4 << 20;
+pub(super) const SOCKET_BUFFER: usize = 4 << 20;
 
 /// A UDP socket.
 pub struct UdpLink {

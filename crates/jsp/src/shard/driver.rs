@@ -30,9 +30,10 @@ const BATCH_COST_MIN: usize = super::outbox::BATCH_LEN / 4;
 /// First datagrams of strangers that wait; more are dropped.
 const STRANGERS_MAX: usize = 256;
 
-/// How long they are dealt with at a time, before connections have their turn again: many Retries, or one key
-/// exchange.
-const STRANGERS_TIME: Duration = Duration::from_micros(30);
+/// How many are dealt with at a time, before connections have their turn again, and how long: some Retries, or one
+/// key exchange.
+const STRANGERS_AT_ONCE: usize = 16;
+const STRANGERS_TIME: Duration = Duration::from_micros(50);
 
 /// The driver of one shard; ends when nobody needs the shard any more.
 pub(crate) struct Driver {
@@ -48,6 +49,8 @@ pub(crate) struct Driver {
 enum Next {
     /// Another round: there is more to receive or to send.
     Round,
+    /// The same, after other tasks of the runtime.
+    Yield,
     /// Nothing before this time, or before something arrives.
     Sleep(Option<Instant>),
     /// Nobody needs the shard any more.
@@ -73,10 +76,11 @@ impl Driver {
         Ok(self.receive_strangers(cx)? || more)
     }
 
-    /// Takes some strangers who were kept apart, when those before are done with.
+    /// Takes some strangers who were kept apart, when those before are done with. Answers as above.
     fn receive_strangers(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if !self.strangers.is_empty() {
-            return Ok(false);
+            // Nobody was asked, so nobody wakes the task.
+            return Ok(true);
         }
         match self.shard.link.poll_strangers(cx, &mut self.inbox) {
             Poll::Ready(result) => result.map(|()| true),
@@ -102,8 +106,10 @@ impl Driver {
             core.endpoint.handle_timeout(now);
         }
         core.dispatch_events(now);
+        let wakes = !core.wakes.is_empty();
         let (mut core, mut more_to_send) = send(&shard, core, cx, now)?;
-        if !self.strangers.is_empty() {
+        let has_strangers = !self.strangers.is_empty();
+        if has_strangers {
             self.take_strangers(&mut core, now);
             core.dispatch_events(now);
             (core, more_to_send) = send(&shard, core, cx, now)?;
@@ -116,7 +122,9 @@ impl Driver {
             return Ok(Next::End);
         }
         if more_to_receive || more_to_send || core.driver.wanted || !self.strangers.is_empty() {
-            return Ok(Next::Round);
+            // A task that was woken runs on this thread, and no other takes it over: it must not wait until a
+            // flood has had all its rounds.
+            return Ok(if wakes && has_strangers { Next::Yield } else { Next::Round });
         }
         if core.endpoint.wants_key_share() {
             drop(core);
@@ -146,9 +154,11 @@ impl Driver {
 
     /// Deals with some of the strangers.
     fn take_strangers(&mut self, core: &mut Locked<'_>, now: Instant) {
-        while let Some(datagram) = self.strangers.pop_front() {
+        let until = self.shard.clock.now() + STRANGERS_TIME;
+        for _ in 0..STRANGERS_AT_ONCE {
+            let Some(datagram) = self.strangers.pop_front() else { return };
             core.endpoint.handle_datagram(now, datagram);
-            if self.shard.clock.now() >= now + STRANGERS_TIME {
+            if self.shard.clock.now() >= until {
                 return;
             }
         }
@@ -177,6 +187,7 @@ impl Driver {
         for _ in 0..ROUNDS {
             match self.round(cx)? {
                 Next::Round => {}
+                Next::Yield => break,
                 Next::Sleep(until) if self.sleep(cx, until) => {}
                 Next::Sleep(_) => return Ok(Poll::Pending),
                 Next::End => return Ok(Poll::Ready(())),
