@@ -416,20 +416,18 @@ impl Builder {
                 silent: self.silent,
             }
         });
-        let seed = self.seed.unwrap_or_else(random_seed);
         let clock = Clock::start();
         let mut machine = jsp_proto::Endpoint::new(EndpointConfig {
             server,
             transport: Arc::clone(&transport),
-            seed,
+            seed: self.seed.unwrap_or_else(random_seed),
             unix_seconds_at_zero: clock::unix_seconds(),
         });
         if let Some(key) = &self.obfuscation {
             machine = machine.obfuscated(key);
         }
-        let mut register = None;
+        let register = self.register.filter(|_| self.shared_tickets.is_some());
         if let Some(SharedTickets { secret, epoch, shard }) = self.shared_tickets {
-            register = self.register;
             let kept = register.as_ref().and_then(|store| store.take());
             machine.share_tickets(clock.now(), secret, epoch, shard, kept.as_deref());
         }
@@ -439,8 +437,8 @@ impl Builder {
             let (strangers, carriers) = (Arc::clone(&strangers), Arc::downgrade(&tunnels));
             tunnels.listen(listen::run(listener, layers, strangers, carriers));
         }
-        let dialer =
-            Dialer { network: self.network, proxy: self.proxy, tunnels: Arc::clone(&tunnels) };
+        let (network, proxy) = (self.network, self.proxy);
+        let dialer = Dialer { network, proxy, tunnels: Arc::clone(&tunnels) };
         let shard = Shard::new(machine, Links::new(base, tunnels), clock);
         let offers = Offers {
             transport,

@@ -1,16 +1,13 @@
 //! The client's side.
 
 use super::client_auth::ClientAuthRequest;
-use super::codec::Reader;
 use super::config::{ClientConfig, Kem, ServerIdentity};
 use super::error::HandshakeError;
+use super::flight::Flight;
 use super::key_share::KeyShare;
-use super::messages::{
-    EXTENSIONS, Extensions, IDENTITY, SIG_NONE, ServerHello, ext, peek_kind, read_protocols,
-    read_versions, unframe,
-};
+use super::messages::{Extensions, SIG_NONE, ServerHello, ext, read_protocols, read_versions};
 use super::offer::{Offer, OfferedTicket};
-use super::proof::{self, Claim};
+use super::proof;
 use super::secrets::{Outcome, Secrets, Transcript, early_secret};
 use super::security::Mode;
 use super::{Level, Output, PeerIdentity, Role, State, Step};
@@ -52,16 +49,6 @@ struct Candidate {
     /// Through both hellos.
     transcript: Transcript,
     secrets: Option<Secrets>,
-}
-
-/// A server flight taken apart.
-struct Flight<'a> {
-    extensions_message: &'a [u8],
-    extensions: &'a [u8],
-    /// Absent where the connection is resumed.
-    claim: Option<Claim<'a>>,
-    finished_message: &'a [u8],
-    finished: &'a [u8],
 }
 
 /// What the server's extensions say.
@@ -490,19 +477,5 @@ fn check_identity(config: &ClientConfig, peer: &PeerIdentity) -> Result<(), Hand
             .verify(&peer.fingerprint)
             .map_err(|refusal| HandshakeError::IdentityRejected(refusal.0)),
         ServerIdentity::AnyInsecure => Ok(()),
-    }
-}
-
-impl<'a> Flight<'a> {
-    fn read(message: &'a [u8]) -> Option<Self> {
-        if message.len() > super::messages::MAX_FLIGHT_LEN {
-            return None;
-        }
-        let mut reader = Reader::new(message);
-        let (extensions_message, extensions) = unframe(&mut reader, EXTENSIONS)?;
-        let is_signed = peek_kind(&reader) == Some(IDENTITY);
-        let claim = if is_signed { Some(Claim::read(&mut reader)?) } else { None };
-        let (finished_message, finished) = proof::read_finished(&mut reader)?;
-        Some(Self { extensions_message, extensions, claim, finished_message, finished })
     }
 }

@@ -28,6 +28,7 @@ mod client_auth;
 pub(crate) mod codec;
 mod config;
 mod error;
+mod flight;
 mod grease;
 mod key_share;
 pub(crate) mod messages;

@@ -8,6 +8,7 @@ mod hello_table;
 mod load;
 mod names;
 mod obfuscation;
+mod outgoing;
 mod schedule;
 mod source;
 mod spent;
@@ -19,17 +20,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, ClientTicket, CookieKeys, HandshakeError, KeyShare, Prf};
+use jsp_crypto::{CookieKeys, HandshakeError, KeyShare, Prf};
 use jsp_wire::header::LongHeader;
-use jsp_wire::{ConnectionId, Header, Instant, LongType, PathId, Route, limits};
+use jsp_wire::{ConnectionId, Header, Instant, LongType, Route, limits};
 use thiserror::Error;
 
 use crate::batch::{Batch, Ecn};
 use crate::bounded::Bounded;
 use crate::cid::IdChange;
-use crate::config::{EndpointConfig, TransportConfig};
-use crate::connection::{Connection, Filled, HalfOpen, Outgoing, Reason};
-use crate::error::PathError;
+use crate::config::EndpointConfig;
+use crate::connection::{Connection, Filled, HalfOpen, Reason};
 use crate::event::Event;
 use crate::rng::SeededRng;
 use carriers::Carriers;
@@ -169,118 +169,6 @@ impl Endpoint {
             answers_first: false,
             tickets: None,
         }
-    }
-
-    /// Starts a connection to the server at `route`.
-    ///
-    /// # Errors
-    /// See [`ConnectError`].
-    pub fn connect(
-        &mut self,
-        now: Instant,
-        route: Route,
-        crypto: Arc<ClientConfig>,
-        transport: Arc<TransportConfig>,
-    ) -> Result<ConnectionHandle, ConnectError> {
-        self.begin(now, route, crypto, transport, None)
-    }
-
-    /// Starts a connection to the server at `route`, whose ticket makes the hello shorter and the
-    /// server known. With `early`, replay-safe streams may be opened and used at once; what they send
-    /// goes with the hello. A ticket that is of no use any more costs nothing: the connection is made
-    /// as without.
-    ///
-    /// # Errors
-    /// See [`ConnectError`].
-    pub fn resume(
-        &mut self,
-        now: Instant,
-        route: Route,
-        crypto: Arc<ClientConfig>,
-        transport: Arc<TransportConfig>,
-        ticket: ClientTicket,
-        early: bool,
-    ) -> Result<ConnectionHandle, ConnectError> {
-        self.begin(now, route, crypto, transport, Some((ticket, early)))
-    }
-
-    fn begin(
-        &mut self,
-        now: Instant,
-        route: Route,
-        crypto: Arc<ClientConfig>,
-        transport: Arc<TransportConfig>,
-        ticket: Option<(ClientTicket, bool)>,
-    ) -> Result<ConnectionHandle, ConnectError> {
-        let key_share = if ticket.is_none() {
-            self.wants_key_share = true;
-            // spec: HS-107
-            self.key_share.take()
-        } else {
-            None
-        };
-        let destination = self.random_id(limits::CONNECTION_ID_LEN_INITIAL);
-        let local_id =
-            if transport.follow_server { self.fresh_local_id() } else { self.client_id(&route) };
-        let outgoing = Outgoing {
-            route,
-            crypto,
-            transport: TransportConfig::clamped_or_same(transport),
-            destination,
-            local_id,
-            wrapping: self.wrapping(),
-            unix_seconds_at_zero: self.config.unix_seconds_at_zero,
-            ticket,
-            key_share,
-        };
-        let rng = self.rng.fork();
-        let connection = Connection::connect(now, outgoing, rng)?;
-        if local_id.is_empty() {
-            let handle = self.insert(connection);
-            self.by_route.insert(peer_key(&route), handle);
-            Ok(handle)
-        } else {
-            Ok(self.insert(connection))
-        }
-    }
-
-    /// True when the next connection would be made sooner if there were keys for its hello: a driver that has
-    /// nothing else to do may make some and give them to [`Endpoint::put_key_share`].
-    pub fn wants_key_share(&self) -> bool {
-        self.wants_key_share && self.key_share.is_none()
-    }
-
-    /// Keeps keys for one hello; those that are kept already are wiped. `None` when none could be made: they are
-    /// not asked for again before the next hello.
-    pub fn put_key_share(&mut self, share: Option<KeyShare>) {
-        self.key_share = share;
-        self.wants_key_share = false;
-    }
-
-    /// Begins a further path of a client's connection: datagrams by this route, which must lead to the same
-    /// server from another address of ours, or to another address of it. Nothing but challenges go there until
-    /// it has answered; [`Event::PathOpened`] tells.
-    ///
-    /// # Errors
-    /// See [`PathError`]; [`PathError::Exists`] too when another connection is known by that address alone.
-    pub fn open_path(
-        &mut self,
-        now: Instant,
-        handle: ConnectionHandle,
-        route: Route,
-    ) -> Result<PathId, PathError> {
-        let slot = self.connections.get_mut(&handle).ok_or(PathError::NotReady)?;
-        let is_named = slot.connection.local_ids().any(|id| !id.is_empty());
-        let other = self.by_route.get(&peer_key(&route)).filter(|other| **other != handle);
-        if !is_named && other.is_some() {
-            return Err(PathError::Exists);
-        }
-        let path = slot.connection.open_path(now, route)?;
-        if !is_named {
-            self.by_route.insert(peer_key(&route), handle);
-        }
-        self.schedule.touch(handle);
-        Ok(path)
     }
 
     fn insert(&mut self, connection: Connection) -> ConnectionHandle {
