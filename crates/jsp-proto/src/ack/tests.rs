@@ -347,6 +347,21 @@ fn receive_times_are_told_of_a_few_packets_and_not_too_often() {
     assert_eq!(told(&mut acks, at(121)), [(20, stamp(120))]);
 }
 
+#[test]
+fn there_is_room_for_times_of_packets_far_apart() {
+    let (mut log, mut room) = (ArrivalLog::default(), [0; SECTION_LEN_MAX]);
+    // Distances of four bytes and times of two or four.
+    let packets: Vec<_> = (1..=5u64).map(|n| (n * 100_000, at(n * 2000))).collect();
+    for (pn, now) in &packets[..4] {
+        log.on_packet(*now, *pn);
+    }
+    let (pn, now) = packets[4];
+    let len = log.section(now, (pn, now), &mut room);
+    let section = frame::ReceiveTimes::read(pn, &room[..len]).expect("readable");
+    let told: Vec<_> = section.map(|(pn, _)| pn).collect();
+    assert_eq!(told, [500_000, 400_000, 300_000, 200_000, 100_000]);
+}
+
 /// Packets arrive and leave each 10 ms, so many of a hundred that arrive are lost; answers how many of the
 /// last hundred that left took an acknowledgement along, and how many were sent alone.
 fn ridden(lost_percent: u64) -> (usize, usize) {

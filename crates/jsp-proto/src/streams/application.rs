@@ -94,11 +94,16 @@ impl Streams {
         let (credit, events) = (&mut self.credit, &mut self.events);
         let mut scope = SendScope { now, stream: id, credit, events };
         let message = core::mem::take(message);
+        let supersedes = message.supersede_key.is_some();
         let number = messages.push(message, stream.lifetime, stream.retransmits, &mut scope);
         let (drop_order, in_line) = (messages.wants_skip(), stream.in_line);
         let expires = messages.expiry() < stream.armed;
         if drop_order || expires || !in_line {
             self.refresh(now, key);
+        }
+        if supersedes {
+            // The older message has let go of the connection's credit.
+            self.unblock(now);
         }
         Ok(number)
     }

@@ -207,6 +207,19 @@ impl Streams {
         }
     }
 
+    /// Lets streams that waited for the connection's credit try again.
+    pub(super) fn unblock(&mut self, now: Instant) {
+        if !self.credit.is_open() {
+            return;
+        }
+        for key in std::mem::take(&mut self.blocked) {
+            if let Some(stream) = self.table.get_mut(key) {
+                stream.in_blocked = false;
+                self.line_up(now, key);
+            }
+        }
+    }
+
     /// A frame of the connection's credit arrived or was lost.
     pub(crate) fn on_credit_fate(&mut self, token: CreditToken, fate: Fate) {
         if fate != Fate::Lost {

@@ -245,6 +245,8 @@ impl Streams {
             self.refresh(now, key);
         }
         self.release_capped(now);
+        // A message that was given up has let go of the connection's credit.
+        self.unblock(now);
     }
 
     /// The connection ended: what has no fate is abandoned.
@@ -454,19 +456,6 @@ impl Streams {
         while let Some(key) = self.scheduler.release(now) {
             if let Some(stream) = self.table.get_mut(key) {
                 stream.in_capped = false;
-                self.line_up(now, key);
-            }
-        }
-    }
-
-    /// Lets streams that waited for the connection's credit try again.
-    fn unblock(&mut self, now: Instant) {
-        if !self.credit.is_open() {
-            return;
-        }
-        for key in std::mem::take(&mut self.blocked) {
-            if let Some(stream) = self.table.get_mut(key) {
-                stream.in_blocked = false;
                 self.line_up(now, key);
             }
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::token::{StreamPart, StreamToken};
 
 fn tight() -> StreamLimits {
     StreamLimits {
@@ -92,6 +93,51 @@ fn messages_larger_than_every_window_complete_even_side_by_side() {
                 assert!(received.payload == pattern(received.number, len));
             }
         }
+    }
+}
+
+// spec-test: STR-23
+#[test]
+fn what_waits_for_credit_goes_on_when_a_message_in_progress_is_given_up() {
+    let ms = Duration::from_millis;
+    let lifetime = Some(ms(50));
+    let delivery = super::super::config::Delivery::Partial { retransmits: None, lifetime };
+    let slow = StreamConfig {
+        delivery,
+        rate_cap: Some(30_000),
+        send_buffer: 8 << 20,
+        ..StreamConfig::messages()
+    };
+    let of_key = |len| Message { supersede_key: Some(1), ..Message::binary(pattern(1, len)) };
+    for is_superseded in [false, true] {
+        let mut pipe = Pipe::with_limits(6, 0, &tight());
+        let now = pipe.now;
+        let slow = pipe.a().open(now, slow.clone()).unwrap();
+        let other = pipe.a().open(now, StreamConfig::messages()).unwrap();
+        let a = pipe.a();
+        a.send(now, slow, of_key(2 << 20)).unwrap();
+        a.send(now, other, Message::binary(pattern(2, 100_000))).unwrap();
+        // The rate cap stops the first; what it has yet to send is kept from the second.
+        let sent: Vec<_> = std::iter::from_fn(|| build(a, now, 1200)).collect();
+        let brings = |sent: &Sent, id| {
+            sent.tokens.iter().any(|token| {
+                matches!(token, Token::Stream(StreamToken { stream, what: StreamPart::Message { .. }, .. })
+                    if *stream == id)
+            })
+        };
+        assert!(sent.iter().any(|sent| brings(sent, slow)));
+        assert!(!sent.iter().any(|sent| brings(sent, other)));
+        for sent in &sent {
+            settle(a, now + ms(10), sent, Fate::Acked);
+        }
+        let then = now + ms(if is_superseded { 10 } else { 50 });
+        if is_superseded {
+            a.send(then, slow, of_key(10)).unwrap();
+        } else {
+            a.handle_timeout(then);
+        }
+        let sent: Vec<_> = std::iter::from_fn(|| build(a, then, 1200)).collect();
+        assert!(sent.iter().any(|sent| brings(sent, other)), "{is_superseded}");
     }
 }
 
