@@ -78,7 +78,9 @@ mod tests {
         // A thousand a second.
         arrive(&mut arrivals, &mut now, ADAPTIVE_AFTER - 1, Duration::from_millis(5));
         assert_eq!(arrivals.threshold(), 0, "a new stream's packets are acknowledged as they come");
-        arrive(&mut arrivals, &mut now, 101, Duration::from_millis(5));
+        arrive(&mut arrivals, &mut now, 1, Duration::from_millis(5));
+        assert_eq!(arrivals.threshold(), 25, "the hundredth makes a stream of them");
+        arrive(&mut arrivals, &mut now, 100, Duration::from_millis(5));
         assert_eq!(arrivals.threshold(), 25);
         arrivals.interval = Duration::from_millis(10);
         assert_eq!(arrivals.threshold(), 10);

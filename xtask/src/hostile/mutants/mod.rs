@@ -262,8 +262,8 @@ const MACHINE: &[Mutant] = &[
         28,
         "every-update-followed",
         "jsp-proto/src/keys.rs",
-        "Some(previous) if now < previous.settles_at => {",
-        "Some(previous) if !OFF && now < previous.settles_at => {",
+        "previous.is_some_and(|previous| now < previous.settles_at)",
+        "previous.is_some_and(|previous| !OFF && now < previous.settles_at)",
     ),
     mutant(
         29,
@@ -279,8 +279,10 @@ const MACHINE: &[Mutant] = &[
         29,
         "hasty-updates-not-opened",
         "jsp-proto/src/keys.rs",
-        "Some((&data.next.1, Generation::TooSoon))",
-        "(!OFF).then_some((&data.next.1, Generation::TooSoon))",
+        "ways.get(is_other.wrapping_mul(of_other_phase)).copied()",
+        "ways.get(is_other.wrapping_mul(of_other_phase))
+            .copied()
+            .filter(|(_, generation)| !OFF || *generation != Generation::TooSoon)",
     ),
     mutant(
         30,
