@@ -341,19 +341,18 @@ impl Keyring {
     ) -> Option<(&PacketKey, Generation)> {
         let data = self.data.as_mut()?;
         let keys = data.set.expand();
-        let previous = data.previous.as_ref();
+        let (previous, old) = (data.previous.as_ref(), keys.previous.as_deref());
         // All of this is found out whatever the phase is, for how long it takes would tell the phase.
-        let may_be_old = previous.is_some_and(|previous| previous.may_open(now, path, pn));
+        let is_old = previous.is_some_and(|previous| previous.may_open(now, path, pn));
         let is_too_soon = previous.is_some_and(|previous| now < previous.settles_at);
         let next = &keys.next.1;
-        let old = keys.previous.as_deref().unwrap_or(next);
         let ways = [
             (&keys.remote, Generation::Current),
-            (old, Generation::Previous),
+            (old.unwrap_or(next), Generation::Previous),
             (next, Generation::TooSoon),
             (next, Generation::Next),
         ];
-        let of_other_phase = match (may_be_old, is_too_soon) {
+        let of_other_phase = match (is_old && old.is_some(), is_too_soon) {
             (true, _) => 1,
             (false, true) => 2,
             (false, false) => 3,

@@ -138,8 +138,8 @@ pub(super) const SESSION: &[Mutant] = &[
         "updates-after-the-answer",
         "jsp-proto/src/keys.rs",
         "            data.frozen = true;
-            data.next = data.schedule.fold(fresh);",
+            let next = data.schedule.fold(fresh);",
         "            data.frozen = !OFF;
-            data.next = data.schedule.fold(fresh);",
+            let next = data.schedule.fold(fresh);",
     ),
 ];
