@@ -4,7 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use jsp::rendezvous::{
-    CallError, Passage, Peer, Policy, Refusal, RegisterError, Registration, TurnServer,
+    CallError, Passage, Peer, Policy, PortMap, Refusal, RegisterError, Registration, TurnServer,
 };
 use jsp::{Connection, Endpoint, Fingerprint, Identity};
 use serde::Serialize;
@@ -73,6 +73,17 @@ impl Place {
         match timeout(patience, self.peer.use_turn(server)).await {
             Ok(lent) => lent.map(drop).map_err(|error| error.to_string()),
             Err(_) => Err("the TURN server does not answer".to_owned()),
+        }
+    }
+
+    /// Has the router map a port, or says why it does not.
+    pub(super) async fn map_port(&self, output: Output) -> Option<PortMap> {
+        match self.peer.map_port(None).await {
+            Ok(mapped) => Some(mapped),
+            Err(error) => {
+                output.remark(format!("jsp: {error}; going on without"));
+                None
+            }
         }
     }
 

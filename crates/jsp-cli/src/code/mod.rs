@@ -42,6 +42,9 @@ pub(crate) struct Codes {
     /// Never tell the other side this machine's address: all goes over the coordinator's relay, or the TURN server
     #[arg(long, requires = "code")]
     relay_only: bool,
+    /// Ask the router in front of this machine to map a port (PCP, NAT-PMP), which makes direct ways likelier
+    #[arg(long, requires = "code", conflicts_with = "relay_only")]
+    map_port: bool,
     /// A TURN server, turn://USER:PASSWORD@HOST[:PORT], in the place of the coordinator's relay where no direct way is found
     #[arg(long, value_name = "SERVER", env = "JSP_TURN", hide_env_values = true)]
     #[arg(value_parser = Confidential::<TurnServer>::new())]
@@ -86,6 +89,10 @@ impl Codes {
             {
                 output.remark(format!("jsp: {}: {reason}; going on without", turn.server()));
             }
+            let mapped = match self.map_port {
+                true => place.map_port(output).await,
+                false => None,
+            };
             // Before a code is told: it leads here from the first moment.
             place.register().await?;
             let mut meeting = if has_made_it {
@@ -94,7 +101,11 @@ impl Codes {
             } else {
                 Meeting::Guest(Guest::new(place, code, about))
             };
-            meet::together(&mut meeting, retry, output, work).await
+            let ended = meet::together(&mut meeting, retry, output, work).await;
+            if let Some(mapped) = mapped {
+                mapped.release().await;
+            }
+            ended
         };
         let mut ended = session::until_interrupted(&endpoint, work).await;
         if let Err(failure) = &mut ended

@@ -24,6 +24,8 @@ mod direct;
 mod error;
 mod link;
 mod measure;
+#[cfg(feature = "port-mapping")]
+mod port_map;
 #[cfg(feature = "turn")]
 mod turn;
 
@@ -60,6 +62,8 @@ pub use jsp_nat::filtering::Filtering;
 pub use jsp_nat::rendezvous::Refusal;
 pub use jsp_nat::turn::Failure as TurnFailure;
 use link::{MeetingLink, Switch};
+#[cfg(feature = "port-mapping")]
+pub use port_map::{PortMap, PortMapError};
 #[cfg(feature = "turn")]
 pub use turn::{TurnError, TurnServer, TurnServerError};
 
@@ -93,6 +97,8 @@ struct Shared {
     policy: Policy,
     /// The addresses at which a coordinator sees this peer, the latest last.
     seen: Mutex<Vec<SocketAddr>>,
+    /// The address that the router in front of this host has mapped to its port.
+    mapped: Mutex<Option<SocketAddr>>,
     /// This host's own address, as the way to each coordinator shows it.
     own: Mutex<BTreeMap<SocketAddr, SocketAddr>>,
     /// What is said to each coordinator goes here.
@@ -137,6 +143,7 @@ impl Peer {
             switch,
             policy,
             seen: Mutex::default(),
+            mapped: Mutex::default(),
             own: Mutex::default(),
             coordinators: Mutex::default(),
             ready,
@@ -209,7 +216,9 @@ impl Shared {
     /// Where this peer may be reached, what was learned last first.
     fn candidates(&self) -> Vec<Candidate> {
         let own: Vec<_> = locked(&self.own).values().copied().collect();
-        let seen: Vec<_> = locked(&self.seen).iter().rev().copied().collect();
+        let mapped = *locked(&self.mapped);
+        let seen: Vec<_> =
+            mapped.into_iter().chain(locked(&self.seen).iter().rev().copied()).collect();
         gather(self.policy, Known { own: &own, seen: &seen, relayed: self.switch.lent() })
     }
 
