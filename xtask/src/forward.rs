@@ -42,6 +42,16 @@ pub(crate) fn bench(arguments: &[String]) -> Result<bool> {
 
 /// Runs the lab of real sockets; true when every bar held, or the lab is not permitted here.
 pub(crate) fn lab(arguments: &[String]) -> Result<bool> {
+    if arguments.first().is_some_and(|case| case == "nat") {
+        // The programs that meet there.
+        let mut cargo = process::cargo();
+        cargo.args(["build", "--quiet", "--release", "--package", "jsp-cli", "--package"]);
+        let what = process::shown(cargo.arg("jsp-server"));
+        let status = cargo.status().with_context(|| format!("could not start `{what}`"))?;
+        if !status.success() {
+            return Ok(false);
+        }
+    }
     run(&["--package", "jsp-lab"], arguments)
 }
 

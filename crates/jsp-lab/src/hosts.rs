@@ -108,7 +108,7 @@ impl Drop for Hosts {
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
+pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
     let what = format!("ip {}", arguments.join(" "));
     let output = Command::new("ip")
         .args(arguments)

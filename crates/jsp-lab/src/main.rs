@@ -10,6 +10,8 @@ use std::process::ExitCode;
 #[cfg(target_os = "linux")]
 mod hosts;
 #[cfg(target_os = "linux")]
+mod nat;
+#[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]
 mod role;
@@ -35,7 +37,7 @@ mod linux {
 
     use clap::{Parser, Subcommand};
 
-    use super::{hosts, report, role, smoke};
+    use super::{hosts, nat, report, role, smoke};
 
     /// Real sockets over emulated links, in network namespaces of this machine.
     #[derive(Parser)]
@@ -59,6 +61,17 @@ mod linux {
             #[arg(long)]
             json: bool,
         },
+        /// Two peers behind the kernel's boxes, for every pair of them: whether they connect, and directly. Wants
+        /// `jsp` and `jspd` beside this program.
+        Nat {
+            /// Only these sites: open, endpoint-independent, address-restricted, port-restricted, symmetric, double,
+            /// hairpin, udp-blocked, short-lifetime.
+            #[arg(long, value_delimiter = ',')]
+            only: Vec<String>,
+            /// One JSON object a line on standard output.
+            #[arg(long)]
+            json: bool,
+        },
         /// One program inside a namespace; started by the others.
         #[command(hide = true, subcommand)]
         Role(role::Role),
@@ -66,7 +79,8 @@ mod linux {
 
     pub(super) fn main() -> ExitCode {
         let result = match Arguments::parse().command {
-            Command::Smoke { seconds, only, json } => smoke(seconds, &only, json),
+            Command::Smoke { seconds, only, json } => run(json, || smoke::run(seconds, &only)),
+            Command::Nat { only, json } => run(json, || nat::run(&only)),
             Command::Role(role) => role::run(role).map(|()| true),
         };
         match result {
@@ -79,13 +93,17 @@ mod linux {
         }
     }
 
-    fn smoke(seconds: u64, only: &[String], json: bool) -> anyhow::Result<bool> {
+    /// Runs cases and prints their figures, where that may be.
+    fn run(
+        json: bool,
+        cases: impl FnOnce() -> anyhow::Result<Vec<report::Row>>,
+    ) -> anyhow::Result<bool> {
         if let Err(reason) = hosts::permitted() {
             eprintln!("SKIPPED: the lab was NOT run: {reason:#}");
             eprintln!("SKIPPED: run it as root, where TUN devices and network namespaces exist");
             return Ok(true);
         }
-        let rows = smoke::run(seconds, only)?;
+        let rows = cases()?;
         report::print(&rows, json);
         Ok(rows.iter().all(report::Row::holds))
     }

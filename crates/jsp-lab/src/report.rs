@@ -1,10 +1,12 @@
 //! Figures for people and for machines.
 
+use std::borrow::Cow;
+
 use serde_json::json;
 
 /// One figure, and its bar where there is one.
 pub(crate) struct Row {
-    pub(crate) case: &'static str,
+    pub(crate) case: Cow<'static, str>,
     pub(crate) subject: &'static str,
     pub(crate) metric: &'static str,
     pub(crate) value: f64,
@@ -15,12 +17,12 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(
-        case: &'static str,
+        case: impl Into<Cow<'static, str>>,
         metric: &'static str,
         value: f64,
         unit: &'static str,
     ) -> Self {
-        Self { case, subject: "jsp", metric, value, unit, bar: None }
+        Self { case: case.into(), subject: "jsp", metric, value, unit, bar: None }
     }
 
     pub(crate) fn of(self, subject: &'static str) -> Self {
