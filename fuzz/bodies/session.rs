@@ -18,7 +18,7 @@ pub fn records(data: &[u8]) -> usize {
     client.attach();
     let greeting = client.poll_record().expect("a greeting");
     let Ok(Arrival::New(grant)) = registry.greet(&greeting, None, [7; 32]) else { unreachable!() };
-    let mut server = Session::server(limits);
+    let mut server = Session::server(limits, false);
     registry.insert(&grant, None, ());
     server.grant(&grant).expect("a new session");
     while let Some(record) = server.poll_record() {

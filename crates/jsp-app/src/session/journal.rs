@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::channel::{Channel, Inbox, Outbox};
 use super::record::{Credentials, Token};
-use super::{ChannelId, GRANT_LEN, Item, Limits, Session};
+use super::{ChannelId, GRANT_LEN, Item, Limits, Session, Side};
 
 /// A step of a session that is to be stored. Steps are stored in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,13 @@ pub enum Change {
         token: Token,
         /// How long the server keeps the session after its connection is lost.
         grace: Duration,
+        /// Servers: the token of before, which is good until [`Change::Kept`].
+        before: Option<Token>,
+        /// Servers: the client's proved identity.
+        owner: Option<[u8; 32]>,
     },
+    /// Servers: the client has stored its token; the one of before is void.
+    Kept,
     /// A channel is there.
     Opened {
         /// Which.
@@ -60,14 +66,18 @@ pub enum Change {
     Over,
 }
 
-/// A client's end of a session as a store has it.
+/// One end of a session as a store has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     /// The session's name and the last token, once the server has granted them.
     pub granted: Option<([u8; GRANT_LEN], Token)>,
     /// How long the server keeps the session.
     pub grace: Duration,
-    /// The numbers that come after the highest that were used, of own channels and of the peer's.
+    /// Servers: the token of before, while it is good.
+    pub before: Option<Token>,
+    /// Servers: the client's proved identity.
+    pub owner: Option<[u8; 32]>,
+    /// The numbers that come after the highest that were used, of the client's channels and of the server's.
     pub next_channels: [u64; 2],
     /// Channels that are not closed.
     pub channels: Vec<SavedChannel>,
@@ -97,9 +107,11 @@ impl Saved {
     /// definition of what the changes mean. [`Change::Over`] leaves nothing.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::Granted { id, token, grace } => {
+            Change::Granted { id, token, grace, before, owner } => {
                 (self.granted, self.grace) = (Some((*id, *token)), *grace);
+                (self.before, self.owner) = (*before, *owner);
             }
+            Change::Kept => self.before = None,
             Change::Opened { channel, label } => {
                 // A client's own channels are the even ones.
                 let side = usize::from(channel.0 % 2 == 1);
@@ -139,11 +151,14 @@ impl Saved {
 }
 
 impl Session {
-    /// The client's end of a session as it was stored; it goes on with the next connection.
+    /// One end of a session as it was stored; it goes on with the next connection.
     #[must_use]
-    pub fn restore(limits: Limits, saved: Saved) -> Self {
-        let mut session = Self::client(limits, true);
-        let Saved { granted, grace, next_channels, channels } = saved;
+    pub fn restore(side: Side, limits: Limits, saved: Saved) -> Self {
+        let mut session = Self::new(side, limits, true);
+        let Saved { granted, grace, mut next_channels, channels, .. } = saved;
+        if side == Side::Server {
+            next_channels.reverse();
+        }
         session.credentials = granted.map(|(id, token)| Credentials { id, token });
         session.grace = grace;
         for (next, saved) in session.next.iter_mut().zip(next_channels) {
@@ -179,9 +194,14 @@ impl Session {
                 }
                 self.retire(*channel);
             }
-            Change::Granted { .. } => self.on_credentials_kept(),
+            // One of before may be stored while the next is agreed upon.
+            Change::Granted { token, .. } => {
+                if self.credentials.is_some_and(|own| own.token == *token) {
+                    self.on_credentials_kept();
+                }
+            }
             Change::Opened { channel, label } => self.on_opened_stored(*channel, label),
-            Change::Confirmed { .. } | Change::Closed { .. } | Change::Over => {}
+            Change::Confirmed { .. } | Change::Closed { .. } | Change::Kept | Change::Over => {}
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Link {
     has_run: bool,
     /// The client has kept the present credentials.
     is_kept: bool,
+    /// The present connection has begun the session.
+    is_new: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +53,10 @@ impl Link {
     }
 
     /// A channel of this end's may be told of. Without a connection, the next greeting does.
-    fn on_opened(&mut self, id: ChannelId, label: &str) {
-        if self.is_agreed() {
+    fn on_opened(&mut self, side: Side, id: ChannelId, label: &str) {
+        // The answer of a server comes first, and tells of it.
+        let waits = side == Side::Server && self.state == State::Keeping;
+        if self.is_agreed() && !waits {
             self.records.push_back(Record::Opened(id.0, label.to_owned()));
         }
     }
@@ -106,7 +110,7 @@ impl Session {
         if let Some(channel) = self.channels.get_mut(&id).filter(|channel| !channel.is_stored) {
             channel.is_stored = true;
             if is_own {
-                self.link.on_opened(id, label);
+                self.link.on_opened(self.side, id, label);
             }
         }
     }
@@ -116,28 +120,49 @@ impl Session {
         ids.into_iter().for_each(|id| self.retire(id));
     }
 
-    /// The server's end begins, or goes on: its answer is the first record.
+    /// The server's end begins, or goes on: its answer is the first record, once the store has what
+    /// the client will show next.
     ///
     /// # Errors
     /// [`ProtocolError`] when the client's account cannot be true: close the connection.
+    // spec: SES-12
     pub fn grant(&mut self, grant: &Grant) -> Result<(), ProtocolError> {
         self.detach();
-        let credentials = grant.credentials;
-        (self.credentials, self.grace) = (Some(credentials), grant.grace);
+        let Grant { credentials, grace, entries, before, owner } = grant;
+        (self.credentials, self.grace) = (Some(*credentials), *grace);
         self.link.state = State::Keeping;
-        let grace = u64::try_from(grant.grace.as_millis()).unwrap_or(u64::MAX);
-        let answer = match &grant.entries {
-            None => Record::Granted(credentials, grace),
-            Some(entries) => {
-                // The client's new channels are in the list: they will not be bound anew.
-                self.agree(entries)?;
-                Record::Resumed(credentials, grace, self.entries())
+        self.link.is_new = entries.is_none();
+        if let Some(entries) = entries {
+            self.link.has_run = true;
+            // The client's new channels are in the list: they will not be bound anew.
+            self.agree(entries)?;
+        }
+        let Credentials { id, token } = *credentials;
+        let (before, owner, grace) = (*before, *owner, *grace);
+        self.note(Change::Granted { id, token, grace, before, owner });
+        if self.journal.is_none() {
+            self.on_credentials_kept();
+        }
+        Ok(())
+    }
+
+    /// The server's first record on a connection.
+    fn answer(&mut self) {
+        let Some(credentials) = self.credentials else { return };
+        let grace = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
+        if self.link.is_new {
+            self.link.records.push_back(Record::Granted(credentials, grace));
+            // Channels that the application has opened since it has the session.
+            let own: Vec<_> = self.entries();
+            for Entry { channel, label, .. } in own {
+                self.link.records.push_back(Record::Opened(channel, label));
             }
-        };
-        self.link.records.push_back(answer);
+        } else {
+            let entries = self.entries();
+            self.link.records.push_back(Record::Resumed(credentials, grace, entries));
+        }
         self.retire_all();
         self.run();
-        Ok(())
     }
 
     fn run(&mut self) {
@@ -256,6 +281,7 @@ impl Session {
             Record::Opened(channel, label) => self.accept(ChannelId(channel), &label),
             Record::Kept if self.side == Side::Server => {
                 self.link.is_kept = true;
+                self.note(Change::Kept);
                 Ok(())
             }
             Record::End(code) => {
@@ -274,16 +300,21 @@ impl Session {
         self.credentials = Some(credentials);
         let Credentials { id, token } = credentials;
         self.link.state = State::Keeping;
-        self.note(Change::Granted { id, token, grace: self.grace });
+        let grace = self.grace;
+        self.note(Change::Granted { id, token, grace, before: None, owner: None });
         if self.journal.is_none() {
             self.on_credentials_kept();
         }
     }
 
     pub(crate) fn on_credentials_kept(&mut self) {
-        if self.link.state == State::Keeping {
-            self.link.records.push_back(Record::Kept);
-            self.run();
+        match (self.link.state, self.side) {
+            (State::Keeping, Side::Client) => {
+                self.link.records.push_back(Record::Kept);
+                self.run();
+            }
+            (State::Keeping, Side::Server) => self.answer(),
+            _ => {}
         }
     }
 

@@ -184,10 +184,10 @@ impl Session {
         Self::new(Side::Client, limits, is_stored)
     }
 
-    /// The server's end of a session; a [`Grant`] gives it its name.
+    /// The server's end of a session; a [`Grant`] gives it its name. `is_stored` as for a client.
     #[must_use]
-    pub fn server(limits: Limits) -> Self {
-        Self::new(Side::Server, limits, false)
+    pub fn server(limits: Limits, is_stored: bool) -> Self {
+        Self::new(Side::Server, limits, is_stored)
     }
 
     fn new(side: Side, limits: Limits, is_stored: bool) -> Self {

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
+use super::journal::Saved;
 use super::link::{Greeting, unknown};
 use super::record::{Credentials, Entry, Token};
 use super::{GRANT_LEN, ProtocolError};
@@ -41,6 +42,9 @@ pub struct Grant {
     pub(crate) credentials: Credentials,
     pub(crate) grace: Duration,
     pub(crate) entries: Option<Vec<Entry>>,
+    /// The token that the client has shown, if it has come back.
+    pub(crate) before: Option<Token>,
+    pub(crate) owner: Option<[u8; 32]>,
 }
 
 impl Grant {
@@ -90,7 +94,8 @@ impl<H: Clone> Registry<H> {
             Greeting::Open if self.sessions.len() >= self.max => Ok(Arrival::Full),
             Greeting::Open => {
                 let credentials = Credentials { id, token };
-                Ok(Arrival::New(Grant { credentials, grace: self.grace, entries: None }))
+                let (grace, entries, before) = (self.grace, None, None);
+                Ok(Arrival::New(Grant { credentials, grace, entries, before, owner }))
             }
             Greeting::Resume(shown, entries) => {
                 let held = self.sessions.get_mut(&shown.id);
@@ -104,7 +109,8 @@ impl<H: Clone> Registry<H> {
                     self.expiries.remove(&(at, shown.id));
                 }
                 let credentials = Credentials { id: shown.id, token };
-                let grant = Grant { credentials, grace: self.grace, entries: Some(entries) };
+                let (grace, entries, before) = (self.grace, Some(entries), held.before);
+                let grant = Grant { credentials, grace, entries, before, owner };
                 Ok(Arrival::Back(held.handle.clone(), grant))
             }
         }
@@ -115,6 +121,19 @@ impl<H: Clone> Registry<H> {
         let Credentials { id, token } = grant.credentials;
         let held = Held { handle, token, before: None, owner, expires: None };
         self.sessions.insert(id, held);
+    }
+
+    /// Holds a session that a store has brought back; it waits for its client from now on. False when
+    /// it was never granted, or there are as many as may be.
+    // spec: SES-13
+    pub fn adopt(&mut self, now: Duration, saved: &Saved, handle: H) -> bool {
+        let Some((id, token)) = saved.granted.filter(|_| self.sessions.len() < self.max) else {
+            return false;
+        };
+        let (before, owner) = (saved.before, saved.owner);
+        self.sessions.insert(id, Held { handle, token, before, owner, expires: None });
+        self.park(now, &id);
+        true
     }
 
     /// The client has kept its credentials: those of before are void.

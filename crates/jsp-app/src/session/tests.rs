@@ -36,7 +36,8 @@ struct World {
     ends: [End; 2],
     registry: Registry<()>,
     wire: Option<Wire>,
-    saved: Saved,
+    /// What the client and the server have stored.
+    saved: [Saved; 2],
     fresh: u8,
 }
 
@@ -50,10 +51,10 @@ impl World {
         };
         let end = |session| End { session, sent: BTreeMap::new(), received: BTreeMap::new() };
         Self {
-            ends: [end(Session::client(limits, true)), end(Session::server(limits))],
+            ends: [end(Session::client(limits, true)), end(Session::server(limits, true))],
             registry: Registry::new(4, GRACE),
             wire: None,
-            saved: Saved::default(),
+            saved: Default::default(),
             fresh: 0,
         }
     }
@@ -71,35 +72,44 @@ impl World {
         }
     }
 
-    /// The client's process dies and starts again with what is stored.
-    fn kill(&mut self) {
+    /// A process dies and starts again with what is stored.
+    fn kill(&mut self, side: usize) {
         self.cut();
-        let client = &mut self.ends[0];
-        client.session = Session::restore(client.session.limits, self.saved.clone());
+        let (end, saved) = (&mut self.ends[side], &mut self.saved[side]);
+        let limits = end.session.limits;
+        if side == 1 {
+            self.registry = Registry::new(4, GRACE);
+            if !self.registry.adopt(Duration::ZERO, saved, ()) {
+                // Nobody was told of it.
+                *saved = Saved::default();
+            }
+        }
+        let sides = [Side::Client, Side::Server];
+        end.session = Session::restore(sides[side], limits, saved.clone());
         // What the application had not confirmed it gets again; it tells by the number.
-        for (id, received) in &mut client.received {
-            if let Some(saved) = self.saved.channels.iter().find(|saved| saved.id == *id) {
+        for (id, received) in &mut end.received {
+            if let Some(saved) = saved.channels.iter().find(|saved| saved.id == *id) {
                 received.truncate(usize::try_from(saved.taken).unwrap());
             }
         }
         // What was not stored was never promised.
-        for (id, sent) in &mut client.sent {
-            let saved = self.saved.channels.iter().find(|saved| saved.id == *id);
+        for (id, sent) in &mut end.sent {
+            let saved = saved.channels.iter().find(|saved| saved.id == *id);
             if let Some(saved) = saved {
                 let known = usize::try_from(saved.first).unwrap() + saved.unconfirmed.len();
                 sent.truncate(known);
             }
         }
         // Channels that were not stored are of a session that is no more.
-        let next = self.saved.next_channels;
-        client.sent.retain(|id, _| id.0 < next[usize::from(id.0 % 2 == 1)]);
-        client.received.retain(|id, _| id.0 < next[usize::from(id.0 % 2 == 1)]);
+        let next = saved.next_channels;
+        end.sent.retain(|id, _| id.0 < next[usize::from(id.0 % 2 == 1)]);
+        end.received.retain(|id, _| id.0 < next[usize::from(id.0 % 2 == 1)]);
     }
 
-    fn store(&mut self) {
-        while let Some(change) = self.ends[0].session.poll_change() {
-            self.saved.apply(&change);
-            self.ends[0].session.on_stored(&change);
+    fn store(&mut self, side: usize) {
+        while let Some(change) = self.ends[side].session.poll_change() {
+            self.saved[side].apply(&change);
+            self.ends[side].session.on_stored(&change);
         }
     }
 
@@ -175,7 +185,8 @@ impl World {
         match self.registry.greet(record, owner, [self.fresh; 32]).unwrap() {
             Arrival::New(grant) => {
                 // A client that died before it had stored a grant begins anew.
-                server.session = Session::server(server.session.limits);
+                server.session = Session::server(server.session.limits, true);
+                self.saved[1] = Saved::default();
                 server.sent.clear();
                 server.received.clear();
                 self.registry = Registry::new(4, GRACE);
@@ -246,10 +257,10 @@ impl World {
         match op {
             0 => self.connect(),
             1 => self.cut(),
-            2 => self.kill(),
+            2 => self.kill(side),
             3 => self.open(side),
             4 => self.send(side, pick / 2, Item::End),
-            5..=9 => self.store(),
+            5..=9 => self.store(side),
             10..=14 => self.recv(side),
             15..=20 => self.send(side, pick / 2, Item::Message(vec![pick as u8; pick % 60].into())),
             21..=27 => self.pump(),
@@ -262,14 +273,16 @@ impl World {
     fn settle(&mut self) {
         self.connect();
         for round in 0..4000 {
-            self.store();
+            self.store(0);
+            self.store(1);
             self.pump();
             self.deliver(round);
             self.deliver(round / 2);
             self.recv(0);
             self.recv(1);
         }
-        self.store();
+        self.store(0);
+        self.store(1);
         self.check(true);
         for end in &self.ends {
             for (id, _) in end.session.channels() {
@@ -282,7 +295,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    // spec-test: SES-5, SES-6, SES-7, SES-8, SES-9
+    // spec-test: SES-5, SES-6, SES-7, SES-8, SES-9, SES-12, SES-13
     #[test]
     fn nothing_is_lost_or_doubled(ops in prop::collection::vec((0u8..48, 0usize..10_000), 0..400)) {
         let mut world = World::new();
@@ -326,14 +339,22 @@ fn a_session_begins_with_a_grant_and_is_kept() {
     world.connect();
     world.pump();
     assert!(!world.ends[0].session.is_running());
-    for _ in 0..4 {
-        world.deliver(0);
-        world.pump();
-        world.deliver(3);
-    }
+    let talk = |world: &mut World| {
+        for _ in 0..4 {
+            world.deliver(0);
+            world.pump();
+            world.deliver(3);
+        }
+    };
+    talk(&mut world);
+    // The server answers when it has stored what the client is to show.
+    assert!(!world.ends[1].session.is_running());
+    world.store(1);
+    world.pump();
+    talk(&mut world);
     // Nothing runs before the credentials are in the store.
-    assert!(!world.ends[0].session.is_running());
-    world.store();
+    assert!(world.ends[1].session.is_running() && !world.ends[0].session.is_running());
+    world.store(0);
     assert!(world.ends[0].session.is_running());
     assert_eq!(world.ends[0].session.id(), world.ends[1].session.id());
     assert_eq!(world.ends[0].session.grace(), GRACE);
@@ -371,6 +392,36 @@ fn accounts_that_cannot_be_true_are_refused() {
     }
     let next = CHANNELS_MAX as u64 * 2;
     assert!(speak(server, &record::Record::Opened(next, String::new())).is_err());
+}
+
+#[test]
+// spec-test: SES-12
+fn what_a_server_opens_before_it_has_answered_is_told_behind_the_answer() {
+    let mut registry = Registry::<()>::new(1, GRACE);
+    let mut client = Session::client(Limits::default(), false);
+    let mut server = Session::server(Limits::default(), false);
+    let early = server.open("early").unwrap();
+    client.attach();
+    let greeting = client.poll_record().unwrap();
+    let Ok(Arrival::New(grant)) = registry.greet(&greeting, None, [1; 32]) else { panic!() };
+    server.grant(&grant).unwrap();
+    while let Some(record) = server.poll_record() {
+        client.handle_record(&record).unwrap();
+    }
+    let known: Vec<_> = client.channels().collect();
+    assert_eq!(known, [(early, "early")]);
+}
+
+#[test]
+// spec-test: SES-13
+fn sessions_that_a_store_brings_back_are_bounded_and_wait_for_a_time() {
+    let mut registry = Registry::new(1, GRACE);
+    let saved = |id| Saved { granted: Some(([id; 16], Token([id; 16]))), ..Saved::default() };
+    assert!(!registry.adopt(GRACE, &Saved::default(), 'a'));
+    assert!(registry.adopt(GRACE, &saved(1), 'b'));
+    assert!(!registry.adopt(GRACE, &saved(2), 'c'));
+    assert_eq!(registry.next_expiry(), Some(GRACE * 2));
+    assert_eq!(registry.expire(GRACE * 2), ['b']);
 }
 
 #[test]
@@ -427,8 +478,13 @@ fn sessions_wait_for_a_time_and_their_number_is_bounded() {
 
 #[test]
 fn tokens_are_not_printed() {
-    let granted =
-        Change::Granted { id: [1; GRANT_LEN], token: Token([77; GRANT_LEN]), grace: GRACE };
+    let granted = Change::Granted {
+        id: [1; GRANT_LEN],
+        token: Token([77; GRANT_LEN]),
+        grace: GRACE,
+        before: None,
+        owner: None,
+    };
     let saved =
         Saved { granted: Some(([1; GRANT_LEN], Token([77; GRANT_LEN]))), ..Saved::default() };
     for text in [format!("{granted:?}"), format!("{saved:?}")] {
@@ -447,8 +503,8 @@ fn a_session_ends_for_both() {
         assert_eq!(end.session.open("x"), Err(OpenError::Over));
         assert_eq!(end.session.send(ChannelId(0), Bytes::new()), Err(SendError::Over));
     }
-    world.store();
-    assert_eq!(world.saved, Saved::default());
+    world.store(0);
+    assert_eq!(world.saved[0], Saved::default());
 }
 
 #[test]

@@ -403,6 +403,7 @@ impl Connection {
         if self.warm_at().is_some_and(|at| now >= at) {
             self.paths.active.warmth.owe();
         }
+        let is_dry = self.carrier_over_at().is_some_and(|at| now >= at);
         let path = &mut self.paths.active;
         let gave_up = path.candidate.take_if(|candidate| candidate.is_hopeless(now)).is_some();
         if gave_up && path.is_validated && self.role == Role::Client {
@@ -411,10 +412,13 @@ impl Connection {
         let path = &mut self.paths.active;
         let is_dead = path.numbers.recovery.pto_count() >= SILENT_PTOS_MAX;
         let is_unproved = gave_up && !path.is_validated;
-        let is_over = is_unproved || (is_dead && self.paths.others.iter().any(|p| !p.is_failing()));
+        let is_over =
+            is_unproved || is_dry || (is_dead && self.paths.others.iter().any(|p| !p.is_failing()));
         // The server waits for the client to say so: until then packets may come.
         if is_over && self.role == Role::Client {
             self.end_path(now, self.paths.active.id, PathEnd::Unanswered);
+        } else if is_dry {
+            self.take_back(now);
         }
     }
 

@@ -2,6 +2,7 @@
 //! tried.
 
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 
 use jsp_crypto::Role;
 use jsp_wire::{Instant, PathId, Route};
@@ -11,6 +12,9 @@ use crate::event::Event;
 use crate::path::Budget;
 use crate::path::silence::Silence;
 use crate::path::validation::Candidate;
+
+/// How long the carrier of a path may bring no acknowledgement while another path works.
+const CARRIER_SILENCE: Duration = Duration::from_secs(5);
 
 impl Connection {
     /// Tells [`Event::PathSilent`] from here on: the peer has acknowledged nothing of what was sent to
@@ -36,6 +40,18 @@ impl Connection {
         }
         let oldest = path.numbers.recovery.oldest_eliciting();
         self.lifecycle.is_established().then(|| silence.due(oldest, path.rtt.smoothed())).flatten()
+    }
+
+    /// When what is under way on the path at hand is to go by others because its carrier brings nothing, and
+    /// another path works: no probe time-out says that a carrier is gone, and what it has taken would wait for
+    /// ever.
+    // spec: CAR-34
+    pub(super) fn carrier_over_at(&self) -> Option<Instant> {
+        let path = &self.paths.active;
+        let is_carrier = path.route.is_reliable();
+        let oldest = path.numbers.recovery.oldest_eliciting().filter(|_| is_carrier)?;
+        let has_other = self.paths.others.iter().any(|path| !path.is_failing());
+        has_other.then(|| oldest + CARRIER_SILENCE)
     }
 
     // spec: CAR-30

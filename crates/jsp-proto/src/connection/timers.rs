@@ -92,6 +92,7 @@ impl Connection {
         }
         soonest.offer(self.look_at(now), Reason::Forecast);
         soonest.offer(self.silence_at(), Reason::Forecast);
+        soonest.offer(self.carrier_over_at(), Reason::PathValidation);
         soonest.offer(self.crossing_at(now), Reason::Forecast);
         soonest.offer(self.warm_at(), Reason::KeepAlive);
         // Everything that waits to be sent waits for its time, where there are such times.

@@ -1,11 +1,10 @@
 //! The client's process: it connects by what passes first, keeps connected, and moves between ways.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_app::session::{Change, Saved, Session, Side};
+use jsp_app::session::{Session, Side};
 use jsp_crypto::Fingerprint;
 use jsp_nat::switch::{Step, Switch, View, Which};
 use jsp_proto::{
@@ -15,6 +14,7 @@ use jsp_wire::{Instant, Route};
 
 use super::bearer::Bearer;
 use super::call::Call;
+use super::disk::Disk;
 use super::net::{CLIENT, Net};
 use super::plan::Plan;
 use super::server::{ROUNDS_MAX, datagram};
@@ -34,21 +34,6 @@ const STEADY: Duration = Duration::from_secs(1);
 const GREETING: Duration = Duration::from_secs(10);
 /// How long a stream stays open that is not used any more, for last words.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// What outlives the process.
-#[derive(Default)]
-pub(super) struct Disk {
-    pub(super) saved: Saved,
-    /// What is on its way there, and when it arrives.
-    writing: VecDeque<(Instant, Change)>,
-}
-
-impl Disk {
-    /// What a process finds that is started again: what was on its way is lost.
-    pub(super) fn with(saved: Saved) -> Self {
-        Self { saved, writing: VecDeque::new() }
-    }
-}
 
 /// Attempts to reach the server.
 #[derive(Default)]
@@ -116,7 +101,7 @@ impl Client {
             batch: Batch::new(0, 64),
             server,
             plan: plan.clone(),
-            session: Session::restore(plan.limits, disk.saved.clone()),
+            session: Session::restore(Side::Client, plan.limits, disk.saved.clone()),
             race: None,
             live: None,
             dialing: None,
@@ -230,17 +215,17 @@ impl Client {
     /// Leaves: everything is closed.
     pub(super) fn leave(&mut self, now: Instant) {
         self.is_leaving = true;
-        self.race = None;
-        if let Some(live) = &self.live
-            && let Some(connection) = self.endpoint.connection(live.handle)
-        {
-            connection.close(now, 0, b"done");
+        let attempts = self.race.take().map(|race| race.attempts).unwrap_or_default();
+        for handle in attempts.into_iter().chain(self.live.as_ref().map(|live| live.handle)) {
+            if let Some(connection) = self.endpoint.connection(handle) {
+                connection.close(now, 0, b"done");
+            }
         }
     }
 
     pub(super) fn wake(&mut self, now: Instant, story: &Story, disk: &Disk) -> Option<Instant> {
         let transport = self.endpoint.poll_timeout().map(|(at, _)| at);
-        let stored = disk.writing.front().map(|(at, _)| *at);
+        let stored = disk.wake();
         let idle = self.live.is_none() && self.race.is_none() && !self.is_leaving;
         let retry = idle.then_some(self.retry_at);
         let stream = self.race.as_ref().and_then(|race| race.stream_at);
@@ -274,10 +259,10 @@ impl Client {
             if !self.is_leaving {
                 story.run(now, Side::Client, &mut self.session);
             }
-            self.store(now, disk);
+            disk.store(now, self.plan.store_lag, &mut self.session);
             // What was read makes room, and what is stored may leave.
             self.run_live(now);
-            self.store(now, disk);
+            disk.store(now, self.plan.store_lag, &mut self.session);
             self.switch(now, net);
             self.part_with_streams(now, net);
             if !self.transmit(now, net) && story.steps == steps {
@@ -425,19 +410,6 @@ impl Client {
         while self.session.poll_event().is_some() {}
     }
 
-    /// Carries changes to the disk.
-    fn store(&mut self, now: Instant, disk: &mut Disk) {
-        while let Some(change) = self.session.poll_change() {
-            disk.writing.push_back((now + self.plan.store_lag, change));
-        }
-        while disk.writing.front().is_some_and(|(at, _)| *at <= now)
-            && let Some((_, change)) = disk.writing.pop_front()
-        {
-            disk.saved.apply(&change);
-            self.session.on_stored(&change);
-        }
-    }
-
     fn switch(&mut self, now: Instant, net: &mut Net) {
         let Some(live) = &mut self.live else { return };
         loop {
@@ -517,6 +489,24 @@ impl Client {
             self.batch.clear();
         }
         any
+    }
+
+    /// What it is at, for people.
+    pub(super) fn story(&mut self, net: &Net) -> String {
+        let race = self.race.as_ref().map(|race| (race.attempts.len(), race.dialing));
+        let running = self.session.is_running();
+        let Some(live) = &self.live else {
+            return format!("no connection, race {race:?}, again at {:?}", self.retry_at);
+        };
+        let connection = self.endpoint.connection(live.handle);
+        let told = connection.map(|connection| {
+            let ways: Vec<Route> = connection.paths().map(|path| path.route).collect();
+            let closed = connection.is_closed();
+            (connection.route(), ways, connection.is_silent(), closed, connection.stats())
+        });
+        let rooms: Vec<_> =
+            self.streams.iter().map(|(id, _)| (id, net.room(*id, CLIENT))).collect();
+        format!("running {running}, {told:?}, {:?}, streams {rooms:?}", live.switch)
     }
 
     /// Connections that it has state of.

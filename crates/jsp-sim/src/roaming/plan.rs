@@ -133,7 +133,9 @@ pub struct Plan {
     pub server: TransportConfig,
     /// The client's process dies.
     pub client_crashes: Vec<Crash>,
-    /// How long a change takes to its store.
+    /// The server's process dies.
+    pub server_crashes: Vec<Crash>,
+    /// How long a change takes to a store.
     pub store_lag: Duration,
     /// How much the session keeps.
     pub limits: Limits,
@@ -168,6 +170,7 @@ impl Plan {
             client: transport.clone(),
             server: transport,
             client_crashes: Vec::new(),
+            server_crashes: Vec::new(),
             store_lag: Duration::ZERO,
             limits: Limits::default(),
             channels: Vec::new(),
@@ -211,6 +214,11 @@ pub fn random(seed: u64) -> Plan {
     if random.chance(0.5) {
         let crashes = random.between(1, 3);
         plan.client_crashes = random_crashes(&mut random, length, crashes);
+    }
+    let mut part = Random::part(seed, "roaming server's crashes", 0);
+    if part.chance(0.3) {
+        let crashes = part.between(1, 2);
+        plan.server_crashes = random_crashes(&mut part, length, crashes);
     }
     plan.store_lag = if random.chance(0.5) { random.duration_to(millis(30)) } else { millis(0) };
     plan.limits = Limits {

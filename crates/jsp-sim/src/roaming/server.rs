@@ -13,6 +13,7 @@ use jsp_wire::{Instant, Route, StreamId};
 
 use super::bearer::Bearer;
 use super::call;
+use super::disk::Disk;
 use super::net::{Net, SERVER};
 use super::plan::{GRACE, Plan};
 use super::story::Story;
@@ -48,7 +49,8 @@ pub(super) struct Server {
     /// Streams, and since when no connection uses them.
     streams: BTreeMap<u64, Option<Instant>>,
     random: Random,
-    /// Messages of calls that were heard, and the longest pause between two.
+    store_lag: Duration,
+    /// Messages of calls that were heard.
     pub(super) heard: u64,
     pub(super) broken: Vec<String>,
 }
@@ -60,7 +62,8 @@ pub(super) fn fingerprint(plan: &Plan) -> Fingerprint {
 }
 
 impl Server {
-    pub(super) fn new(plan: &Plan, life: u64) -> Self {
+    /// A process that starts, and goes on with what the disk has.
+    pub(super) fn new(plan: &Plan, life: u64, now: Instant, disk: &mut Disk) -> Self {
         let mut identity = Random::part(plan.seed, "roaming server", 0);
         let mut random = Random::part(plan.seed, "roaming server's life", life);
         let endpoint = Endpoint::new(EndpointConfig {
@@ -69,12 +72,21 @@ impl Server {
             seed: random.seed_bytes(),
             unix_seconds_at_zero: UNIX_SECONDS_AT_ZERO,
         });
+        let mut registry = Registry::new(8, GRACE);
+        let is_known = registry.adopt(now.since(Instant::ZERO), &disk.saved, ());
+        if !is_known {
+            // Nobody was told of it.
+            *disk = Disk::default();
+        }
+        let saved = disk.saved.clone();
+        let session = is_known.then(|| Session::restore(Side::Server, plan.limits, saved));
         Self {
             endpoint,
             batch: Batch::new(0, 64),
             attended: BTreeMap::new(),
-            registry: Registry::new(8, GRACE),
-            session: None,
+            registry,
+            session,
+            store_lag: plan.store_lag,
             current: None,
             streams: BTreeMap::new(),
             random,
@@ -108,7 +120,7 @@ impl Server {
         self.endpoint.carrier_closed(id);
     }
 
-    pub(super) fn wake(&mut self, now: Instant, story: &Story) -> Option<Instant> {
+    pub(super) fn wake(&mut self, now: Instant, story: &Story, disk: &Disk) -> Option<Instant> {
         let transport = self.endpoint.poll_timeout().map(|(at, _)| at);
         let unused = self.streams.values().flatten().map(|since| *since + UNUSED_MAX).min();
         let told = story.wake(now, Side::Server).filter(|_| self.session.is_some());
@@ -117,7 +129,7 @@ impl Server {
         let late = self.current.and_then(|handle| self.attended.get(&handle)?.bearer.as_ref());
         let late = late.zip(self.session.as_ref()).and_then(|(bearer, s)| bearer.wake(s));
         let expiry = self.registry.next_expiry().map(|at| Instant::ZERO + at);
-        [transport, unused, told, greets, late, expiry].into_iter().flatten().min()
+        [transport, unused, told, greets, late, expiry, disk.wake()].into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -127,14 +139,15 @@ impl Server {
     }
 
     /// Does everything that can be done now.
-    pub(super) fn pump(&mut self, now: Instant, story: &mut Story, net: &mut Net) {
+    pub(super) fn pump(&mut self, now: Instant, story: &mut Story, disk: &mut Disk, net: &mut Net) {
         for _ in 0..ROUNDS_MAX {
             let steps = story.steps;
             self.on_events(now);
-            self.attend_all(now, story);
+            self.attend_all(now, story, disk);
             self.run_session(now);
             if let Some(session) = &mut self.session {
                 story.run(now, Side::Server, session);
+                disk.store(now, self.store_lag, session);
             }
             // What was read makes room, and what was said is to leave.
             self.run_session(now);
@@ -184,7 +197,7 @@ impl Server {
     }
 
     /// Takes the streams of all connections, and greetings.
-    fn attend_all(&mut self, now: Instant, story: &mut Story) {
+    fn attend_all(&mut self, now: Instant, story: &mut Story, disk: &mut Disk) {
         let handles: Vec<_> = self.attended.keys().copied().collect();
         for handle in handles {
             let Some(connection) = self.endpoint.connection(handle) else { continue };
@@ -212,7 +225,7 @@ impl Server {
             }
             let Some(control) = attendance.control else { continue };
             if let Ok(Some(record)) = connection.recv(now, control) {
-                self.greet(now, handle, control, &record.payload, story);
+                self.greet(now, handle, control, &record.payload, (story, disk));
             }
         }
     }
@@ -223,7 +236,7 @@ impl Server {
         handle: ConnectionHandle,
         control: StreamId,
         record: &Bytes,
-        story: &mut Story,
+        (story, disk): (&mut Story, &mut Disk),
     ) {
         let Some(connection) = self.endpoint.connection(handle) else { return };
         let fresh = self.random.seed_bytes();
@@ -234,7 +247,8 @@ impl Server {
                     self.registry.remove(&before.id());
                 }
                 story.server_began_anew();
-                self.session = Some(Session::server(story.limits));
+                *disk = Disk::default();
+                self.session = Some(Session::server(story.limits, true));
                 self.registry.insert(&grant, None, ());
                 grant
             }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use jsp_app::session::Session;
+use jsp_app::session::{Session, Side};
 use jsp_wire::Instant;
 
-use super::client::{Client, Disk};
+use super::client::Client;
+use super::disk::Disk;
 use super::net::{CLIENT, Happening, Net, SERVER};
 use super::plan::Plan;
 use super::server::{self, Server};
@@ -54,6 +55,8 @@ pub struct Outcome {
 enum Turn {
     ClientStarts,
     ClientDies,
+    ServerDies,
+    ServerStarts,
     Rebind,
     Reset,
     SecondOpens,
@@ -68,7 +71,10 @@ pub struct World {
     net: Net,
     client: Option<Client>,
     server: Server,
-    disk: Disk,
+    /// Its process is there.
+    is_served: bool,
+    /// Those of client and server.
+    disks: [Disk; 2],
     story: Story,
     lives: u64,
     violations: Vec<Violation>,
@@ -91,6 +97,10 @@ impl World {
             turns.push((crash.at, Turn::ClientDies));
             turns.push((crash.at + crash.lasts, Turn::ClientStarts));
         }
+        for crash in &plan.server_crashes {
+            turns.push((crash.at, Turn::ServerDies));
+            turns.push((crash.at + crash.lasts, Turn::ServerStarts));
+        }
         turns.extend(plan.rebinds.iter().map(|at| (*at, Turn::Rebind)));
         turns.extend(plan.resets.iter().map(|at| (*at, Turn::Reset)));
         if let Some(second) = &plan.second {
@@ -104,8 +114,9 @@ impl World {
             turns,
             net: Net::new(&plan),
             client: None,
-            server: Server::new(&plan, 0),
-            disk: Disk::default(),
+            server: Server::new(&plan, 0, Instant::ZERO, &mut Disk::default()),
+            is_served: true,
+            disks: Default::default(),
             story: Story::new(&plan),
             lives: 0,
             violations: Vec::new(),
@@ -147,9 +158,9 @@ impl World {
     fn next_event(&mut self) -> Option<Instant> {
         let turn = self.turns.last().map(|(at, _)| *at);
         let net = self.net.next_event();
-        let server = self.server.wake(self.now, &self.story);
-        let (now, story, disk) = (self.now, &self.story, &self.disk);
-        let client = self.client.as_mut().and_then(|client| client.wake(now, story, disk));
+        let (now, story, [near, far]) = (self.now, &self.story, &self.disks);
+        let server = self.is_served.then(|| self.server.wake(now, story, far)).flatten();
+        let client = self.client.as_mut().and_then(|client| client.wake(now, story, near));
         [turn, net, server, client].into_iter().flatten().min()
     }
 
@@ -161,11 +172,23 @@ impl World {
         while let Some(happening) = self.net.poll(now) {
             self.happen(happening);
         }
-        self.server.handle_timeout(now);
-        self.server.pump(now, &mut self.story, &mut self.net);
+        if self.is_served {
+            self.server.handle_timeout(now);
+        }
         if let Some(client) = &mut self.client {
             client.handle_timeout(now);
-            client.pump(now, &mut self.story, &mut self.disk, &mut self.net);
+        }
+        self.pump();
+    }
+
+    fn pump(&mut self) {
+        let (now, story, net) = (self.now, &mut self.story, &mut self.net);
+        let [near, far] = &mut self.disks;
+        if self.is_served {
+            self.server.pump(now, story, far, net);
+        }
+        if let Some(client) = &mut self.client {
+            client.pump(now, story, near, net);
         }
     }
 
@@ -175,7 +198,7 @@ impl World {
             (Turn::ClientStarts, _) => {
                 self.lives += 1;
                 let server = server::fingerprint(&self.plan);
-                let mut client = Client::new(&self.plan, self.lives, now, server, &self.disk);
+                let mut client = Client::new(&self.plan, self.lives, now, server, &self.disks[0]);
                 let opened = self.plan.second.as_ref().is_some_and(|second| {
                     second.opens_at <= now && second.ends_at.is_none_or(|end| end > now)
                 });
@@ -189,9 +212,18 @@ impl World {
                 self.net.close_all(now, CLIENT);
                 // Another process has another port.
                 self.net.changes += 1;
-                let saved = std::mem::take(&mut self.disk).saved;
-                self.story.crashed(jsp_app::session::Side::Client, &saved);
-                self.disk = Disk::with(saved);
+                self.crash(Side::Client);
+            }
+            (Turn::ServerDies, _) => {
+                self.is_served = false;
+                self.net.close_all(now, SERVER);
+                self.crash(Side::Server);
+            }
+            (Turn::ServerStarts, _) => {
+                self.lives += 1;
+                let heard = self.server.heard;
+                self.server = Server::new(&self.plan, self.lives, now, &mut self.disks[1]);
+                (self.server.heard, self.is_served) = (heard, true);
             }
             (Turn::Rebind, client) => {
                 self.net.rebind();
@@ -206,8 +238,40 @@ impl World {
         }
     }
 
+    /// What a side finds that is started again.
+    fn crash(&mut self, side: Side) {
+        let disk = &mut self.disks[usize::from(side == Side::Server)];
+        let mut saved = std::mem::take(disk).saved;
+        if side == Side::Server && saved.granted.is_none() {
+            // Nobody was told of it.
+            saved = Default::default();
+        }
+        self.story.crashed(side, &saved);
+        *disk = Disk::with(saved);
+    }
+
     fn happen(&mut self, happening: Happening) {
         let now = self.now;
+        let is_lost = !self.is_served
+            && matches!(
+                happening,
+                Happening::Datagram(SERVER, _)
+                    | Happening::Came(_, SERVER, _)
+                    | Happening::Room(_, SERVER)
+                    | Happening::Closed(_, SERVER)
+            );
+        if is_lost {
+            return;
+        }
+        if let (Happening::Opened(id), false) = (&happening, self.is_served) {
+            // Nobody listens: the attempt is refused.
+            self.net.close(now, *id, SERVER);
+            self.net.close(now, *id, CLIENT);
+            if let Some(client) = &mut self.client {
+                client.on_refused(now, *id);
+            }
+            return;
+        }
         match (happening, &mut self.client) {
             (Happening::Datagram(SERVER, datagram), _) => self.server.receive(now, datagram),
             (Happening::Datagram(_, datagram), Some(client)) => client.receive(now, datagram),
@@ -230,10 +294,7 @@ impl World {
             (_, None) => {}
         }
         // One at a time: what follows from it comes before the next.
-        self.server.pump(now, &mut self.story, &mut self.net);
-        if let Some(client) = &mut self.client {
-            client.pump(now, &mut self.story, &mut self.disk, &mut self.net);
-        }
+        self.pump();
     }
 
     fn object(&mut self, checker: &'static str, what: String) {
@@ -298,15 +359,16 @@ impl World {
                 &self.client.as_ref().map(|c| c.session.channels().count()),
                 &self.server.session.as_ref().map(|session| session.channels().count()),
             ];
-            let what = format!("not done: {missing:?}; channels left: {held:?}");
+            let at = self.client.as_mut().map(|client| client.story(&self.net));
+            let what = format!("not done: {missing:?}; channels left: {held:?}; {at:?}");
             self.object("liveness", what);
         }
         if self.violations.is_empty() {
             let now = self.now;
             if let Some(client) = &mut self.client {
                 client.leave(now);
-                client.pump(now, &mut self.story, &mut self.disk, &mut self.net);
             }
+            self.pump();
             let rests = |world: &mut Self| {
                 world.client.as_mut().is_none_or(Client::is_at_rest)
                     && world.server.is_at_rest()
