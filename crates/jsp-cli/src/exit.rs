@@ -55,11 +55,13 @@ Exit codes:
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) sentence: String,
+    /// The peer's user has ended it: there is nobody to wait for.
+    pub(crate) by_user: bool,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, sentence: impl Into<String>) -> Self {
-        Self { exit, sentence: sentence.into() }
+        Self { exit, sentence: sentence.into(), by_user: false }
     }
 
     pub(crate) fn usage(sentence: impl Into<String>) -> Self {
@@ -139,7 +141,9 @@ impl From<ConnectionError> for Failure {
             }
             _ => Exit::PeerVanished,
         };
-        Self::new(exit, error.to_string())
+        let ended = crate::protocol::INTERRUPTED;
+        let by_user = matches!(error, ConnectionError::ClosedByPeer { code, .. } if code == ended);
+        Self { by_user, ..Self::new(exit, error.to_string()) }
     }
 }
 

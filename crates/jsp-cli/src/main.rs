@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     match run(cli, output) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => {
-            let Failure { exit, sentence } = &failure;
+            let Failure { exit, sentence, .. } = &failure;
             let exit_code = *exit as u8;
             output.object(&ErrorEvent { event: "error", exit_code, error: sentence });
             let name = output.tinted_error(Tone::Bad, "jsp:");

@@ -167,6 +167,20 @@ fn a_killed_sender_goes_on_where_it_was() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_receiver_that_its_user_ends_is_not_waited_for() {
+    let place = Place::new("ended");
+    let inbox = place.path("inbox");
+    place.write("tree/long.bin", &noise(6, LONG));
+    let server = Server::start(&place, &inbox, &[]);
+    let sender = half_sent(&place, &inbox, "tree", &server.uri);
+    server.signal("-INT");
+    let sent = Finished::of(sender.wait_with_output().unwrap()).left_with(6);
+    assert!(!sent.err.contains("trying again"), "{}", sent.err);
+    assert!(sent.err.contains("interrupted by its user"), "{}", sent.err);
+}
+
+#[test]
 fn a_sender_outlives_its_receiver() {
     let place = Place::new("retry");
     let inbox = place.path("inbox");

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::error::SessionError;
 use crate::run::{REFUSED, run};
-use crate::shared::Shared;
+use crate::shared::{Save, Shared};
 use crate::{Session, SessionConfig};
 
 /// Pauses between attempts to connect: the first, and the longest.
@@ -64,7 +64,7 @@ impl Session {
         };
         let is_new = saved.is_none();
         let machine = match saved {
-            Some(saved) => machine::Session::restore(limits, saved),
+            Some(saved) => machine::Session::restore(machine::Side::Client, limits, saved),
             None => machine::Session::client(limits, store.is_some()),
         };
         let shared = Arc::new(Shared::new(machine));
@@ -74,7 +74,8 @@ impl Session {
         };
         let mut tasks = vec![tokio::spawn(drive(Arc::clone(&shared), server, first))];
         if let Some(store) = store {
-            tasks.push(tokio::spawn(Arc::clone(&shared).keep(store)));
+            let save: Save = Arc::new(move |changes| store.save(changes));
+            tasks.push(tokio::spawn(Arc::clone(&shared).keep(save)));
         }
         let session = Self { shared, _driver: Some(Arc::new(Driver { tasks })) };
         if is_new {

@@ -45,9 +45,16 @@
 //! message is in the store, and nothing is said to the server that the store does not have. The
 //! started program connects with the same store and opens its channels by the same labels. What its
 //! application had been given but not confirmed comes again, with the same
-//! [`number`](Received::number). [`RedbStore`] is a store in one file. Servers keep sessions in
-//! memory: after a server's restart its clients see [`Event::Forgotten`], and learn what was not
-//! confirmed from [`Channel::unconfirmed`].
+//! [`number`](Received::number). [`RedbStore`] is a store in one file.
+//!
+//! A server that is started by [`Sessions::restore`] does the same with a [`SessionsStore`], which
+//! [`RedbStore`] is too: it answers nobody before the store has what the client will show next, sends no
+//! message and tells of none taken that the store does not have. After a crash its clients come back
+//! within the grace time, which begins anew, and nothing is lost or comes twice. That holds as far as
+//! the store keeps its word: one that confirms what a power cut takes away may lose what was confirmed, and the
+//! accounts of the two sides then do not fit, or the server does not know the token that the client shows. Sessions
+//! without a store are in memory: after a restart their clients see [`Event::Forgotten`], and learn
+//! what was not confirmed from [`Channel::unconfirmed`].
 #![forbid(unsafe_code)]
 
 mod channel;
@@ -69,7 +76,7 @@ pub use error::{OpenError, RecvError, SendError, SessionError};
 pub use server::Sessions;
 #[cfg(feature = "redb")]
 pub use store::RedbStore;
-pub use store::Store;
+pub use store::{SessionsStore, Store};
 
 use shared::Shared;
 

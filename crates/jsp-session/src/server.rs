@@ -1,17 +1,21 @@
 //! The server's end: sessions that wait for their clients.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jsp::{Connection, Endpoint, Stream};
-use jsp_app::session::{self as machine, Arrival, CONTROL_LABEL, Grant, Registry};
+use jsp_app::session::{self as machine, Arrival, CONTROL_LABEL, Change, Grant, Registry};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use crate::error::SessionError;
 use crate::run::{PROTOCOL_ERROR, REFUSED, run};
-use crate::shared::Shared;
+use crate::shared::{Save, Shared};
+use crate::store::SessionsStore;
 use crate::{Session, SessionConfig};
 
 /// How long a client may take to greet.
@@ -31,6 +35,12 @@ pub struct Sessions {
 struct Inner {
     config: SessionConfig,
     registry: Mutex<Registry<Arc<Shared>>>,
+    /// What outlives the process, if anything does.
+    store: Option<Arc<dyn SessionsStore>>,
+    /// Tasks that carry changes to it.
+    keeping: Mutex<JoinSet<()>>,
+    /// Sessions that it has brought back, for the application.
+    restored: Mutex<VecDeque<Session>>,
     new: mpsc::Sender<Session>,
     start: Instant,
     /// A session waits for its client.
@@ -50,7 +60,38 @@ impl Sessions {
     /// use [`new`](Self::new) and [`attend`](Self::attend). Needs a tokio runtime.
     #[must_use]
     pub fn serve(endpoint: &Endpoint, config: SessionConfig) -> Self {
-        let (inner, new) = Inner::new(config);
+        let (inner, new) = Inner::new(config, None);
+        Self::on(endpoint, inner, new)
+    }
+
+    /// The same, with sessions that outlive the process: those that `store` has wait for their clients
+    /// from now on, for their whole grace time, and come out of [`accept`](Self::accept) like new ones.
+    /// Their channels are found again by [`Session::open`] and [`Session::accept`]; what the
+    /// application had not confirmed comes again. More than `sessions_max` are forgotten.
+    ///
+    /// # Errors
+    /// [`SessionError::Store`] when the store cannot be read.
+    // spec: SES-13
+    pub async fn restore(
+        endpoint: &Endpoint,
+        store: Arc<dyn SessionsStore>,
+        config: SessionConfig,
+    ) -> Result<Self, SessionError> {
+        let (inner, new) = Inner::new(config, Some(Arc::clone(&store)));
+        let loading = Arc::clone(&inner);
+        tokio::task::spawn_blocking(move || loading.load(&*store))
+            .await
+            .map_err(|_| SessionError::Store("its thread ended".to_owned()))?
+            .map_err(|error| SessionError::Store(error.to_string()))?;
+        let held: Vec<_> = inner.restored().iter().map(|s| Arc::clone(&s.shared)).collect();
+        for shared in held {
+            let id = shared.lock().machine.id();
+            inner.keep(id, shared);
+        }
+        Ok(Self::on(endpoint, inner, new))
+    }
+
+    fn on(endpoint: &Endpoint, inner: Arc<Inner>, new: mpsc::Receiver<Session>) -> Self {
         let (endpoint, serving) = (endpoint.clone(), Arc::clone(&inner));
         let accepting = tokio::spawn(async move {
             while let Some(connection) = endpoint.accept().await {
@@ -64,7 +105,7 @@ impl Sessions {
     /// Sessions for the connections that are given to [`attend`](Self::attend). Needs a tokio runtime.
     #[must_use]
     pub fn new(config: SessionConfig) -> Self {
-        let (inner, new) = Inner::new(config);
+        let (inner, new) = Inner::new(config, None);
         Self::with(inner, new, Vec::new())
     }
 
@@ -84,10 +125,14 @@ impl Sessions {
         self.inner.attend(connection).await;
     }
 
-    /// The next session that is new. Sessions whose clients come back go on by themselves. `None` is
+    /// The next session that is new, or that a store has brought back. Sessions whose clients come back go on by themselves. `None` is
     /// not to be expected. Cancel-safe.
     pub async fn accept(&self) -> Option<Session> {
-        self.new.lock().await.recv().await
+        let restored = self.inner.restored().pop_front();
+        match restored {
+            Some(session) => Some(session),
+            None => self.new.lock().await.recv().await,
+        }
     }
 
     /// How many sessions are held, with a connection or without.
@@ -104,11 +149,52 @@ impl Sessions {
 }
 
 impl Inner {
-    fn new(config: SessionConfig) -> (Arc<Self>, mpsc::Receiver<Session>) {
+    fn new(
+        config: SessionConfig,
+        store: Option<Arc<dyn SessionsStore>>,
+    ) -> (Arc<Self>, mpsc::Receiver<Session>) {
         let (new, receiver) = mpsc::channel(NEW_WAITING);
         let registry = Mutex::new(Registry::new(config.sessions_max, config.grace));
-        let (start, parked) = (Instant::now(), Notify::new());
-        (Arc::new(Self { config, registry, new, start, parked }), receiver)
+        let inner = Self {
+            config,
+            registry,
+            store,
+            keeping: Mutex::default(),
+            restored: Mutex::default(),
+            new,
+            start: Instant::now(),
+            parked: Notify::new(),
+        };
+        (Arc::new(inner), receiver)
+    }
+
+    fn restored(&self) -> MutexGuard<'_, VecDeque<Session>> {
+        self.restored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what the store has.
+    fn load(&self, store: &dyn SessionsStore) -> io::Result<()> {
+        for saved in store.load()? {
+            let machine =
+                machine::Session::restore(machine::Side::Server, self.config.limits, saved.clone());
+            let shared = Arc::new(Shared::new(machine));
+            if self.registry().adopt(self.now(), &saved, Arc::clone(&shared)) {
+                self.restored().push_back(Session { shared, _driver: None });
+            } else if let Some((id, _)) = saved.granted {
+                store.save(&id, &[Change::Over])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries a session's changes to the store, if there is one.
+    fn keep(&self, id: [u8; machine::GRANT_LEN], shared: Arc<Shared>) {
+        let Some(store) = self.store.clone() else { return };
+        let save: Save = Arc::new(move |changes| store.save(&id, changes));
+        let mut keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of sessions that are over.
+        while keeping.try_join_next().is_some() {}
+        keeping.spawn(shared.keep(save));
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry<Arc<Shared>>> {
@@ -140,7 +226,10 @@ impl Inner {
                 return connection.close(0, b"the session is not known");
             }
             Ok(Arrival::New(grant)) => {
-                let shared = Arc::new(Shared::new(machine::Session::server(self.config.limits)));
+                let is_stored = self.store.is_some();
+                let machine = machine::Session::server(self.config.limits, is_stored);
+                let shared = Arc::new(Shared::new(machine));
+                self.keep(grant.id(), Arc::clone(&shared));
                 self.registry().insert(&grant, owner, Arc::clone(&shared));
                 let session = Session { shared: Arc::clone(&shared), _driver: None };
                 let attendance = Attendance::new(self, shared, connection, &grant);

@@ -9,7 +9,6 @@ use jsp_app::session::{self as machine, CHANNEL_LABEL, Change, ChannelId, Event}
 use tokio::sync::Notify;
 
 use crate::error::{OpenError, SessionError};
-use crate::store::Store;
 
 pub(crate) struct Shared {
     state: Mutex<State>,
@@ -39,6 +38,9 @@ pub(crate) struct State {
     ran: u64,
     error: Option<SessionError>,
 }
+
+/// Stores a session's changes; blocks.
+pub(crate) type Save = Arc<dyn Fn(&[Change]) -> std::io::Result<()> + Send + Sync>;
 
 /// The connection that a task works for is not the session's any more.
 #[derive(Debug)]
@@ -213,7 +215,7 @@ impl Shared {
     }
 
     /// Carries changes to the store, in their order, for as long as the session lives.
-    pub(crate) async fn keep(self: Arc<Self>, store: Arc<dyn Store>) {
+    pub(crate) async fn keep(self: Arc<Self>, save: Save) {
         loop {
             let batch = self
                 .wait(|state| {
@@ -225,8 +227,8 @@ impl Shared {
             if batch.is_empty() {
                 return;
             }
-            let store = Arc::clone(&store);
-            let saving = tokio::task::spawn_blocking(move || (store.save(&batch), batch));
+            let save = Arc::clone(&save);
+            let saving = tokio::task::spawn_blocking(move || (save(&batch), batch));
             match saving.await {
                 Ok((Ok(()), batch)) => self.change(|state| state.on_stored(&batch)),
                 Ok((Err(error), _)) => return self.fail(SessionError::Store(error.to_string())),

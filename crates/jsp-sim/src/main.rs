@@ -7,6 +7,7 @@ use clap::Parser;
 use jsp_sim::lab::{self, experiments, table};
 use jsp_sim::random_world::random_world;
 use jsp_sim::report::Row;
+use jsp_sim::roaming::figures as roaming;
 use jsp_sim::runner::{self, Plan, Summary};
 use jsp_sim::trial;
 
@@ -17,7 +18,8 @@ use jsp_sim::trial;
 #[command(name = "jsp-sim")]
 struct Arguments {
     /// `worlds` for random worlds, a scenario such as S1 or one case of it, `all` for every
-    /// scenario, `mobility` for those of a client on the move, `experiments` or one of them such as E2, `nat` for
+    /// scenario, `mobility` for those of a client on the move, `roaming` for random
+    /// worlds with carriers, sessions and processes that are killed, `experiments` or one of them such as E2, `nat` for
     /// peers behind every pair of boxes, `privacy` for what observers see of so many flows, `list` for the names
     #[arg(default_value = "worlds")]
     what: String,
@@ -76,9 +78,19 @@ fn main() -> ExitCode {
         }
         "roaming" => {
             let (seed, seeds) = arguments.seeds(200);
-            print(&jsp_sim::roaming::figures::worlds(seed, seeds), arguments.json)
+            print(&roaming::worlds(seed, seeds), arguments.json)
         }
-        "mobility" => run_scenarios(&table::MOBILITY, &arguments),
+        "mobility" => {
+            let scenarios = run_scenarios(&table::MOBILITY, &arguments);
+            let (seed, seeds) = arguments.seeds(5);
+            let mut rows = roaming::certain(seed, seeds);
+            let (seed, seeds) = arguments.seeds(200);
+            rows.extend(roaming::worlds(seed, seeds));
+            match print(&rows, arguments.json) {
+                ExitCode::SUCCESS => scenarios,
+                code => code,
+            }
+        }
         "privacy" => {
             let (seed, flows) = arguments.seeds(10_000);
             let mut rows = jsp_sim::privacy::rows(flows, seed);

@@ -30,8 +30,9 @@ It ends once the receiver has confirmed that every file is whole and on its disk
 be read or stored is told of, the others go on, and the exit code is 5. So it is with a symbolic link
 inside a folder: it is named and left out, never followed. A link named here is sent as its target.
 
-When the receiver vanishes it is tried again for as long as --retry says. A transfer goes on where it
-was, also when the same command is given again after Ctrl-C, a crash or a week.
+When the receiver vanishes it is tried again for as long as --retry says, but not when its user has ended
+it. A transfer goes on where it was, also when the same command is given again after Ctrl-C, a crash or
+a week.
 
 With a code neither side needs an address: `jsp help recv` tells more.";
 
@@ -94,7 +95,7 @@ impl Send {
             let work = send(&connection, &mut plan, &mut summary, output);
             match session::until_interrupted(&endpoint, work).await {
                 Ok(()) => break,
-                Err(failure) if failure.exit == Exit::PeerVanished && !retry.is_zero() => {
+                Err(failure) if is_vanished(&failure) && !retry.is_zero() => {
                     output.remark(format!("jsp: the receiver vanished; trying again: {failure}"));
                     (endpoint, connection) = again(&host, global, output, retry, failure).await?;
                 }
@@ -151,6 +152,11 @@ fn report(summary: Summary, time: Duration, output: Output) -> Exit {
         return Exit::File;
     }
     Exit::Success
+}
+
+/// The receiver may come back by itself.
+fn is_vanished(failure: &Failure) -> bool {
+    failure.exit == Exit::PeerVanished && !failure.by_user
 }
 
 /// Reaches the receiver again, within `retry`; `failure` is why it has to.

@@ -29,8 +29,8 @@ pub(super) struct Bearer {
     /// Channels that are to have a stream.
     unbound: VecDeque<(ChannelId, Bytes)>,
     owes_since: Option<Instant>,
-    /// Items that came.
-    pub(super) heard: u64,
+    /// Bytes of messages that were given to the connection.
+    pub(super) said: u64,
 }
 
 fn config(label: &str) -> StreamConfig {
@@ -52,7 +52,7 @@ impl Bearer {
             lanes: Vec::new(),
             unbound: VecDeque::new(),
             owes_since: None,
-            heard: 0,
+            said: 0,
         }
     }
 
@@ -77,8 +77,8 @@ impl Bearer {
         self.tell(now, connection, session);
         self.bind(now, connection, session);
         for lane in &mut self.lanes {
-            lane.hear(now, connection, session, &mut self.heard)?;
-            lane.speak(now, connection, session);
+            lane.hear(now, connection, session)?;
+            self.said += lane.speak(now, connection, session);
         }
         self.lanes.retain(|lane| !lane.is_sent || !lane.is_heard);
         // What was heard may have made records.
@@ -137,7 +137,6 @@ impl Lane {
         now: Instant,
         connection: &mut Connection,
         session: &mut Session,
-        heard: &mut u64,
     ) -> Result<(), ProtocolError> {
         if self.channel.is_none() {
             if self.bind.is_none() {
@@ -167,29 +166,32 @@ impl Lane {
                 Err(_) => break,
             };
             self.is_heard = item == Item::End;
-            *heard += 1;
             session.handle_item(id, item)?;
         }
         Ok(())
     }
 
-    fn speak(&mut self, now: Instant, connection: &mut Connection, session: &mut Session) {
-        let Some(id) = self.channel.filter(|_| !self.is_sent) else { return };
+    /// Answers how many bytes of messages left.
+    fn speak(&mut self, now: Instant, connection: &mut Connection, session: &mut Session) -> u64 {
+        let Some(id) = self.channel.filter(|_| !self.is_sent) else { return 0 };
         if let Some(bind) = &self.bind {
             if connection.send(now, self.stream, bind.clone().into()).is_err() {
-                return;
+                return 0;
             }
             self.bind = None;
         }
+        let mut said = 0;
         while let Some(item) = self.item.take().or_else(|| session.poll_item(id)) {
             let Item::Message(payload) = &item else {
                 self.is_sent = connection.finish(now, self.stream).is_ok();
-                return;
+                break;
             };
             if connection.send(now, self.stream, Message::from(payload.clone())).is_err() {
                 self.item = Some(item);
-                return;
+                break;
             }
+            said += payload.len() as u64;
         }
+        said
     }
 }

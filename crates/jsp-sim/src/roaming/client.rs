@@ -79,6 +79,8 @@ pub(super) struct Client {
     pub(super) switches: Vec<(Instant, bool)>,
     /// When the session ran, each time.
     pub(super) ran: Vec<Instant>,
+    /// Bytes of messages that were given to connections.
+    pub(super) said: u64,
 }
 
 impl Client {
@@ -114,6 +116,7 @@ impl Client {
             is_leaving: false,
             switches: Vec::new(),
             ran: Vec::new(),
+            said: 0,
         }
     }
 
@@ -397,7 +400,9 @@ impl Client {
             call.speak(now, connection);
         }
         take_strangers(connection, &mut live.bearer);
-        if let Err(error) = live.bearer.pump(now, connection, &mut self.session) {
+        let result = live.bearer.pump(now, connection, &mut self.session);
+        self.said += std::mem::take(&mut live.bearer.said);
+        if let Err(error) = result {
             self.broken.push(format!("at the client: {error}"));
             connection.close(now, 1, b"broken");
         }

@@ -2,8 +2,13 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
-use super::plan;
+use std::time::Duration;
+
+use jsp_wire::Instant;
+
+use super::plan::{self, ChannelPlan, Crash, Plan, Span};
 use super::world::{self, Outcome};
+use crate::random::Random;
 use crate::report::Row;
 use crate::runner::each_seed;
 
@@ -47,5 +52,111 @@ pub fn worlds(start: u64, seeds: u64) -> Vec<Row> {
         row("call", sum(|out| out.heard), "messages"),
         row("virtual_time", sum(|out| out.lasted.as_secs()), "s"),
         row("datagrams", sum(|out| out.datagrams), "count"),
+    ]
+}
+
+/// The round trip of the certain worlds.
+const ROUND_TRIP: Duration = Duration::from_millis(50);
+
+fn at(millis: u64) -> Instant {
+    Instant::ZERO + Duration::from_millis(millis)
+}
+
+/// A channel of `count` messages of the client, and of the server as well where it is a call.
+fn channel(count: u64, every: u64, len: usize, is_call: bool) -> ChannelPlan {
+    let all: Vec<_> = (0..count).map(|n| (at(n * every), len)).collect();
+    let back = if is_call { all.clone() } else { Vec::new() };
+    let rests = [Duration::ZERO; 2];
+    ChannelPlan { by_server: false, opens_at: Instant::ZERO, messages: [all, back], rests }
+}
+
+/// A call of 50 messages a second each way, in whose midst datagrams do not pass for 15 s.
+fn blocked(seed: u64) -> (Plan, Span) {
+    let from = at(8_000 + Random::part(seed, "blocked", 0).below(1_000));
+    let span = Span { from, to: from + Duration::from_secs(15) };
+    let mut plan = Plan::quiet(seed);
+    plan.weather.no_datagrams.push(span);
+    plan.channels.push(channel(2_000, 20, 160, true));
+    plan.faults_end = at(40_000);
+    (plan, span)
+}
+
+/// Datagrams have never passed.
+fn never(seed: u64) -> Plan {
+    let mut plan = Plan::quiet(seed);
+    plan.weather.no_datagrams.push(Span { from: Instant::ZERO, to: at(60_000) });
+    plan.channels.push(channel(10, 20, 160, true));
+    plan
+}
+
+/// A transfer of 20 MB at most at 50 Mbit/s; something happens in its midst.
+fn transfer(seed: u64) -> (Plan, Instant) {
+    let mut plan = Plan::quiet(seed);
+    for link in plan.links.iter_mut().flatten() {
+        link.rate = crate::link::Rate::Constant(50_000_000);
+    }
+    plan.channels.push(channel(TRANSFER.0, 0, TRANSFER.1, false));
+    let moment = at(1_000 + Random::part(seed, "transfer", 0).below(1_000));
+    plan.faults_end = moment + Duration::from_secs(61);
+    (plan, moment)
+}
+
+/// Messages of a transfer, and the bytes of each.
+const TRANSFER: (u64, usize) = (320, 64 << 10);
+/// Bytes of a transfer that may go twice.
+const TWICE_MAX: f64 = (1 << 20) as f64;
+
+/// Figures of certain worlds with their bars, the worst of all seeds.
+pub fn certain(start: u64, seeds: u64) -> Vec<Row> {
+    let worst = |one: &(dyn Fn(u64) -> (f64, Outcome) + Sync)| {
+        let all = each_seed(start, seeds, one);
+        for violation in all.iter().flat_map(|(_, outcome)| &outcome.violations) {
+            eprintln!("{violation}");
+        }
+        let is_clean = all.iter().all(|(_, outcome)| outcome.violations.is_empty());
+        (all.iter().map(|(value, _)| *value).fold(0.0, f64::max), is_clean)
+    };
+    let row = |case: &str, metric: &str, unit, most: f64, (value, is_clean): (f64, bool)| {
+        let held = is_clean && value <= most;
+        Row::new(case, metric, value, unit).bar(format!("<= {most}, all once, in order"), held)
+    };
+    let millis = |from: Instant, to: Option<Instant>| {
+        to.map_or(f64::INFINITY, |to| to.since(from).as_secs_f64() * 1e3)
+    };
+    let round_trips = ROUND_TRIP.as_secs_f64() * 2e3;
+    let switched = |is_stream: bool| {
+        move |seed: u64| {
+            let (plan, span) = blocked(seed);
+            let outcome = world::run(plan);
+            let from = if is_stream { span.from } else { span.to };
+            let mut all = outcome.switches.iter();
+            let switch = all.find(|(at, to)| *at >= from && *to == is_stream).map(|(at, _)| *at);
+            (millis(from, switch), outcome)
+        }
+    };
+    let connected = |seed: u64| {
+        let outcome = world::run(never(seed));
+        (millis(Instant::ZERO, outcome.switches.first().map(|(at, _)| *at)), outcome)
+    };
+    let twice = |is_killed: bool| {
+        move |seed: u64| {
+            let (mut plan, moment) = transfer(seed);
+            let minute = Duration::from_secs(60);
+            if is_killed {
+                plan.client_crashes.push(Crash { at: moment, lasts: Duration::from_secs(1) });
+            } else {
+                plan.weather.dead.push(Span { from: moment, to: moment + minute });
+            }
+            let outcome = world::run(plan);
+            let all = TRANSFER.0 * TRANSFER.1 as u64;
+            (outcome.said.saturating_sub(all) as f64, outcome)
+        }
+    };
+    vec![
+        row("UB-call", "to_stream", "ms", 1_500.0 + round_trips, worst(&switched(true))),
+        row("UB-call", "to_datagrams", "ms", 10_000.0, worst(&switched(false))),
+        row("UB-start", "connected", "ms", 400.0 + round_trips, worst(&connected)),
+        row("RS-killed", "sent_twice", "B", TWICE_MAX, worst(&twice(true))),
+        row("RS-outage", "sent_twice", "B", TWICE_MAX, worst(&twice(false))),
     ]
 }

@@ -46,6 +46,8 @@ pub struct Outcome {
     pub ran: Vec<Instant>,
     /// Times at which the connection changed between datagrams and streams: true for streams.
     pub switches: Vec<(Instant, bool)>,
+    /// Bytes of messages that the client gave to connections, and of those of its channels.
+    pub said: u64,
     /// Datagrams that were sent by links.
     pub datagrams: u64,
 }
@@ -347,6 +349,7 @@ impl World {
 
     /// What of a client is for the figures.
     fn keep(&mut self, client: Client) {
+        self.outcome.said += client.said;
         self.outcome.ran.extend(client.ran);
         self.outcome.switches.extend(client.switches);
     }
