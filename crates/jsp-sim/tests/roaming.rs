@@ -40,7 +40,7 @@ fn a_seed_repeats() {
 
 #[test]
 fn certain_worlds_keep_their_bars() {
-    for row in figures::certain(1, 3) {
+    for row in figures::certain(1, 1) {
         assert!(row.holds(), "{}", row.to_text());
     }
 }

@@ -63,10 +63,16 @@ impl Watch {
             }
             Step::Open(Which::Stream(place)) => match self.choice.streams.get(place).cloned() {
                 Some(way) => self.open(&way).await,
-                None => Ok(self.machine.on_opened(None)),
+                None => {
+                    self.machine.on_opened(None);
+                    Ok(())
+                }
             },
             Step::Ask(route) => self.ask(route),
-            Step::Close => Ok(self.let_go()),
+            Step::Close => {
+                self.let_go();
+                Ok(())
+            }
         }
     }
 

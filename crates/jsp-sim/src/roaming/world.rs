@@ -340,8 +340,7 @@ impl World {
             self.object("memory", format!("{buffered} B in a connection"));
         }
         let sessions = self.client.iter().map(|client| &client.session);
-        let over: Vec<String> =
-            sessions.chain(&self.server.session).filter_map(|session| excess(session)).collect();
+        let over: Vec<String> = sessions.chain(&self.server.session).filter_map(excess).collect();
         for what in over {
             self.object("memory", what);
         }
