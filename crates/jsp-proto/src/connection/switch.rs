@@ -16,9 +16,6 @@ use crate::path::{Budget, Path};
 /// How long the carrier of a path may bring no acknowledgement while another path works.
 const CARRIER_SILENCE: Duration = Duration::from_secs(5);
 
-/// How long the carrier of a path may bring no acknowledgement while another path works.
-const CARRIER_SILENCE: Duration = Duration::from_secs(5);
-
 impl Connection {
     /// Tells [`Event::PathSilent`] from here on: the peer has acknowledged nothing of what was sent to
     /// it for 500 ms, or two round trips where these are longer. Who has sent nothing hears of nothing.
