@@ -288,8 +288,8 @@ const MACHINE: &[Mutant] = &[
         30,
         "left-out-numbers-acknowledged",
         "jsp-proto/src/recovery/mod.rs",
-        "if self.skipped.iter().flatten().any(",
-        "if !OFF && self.skipped.iter().flatten().any(",
+        "if self.skipped.iter().any(",
+        "if !OFF && self.skipped.iter().any(",
     ),
     mutant(
         31,
