@@ -86,7 +86,11 @@ fn a_file_goes_by_a_code_that_either_side_has_made() {
 
     let (sender, _out, code) = alice.make(&["send", "a.bin", "--relay-only", "--code"]);
     let relayed = bob.run(&["recv", "--dir", "second", "--code", &code]).left_with(0);
-    assert!(relayed.out.contains(r#"{"event":"way","direct":false}"#), "{}", relayed.out);
+    assert!(
+        relayed.out.contains(r#"{"event":"way","direct":false,"way":"relay"}"#),
+        "{}",
+        relayed.out
+    );
     end(sender).left_with(0);
     assert!(fs::read(bob.place.path("second/a.bin")).unwrap() == data);
     assert_eq!(names(&bob.place.path("second")), ["a.bin"]);

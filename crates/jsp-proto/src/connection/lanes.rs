@@ -93,22 +93,21 @@ impl Connection {
     /// What the path at hand means for what goes into a packet.
     pub(super) fn lane(&self) -> Lane {
         let here = &self.paths.active;
+        let lane = Lane {
+            path: here.id,
+            is_one_of_many: self.paths.were_many(),
+            protects: here.fec.as_ref().is_some_and(|fec| fec.is_protecting()),
+            ..Lane::default()
+        };
         if self.paths.others.is_empty() {
-            let is_one_of_many = self.paths.were_many();
-            return Lane { path: here.id, is_one_of_many, ..Lane::default() };
+            return lane;
         }
         let twins = || self.paths.others.iter().filter(|path| path.duty >= Duty::Copies);
         let alarmed = here.forecast.alarm().level >= AlarmLevel::Watch;
         let lossy = here.forecast.loss() >= SHAKY_LOSS;
         let is_shaky = (alarmed && twins().next().is_some())
             || (lossy && twins().any(|path| path.duty == Duty::All));
-        Lane {
-            path: here.id,
-            is_one_of_many: self.paths.were_many(),
-            has_twin: twins().next().is_some(),
-            is_shaky,
-            protects: here.fec.as_ref().is_some_and(|fec| fec.is_protecting()),
-        }
+        Lane { has_twin: twins().next().is_some(), is_shaky, ..lane }
     }
 
     /// Messages that took another path and are overdue there.

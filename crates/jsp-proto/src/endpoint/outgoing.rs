@@ -101,7 +101,7 @@ impl Endpoint {
 
     /// Begins a further path of a client's connection: datagrams by this route, which must lead to the same
     /// server from another address of ours, or to another address of it. Nothing but challenges go there until
-    /// it has answered; [`Event::PathOpened`] tells.
+    /// it has answered; [`Event::PathOpened`](crate::Event::PathOpened) tells.
     ///
     /// # Errors
     /// See [`PathError`]; [`PathError::Exists`] too when another connection is known by that address alone.

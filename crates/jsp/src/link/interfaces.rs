@@ -156,6 +156,16 @@ impl Interfaces {
         })
     }
 
+    /// What the endpoint's own link has brought came to its address, where others are told apart from that.
+    fn note_first(&self, arrivals: &mut [Datagram]) {
+        let Some(at) = self.first_at else { return };
+        for datagram in arrivals {
+            if let Route::Udp { local: local @ None, .. } = &mut datagram.route {
+                *local = Some(at);
+            }
+        }
+    }
+
     fn note_driver(&self, cx: &Context<'_>) {
         let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         if !driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
@@ -194,13 +204,7 @@ impl Link for Interfaces {
         self.first.flush(cx)?;
         let start = inbox.len();
         let mut polled = self.first.link.poll_recv(cx, inbox);
-        if let Some(at) = self.first_at {
-            for datagram in inbox.get_mut(start..).unwrap_or_default() {
-                if let Route::Udp { local: local @ None, .. } = &mut datagram.route {
-                    *local = Some(at);
-                }
-            }
-        }
+        self.note_first(inbox.get_mut(start..).unwrap_or_default());
         for further in all_further {
             // One address that is gone must not end the others.
             let _ = further.outlet.flush(cx);
@@ -222,7 +226,10 @@ impl Link for Interfaces {
         cx: &mut Context<'_>,
         inbox: &mut Vec<Datagram>,
     ) -> Poll<io::Result<()>> {
-        self.first.link.poll_strangers(cx, inbox)
+        let start = inbox.len();
+        let polled = self.first.link.poll_strangers(cx, inbox);
+        self.note_first(inbox.get_mut(start..).unwrap_or_default());
+        polled
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
