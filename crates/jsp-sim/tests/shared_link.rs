@@ -118,7 +118,8 @@ fn voice_is_in_time_while_the_file_fills_the_link() {
     for seed in 1..=6 {
         let figures = live(CongestionControl::Bbr, seed);
         println!("seed {seed}: {figures:?}");
-        assert!(figures.file_mbit >= 6.6, "seed {seed}: {figures:?}");
+        // What repairs the voice is the file's loss: 0.1 to 0.3 Mbit/s.
+        assert!(figures.file_mbit >= 6.4, "seed {seed}: {figures:?}");
         assert!(figures.voice_p99 <= OWD + Duration::from_millis(25), "seed {seed}: {figures:?}");
         assert!(figures.voice_heard >= 990, "seed {seed}: {figures:?}");
         assert!(figures.queue_p95 <= Duration::from_millis(20), "seed {seed}: {figures:?}");
