@@ -256,6 +256,11 @@ impl Lifecycle {
         is_awake.then_some(self.busy_at + REST_AFTER)
     }
 
+    /// True while it rests.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.is_resting
+    }
+
     /// The connection rests until something is sent or heard.
     pub(crate) fn rest(&mut self) {
         self.is_resting = true;

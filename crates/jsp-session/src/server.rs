@@ -320,12 +320,10 @@ impl Drop for Attendance<'_> {
             is_last
         });
         self.connection.close(0, b"the session needs this connection no more");
-        if !is_last {
-            return;
-        }
         if self.shared.error().is_some() {
+            // Nothing goes on from what could not be kept, whichever connection it had.
             self.inner.registry().remove(&self.id);
-        } else {
+        } else if is_last {
             self.inner.registry().park(self.inner.now(), &self.id);
             self.inner.parked.notify_one();
         }

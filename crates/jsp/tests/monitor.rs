@@ -33,7 +33,7 @@ async fn mobile(watches: bool) -> (Peers, Attachment) {
     (peers::join(server.build().unwrap(), client.build().unwrap()).await, attachment)
 }
 
-/// The same with a server that can move, and a client that is told to follow it, or takes connections itself.
+/// The same with a server that can move, and a client that is told to follow it, and may take connections itself.
 async fn roaming_server(accepts: bool) -> (Peers, Attachment) {
     let (near, far) = pair();
     let attachment = far.attachment();
@@ -41,11 +41,9 @@ async fn roaming_server(accepts: bool) -> (Peers, Attachment) {
         .link(Box::new(far))
         .identity(Identity::generate())
         .network_monitor(attachment.monitor());
-    let client = match accepts {
-        true => Endpoint::builder().identity(Identity::generate()),
-        false => Endpoint::builder()
-            .transport(TransportConfig { follow_server: true, ..Default::default() }),
-    };
+    let follow = TransportConfig { follow_server: true, ..Default::default() };
+    let client = Endpoint::builder().transport(follow);
+    let client = if accepts { client.identity(Identity::generate()) } else { client };
     let client = client.link(Box::new(peers::far().link(near)));
     (peers::join(server.build().unwrap(), client.build().unwrap()).await, attachment)
 }

@@ -349,6 +349,10 @@ impl Connection {
         let header_len = pn_offset.saturating_add(fields.pn_len);
         let Some((head, body)) = packet.split_at_mut_checked(header_len) else { return Ok(None) };
         let Ok(len) = key.open_on_path(path.0, pn, head, body) else {
+            if self.lifecycle.is_resting() {
+                // Who forges packets must not make connections large that rest.
+                self.keys.rest();
+            }
             return self.keys.on_forgery().map(|()| None);
         };
         // Not asked before: how long a forgery takes would tell which number and phase it was taken for.

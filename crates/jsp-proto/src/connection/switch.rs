@@ -97,12 +97,16 @@ impl Connection {
             let tried = path.candidate.as_ref().is_some_and(|c| c.route.same_peer(&route));
             tried || path.route.same_peer(&route)
         };
-        let is_udp = |route: &Route| matches!(route, Route::Udp { .. });
+        let (Route::Udp { remote: there, .. }, Route::Udp { remote: here, .. }) =
+            (route, self.paths.active.route)
+        else {
+            return;
+        };
         let may_follow = self.role == Role::Client
+            && self.config.follow_server
             && self.is_confirmed()
             && !self.local_ids.first().is_empty()
-            && is_udp(&route)
-            && is_udp(&self.paths.active.route)
+            && may_lead(here.ip(), there.ip())
             && self.paths.active.is_validated;
         if may_follow && !self.paths.iter().any(is_known) {
             let candidate = Candidate::new(now, route, self.rng.array(), received);
@@ -145,8 +149,9 @@ enum Reach {
 /// Whether a server at one address may send its clients to another one: nowhere that it could not reach itself.
 // spec: CON-71
 fn may_lead(from: IpAddr, to: IpAddr) -> bool {
-    let is_one_host = match to {
-        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
+    let is_one_host = match to.to_canonical() {
+        // 0.0.0.0/8 is this host to some systems, 240.0.0.0/4 nobody.
+        IpAddr::V4(v4) => !matches!(v4.octets(), [0 | 240.., ..]) && !v4.is_multicast(),
         IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
     };
     let (from, to) = (reach(from), reach(to));
@@ -159,6 +164,8 @@ fn reach(ip: IpAddr) -> Reach {
         IpAddr::V4(v4) if v4.is_link_local() => Reach::Link,
         IpAddr::V6(v6) if v6.is_unicast_link_local() => Reach::Link,
         IpAddr::V4(v4) if v4.is_private() => Reach::Site,
+        // Behind a provider's translator (RFC 6598).
+        IpAddr::V4(v4) if matches!(v4.octets(), [100, 64..=127, ..]) => Reach::Site,
         IpAddr::V6(v6) if v6.is_unique_local() => Reach::Site,
         _ => Reach::World,
     }

@@ -297,8 +297,8 @@ impl Endpoint {
         self.write_answer(batch)
     }
 
-    /// True for a datagram of a client that has no connection here, hello or early data: it may wait until
-    /// datagrams of connections are done with, and where too many wait, it may be dropped.
+    /// True for a datagram of a client that has no connection here, or none that it has proved itself to, hello or
+    /// early data: it may wait until datagrams of connections are done with, and where too many wait, it may be dropped.
     // spec: CON-80
     pub fn is_strangers(&self, datagram: &Datagram) -> bool {
         let Some(first) = datagram.payload.first() else { return false };
@@ -307,7 +307,9 @@ impl Endpoint {
             && self.obfuscation.is_none()
             && matches!(Header::parse(&datagram.payload), Ok(Header::Long(header))
                 if header.kind != LongType::Handshake)
-            && self.owner_of(&datagram.route, &datagram.payload).is_none()
+            && self
+                .owner_of(&datagram.route, &datagram.payload)
+                .is_none_or(|owner| self.half_open.contains(&owner))
     }
 
     /// Datagrams of the connection whose turn it is.

@@ -14,9 +14,16 @@ pub(crate) struct Unheard {
     pto_count: u32,
 }
 
+/// Packets with which a space is taken for one that was not heard: a flight, and as often again as a client's silence
+/// lasts. Who makes us answer more often than that pays for no more than the answers.
+const PACKETS_MAX: usize = 32;
+
 impl Recovery {
-    /// True when all that is known is what was sent.
+    /// True when all that is known is what was sent, and that is little.
     pub(crate) fn is_unheard(&self) -> bool {
+        if self.eliciting.saturating_add(self.quiet) > PACKETS_MAX {
+            return false;
+        }
         let is_first = self.ledger.first_pn() == 0 && self.scan_from == 0;
         let is_deaf = self.largest_acked.is_none() && self.loss_at.is_none();
         let is_plain = !self.guard_deadlock && !self.takes_times && self.runs.is_none();
