@@ -34,6 +34,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 const IDLE_WARM_UP: usize = 32;
 /// Connecting tasks at once in the idle exercise.
 const IDLE_TASKS: usize = 8;
+/// Silence before idle connections are looked at: what still follows from how they began is over.
+const IDLE_SETTLE: Duration = Duration::from_secs(2);
 /// Silence over which the CPU time of idle connections is taken.
 const IDLE_WATCH: Duration = Duration::from_secs(2);
 
@@ -348,7 +350,7 @@ async fn idle<E: Endpoint>(
     sleep(SETTLE).await;
     desk.phase("start").await;
     hold(endpoint, server, plan.count as usize, &mut held).await?;
-    sleep(2 * SETTLE).await;
+    sleep(IDLE_SETTLE).await;
     desk.phase("end").await;
     sleep(IDLE_WATCH).await;
     desk.phase("watched").await;
