@@ -69,8 +69,7 @@ pub(crate) fn listen(profile: Profile) -> Result<(Endpoint, SocketAddr, String)>
     config.transport_config(transport(profile)?);
     let endpoint = bind(profile, Some(config))?;
     let address = endpoint.local_addr()?;
-    let asks_for_proof = profile == Profile::Retry;
-    Ok((Endpoint { endpoint, asks_for_proof }, address, trust))
+    Ok((Endpoint { endpoint }, address, trust))
 }
 
 /// An endpoint that trusts the certificate `trust`.
@@ -80,30 +79,24 @@ pub(crate) fn dialler(profile: Profile, trust: &str) -> Result<Endpoint> {
     config.transport_config(transport(profile)?);
     let endpoint = bind(profile, None)?;
     endpoint.set_default_client_config(config);
-    Ok(Endpoint { endpoint, asks_for_proof: false })
+    Ok(Endpoint { endpoint })
 }
 
 /// A noq endpoint.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     endpoint: noq::Endpoint,
-    /// Clients without a token get a Retry.
-    asks_for_proof: bool,
 }
 
 impl super::Endpoint for Endpoint {
-    type Pending = (noq::Incoming, bool);
+    type Pending = noq::Incoming;
     type Connection = Connection;
 
-    async fn accept(&self) -> Option<(noq::Incoming, bool)> {
-        Some((self.endpoint.accept().await?, self.asks_for_proof))
+    async fn accept(&self) -> Option<noq::Incoming> {
+        self.endpoint.accept().await
     }
 
-    async fn establish((pending, asks_for_proof): (noq::Incoming, bool)) -> Result<Connection> {
-        if asks_for_proof && !pending.remote_address_validated() {
-            pending.retry()?;
-            bail!("asked for a proof of address");
-        }
+    async fn establish(pending: noq::Incoming) -> Result<Connection> {
         Ok(Connection(pending.await?))
     }
 
