@@ -1,5 +1,7 @@
 //! STUN and TURN against a server that many run: coturn, from the system's packages.
 
+mod talk;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,9 +13,10 @@ use jsp::link::{Datagram, Link, Route, Transmit, UdpLink};
 use jsp::rendezvous::{
     Mapping, Passage, Peer, Policy, Registration, TurnError, TurnFailure, TurnServer,
 };
-use jsp::{Connection, Endpoint, Fingerprint, Identity, StreamConfig};
+use jsp::{Endpoint, Fingerprint, Identity, StreamConfig};
 use jsp_nat::relay::{Class, classify};
 use jsp_server::{Config, Daemon};
+use talk::talk;
 
 /// coturn on loopback, with a user; ends with the test.
 struct Coturn {
@@ -157,24 +160,6 @@ impl Met {
     fn sent_beside(&self, known: &[SocketAddr]) -> Vec<(SocketAddr, Class, usize)> {
         let sent = self.sent.lock().unwrap();
         sent.iter().filter(|(to, ..)| !known.contains(to)).copied().collect()
-    }
-}
-
-/// Says a number and hears it back, again and again, until it is enough.
-async fn talk(caller: &Connection, called: &Connection, mut enough: impl FnMut(u64) -> bool) {
-    let here = caller.open(StreamConfig::messages()).await.unwrap();
-    here.send(0u64.to_be_bytes().to_vec()).await.unwrap();
-    let there = called.accept().await.unwrap();
-    for number in 0.. {
-        let heard = there.recv().await.unwrap().unwrap();
-        assert_eq!(heard.payload[..], u64::to_be_bytes(number));
-        there.send(heard.payload).await.unwrap();
-        let back = here.recv().await.unwrap().unwrap();
-        assert_eq!(back.payload[..], u64::to_be_bytes(number));
-        if enough(number) {
-            return;
-        }
-        here.send((number + 1).to_be_bytes().to_vec()).await.unwrap();
     }
 }
 

@@ -1,5 +1,7 @@
 //! A coordinator and peers over real sockets.
 
+mod talk;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use jsp::{BindError, Builder, Connection, Endpoint, Fingerprint, Identity, Strea
 use jsp_nat::relay::{Class, classify};
 use jsp_nat::stun::{Request, Response};
 use jsp_server::{Config, Daemon, Status};
+use talk::talk;
 
 /// A daemon at work.
 struct Running {
@@ -44,24 +47,6 @@ impl Running {
         let peer = build(Endpoint::builder().identity(identity)).unwrap();
         let registration = peer.register(self.address, self.daemon.fingerprint()).await.unwrap();
         (peer, registration, fingerprint)
-    }
-}
-
-/// Says a number and hears it back, again and again, until it is enough.
-async fn talk(caller: &Connection, called: &Connection, mut enough: impl FnMut(u64) -> bool) {
-    let here = caller.open(StreamConfig::messages()).await.unwrap();
-    here.send(0u64.to_be_bytes().to_vec()).await.unwrap();
-    let there = called.accept().await.unwrap();
-    for number in 0.. {
-        let heard = there.recv().await.unwrap().unwrap();
-        assert_eq!(heard.payload[..], u64::to_be_bytes(number));
-        there.send(heard.payload).await.unwrap();
-        let back = here.recv().await.unwrap().unwrap();
-        assert_eq!(back.payload[..], u64::to_be_bytes(number));
-        if enough(number) {
-            return;
-        }
-        here.send((number + 1).to_be_bytes().to_vec()).await.unwrap();
     }
 }
 
