@@ -16,6 +16,16 @@ const REFUSED_GRACE: Duration = Duration::from_millis(1500);
 /// is had again in microseconds.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
+/// A connection that has ended is remembered for no longer: behind a queue of half a minute, as the buffers of a
+/// stream can be, three probe time-outs are minutes, and what comes later is answered without state.
+// spec: CON-81
+const REMEMBERED_MAX: Duration = Duration::from_secs(10);
+
+/// For how long a connection that has ended is remembered.
+fn remembered(pto: Duration) -> Duration {
+    pto.saturating_mul(3).min(REMEMBERED_MAX)
+}
+
 /// Where a connection stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum State {
@@ -205,7 +215,7 @@ impl Lifecycle {
         if self.is_open() {
             self.farewell = Some(farewell);
             let answer = Answer { due: true, heard: 0, next_at: 1 };
-            self.state = State::Closing { until: now + pto.saturating_mul(3), answer };
+            self.state = State::Closing { until: now + remembered(pto), answer };
         }
     }
 
@@ -213,7 +223,7 @@ impl Lifecycle {
     // spec: CON-34
     pub(crate) fn drain(&mut self, now: Instant, pto: Duration) {
         if !matches!(self.state, State::Drained | State::Draining { .. }) {
-            self.state = State::Draining { until: now + pto.saturating_mul(3) };
+            self.state = State::Draining { until: now + remembered(pto) };
         }
     }
 
@@ -341,6 +351,20 @@ mod tests {
         assert_eq!(lifecycle.poll_timeout(PTO), Some(now + PTO * 3));
         assert_eq!(lifecycle.handle_timeout(now + PTO * 3, PTO), None);
         assert!(lifecycle.is_drained());
+    }
+
+    #[test]
+    // spec-test: CON-81
+    fn an_end_behind_a_long_queue_is_remembered_for_ten_seconds() {
+        let (now, mut lifecycle) = lifecycle();
+        let most = Some(now + Duration::from_secs(10));
+        let slow = Duration::from_secs(45);
+        let farewell =
+            Farewell { by_application: true, code: jsp_wire::CloseCode(0), reason: Vec::new() };
+        lifecycle.close(now, farewell, slow);
+        assert_eq!(lifecycle.poll_timeout(slow), most);
+        lifecycle.drain(now, slow);
+        assert_eq!(lifecycle.poll_timeout(slow), most);
     }
 
     #[test]
