@@ -90,6 +90,7 @@ mod test_rng;
 pub mod ticket;
 #[cfg(feature = "turn")]
 pub mod turn;
+mod wiped;
 
 #[cfg(feature = "vectors")]
 pub mod vectors;

@@ -6,9 +6,9 @@ pub use material::{HeaderMaterial, KeysMaterial, PacketMaterial};
 
 use crate::primitives::Backend;
 use crate::suite::Suite;
+use crate::wiped::Wiped;
 use alloc::boxed::Box;
 use core::fmt;
-use zeroize::Zeroizing;
 
 /// Length of the authentication tag of every suite, in bytes.
 pub const TAG_LEN: usize = 16;
@@ -64,12 +64,9 @@ type Portable256 = aes_gcm::Aes256Gcm;
 type PortableChaCha = chacha20poly1305::ChaCha20Poly1305;
 type Siv = aes_gcm_siv::Aes256GcmSiv;
 
-/// One AEAD with its key. `ring` keys live inline; the others are boxed to
+/// One AEAD with its key. `ring` keys live inline, and are wiped with what holds them; the others are boxed to
 /// keep the enum small, and wipe themselves on drop.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "the common variant is the large one, unboxed for speed"
-)]
+#[allow(clippy::large_enum_variant, reason = "the common variant is the large one")]
 enum Aead {
     #[cfg(feature = "native")]
     Ring(ring::aead::LessSafeKey),
@@ -86,21 +83,23 @@ enum Aead {
 ///
 /// The nonce is the IV xor the packet number, so one key must never seal two
 /// packets with the same number; the caller's packet number space sees to that.
-pub struct PacketKey {
+pub struct PacketKey(Wiped<PacketKeyParts>);
+
+struct PacketKeyParts {
     aead: Aead,
+    iv: [u8; NONCE_LEN],
     material: PacketMaterial,
 }
 
 impl PacketKey {
     /// `key` has the suite's key length.
     pub(crate) fn new(backend: Backend, suite: Suite, key: &[u8], iv: [u8; NONCE_LEN]) -> Self {
-        let (key, iv) = (Zeroizing::new(padded(key)), Zeroizing::new(iv));
-        PacketMaterial { key, iv, suite, backend }.expand()
+        PacketMaterial::new(backend, suite, key, iv).expand()
     }
 
     /// What this key can be expanded from again.
     pub fn material(&self) -> &PacketMaterial {
-        &self.material
+        &self.0.material
     }
 
     /// Seals `buf`, which is the plaintext followed by [`TAG_LEN`] spare bytes,
@@ -124,7 +123,7 @@ impl PacketKey {
         let Some((text, tag)) = buf.split_last_chunk_mut::<TAG_LEN>() else {
             return Err(SealError::BufferTooShort);
         };
-        *tag = self.aead.seal(nonce, header, text).ok_or(SealError::TooLong)?;
+        *tag = self.0.aead.seal(nonce, header, text).ok_or(SealError::TooLong)?;
         Ok(())
     }
 
@@ -151,22 +150,22 @@ impl PacketKey {
         buf: &mut [u8],
     ) -> Result<usize, OpenError> {
         let nonce = self.nonce(path, pn).ok_or(OpenError)?;
-        self.aead.open(nonce, header, buf).ok_or(OpenError)
+        self.0.aead.open(nonce, header, buf).ok_or(OpenError)
     }
 
     /// How many packets this key may seal before it must be updated.
     pub fn confidentiality_limit(&self) -> u64 {
-        self.material.suite.confidentiality_limit()
+        self.0.material.suite.confidentiality_limit()
     }
 
     /// How many packets may fail to open before the connection must be closed.
     pub fn integrity_limit(&self) -> u64 {
-        self.material.suite.integrity_limit()
+        self.0.material.suite.integrity_limit()
     }
 
     /// The suite of this key.
     pub fn suite(&self) -> Suite {
-        self.material.suite
+        self.0.material.suite
     }
 
     /// IV xor path and packet number, or `None` for a number past 62 bits.
@@ -175,7 +174,7 @@ impl PacketKey {
         if pn >= PACKET_NUMBER_END {
             return None;
         }
-        let mut nonce = *self.material.iv;
+        let mut nonce = self.0.iv;
         let number = path.to_be_bytes().into_iter().chain(pn.to_be_bytes());
         for (byte, number) in nonce.iter_mut().zip(number) {
             *byte ^= number;
@@ -314,15 +313,12 @@ where
     Some(len)
 }
 
-#[allow(
-    clippy::large_enum_variant,
-    reason = "the common variant is the large one, unboxed for speed"
-)]
+#[allow(clippy::large_enum_variant, reason = "the common variant is the large one")]
 enum Mask {
     #[cfg(feature = "native")]
     Ring(ring::aead::quic::HeaderProtectionKey),
     #[cfg(feature = "portable")]
-    ChaCha(Zeroizing<[u8; 32]>),
+    ChaCha([u8; 32]),
     #[cfg(feature = "portable")]
     Aes128(Box<aes::Aes128>),
     #[cfg(feature = "portable")]
@@ -339,7 +335,7 @@ impl Mask {
             Backend::Portable => {
                 use aes::cipher::KeyInit;
                 match suite {
-                    Suite::ChaCha20Poly1305 => Self::ChaCha(Zeroizing::new(exact(key))),
+                    Suite::ChaCha20Poly1305 => Self::ChaCha(exact(key)),
                     Suite::Aes128Gcm => {
                         Self::Aes128(Box::new(aes::Aes128::new(&exact::<16>(key).into())))
                     }
@@ -354,7 +350,9 @@ impl Mask {
 
 /// The key that masks the packet number and the low bits of the first byte.
 /// It stays the same over key updates.
-pub struct HeaderKey {
+pub struct HeaderKey(Wiped<HeaderKeyParts>);
+
+struct HeaderKeyParts {
     mask: Mask,
     material: HeaderMaterial,
 }
@@ -362,12 +360,12 @@ pub struct HeaderKey {
 impl HeaderKey {
     /// `key` has the suite's key length.
     pub(crate) fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
-        HeaderMaterial { key: Zeroizing::new(padded(key)), suite, backend }.expand()
+        HeaderMaterial::new(backend, suite, key).expand()
     }
 
     /// What this key can be expanded from again.
     pub fn material(&self) -> &HeaderMaterial {
-        &self.material
+        &self.0.material
     }
 
     /// The mask for a 16-byte sample of ciphertext: byte 0 for the first byte
@@ -376,7 +374,7 @@ impl HeaderKey {
     #[inline]
     pub fn mask(&self, sample: &[u8; 16]) -> [u8; 5] {
         // spec: HS-41
-        match &self.mask {
+        match &self.0.mask {
             #[cfg(feature = "native")]
             Mask::Ring(key) => match key.new_mask(sample) {
                 Ok(mask) => mask,

@@ -6,6 +6,7 @@ use crate::packet::{DirectionKeys, HeaderKey, Keys, NONCE_LEN, PacketKey};
 use crate::primitives::{Backend, HashAlg, MacKey, Primitives, hkdf};
 use crate::secret::Digest;
 use crate::suite::Suite;
+use crate::wiped::{Wiped, off_the_stack};
 use alloc::boxed::Box;
 use zeroize::Zeroizing;
 
@@ -46,12 +47,14 @@ impl Schedule {
     }
 
     pub(crate) fn packet_key(&self, suite: Suite, secret: &Digest) -> PacketKey {
-        self.expander(secret).packet_key(suite)
+        off_the_stack(|| self.expander(secret).packet_key(suite))
     }
 
     pub(crate) fn direction(&self, suite: Suite, secret: &Digest) -> DirectionKeys {
-        let secret = self.expander(secret);
-        DirectionKeys { packet: secret.packet_key(suite), header: secret.header_key(suite) }
+        off_the_stack(|| {
+            let secret = self.expander(secret);
+            DirectionKeys { packet: secret.packet_key(suite), header: secret.header_key(suite) }
+        })
     }
 
     pub(crate) fn keys(&self, suite: Suite, secrets: &Pair) -> Keys {
@@ -162,7 +165,7 @@ pub struct DataKeys {
     schedule: Schedule,
     suite: Suite,
     /// The secrets of the newest phase given out.
-    secrets: Pair,
+    secrets: Wiped<Pair>,
     /// Apart, so that nothing of it stays once it is taken.
     first: Option<Box<Keys>>,
 }
@@ -170,7 +173,7 @@ pub struct DataKeys {
 impl DataKeys {
     pub(crate) fn new(schedule: Schedule, suite: Suite, secrets: Pair) -> Self {
         let first = Some(Box::new(schedule.keys(suite, &secrets)));
-        Self { schedule, suite, secrets, first }
+        Self { schedule, suite, secrets: Wiped::new(secrets), first }
     }
 
     /// The keys of phase 0; `None` when they have been taken before.
@@ -183,24 +186,23 @@ impl DataKeys {
     #[allow(clippy::should_implement_trait, reason = "an endless step, not an iterator")]
     pub fn next(&mut self) -> (PacketKey, PacketKey) {
         // spec: HS-39
-        self.secrets = Pair {
-            local: self.schedule.expand(&self.secrets.local, "jsp1 ku", &[]),
-            remote: self.schedule.expand(&self.secrets.remote, "jsp1 ku", &[]),
-        };
-        (
-            self.schedule.packet_key(self.suite, &self.secrets.local),
-            self.schedule.packet_key(self.suite, &self.secrets.remote),
-        )
+        self.step(|schedule, secret| schedule.expand(secret, "jsp1 ku", &[]))
     }
 
     /// Folds the secret of an in-band exchange into the newest phase given out:
     /// `(local, remote)` packet keys that take the place of those that
     /// [`DataKeys::next`] gave for it.
     pub fn fold(&mut self, fresh: &crate::renewal::Fresh) -> (PacketKey, PacketKey) {
-        self.secrets = Pair {
-            local: fresh.fold(&self.schedule, &self.secrets.local),
-            remote: fresh.fold(&self.schedule, &self.secrets.remote),
-        };
+        self.step(|schedule, secret| fresh.fold(schedule, secret))
+    }
+
+    fn step(&mut self, to: impl Fn(&Schedule, &Digest) -> Digest) -> (PacketKey, PacketKey) {
+        off_the_stack(|| {
+            let Pair { local, remote } = &mut *self.secrets;
+            for secret in [local, remote] {
+                *secret = to(&self.schedule, secret);
+            }
+        });
         (
             self.schedule.packet_key(self.suite, &self.secrets.local),
             self.schedule.packet_key(self.suite, &self.secrets.remote),

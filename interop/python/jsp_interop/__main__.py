@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import refusals, vectors
+from . import memory, refusals, vectors
 from .client import Client, ask_versions, echo, must_end
 from .connection import Address
 from .crypto import ED25519, ML_DSA_65, fingerprint_text, parse_fingerprint
@@ -74,6 +74,16 @@ def against_server(address: Address, pin: bytes) -> None:
     case("refusals of frames", lambda: f"{refusals.run(connect)} as the specification says")
 
 
+def against_memory(address: Address, pin: bytes, process: int) -> None:
+    """What the Rust program remembers of connections that are over."""
+    if not memory.is_readable():
+        print("SKIPPED: secrets left in memory: this system does not show it", flush=True)
+        return
+    for suite in (1, 2, 3):
+        client = Client(address, pin, PROTOCOL, bytes([suite]))
+        case(f"memory, suite {suite}", partial(memory.must_forget, client, process))
+
+
 def against_ml_dsa(address: Address, pin: bytes) -> None:
     """This client against a server whose identity is of ML-DSA-65."""
 
@@ -124,6 +134,8 @@ def main() -> None:
                 where, pin = server.stdout.readline().split() if server.stdout else ("", "")
                 host, port = where.split(":")
                 run((host, int(port)), parse_fingerprint(pin))
+                if scheme == "ed25519":
+                    against_memory((host, int(port)), parse_fingerprint(pin), server.pid)
             finally:
                 server.kill()
     case("server", lambda: against_client(peer, ED25519, 0.0))

@@ -57,6 +57,7 @@ use crate::packet::{DirectionKeys, Keys};
 use crate::primitives::{Agree, Primitives};
 use crate::rng::Rng;
 use crate::schedule::DataKeys;
+use crate::wiped::off_the_stack;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -269,8 +270,9 @@ impl Handshake {
         unix_seconds: u64,
         rng: &mut dyn Rng,
     ) -> Result<(), HandshakeError> {
-        let out = &mut self.outputs;
-        let step = match core::mem::replace(&mut self.state, State::Failed) {
+        let Self { state, outputs: out, .. } = self;
+        let state = core::mem::replace(state, State::Failed);
+        let step = off_the_stack(|| match state {
             State::ClientWaiting(state) => match level {
                 Level::Initial => state.read_server_hello(message, out),
                 Level::Handshake => state.read_flight(message, unix_seconds, out),
@@ -288,7 +290,7 @@ impl Handshake {
             },
             State::Done => Step::refuse(State::Done, HandshakeError::Unexpected),
             State::Failed => Step::refuse(State::Failed, HandshakeError::Failed),
-        };
+        });
         self.state = step.state;
         step.result
     }

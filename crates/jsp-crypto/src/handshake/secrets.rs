@@ -7,6 +7,7 @@ use crate::primitives::Hasher;
 use crate::schedule::{DataKeys, Pair, Schedule};
 use crate::secret::{Digest, constant_time_eq};
 use crate::suite::Suite;
+use crate::wiped::Wiped;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -41,6 +42,11 @@ impl Transcript {
 pub(super) struct Secrets {
     pub(super) schedule: Schedule,
     pub(super) suite: Suite,
+    roots: Wiped<Roots>,
+}
+
+/// What keys are derived from, at a place of their own.
+struct Roots {
     client: Digest,
     server: Digest,
     master: Digest,
@@ -64,17 +70,16 @@ impl Secrets {
         let handshake = schedule.extract(&salt, &[kem, x25519]);
         let handshake = schedule.expander(&handshake);
         let salt = handshake.secret("jsp1 derived", th);
-        Self {
-            schedule,
-            suite,
+        let roots = Roots {
             client: handshake.secret("jsp1 client handshake", th),
             server: handshake.secret("jsp1 server handshake", th),
             master: schedule.extract(&salt, &[zero.as_bytes()]),
-        }
+        };
+        Self { schedule, suite, roots: Wiped::new(roots) }
     }
 
     pub(super) fn handshake_keys(&self, role: Role) -> Keys {
-        let pair = Pair::new(role, self.client.clone(), self.server.clone());
+        let pair = Pair::new(role, self.roots.client.clone(), self.roots.server.clone());
         self.schedule.keys(self.suite, &pair)
     }
 
@@ -82,8 +87,8 @@ impl Secrets {
     pub(super) fn finished(&self, sender: Role, transcript: &Digest) -> Digest {
         // spec: HS-36
         let (secret, label) = match sender {
-            Role::Client => (&self.client, "jsp1 client finished"),
-            Role::Server => (&self.server, "jsp1 server finished"),
+            Role::Client => (&self.roots.client, "jsp1 client finished"),
+            Role::Server => (&self.roots.server, "jsp1 server finished"),
         };
         let key = self.schedule.expand(secret, label, &[]);
         self.schedule.primitives().hmac(self.schedule.alg, key.as_bytes(), &[transcript.as_bytes()])
@@ -98,7 +103,7 @@ impl Secrets {
     pub(super) fn data_keys(&self, role: Role, transcript: &Digest) -> DataKeys {
         // spec: HS-37
         let th = transcript.as_bytes();
-        let master = self.schedule.expander(&self.master);
+        let master = self.schedule.expander(&self.roots.master);
         let client = master.secret("jsp1 client data", th);
         let server = master.secret("jsp1 server data", th);
         DataKeys::new(self.schedule, self.suite, Pair::new(role, client, server))
@@ -106,12 +111,12 @@ impl Secrets {
 
     /// `transcript` is the hash up to and with the server's Finished.
     pub(super) fn exporter(&self, transcript: &Digest) -> Digest {
-        self.schedule.expand(&self.master, "jsp1 exporter", transcript.as_bytes())
+        self.schedule.expand(&self.roots.master, "jsp1 exporter", transcript.as_bytes())
     }
 
     /// `transcript` is the hash up to and with the client's Finished.
     pub(super) fn resumption(&self, transcript: &Digest) -> Digest {
-        self.schedule.expand(&self.master, "jsp1 resumption", transcript.as_bytes())
+        self.schedule.expand(&self.roots.master, "jsp1 resumption", transcript.as_bytes())
     }
 
     /// Joins the negotiated values with the last secrets.
@@ -134,8 +139,8 @@ impl Secrets {
             post_quantum: outcome.post_quantum,
             hybrid: outcome.kem.is_post_quantum(),
             schedule: self.schedule,
-            exporter,
-            resumption,
+            exporter: Wiped::new(exporter),
+            resumption: Wiped::new(resumption),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::identity::{Fingerprint, SignatureScheme};
 use crate::schedule::Schedule;
 use crate::secret::Digest;
 use crate::suite::Suite;
+use crate::wiped::Wiped;
 use alloc::vec::Vec;
 
 /// The longest exported secret, in bytes: 255 blocks of the shortest hash
@@ -75,8 +76,8 @@ pub struct Security {
     /// resumed connection until the in-band exchange is done.
     pub hybrid: bool,
     pub(crate) schedule: Schedule,
-    pub(super) exporter: Digest,
-    pub(super) resumption: Digest,
+    pub(super) exporter: Wiped<Digest>,
+    pub(super) resumption: Wiped<Digest>,
 }
 
 /// More than 8160 bytes were asked of the exporter. Export a key and expand it.
@@ -125,7 +126,7 @@ impl Security {
     /// The secret of an in-band exchange joins those that tickets come from.
     /// The exporter stays: what was bound to the connection stays bound.
     pub fn renew(&mut self, fresh: &crate::renewal::Fresh) {
-        self.resumption = fresh.fold(&self.schedule, &self.resumption);
+        *self.resumption = fresh.fold(&self.schedule, &self.resumption);
         self.post_quantum = true;
         self.hybrid = true;
     }

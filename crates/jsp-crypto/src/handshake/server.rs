@@ -308,7 +308,7 @@ pub(super) fn choose_protocol(
 
 impl Waiting {
     pub(super) fn read_flight(
-        mut self: Box<Self>,
+        mut self,
         message: &[u8],
         unix_seconds: u64,
         outputs: &mut VecDeque<Output>,

@@ -1,41 +1,63 @@
 //! What keys are expanded from: few bytes, for connections that rest or wait.
 
-use super::{Aead, DirectionKeys, HeaderKey, KEY_LEN_MAX, Keys, Mask, NONCE_LEN, PacketKey};
+use super::{
+    Aead, DirectionKeys, HeaderKey, HeaderKeyParts, KEY_LEN_MAX, Keys, Mask, NONCE_LEN, PacketKey,
+    PacketKeyParts, padded,
+};
 use crate::primitives::Backend;
 use crate::suite::Suite;
-use zeroize::Zeroizing;
+use crate::wiped::{Wiped, off_the_stack};
 
 /// What a [`PacketKey`] is expanded from: a tenth of its bytes, for a connection that rests.
 /// Wiped when dropped.
 #[derive(Clone)]
 pub struct PacketMaterial {
-    pub(super) key: Zeroizing<[u8; KEY_LEN_MAX]>,
-    pub(super) iv: Zeroizing<[u8; NONCE_LEN]>,
+    /// The key, zeros behind a short one, and the IV.
+    secret: Wiped<([u8; KEY_LEN_MAX], [u8; NONCE_LEN])>,
     pub(super) suite: Suite,
-    pub(super) backend: Backend,
+    backend: Backend,
 }
 
 impl PacketMaterial {
+    pub(super) fn new(backend: Backend, suite: Suite, key: &[u8], iv: [u8; NONCE_LEN]) -> Self {
+        Self { secret: Wiped::new((padded(key), iv)), suite, backend }
+    }
+
     /// The key, as it was.
     pub fn expand(&self) -> PacketKey {
-        let key = self.key.get(..self.suite.key_len()).unwrap_or_default();
-        PacketKey { aead: Aead::new(self.backend, self.suite, key), material: self.clone() }
+        off_the_stack(|| {
+            let key = self.secret.0.get(..self.suite.key_len()).unwrap_or_default();
+            let aead = Aead::new(self.backend, self.suite, key);
+            PacketKey(Wiped::new(PacketKeyParts {
+                aead,
+                iv: self.secret.1,
+                material: self.clone(),
+            }))
+        })
     }
 }
 
 /// What a [`HeaderKey`] is expanded from. Wiped when dropped.
 #[derive(Clone)]
 pub struct HeaderMaterial {
-    pub(super) key: Zeroizing<[u8; KEY_LEN_MAX]>,
-    pub(super) suite: Suite,
-    pub(super) backend: Backend,
+    /// Zeros stand behind a short key.
+    key: Wiped<[u8; KEY_LEN_MAX]>,
+    suite: Suite,
+    backend: Backend,
 }
 
 impl HeaderMaterial {
+    pub(super) fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
+        Self { key: Wiped::new(padded(key)), suite, backend }
+    }
+
     /// The key, as it was.
     pub fn expand(&self) -> HeaderKey {
-        let key = self.key.get(..self.suite.key_len()).unwrap_or_default();
-        HeaderKey { mask: Mask::new(self.backend, self.suite, key), material: self.clone() }
+        off_the_stack(|| {
+            let key = self.key.get(..self.suite.key_len()).unwrap_or_default();
+            let mask = Mask::new(self.backend, self.suite, key);
+            HeaderKey(Wiped::new(HeaderKeyParts { mask, material: self.clone() }))
+        })
     }
 }
 
