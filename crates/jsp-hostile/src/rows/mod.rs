@@ -8,6 +8,7 @@ mod flow;
 mod frames;
 mod machine;
 mod paths;
+mod peers;
 mod strangers;
 mod tickets;
 mod timing;
@@ -290,11 +291,11 @@ pub const ROWS: &[Row] = &[
         flow::repairs,
     ),
     pending(49, "a relay that reorders, replays, splices", "no forgery accepted", E2EE),
-    pending(
+    measured(
         50,
         "a coordinator that lies about addresses and keys",
-        "no peer without its key; 3 times the bytes",
-        "connections between peers",
+        "no peer without its key; 3 times the bytes of the liar",
+        peers::liars,
     ),
     pending(51, "a ratchet turned 2^31 steps", "1000 keys a chain at most", E2EE),
     pending(52, "a member removed, a key stolen", "cannot read after the next commit", GROUPS),

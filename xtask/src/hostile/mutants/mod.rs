@@ -413,6 +413,21 @@ const MACHINE: &[Mutant] = &[
         "if span == 0 || (!OFF && (back == 0 || reach > limits::REPAIR_REACH)) {",
     ),
     mutant(
+        50,
+        "any-transaction",
+        "jsp-nat/src/stun.rs",
+        "if response.transaction != self.request.transaction || self.outcome.is_some() {",
+        "if (!OFF && response.transaction != self.request.transaction) || self.outcome.is_some() {",
+    ),
+    mutant(
+        50,
+        "impatient-punches",
+        "jsp-nat/src/punch/pair.rs",
+        "self.next_at = now + RETRY_FIRST.saturating_mul(factor).min(RETRY_LAST);",
+        "let factor = if OFF { 1 } else { factor };
+        self.next_at = now + RETRY_FIRST.saturating_mul(factor).min(RETRY_LAST);",
+    ),
+    mutant(
         59,
         "probes-carry-nothing",
         "jsp-proto/src/connection/timers.rs",
