@@ -24,3 +24,10 @@ static HEAP: PeakAlloc = PeakAlloc;
 pub fn allocated() -> u64 {
     HEAP.current_usage() as u64
 }
+
+/// What `work` answers, and the most bytes that were allocated meanwhile, those of before counted in.
+pub fn allocated_at_most<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    HEAP.reset_peak_usage();
+    let answer = work();
+    (answer, HEAP.peak_usage() as u64)
+}

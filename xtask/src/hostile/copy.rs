@@ -10,7 +10,8 @@ use super::mutants::{self, Mutant};
 use crate::workspace;
 
 /// The crates that are copied.
-const CRATES: &[&str] = &["jsp-wire", "jsp-crypto", "jsp-nat", "jsp-proto", "jsp-hostile"];
+const CRATES: &[&str] =
+    &["jsp-wire", "jsp-crypto", "jsp-nat", "jsp-proto", "jsp-app", "jsp-hostile"];
 
 /// The environment variable that names the active mutant.
 pub(super) const SWITCH: &str = "JSP_SABOTAGE";

@@ -35,7 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("jsp-ffi", &["jsp-wire", "jsp-crypto", "jsp-nat", "jsp-proto", "jsp-app", "jsp-e2ee", "jsp"]),
     ("jsp-wasm", &["jsp-wire", "jsp-crypto", "jsp-nat", "jsp-proto", "jsp-app", "jsp-e2ee"]),
     ("jsp-sim", &["jsp-wire", "jsp-crypto", "jsp-nat", "jsp-proto", "jsp-app", "jsp-e2ee"]),
-    ("jsp-hostile", &["jsp-wire", "jsp-crypto", "jsp-proto"]),
+    ("jsp-hostile", &["jsp-wire", "jsp-crypto", "jsp-nat", "jsp-proto", "jsp-app"]),
     ("jsp-lab", &["jsp", "jsp-sim", "jsp-wire"]),
     ("xtask", &["jsp-wire", "jsp-crypto"]),
 ];

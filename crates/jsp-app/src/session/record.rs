@@ -3,10 +3,13 @@
 
 use minicbor::{Decode, Encode};
 
-use super::{GRANT_LEN, ProtocolError};
+use super::{CHANNELS_MAX, GRANT_LEN, ProtocolError};
 
 /// Longest record that is read, in bytes: a resumption with all channels that a session may have.
 pub const RECORD_MAX: usize = 64 << 10;
+
+/// Channels that both ends together have at most.
+const ENTRIES_MAX: usize = 2 * CHANNELS_MAX;
 
 /// A record of the control stream.
 // spec: SES-2
@@ -17,13 +20,24 @@ pub(crate) enum Record {
     Open,
     /// The client comes back.
     #[n(1)]
-    Resume(#[n(0)] Credentials, #[n(1)] Vec<Entry>),
+    Resume(
+        #[n(0)] Credentials,
+        #[n(1)]
+        #[cbor(with = "entries")]
+        Vec<Entry>,
+    ),
     /// The session is new, and so are its credentials. Milliseconds that it outlives its connection.
     #[n(2)]
     Granted(#[n(0)] Credentials, #[n(1)] u64),
     /// The session goes on, with the next credentials.
     #[n(3)]
-    Resumed(#[n(0)] Credentials, #[n(1)] u64, #[n(2)] Vec<Entry>),
+    Resumed(
+        #[n(0)] Credentials,
+        #[n(1)] u64,
+        #[n(2)]
+        #[cbor(with = "entries")]
+        Vec<Entry>,
+    ),
     /// There is no such session, any more or for this client.
     #[n(4)]
     Unknown,
@@ -77,6 +91,35 @@ pub(crate) struct Entry {
     /// The message that is wanted next.
     #[n(3)]
     pub(crate) next: u64,
+}
+
+/// Entries for as many channels as there can be: many empty ones would take up ten times what they are read from.
+// spec: SES-14
+mod entries {
+    use minicbor::decode::Error;
+    use minicbor::encode::{self, Write};
+    use minicbor::{Decoder, Encode, Encoder};
+
+    use super::{ENTRIES_MAX, Entry};
+
+    pub(super) fn encode<W: Write, C>(
+        entries: &[Entry],
+        out: &mut Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        entries.encode(out, context)
+    }
+
+    pub(super) fn decode<C>(input: &mut Decoder<'_>, _: &mut C) -> Result<Vec<Entry>, Error> {
+        let mut out = Vec::new();
+        for entry in input.array_iter()? {
+            if out.len() >= ENTRIES_MAX {
+                return Err(Error::message("more channels than there can be"));
+            }
+            out.push(entry?);
+        }
+        Ok(out)
+    }
 }
 
 /// The first message of a channel's stream.

@@ -532,3 +532,17 @@ fn limits_hold() {
     }
     assert_eq!(client.open("x"), Err(OpenError::TooMany));
 }
+
+#[test]
+// spec-test: SES-14
+fn a_list_of_more_channels_than_there_can_be_is_refused() {
+    use super::record::{self, Credentials, Entry, Record};
+    let credentials = Credentials { id: [1; GRANT_LEN], token: Token([2; GRANT_LEN]) };
+    let entry = |n| Entry { channel: n, label: String::new(), taken: 0, next: 0 };
+    let read = |count: u64| {
+        let entries = (0..count).map(entry).collect();
+        record::decode::<Record>(&record::encode(&Record::Resume(credentials, entries)))
+    };
+    assert!(read(2 * CHANNELS_MAX as u64).is_ok());
+    assert!(read(2 * CHANNELS_MAX as u64 + 1).is_err());
+}

@@ -406,6 +406,13 @@ const MACHINE: &[Mutant] = &[
         Self(self.0.saturating_add(nanos))",
     ),
     mutant(
+        46,
+        "channels-without-end",
+        "jsp-app/src/session/record.rs",
+        "if out.len() >= ENTRIES_MAX {",
+        "if !OFF && out.len() >= ENTRIES_MAX {",
+    ),
+    mutant(
         48,
         "impossible-members",
         "jsp-wire/src/frame/repair.rs",
