@@ -94,7 +94,7 @@ struct PacketKeyParts {
 impl PacketKey {
     /// `key` has the suite's key length.
     pub(crate) fn new(backend: Backend, suite: Suite, key: &[u8], iv: [u8; NONCE_LEN]) -> Self {
-        PacketMaterial::new(backend, suite, key, iv).expand()
+        PacketMaterial::new(backend, suite, key, iv).into_key()
     }
 
     /// What this key can be expanded from again.
@@ -360,7 +360,7 @@ struct HeaderKeyParts {
 impl HeaderKey {
     /// `key` has the suite's key length.
     pub(crate) fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
-        HeaderMaterial::new(backend, suite, key).expand()
+        HeaderMaterial::new(backend, suite, key).into_key()
     }
 
     /// What this key can be expanded from again.

@@ -47,14 +47,12 @@ impl Schedule {
     }
 
     pub(crate) fn packet_key(&self, suite: Suite, secret: &Digest) -> PacketKey {
-        off_the_stack(|| self.expander(secret).packet_key(suite))
+        self.expander(secret).packet_key(suite)
     }
 
     pub(crate) fn direction(&self, suite: Suite, secret: &Digest) -> DirectionKeys {
-        off_the_stack(|| {
-            let secret = self.expander(secret);
-            DirectionKeys { packet: secret.packet_key(suite), header: secret.header_key(suite) }
-        })
+        let secret = self.expander(secret);
+        DirectionKeys { packet: secret.packet_key(suite), header: secret.header_key(suite) }
     }
 
     pub(crate) fn keys(&self, suite: Suite, secrets: &Pair) -> Keys {
@@ -202,11 +200,10 @@ impl DataKeys {
             for secret in [local, remote] {
                 *secret = to(&self.schedule, secret);
             }
-        });
-        (
-            self.schedule.packet_key(self.suite, &self.secrets.local),
-            self.schedule.packet_key(self.suite, &self.secrets.remote),
-        )
+            let Pair { local, remote } = &*self.secrets;
+            let key = |secret| self.schedule.packet_key(self.suite, secret);
+            (key(local), key(remote))
+        })
     }
 
     /// The suite of these keys.

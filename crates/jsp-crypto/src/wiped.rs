@@ -46,13 +46,16 @@ impl<T> Drop for Wiped<T> {
         // belong to a box that frees them without looking, so that they may hold anything.
         unsafe {
             ManuallyDrop::drop(&mut self.0);
-            zeroize::zeroize_flat_type(value);
+            value.write_bytes(0, 1);
         }
+        // Nobody may say that these zeros are of no use, for they are freed.
+        core::hint::black_box(value);
     }
 }
 
-/// How much stack a call that handles secrets may use and have wiped, in bytes: what derives keys needs less.
-const STACK: usize = 8192;
+/// How much stack a call that handles secrets may use and have wiped, in bytes: a step of the handshake needs less, also in
+/// a build that is not optimised.
+const STACK: usize = 32 << 10;
 
 /// Calls `work` and wipes the stack that it has used: the copies that a compiler makes of values on their way. What
 /// `work` answers stays, so it had better hold its secrets behind a pointer, as [`Wiped`] does.

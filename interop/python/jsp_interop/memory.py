@@ -17,7 +17,10 @@ CHUNK = 1 << 22
 
 
 def named_secrets(done: Established, updates: int) -> dict[str, bytes]:
-    """Everything that leads to the content of a connection, by name."""
+    """Everything that leads to the content of a connection, by name.
+
+    Not the IVs, which are the nonces of the first packets and open nothing.
+    """
     schedule: Schedule = done.schedule
     suite, found = schedule.suite, dict[str, bytes]()
     found |= {"ml-kem": schedule.ml_kem, "x25519": schedule.x25519}
@@ -36,7 +39,6 @@ def named_secrets(done: Established, updates: int) -> dict[str, bytes]:
             found[f"{role} {name} secret"] = each.secret
             found[f"{role} {name} key"] = suite.label(each.secret, "jsp1 key", b"", suite.key_len)
             found[f"{role} {name} hp"] = each.hp
-            found[f"{role} {name} iv"] = each.iv.to_bytes(12, "big")
     return found
 
 

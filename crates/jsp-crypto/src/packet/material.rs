@@ -25,15 +25,13 @@ impl PacketMaterial {
 
     /// The key, as it was.
     pub fn expand(&self) -> PacketKey {
-        off_the_stack(|| {
-            let key = self.secret.0.get(..self.suite.key_len()).unwrap_or_default();
-            let aead = Aead::new(self.backend, self.suite, key);
-            PacketKey(Wiped::new(PacketKeyParts {
-                aead,
-                iv: self.secret.1,
-                material: self.clone(),
-            }))
-        })
+        off_the_stack(|| self.clone().into_key())
+    }
+
+    pub(super) fn into_key(self) -> PacketKey {
+        let key = self.secret.0.get(..self.suite.key_len()).unwrap_or_default();
+        let aead = Aead::new(self.backend, self.suite, key);
+        PacketKey(Wiped::new(PacketKeyParts { aead, iv: self.secret.1, material: self }))
     }
 }
 
@@ -53,11 +51,13 @@ impl HeaderMaterial {
 
     /// The key, as it was.
     pub fn expand(&self) -> HeaderKey {
-        off_the_stack(|| {
-            let key = self.key.get(..self.suite.key_len()).unwrap_or_default();
-            let mask = Mask::new(self.backend, self.suite, key);
-            HeaderKey(Wiped::new(HeaderKeyParts { mask, material: self.clone() }))
-        })
+        off_the_stack(|| self.clone().into_key())
+    }
+
+    pub(super) fn into_key(self) -> HeaderKey {
+        let key = self.key.get(..self.suite.key_len()).unwrap_or_default();
+        let mask = Mask::new(self.backend, self.suite, key);
+        HeaderKey(Wiped::new(HeaderKeyParts { mask, material: self }))
     }
 }
 
@@ -71,10 +71,10 @@ impl KeysMaterial {
     /// The keys, as they were.
     pub fn expand(&self) -> Keys {
         let direction = |(packet, header): &(PacketMaterial, HeaderMaterial)| DirectionKeys {
-            packet: packet.expand(),
-            header: header.expand(),
+            packet: packet.clone().into_key(),
+            header: header.clone().into_key(),
         };
-        Keys { local: direction(&self.local), remote: direction(&self.remote) }
+        off_the_stack(|| Keys { local: direction(&self.local), remote: direction(&self.remote) })
     }
 }
 
