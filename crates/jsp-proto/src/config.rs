@@ -296,6 +296,7 @@ pub struct EndpointConfig {
     pub transport: Arc<TransportConfig>,
     /// All randomness comes from here: must be unpredictable outside of tests.
     pub seed: [u8; 32],
-    /// Unix time, in seconds, at `Instant::ZERO`: dates in identities are checked against it.
+    /// Unix time, in seconds, at `Instant::ZERO`, until [`Endpoint::set_unix_time`](crate::Endpoint::set_unix_time)
+    /// tells another: dates in identities are checked against it.
     pub unix_seconds_at_zero: u64,
 }

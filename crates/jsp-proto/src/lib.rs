@@ -89,6 +89,7 @@ mod tickets;
 mod token;
 #[allow(clippy::arithmetic_side_effects)]
 mod trickle;
+mod unix_time;
 
 pub use batch::{Batch, Ecn};
 pub use capacity::Capacity;

@@ -15,7 +15,7 @@ use crate::carrier::listen::{self, Listening, ServerLayers};
 use crate::carrier::places::Places;
 use crate::carrier::table::Tunnels;
 use crate::carrier::{CarrierPolicy, StreamNetwork, Tcp};
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::endpoint::{Endpoint, Offers};
 use crate::error::BindError;
 use crate::identity::{ClientAuth, Identity};
@@ -421,7 +421,7 @@ impl Builder {
             server,
             transport: Arc::clone(&transport),
             seed: self.seed.unwrap_or_else(random_seed),
-            unix_seconds_at_zero: clock::unix_seconds(),
+            unix_seconds_at_zero: clock.unix_seconds_at_zero(),
         });
         if let Some(key) = &self.obfuscation {
             machine = machine.obfuscated(key);

@@ -53,7 +53,7 @@ impl Connection {
             SpaceId::Handshake => jsp_crypto::Level::Handshake,
             SpaceId::Data => jsp_crypto::Level::Data,
         };
-        let unix_seconds = self.exchange.unix_seconds(now);
+        let unix_seconds = self.exchange.unix_time.seconds(now);
         let Some(machine) = self.exchange.machine.as_mut() else { return };
         let result = machine.read(level, message, unix_seconds, &mut self.rng);
         let is_failed = machine.is_failed();

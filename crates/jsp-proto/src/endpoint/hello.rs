@@ -11,6 +11,7 @@ use super::hello_table::{Carrier, HelloName, WholeHello};
 use super::load::retry_is_due;
 use super::source::Prefix;
 use super::tickets::{Judgement, network_hash};
+use super::time::cookie_seconds;
 use super::{ConnectionHandle, Endpoint, peer_key};
 use crate::config::ServerSetup;
 use crate::connection::{Connection, Incoming};
@@ -132,17 +133,13 @@ impl Endpoint {
         if *dcid != self.retry_id(token) {
             return Token::Invalid;
         }
-        let time = self.unix_seconds(now);
+        let time = cookie_seconds(now);
         let cookie = self.cookies.verify(token, &route.to_cookie_bytes(), None, time);
         match cookie.ok().and_then(|original| ConnectionId::new(&original)) {
             None => Token::Invalid,
             Some(_) if self.spent.contains(time, dcid) => Token::Spent,
             Some(original_destination) => Token::Cookie { original_destination },
         }
-    }
-
-    pub(super) fn unix_seconds(&self, now: Instant) -> u64 {
-        self.config.unix_seconds_at_zero.saturating_add(now.as_nanos() / 1_000_000_000)
     }
 
     /// Opens the datagram's Initial packets and keeps what they bring of the hello.
@@ -216,7 +213,7 @@ impl Endpoint {
         let struck = resumption.as_ref().filter(|r| r.accept_early).map(|r| *r.uid());
         // A hello that was refused for its ticket brings the cookie back with another.
         if original.is_some() {
-            let time = self.unix_seconds(now);
+            let time = cookie_seconds(now);
             self.spent.insert(time, stranger.dcid);
         }
         let local_id = self.fresh_local_id();
@@ -242,7 +239,7 @@ impl Endpoint {
             received: whole.packets,
             budget,
             wrapping: self.wrapping(),
-            unix_seconds_at_zero: self.config.unix_seconds_at_zero,
+            unix_time: self.unix_time.clone(),
             resumption,
             memory,
         };

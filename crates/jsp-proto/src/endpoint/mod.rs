@@ -14,6 +14,7 @@ mod source;
 mod spent;
 mod stateless;
 mod tickets;
+mod time;
 mod waiting;
 
 use std::collections::{HashMap, HashSet};
@@ -32,6 +33,7 @@ use crate::config::EndpointConfig;
 use crate::connection::{Connection, Filled, HalfOpen, Reason};
 use crate::event::Event;
 use crate::rng::SeededRng;
+use crate::unix_time::UnixTime;
 use carriers::Carriers;
 use handle::ByHandle;
 pub use handle::ConnectionHandle;
@@ -73,6 +75,7 @@ pub enum ConnectError {
 /// no, and then the next deadline with [`Endpoint::poll_timeout`].
 pub struct Endpoint {
     config: EndpointConfig,
+    unix_time: UnixTime,
     rng: SeededRng,
     reset_key: [u8; 32],
     cookies: CookieKeys,
@@ -143,6 +146,7 @@ impl Endpoint {
                 Some(setup) => HelloTable::new(setup.connections_max, table_secret(reset_key)),
                 None => HelloTable::empty(),
             },
+            unix_time: UnixTime::starting(config.unix_seconds_at_zero),
             config,
             reset_key,
             cookies,

@@ -9,6 +9,7 @@ use jsp_wire::{CloseCode, ConnectionId, Frame, Instant, LongType, Route, Writer,
 
 use super::Endpoint;
 use super::hello::{Stranger, opening_keys};
+use super::time::cookie_seconds;
 use crate::batch::Batch;
 use crate::config::ServerSetup;
 use crate::packet::PacketBuilder;
@@ -66,7 +67,7 @@ impl Endpoint {
         let Stranger { route, dcid, scid } = *stranger;
         let Ok(original) = <[u8; 8]>::try_from(dcid.as_bytes()) else { return };
         let address = route.to_cookie_bytes();
-        let time = self.unix_seconds(now);
+        let time = cookie_seconds(now);
         if now >= self.cookies_until {
             self.cookies.rotate(&mut self.rng);
             self.cookies_until = now + COOKIE_KEYS_LIFE;

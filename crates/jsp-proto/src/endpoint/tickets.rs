@@ -12,7 +12,6 @@ use super::hello::Stranger;
 use super::names::HelloNames;
 use super::{ConnectionHandle, Endpoint, peer_key, release};
 use crate::config::ServerSetup;
-use crate::exchange;
 
 /// The ticket keys of a server, and the tickets that have brought early data.
 pub(super) struct Tickets {
@@ -29,6 +28,13 @@ pub(super) struct Tickets {
 
 /// Entries of the table of early connections that are not worth a tidying.
 const EARLY_TIDY_MIN: usize = 64;
+
+impl Tickets {
+    /// The time was set ahead.
+    pub(super) fn on_set_ahead(&mut self, ahead_ms: u64) {
+        self.register.on_set_ahead(ahead_ms);
+    }
+}
 
 /// What becomes of a hello.
 pub(super) enum Judgement {
@@ -86,10 +92,6 @@ impl Endpoint {
         let tickets = self.tickets.as_mut()?;
         let key = tickets.register_key.take()?;
         Some(tickets.register.save(now_ms, &key))
-    }
-
-    fn unix_ms(&self, now: Instant) -> u64 {
-        exchange::unix_ms(self.config.unix_seconds_at_zero, now)
     }
 
     fn tickets(&mut self, now_ms: u64) -> &mut Tickets {

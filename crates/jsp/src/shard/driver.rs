@@ -184,6 +184,8 @@ impl Driver {
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        let clock = self.shard.clock;
+        self.shard.lock().endpoint.set_unix_time(clock.now(), clock.unix_time());
         for _ in 0..ROUNDS {
             match self.round(cx)? {
                 Next::Round => {}
