@@ -13,7 +13,7 @@ use super::source::Prefix;
 use super::tickets::{Judgement, network_hash};
 use super::time::cookie_seconds;
 use super::{ConnectionHandle, Endpoint, peer_key};
-use crate::config::ServerSetup;
+use crate::config::{RetryPolicy, ServerSetup};
 use crate::connection::{Connection, Incoming};
 use crate::exchange::HandshakeIds;
 use crate::path::Budget;
@@ -74,8 +74,7 @@ impl Endpoint {
         let prefix = Prefix::of(&route);
         let asks_for_proof = original.is_none() && {
             self.hello_rate.note(now);
-            let half_open = self.half_open.len();
-            retry_is_due(setup.retry, half_open, &self.hellos, &self.hello_rate, &prefix)
+            self.asks_for_proof(&setup, &prefix)
         };
         // A silent server opens the packet first: nobody hears of it who does not know it.
         if asks_for_proof && !setup.silent {
@@ -102,6 +101,11 @@ impl Endpoint {
             let rest = behind_initial(datagram);
             slot.connection.handle_packets(now, route, None, rest);
         }
+    }
+
+    /// Whether a hello from `prefix` that brings no cookie is answered by a Retry alone.
+    fn asks_for_proof(&self, setup: &ServerSetup, prefix: &Prefix) -> bool {
+        retry_is_due(setup.retry, self.half_open, &self.hellos, &self.hello_rate, prefix)
     }
 
     /// The keys that open this datagram. Those of the datagram before serve again where it has the same
@@ -195,7 +199,11 @@ impl Endpoint {
             self.answer_close(&stranger, &keys, CloseCode::REFUSED, &[]);
             return None;
         }
-        let resumption = match self.judge_ticket(now, setup, &whole.message) {
+        // A connection that takes early data costs as much as any, for a client that may not be there.
+        // spec: CON-201
+        let is_loaded = setup.retry != RetryPolicy::Always
+            && self.asks_for_proof(setup, &Prefix::of(&stranger.route));
+        let resumption = match self.judge_ticket(now, setup, &whole.message, !is_loaded) {
             Judgement::Full => None,
             Judgement::Resume(resumption) => Some(*resumption),
             Judgement::Refused => {
@@ -246,7 +254,10 @@ impl Endpoint {
         let rng = self.rng.fork();
         let connection = Connection::answer(now, incoming, rng);
         let handle = self.insert(connection);
-        self.half_open.insert(handle);
+        self.half_open = self.half_open.saturating_add(1);
+        if let Some(slot) = self.connections.get_mut(&handle) {
+            slot.is_unproved = true;
+        }
         if let Some(uid) = struck {
             self.note_early(uid, handle);
         }

@@ -17,7 +17,7 @@ mod tickets;
 mod time;
 mod waiting;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -96,7 +96,8 @@ pub struct Endpoint {
     spent: SpentCookies,
     /// What the last piece of a hello was opened with, and its id.
     opened_last: Option<(ConnectionId, hello::OpeningKeys)>,
-    half_open: HashSet<ConnectionHandle>,
+    /// Connections whose clients have not proved that they are there.
+    half_open: usize,
     schedule: Schedule,
     answers: Bounded<stateless::Answer, { stateless::ANSWERS_MAX }>,
     accepting: bool,
@@ -120,6 +121,8 @@ struct Slot {
     hello: Option<Box<HelloNames>>,
     /// Other routes by which its peer may answer a client without an id.
     routes: Vec<Route>,
+    /// Its client has not proved that it is there, and is counted among those.
+    is_unproved: bool,
     /// Its ids are free, its last event is queued.
     buried: bool,
     /// The application holds no handle any more.
@@ -128,7 +131,25 @@ struct Slot {
 
 impl Slot {
     fn new(connection: Box<Connection>) -> Self {
-        Self { connection, hello: None, routes: Vec::new(), buried: false, forgotten: false }
+        Self {
+            connection,
+            hello: None,
+            routes: Vec::new(),
+            is_unproved: false,
+            buried: false,
+            forgotten: false,
+        }
+    }
+
+    /// Counts its client no longer, once the handshake is complete or the connection has ended. Early data that
+    /// were taken prove nothing.
+    // spec: CON-201
+    fn note_proof(&mut self, half_open: &mut usize) {
+        let is_over = self.connection.is_established() || self.connection.is_closed();
+        if self.is_unproved && is_over {
+            self.is_unproved = false;
+            *half_open = half_open.saturating_sub(1);
+        }
     }
 }
 
@@ -162,7 +183,7 @@ impl Endpoint {
             hello_rate: HelloRate::default(),
             spent: SpentCookies::default(),
             opened_last: None,
-            half_open: HashSet::new(),
+            half_open: 0,
             schedule: Schedule::default(),
             answers: Bounded::default(),
             limit: AnswerLimit::default(),
@@ -203,6 +224,7 @@ impl Endpoint {
                 self.take_up(handle);
                 if let Some(slot) = self.connections.get_mut(&handle) {
                     slot.connection.handle_datagram(now, route, ecn, payload);
+                    slot.note_proof(&mut self.half_open);
                     self.schedule.touch(handle);
                 }
             }
@@ -313,7 +335,13 @@ impl Endpoint {
                 if header.kind != LongType::Handshake)
             && self
                 .owner_of(&datagram.route, &datagram.payload)
-                .is_none_or(|owner| self.half_open.contains(&owner))
+                .is_none_or(|owner| self.is_unproved(owner))
+    }
+
+    /// True for a connection whose client has not proved that it is there.
+    fn is_unproved(&self, handle: ConnectionHandle) -> bool {
+        let is_unproved = |slot: &Slot| slot.is_unproved;
+        self.waiting.contains_key(&handle) || self.connections.get(&handle).is_some_and(is_unproved)
     }
 
     /// Datagrams of the connection whose turn it is.
@@ -349,6 +377,7 @@ impl Endpoint {
     /// A connection has nothing more to send now: its ids and deadline are brought up to date.
     fn settle(&mut self, now: Instant, handle: ConnectionHandle) {
         let Some(slot) = self.connections.get_mut(&handle) else { return };
+        slot.note_proof(&mut self.half_open);
         let connection = &mut slot.connection;
         for IdChange::Removed(id) in connection.take_id_changes(now) {
             self.by_id.remove(&id);
@@ -384,9 +413,6 @@ impl Endpoint {
             if let Some(slot) = self.connections.get_mut(&handle)
                 && let Some(event) = slot.connection.poll_event()
             {
-                if matches!(event, Event::Connected | Event::Closed { .. }) {
-                    self.half_open.remove(&handle);
-                }
                 return Some((handle, event));
             }
             self.schedule.quiet(handle);

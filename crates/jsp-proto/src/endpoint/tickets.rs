@@ -115,6 +115,7 @@ impl Endpoint {
         now: Instant,
         setup: &ServerSetup,
         hello: &[u8],
+        takes_early: bool,
     ) -> Judgement {
         let now_ms = self.unix_ms(now);
         let transport = self.config.transport.clone();
@@ -137,7 +138,8 @@ impl Endpoint {
             return Judgement::Copy(tickets.early.get(&uid).copied());
         }
         // spec: HS-75
-        let may_be_early = resumption.wants_early()
+        let may_be_early = takes_early
+            && resumption.wants_early()
             && transport.early_data_max > 0
             && resumption.home_shard() == tickets.shard
             && *resumption.params_hash() == transport.early_hash(resumption.protocol());

@@ -23,7 +23,8 @@ impl Endpoint {
         if let Some(half_open) = self.waiting.remove(&handle) {
             let connection = Box::new(half_open.into_connection());
             let hello = HelloNames::of(&connection);
-            self.connections.insert(handle, Slot { hello, ..Slot::new(connection) });
+            self.connections
+                .insert(handle, Slot { hello, is_unproved: true, ..Slot::new(connection) });
         }
     }
 }
