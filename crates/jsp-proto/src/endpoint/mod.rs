@@ -1,6 +1,7 @@
 //! Door 1 in and door 10 out: which connection a datagram belongs to, and everything that happens
 //! before there is one.
 
+mod arrival;
 mod carriers;
 mod handle;
 mod hello;
@@ -20,13 +21,12 @@ mod waiting;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use jsp_crypto::{CookieKeys, HandshakeError, KeyShare, Prf};
 use jsp_wire::header::LongHeader;
 use jsp_wire::{ConnectionId, Header, Instant, LongType, Route, limits};
 use thiserror::Error;
 
-use crate::batch::{Batch, Ecn};
+use crate::batch::Batch;
 use crate::bounded::Bounded;
 use crate::cid::IdChange;
 use crate::config::EndpointConfig;
@@ -34,6 +34,7 @@ use crate::connection::{Connection, Filled, HalfOpen, Reason};
 use crate::event::Event;
 use crate::rng::SeededRng;
 use crate::unix_time::UnixTime;
+pub use arrival::{Datagram, Deferred};
 use carriers::Carriers;
 use handle::ByHandle;
 pub use handle::ConnectionHandle;
@@ -45,17 +46,6 @@ use obfuscation::Obfuscation;
 use schedule::Schedule;
 use source::AnswerLimit;
 use spent::SpentCookies;
-
-/// A datagram that has arrived.
-#[derive(Clone, Debug)]
-pub struct Datagram {
-    /// How it came.
-    pub route: Route,
-    /// Its mark.
-    pub ecn: Option<Ecn>,
-    /// Its bytes; opened in place.
-    pub payload: BytesMut,
-}
 
 /// Why a connection cannot be started.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -215,23 +205,6 @@ impl Endpoint {
         handle
     }
 
-    /// Takes a datagram: opened in place, its data is handed up without a copy.
-    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
-        let Datagram { route, ecn, payload } = datagram;
-        let Some(payload) = self.unwrap(now, payload) else { return };
-        match self.owner_of(&route, &payload) {
-            Some(handle) => {
-                self.take_up(handle);
-                if let Some(slot) = self.connections.get_mut(&handle) {
-                    slot.connection.handle_datagram(now, route, ecn, payload);
-                    slot.note_proof(&mut self.half_open);
-                    self.schedule.touch(handle);
-                }
-            }
-            None => self.handle_stray(now, route, payload),
-        }
-    }
-
     /// The connection that a datagram is for, as far as its first packet's header tells.
     fn owner_of(&self, route: &Route, datagram: &[u8]) -> Option<ConnectionHandle> {
         let by_route = || self.by_route.get(&peer_key(route)).copied();
@@ -240,6 +213,12 @@ impl Endpoint {
                 let end = limits::CONNECTION_ID_LEN_LOCAL.saturating_add(1);
                 let id = datagram.get(1..end).and_then(ConnectionId::new);
                 id.and_then(|id| self.by_id.get(&id).copied()).or_else(by_route)
+            }
+            // It was told an id of ours by then.
+            Header::Long(LongHeader { kind: LongType::Handshake, dcid, .. })
+                if !dcid.is_empty() =>
+            {
+                self.by_id.get(&dcid).copied()
             }
             Header::Long(LongHeader { dcid, .. }) | Header::Retry { dcid, .. } => {
                 if dcid.is_empty() {
@@ -255,29 +234,6 @@ impl Endpoint {
             },
             Header::OtherVersion { .. } => None,
         }
-    }
-
-    /// A datagram that no connection knows: a new client, a lost peer, or noise.
-    fn handle_stray(&mut self, now: Instant, route: Route, mut payload: BytesMut) {
-        match Header::parse(&payload) {
-            Ok(Header::Long(header)) if header.kind == LongType::Initial => {
-                let stranger = Stranger { route, dcid: header.dcid, scid: header.scid };
-                let token = header.token.to_vec();
-                self.handle_hello(now, stranger, &token, &mut payload);
-            }
-            Ok(Header::OtherVersion { dcid, scid, .. })
-                if self.answers_versions() && payload.len() >= limits::MTU_BASE =>
-            {
-                // spec: WIRE-39
-                self.answer_version_negotiation(route, scid, dcid);
-            }
-            Ok(Header::Short) if !self.is_silent() => self.answer_reset(now, route, &payload),
-            _ => {}
-        }
-    }
-
-    fn answers_versions(&self) -> bool {
-        self.accepting && self.config.server.as_ref().is_some_and(|setup| !setup.silent)
     }
 
     /// Acts on every deadline that has passed.
@@ -321,27 +277,6 @@ impl Endpoint {
             return true;
         }
         self.write_answer(batch)
-    }
-
-    /// True for a datagram of a client that has no connection here, or none that it has proved itself to, hello or
-    /// early data: it may wait until datagrams of connections are done with, and where too many wait, it may be dropped.
-    // spec: CON-80
-    pub fn is_strangers(&self, datagram: &Datagram) -> bool {
-        let Some(first) = datagram.payload.first() else { return false };
-        // Where all is wrapped, nothing can be told from outside.
-        first & 0x80 != 0
-            && self.obfuscation.is_none()
-            && matches!(Header::parse(&datagram.payload), Ok(Header::Long(header))
-                if header.kind != LongType::Handshake)
-            && self
-                .owner_of(&datagram.route, &datagram.payload)
-                .is_none_or(|owner| self.is_unproved(owner))
-    }
-
-    /// True for a connection whose client has not proved that it is there.
-    fn is_unproved(&self, handle: ConnectionHandle) -> bool {
-        let is_unproved = |slot: &Slot| slot.is_unproved;
-        self.waiting.contains_key(&handle) || self.connections.get(&handle).is_some_and(is_unproved)
     }
 
     /// Datagrams of the connection whose turn it is.
