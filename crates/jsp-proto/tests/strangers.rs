@@ -242,6 +242,32 @@ fn whatever_belongs_to_nobody_waits_behind_connections() {
 }
 
 #[test]
+// spec-test: CON-202
+fn one_network_leaves_room_for_others() {
+    let mut pair = Pair::seeded(TransportConfig::default(), RetryPolicy::Always, 80, 1);
+    let outcomes = |pair: &mut Pair, count: usize| {
+        let clients: Vec<_> = (0..count).map(|_| pair.connect()).collect();
+        pair.run_for(Duration::from_millis(500));
+        let is_established = |client: &_| pair.client.connection(*client).unwrap().is_established();
+        let (taken, refused): (Vec<_>, Vec<_>) = clients.into_iter().partition(is_established);
+        (taken, refused.len())
+    };
+    let (mut taken, refused) = outcomes(&mut pair, 64);
+    assert_eq!((taken.len(), refused), (60, 4));
+    pair.client_addr = "198.51.100.1:1000".parse().unwrap();
+    let (others, refused) = outcomes(&mut pair, 22);
+    assert_eq!((others.len(), refused), (20, 2));
+    // What ends makes room.
+    pair.client_addr = "192.0.2.1:1000".parse().unwrap();
+    for client in taken.drain(..50) {
+        pair.client.forget(pair.now, client);
+    }
+    pair.run_for(Duration::from_secs(12));
+    let (again, refused) = outcomes(&mut pair, 40);
+    assert_eq!((again.len(), refused), (30, 10));
+}
+
+#[test]
 // spec-test: HS-107
 fn keys_that_were_made_ahead_are_taken_by_one_hello() {
     let mut pair = Pair::new();

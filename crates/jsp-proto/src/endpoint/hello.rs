@@ -195,14 +195,14 @@ impl Endpoint {
         whole: WholeHello,
         original: Option<ConnectionId>,
     ) -> Option<ConnectionHandle> {
-        if self.open >= setup.connections_max {
+        let network = Prefix::of(&stranger.route);
+        if !self.shares.have_room(&network, self.open, setup.connections_max) {
             self.answer_close(&stranger, &keys, CloseCode::REFUSED, &[]);
             return None;
         }
         // A connection that takes early data costs as much as any, for a client that may not be there.
         // spec: CON-201
-        let is_loaded = setup.retry != RetryPolicy::Always
-            && self.asks_for_proof(setup, &Prefix::of(&stranger.route));
+        let is_loaded = setup.retry != RetryPolicy::Always && self.asks_for_proof(setup, &network);
         let resumption = match self.judge_ticket(now, setup, &whole.message, !is_loaded) {
             Judgement::Full => None,
             Judgement::Resume(resumption) => Some(*resumption),
@@ -257,7 +257,9 @@ impl Endpoint {
         self.half_open = self.half_open.saturating_add(1);
         if let Some(slot) = self.connections.get_mut(&handle) {
             slot.is_unproved = true;
+            slot.network = Some(network);
         }
+        self.shares.enter(network);
         if let Some(uid) = struck {
             self.note_early(uid, handle);
         }

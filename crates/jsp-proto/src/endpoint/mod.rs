@@ -11,6 +11,7 @@ mod names;
 mod obfuscation;
 mod outgoing;
 mod schedule;
+mod shares;
 mod source;
 mod spent;
 mod stateless;
@@ -44,7 +45,8 @@ use load::HelloRate;
 use names::{ByName, HelloNames, peer_key, release};
 use obfuscation::Obfuscation;
 use schedule::Schedule;
-use source::AnswerLimit;
+use shares::Shares;
+use source::{AnswerLimit, Prefix};
 use spent::SpentCookies;
 
 /// Why a connection cannot be started.
@@ -81,6 +83,7 @@ pub struct Endpoint {
     next_handle: u64,
     /// Connections that are not drained.
     open: usize,
+    shares: Shares,
     hellos: HelloTable,
     hello_rate: HelloRate,
     spent: SpentCookies,
@@ -113,6 +116,8 @@ struct Slot {
     routes: Vec<Route>,
     /// Its client has not proved that it is there, and is counted among those.
     is_unproved: bool,
+    /// The network in whose share it is.
+    network: Option<Prefix>,
     /// Its ids are free, its last event is queued.
     buried: bool,
     /// The application holds no handle any more.
@@ -126,6 +131,7 @@ impl Slot {
             hello: None,
             routes: Vec::new(),
             is_unproved: false,
+            network: None,
             buried: false,
             forgotten: false,
         }
@@ -170,6 +176,7 @@ impl Endpoint {
             by_route: ByName::default(),
             next_handle: 0,
             open: 0,
+            shares: Shares::default(),
             hello_rate: HelloRate::default(),
             spent: SpentCookies::default(),
             opened_last: None,
@@ -332,6 +339,9 @@ impl Endpoint {
         if !slot.buried {
             slot.buried = true;
             self.open = self.open.saturating_sub(1);
+            if let Some(network) = slot.network.take() {
+                self.shares.leave(network);
+            }
             connection.push_event(Event::Drained);
             self.schedule.touch_events(handle);
             self.release_names(handle);
