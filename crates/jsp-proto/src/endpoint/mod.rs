@@ -39,7 +39,6 @@ pub use arrival::{Datagram, Deferred};
 use carriers::Carriers;
 use handle::ByHandle;
 pub use handle::ConnectionHandle;
-use hello::Stranger;
 use hello_table::HelloTable;
 use load::HelloRate;
 use names::{ByName, HelloNames, peer_key, release};
