@@ -1,6 +1,7 @@
 //! Making endpoints.
 
 mod places;
+mod restart;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -52,6 +53,7 @@ pub struct Builder {
     shards: usize,
     pub(crate) obfuscation: Option<ObfuscationKey>,
     seed: Option<[u8; 32]>,
+    reset_key: Option<[u8; 32]>,
     tickets: Option<Arc<dyn TicketStore>>,
     shared_tickets: Option<SharedTickets>,
     register: Option<Arc<dyn RegisterStore>>,
@@ -91,6 +93,7 @@ impl Default for Builder {
             shards: 1,
             obfuscation: None,
             seed: None,
+            reset_key: None,
             tickets: Some(Arc::new(TicketMemory::default())),
             shared_tickets: None,
             register: None,
@@ -423,6 +426,12 @@ impl Builder {
             seed: self.seed.unwrap_or_else(random_seed),
             unix_seconds_at_zero: clock.unix_seconds_at_zero(),
         });
+        let links = Links::new(base, Arc::clone(&tunnels));
+        if let Some(identity) = &self.identity {
+            let shard = self.shared_tickets.as_ref().map_or(0, |shared| shared.shard);
+            let own = || identity.reset_key(links.local_addr().ok(), shard);
+            machine = machine.with_reset_key(self.reset_key.unwrap_or_else(own));
+        }
         if let Some(key) = &self.obfuscation {
             machine = machine.obfuscated(key);
         }
@@ -439,7 +448,7 @@ impl Builder {
         }
         let (network, proxy) = (self.network, self.proxy);
         let dialer = Dialer { network, proxy, tunnels: Arc::clone(&tunnels) };
-        let shard = Shard::new(machine, Links::new(base, tunnels), clock);
+        let shard = Shard::new(machine, links, clock);
         let offers = Offers {
             transport,
             fingerprint: self.identity.as_ref().map(Identity::fingerprint),

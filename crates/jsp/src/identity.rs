@@ -1,6 +1,7 @@
 //! Who this side is, and whom it trusts.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -120,6 +121,11 @@ impl Identity {
     /// The key at hand, to sign with.
     pub fn signer(&self) -> &dyn Signer {
         &*self.key
+    }
+
+    /// What the stateless resets of a server at this address, shard of those that share tickets, are made with.
+    pub(crate) fn reset_key(&self, addr: Option<SocketAddr>, shard: u16) -> [u8; 32] {
+        self.key.reset_key(format!("{addr:?} {shard}").as_bytes())
     }
 
     pub(crate) fn credential(&self) -> Credential {
