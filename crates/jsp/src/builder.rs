@@ -285,7 +285,7 @@ impl Builder {
     /// let server = Endpoint::builder().bind("127.0.0.1:0").identity(identity).build()?;
     /// let client = Endpoint::builder().signatures(SignaturePolicy::PostQuantum).build()?;
     /// let connection = client.connect(server.local_addr()?, server.fingerprint()).await?;
-    /// assert!(connection.security().peer.is_some_and(|peer| peer.is_post_quantum()));
+    /// assert!(connection.peer_identity().is_some_and(|peer| peer.is_post_quantum()));
     /// # Ok(()) }
     /// ```
     pub fn signatures(mut self, signatures: SignaturePolicy) -> Self {

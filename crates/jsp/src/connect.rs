@@ -111,7 +111,9 @@ pub(crate) async fn connect(
     if let Some(choice) = choices.after(&way) {
         switch::watch(endpoint, &connection, choice);
     }
-    outcome.remember(connection.security().floor())?;
+    if let Some(security) = connection.security() {
+        outcome.remember(security.floor())?;
+    }
     Ok(connection)
 }
 

@@ -41,7 +41,7 @@ async fn the_server_met_first_is_remembered() {
     let client = Endpoint::client().unwrap();
     client.connect(addr, trust.clone()).await.unwrap();
     let again = client.connect(addr, trust.clone()).await.unwrap();
-    assert_eq!(again.security().peer.unwrap().fingerprint, first.fingerprint());
+    assert_eq!(again.peer_identity().unwrap().fingerprint, first.fingerprint());
     let old = first.fingerprint();
     first.shutdown().await;
     drop((first, again));
@@ -82,8 +82,8 @@ async fn clients_prove_who_they_are_where_asked() {
     let client = Endpoint::builder().client_identity(known.clone()).build().unwrap();
     let connection = client.connect(addr, pin).await.unwrap();
     let accepted = server.accept().await.unwrap();
-    assert_eq!(accepted.security().peer.unwrap().fingerprint, known.fingerprint());
-    assert_eq!(connection.security().peer.unwrap().fingerprint, pin);
+    assert_eq!(accepted.peer_identity().unwrap().fingerprint, known.fingerprint());
+    assert_eq!(connection.peer_identity().unwrap().fingerprint, pin);
 
     let nameless = Endpoint::client().unwrap().connect(addr, pin).await;
     let required = HandshakeError::ClientIdentityRequired;
@@ -113,7 +113,7 @@ async fn an_online_key_serves_under_the_pin_of_its_identity() {
     assert_eq!(server.fingerprint(), pin);
     let client = Endpoint::client().unwrap();
     let connection = client.connect(server.local_addr().unwrap(), pin).await.unwrap();
-    let peer = connection.security().peer.unwrap();
+    let peer = connection.peer_identity().unwrap();
     assert_eq!((peer.fingerprint, peer.until), (pin, Some(until)));
 
     let at_server = server.accept().await.unwrap();
@@ -126,7 +126,7 @@ async fn an_online_key_serves_under_the_pin_of_its_identity() {
     assert_eq!(server.renew_identity(&stranger), Err(RenewError(stranger.fingerprint())));
     assert!(client.renew_identity(&long_term).is_err());
     let second = Endpoint::client().unwrap().connect(server.local_addr().unwrap(), pin).await;
-    assert_eq!(second.unwrap().security().peer.unwrap().until, Some(renewed_until));
+    assert_eq!(second.unwrap().peer_identity().unwrap().until, Some(renewed_until));
     let stream = connection.open(StreamConfig::chat()).await.unwrap();
     stream.send("still here").await.unwrap();
     let heard = at_server.accept().await.unwrap().recv().await.unwrap().unwrap();
@@ -149,7 +149,10 @@ async fn application_protocols_must_meet() {
     let (addr, pin) = (server.local_addr().unwrap(), server.fingerprint());
     let old = Endpoint::builder().application_protocol("chat/1").build().unwrap();
     let connection = old.connect(addr, pin).await.unwrap();
-    assert_eq!(connection.security().application_protocol.as_deref(), Some(&b"chat/1"[..]));
+    assert_eq!(
+        connection.security().unwrap().application_protocol.as_deref(),
+        Some(&b"chat/1"[..])
+    );
     let foreign = Endpoint::builder().application_protocol("mail/1").build().unwrap();
     assert!(foreign.connect(addr, pin).await.is_err());
 }

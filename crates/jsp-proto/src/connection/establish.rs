@@ -187,6 +187,7 @@ impl Connection {
             if self.exchange.security.as_ref().is_some_and(|security| security.awaits_verdict) {
                 self.events.push_back(Event::Connected);
             }
+            self.events.push_back(Event::HandshakeConfirmed);
             self.paths.active.numbers.recovery.reset_backoff();
             self.trace.established(now, self.exchange.security.as_deref());
             self.allow_tickets(now);

@@ -314,8 +314,9 @@ impl Connection {
         (self.role == Role::Server).then_some(ids)
     }
 
-    /// True when both sides are known to have completed the handshake.
-    pub(crate) fn is_confirmed(&self) -> bool {
+    /// True when both sides are known to have completed the handshake
+    /// ([`Event::HandshakeConfirmed`]), also when the connection is over by now.
+    pub fn is_confirmed(&self) -> bool {
         self.exchange.is_complete() && !self.keys.has(SpaceId::Handshake)
     }
 
