@@ -76,8 +76,12 @@ impl Identity {
             return Self::load(path);
         }
         let identity = Self::generate();
-        identity.save(path)?;
-        Ok(identity)
+        match identity.save(path) {
+            Ok(()) => Ok(identity),
+            // Another start was quicker.
+            Err(_) if path.symlink_metadata().is_ok() => Self::load(path),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes the secret key to a new file that only its owner may read; a delegation has its own
