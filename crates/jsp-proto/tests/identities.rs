@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use jsp_crypto::{
     ClientAuth, ClientConfig, ClientVerifier, Credential, Delegation, Fingerprint, Identity, Mode,
-    ServerConfig, ServerIdentity, SignaturePolicy, SignatureScheme, VerifierRejection,
+    PeerIdentity, ServerConfig, ServerIdentity, SignaturePolicy, SignatureScheme,
+    VerifierRejection,
 };
 use jsp_proto::{Event, RetryPolicy, TransportConfig};
 use pair::{DELAY, End, Pair};
@@ -85,8 +86,8 @@ fn any_one_datagram_of_a_long_flight_may_be_lost() {
 struct Known(Fingerprint);
 
 impl ClientVerifier for Known {
-    fn verify(&self, shown: &Fingerprint) -> Result<(), VerifierRejection> {
-        if *shown == self.0 { Ok(()) } else { Err(VerifierRejection("a stranger")) }
+    fn verify(&self, shown: &PeerIdentity) -> Result<(), VerifierRejection> {
+        if shown.fingerprint == self.0 { Ok(()) } else { Err(VerifierRejection("a stranger")) }
     }
 }
 

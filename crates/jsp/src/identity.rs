@@ -9,7 +9,8 @@ use std::time::Duration;
 use jsp_crypto::known_hosts::{KnownHosts, Lookup};
 use jsp_crypto::{
     ClientConfig, ClientVerifier, Credential, Delegation, DelegationError, Fingerprint, IssueError,
-    PublicIdentity, ServerIdentity, ServerVerifier, SignatureScheme, Signer, VerifierRejection,
+    PeerIdentity, PublicIdentity, ServerIdentity, ServerVerifier, SignatureScheme, Signer,
+    VerifierRejection,
 };
 
 use crate::clock;
@@ -213,8 +214,21 @@ pub enum ClientAuth {
     Required(IdentityCheck),
 }
 
-/// Decides about an identity that its holder has proved. Runs inside the handshake: must be quick.
-pub type IdentityCheck = Arc<dyn Fn(&Fingerprint) -> bool + Send + Sync>;
+/// Decides about an identity that its holder has proved, and how: by which signatures, itself or by an online key.
+/// Runs inside the handshake: must be quick.
+///
+/// ```
+/// use std::sync::Arc;
+/// use jsp::{ClientAuth, Fingerprint};
+///
+/// fn operators(allowed: Vec<Fingerprint>) -> ClientAuth {
+///     // Their own keys alone, which no quantum computer forges.
+///     ClientAuth::Required(Arc::new(move |client| {
+///         allowed.contains(&client.fingerprint) && client.is_post_quantum() && !client.delegated
+///     }))
+/// }
+/// ```
+pub type IdentityCheck = Arc<dyn Fn(&PeerIdentity) -> bool + Send + Sync>;
 
 impl ClientAuth {
     /// Every client must show an identity, whichever.
@@ -225,7 +239,7 @@ impl ClientAuth {
     /// Only clients with one of these fingerprints.
     pub fn only(allowed: impl IntoIterator<Item = Fingerprint>) -> Self {
         let allowed: Vec<Fingerprint> = allowed.into_iter().collect();
-        Self::Required(Arc::new(move |shown| allowed.contains(shown)))
+        Self::Required(Arc::new(move |shown| allowed.contains(&shown.fingerprint)))
     }
 
     pub(crate) fn to_crypto(&self) -> jsp_crypto::ClientAuth {
@@ -254,7 +268,7 @@ impl fmt::Debug for ClientAuth {
 struct Check(IdentityCheck);
 
 impl ClientVerifier for Check {
-    fn verify(&self, shown: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, shown: &PeerIdentity) -> Result<(), VerifierRejection> {
         let refused = VerifierRejection("the server does not know this client");
         if (self.0)(shown) { Ok(()) } else { Err(refused) }
     }

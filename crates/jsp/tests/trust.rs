@@ -3,11 +3,13 @@
 mod peers;
 
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsp::{
     BindError, ClientAuth, ConnectError, DelegationError, Endpoint, HandshakeError, Identity,
-    IssueError, RenewError, StreamConfig, TransportConfig, Trust, delegate,
+    IdentityCheck, IssueError, RenewError, SignatureScheme, StreamConfig, TransportConfig, Trust,
+    delegate,
 };
 use peers::memory_builders;
 
@@ -237,4 +239,30 @@ fn an_identity_survives_its_file() {
     assert_eq!(made.fingerprint(), loaded.fingerprint());
     assert!(made.save(&path).is_err(), "a key is never replaced silently");
     let _ = std::fs::remove_file(&path);
+}
+
+#[tokio::test]
+async fn a_server_may_ask_how_clients_prove_themselves() {
+    let (long_term, online) = (Identity::generate(), Identity::generate());
+    let hour = Duration::from_secs(3600);
+    let delegation = delegate(long_term.signer(), online.public(), hour).unwrap();
+    let online = online.delegated(delegation).unwrap();
+    let quantum = Identity::generate_with(SignatureScheme::MlDsa65);
+    let checks: [(IdentityCheck, [bool; 3]); 2] = [
+        (Arc::new(|client| !client.delegated), [true, false, true]),
+        (Arc::new(|client| client.is_post_quantum()), [false, false, true]),
+    ];
+    for (check, expected) in checks {
+        let server = Endpoint::builder()
+            .bind("127.0.0.1:0")
+            .identity(Identity::generate())
+            .client_auth(ClientAuth::Required(check))
+            .build()
+            .unwrap();
+        let (addr, pin) = (server.local_addr().unwrap(), server.fingerprint());
+        for (me, expected) in [&long_term, &online, &quantum].into_iter().zip(expected) {
+            let client = Endpoint::builder().client_identity(me.clone()).build().unwrap();
+            assert_eq!(client.connect(addr, pin).await.is_ok(), expected);
+        }
+    }
 }
