@@ -1,15 +1,13 @@
 //! Making endpoints.
 
 mod places;
-mod restart;
+mod server;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SignaturePolicy, SystemRng};
-use jsp_proto::{
-    EndpointConfig, RetryPolicy, ServerSetup, TicketMemory, TicketStore, TransportConfig,
-};
+use jsp_proto::{EndpointConfig, RetryPolicy, TicketMemory, TicketStore, TransportConfig};
 
 use crate::carrier::dial::Dialer;
 use crate::carrier::listen::{self, Listening, ServerLayers};
@@ -26,6 +24,7 @@ use crate::proxy::Proxy;
 use crate::register::RegisterStore;
 use crate::shard::{Driver, Shard};
 use places::{Opened, base, open_listeners, prefer};
+use server::keyed;
 
 /// Unfinished handshakes above which a server asks clients to prove their address first.
 const HALF_OPEN_MAX: usize = 256;
@@ -181,7 +180,8 @@ impl Builder {
         self
     }
 
-    /// Connections that may exist at once; further ones are refused. Default 100 000. Memory for hellos
+    /// Connections that may exist at once; further ones are refused. Default 100 000. The last quarter is for clients
+    /// whose network (an IPv4 /24, an IPv6 /56) has less than a quarter. Memory for hellos
     /// that are not complete yet follows from it: from 256 KiB for four connections to 8 MiB for 128 and
     /// more.
     pub fn connections_max(mut self, max: usize) -> Self {
@@ -401,6 +401,7 @@ impl Builder {
             return Err(BindError::Config("this version runs one driver: leave shards at 1"));
         }
         let policy = self.policy()?;
+        let server = self.server_setup();
         let tunnels = Tunnels::new(runtime.clone(), self.transport.idle_timeout, self.carriers_max);
         let listeners = open_listeners(&*self.network, self.listening)?;
         let uses_udp = policy.has_udp() && self.proxy.is_none();
@@ -410,15 +411,6 @@ impl Builder {
         let apart = is_server && self.obfuscation.is_none();
         let base = base(self.link, self.bind.as_deref(), own, is_server || uses_udp, apart)?;
         let (base, transport) = prefer(base, &self.preferred, is_server, self.transport)?;
-        let server = self.identity.as_ref().map(|identity| {
-            let protocols = &self.application_protocols;
-            ServerSetup {
-                crypto: Arc::new(server_config(identity, &self.client_auth, protocols)),
-                retry: self.retry,
-                connections_max: self.connections_max,
-                silent: self.silent,
-            }
-        });
         let clock = Clock::start();
         let mut machine = jsp_proto::Endpoint::new(EndpointConfig {
             server,
@@ -427,11 +419,9 @@ impl Builder {
             unix_seconds_at_zero: clock.unix_seconds_at_zero(),
         });
         let links = Links::new(base, Arc::clone(&tunnels));
-        if let Some(identity) = &self.identity {
-            let shard = self.shared_tickets.as_ref().map_or(0, |shared| shared.shard);
-            let own = || identity.reset_key(links.local_addr().ok(), shard);
-            machine = machine.with_reset_key(self.reset_key.unwrap_or_else(own));
-        }
+        let shard = self.shared_tickets.as_ref().map_or(0, |shared| shared.shard);
+        let place = (links.local_addr().ok(), shard);
+        machine = keyed(machine, self.identity.as_ref(), self.reset_key, place);
         if let Some(key) = &self.obfuscation {
             machine = machine.obfuscated(key);
         }

@@ -186,6 +186,24 @@ impl Endpoint {
         None
     }
 
+    /// Whether early data are taken: a connection with some costs as much as any, for a client that need not be there.
+    // spec: CON-201
+    pub(super) fn takes_early(&self, setup: &ServerSetup, network: &Prefix) -> bool {
+        setup.retry == RetryPolicy::Always || !self.asks_for_proof(setup, network)
+    }
+
+    /// Takes in the connection of a client that has yet to prove itself.
+    fn admit(&mut self, connection: Connection, network: Prefix) -> ConnectionHandle {
+        let handle = self.insert(connection);
+        self.half_open = self.half_open.saturating_add(1);
+        self.shares.enter(network);
+        if let Some(slot) = self.connections.get_mut(&handle) {
+            slot.is_unproved = true;
+            slot.network = Some(network);
+        }
+        handle
+    }
+
     fn accept_hello(
         &mut self,
         now: Instant,
@@ -200,10 +218,7 @@ impl Endpoint {
             self.answer_close(&stranger, &keys, CloseCode::REFUSED, &[]);
             return None;
         }
-        // A connection that takes early data costs as much as any, for a client that may not be there.
-        // spec: CON-201
-        let is_loaded = setup.retry != RetryPolicy::Always && self.asks_for_proof(setup, &network);
-        let resumption = match self.judge_ticket(now, setup, &whole.message, !is_loaded) {
+        let resumption = match self.judge_ticket(now, setup, &whole.message, &network) {
             Judgement::Full => None,
             Judgement::Resume(resumption) => Some(*resumption),
             Judgement::Refused => {
@@ -253,13 +268,7 @@ impl Endpoint {
         };
         let rng = self.rng.fork();
         let connection = Connection::answer(now, incoming, rng);
-        let handle = self.insert(connection);
-        self.half_open = self.half_open.saturating_add(1);
-        if let Some(slot) = self.connections.get_mut(&handle) {
-            slot.is_unproved = true;
-            slot.network = Some(network);
-        }
-        self.shares.enter(network);
+        let handle = self.admit(connection, network);
         if let Some(uid) = struck {
             self.note_early(uid, handle);
         }

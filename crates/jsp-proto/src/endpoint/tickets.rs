@@ -10,6 +10,7 @@ use jsp_wire::{Instant, Route};
 
 use super::hello::Stranger;
 use super::names::HelloNames;
+use super::source::Prefix;
 use super::{ConnectionHandle, Endpoint, peer_key, release};
 use crate::config::ServerSetup;
 
@@ -115,9 +116,10 @@ impl Endpoint {
         now: Instant,
         setup: &ServerSetup,
         hello: &[u8],
-        takes_early: bool,
+        network: &Prefix,
     ) -> Judgement {
         let now_ms = self.unix_ms(now);
+        let takes_early = self.takes_early(setup, network);
         let transport = self.config.transport.clone();
         let tickets = self.tickets(now_ms);
         let keys = &tickets.keys;
