@@ -163,7 +163,7 @@ pub(crate) async fn connect(
     let connected = endpoint.connect(target.authority.as_str(), trust).await;
     let connection = connected.map_err(|error| explain(error, target))?;
     if let Some(store) = first_meeting
-        && let Some(peer) = connection.security().peer
+        && let Some(peer) = connection.peer_identity()
     {
         output.remark(format!(
             "jsp: {} is met for the first time; it is\n     {}\n     Compare this with what the \
@@ -218,7 +218,7 @@ pub(crate) async fn fingerprint_of(
         .build()?;
     let connected = endpoint.connect(coordinator.authority.as_str(), Trust::FirstUse(path));
     let connection = connected.await.map_err(|error| explain(error, coordinator))?;
-    let shown = connection.security().peer.map(|peer| peer.fingerprint);
+    let shown = connection.peer_identity().map(|peer| peer.fingerprint);
     endpoint.close(DONE, b"");
     shown.ok_or_else(|| Failure::new(Exit::WrongIdentity, "the coordinator has shown no identity"))
 }

@@ -1,4 +1,4 @@
-//! Files that are replaced whole or not at all.
+//! Files that are written whole or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -15,11 +15,8 @@ static SERIAL: AtomicU64 = AtomicU64::new(0);
 /// When the disk refuses; `path` then is as it was.
 pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let temporary = beside(path, "tmp");
-    let written = create_private(&temporary).and_then(|mut file| {
-        file.write_all(contents)?;
-        file.sync_all()
-    });
-    let result = written.and_then(|()| fs::rename(&temporary, path));
+    write_new(&temporary, contents)?;
+    let result = fs::rename(&temporary, path);
     if result.is_err() {
         // The first error matters; a left-over file only takes room.
         let _ = fs::remove_file(&temporary);
@@ -27,6 +24,39 @@ pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     }
     sync_directory(path);
     Ok(())
+}
+
+/// Writes `contents` to a new file at `path`, readable by the owner alone, and
+/// flushes it to the disk. Of several that do so at once, one succeeds; who
+/// reads the file finds it whole, where the file system has hard links. Blocks
+/// on the disk.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] when something is there already; and when
+/// the disk refuses.
+pub fn create(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let temporary = beside(path, "tmp");
+    write_new(&temporary, contents)?;
+    let linked = fs::hard_link(&temporary, path);
+    let _ = fs::remove_file(&temporary);
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+        // Some file systems have no links.
+        Err(_) => write_new(path, contents)?,
+        Ok(()) => {}
+    }
+    sync_directory(path);
+    Ok(())
+}
+
+/// Writes a file that was not there before, or none.
+fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = create_private(path)?;
+    let written = file.write_all(contents).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
 }
 
 /// `path` with a suffix that no other writer uses.

@@ -108,6 +108,16 @@ impl StrikeRegister {
         Strike::Fresh
     }
 
+    /// The server's time was set ahead by so much. That is no time in which a
+    /// copy grew old, or in which what an earlier server took was forgotten by
+    /// whoever holds it: all is kept, and the register stays blind, for as long
+    /// as if it had not been set. Set back, the register keeps its own time.
+    // spec: HS-228
+    pub fn on_set_ahead(&mut self, ahead_ms: u64) {
+        self.turned_ms = self.turned_ms.saturating_add(ahead_ms);
+        self.blind_until_ms = self.blind_until_ms.saturating_add(ahead_ms);
+    }
+
     /// Ends the register: it takes no early data any more, and what it knows is
     /// returned, for the one that comes after it. `key` goes with the ticket keys.
     // spec: HS-96
@@ -368,6 +378,37 @@ mod tests {
         assert!(restore(&seal(body), NOW).is_some());
         for wrong in [&body[..39], &body[..41], &body[..40], &[]] {
             assert!(restore(&seal(wrong), NOW).is_none(), "{} bytes", wrong.len());
+        }
+    }
+
+    // spec-test: HS-228
+    #[test]
+    fn what_is_known_is_kept_as_long_by_a_clock_that_is_set_ahead() {
+        for leap in [1001, GENERATION_MS, 60_000, 86_400_000] {
+            let mut register = StrikeRegister::new(NOW, 9, true);
+            assert_eq!(register.strike(&uid(1), NOW, NOW), Strike::Fresh);
+            let mut ahead = 0;
+            for after in (0..GENERATION_MS).step_by(500) {
+                if after == 5_000 || after == 12_000 {
+                    ahead += leap;
+                    register.on_set_ahead(leap);
+                }
+                let now = NOW + after + ahead;
+                assert!(register.contains(&uid(1)), "{after} ms after a leap of {leap} ms");
+                assert_eq!(register.strike(&uid(2), 0, now), Strike::Refused);
+            }
+            // It goes on as ever.
+            let later = NOW + 3 * GENERATION_MS + ahead;
+            assert_eq!(register.strike(&uid(3), later, later), Strike::Fresh);
+            assert!(!register.contains(&uid(1)));
+            let mut blind = StrikeRegister::new(NOW, 9, false);
+            blind.on_set_ahead(leap);
+            for after in (0..BLIND_MS).step_by(500) {
+                let now = NOW + leap + after;
+                assert_eq!(blind.strike(&uid(1), now, now), Strike::Refused);
+            }
+            let now = NOW + leap + BLIND_MS;
+            assert_eq!(blind.strike(&uid(1), now, now), Strike::Fresh);
         }
     }
 

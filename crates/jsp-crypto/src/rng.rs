@@ -19,6 +19,7 @@ impl Rng for SystemRng {
     /// # Panics
     /// When the system has no working generator: going on would mean
     /// guessable keys, so there is nothing better to do.
+    #[allow(clippy::panic, reason = "as said above")]
     fn fill(&mut self, out: &mut [u8]) {
         if let Err(error) = getrandom::fill(out) {
             panic!("the system's random generator failed ({error}); no key can be made safely");

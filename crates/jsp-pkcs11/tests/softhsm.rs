@@ -65,7 +65,7 @@ async fn serve_and_connect(online: Identity, delegation: Delegation, pin: jsp::F
     let server = Endpoint::server("127.0.0.1:0", online.delegated(delegation).unwrap()).unwrap();
     let client = Endpoint::client().unwrap();
     let connection = client.connect(server.local_addr().unwrap(), pin).await.unwrap();
-    let peer = connection.security().peer.unwrap();
+    let peer = connection.peer_identity().unwrap();
     assert!(peer.delegated && peer.fingerprint == pin);
 }
 

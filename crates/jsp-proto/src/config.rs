@@ -278,7 +278,8 @@ pub struct ServerSetup {
     pub crypto: Arc<jsp_crypto::ServerConfig>,
     /// When to ask for a proof of address. A sound choice is `WhenHalfOpen(256)`.
     pub retry: RetryPolicy,
-    /// Connections that may exist at once; further hellos are refused. Memory for hellos that are not
+    /// Connections that may exist at once; further hellos are refused. The last quarter is for clients whose
+    /// network (an IPv4 /24, an IPv6 /56) has less than a quarter, or less than 16. Memory for hellos that are not
     /// complete yet is taken at the start: 4 KiB for 16 of them for each connection, 64 at least and
     /// 2048 at most.
     pub connections_max: usize,
@@ -296,6 +297,7 @@ pub struct EndpointConfig {
     pub transport: Arc<TransportConfig>,
     /// All randomness comes from here: must be unpredictable outside of tests.
     pub seed: [u8; 32],
-    /// Unix time, in seconds, at `Instant::ZERO`: dates in identities are checked against it.
+    /// Unix time, in seconds, at `Instant::ZERO`, until [`Endpoint::set_unix_time`](crate::Endpoint::set_unix_time)
+    /// tells another: dates in identities are checked against it.
     pub unix_seconds_at_zero: u64,
 }

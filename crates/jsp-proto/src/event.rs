@@ -17,6 +17,9 @@ pub enum Event {
     /// that accepts early data hears it at once: the client is known by its ticket, and that it is
     /// there now is still to be proved.
     Connected,
+    /// The handshake is confirmed (RFC 9001, section 4.1.2): both sides know that the other has completed it. A
+    /// server that has taken early data knows from here on that its client is there.
+    HandshakeConfirmed,
     /// A ticket for another connection to this server has come: take it with
     /// `Connection::take_ticket`.
     TicketReceived,

@@ -6,9 +6,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use jsp_crypto::{Fingerprint, Handshake, Kem, KemPolicy, Role, Security, hello_id};
 use jsp_wire::params::feature;
-use jsp_wire::{
-    CloseCode, ConnectionId, Instant, PreferredAddress, Route, TransportParams, Writer, limits,
-};
+use jsp_wire::{CloseCode, ConnectionId, PreferredAddress, Route, TransportParams, Writer, limits};
 
 use crate::batch::Ecn;
 use crate::bounded::Bounded;
@@ -20,6 +18,7 @@ use crate::handshake::{Flight, UnheardFlight};
 use crate::keys::SpaceId;
 use crate::session::Session;
 use crate::streams::Streams;
+use crate::unix_time::UnixTime;
 
 /// The key exchange and what came of it.
 pub(crate) struct Exchange {
@@ -45,8 +44,7 @@ pub(crate) struct Exchange {
     pub(crate) own: Option<Fingerprint>,
     /// The identity that the client expects: part of its first keys.
     pub(crate) pin: Option<Fingerprint>,
-    /// Unix time at `Instant::ZERO`, in seconds.
-    unix_seconds_at_zero: u64,
+    pub(crate) unix_time: UnixTime,
 }
 
 /// What a handshake keeps that does not go straight on.
@@ -115,7 +113,7 @@ pub(crate) struct UnheardExchange {
     ids: HandshakeIds,
     peer: Option<TransportParams>,
     features: u64,
-    unix_seconds_at_zero: u64,
+    unix_time: UnixTime,
     bytes: usize,
 }
 
@@ -127,7 +125,7 @@ impl UnheardExchange {
             initial: self.initial.map(flight),
             handshake: self.handshake.map(flight),
             peer: self.peer,
-            ..Exchange::of(self.machine, self.ids, None, self.unix_seconds_at_zero)
+            ..Exchange::of(self.machine, self.ids, None, self.unix_time)
         };
         exchange.session.on_bytes(self.bytes);
         exchange.with_features(self.features)
@@ -139,16 +137,16 @@ impl Exchange {
         machine: Handshake,
         ids: HandshakeIds,
         pin: Option<Fingerprint>,
-        unix_seconds_at_zero: u64,
+        unix_time: UnixTime,
     ) -> Self {
-        Self::of(Some(Box::new(machine)), ids, pin, unix_seconds_at_zero)
+        Self::of(Some(Box::new(machine)), ids, pin, unix_time)
     }
 
     fn of(
         machine: Option<Box<Handshake>>,
         ids: HandshakeIds,
         pin: Option<Fingerprint>,
-        unix_seconds_at_zero: u64,
+        unix_time: UnixTime,
     ) -> Self {
         Self {
             machine,
@@ -164,7 +162,7 @@ impl Exchange {
             own_features: 0,
             own: None,
             pin,
-            unix_seconds_at_zero,
+            unix_time,
         }
     }
 
@@ -186,14 +184,9 @@ impl Exchange {
             ids: self.ids,
             peer: self.peer,
             features: self.own_features,
-            unix_seconds_at_zero: self.unix_seconds_at_zero,
+            unix_time: self.unix_time,
             bytes: self.session.bytes(),
         }
-    }
-
-    /// Unix time in seconds.
-    pub(crate) fn unix_seconds(&self, now: Instant) -> u64 {
-        self.unix_seconds_at_zero.saturating_add(now.as_nanos() / 1_000_000_000)
     }
 
     /// Keeps a packet that cannot be read yet; those that find no room will be sent again.
@@ -295,11 +288,6 @@ impl Exchange {
     pub(crate) fn has_feature(&self, feature: u64) -> bool {
         let peer = self.peer.map_or(0, |peer| peer.features);
         peer & self.own_features & feature != 0
-    }
-
-    /// Time in milliseconds since 1970 UTC.
-    pub(crate) fn unix_ms(&self, now: Instant) -> u64 {
-        unix_ms(self.unix_seconds_at_zero, now)
     }
 
     /// Remembers a Retry. Whoever has seen the hello can make one, so a few are kept.
@@ -405,11 +393,6 @@ impl Exchange {
     }
 }
 
-/// Time in milliseconds since 1970 UTC; `seconds_at_zero` is the time at `Instant::ZERO`.
-pub(crate) fn unix_ms(seconds_at_zero: u64, now: Instant) -> u64 {
-    seconds_at_zero.saturating_mul(1000).saturating_add(now.as_nanos() / 1_000_000)
-}
-
 /// What we can do beyond the base of version 1.
 pub(crate) fn features(config: &TransportConfig, kem: KemPolicy) -> u64 {
     let fec = if config.fec { feature::FEC } else { 0 };
@@ -473,7 +456,7 @@ mod tests {
         let config = Arc::new(ClientConfig::new(ServerIdentity::AnyInsecure));
         let machine = Handshake::client(config, &[], &mut SeededRng::new([1; 32])).unwrap();
         let ids = HandshakeIds { original_destination: id(1), retry_source };
-        Exchange::new(machine, ids, None, 0)
+        Exchange::new(machine, ids, None, UnixTime::starting(0))
     }
 
     fn encode(params: &TransportParams) -> Vec<u8> {

@@ -89,6 +89,7 @@ mod tickets;
 mod token;
 #[allow(clippy::arithmetic_side_effects)]
 mod trickle;
+mod unix_time;
 
 pub use batch::{Batch, Ecn};
 pub use capacity::Capacity;
@@ -97,7 +98,7 @@ pub use config::{
     TransportConfig,
 };
 pub use connection::{Connection, Reason};
-pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Endpoint};
+pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Deferred, Endpoint};
 pub use error::{OpenError, PathError, RecvError, SendError, TransportError};
 pub use event::{CloseReason, Event, PathEnd};
 #[doc(hidden)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use jsp_proto::{Message, StreamConfig};
+use jsp_proto::{Buckets, Message, Padding, StreamConfig, TransportConfig};
 use machine::Machine;
 
 /// Allocations of each part of the work, and the datagrams that it was about.
@@ -188,8 +188,14 @@ fn an_idle_connection_has_nothing_to_do() {
 
 #[test]
 fn a_half_open_connection_is_small() {
+    for padding in [Padding::None, Padding::Buckets(Buckets::new(&[400, 900]).unwrap())] {
+        half_open_connections_are_small(&TransportConfig { padding, ..Default::default() });
+    }
+}
+
+fn half_open_connections_are_small(transport: &TransportConfig) {
     const COUNT: i64 = 100;
-    let mut machine = Machine::new();
+    let mut machine = Machine::with(transport.clone());
     let mut held = 0;
     for _ in 0..COUNT {
         machine.connect();

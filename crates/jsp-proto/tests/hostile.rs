@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use jsp_crypto::Rng;
 use jsp_proto::{
-    CloseReason, ConnectionHandle, Event, Message, RetryPolicy, StreamConfig, StreamId,
-    TransportConfig,
+    CloseReason, ConnectionHandle, Endpoint, EndpointConfig, Event, Message, RetryPolicy,
+    StreamConfig, StreamId, TransportConfig,
 };
 use pair::{End, Pair, TestRng};
 
@@ -149,6 +149,23 @@ fn a_server_that_forgot_says_so() {
     pair.run_for(Duration::from_secs(1));
     let closed = pair.events.iter().filter(|(_, _, e)| matches!(e, Event::Closed { .. })).count();
     assert_eq!(closed, 1);
+}
+
+#[test]
+// spec-test: CON-203
+fn a_server_that_starts_anew_with_its_key_ends_what_was_before() {
+    for key in [[1; 32], [2; 32]] {
+        let mut pair = Pair::new();
+        let config = pair.server_config();
+        pair.server = Endpoint::new(config.clone()).with_reset_key([1; 32]);
+        let (client, _) = pair.establish();
+        let config = EndpointConfig { seed: [77; 32], ..config };
+        pair.server = Endpoint::new(config).with_reset_key(key);
+        open_stream(&mut pair, client);
+        pair.run_for(pair::DELAY * 3);
+        let is_reset = pair.close_reason(End::Client, client) == Some(CloseReason::Reset);
+        assert_eq!(is_reset, key == [1; 32]);
+    }
 }
 
 #[test]

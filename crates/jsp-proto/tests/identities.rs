@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use jsp_crypto::{
     ClientAuth, ClientConfig, ClientVerifier, Credential, Delegation, Fingerprint, Identity, Mode,
-    ServerConfig, ServerIdentity, SignaturePolicy, SignatureScheme, VerifierRejection,
+    PeerIdentity, ServerConfig, ServerIdentity, SignaturePolicy, SignatureScheme,
+    VerifierRejection,
 };
 use jsp_proto::{Event, RetryPolicy, TransportConfig};
 use pair::{DELAY, End, Pair};
@@ -85,8 +86,8 @@ fn any_one_datagram_of_a_long_flight_may_be_lost() {
 struct Known(Fingerprint);
 
 impl ClientVerifier for Known {
-    fn verify(&self, shown: &Fingerprint) -> Result<(), VerifierRejection> {
-        if *shown == self.0 { Ok(()) } else { Err(VerifierRejection("a stranger")) }
+    fn verify(&self, shown: &PeerIdentity) -> Result<(), VerifierRejection> {
+        if shown.fingerprint == self.0 { Ok(()) } else { Err(VerifierRejection("a stranger")) }
     }
 }
 
@@ -122,4 +123,38 @@ fn clients_are_proved_the_same_way_and_remembered() {
         assert_eq!(peer.fingerprint, known);
         assert!(peer.is_post_quantum() && peer.delegated);
     }
+}
+
+#[test]
+// spec-test: HS-56, HS-227
+fn dates_are_checked_against_the_time_that_was_told_last() {
+    let own = identity(SignatureScheme::Ed25519, 1);
+    let online = identity(SignatureScheme::Ed25519, 2);
+    let issue = |from: u64, until: u64| {
+        let delegation = Delegation::issue(&*own, online.public(), from, until, 1).unwrap();
+        ServerConfig::new(Credential::delegated(online.clone(), delegation).unwrap())
+    };
+    let pinned = || ServerIdentity::Pinned(own.fingerprint());
+    // The host has slept for three hours, and `now` stood still.
+    let asleep = Duration::from_secs(NOW + 3 * 3600);
+    let [fresh, ended] = [issue(NOW + 2 * 3600, NOW + 9 * 3600), issue(NOW, NOW + 3600)];
+    for (server, accepted_before) in [(fresh, false), (ended, true)] {
+        let mut pair = Pair::new().proving(ClientConfig::new(pinned()), server);
+        for told in [false, true] {
+            if told {
+                pair.client.set_unix_time(pair.now, asleep);
+            }
+            let client = pair.connect();
+            pair.run_for(Duration::from_secs(9));
+            let accepted = pair.client.connection(client).unwrap().is_established();
+            assert_eq!(accepted, accepted_before != told);
+        }
+    }
+    // A connection that was begun before the host slept knows the time as well.
+    let mut pair = Pair::new().proving(ClientConfig::new(pinned()), issue(NOW, NOW + 3600));
+    let client = pair.connect();
+    pair.flush();
+    pair.client.set_unix_time(pair.now, asleep);
+    pair.run_for(Duration::from_secs(9));
+    assert!(!pair.client.connection(client).unwrap().is_established());
 }

@@ -484,3 +484,17 @@ fn hellos_with_early_data_have_no_length_in_common() {
     }
     assert!(lengths.len() > 100, "{}", lengths.len());
 }
+
+#[test]
+// spec-test: HS-227, PRV-20, PRV-21
+fn hosts_that_have_slept_still_understand_each_other() {
+    let mut pair = Pair::new().obfuscated(KEY);
+    // Both have slept for two hours, and one is told so before the other.
+    let told = Duration::from_secs(1_800_000_000 + 7200);
+    pair.server.set_unix_time(pair.now, told);
+    let client = pair.connect();
+    pair.run_for(Duration::from_secs(1));
+    assert_eq!((pair.server.connection_count(), pair.datagrams[1]), (0, 0));
+    pair.client.set_unix_time(pair.now, told + Duration::from_secs(1));
+    pair.run_until(|pair| pair.client.connection(client).unwrap().is_established());
+}

@@ -155,7 +155,7 @@ fn a_flood_of_strangers_and_a_connection_take_turns() {
     let from = |n: usize| Route::udp(format!("203.0.113.{n}:9").parse().unwrap());
     let datagram = |route, bytes: &[u8]| Datagram { route, ecn: None, payload: bytes.into() };
     let first = datagram(from(1), &hello);
-    assert!(pair.server.is_strangers(&first));
+    assert!(pair.server.handle_or_defer(now, first).is_some());
     for n in 1..100 {
         pair.server.handle_datagram(now, datagram(from(n), &hello));
     }
@@ -170,10 +170,6 @@ fn a_flood_of_strangers_and_a_connection_take_turns() {
     };
     let turns: Vec<bool> = (0..6).map(|_| to_client(&mut pair)).collect();
     assert_eq!(turns, [true, false, true, false, true, false]);
-    // What belongs to a connection, or looks like it, is nobody's first datagram.
-    let client = Route::udp(pair.client_addr);
-    assert!(!pair.server.is_strangers(&datagram(client, &[0x40; 40])));
-    assert!(!pair.server.is_strangers(&datagram(client, &[])));
 }
 
 #[test]
@@ -188,8 +184,87 @@ fn who_has_not_proved_itself_waits_with_strangers() {
     let route = Route::udp(pair.client_addr);
     for (_, bytes) in record.into_iter().filter(|(to, _)| *to == End::Server) {
         let datagram = Datagram { route, ecn: None, payload: bytes.as_slice().into() };
-        assert!(pair.server.is_strangers(&datagram));
+        assert!(pair.server.handle_or_defer(pair.now, datagram).is_some());
     }
+}
+
+#[test]
+// spec-test: CON-80
+fn whatever_belongs_to_nobody_waits_behind_connections() {
+    for is_wrapped in [false, true] {
+        let new = |seed| {
+            let pair = Pair::seeded(TransportConfig::default(), RetryPolicy::Never, 16, seed);
+            if is_wrapped { pair.obfuscated([7; 32]) } else { pair }
+        };
+        let mut pair = new(1);
+        let (client, server) = pair.establish();
+        // A hello as another client makes it, and a message of this one.
+        let mut stranger = new(2);
+        stranger.client_config = pair.client_config.clone();
+        let held = |pair: &mut Pair| {
+            pair.held = Some(Vec::new());
+            pair.flush();
+            pair.held.take().unwrap().remove(0)
+        };
+        stranger.connect();
+        let hello = held(&mut stranger);
+        let now = pair.now;
+        let connection = pair.client.connection(client).unwrap();
+        let stream = connection.open(now, StreamConfig::chat()).unwrap();
+        connection.send(now, stream, "first".into()).unwrap();
+        let message = held(&mut pair);
+        let from = |route: &str, bytes: &[u8]| {
+            let route = Route::udp(route.parse().unwrap());
+            Datagram { route, ecn: None, payload: bytes.into() }
+        };
+        let elsewhere = "203.0.113.9:9";
+        assert!(pair.server.handle_or_defer(now, from(elsewhere, &hello)).is_some());
+        // Without the wrapping nothing is kept: it is told apart already.
+        for first in [0x00, 0x40, 0x7f, 0x80, 0xe0, 0xff] {
+            let junk = from(elsewhere, &[first; 40]);
+            assert_eq!(pair.server.handle_or_defer(now, junk).is_some(), !is_wrapped);
+        }
+        assert_eq!(pair.server.handle_or_defer(now, from(elsewhere, &[])).is_some(), !is_wrapped);
+        let home = pair.client_addr.to_string();
+        assert!(pair.server.handle_or_defer(now, from(&home, &message)).is_none());
+        let connection = pair.server.connection(server).unwrap();
+        assert_eq!(connection.accept(), Some(stream));
+        let got = connection.recv(now, stream).unwrap().unwrap();
+        assert_eq!(got.text(), Some("first"));
+        // A handshake packet is of a connection when it names an id of ours, not the one of a hello.
+        if !is_wrapped {
+            pair.inject(End::Server, elsewhere.parse().unwrap(), &hello);
+            let mut forged = hello.clone();
+            forged[0] = 0xe0;
+            assert!(pair.server.handle_or_defer(now, from(elsewhere, &forged)).is_some());
+        }
+    }
+}
+
+#[test]
+// spec-test: CON-202
+fn one_network_leaves_room_for_others() {
+    let mut pair = Pair::seeded(TransportConfig::default(), RetryPolicy::Always, 80, 1);
+    let outcomes = |pair: &mut Pair, count: usize| {
+        let clients: Vec<_> = (0..count).map(|_| pair.connect()).collect();
+        pair.run_for(Duration::from_millis(500));
+        let is_established = |client: &_| pair.client.connection(*client).unwrap().is_established();
+        let (taken, refused): (Vec<_>, Vec<_>) = clients.into_iter().partition(is_established);
+        (taken, refused.len())
+    };
+    let (mut taken, refused) = outcomes(&mut pair, 64);
+    assert_eq!((taken.len(), refused), (60, 4));
+    pair.client_addr = "198.51.100.1:1000".parse().unwrap();
+    let (others, refused) = outcomes(&mut pair, 22);
+    assert_eq!((others.len(), refused), (20, 2));
+    // What ends makes room.
+    pair.client_addr = "192.0.2.1:1000".parse().unwrap();
+    for client in taken.drain(..50) {
+        pair.client.forget(pair.now, client);
+    }
+    pair.run_for(Duration::from_secs(12));
+    let (again, refused) = outcomes(&mut pair, 40);
+    assert_eq!((again.len(), refused), (30, 10));
 }
 
 #[test]

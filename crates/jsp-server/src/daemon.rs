@@ -166,6 +166,9 @@ impl Daemon {
 
 /// One client, from its coming to its going.
 async fn serve(connection: Connection, hall: Arc<Hall>, socket: Arc<Socket>) {
+    if connection.handshake_confirmed().await.is_err() {
+        return;
+    }
     let Some(peer) = connection.peer_identity() else { return };
     let entered = hall.enter(*peer.fingerprint.as_bytes(), connection.route());
     let Some((id, messages)) = entered else {

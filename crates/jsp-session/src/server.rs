@@ -210,7 +210,11 @@ impl Inner {
         let Ok(Some((control, record))) = greeting else {
             return connection.close(REFUSED, b"a session begins with a greeting");
         };
-        let owner = connection.security().peer.map(|peer| *peer.fingerprint.as_bytes());
+        // Sessions belong to those who have proved themselves.
+        if connection.handshake_confirmed().await.is_err() {
+            return;
+        }
+        let owner = connection.peer_identity().map(|peer| *peer.fingerprint.as_bytes());
         let mut fresh = [0; 32];
         if getrandom::fill(&mut fresh).is_err() {
             return connection.close(REFUSED, b"the system gives no randomness");

@@ -20,7 +20,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{word} -> {}", String::from_utf8_lossy(&echo.payload));
         }
     }
-    println!("round trip {:?}, {:?}", connection.rtt(), connection.security().suite);
+    let suite = connection.security().map(|security| security.suite);
+    println!("round trip {:?}, {suite:?}", connection.rtt());
     client.shutdown().await;
     Ok(())
 }

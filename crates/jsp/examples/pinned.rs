@@ -16,10 +16,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Endpoint::builder().client_identity(ada).build()?;
 
     let connection = client.connect(addr, Trust::Pinned(server.fingerprint())).await?;
-    let security = connection.security();
-    println!("pinned: {:?}, {:?}, {:?}", security.suite, security.kem, security.peer);
+    if let Some(security) = connection.security() {
+        println!("pinned: {:?}, {:?}, {:?}", security.suite, security.kem, security.peer);
+    }
     if let Some(accepted) = server.accept().await {
-        println!("the server knows its client: {:?}", accepted.security().peer);
+        println!("the server knows its client: {:?}", accepted.peer_identity());
     }
 
     let wrong = Identity::generate().fingerprint();

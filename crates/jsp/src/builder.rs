@@ -1,21 +1,20 @@
 //! Making endpoints.
 
 mod places;
+mod server;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SignaturePolicy, SystemRng};
-use jsp_proto::{
-    EndpointConfig, RetryPolicy, ServerSetup, TicketMemory, TicketStore, TransportConfig,
-};
+use jsp_proto::{EndpointConfig, RetryPolicy, TicketMemory, TicketStore, TransportConfig};
 
 use crate::carrier::dial::Dialer;
 use crate::carrier::listen::{self, Listening, ServerLayers};
 use crate::carrier::places::Places;
 use crate::carrier::table::Tunnels;
 use crate::carrier::{CarrierPolicy, StreamNetwork, Tcp};
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::endpoint::{Endpoint, Offers};
 use crate::error::BindError;
 use crate::identity::{ClientAuth, Identity};
@@ -25,6 +24,7 @@ use crate::proxy::Proxy;
 use crate::register::RegisterStore;
 use crate::shard::{Driver, Shard};
 use places::{Opened, base, open_listeners, prefer};
+use server::keyed;
 
 /// Unfinished handshakes above which a server asks clients to prove their address first.
 const HALF_OPEN_MAX: usize = 256;
@@ -52,6 +52,7 @@ pub struct Builder {
     shards: usize,
     pub(crate) obfuscation: Option<ObfuscationKey>,
     seed: Option<[u8; 32]>,
+    reset_key: Option<[u8; 32]>,
     tickets: Option<Arc<dyn TicketStore>>,
     shared_tickets: Option<SharedTickets>,
     register: Option<Arc<dyn RegisterStore>>,
@@ -91,6 +92,7 @@ impl Default for Builder {
             shards: 1,
             obfuscation: None,
             seed: None,
+            reset_key: None,
             tickets: Some(Arc::new(TicketMemory::default())),
             shared_tickets: None,
             register: None,
@@ -178,7 +180,8 @@ impl Builder {
         self
     }
 
-    /// Connections that may exist at once; further ones are refused. Default 100 000. Memory for hellos
+    /// Connections that may exist at once; further ones are refused. Default 100 000. The last quarter is for clients
+    /// whose network (an IPv4 /24, an IPv6 /56) has less than a quarter. Memory for hellos
     /// that are not complete yet follows from it: from 256 KiB for four connections to 8 MiB for 128 and
     /// more.
     pub fn connections_max(mut self, max: usize) -> Self {
@@ -282,7 +285,7 @@ impl Builder {
     /// let server = Endpoint::builder().bind("127.0.0.1:0").identity(identity).build()?;
     /// let client = Endpoint::builder().signatures(SignaturePolicy::PostQuantum).build()?;
     /// let connection = client.connect(server.local_addr()?, server.fingerprint()).await?;
-    /// assert!(connection.security().peer.is_some_and(|peer| peer.is_post_quantum()));
+    /// assert!(connection.peer_identity().is_some_and(|peer| peer.is_post_quantum()));
     /// # Ok(()) }
     /// ```
     pub fn signatures(mut self, signatures: SignaturePolicy) -> Self {
@@ -398,6 +401,7 @@ impl Builder {
             return Err(BindError::Config("this version runs one driver: leave shards at 1"));
         }
         let policy = self.policy()?;
+        let server = self.server_setup();
         let tunnels = Tunnels::new(runtime.clone(), self.transport.idle_timeout, self.carriers_max);
         let listeners = open_listeners(&*self.network, self.listening)?;
         let uses_udp = policy.has_udp() && self.proxy.is_none();
@@ -407,22 +411,17 @@ impl Builder {
         let apart = is_server && self.obfuscation.is_none();
         let base = base(self.link, self.bind.as_deref(), own, is_server || uses_udp, apart)?;
         let (base, transport) = prefer(base, &self.preferred, is_server, self.transport)?;
-        let server = self.identity.as_ref().map(|identity| {
-            let protocols = &self.application_protocols;
-            ServerSetup {
-                crypto: Arc::new(server_config(identity, &self.client_auth, protocols)),
-                retry: self.retry,
-                connections_max: self.connections_max,
-                silent: self.silent,
-            }
-        });
         let clock = Clock::start();
         let mut machine = jsp_proto::Endpoint::new(EndpointConfig {
             server,
             transport: Arc::clone(&transport),
             seed: self.seed.unwrap_or_else(random_seed),
-            unix_seconds_at_zero: clock::unix_seconds(),
+            unix_seconds_at_zero: clock.unix_seconds_at_zero(),
         });
+        let links = Links::new(base, Arc::clone(&tunnels));
+        let shard = self.shared_tickets.as_ref().map_or(0, |shared| shared.shard);
+        let place = (links.local_addr().ok(), shard);
+        machine = keyed(machine, self.identity.as_ref(), self.reset_key, place);
         if let Some(key) = &self.obfuscation {
             machine = machine.obfuscated(key);
         }
@@ -439,7 +438,7 @@ impl Builder {
         }
         let (network, proxy) = (self.network, self.proxy);
         let dialer = Dialer { network, proxy, tunnels: Arc::clone(&tunnels) };
-        let shard = Shard::new(machine, Links::new(base, tunnels), clock);
+        let shard = Shard::new(machine, links, clock);
         let offers = Offers {
             transport,
             fingerprint: self.identity.as_ref().map(Identity::fingerprint),

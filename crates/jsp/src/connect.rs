@@ -111,7 +111,9 @@ pub(crate) async fn connect(
     if let Some(choice) = choices.after(&way) {
         switch::watch(endpoint, &connection, choice);
     }
-    outcome.remember(connection.security().floor())?;
+    if let Some(security) = connection.security() {
+        outcome.remember(security.floor())?;
+    }
     Ok(connection)
 }
 
@@ -228,6 +230,7 @@ pub(crate) fn begin(
     let shard = &endpoint.shard;
     let now = shard.clock.now();
     let mut core = shard.lock();
+    core.endpoint.set_unix_time(now, shard.clock.unix_time());
     if core.closed || core.is_gone() {
         return Err(ConnectError::EndpointClosed);
     }

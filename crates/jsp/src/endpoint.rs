@@ -122,6 +122,7 @@ impl Endpoint {
     }
 
     /// The next connection that a client has established; `None` once the endpoint is closed.
+    /// A client with early data need not be there yet: see [`Connection::handshake_confirmed`].
     ///
     /// Cancel-safe: no connection is lost. An endpoint without identity waits until it is closed.
     pub async fn accept(&self) -> Option<Connection> {

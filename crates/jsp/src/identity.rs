@@ -1,6 +1,7 @@
 //! Who this side is, and whom it trusts.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use jsp_crypto::known_hosts::{KnownHosts, Lookup};
 use jsp_crypto::{
     ClientConfig, ClientVerifier, Credential, Delegation, DelegationError, Fingerprint, IssueError,
-    PublicIdentity, ServerIdentity, ServerVerifier, SignatureScheme, Signer, VerifierRejection,
+    PeerIdentity, PublicIdentity, ServerIdentity, ServerVerifier, SignatureScheme, Signer,
+    VerifierRejection,
 };
 
 use crate::clock;
@@ -75,8 +77,12 @@ impl Identity {
             return Self::load(path);
         }
         let identity = Self::generate();
-        identity.save(path)?;
-        Ok(identity)
+        match identity.save(path) {
+            Ok(()) => Ok(identity),
+            // Another start was quicker.
+            Err(_) if path.symlink_metadata().is_ok() => Self::load(path),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes the secret key to a new file that only its owner may read; a delegation has its own
@@ -120,6 +126,11 @@ impl Identity {
     /// The key at hand, to sign with.
     pub fn signer(&self) -> &dyn Signer {
         &*self.key
+    }
+
+    /// What the stateless resets of a server at this address, shard of those that share tickets, are made with.
+    pub(crate) fn reset_key(&self, addr: Option<SocketAddr>, shard: u16) -> [u8; 32] {
+        self.key.reset_key(format!("{addr:?} {shard}").as_bytes())
     }
 
     pub(crate) fn credential(&self) -> Credential {
@@ -203,8 +214,21 @@ pub enum ClientAuth {
     Required(IdentityCheck),
 }
 
-/// Decides about an identity that its holder has proved. Runs inside the handshake: must be quick.
-pub type IdentityCheck = Arc<dyn Fn(&Fingerprint) -> bool + Send + Sync>;
+/// Decides about an identity that its holder has proved, and how: by which signatures, itself or by an online key.
+/// Runs inside the handshake: must be quick.
+///
+/// ```
+/// use std::sync::Arc;
+/// use jsp::{ClientAuth, Fingerprint};
+///
+/// fn operators(allowed: Vec<Fingerprint>) -> ClientAuth {
+///     // Their own keys alone, which no quantum computer forges.
+///     ClientAuth::Required(Arc::new(move |client| {
+///         allowed.contains(&client.fingerprint) && client.is_post_quantum() && !client.delegated
+///     }))
+/// }
+/// ```
+pub type IdentityCheck = Arc<dyn Fn(&PeerIdentity) -> bool + Send + Sync>;
 
 impl ClientAuth {
     /// Every client must show an identity, whichever.
@@ -215,7 +239,7 @@ impl ClientAuth {
     /// Only clients with one of these fingerprints.
     pub fn only(allowed: impl IntoIterator<Item = Fingerprint>) -> Self {
         let allowed: Vec<Fingerprint> = allowed.into_iter().collect();
-        Self::Required(Arc::new(move |shown| allowed.contains(shown)))
+        Self::Required(Arc::new(move |shown| allowed.contains(&shown.fingerprint)))
     }
 
     pub(crate) fn to_crypto(&self) -> jsp_crypto::ClientAuth {
@@ -244,7 +268,7 @@ impl fmt::Debug for ClientAuth {
 struct Check(IdentityCheck);
 
 impl ClientVerifier for Check {
-    fn verify(&self, shown: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, shown: &PeerIdentity) -> Result<(), VerifierRejection> {
         let refused = VerifierRejection("the server does not know this client");
         if (self.0)(shown) { Ok(()) } else { Err(refused) }
     }

@@ -18,7 +18,8 @@ pub struct Security {
     pub suite: Suite,
     /// The key exchange.
     pub kem: Kem,
-    /// Who the peer has proved to be; `None` for a client that showed no identity.
+    /// Who the peer has proved to be; `None` for a client that showed no identity, and for one that has sent early
+    /// data until the handshake is confirmed.
     pub peer: Option<PeerIdentity>,
     /// The application protocol that both sides named.
     pub application_protocol: Option<Vec<u8>>,
@@ -26,7 +27,7 @@ pub struct Security {
     pub features: u64,
     /// In full, or resumed by a ticket.
     pub mode: Mode,
-    /// The server has accepted early data.
+    /// The server has accepted early data, in this connection.
     pub early_data: bool,
     /// What is sent stays secret from a quantum computer, by this connection's own exchange or by that
     /// of the one that the ticket came from.
@@ -37,19 +38,22 @@ pub struct Security {
 }
 
 impl Security {
-    pub(crate) fn of(security: &jsp_crypto::Security) -> Self {
-        Self {
+    /// What there is, once there is something.
+    pub(crate) fn of(connection: &jsp_proto::Connection) -> Option<Self> {
+        let security = connection.security()?;
+        Some(Self {
             version: security.version,
             suite: security.suite,
             kem: security.kem,
-            peer: security.peer,
+            // Before that, a ticket has said who it was, and whoever copied the hello has that too.
+            peer: security.peer.filter(|_| connection.is_complete()),
             application_protocol: security.application_protocol.clone(),
             features: security.features,
             mode: security.mode,
             early_data: security.early_data,
             post_quantum: security.post_quantum,
             hybrid: security.hybrid,
-        }
+        })
     }
 
     pub(crate) fn floor(&self) -> jsp_crypto::Floor {
@@ -89,30 +93,52 @@ impl Connection {
                 None => Poll::Ready(Err(ConnectError::EndpointClosed)),
             })
             .await?;
-        match outcome {
-            Some(outcome) => outcome.remember(self.security().floor()),
+        match outcome.zip(self.security()) {
+            Some((outcome, security)) => outcome.remember(security.floor()),
             None => Ok(()),
         }
     }
 
-    /// Who the peer has proved to be, here or, where the connection was resumed, in the connection that
-    /// the ticket came from; `None` for a client that showed no identity, and before the handshake is
-    /// complete.
-    pub fn peer_identity(&self) -> Option<PeerIdentity> {
-        self.security().peer
+    /// Waits until the handshake is confirmed (RFC 9001, section 4.1.2): this side knows that the other one has
+    /// completed it; at once when it does.
+    ///
+    /// A server that accepts early data has a connection before that. Until then its client is known by a ticket
+    /// alone, and need not be there: what has arrived may have been copied, though it is delivered once at most.
+    /// Wait for this before anything is done that such a copy must not bring about.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub async fn handshake_confirmed(&self) -> Result<(), ConnectionError> {
+        self.inner
+            .wait(Place::Connected, |core, inner, _| match core.live(inner.key) {
+                Ok((connection, _)) if connection.is_confirmed() => Poll::Ready(Ok(())),
+                Ok(_) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            })
+            .await
     }
 
-    /// What is established at this moment, or was at the last of a connection that is over.
-    pub fn security(&self) -> Security {
+    /// Who the peer has proved to be, here or, where the connection was resumed, in the connection that
+    /// the ticket came from; `None` for a client that showed no identity, and before the handshake is
+    /// complete: a server that accepts early data waits for [`Connection::handshake_confirmed`].
+    pub fn peer_identity(&self) -> Option<PeerIdentity> {
+        self.security()?.peer
+    }
+
+    /// What is established at this moment, or was at the last of a connection that is over; `None` when nothing
+    /// is, as at a client before the handshake is complete.
+    pub fn security(&self) -> Option<Security> {
         let mut core = self.inner.shard.lock();
         if let Ok((connection, _)) = core.live(self.inner.key)
-            && let Some(security) = connection.security()
+            && let Some(security) = Security::of(connection)
         {
-            return Security::of(security);
+            return Some(security);
         }
         let security = core.state(self.inner.key).and_then(|state| state.security.clone());
         drop(core);
-        security.map_or_else(unestablished, |security| (*security).clone())
+        security.map(|security| (*security).clone())
     }
 
     /// Fills `out` with at most 8160 secret bytes that both sides of this connection, and nobody
@@ -134,20 +160,5 @@ impl Connection {
         let (connection, _) = core.live(self.inner.key)?;
         let security = connection.security().ok_or(ConnectionError::EndpointClosed)?;
         security.export(label, context, out).map_err(|_| ConnectionError::EndpointClosed)
-    }
-}
-
-fn unestablished() -> Security {
-    Security {
-        version: 0,
-        suite: Suite::ChaCha20Poly1305,
-        kem: Kem::X25519MlKem768,
-        peer: None,
-        application_protocol: None,
-        features: 0,
-        mode: Mode::Full,
-        early_data: false,
-        post_quantum: false,
-        hybrid: false,
     }
 }

@@ -5,7 +5,7 @@ mod peers;
 use std::time::Duration;
 
 use jsp::emulate::BadLink;
-use jsp::{ConnectionError, MessageFate, RecvError, SendError, StreamConfig};
+use jsp::{ConnectionError, Endpoint, Identity, MessageFate, RecvError, SendError, StreamConfig};
 use peers::{emulated, far, loopback};
 
 #[tokio::test]
@@ -187,4 +187,30 @@ async fn deadlines_decide_fates() {
         }
     }
     assert!(arrived > 0 && expired > 0, "{arrived} arrived, {expired} expired");
+}
+
+#[tokio::test]
+// spec-test: CON-203
+async fn a_server_that_was_killed_and_started_anew_ends_what_was_before() {
+    let identity = Identity::generate();
+    let server =
+        |at: &str| Endpoint::builder().bind(at).identity(identity.clone()).build().unwrap();
+    // The first one's driver ends with its runtime, without a word.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+    let first = {
+        let _inside = runtime.enter();
+        server("127.0.0.1:0")
+    };
+    let addr = first.local_addr().unwrap();
+    let client = Endpoint::client().unwrap();
+    let connection = client.connect(addr, identity.fingerprint()).await.unwrap();
+    let at_server = first.accept().await.unwrap();
+    let killed = move || runtime.shutdown_timeout(Duration::from_secs(60));
+    tokio::task::spawn_blocking(killed).await.unwrap();
+    drop((at_server, first));
+    let _second = server(&addr.to_string());
+    let stream = connection.open(StreamConfig::chat()).await.unwrap();
+    stream.send("are you there?").await.unwrap();
+    assert_eq!(connection.closed().await, ConnectionError::Reset);
 }

@@ -3,10 +3,12 @@
 mod peers;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use jsp::emulate::{BadLink, pair};
 use jsp::{
-    Builder, ClientTicket, ConnectError, Connection, Endpoint, HandshakeError, Identity, Message,
-    Mode, RegisterStore, StreamConfig, TicketStore, Trust,
+    Builder, ClientAuth, ClientTicket, ConnectError, Connection, Endpoint, HandshakeError,
+    Identity, Message, Mode, RegisterStore, StreamConfig, TicketStore, Trust,
 };
 use peers::memory_builders;
 
@@ -56,7 +58,7 @@ async fn with_ticket(server: Builder, client: Builder) -> (Endpoint, Endpoint, A
     echo(&server);
     let connection =
         client.connect(server.local_addr().unwrap(), server.fingerprint()).await.unwrap();
-    assert_eq!(connection.security().mode, Mode::Full);
+    assert_eq!(connection.security().unwrap().mode, Mode::Full);
     shelf.arrived.notified().await;
     (server, client, shelf)
 }
@@ -73,15 +75,15 @@ async fn the_second_connection_is_resumed_and_the_server_is_the_same() {
     let (server, client, shelf) = with_ticket(server, client).await;
     let addr = server.local_addr().unwrap();
     let connection = client.connect(addr, server.fingerprint()).await.unwrap();
-    let security = connection.security();
+    let security = connection.security().unwrap();
     assert_eq!((security.mode, security.early_data), (Mode::Resumed, false));
     assert_eq!(connection.peer_identity().unwrap().fingerprint, server.fingerprint());
     assert_eq!(ask(&connection, StreamConfig::messages(), "hello").await, "hello!");
     shelf.arrived.notified().await;
-    assert!(connection.security().hybrid && connection.security().post_quantum);
+    assert!(connection.security().unwrap().hybrid && connection.security().unwrap().post_quantum);
     // Who trusts more easily, or somebody else, is not let in by that ticket.
     let connection = client.connect(addr, Trust::Insecure).await.unwrap();
-    assert_eq!(connection.security().mode, Mode::Full);
+    assert_eq!(connection.security().unwrap().mode, Mode::Full);
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +95,7 @@ async fn early_data_go_with_the_first_datagram_where_there_is_a_ticket() {
     let config = StreamConfig::messages().replay_safe();
     assert_eq!(ask(&connection, config.clone(), "early").await, "early!");
     connection.connected().await.unwrap();
-    let security = connection.security();
+    let security = connection.security().unwrap();
     assert_eq!((security.mode, security.early_data), (Mode::Resumed, true));
     assert_eq!(ask(&connection, StreamConfig::messages(), "later").await, "later!");
     // Without a ticket the same program works; what it sends goes when it can.
@@ -101,7 +103,7 @@ async fn early_data_go_with_the_first_datagram_where_there_is_a_ticket() {
     let connection = client.connect_early(addr, server.fingerprint()).await.unwrap();
     assert_eq!(ask(&connection, config, "patient").await, "patient!");
     connection.connected().await.unwrap();
-    assert_eq!(connection.security().mode, Mode::Full);
+    assert_eq!(connection.security().unwrap().mode, Mode::Full);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +126,50 @@ async fn requirements_are_enforced_before_anything_is_sent() {
         other => panic!("{other:?}"),
     }
     let connection = client.connect(addr, server.fingerprint()).await.unwrap();
-    assert!(connection.security().post_quantum);
+    assert!(connection.security().unwrap().post_quantum);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_client_is_nobody_until_the_handshake_is_confirmed() {
+    let (near, far) = pair();
+    let server = Endpoint::builder()
+        .link(Box::new(far))
+        .identity(Identity::generate())
+        .client_auth(ClientAuth::required())
+        .build()
+        .unwrap();
+    let near =
+        BadLink { one_way_delay: Duration::from_millis(30), ..BadLink::default() }.link(near);
+    let (shelf, me) = (Arc::new(Shelf::default()), Identity::generate());
+    let client = Endpoint::builder()
+        .link(Box::new(near))
+        .client_identity(me.clone())
+        .tickets(shelf.clone())
+        .build()
+        .unwrap();
+    let (addr, pin) = (server.local_addr().unwrap(), server.fingerprint());
+    let (first, accepted) = tokio::join!(client.connect(addr, pin), server.accept());
+    let (_first, accepted) = (first.unwrap(), accepted.unwrap());
+    accepted.handshake_confirmed().await.unwrap();
+    assert_eq!(accepted.peer_identity().unwrap().fingerprint, me.fingerprint());
+    shelf.arrived.notified().await;
+    let connection = client.connect_early(addr, pin).await.unwrap();
+    assert!(connection.security().is_none() && connection.peer_identity().is_none());
+    let stream = connection.open(StreamConfig::messages().replay_safe()).await.unwrap();
+    stream.send("early").await.unwrap();
+    let accepted = server.accept().await.unwrap();
+    let early = accepted.accept().await.unwrap().recv().await.unwrap().unwrap();
+    assert_eq!(early.text(), Some("early"));
+    assert!(accepted.peer_identity().is_none() && accepted.security().unwrap().early_data);
+    let before = tokio::time::Instant::now();
+    accepted.handshake_confirmed().await.unwrap();
+    assert!(before.elapsed() >= Duration::from_millis(60), "a round trip");
+    assert_eq!(accepted.peer_identity().unwrap().fingerprint, me.fingerprint());
+    connection.handshake_confirmed().await.unwrap();
+    accepted.close(7, b"");
+    connection.closed().await;
+    assert!(connection.handshake_confirmed().await.is_err());
+    assert!(connection.security().is_some() && accepted.peer_identity().is_some());
 }
 
 /// A store that counts.

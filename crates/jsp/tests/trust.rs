@@ -3,11 +3,13 @@
 mod peers;
 
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsp::{
     BindError, ClientAuth, ConnectError, DelegationError, Endpoint, HandshakeError, Identity,
-    IssueError, RenewError, StreamConfig, TransportConfig, Trust, delegate,
+    IdentityCheck, IssueError, RenewError, SignatureScheme, StreamConfig, TransportConfig, Trust,
+    delegate,
 };
 use peers::memory_builders;
 
@@ -41,7 +43,7 @@ async fn the_server_met_first_is_remembered() {
     let client = Endpoint::client().unwrap();
     client.connect(addr, trust.clone()).await.unwrap();
     let again = client.connect(addr, trust.clone()).await.unwrap();
-    assert_eq!(again.security().peer.unwrap().fingerprint, first.fingerprint());
+    assert_eq!(again.peer_identity().unwrap().fingerprint, first.fingerprint());
     let old = first.fingerprint();
     first.shutdown().await;
     drop((first, again));
@@ -82,8 +84,8 @@ async fn clients_prove_who_they_are_where_asked() {
     let client = Endpoint::builder().client_identity(known.clone()).build().unwrap();
     let connection = client.connect(addr, pin).await.unwrap();
     let accepted = server.accept().await.unwrap();
-    assert_eq!(accepted.security().peer.unwrap().fingerprint, known.fingerprint());
-    assert_eq!(connection.security().peer.unwrap().fingerprint, pin);
+    assert_eq!(accepted.peer_identity().unwrap().fingerprint, known.fingerprint());
+    assert_eq!(connection.peer_identity().unwrap().fingerprint, pin);
 
     let nameless = Endpoint::client().unwrap().connect(addr, pin).await;
     let required = HandshakeError::ClientIdentityRequired;
@@ -113,7 +115,7 @@ async fn an_online_key_serves_under_the_pin_of_its_identity() {
     assert_eq!(server.fingerprint(), pin);
     let client = Endpoint::client().unwrap();
     let connection = client.connect(server.local_addr().unwrap(), pin).await.unwrap();
-    let peer = connection.security().peer.unwrap();
+    let peer = connection.peer_identity().unwrap();
     assert_eq!((peer.fingerprint, peer.until), (pin, Some(until)));
 
     let at_server = server.accept().await.unwrap();
@@ -126,7 +128,7 @@ async fn an_online_key_serves_under_the_pin_of_its_identity() {
     assert_eq!(server.renew_identity(&stranger), Err(RenewError(stranger.fingerprint())));
     assert!(client.renew_identity(&long_term).is_err());
     let second = Endpoint::client().unwrap().connect(server.local_addr().unwrap(), pin).await;
-    assert_eq!(second.unwrap().security().peer.unwrap().until, Some(renewed_until));
+    assert_eq!(second.unwrap().peer_identity().unwrap().until, Some(renewed_until));
     let stream = connection.open(StreamConfig::chat()).await.unwrap();
     stream.send("still here").await.unwrap();
     let heard = at_server.accept().await.unwrap().recv().await.unwrap().unwrap();
@@ -149,7 +151,10 @@ async fn application_protocols_must_meet() {
     let (addr, pin) = (server.local_addr().unwrap(), server.fingerprint());
     let old = Endpoint::builder().application_protocol("chat/1").build().unwrap();
     let connection = old.connect(addr, pin).await.unwrap();
-    assert_eq!(connection.security().application_protocol.as_deref(), Some(&b"chat/1"[..]));
+    assert_eq!(
+        connection.security().unwrap().application_protocol.as_deref(),
+        Some(&b"chat/1"[..])
+    );
     let foreign = Endpoint::builder().application_protocol("mail/1").build().unwrap();
     assert!(foreign.connect(addr, pin).await.is_err());
 }
@@ -234,4 +239,30 @@ fn an_identity_survives_its_file() {
     assert_eq!(made.fingerprint(), loaded.fingerprint());
     assert!(made.save(&path).is_err(), "a key is never replaced silently");
     let _ = std::fs::remove_file(&path);
+}
+
+#[tokio::test]
+async fn a_server_may_ask_how_clients_prove_themselves() {
+    let (long_term, online) = (Identity::generate(), Identity::generate());
+    let hour = Duration::from_secs(3600);
+    let delegation = delegate(long_term.signer(), online.public(), hour).unwrap();
+    let online = online.delegated(delegation).unwrap();
+    let quantum = Identity::generate_with(SignatureScheme::MlDsa65);
+    let checks: [(IdentityCheck, [bool; 3]); 2] = [
+        (Arc::new(|client| !client.delegated), [true, false, true]),
+        (Arc::new(|client| client.is_post_quantum()), [false, false, true]),
+    ];
+    for (check, expected) in checks {
+        let server = Endpoint::builder()
+            .bind("127.0.0.1:0")
+            .identity(Identity::generate())
+            .client_auth(ClientAuth::Required(check))
+            .build()
+            .unwrap();
+        let (addr, pin) = (server.local_addr().unwrap(), server.fingerprint());
+        for (me, expected) in [&long_term, &online, &quantum].into_iter().zip(expected) {
+            let client = Endpoint::builder().client_identity(me.clone()).build().unwrap();
+            assert_eq!(client.connect(addr, pin).await.is_ok(), expected);
+        }
+    }
 }

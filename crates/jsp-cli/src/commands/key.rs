@@ -211,7 +211,7 @@ async fn ask(host: &Target, global: &Global, output: Output) -> Result<Exit, Fai
     let trust = host.fingerprint.map_or(Trust::Insecure, Trust::Pinned);
     let work = async {
         let connection = endpoint.connect(host.authority.as_str(), trust).await?;
-        connection.security().peer.map(|peer| peer.fingerprint.to_string()).ok_or_else(|| {
+        connection.peer_identity().map(|peer| peer.fingerprint.to_string()).ok_or_else(|| {
             Failure::new(Exit::Refused, format!("{} has shown no identity", host.authority))
         })
     };

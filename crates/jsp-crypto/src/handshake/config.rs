@@ -2,6 +2,7 @@
 
 use super::VERSION_1;
 use super::error::HandshakeError;
+use super::security::PeerIdentity;
 use crate::identity::{Credential, Fingerprint, Floor, SignatureScheme};
 use crate::primitives::Backend;
 use crate::suite::Suite;
@@ -129,8 +130,9 @@ pub trait ServerVerifier: Send + Sync {
 /// Decides about a client's identity, after the client has proved that it
 /// holds the key. Must not block for long.
 pub trait ClientVerifier: Send + Sync {
-    /// Accepts or refuses the client's long-term identity.
-    fn verify(&self, fingerprint: &Fingerprint) -> Result<(), VerifierRejection>;
+    /// Accepts or refuses the client by its long-term identity and how it was
+    /// proved.
+    fn verify(&self, client: &PeerIdentity) -> Result<(), VerifierRejection>;
 }
 
 /// Which server a client accepts.

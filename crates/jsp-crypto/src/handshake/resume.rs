@@ -200,7 +200,7 @@ fn admits(config: &ServerConfig, contents: &TicketContents) -> bool {
         (ClientAuth::Optional(_), None) => true,
         (ClientAuth::Required(_), None) => false,
         (ClientAuth::Optional(verifier) | ClientAuth::Required(verifier), Some(client)) => {
-            verifier.verify(&client.fingerprint).is_ok()
+            verifier.verify(client).is_ok()
         }
     }
 }

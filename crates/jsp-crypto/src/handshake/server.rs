@@ -379,9 +379,7 @@ impl Waiting {
             (ClientAuth::None, Some(_)) => Err(HandshakeError::Unexpected),
             (ClientAuth::Required(_), None) => Err(HandshakeError::ClientIdentityRequired),
             (ClientAuth::Optional(verifier) | ClientAuth::Required(verifier), Some(peer)) => {
-                verifier
-                    .verify(&peer.fingerprint)
-                    .map_err(|refusal| HandshakeError::IdentityRejected(refusal.0))
+                verifier.verify(peer).map_err(|refusal| HandshakeError::IdentityRejected(refusal.0))
             }
         }
     }

@@ -120,11 +120,10 @@ impl Identity {
     /// Writes a new key file, readable by the owner alone; it appears whole or
     /// not at all. Refuses to replace a file. Blocks on the disk.
     pub fn save(&self, path: &Path) -> Result<(), IdentityFileError> {
-        if path.symlink_metadata().is_ok() {
-            return Err(IdentityFileError::Exists(path.to_owned()));
-        }
-        atomic_file::replace(path, self.to_text().as_bytes())
-            .map_err(|error| IdentityFileError::Io(path.to_owned(), error))
+        atomic_file::create(path, self.to_text().as_bytes()).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => IdentityFileError::Exists(path.to_owned()),
+            _ => IdentityFileError::Io(path.to_owned(), error),
+        })
     }
 }
 
@@ -163,6 +162,7 @@ fn check_permissions(path: &Path, file: &File) -> Result<(), IdentityFileError> 
 mod tests {
     use super::*;
     use crate::atomic_file::test_directory::TestDirectory;
+    use alloc::vec::Vec;
 
     fn identity() -> Identity {
         Identity::from_seed(&[5; 32]).unwrap()
@@ -195,6 +195,29 @@ mod tests {
         assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 1);
         let missing = Identity::load(&directory.0.join("none"));
         assert!(matches!(missing, Err(IdentityFileError::Io(..))));
+    }
+
+    #[test]
+    fn of_many_that_save_at_once_one_does() {
+        let directory = TestDirectory::new("race");
+        for round in 0..20 {
+            let path = directory.0.join(alloc::format!("id {round}"));
+            let start = std::sync::Barrier::new(4);
+            let saved = std::thread::scope(|scope| {
+                let save = |number: u8| {
+                    let (path, start) = (&path, &start);
+                    scope.spawn(move || {
+                        let identity = Identity::from_seed(&[number; 32]).unwrap();
+                        start.wait();
+                        identity.save(path).is_ok().then_some(identity.public())
+                    })
+                };
+                let threads: Vec<_> = (1..5).map(save).collect();
+                threads.into_iter().filter_map(|t| t.join().unwrap()).collect::<Vec<_>>()
+            });
+            assert_eq!(saved, [Identity::load(&path).unwrap().public()]);
+        }
+        assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 20, "nothing is left over");
     }
 
     // spec-test: HS-62

@@ -24,6 +24,7 @@ pub use public_text::PublicTextError;
 pub use scheme::SignatureScheme;
 pub use signer::{SignError, Signer, signed_message};
 
+use crate::prf::Prf;
 use crate::primitives::{Backend, SigningKey};
 use crate::rng::{self, Rng};
 use alloc::boxed::Box;
@@ -114,6 +115,13 @@ impl Identity {
     /// The fingerprint of the public half.
     pub fn fingerprint(&self) -> Fingerprint {
         self.public.fingerprint()
+    }
+
+    /// The secret from which a server under this identity makes the tokens of its
+    /// stateless resets; `server` tells it apart from others under the identity.
+    // spec: CON-203
+    pub fn reset_key(&self, server: &[u8]) -> [u8; 32] {
+        Prf::new(*self.seed).derive("stateless reset key", server)
     }
 
     /// Signs `content` for `purpose`, a short fixed text such as `"device list"`.

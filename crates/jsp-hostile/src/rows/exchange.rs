@@ -307,7 +307,7 @@ pub(super) fn borrowed_identity(run: &mut Run) -> Figure {
 struct Anybody;
 
 impl jsp_crypto::ClientVerifier for Anybody {
-    fn verify(&self, _: &jsp_crypto::Fingerprint) -> Result<(), jsp_crypto::VerifierRejection> {
+    fn verify(&self, _: &jsp_crypto::PeerIdentity) -> Result<(), jsp_crypto::VerifierRejection> {
         Ok(())
     }
 }

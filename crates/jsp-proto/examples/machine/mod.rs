@@ -55,7 +55,12 @@ pub struct Machine {
 impl Machine {
     /// Connects the ends, and lets a second pass, so that nothing of the handshake is left.
     pub fn new() -> Self {
-        let transport = Arc::new(TransportConfig::default());
+        Self::with(TransportConfig::default())
+    }
+
+    /// The same with this configuration of both ends.
+    pub fn with(transport: TransportConfig) -> Self {
+        let transport = Arc::new(transport);
         let (server, pin) = server(&transport, RetryPolicy::Never);
         let mut ends = [Endpoint::new(config(&transport, None)), server];
         let addrs: [SocketAddr; 2] =

@@ -190,6 +190,11 @@ impl Connection {
         self.lifecycle.is_established() && self.update_keys(now)
     }
 
+    /// True from the end of the handshake on: the peer has proved who it is, or that it is there.
+    pub fn is_complete(&self) -> bool {
+        self.exchange.is_complete()
+    }
+
     /// True from the end of the handshake until either side closes.
     pub fn is_established(&self) -> bool {
         self.lifecycle.is_established()

@@ -388,6 +388,7 @@ mod tests {
     use crate::exchange::HandshakeIds;
     use crate::path::Budget;
     use crate::rng::SeededRng;
+    use crate::unix_time::UnixTime;
 
     fn route() -> Route {
         Route::udp("192.0.2.1:1".parse().unwrap())
@@ -402,7 +403,7 @@ mod tests {
             destination: id,
             local_id: ConnectionId::EMPTY,
             wrapping: 0,
-            unix_seconds_at_zero: 0,
+            unix_time: UnixTime::starting(0),
             ticket: None,
             key_share: None,
         };
@@ -428,7 +429,7 @@ mod tests {
             received: Vec::new(),
             budget: Budget::Unlimited,
             wrapping: 0,
-            unix_seconds_at_zero: 0,
+            unix_time: UnixTime::starting(0),
             resumption: None,
             memory: None,
         };

@@ -53,7 +53,7 @@ impl Connection {
             SpaceId::Handshake => jsp_crypto::Level::Handshake,
             SpaceId::Data => jsp_crypto::Level::Data,
         };
-        let unix_seconds = self.exchange.unix_seconds(now);
+        let unix_seconds = self.exchange.unix_time.seconds(now);
         let Some(machine) = self.exchange.machine.as_mut() else { return };
         let result = machine.read(level, message, unix_seconds, &mut self.rng);
         let is_failed = machine.is_failed();
@@ -187,6 +187,7 @@ impl Connection {
             if self.exchange.security.as_ref().is_some_and(|security| security.awaits_verdict) {
                 self.events.push_back(Event::Connected);
             }
+            self.events.push_back(Event::HandshakeConfirmed);
             self.paths.active.numbers.recovery.reset_backoff();
             self.trace.established(now, self.exchange.security.as_deref());
             self.allow_tickets(now);

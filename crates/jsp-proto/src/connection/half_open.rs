@@ -16,7 +16,7 @@ use crate::exchange::UnheardExchange;
 use crate::keys::UnheardKeys;
 use crate::lifecycle::{Lifecycle, Waiting};
 use crate::pacer::Pacer;
-use crate::padding::{Padder, Padding};
+use crate::padding::Padder;
 use crate::path::plural::Paths;
 use crate::path::{Budget, Path};
 use crate::qlog::Trace;
@@ -57,8 +57,7 @@ impl Connection {
         let path = &self.paths.active;
         let is_lone = self.paths.others.is_empty() && path.candidate.is_none();
         let is_new = !path.rtt.has_sample() && path.silence.is_none() && !path.probes.any();
-        let is_plain = self.config.padding == Padding::None;
-        let knows_nothing = is_lone && is_new && is_plain && !path.congestion.is_resuming();
+        let knows_nothing = is_lone && is_new && !path.congestion.is_resuming();
         knows_nothing
             && self.exchange.is_unheard()
             && self.keys.are_unheard()

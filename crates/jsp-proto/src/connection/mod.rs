@@ -63,6 +63,7 @@ use crate::rng::SeededRng;
 use crate::spaces::EarlySpaces;
 use crate::streams::{Side, Streams};
 use crate::token::{Fate, Token};
+use crate::unix_time::UnixTime;
 
 /// A connection, as its endpoint owns it and the application uses it.
 pub struct Connection {
@@ -101,7 +102,7 @@ pub(crate) struct Outgoing {
     pub(crate) local_id: ConnectionId,
     /// Bytes that each datagram grows by on its way out.
     pub(crate) wrapping: usize,
-    pub(crate) unix_seconds_at_zero: u64,
+    pub(crate) unix_time: UnixTime,
     /// A ticket for the server, and whether early data are to go with it.
     pub(crate) ticket: Option<(ClientTicket, bool)>,
     /// Keys for the hello, where they are made already.
@@ -126,7 +127,7 @@ pub(crate) struct Incoming {
     pub(crate) budget: Budget,
     /// Bytes that each datagram grows by on its way out.
     pub(crate) wrapping: usize,
-    pub(crate) unix_seconds_at_zero: u64,
+    pub(crate) unix_time: UnixTime,
     /// The ticket of the hello, checked.
     pub(crate) resumption: Option<Resumption>,
     /// What the client's network was like the last time.
@@ -146,7 +147,7 @@ impl Connection {
         mut rng: SeededRng,
     ) -> Result<Self, HandshakeError> {
         let Outgoing { route, crypto, transport, destination, local_id, wrapping, .. } = outgoing;
-        let unix_seconds_at_zero = outgoing.unix_seconds_at_zero;
+        let unix_time = outgoing.unix_time;
         let pin = crypto.pin().copied();
         let own = crypto.credential.as_ref().map(|credential| credential.fingerprint());
         let features = exchange::features(&transport, crypto.kem);
@@ -159,7 +160,7 @@ impl Connection {
             destination.as_bytes(),
             pin.as_ref(),
         );
-        let now_ms = exchange::unix_ms(unix_seconds_at_zero, now);
+        let now_ms = unix_time.millis(now);
         let mut resumed = None;
         let machine = match outgoing.ticket {
             Some((ticket, early)) => {
@@ -177,7 +178,7 @@ impl Connection {
             Role::Client,
             transport,
             streams,
-            Exchange::new(machine, ids, pin, unix_seconds_at_zero).with_features(features),
+            Exchange::new(machine, ids, pin, unix_time).with_features(features),
             keys,
             paths,
             (local_id, destination),
@@ -222,8 +223,7 @@ impl Connection {
             Role::Server,
             transport,
             streams,
-            Exchange::new(machine, incoming.ids, None, incoming.unix_seconds_at_zero)
-                .with_features(features),
+            Exchange::new(machine, incoming.ids, None, incoming.unix_time).with_features(features),
             incoming.initial_keys,
             paths,
             (incoming.local_id, incoming.peer_id),
@@ -314,8 +314,9 @@ impl Connection {
         (self.role == Role::Server).then_some(ids)
     }
 
-    /// True when both sides are known to have completed the handshake.
-    pub(crate) fn is_confirmed(&self) -> bool {
+    /// True when both sides are known to have completed the handshake
+    /// ([`Event::HandshakeConfirmed`]), also when the connection is over by now.
+    pub fn is_confirmed(&self) -> bool {
         self.exchange.is_complete() && !self.keys.has(SpaceId::Handshake)
     }
 

@@ -259,7 +259,7 @@ impl Connection {
         let reason = "a ticket could not be read";
         let malformed = TransportError::new(CloseCode::FRAME_ENCODING, reason);
         let grant = TicketGrant::from_bytes(content).ok_or(malformed)?;
-        let now_ms = self.exchange.unix_ms(now);
+        let now_ms = self.exchange.unix_time.millis(now);
         let (Some(security), Some(params)) = (&self.exchange.security, &self.exchange.peer) else {
             return Ok(());
         };
@@ -302,7 +302,7 @@ impl Connection {
         let contents = TicketContents {
             post_quantum: security.post_quantum,
             suite: security.suite,
-            issued_ms: self.exchange.unix_ms(now),
+            issued_ms: self.exchange.unix_time.millis(now),
             lifetime_s: lifetime_s.min(jsp_crypto::TICKET_LIFETIME_MAX),
             home_shard: 0,
             uid,

@@ -11,8 +11,9 @@ use super::hello_table::{Carrier, HelloName, WholeHello};
 use super::load::retry_is_due;
 use super::source::Prefix;
 use super::tickets::{Judgement, network_hash};
+use super::time::cookie_seconds;
 use super::{ConnectionHandle, Endpoint, peer_key};
-use crate::config::ServerSetup;
+use crate::config::{RetryPolicy, ServerSetup};
 use crate::connection::{Connection, Incoming};
 use crate::exchange::HandshakeIds;
 use crate::path::Budget;
@@ -73,8 +74,7 @@ impl Endpoint {
         let prefix = Prefix::of(&route);
         let asks_for_proof = original.is_none() && {
             self.hello_rate.note(now);
-            let half_open = self.half_open.len();
-            retry_is_due(setup.retry, half_open, &self.hellos, &self.hello_rate, &prefix)
+            self.asks_for_proof(&setup, &prefix)
         };
         // A silent server opens the packet first: nobody hears of it who does not know it.
         if asks_for_proof && !setup.silent {
@@ -101,6 +101,11 @@ impl Endpoint {
             let rest = behind_initial(datagram);
             slot.connection.handle_packets(now, route, None, rest);
         }
+    }
+
+    /// Whether a hello from `prefix` that brings no cookie is answered by a Retry alone.
+    fn asks_for_proof(&self, setup: &ServerSetup, prefix: &Prefix) -> bool {
+        retry_is_due(setup.retry, self.half_open, &self.hellos, &self.hello_rate, prefix)
     }
 
     /// The keys that open this datagram. Those of the datagram before serve again where it has the same
@@ -132,17 +137,13 @@ impl Endpoint {
         if *dcid != self.retry_id(token) {
             return Token::Invalid;
         }
-        let time = self.unix_seconds(now);
+        let time = cookie_seconds(now);
         let cookie = self.cookies.verify(token, &route.to_cookie_bytes(), None, time);
         match cookie.ok().and_then(|original| ConnectionId::new(&original)) {
             None => Token::Invalid,
             Some(_) if self.spent.contains(time, dcid) => Token::Spent,
             Some(original_destination) => Token::Cookie { original_destination },
         }
-    }
-
-    pub(super) fn unix_seconds(&self, now: Instant) -> u64 {
-        self.config.unix_seconds_at_zero.saturating_add(now.as_nanos() / 1_000_000_000)
     }
 
     /// Opens the datagram's Initial packets and keeps what they bring of the hello.
@@ -185,6 +186,24 @@ impl Endpoint {
         None
     }
 
+    /// Whether early data are taken: a connection with some costs as much as any, for a client that need not be there.
+    // spec: CON-201
+    pub(super) fn takes_early(&self, setup: &ServerSetup, network: &Prefix) -> bool {
+        setup.retry == RetryPolicy::Always || !self.asks_for_proof(setup, network)
+    }
+
+    /// Takes in the connection of a client that has yet to prove itself.
+    fn admit(&mut self, connection: Connection, network: Prefix) -> ConnectionHandle {
+        let handle = self.insert(connection);
+        self.half_open = self.half_open.saturating_add(1);
+        self.shares.enter(network);
+        if let Some(slot) = self.connections.get_mut(&handle) {
+            slot.is_unproved = true;
+            slot.network = Some(network);
+        }
+        handle
+    }
+
     fn accept_hello(
         &mut self,
         now: Instant,
@@ -194,11 +213,12 @@ impl Endpoint {
         whole: WholeHello,
         original: Option<ConnectionId>,
     ) -> Option<ConnectionHandle> {
-        if self.open >= setup.connections_max {
+        let network = Prefix::of(&stranger.route);
+        if !self.shares.have_room(&network, self.open, setup.connections_max) {
             self.answer_close(&stranger, &keys, CloseCode::REFUSED, &[]);
             return None;
         }
-        let resumption = match self.judge_ticket(now, setup, &whole.message) {
+        let resumption = match self.judge_ticket(now, setup, &whole.message, &network) {
             Judgement::Full => None,
             Judgement::Resume(resumption) => Some(*resumption),
             Judgement::Refused => {
@@ -216,7 +236,7 @@ impl Endpoint {
         let struck = resumption.as_ref().filter(|r| r.accept_early).map(|r| *r.uid());
         // A hello that was refused for its ticket brings the cookie back with another.
         if original.is_some() {
-            let time = self.unix_seconds(now);
+            let time = cookie_seconds(now);
             self.spent.insert(time, stranger.dcid);
         }
         let local_id = self.fresh_local_id();
@@ -242,14 +262,13 @@ impl Endpoint {
             received: whole.packets,
             budget,
             wrapping: self.wrapping(),
-            unix_seconds_at_zero: self.config.unix_seconds_at_zero,
+            unix_time: self.unix_time.clone(),
             resumption,
             memory,
         };
         let rng = self.rng.fork();
         let connection = Connection::answer(now, incoming, rng);
-        let handle = self.insert(connection);
-        self.half_open.insert(handle);
+        let handle = self.admit(connection, network);
         if let Some(uid) = struck {
             self.note_early(uid, handle);
         }

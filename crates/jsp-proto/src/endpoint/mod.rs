@@ -1,6 +1,7 @@
 //! Door 1 in and door 10 out: which connection a datagram belongs to, and everything that happens
 //! before there is one.
 
+mod arrival;
 mod carriers;
 mod handle;
 mod hello;
@@ -10,50 +11,42 @@ mod names;
 mod obfuscation;
 mod outgoing;
 mod schedule;
+mod shares;
 mod source;
 mod spent;
 mod stateless;
 mod tickets;
+mod time;
 mod waiting;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use jsp_crypto::{CookieKeys, HandshakeError, KeyShare, Prf};
 use jsp_wire::header::LongHeader;
 use jsp_wire::{ConnectionId, Header, Instant, LongType, Route, limits};
 use thiserror::Error;
 
-use crate::batch::{Batch, Ecn};
+use crate::batch::Batch;
 use crate::bounded::Bounded;
 use crate::cid::IdChange;
 use crate::config::EndpointConfig;
 use crate::connection::{Connection, Filled, HalfOpen, Reason};
 use crate::event::Event;
 use crate::rng::SeededRng;
+use crate::unix_time::UnixTime;
+pub use arrival::{Datagram, Deferred};
 use carriers::Carriers;
 use handle::ByHandle;
 pub use handle::ConnectionHandle;
-use hello::Stranger;
 use hello_table::HelloTable;
 use load::HelloRate;
 use names::{ByName, HelloNames, peer_key, release};
 use obfuscation::Obfuscation;
 use schedule::Schedule;
-use source::AnswerLimit;
+use shares::Shares;
+use source::{AnswerLimit, Prefix};
 use spent::SpentCookies;
-
-/// A datagram that has arrived.
-#[derive(Clone, Debug)]
-pub struct Datagram {
-    /// How it came.
-    pub route: Route,
-    /// Its mark.
-    pub ecn: Option<Ecn>,
-    /// Its bytes; opened in place.
-    pub payload: BytesMut,
-}
 
 /// Why a connection cannot be started.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -73,6 +66,7 @@ pub enum ConnectError {
 /// no, and then the next deadline with [`Endpoint::poll_timeout`].
 pub struct Endpoint {
     config: EndpointConfig,
+    unix_time: UnixTime,
     rng: SeededRng,
     reset_key: [u8; 32],
     cookies: CookieKeys,
@@ -88,12 +82,14 @@ pub struct Endpoint {
     next_handle: u64,
     /// Connections that are not drained.
     open: usize,
+    shares: Shares,
     hellos: HelloTable,
     hello_rate: HelloRate,
     spent: SpentCookies,
     /// What the last piece of a hello was opened with, and its id.
     opened_last: Option<(ConnectionId, hello::OpeningKeys)>,
-    half_open: HashSet<ConnectionHandle>,
+    /// Connections whose clients have not proved that they are there.
+    half_open: usize,
     schedule: Schedule,
     answers: Bounded<stateless::Answer, { stateless::ANSWERS_MAX }>,
     accepting: bool,
@@ -117,6 +113,10 @@ struct Slot {
     hello: Option<Box<HelloNames>>,
     /// Other routes by which its peer may answer a client without an id.
     routes: Vec<Route>,
+    /// Its client has not proved that it is there, and is counted among those.
+    is_unproved: bool,
+    /// The network in whose share it is.
+    network: Option<Prefix>,
     /// Its ids are free, its last event is queued.
     buried: bool,
     /// The application holds no handle any more.
@@ -125,7 +125,26 @@ struct Slot {
 
 impl Slot {
     fn new(connection: Box<Connection>) -> Self {
-        Self { connection, hello: None, routes: Vec::new(), buried: false, forgotten: false }
+        Self {
+            connection,
+            hello: None,
+            routes: Vec::new(),
+            is_unproved: false,
+            network: None,
+            buried: false,
+            forgotten: false,
+        }
+    }
+
+    /// Counts its client no longer, once the handshake is complete or the connection has ended. Early data that
+    /// were taken prove nothing.
+    // spec: CON-201
+    fn note_proof(&mut self, half_open: &mut usize) {
+        let is_over = self.connection.is_established() || self.connection.is_closed();
+        if self.is_unproved && is_over {
+            self.is_unproved = false;
+            *half_open = half_open.saturating_sub(1);
+        }
     }
 }
 
@@ -143,6 +162,7 @@ impl Endpoint {
                 Some(setup) => HelloTable::new(setup.connections_max, table_secret(reset_key)),
                 None => HelloTable::empty(),
             },
+            unix_time: UnixTime::starting(config.unix_seconds_at_zero),
             config,
             reset_key,
             cookies,
@@ -155,10 +175,11 @@ impl Endpoint {
             by_route: ByName::default(),
             next_handle: 0,
             open: 0,
+            shares: Shares::default(),
             hello_rate: HelloRate::default(),
             spent: SpentCookies::default(),
             opened_last: None,
-            half_open: HashSet::new(),
+            half_open: 0,
             schedule: Schedule::default(),
             answers: Bounded::default(),
             limit: AnswerLimit::default(),
@@ -190,22 +211,6 @@ impl Endpoint {
         handle
     }
 
-    /// Takes a datagram: opened in place, its data is handed up without a copy.
-    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
-        let Datagram { route, ecn, payload } = datagram;
-        let Some(payload) = self.unwrap(now, payload) else { return };
-        match self.owner_of(&route, &payload) {
-            Some(handle) => {
-                self.take_up(handle);
-                if let Some(slot) = self.connections.get_mut(&handle) {
-                    slot.connection.handle_datagram(now, route, ecn, payload);
-                    self.schedule.touch(handle);
-                }
-            }
-            None => self.handle_stray(now, route, payload),
-        }
-    }
-
     /// The connection that a datagram is for, as far as its first packet's header tells.
     fn owner_of(&self, route: &Route, datagram: &[u8]) -> Option<ConnectionHandle> {
         let by_route = || self.by_route.get(&peer_key(route)).copied();
@@ -214,6 +219,12 @@ impl Endpoint {
                 let end = limits::CONNECTION_ID_LEN_LOCAL.saturating_add(1);
                 let id = datagram.get(1..end).and_then(ConnectionId::new);
                 id.and_then(|id| self.by_id.get(&id).copied()).or_else(by_route)
+            }
+            // It was told an id of ours by then.
+            Header::Long(LongHeader { kind: LongType::Handshake, dcid, .. })
+                if !dcid.is_empty() =>
+            {
+                self.by_id.get(&dcid).copied()
             }
             Header::Long(LongHeader { dcid, .. }) | Header::Retry { dcid, .. } => {
                 if dcid.is_empty() {
@@ -229,29 +240,6 @@ impl Endpoint {
             },
             Header::OtherVersion { .. } => None,
         }
-    }
-
-    /// A datagram that no connection knows: a new client, a lost peer, or noise.
-    fn handle_stray(&mut self, now: Instant, route: Route, mut payload: BytesMut) {
-        match Header::parse(&payload) {
-            Ok(Header::Long(header)) if header.kind == LongType::Initial => {
-                let stranger = Stranger { route, dcid: header.dcid, scid: header.scid };
-                let token = header.token.to_vec();
-                self.handle_hello(now, stranger, &token, &mut payload);
-            }
-            Ok(Header::OtherVersion { dcid, scid, .. })
-                if self.answers_versions() && payload.len() >= limits::MTU_BASE =>
-            {
-                // spec: WIRE-39
-                self.answer_version_negotiation(route, scid, dcid);
-            }
-            Ok(Header::Short) if !self.is_silent() => self.answer_reset(now, route, &payload),
-            _ => {}
-        }
-    }
-
-    fn answers_versions(&self) -> bool {
-        self.accepting && self.config.server.as_ref().is_some_and(|setup| !setup.silent)
     }
 
     /// Acts on every deadline that has passed.
@@ -297,21 +285,6 @@ impl Endpoint {
         self.write_answer(batch)
     }
 
-    /// True for a datagram of a client that has no connection here, or none that it has proved itself to, hello or
-    /// early data: it may wait until datagrams of connections are done with, and where too many wait, it may be dropped.
-    // spec: CON-80
-    pub fn is_strangers(&self, datagram: &Datagram) -> bool {
-        let Some(first) = datagram.payload.first() else { return false };
-        // Where all is wrapped, nothing can be told from outside.
-        first & 0x80 != 0
-            && self.obfuscation.is_none()
-            && matches!(Header::parse(&datagram.payload), Ok(Header::Long(header))
-                if header.kind != LongType::Handshake)
-            && self
-                .owner_of(&datagram.route, &datagram.payload)
-                .is_none_or(|owner| self.half_open.contains(&owner))
-    }
-
     /// Datagrams of the connection whose turn it is.
     fn write_datagrams(&mut self, now: Instant, batch: &mut Batch) -> bool {
         while let Some(handle) = self.schedule.next_dirty() {
@@ -345,6 +318,7 @@ impl Endpoint {
     /// A connection has nothing more to send now: its ids and deadline are brought up to date.
     fn settle(&mut self, now: Instant, handle: ConnectionHandle) {
         let Some(slot) = self.connections.get_mut(&handle) else { return };
+        slot.note_proof(&mut self.half_open);
         let connection = &mut slot.connection;
         for IdChange::Removed(id) in connection.take_id_changes(now) {
             self.by_id.remove(&id);
@@ -364,6 +338,9 @@ impl Endpoint {
         if !slot.buried {
             slot.buried = true;
             self.open = self.open.saturating_sub(1);
+            if let Some(network) = slot.network.take() {
+                self.shares.leave(network);
+            }
             connection.push_event(Event::Drained);
             self.schedule.touch_events(handle);
             self.release_names(handle);
@@ -380,9 +357,6 @@ impl Endpoint {
             if let Some(slot) = self.connections.get_mut(&handle)
                 && let Some(event) = slot.connection.poll_event()
             {
-                if matches!(event, Event::Connected | Event::Closed { .. }) {
-                    self.half_open.remove(&handle);
-                }
                 return Some((handle, event));
             }
             self.schedule.quiet(handle);

@@ -42,7 +42,6 @@ impl Endpoint {
     /// Nothing can arrive for a drained connection: its names are free. What has arrived can still
     /// be read until the application forgets the handle.
     pub(super) fn release_names(&mut self, handle: ConnectionHandle) {
-        self.half_open.remove(&handle);
         let Some(slot) = self.connections.get_mut(&handle) else { return };
         for id in slot.connection.local_ids() {
             self.by_id.remove(&id);

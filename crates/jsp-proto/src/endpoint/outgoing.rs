@@ -71,7 +71,7 @@ impl Endpoint {
             destination,
             local_id,
             wrapping: self.wrapping(),
-            unix_seconds_at_zero: self.config.unix_seconds_at_zero,
+            unix_time: self.unix_time.clone(),
             ticket,
             key_share,
         };

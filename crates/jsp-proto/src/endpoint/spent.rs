@@ -21,21 +21,21 @@ pub(super) struct SpentCookies {
 
 impl SpentCookies {
     /// True when the cookie of this id has served, or must not serve.
-    pub(super) fn contains(&mut self, unix_seconds: u64, id: &ConnectionId) -> bool {
-        self.turn(unix_seconds);
+    pub(super) fn contains(&mut self, seconds: u64, id: &ConnectionId) -> bool {
+        self.turn(seconds);
         self.present.contains(id) || self.past.contains(id) || self.present.len() >= COOKIES_MAX
     }
 
     /// The cookie of this id has served.
-    pub(super) fn insert(&mut self, unix_seconds: u64, id: ConnectionId) {
-        self.turn(unix_seconds);
+    pub(super) fn insert(&mut self, seconds: u64, id: ConnectionId) {
+        self.turn(seconds);
         if self.present.len() < COOKIES_MAX {
             self.present.insert(id);
         }
     }
 
-    fn turn(&mut self, unix_seconds: u64) {
-        let generation = unix_seconds / GENERATION_SECONDS;
+    fn turn(&mut self, seconds: u64) {
+        let generation = seconds / GENERATION_SECONDS;
         if generation == self.generation {
             return;
         }

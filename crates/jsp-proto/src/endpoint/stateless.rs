@@ -9,6 +9,7 @@ use jsp_wire::{CloseCode, ConnectionId, Frame, Instant, LongType, Route, Writer,
 
 use super::Endpoint;
 use super::hello::{Stranger, opening_keys};
+use super::time::cookie_seconds;
 use crate::batch::Batch;
 use crate::config::ServerSetup;
 use crate::packet::PacketBuilder;
@@ -30,6 +31,17 @@ pub(super) struct Answer {
 }
 
 impl Endpoint {
+    /// The same endpoint, whose tokens of stateless resets follow from `key`: secret, and as good as random. With the
+    /// key of the server that was there before it, clients of that one hear at once that it is gone. To be called
+    /// before anything else. Two servers at a time must not have the same key: who sees an id that one of them uses
+    /// could have the other end that connection.
+    // spec: CON-203
+    #[must_use]
+    pub fn with_reset_key(mut self, key: [u8; 32]) -> Self {
+        self.reset_key = key;
+        self
+    }
+
     fn queue_answer(&mut self, route: Route, datagram: Vec<u8>) {
         self.answers.push_if_room(Answer { route, datagram });
     }
@@ -66,7 +78,7 @@ impl Endpoint {
         let Stranger { route, dcid, scid } = *stranger;
         let Ok(original) = <[u8; 8]>::try_from(dcid.as_bytes()) else { return };
         let address = route.to_cookie_bytes();
-        let time = self.unix_seconds(now);
+        let time = cookie_seconds(now);
         if now >= self.cookies_until {
             self.cookies.rotate(&mut self.rng);
             self.cookies_until = now + COOKIE_KEYS_LIFE;

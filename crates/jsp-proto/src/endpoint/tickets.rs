@@ -10,9 +10,9 @@ use jsp_wire::{Instant, Route};
 
 use super::hello::Stranger;
 use super::names::HelloNames;
+use super::source::Prefix;
 use super::{ConnectionHandle, Endpoint, peer_key, release};
 use crate::config::ServerSetup;
-use crate::exchange;
 
 /// The ticket keys of a server, and the tickets that have brought early data.
 pub(super) struct Tickets {
@@ -29,6 +29,13 @@ pub(super) struct Tickets {
 
 /// Entries of the table of early connections that are not worth a tidying.
 const EARLY_TIDY_MIN: usize = 64;
+
+impl Tickets {
+    /// The time was set ahead.
+    pub(super) fn on_set_ahead(&mut self, ahead_ms: u64) {
+        self.register.on_set_ahead(ahead_ms);
+    }
+}
 
 /// What becomes of a hello.
 pub(super) enum Judgement {
@@ -88,10 +95,6 @@ impl Endpoint {
         Some(tickets.register.save(now_ms, &key))
     }
 
-    fn unix_ms(&self, now: Instant) -> u64 {
-        exchange::unix_ms(self.config.unix_seconds_at_zero, now)
-    }
-
     fn tickets(&mut self, now_ms: u64) -> &mut Tickets {
         let rng = &mut self.rng;
         let most = self.config.transport.early_tickets_max;
@@ -113,8 +116,10 @@ impl Endpoint {
         now: Instant,
         setup: &ServerSetup,
         hello: &[u8],
+        network: &Prefix,
     ) -> Judgement {
         let now_ms = self.unix_ms(now);
+        let takes_early = self.takes_early(setup, network);
         let transport = self.config.transport.clone();
         let tickets = self.tickets(now_ms);
         let keys = &tickets.keys;
@@ -135,7 +140,8 @@ impl Endpoint {
             return Judgement::Copy(tickets.early.get(&uid).copied());
         }
         // spec: HS-75
-        let may_be_early = resumption.wants_early()
+        let may_be_early = takes_early
+            && resumption.wants_early()
             && transport.early_data_max > 0
             && resumption.home_shard() == tickets.shard
             && *resumption.params_hash() == transport.early_hash(resumption.protocol());

@@ -3,6 +3,7 @@
 use jsp_wire::Instant;
 
 use super::names::HelloNames;
+use super::source::Prefix;
 use super::{ConnectionHandle, Endpoint, Slot};
 impl Endpoint {
     /// The connection has nothing to do. If all that it does is wait for its client's flight, it does so in few
@@ -23,7 +24,12 @@ impl Endpoint {
         if let Some(half_open) = self.waiting.remove(&handle) {
             let connection = Box::new(half_open.into_connection());
             let hello = HelloNames::of(&connection);
-            self.connections.insert(handle, Slot { hello, ..Slot::new(connection) });
+            // Its client was not heard again, so that it is where it was.
+            let network = Some(Prefix::of(&connection.route()));
+            self.connections.insert(
+                handle,
+                Slot { hello, is_unproved: true, network, ..Slot::new(connection) },
+            );
         }
     }
 }

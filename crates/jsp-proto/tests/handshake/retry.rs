@@ -153,3 +153,34 @@ fn forged_retries_do_not_mislead_an_attempt() {
     pair.run_for(Duration::from_secs(9));
     assert_eq!(*ids.lock().unwrap(), [id(1), id(2), id(3), id(4)]);
 }
+
+#[test]
+// spec-test: CON-60, HS-51, HS-229
+fn a_clock_that_is_set_back_makes_no_cookie_new_again() {
+    let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
+    let told = |seconds: u64| Duration::from_secs(1_800_000_000 + seconds);
+    pair.record = Some(Vec::new());
+    let (client, server) = pair.establish();
+    let record = pair.record.take().unwrap();
+    let hellos: Vec<_> = record
+        .iter()
+        .filter(|(to, datagram)| {
+            let header = Header::parse(datagram);
+            let has_token = matches!(header, Ok(Header::Long(header)) if !header.token.is_empty());
+            *to == End::Server && has_token
+        })
+        .collect();
+    assert!(hellos.len() >= 2);
+    pair.client.forget(pair.now, client);
+    pair.server.forget(pair.now, server);
+    pair.run_for(Duration::from_secs(40));
+    assert_eq!(pair.server.connection_count(), 0);
+    let from = pair.client_addr;
+    for back in 0..12 {
+        pair.server.set_unix_time(pair.now, told(back));
+        for (_, hello) in &hellos {
+            pair.inject(End::Server, from, hello);
+        }
+        assert_eq!(pair.server.connection_count(), 0);
+    }
+}

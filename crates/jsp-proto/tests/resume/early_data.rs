@@ -195,3 +195,59 @@ fn chaos_neither_loses_nor_doubles_early_data() {
         }
     }
 }
+
+/// The first datagrams of clients with tickets, early data in them; nothing of them has reached the server.
+fn early_hellos(pair: &mut Pair, count: usize) -> Vec<Vec<u8>> {
+    let tickets: Vec<ClientTicket> = (0..count).map(|_| pair.ticket()).collect();
+    let mut hellos = Vec::new();
+    for (number, ticket) in tickets.into_iter().enumerate() {
+        pair.held = Some(Vec::new());
+        let client = pair.resume(ticket, true);
+        say(pair, client, safe(), &format!("hoarded {number}"));
+        pair.flush();
+        hellos.push(pair.held.take().unwrap().remove(0));
+        // It goes without a word.
+        pair.client.forget(pair.now, client);
+        pair.held = Some(Vec::new());
+        pair.flush();
+        pair.held = None;
+    }
+    hellos
+}
+
+#[test]
+// spec-test: CON-201, CON-61, CON-80
+fn early_connections_are_half_open_until_their_clients_prove_themselves() {
+    let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::WhenHalfOpen(3));
+    let mine = pair.ticket();
+    let hellos = early_hellos(&mut pair, 6);
+    let elsewhere = |n: usize| format!("203.0.{n}.7:7").parse().unwrap();
+    for (n, hello) in hellos.iter().enumerate() {
+        pair.inject(End::Server, elsewhere(n), hello);
+        pair.flush();
+    }
+    let early: Vec<_> = server_handles(&pair);
+    assert_eq!((early.len(), pair.server.connection_count()), (4, 4));
+    // They are strangers still, and the others were asked who they are.
+    let payload = bytes::BytesMut::from(&hellos[0][..]);
+    let again = Datagram { route: Route::udp(elsewhere(0)), ecn: None, payload };
+    assert!(pair.server.handle_or_defer(pair.now, again).is_some());
+    assert!((4..6).all(|n| pair.told[&elsewhere(n)] < 100));
+    // Who has an address is served, though not early.
+    let client = pair.resume(mine, true);
+    say(&mut pair, client, safe(), "mine");
+    let mut heard = Heard::default();
+    listen_for(&mut pair, &mut heard, RTT * 5);
+    assert_eq!(mode(&mut pair, client), (Mode::Resumed, false, true));
+    assert_eq!(heard.count("mine"), 1);
+    // Whoever does not come is given up, and the server is calm again.
+    pair.run_for(Duration::from_secs(15));
+    for handle in early {
+        pair.server.forget(pair.now, handle);
+    }
+    pair.run_for(Duration::from_secs(10));
+    let next = pair.take_ticket(client);
+    let client = pair.resume(next, true);
+    pair.run_for(RTT * 5);
+    assert_eq!(mode(&mut pair, client), (Mode::Resumed, true, true));
+}

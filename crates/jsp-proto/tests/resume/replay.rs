@@ -214,3 +214,85 @@ fn ten_thousand_replays_bring_each_early_message_once_at_most() {
     assert!(heard.len() >= 5, "early data are taken at all: {heard:?}");
     assert!(heard.values().all(|count| *count == 1), "{heard:?}");
 }
+
+/// Tells an endpoint a Unix time so many seconds from the true one.
+fn tell_time(endpoint: &mut Endpoint, now: Instant, wrong_by: i64) {
+    let since_1970 = Duration::from_secs(1_800_000_000u64.saturating_add_signed(wrong_by));
+    endpoint.set_unix_time(now, since_1970 + now.since(Instant::ZERO));
+}
+
+#[test]
+// spec-test: HS-72, HS-73, HS-228
+fn a_clock_that_leaps_opens_no_window_for_copies() {
+    for leaps in [[25, 0], [60, 60], [3600, 0], [-25, 0], [-3600, 3600], [60, -60]] {
+        let mut pair = sharing();
+        let tickets = [(); 3].map(|()| pair.ticket());
+        let now = pair.now;
+        let mut home = shard(&pair.server_config(), Instant::ZERO, 0, 0);
+        let hellos = tickets.map(|ticket| {
+            pair.held = Some(Vec::new());
+            let client = pair.resume(ticket, true);
+            say(&mut pair, client, safe(), "once");
+            pair.flush();
+            pair.held.take().unwrap().remove(0)
+        });
+        let mut heard = HashMap::new();
+        replay(&mut home, now, 0, &hellos[0], &mut heard);
+        assert_eq!(heard.get("once"), Some(&1));
+        let connections = home.connection_count();
+        for (step, leap) in leaps.into_iter().enumerate() {
+            let now = now + Duration::from_secs(2 * step as u64 + 1);
+            tell_time(&mut home, now, leap);
+            // Others come, old or new by that time, and are entered or not.
+            replay(&mut home, now, 7, &hellos[step + 1], &mut HashMap::new());
+            let with_another = home.connection_count();
+            replay(&mut home, now, 9, &hellos[0], &mut heard);
+            assert_eq!(home.connection_count(), with_another, "a copy at {leap} s");
+        }
+        assert!(home.connection_count() > connections);
+        assert_eq!(heard.get("once"), Some(&1), "{leaps:?}");
+    }
+}
+
+#[test]
+// spec-test: HS-74, HS-228
+fn a_clock_that_is_set_right_after_the_start_leaves_the_server_blind() {
+    let mut pair = sharing();
+    let ticket = pair.ticket();
+    let config = pair.server_config();
+    let now = pair.now;
+    let mut home = shard(&config, Instant::ZERO, 0, 0);
+    pair.held = Some(Vec::new());
+    let client = pair.resume(ticket, true);
+    say(&mut pair, client, safe(), "once");
+    pair.flush();
+    let hello = pair.held.take().unwrap().remove(0);
+    let mut heard = HashMap::new();
+    replay(&mut home, now, 0, &hello, &mut heard);
+    // Another server takes its place, whose clock is an hour behind until somebody sets it.
+    let mut home = shard(&config, now, -3600, 0);
+    for seconds in 1..30 {
+        let now = now + Duration::from_secs(seconds);
+        tell_time(&mut home, now, 0);
+        replay(&mut home, now, seconds as u32, &hello, &mut heard);
+    }
+    assert_eq!(heard.get("once"), Some(&1));
+}
+
+#[test]
+// spec-test: HS-227
+fn early_data_go_on_after_both_hosts_have_slept() {
+    let mut pair = sharing();
+    let ticket = pair.ticket();
+    let now = pair.now;
+    // The server sleeps for two hours, and the client does not; `now` stands still meanwhile.
+    tell_time(&mut pair.server, now, 7200);
+    pair.run_for(Duration::from_secs(1));
+    let now = pair.now;
+    tell_time(&mut pair.client, now, 7200);
+    let client = pair.resume(ticket, true);
+    say(&mut pair, client, safe(), "early");
+    let mut heard = Heard::default();
+    listen_for(&mut pair, &mut heard, RTT * 5);
+    assert_eq!((heard.count("early"), mode(&mut pair, client)), (1, (Mode::Resumed, true, true)));
+}

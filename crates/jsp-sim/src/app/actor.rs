@@ -115,6 +115,7 @@ impl Actor {
             | Event::Alarm(_)
             | Event::CapacityChanged(_)
             | Event::PathSilent
+            | Event::HandshakeConfirmed
             | Event::TicketReceived => {}
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use jsp_crypto::{
-    Backend, ClientAuth, ClientVerifier, Credential, Fingerprint, Identity, ServerConfig,
-    VerifierRejection,
+    Backend, ClientAuth, ClientVerifier, Credential, Fingerprint, Identity, PeerIdentity,
+    ServerConfig, VerifierRejection,
 };
 use jsp_nat::coordinator::{Coordinator, Limits};
 use jsp_nat::{relay, stun};
@@ -44,7 +44,7 @@ pub(super) const CARRIER_ROOM: usize = 1 << 20;
 struct Anybody;
 
 impl ClientVerifier for Anybody {
-    fn verify(&self, _: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, _: &PeerIdentity) -> Result<(), VerifierRejection> {
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use jsp_crypto::{Backend, KeyShare, SystemRng};
+use jsp_proto::Deferred;
 use jsp_wire::Instant;
 use tokio::time::Sleep;
 
@@ -27,7 +28,7 @@ const BATCHES: usize = 4;
 /// Bytes that a batch counts for at least among [`BATCHES`]: a small datagram costs a call, too.
 const BATCH_COST_MIN: usize = super::outbox::BATCH_LEN / 4;
 
-/// First datagrams of strangers that wait; more are dropped.
+/// Datagrams of strangers that wait; more are dropped.
 const STRANGERS_MAX: usize = 256;
 
 /// How many are dealt with at a time, before connections have their turn again, and how long: some Retries, or one
@@ -39,8 +40,8 @@ const STRANGERS_TIME: Duration = Duration::from_micros(50);
 pub(crate) struct Driver {
     shard: Arc<Shard>,
     inbox: Vec<Datagram>,
-    /// First datagrams of strangers, who wait for those who have a connection.
-    strangers: VecDeque<Datagram>,
+    /// Datagrams of strangers, who wait for those who have a connection.
+    strangers: VecDeque<Deferred>,
     news: Vec<News>,
     sleep: Pin<Box<Sleep>>,
 }
@@ -141,10 +142,10 @@ impl Driver {
     /// Hands on what has arrived for connections; strangers are put aside.
     fn take_inbox(&mut self, core: &mut Locked<'_>, now: Instant) {
         for datagram in self.inbox.drain(..) {
-            if !core.endpoint.is_strangers(&datagram) {
-                core.endpoint.handle_datagram(now, datagram);
-            } else if self.strangers.len() < STRANGERS_MAX {
-                self.strangers.push_back(datagram);
+            if let Some(deferred) = core.endpoint.handle_or_defer(now, datagram)
+                && self.strangers.len() < STRANGERS_MAX
+            {
+                self.strangers.push_back(deferred);
             }
         }
         for news in self.news.drain(..) {
@@ -157,7 +158,7 @@ impl Driver {
         let until = self.shard.clock.now() + STRANGERS_TIME;
         for _ in 0..STRANGERS_AT_ONCE {
             let Some(datagram) = self.strangers.pop_front() else { return };
-            core.endpoint.handle_datagram(now, datagram);
+            core.endpoint.handle_deferred(now, datagram);
             if self.shard.clock.now() >= until {
                 return;
             }
@@ -184,6 +185,8 @@ impl Driver {
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        let clock = self.shard.clock;
+        self.shard.lock().endpoint.set_unix_time(clock.now(), clock.unix_time());
         for _ in 0..ROUNDS {
             match self.round(cx)? {
                 Next::Round => {}

@@ -69,7 +69,7 @@ impl Core {
             return self.endpoint.forget(now, handle);
         }
         let mut state = ConnectionState::new(handle, Phase::Open, connection.route());
-        state.security = connection.security().map(|s| Arc::new(Security::of(s)));
+        state.security = Security::of(connection).map(Arc::new);
         state.note_carrier(&connection.route());
         let key = self.insert(handle, state);
         if let Some(followed) = &mut self.followed {
@@ -82,7 +82,7 @@ impl Core {
     fn dispatch(&mut self, key: Key, handle: ConnectionHandle, event: Event, now: Instant) {
         match event {
             Event::Closed { reason } => return self.on_closed(key, reason.into(), now),
-            Event::Connected => return self.on_connected(key, handle),
+            Event::Connected | Event::HandshakeConfirmed => return self.on_connected(key, handle),
             Event::TicketReceived => return self.keep_tickets(key, handle),
             Event::PathChanged { .. } | Event::PathOpened { .. } | Event::PathClosed { .. } => {
                 return self.on_path(key, handle, &event);
@@ -133,6 +133,7 @@ impl Core {
             Event::PathsAvailable => state.paths.wake(wakes),
             Event::Alarm(_)
             | Event::Connected
+            | Event::HandshakeConfirmed
             | Event::TicketReceived
             | Event::PathChanged { .. }
             | Event::PathOpened { .. }
@@ -173,9 +174,8 @@ impl Core {
     }
 
     fn on_connected(&mut self, key: Key, handle: ConnectionHandle) {
-        let security = self.endpoint.connection(handle).and_then(|connection| {
-            connection.security().map(|security| Arc::new(Security::of(security)))
-        });
+        let connection = self.endpoint.connection(handle);
+        let security = connection.and_then(|c| Security::of(c)).map(Arc::new);
         let Some(state) = self.connections.get_mut(&key) else { return };
         state.security = security;
         if matches!(state.phase, Phase::Handshake) {
@@ -217,7 +217,7 @@ impl Core {
             return;
         };
         state.last_stats = Some(Box::new(connection.stats()));
-        state.security = connection.security().map(|s| Arc::new(Security::of(s)));
+        state.security = Security::of(connection).map(Arc::new);
         while let Some(id) = connection.accept() {
             if let Some(info) = connection.stream_info(id) {
                 state.unaccepted.push_back((id, info));

@@ -45,8 +45,8 @@ impl ServerVerifier for AcceptOnly {
 }
 
 impl ClientVerifier for AcceptOnly {
-    fn verify(&self, found: &Fingerprint) -> Result<(), VerifierRejection> {
-        self.decide(found)
+    fn verify(&self, found: &PeerIdentity) -> Result<(), VerifierRejection> {
+        self.decide(&found.fingerprint)
     }
 }
 
