@@ -31,7 +31,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
@@ -97,8 +97,9 @@ struct Shared {
     policy: Policy,
     /// The addresses at which a coordinator sees this peer, the latest last.
     seen: Mutex<Vec<SocketAddr>>,
-    /// The address that the router in front of this host has mapped to its port.
-    mapped: Mutex<Option<SocketAddr>>,
+    /// The addresses that routers in front of this host have mapped to its port, by router; none while one is asked,
+    /// or has not renewed it.
+    mapped: Mutex<BTreeMap<IpAddr, Option<SocketAddr>>>,
     /// This host's own address, as the way to each coordinator shows it.
     own: Mutex<BTreeMap<SocketAddr, SocketAddr>>,
     /// What is said to each coordinator goes here.
@@ -216,7 +217,7 @@ impl Shared {
     /// Where this peer may be reached, what was learned last first.
     fn candidates(&self) -> Vec<Candidate> {
         let own: Vec<_> = locked(&self.own).values().copied().collect();
-        let mapped = *locked(&self.mapped);
+        let mapped: Vec<_> = locked(&self.mapped).values().copied().flatten().collect();
         let seen: Vec<_> =
             mapped.into_iter().chain(locked(&self.seen).iter().rev().copied()).collect();
         gather(self.policy, Known { own: &own, seen: &seen, relayed: self.switch.lent() })
