@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jsp::Fingerprint;
+use jsp::carrier::{TlsError, TlsServer};
+use jsp::{Builder, Fingerprint};
 use jsp_nat::coordinator::Limits;
 use serde::Deserialize;
 use thiserror::Error;
@@ -15,6 +16,8 @@ use thiserror::Error;
 pub struct Config {
     /// The UDP address for everything: connections, STUN and the relay.
     pub bind: String,
+    /// Addresses for connections and the relay besides, for clients in networks that block UDP.
+    pub streams: StreamsConfig,
     /// The file of the identity; made if it is missing.
     pub identity: PathBuf,
     /// Fingerprints of the clients that may come; all may when there is none.
@@ -25,6 +28,58 @@ pub struct Config {
     pub status_every: u64,
     /// Bounds.
     pub limits: LimitsConfig,
+}
+
+/// Where streams are accepted, and what lies over them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StreamsConfig {
+    /// Addresses for TCP.
+    pub tcp: Vec<String>,
+    /// Addresses for TLS, commonly at port 443.
+    pub tls: Vec<String>,
+    /// Addresses for WebSocket, as behind a proxy that ends TLS.
+    pub websocket: Vec<String>,
+    /// Addresses for WebSocket inside TLS.
+    pub websocket_tls: Vec<String>,
+    /// The chain of certificates for TLS, and its key; one that the daemon signs itself without. Clients take any.
+    pub certificate: Option<CertificateConfig>,
+}
+
+/// Files in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateConfig {
+    /// The chain of certificates.
+    pub chain: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+impl StreamsConfig {
+    /// Has an endpoint accept them.
+    pub(crate) fn listen(&self, mut builder: Builder) -> Result<Builder, ConfigError> {
+        let all = |addrs: &[String], builder, listen: &dyn Fn(Builder, &String) -> Builder| {
+            addrs.iter().fold(builder, listen)
+        };
+        builder = all(&self.tcp, builder, &|builder, addr| builder.listen_tcp(addr));
+        builder = all(&self.websocket, builder, &|builder, addr| builder.listen_websocket(addr));
+        if self.tls.is_empty() && self.websocket_tls.is_empty() {
+            return Ok(builder);
+        }
+        let tls = match &self.certificate {
+            Some(files) => TlsServer::from_pem(&read(&files.chain)?, &read(&files.key)?)?,
+            None => TlsServer::self_signed(["localhost"])?,
+        };
+        builder = all(&self.tls, builder, &|builder, addr| builder.listen_tls(addr, tls.clone()));
+        Ok(all(&self.websocket_tls, builder, &|builder, addr| {
+            builder.listen_websocket_tls(addr, tls.clone())
+        }))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })
 }
 
 /// Bounds on what clients have and do.
@@ -61,6 +116,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             bind: "0.0.0.0:4433".to_owned(),
+            streams: StreamsConfig::default(),
             identity: PathBuf::from("jspd.key"),
             allow: Vec::new(),
             stun: None,
@@ -89,6 +145,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: Box<toml::de::Error>,
     },
+    /// The certificate or its key is of no use.
+    #[error("the certificate: {0}")]
+    Tls(#[from] TlsError),
     /// A fingerprint in it is none.
     #[error("`allow` holds {text}, which is no fingerprint")]
     Fingerprint {
@@ -157,6 +216,12 @@ mod tests {
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!((config.bind.as_str(), config.limits().clients_max), ("[::]:1", 3));
         assert_eq!(config.limits().channels_max, Limits::default().channels_max);
+        let text = "[streams]\ntcp = ['[::]:4433']\ncertificate = { chain = 'a', key = 'b' }\n";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!((config.streams.tcp.len(), config.streams.tls.len()), (1, 0));
+        let nowhere = StreamsConfig { tls: vec!["[::]:443".to_owned()], ..config.streams };
+        let error = nowhere.listen(jsp::Endpoint::builder()).unwrap_err();
+        assert!(matches!(&error, ConfigError::File { path, .. } if path == Path::new("a")));
         let error = toml::from_str::<Config>("[limits]\nclient = 3\n").unwrap_err();
         assert!(error.to_string().contains("client"));
         let config = Config { allow: vec!["nobody".to_owned()], ..Config::default() };

@@ -10,5 +10,5 @@ mod daemon;
 mod hall;
 mod link;
 
-pub use config::{Config, ConfigError};
+pub use config::{CertificateConfig, Config, ConfigError, StreamsConfig};
 pub use daemon::{Daemon, StartError, Status};

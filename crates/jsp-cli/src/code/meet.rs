@@ -54,7 +54,7 @@ impl Place {
             .identity(identity)
             .application_protocol(APPLICATION_PROTOCOL)
             .transport(session::transport(global.timeout));
-        let peer = Peer::build(builder, policy)?;
+        let peer = Peer::build(global.carriers.meet(builder), policy)?;
         let fingerprint = session::fingerprint_of(coordinator, global.timeout).await?;
         let coordinator = coordinator.authority.clone();
         Ok(Self { peer, coordinator, fingerprint, registration: None })

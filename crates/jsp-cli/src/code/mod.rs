@@ -79,7 +79,8 @@ impl Codes {
             None => (Code::random(), true),
         };
         let coordinator = self.checked_coordinator(global)?;
-        let policy = if self.relay_only { Policy::RelayOnly } else { Policy::Any };
+        let shows_nothing = self.relay_only || global.carriers.forbid_udp();
+        let policy = if shows_nothing { Policy::RelayOnly } else { Policy::Any };
         let identity = if has_made_it { code.place()? } else { Identity::generate() };
         let mut place = Place::open(identity, &coordinator, policy, global).await?;
         let endpoint = place.endpoint().clone();
@@ -121,9 +122,9 @@ impl Codes {
     }
 
     fn checked_coordinator(&self, global: &Global) -> Result<Target, Failure> {
-        if !global.carriers.are_plain() || global.obfuscate || global.pq_identity {
-            let sentence = "a code goes by plain UDP and identities of its own: without --carrier, \
-                            --proxy, --obfuscate and --pq-identity";
+        if global.carriers.have_proxy() || global.obfuscate || global.pq_identity {
+            let sentence = "a code goes without a proxy and by identities of its own: without --proxy, \
+                            --obfuscate and --pq-identity";
             return Err(Failure::usage(sentence));
         }
         self.coordinator.clone().ok_or_else(|| {

@@ -8,7 +8,7 @@ mod allowance;
 mod callers;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use jsp_wire::{Instant, Route};
@@ -91,6 +91,9 @@ pub struct Forward<'a> {
     pub header: [u8; relay::HEADER_LEN],
     /// The datagram as it came.
     pub sealed: &'a [u8],
+    /// Soon no more will be forwarded: a datagram that can say so is to be marked (RFC 3168), so that who sends slows down
+    /// before any is lost.
+    pub is_congested: bool,
 }
 
 /// A way, as one of its two clients has it.
@@ -111,10 +114,18 @@ struct Held {
     sealed: Vec<u8>,
 }
 
+impl Client {
+    fn caller(&self) -> Caller {
+        Caller::new(self.route.remote().map(|remote| remote.ip()).or(self.host), self.key)
+    }
+}
+
 #[derive(Debug)]
 struct Client {
     key: PeerKey,
     route: Route,
+    /// Where its stream comes from, when it is in one.
+    host: Option<IpAddr>,
     channels: BTreeMap<u64, Channel>,
     /// Questions that it may ask.
     asks: Allowance,
@@ -167,6 +178,7 @@ impl Coordinator {
         let client = Client {
             key,
             route,
+            host: None,
             channels: BTreeMap::new(),
             asks: Allowance::per_minute(minute),
             callers: Callers::default(),
@@ -188,6 +200,14 @@ impl Coordinator {
             self.by_route.remove(&named(&old));
         }
         self.by_route.insert(named(&route), id);
+    }
+
+    /// A client is in a stream from this host, which its [`Route::Tunnel`] does not tell.
+    // spec: RDV-13
+    pub fn found_at(&mut self, id: ClientId, host: IpAddr) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.host = Some(host);
+        }
     }
 
     /// A client's connection is over: its ways are closed.
@@ -258,7 +278,7 @@ impl Coordinator {
         if asker.channels.contains_key(&channel) {
             return Err(Refusal::InUse);
         }
-        let (key, caller) = (asker.key, Caller::new(&asker.route, asker.key));
+        let (key, caller) = (asker.key, asker.caller());
         let callee = *self.by_key.get(peer).ok_or(Refusal::Unknown)?;
         if callee == id {
             return Err(Refusal::Unknown);
@@ -359,6 +379,8 @@ impl Coordinator {
             self.counters.dropped_rate += 1;
             return None;
         }
+        // spec: RDV-128
+        let is_congested = client.bytes.is_low() || self.total.is_low();
         channel.used = now;
         let (peer, peers_number) = (channel.peer, channel.peers_number);
         let peer = self.clients.get_mut(&peer)?;
@@ -367,7 +389,8 @@ impl Coordinator {
         }
         self.counters.forwarded += 1;
         self.counters.forwarded_bytes += len;
-        Some(Forward { to: peer.route, header: relay::header(peers_number), sealed })
+        let header = relay::header(peers_number);
+        Some(Forward { to: peer.route, header, sealed, is_congested })
     }
 
     /// What came too early goes on its way.

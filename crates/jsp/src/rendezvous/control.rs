@@ -72,6 +72,7 @@ impl Control {
         let send = Arc::new(send);
         note_observed(&state, &shared, coordinator, observed);
         shared.learn_coordinator(coordinator, Arc::downgrade(&send));
+        tokio::spawn(follow(connection.clone(), Arc::downgrade(&shared), coordinator));
         tokio::spawn(listen(recv, Arc::clone(&state), shared, coordinator));
         tokio::spawn(keep_awake(Arc::downgrade(&send)));
         Ok(Self { connection, send, state, stun })
@@ -149,6 +150,18 @@ fn note_observed(
         before
     };
     shared.learn_addresses(coordinator, before, observed);
+}
+
+/// Has what is relayed come and go where the coordinator is, until the connection to it ends.
+// spec: RDV-126
+async fn follow(connection: Connection, shared: Weak<Shared>, coordinator: SocketAddr) {
+    let mut at = Some(connection.route());
+    while let Some(route) = at {
+        let Some(shared) = shared.upgrade() else { return };
+        shared.switch.trust_relay(coordinator, route);
+        drop(shared);
+        at = connection.route_changed(route).await;
+    }
 }
 
 /// Takes what the coordinator says, until it says no more.

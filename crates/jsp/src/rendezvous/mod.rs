@@ -46,6 +46,7 @@ use jsp_wire::{Route, StreamId};
 use tokio::sync::mpsc;
 
 use crate::builder::Builder;
+use crate::carrier::CarrierKind;
 use crate::connect;
 use crate::connection::Connection;
 use crate::endpoint::Endpoint;
@@ -170,7 +171,7 @@ impl Peer {
     ) -> Result<Registration, RegisterError> {
         let connection = self.endpoint.connect(coordinator, fingerprint).await?;
         let address = connection.remote_addr();
-        self.shared.switch.trust_relay(address);
+        self.shared.switch.trust_relay(address, connection.route());
         let control = Control::start(connection, Arc::clone(&self.shared)).await?;
         Ok(Registration { peer: self.clone(), relay: address, control })
     }
@@ -327,6 +328,11 @@ impl Registration {
     /// What is measured on the connection to the coordinator.
     pub fn stats(&self) -> ConnectionStats {
         self.control.connection().stats()
+    }
+
+    /// By what this peer is connected to the coordinator now.
+    pub fn kind(&self) -> CarrierKind {
+        self.control.connection().capabilities().carrier
     }
 
     /// Waits until the coordinator is gone, and says why.
