@@ -1,5 +1,6 @@
 //! The configuration file: TOML, every field optional.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct Config {
     pub allow: Vec<String>,
     /// Another server that answers STUN, told to clients.
     pub stun: Option<SocketAddr>,
+    /// A TURN server of somebody else, which clients are told of and may use.
+    pub turn: Option<TurnConfig>,
     /// Seconds between two lines of counters on standard output; 0 for none.
     pub status_every: u64,
     /// Bounds.
@@ -82,6 +85,49 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     std::fs::read(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })
 }
 
+/// A TURN server, and how clients prove that they may use it: by a secret that it shares with the daemon
+/// (`use-auth-secret` of coturn), from which each gets a user of its own for a while, or all as one user.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TurnConfig {
+    /// `host:port`, reached by UDP.
+    pub server: String,
+    /// The secret.
+    pub secret: Option<String>,
+    /// How long a user of the secret is good for, in seconds; 0 for a day.
+    pub lifetime: u32,
+    /// The user, where there is no secret.
+    pub user: String,
+    /// The user's password.
+    pub password: String,
+}
+
+impl fmt::Debug for TurnConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Secret and password are nobody's business.
+        f.debug_struct("TurnConfig").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// What the text of a grant holds at most, in bytes.
+const TURN_TEXT_MAX: usize = 255;
+const TURN_LIFETIME: u32 = 86_400;
+
+impl TurnConfig {
+    /// With all that there must be.
+    pub(crate) fn checked(mut self) -> Result<Self, ConfigError> {
+        let fits = |text: &String| !text.is_empty() && text.len() <= TURN_TEXT_MAX;
+        let has_user = self.secret.is_some() || (fits(&self.user) && fits(&self.password));
+        if !fits(&self.server) || !has_user {
+            return Err(ConfigError::Turn);
+        }
+        if self.lifetime == 0 {
+            self.lifetime = TURN_LIFETIME;
+        }
+        Ok(self)
+    }
+}
+
 /// Bounds on what clients have and do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -120,6 +166,7 @@ impl Default for Config {
             identity: PathBuf::from("jspd.key"),
             allow: Vec::new(),
             stun: None,
+            turn: None,
             status_every: 0,
             limits: LimitsConfig::default(),
         }
@@ -148,6 +195,9 @@ pub enum ConfigError {
     /// The certificate or its key is of no use.
     #[error("the certificate: {0}")]
     Tls(#[from] TlsError),
+    /// The TURN server is not told of in full.
+    #[error("`turn` needs a server, as host:port, and a secret, or a user and password")]
+    Turn,
     /// A fingerprint in it is none.
     #[error("`allow` holds {text}, which is no fingerprint")]
     Fingerprint {
@@ -216,6 +266,12 @@ mod tests {
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!((config.bind.as_str(), config.limits().clients_max), ("[::]:1", 3));
         assert_eq!(config.limits().channels_max, Limits::default().channels_max);
+        let text = "[turn]\nserver = 'turn.example:3478'\nsecret = 'north'\n";
+        let turn = toml::from_str::<Config>(text).unwrap().turn.unwrap();
+        assert!(!format!("{turn:?}").contains("north"));
+        assert_eq!(turn.checked().unwrap().lifetime, TURN_LIFETIME);
+        let alone = TurnConfig { server: "turn.example:3478".to_owned(), ..TurnConfig::default() };
+        assert!(matches!(alone.checked(), Err(ConfigError::Turn)));
         let text = "[streams]\ntcp = ['[::]:4433']\ncertificate = { chain = 'a', key = 'b' }\n";
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!((config.streams.tcp.len(), config.streams.tls.len()), (1, 0));

@@ -104,7 +104,12 @@ impl Daemon {
             Some(allowed) => ClientAuth::only(allowed),
             None => ClientAuth::required(),
         };
-        let hall = Arc::new(Hall::new(Coordinator::new(config.limits(), config.stun)));
+        let mut coordinator = Coordinator::new(config.limits(), config.stun);
+        if let Some(turn) = config.turn.clone() {
+            let turn = turn.checked()?;
+            coordinator.lend_by(Box::new(move || turn.grant()));
+        }
+        let hall = Arc::new(Hall::new(coordinator));
         let udp = UdpLink::bind(address)?;
         let socket = Arc::new(Socket::new(udp, Arc::clone(&hall), config.stun));
         let transport =

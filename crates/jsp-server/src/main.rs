@@ -27,6 +27,10 @@ The configuration file, with its defaults:
   websocket = []              # plain, as behind a proxy that ends TLS
   websocket_tls = []
   # certificate = { chain = \"chain.pem\", key = \"key.pem\" }   # for TLS; else one of its own
+  # [turn]                    # a TURN server of somebody else, which clients are told of
+  # server = \"turn.example:3478\"
+  # secret = \"...\"            # shared with it (coturn: static-auth-secret); or user and password
+  # lifetime = 86400          # seconds that a user of the secret is good for
   [limits]
   clients = 10000
   channels_per_client = 64

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 
 use jsp::CarrierKind;
-use jsp_server::{Config, Daemon, Status};
+use jsp_server::{Config, Daemon, Status, TurnConfig};
 
 /// A folder for files and configuration that goes with its value.
 pub struct Place(pub PathBuf);
@@ -179,10 +179,19 @@ impl Coordinator {
         Self::run(config)
     }
 
-    pub fn run(mut config: Config) -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
+    fn run(mut config: Config) -> Self {
         config.limits.relay_bytes_per_second = 200_000_000;
         config.limits.relay_bytes_per_second_total = 400_000_000;
+        Self::run_as(config)
+    }
+
+    /// One whose relay is as slow as by default, which has its clients use this TURN server.
+    pub fn start_with_turn(turn: Option<TurnConfig>) -> Self {
+        Self::run_as(Config { bind: "127.0.0.1:0".into(), turn, ..Config::default() })
+    }
+
+    fn run_as(config: Config) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
         let start = async { Daemon::start_as(&config, jsp::Identity::generate()).unwrap() };
         let daemon = Arc::new(runtime.block_on(start));
         let stream = daemon.stream_addrs().first().map(|(_, address)| *address);

@@ -8,6 +8,7 @@ mod allowance;
 mod callers;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use jsp_wire::{Instant, Route};
 
 use crate::Entropy;
 use crate::relay;
-use crate::rendezvous::{FromClient, FromCoordinator, PeerKey, Refusal};
+use crate::rendezvous::{FromClient, FromCoordinator, PeerKey, Refusal, TurnGrant};
 use allowance::Allowance;
 use callers::{Caller, Callers};
 
@@ -135,12 +136,16 @@ struct Client {
     held: VecDeque<Held>,
 }
 
+/// Says who somebody is at a TURN server, for a while.
+pub type Lender = Box<dyn FnMut() -> TurnGrant + Send>;
+
 /// The meeting point.
-#[derive(Debug)]
 pub struct Coordinator {
     limits: Limits,
     /// Another server that answers STUN, told to clients.
     stun: Option<SocketAddr>,
+    /// Speaks for a TURN server that clients may use.
+    lender: Option<Lender>,
     clients: BTreeMap<ClientId, Client>,
     by_key: BTreeMap<PeerKey, ClientId>,
     by_route: BTreeMap<Route, ClientId>,
@@ -157,6 +162,7 @@ impl Coordinator {
             total: Allowance::new(limits.relay_rate_total, limits.relay_rate_total),
             limits,
             stun,
+            lender: None,
             clients: BTreeMap::new(),
             by_key: BTreeMap::new(),
             by_route: BTreeMap::new(),
@@ -164,6 +170,11 @@ impl Coordinator {
             released: VecDeque::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// Clients may use a TURN server from now on.
+    pub fn lend_by(&mut self, lender: Lender) {
+        self.lender = Some(lender);
     }
 
     /// A client has connected, and proved who it is. False when there are too many.
@@ -257,9 +268,23 @@ impl Coordinator {
             Some(FromClient::Ping) => {
                 self.messages.push_back((id, FromCoordinator::Pong { observed }));
             }
+            Some(FromClient::AskTurn) => {
+                let grant = self.grant(now, id);
+                self.messages.push_back((id, FromCoordinator::Turn(grant)));
+            }
             None => {}
         }
         true
+    }
+
+    /// Who asks too often gets nothing.
+    // spec: RDV-129
+    fn grant(&mut self, now: Instant, id: ClientId) -> Option<TurnGrant> {
+        let client = self.clients.get_mut(&id)?;
+        if !client.asks.take(now, 1) {
+            return None;
+        }
+        self.lender.as_mut().map(|lender| lender())
     }
 
     // spec: RDV-10, RDV-11, RDV-12, RDV-13
@@ -437,6 +462,13 @@ impl Coordinator {
     /// Ways that are open.
     pub fn channels(&self) -> usize {
         self.clients.values().map(|client| client.channels.len()).sum::<usize>() / 2
+    }
+}
+
+impl fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counters = &self.counters;
+        f.debug_struct("Coordinator").field("counters", counters).finish_non_exhaustive()
     }
 }
 

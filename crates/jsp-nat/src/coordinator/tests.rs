@@ -256,6 +256,32 @@ proptest! {
 }
 
 #[test]
+// spec-test: RDV-129
+fn who_asks_is_told_of_a_turn_server_but_not_too_often() {
+    let mut meeting = meeting(Limits { asks_per_minute: 2, ..Limits::default() });
+    assert!(say(&mut meeting, 0, 0, FromClient::AskTurn));
+    assert_eq!(messages(&mut meeting), [(0, FromCoordinator::Turn(None))]);
+    let grant = |number: u32| TurnGrant {
+        server: "turn.example:3478".to_owned(),
+        user: number.to_string(),
+        password: "secret".to_owned(),
+        seconds: 60,
+    };
+    let mut number = 0;
+    meeting.lend_by(Box::new(move || {
+        number += 1;
+        grant(number)
+    }));
+    for client in [0, 1, 0] {
+        assert!(say(&mut meeting, 0, client, FromClient::AskTurn));
+    }
+    let told = messages(&mut meeting);
+    let grants = [Some(grant(1)), Some(grant(2)), None].map(FromCoordinator::Turn);
+    assert_eq!(told, [0, 1, 0].into_iter().zip(grants).collect::<Vec<_>>());
+    assert!(!format!("{:?}", grant(1)).contains("secret"));
+}
+
+#[test]
 // spec-test: RDV-128
 fn who_sends_too_much_is_told_before_anything_is_lost() {
     let mut meeting = meeting(Limits { relay_rate: 1000, ..Limits::default() });

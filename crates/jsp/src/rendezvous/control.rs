@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use jsp_crypto::Fingerprint;
-use jsp_nat::rendezvous::{CONTENT_TYPE, FromClient, FromCoordinator, Refusal};
+use jsp_nat::rendezvous::{CONTENT_TYPE, FromClient, FromCoordinator, Refusal, TurnGrant};
 use jsp_proto::StreamConfig;
 use tokio::sync::oneshot;
 
@@ -28,6 +28,8 @@ struct State {
     observed: Option<SocketAddr>,
     /// Who waits for the coordinator's word on a channel.
     asked: HashMap<u64, oneshot::Sender<Refusal>>,
+    /// Who waits for its word on a TURN server.
+    turn: Vec<oneshot::Sender<Option<TurnGrant>>>,
 }
 
 /// The stream, while the registration lives.
@@ -68,7 +70,7 @@ impl Control {
                 None => RegisterError::NoCoordinator,
             });
         };
-        let state = Arc::new(Mutex::new(State { observed: None, asked: HashMap::new() }));
+        let state = Arc::new(Mutex::new(State::default()));
         let send = Arc::new(send);
         note_observed(&state, &shared, coordinator, observed);
         shared.learn_coordinator(coordinator, Arc::downgrade(&send));
@@ -94,6 +96,16 @@ impl Control {
         let message = FromClient::Connect { peer: *peer.as_bytes(), channel };
         self.send.send(message.encode()).await?;
         Ok(refused)
+    }
+
+    /// Asks which TURN server this peer may use.
+    #[cfg(feature = "turn")]
+    pub(super) async fn ask_turn(&self) -> Option<TurnGrant> {
+        let (tell, told) = oneshot::channel();
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).turn.push(tell);
+        self.send.send(FromClient::AskTurn.encode()).await.ok()?;
+        // One that knows nothing of TURN says nothing.
+        tokio::time::timeout(ANSWER_WAIT, told).await.ok()?.ok()?
     }
 
     /// The way that was asked for.
@@ -182,6 +194,14 @@ async fn listen(
             }
             Ok(Some(FromCoordinator::Pong { observed })) => {
                 note_observed(&state, &shared, coordinator, observed);
+            }
+            Ok(Some(FromCoordinator::Turn(grant))) => {
+                let waits =
+                    std::mem::take(&mut state.lock().unwrap_or_else(PoisonError::into_inner).turn);
+                for waits in waits {
+                    // Nobody may wait any more.
+                    let _ = waits.send(grant.clone());
+                }
             }
             // Who calls shows it by calling.
             Ok(_) => {}
