@@ -7,6 +7,9 @@ use jsp::{Builder, Carrier, CarrierPolicy, Proxy};
 use crate::confidential::Confidential;
 use crate::exit::{Exit, Failure};
 
+/// The port of TLS for the web.
+const HTTPS: u16 = 443;
+
 /// Ways around networks without UDP.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Carriers {
@@ -32,12 +35,13 @@ enum Kind {
     Websocket,
 }
 
-impl Carriers {
-    /// Whether nothing but UDP is asked for.
-    pub(crate) fn are_plain(&self) -> bool {
-        self.carrier.is_none() && self.proxy.is_none()
-    }
+/// UDP, and streams as coordinators accept them: at their port, and TLS at the port that is open everywhere.
+pub(crate) fn any() -> CarrierPolicy {
+    let tls = || Carrier::tls(TlsClient::new());
+    CarrierPolicy::Race(vec![Carrier::tcp(), tls().port(HTTPS), tls(), Carrier::websocket("/")])
+}
 
+impl Carriers {
     /// For a client.
     pub(crate) fn connect(&self, mut builder: Builder) -> Builder {
         if let Some(proxy) = &self.proxy {
@@ -53,6 +57,26 @@ impl Carriers {
             true => CarrierPolicy::Only(carriers),
             false => CarrierPolicy::Race(carriers),
         })
+    }
+
+    /// Whether nothing but UDP is asked for.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.carrier.is_none() && self.proxy.is_none()
+    }
+
+    /// Whether a proxy is asked for.
+    pub(crate) fn have_proxy(&self) -> bool {
+        self.proxy.is_some()
+    }
+
+    /// Whether UDP is not to be used.
+    pub(crate) fn forbid_udp(&self) -> bool {
+        self.no_udp
+    }
+
+    /// For who meets others at a coordinator: unless told otherwise, whatever leads there.
+    pub(crate) fn meet(&self, builder: Builder) -> Builder {
+        if self.carrier.is_some() { self.connect(builder) } else { builder.carriers(any()) }
     }
 
     /// For a server at `bind`.

@@ -5,15 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jsp::carrier::TlsClient;
 use jsp::{
-    Carrier, CarrierPolicy, ClientAuth, ConnectError, Connection, Delegation, Endpoint,
-    Fingerprint, HandshakeError, Identity, SignaturePolicy, TransportConfig, Trust,
+    ClientAuth, ConnectError, Connection, Delegation, Endpoint, Fingerprint, HandshakeError,
+    Identity, SignaturePolicy, TransportConfig, Trust,
 };
 use jsp_crypto::known_hosts::KnownHosts;
 #[cfg(unix)]
 use serde::Serialize;
 
+use crate::carriers;
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
@@ -209,12 +209,11 @@ pub(crate) async fn fingerprint_of(
     if let Some((fingerprint, _)) = open_known_hosts(&path)?.get(&coordinator.authority) {
         return Ok(fingerprint);
     }
-    let carriers = vec![Carrier::tcp(), Carrier::tls(TlsClient::new()), Carrier::websocket("/")];
     let endpoint = Endpoint::builder()
         .client_identity(Identity::generate())
         .application_protocol(APPLICATION_PROTOCOL)
         .transport(transport(timeout))
-        .carriers(CarrierPolicy::Race(carriers))
+        .carriers(carriers::any())
         .build()?;
     let connected = endpoint.connect(coordinator.authority.as_str(), Trust::FirstUse(path));
     let connection = connected.await.map_err(|error| explain(error, coordinator))?;

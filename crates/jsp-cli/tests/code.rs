@@ -7,6 +7,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
 
+use jsp::CarrierKind;
+
 use support::{Coordinator, Finished, Place, begun, names, noise, wait_until_begun};
 
 /// One of the two sides.
@@ -100,6 +102,32 @@ fn a_file_goes_by_a_code_that_either_side_has_made() {
 }
 
 #[test]
+fn where_udp_does_not_pass_a_code_goes_by_streams() {
+    // Nobody listens to UDP where the coordinator is reached.
+    for (kind, flag) in [(CarrierKind::Tcp, "tcp"), (CarrierKind::WebSocket, "websocket")] {
+        let coordinator = Coordinator::start_by(kind);
+        let (alice, bob) = (Side::new(flag, &coordinator), Side::new("by-stream", &coordinator));
+        let data = noise(5, 2_000_000);
+        alice.place.write("a.bin", &data);
+        // By itself, and by a way past the coordinator where one is found.
+        let (receiver, _out, code) = bob.make(&["recv", "--dir", "first", "--code"]);
+        alice.run(&["send", "a.bin", "--code", &code]).left_with(0);
+        end(receiver).left_with(0);
+        assert!(fs::read(bob.place.path("first/a.bin")).unwrap() == data);
+        // Told to use the stream alone, all goes over its relay.
+        let alone = ["--carrier", flag, "--no-udp"];
+        let (receiver, _out, code) =
+            bob.make(&[&["recv", "--dir", "second", "--code"][..], &alone].concat());
+        let sent = alice.run(&[&["send", "a.bin", "--code", &code][..], &alone].concat());
+        let sent = sent.left_with(0);
+        assert!(sent.out.contains(r#""way":"relay""#), "{}", sent.out);
+        end(receiver).left_with(0);
+        assert!(fs::read(bob.place.path("second/a.bin")).unwrap() == data);
+        assert!(coordinator.status().relayed_bytes_total > 2_000_000);
+    }
+}
+
+#[test]
 fn a_code_allows_one_guess() {
     let coordinator = Coordinator::start();
     let (alice, bob) = (Side::new("guess-a", &coordinator), Side::new("guess-b", &coordinator));
@@ -126,7 +154,8 @@ fn mistakes_are_told_and_cost_nothing() {
     let typo = format!("{}{}", &code[..16], if last == 'b' { 'd' } else { 'b' });
     let typo = alice.run(&["send", "a.txt", "--code", &typo]).left_with(2);
     assert!(typo.err.contains("letter wrong"), "{}", typo.err);
-    alice.run(&["send", "a.txt", "--code", &code, "--carrier", "tcp"]).left_with(2);
+    let proxy = ["--proxy", "socks5://127.0.0.1:1"];
+    alice.run(&["send", "a.txt", "--code", &code, proxy[0], proxy[1]]).left_with(2);
     alice.run(&["recv", "--code", &code, "--bind", "127.0.0.1:0"]).left_with(2);
     alice.run(&["send", "a.txt", "--code", &code]).left_with(0);
     end(receiver).left_with(0);

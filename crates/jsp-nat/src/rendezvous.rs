@@ -1,5 +1,6 @@
 //! What a client and its coordinator say to each other: messages on one stream of their connection.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use jsp_wire::{DecodeError, Reader};
@@ -12,7 +13,7 @@ pub const CONTENT_TYPE: &str = "application/jsp-rendezvous";
 /// one that called, as its first.
 pub const CANDIDATES_CONTENT_TYPE: &str = "application/jsp-candidates";
 /// The longest message.
-pub const MESSAGE_LEN_MAX: usize = 64;
+pub const MESSAGE_LEN_MAX: usize = 800;
 
 /// A peer's name: the fingerprint of its identity.
 pub type PeerKey = [u8; 32];
@@ -36,10 +37,32 @@ pub enum FromClient {
     },
     /// Which address do you see?
     Ping,
+    /// Which TURN server may it use?
+    AskTurn,
+}
+
+/// A TURN server of somebody else, and who one is there for a while.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TurnGrant {
+    /// `host:port`, at most 255 bytes, as the next two.
+    pub server: String,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: String,
+    /// How long the server takes these, in seconds.
+    pub seconds: u32,
+}
+
+impl fmt::Debug for TurnGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // User and password are nobody's business.
+        f.debug_struct("TurnGrant").field("server", &self.server).finish_non_exhaustive()
+    }
 }
 
 /// What the coordinator says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromCoordinator {
     /// The client can be called.
     Registered {
@@ -77,6 +100,8 @@ pub enum FromCoordinator {
         /// The address that the coordinator sees.
         observed: Option<SocketAddr>,
     },
+    /// An answer to [`FromClient::AskTurn`]; `None` where there is no such server for the client.
+    Turn(Option<TurnGrant>),
 }
 
 /// Why there is no way.
@@ -117,6 +142,7 @@ impl FromClient {
                 out.extend(channel.to_be_bytes());
             }
             Self::Ping => out.push(4),
+            Self::AskTurn => out.push(5),
         }
         out
     }
@@ -133,6 +159,7 @@ impl FromClient {
             2 => Self::Connect { peer: reader.array()?, channel: word(&mut reader)? },
             3 => Self::Close { channel: word(&mut reader)? },
             4 => Self::Ping,
+            5 => Self::AskTurn,
             _ => return Ok(None),
         }))
     }
@@ -172,6 +199,14 @@ impl FromCoordinator {
                 out.push(6);
                 push_optional(&mut out, *observed);
             }
+            Self::Turn(None) => out.extend([7, 0]),
+            Self::Turn(Some(grant)) => {
+                out.push(7);
+                push_text(&mut out, &grant.server);
+                push_text(&mut out, &grant.user);
+                push_text(&mut out, &grant.password);
+                out.extend(grant.seconds.to_be_bytes());
+            }
         }
         out
     }
@@ -197,6 +232,15 @@ impl FromCoordinator {
             4 => Self::Incoming { peer: reader.array()?, channel: word(&mut reader)? },
             5 => Self::Closed { channel: word(&mut reader)? },
             6 => Self::Pong { observed: read_optional(&mut reader)? },
+            7 => {
+                let server = read_text(&mut reader)?;
+                if server.is_empty() {
+                    return Ok(Some(Self::Turn(None)));
+                }
+                let (user, password) = (read_text(&mut reader)?, read_text(&mut reader)?);
+                let seconds = u32::from_be_bytes(reader.array()?);
+                Self::Turn(Some(TurnGrant { server, user, password, seconds }))
+            }
             _ => return Ok(None),
         }))
     }
@@ -204,6 +248,19 @@ impl FromCoordinator {
 
 fn word(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
     Ok(u64::from_be_bytes(reader.array()?))
+}
+
+/// A text behind its length; one that is too long for that is none.
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    let len = u8::try_from(text.len()).unwrap_or_default();
+    out.push(len);
+    out.extend(text.bytes().take(len.into()));
+}
+
+fn read_text(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
+    let len = reader.u8()?;
+    let text = std::str::from_utf8(reader.take(len.into())?);
+    text.map(str::to_owned).map_err(|_| DecodeError::Invalid)
 }
 
 /// An address, or a zero byte where there is none.
@@ -234,6 +291,7 @@ mod tests {
             FromClient::Connect { peer: [7; 32], channel: 9 },
             FromClient::Close { channel: u64::MAX },
             FromClient::Ping,
+            FromClient::AskTurn,
         ];
         for message in from_client {
             let bytes = message.encode();
@@ -249,6 +307,13 @@ mod tests {
             FromCoordinator::Incoming { peer: [9; 32], channel: 2 },
             FromCoordinator::Closed { channel: 3 },
             FromCoordinator::Pong { observed: Some("192.0.2.1:5".parse().unwrap()) },
+            FromCoordinator::Turn(None),
+            FromCoordinator::Turn(Some(TurnGrant {
+                server: "turn.example:3478".to_owned(),
+                user: "1:ann".to_owned(),
+                password: "x".repeat(255),
+                seconds: 86_400,
+            })),
         ];
         let refusals = Refusal::ALL.map(|reason| FromCoordinator::Refused { channel: 4, reason });
         from_coordinator.extend(refusals);

@@ -1,14 +1,14 @@
 //! The daemon: a task for each client, and one that follows clients that move.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsp::link::UdpLink;
+use jsp::link::{Route, UdpLink};
 use jsp::{
-    BindError, ClientAuth, Connection, Endpoint, Fingerprint, Identity, IdentityError, RecvStream,
-    SendStream, TransportConfig,
+    BindError, CarrierKind, ClientAuth, Connection, Endpoint, Fingerprint, Identity, IdentityError,
+    RecvStream, SendStream, TransportConfig,
 };
 use jsp_nat::coordinator::{ClientId, Coordinator};
 use jsp_nat::rendezvous::CONTENT_TYPE;
@@ -69,6 +69,8 @@ pub struct Status {
     pub relay_dropped_unknown_total: u64,
     /// Datagrams beyond what may be.
     pub relay_dropped_rate_total: u64,
+    /// Datagrams that their receivers did not take, too slow as they are.
+    pub relay_dropped_slow_total: u64,
     /// STUN requests answered.
     pub stun_answered_total: u64,
 }
@@ -102,17 +104,22 @@ impl Daemon {
             Some(allowed) => ClientAuth::only(allowed),
             None => ClientAuth::required(),
         };
-        let hall = Arc::new(Hall::new(Coordinator::new(config.limits(), config.stun)));
+        let mut coordinator = Coordinator::new(config.limits(), config.stun);
+        if let Some(turn) = config.turn.clone() {
+            let turn = turn.checked()?;
+            coordinator.lend_by(Box::new(move || turn.grant()));
+        }
+        let hall = Arc::new(Hall::new(coordinator));
         let udp = UdpLink::bind(address)?;
         let socket = Arc::new(Socket::new(udp, Arc::clone(&hall), config.stun));
         let transport =
             TransportConfig { keep_alive: Some(KEEP_ALIVE), ..TransportConfig::default() };
-        let endpoint = Endpoint::builder()
+        let builder = Endpoint::builder()
             .link(Box::new(ServerLink(Arc::clone(&socket))))
             .identity(identity)
             .client_auth(auth)
-            .transport(transport)
-            .build()?;
+            .transport(transport);
+        let endpoint = config.streams.listen(builder)?.build()?;
         Ok(Self { endpoint, hall, socket })
     }
 
@@ -122,6 +129,11 @@ impl Daemon {
     /// When the socket is gone.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.endpoint.local_addr()
+    }
+
+    /// The addresses at which it is reached by streams, and what they are.
+    pub fn stream_addrs(&self) -> &[(CarrierKind, SocketAddr)] {
+        self.endpoint.carrier_addrs()
     }
 
     /// What clients pin.
@@ -143,6 +155,7 @@ impl Daemon {
             relayed_bytes_total: counters.forwarded_bytes,
             relay_dropped_unknown_total: counters.dropped_unknown,
             relay_dropped_rate_total: counters.dropped_rate,
+            relay_dropped_slow_total: self.socket.dropped(),
             stun_answered_total: self.socket.answered(),
         }
     }
@@ -170,7 +183,8 @@ async fn serve(connection: Connection, hall: Arc<Hall>, socket: Arc<Socket>) {
         return;
     }
     let Some(peer) = connection.peer_identity() else { return };
-    let entered = hall.enter(*peer.fingerprint.as_bytes(), connection.route());
+    let entered =
+        hall.enter(*peer.fingerprint.as_bytes(), place_of(&connection, connection.route()));
     let Some((id, messages)) = entered else {
         return connection.close(CODE_FULL, b"the coordinator is full");
     };
@@ -200,7 +214,7 @@ async fn hear(
     while let Ok(Some(message)) = recv.recv().await {
         let (makes_sense, released) = hall.hear(id, &message.payload);
         for (route, datagram) in released {
-            socket.send(route, &datagram);
+            socket.send(route, None, &datagram);
         }
         if !makes_sense {
             return connection.close(CODE_NONSENSE, b"a message makes no sense");
@@ -217,12 +231,17 @@ async fn tell(send: SendStream, mut messages: mpsc::Receiver<Vec<u8>>) {
     }
 }
 
+/// By which route a connection comes, and from which host.
+fn place_of(connection: &Connection, route: Route) -> (Route, IpAddr) {
+    (route, connection.remote_addr().ip())
+}
+
 /// Notes where the client is, until it is gone.
 // spec: RDV-22
 async fn follow(connection: &Connection, id: ClientId, hall: &Hall) {
     let mut at = Some(connection.route());
     while let Some(route) = at {
-        hall.locate(id, route);
+        hall.locate(id, place_of(connection, route));
         at = connection.route_changed(route).await;
     }
 }

@@ -1,6 +1,7 @@
 //! Where the clients are: the machine that joins them, and how messages reach them.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant as SystemInstant;
 
@@ -47,7 +48,7 @@ impl Hall {
     pub(crate) fn enter(
         &self,
         key: [u8; 32],
-        route: Route,
+        (route, host): (Route, IpAddr),
     ) -> Option<(ClientId, mpsc::Receiver<Vec<u8>>)> {
         let mut inside = self.inside();
         inside.last += 1;
@@ -55,6 +56,7 @@ impl Hall {
         if !inside.coordinator.join(id, key, route) {
             return None;
         }
+        inside.coordinator.found_at(id, host);
         let (door, messages) = mpsc::channel(MESSAGES_MAX);
         inside.doors.insert(id, door);
         Some((id, messages))
@@ -68,9 +70,11 @@ impl Hall {
         inside.deliver();
     }
 
-    /// A client's connection is at this route.
-    pub(crate) fn locate(&self, id: ClientId, route: Route) {
-        self.inside().coordinator.moved(id, route);
+    /// A client's connection is at this route, and comes from this host.
+    pub(crate) fn locate(&self, id: ClientId, (route, host): (Route, IpAddr)) {
+        let mut inside = self.inside();
+        inside.coordinator.moved(id, route);
+        inside.coordinator.found_at(id, host);
     }
 
     /// A client says something; false when it makes no sense. What was held back for its sake comes
@@ -84,15 +88,15 @@ impl Hall {
         (makes_sense, released)
     }
 
-    /// Where a datagram with the relay's header goes, and with which header.
-    pub(crate) fn forward(&self, from: &Route, datagram: &[u8]) -> Option<(Route, Vec<u8>)> {
+    /// Where a datagram with the relay's header goes, with which header and whether it is to be marked.
+    pub(crate) fn forward(&self, from: &Route, datagram: &[u8]) -> Option<(Route, Vec<u8>, bool)> {
         let now = self.now();
         let mut inside = self.inside();
         inside.coordinator.forward(now, from, datagram).map(|forward| {
             let mut out = Vec::with_capacity(datagram.len());
             out.extend_from_slice(&forward.header);
             out.extend_from_slice(forward.sealed);
-            (forward.to, out)
+            (forward.to, out, forward.is_congested)
         })
     }
 

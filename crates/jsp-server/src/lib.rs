@@ -8,7 +8,8 @@
 mod config;
 mod daemon;
 mod hall;
+mod lender;
 mod link;
 
-pub use config::{Config, ConfigError};
+pub use config::{CertificateConfig, Config, ConfigError, StreamsConfig, TurnConfig};
 pub use daemon::{Daemon, StartError, Status};

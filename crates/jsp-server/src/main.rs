@@ -12,6 +12,8 @@ Examples:
   jspd                                 at 0.0.0.0:4433, identity in ./jspd.key
   jspd --config /etc/jspd.toml         as the file says; options go before it
   jspd --bind [::]:4433 --status 60    IPv6 and IPv4, and counters every minute
+  jspd --tcp 0.0.0.0:4433 --tls 0.0.0.0:443
+                                       also for clients in networks that block UDP
 
 The configuration file, with its defaults:
   bind = \"0.0.0.0:4433\"
@@ -19,6 +21,16 @@ The configuration file, with its defaults:
   allow = []                  # fingerprints of clients; empty: all that show an identity
   # stun = \"192.0.2.1:3478\"   # another STUN server, told to clients
   status_every = 0            # seconds between lines of counters; 0: none
+  [streams]                   # for networks that block UDP; none by default
+  tcp = []                    # such as [\"0.0.0.0:4433\"], which clients try by themselves
+  tls = []                    # such as [\"0.0.0.0:443\"], which clients try by themselves, too
+  websocket = []              # plain, as behind a proxy that ends TLS
+  websocket_tls = []
+  # certificate = { chain = \"chain.pem\", key = \"key.pem\" }   # for TLS; else one of its own
+  # [turn]                    # a TURN server of somebody else, which clients are told of
+  # server = \"turn.example:3478\"
+  # secret = \"...\"            # shared with it (coturn: static-auth-secret); or user and password
+  # lifetime = 86400          # seconds that a user of the secret is good for
   [limits]
   clients = 10000
   channels_per_client = 64
@@ -40,6 +52,15 @@ struct Arguments {
     /// The UDP address for connections, STUN and the relay
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<String>,
+    /// An address for connections and the relay by TCP besides; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    tcp: Vec<String>,
+    /// The same inside TLS, commonly at port 443
+    #[arg(long, value_name = "ADDRESS")]
+    tls: Vec<String>,
+    /// The same in WebSockets
+    #[arg(long, value_name = "ADDRESS")]
+    websocket: Vec<String>,
     /// The file of the identity; made if it is missing
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -58,6 +79,9 @@ impl Arguments {
             None => Config::default(),
         };
         config.bind = self.bind.unwrap_or(config.bind);
+        config.streams.tcp.extend(self.tcp);
+        config.streams.tls.extend(self.tls);
+        config.streams.websocket.extend(self.websocket);
         config.identity = self.key.unwrap_or(config.identity);
         config.stun = self.stun.or(config.stun);
         config.status_every = self.status.unwrap_or(config.status_every);
@@ -80,6 +104,9 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let config = Arguments::parse().config()?;
     let daemon = Daemon::start(&config)?;
     eprintln!("listening at {}", daemon.local_addr()?);
+    for (kind, address) in daemon.stream_addrs() {
+        eprintln!("listening at {address} for {kind}");
+    }
     eprintln!("fingerprint {}", daemon.fingerprint());
     tokio::select! {
         () = daemon.serve() => {}

@@ -15,8 +15,10 @@ use jsp::rendezvous::{
 };
 use jsp::{Endpoint, Fingerprint, Identity, StreamConfig};
 use jsp_nat::relay::{Class, classify};
+use jsp_nat::turn::{Client, Login};
 use jsp_server::{Config, Daemon};
 use talk::talk;
+use tokio::net::UdpSocket;
 
 /// coturn on loopback, with a user; ends with the test.
 struct Coturn {
@@ -266,4 +268,46 @@ async fn a_stale_nonce_and_a_wrong_password() {
     let to_coturn = peer.sent.lock().unwrap();
     let to_coturn = to_coturn.iter().filter(|(to, ..)| *to == coturn.address);
     assert!(to_coturn.clone().all(|(_, class, len)| *class == Class::Stun && *len < 200));
+}
+
+/// Has a client of a server talk to it by a socket until an address is lent.
+async fn lent_by(socket: &UdpSocket, server: SocketAddr) -> (Client, SocketAddr) {
+    let login = Login::new(USER.to_owned(), |realm, message| {
+        jsp_crypto::turn::message_integrity(USER, realm, PASSWORD, message)
+    });
+    let start = tokio::time::Instant::now();
+    let now = || jsp_nat::Instant::ZERO + start.elapsed();
+    let mut number = 0;
+    let mut entropy = move || {
+        number += 1;
+        number ^ start.elapsed().as_nanos() as u64
+    };
+    let mut client = Client::new(now(), server, login);
+    loop {
+        while let Some(out) = client.poll_transmit(now(), &mut entropy) {
+            socket.send_to(&out.payload, out.to).await.unwrap();
+        }
+        if let Some(lent) = client.relayed() {
+            return (client, lent);
+        }
+        assert_eq!(client.failure(), None);
+        let due = client.poll_timeout().unwrap().since(now());
+        let mut buffer = [0; 1500];
+        let came = tokio::time::timeout(due, socket.recv_from(&mut buffer)).await;
+        if let Ok(Ok((len, _))) = came {
+            client.handle_message(now(), &buffer[..len], &mut entropy);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+// spec-test: RDV-124
+async fn coturn_lends_anew_to_who_has_lost_its_address() {
+    let coturn = Coturn::start(&[]);
+    let socket = UdpSocket::bind((HOST, 0)).await.unwrap();
+    let (first, _) = lent_by(&socket, coturn.address).await;
+    // Never given back, and asked for again from the same port: the server refuses, and is asked to forget it.
+    drop(first);
+    let (_second, _) = lent_by(&socket, coturn.address).await;
+    assert!(coturn.said("error 437") > 0);
 }

@@ -164,6 +164,34 @@ async fn dropping_it_gives_it_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_mapping_does_not_take_another_with_it() {
+    let daemon = coordinator();
+    let (peer, _stays, name) = peer(&daemon).await;
+    let (_other, calls, _) = self::peer(&daemon).await;
+    let (mut one, mut two) = (Router::start(5, NAT_PMP).await, Router::start(6, PCP).await);
+    let first = peer.map_port(Some(one.address)).await.unwrap();
+    let second = peer.map_port(Some(two.address)).await.unwrap();
+    let error = peer.map_port(Some(two.address)).await.unwrap_err();
+    assert!(matches!(error, PortMapError::InUse), "{error}");
+    first.release().await;
+    // The other router's is told and tried still.
+    let (caller, called) = tokio::join!(calls.connect(name), peer.accept());
+    let (_caller, _called) = (caller.unwrap(), called.unwrap());
+    let mut buffer = [0; 100];
+    let (len, _) = two.outside.recv_from(&mut buffer).await.unwrap();
+    assert_eq!(classify(&buffer[..len]), Class::Punch);
+    second.release().await;
+    // Once it is given back the same router may be asked anew.
+    let again = peer.map_port(Some(two.address)).await.unwrap();
+    again.release().await;
+    for (router, times) in [(&mut one, 2), (&mut two, 4)] {
+        for n in 0..times {
+            assert_eq!(router.asked.recv().await.unwrap().1 == 0, n % 2 == 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 // spec-test: RDV-30
 async fn who_may_tell_no_address_asks_no_router() {
     let mut router = Router::start(4, NAT_PMP).await;

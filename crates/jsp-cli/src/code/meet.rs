@@ -1,6 +1,7 @@
 //! How two with the same code come together, and again after a break.
 
 use std::future::pending;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use jsp::rendezvous::{
@@ -25,6 +26,8 @@ const CLAIMS_MAX: usize = 8;
 /// Calls in a row in which the other side has not shown that it knows the code. Each may have been a guess of
 /// somebody in its place.
 const UNPROVED_MAX: u32 = 3;
+/// How long the coordinator, and the TURN server that it names, may take: the code is told after that.
+const GRANT_WAIT: Duration = Duration::from_secs(3);
 /// Between two attempts to reach the coordinator or the other side.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -54,7 +57,7 @@ impl Place {
             .identity(identity)
             .application_protocol(APPLICATION_PROTOCOL)
             .transport(session::transport(global.timeout));
-        let peer = Peer::build(builder, policy)?;
+        let peer = Peer::build(global.carriers.meet(builder), policy)?;
         let fingerprint = session::fingerprint_of(coordinator, global.timeout).await?;
         let coordinator = coordinator.authority.clone();
         Ok(Self { peer, coordinator, fingerprint, registration: None })
@@ -76,9 +79,23 @@ impl Place {
         }
     }
 
+    /// Has the TURN server lend an address that the coordinator has its clients use, if it names one. Without, it goes
+    /// on as well.
+    pub(super) async fn use_granted_turn(&self, patience: Duration) {
+        let Some(registration) = &self.registration else { return };
+        let granted = timeout(GRANT_WAIT.min(patience), registration.turn_server()).await;
+        if let Ok(Some((server, _))) = granted {
+            let _ = self.use_turn(&server, GRANT_WAIT.min(patience)).await;
+        }
+    }
+
     /// Has the router map a port, or says why it does not.
-    pub(super) async fn map_port(&self, output: Output) -> Option<PortMap> {
-        match self.peer.map_port(None).await {
+    pub(super) async fn map_port(
+        &self,
+        router: Option<Ipv4Addr>,
+        output: Output,
+    ) -> Option<PortMap> {
+        match self.peer.map_port(router).await {
             Ok(mapped) => Some(mapped),
             Err(error) => {
                 output.remark(format!("jsp: {error}; going on without"));

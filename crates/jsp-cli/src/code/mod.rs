@@ -4,6 +4,7 @@ mod meet;
 mod prove;
 mod text;
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use clap::Args;
@@ -42,10 +43,13 @@ pub(crate) struct Codes {
     /// Never tell the other side this machine's address: all goes over the coordinator's relay, or the TURN server
     #[arg(long, requires = "code")]
     relay_only: bool,
-    /// Ask the router in front of this machine to map a port (PCP, NAT-PMP), which makes direct ways likelier
-    #[arg(long, requires = "code", conflicts_with = "relay_only")]
-    map_port: bool,
-    /// A TURN server, turn://USER:PASSWORD@HOST[:PORT], in the place of the coordinator's relay where no direct way is found
+    /// Ask the router in front of this machine to map a port (PCP, NAT-PMP), which makes direct ways likelier; with
+    /// =ROUTER, that at this address
+    #[arg(long, requires = "code", conflicts_with = "relay_only", value_name = "ROUTER")]
+    #[arg(num_args = 0..=1, require_equals = true)]
+    map_port: Option<Option<Ipv4Addr>>,
+    /// A TURN server, turn://USER:PASSWORD@HOST[:PORT], in the place of the coordinator's relay where no direct way is
+    /// found [default: the one that the coordinator names, if it does]
     #[arg(long, value_name = "SERVER", env = "JSP_TURN", hide_env_values = true)]
     #[arg(value_parser = Confidential::<TurnServer>::new())]
     turn: Option<TurnServer>,
@@ -79,7 +83,8 @@ impl Codes {
             None => (Code::random(), true),
         };
         let coordinator = self.checked_coordinator(global)?;
-        let policy = if self.relay_only { Policy::RelayOnly } else { Policy::Any };
+        let shows_nothing = self.relay_only || global.carriers.forbid_udp();
+        let policy = if shows_nothing { Policy::RelayOnly } else { Policy::Any };
         let identity = if has_made_it { code.place()? } else { Identity::generate() };
         let mut place = Place::open(identity, &coordinator, policy, global).await?;
         let endpoint = place.endpoint().clone();
@@ -90,11 +95,14 @@ impl Codes {
                 output.remark(format!("jsp: {}: {reason}; going on without", turn.server()));
             }
             let mapped = match self.map_port {
-                true => place.map_port(output).await,
-                false => None,
+                Some(router) => place.map_port(router, output).await,
+                None => None,
             };
             // Before a code is told: it leads here from the first moment.
             place.register().await?;
+            if self.turn.is_none() {
+                place.use_granted_turn(global.timeout).await;
+            }
             let mut meeting = if has_made_it {
                 tell(code, &coordinator, self.expires, about.role, output);
                 Meeting::Host(Host::new(place, code, about, self.expires, output))
@@ -121,9 +129,9 @@ impl Codes {
     }
 
     fn checked_coordinator(&self, global: &Global) -> Result<Target, Failure> {
-        if !global.carriers.are_plain() || global.obfuscate || global.pq_identity {
-            let sentence = "a code goes by plain UDP and identities of its own: without --carrier, \
-                            --proxy, --obfuscate and --pq-identity";
+        if global.carriers.have_proxy() || global.obfuscate || global.pq_identity {
+            let sentence = "a code goes without a proxy and by identities of its own: without --proxy, \
+                            --obfuscate and --pq-identity";
             return Err(Failure::usage(sentence));
         }
         self.coordinator.clone().ok_or_else(|| {

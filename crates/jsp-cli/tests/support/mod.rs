@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 
-use jsp_server::{Config, Daemon};
+use jsp::CarrierKind;
+use jsp_server::{Config, Daemon, Status, TurnConfig};
 
 /// A folder for files and configuration that goes with its value.
 pub struct Place(pub PathBuf);
@@ -153,6 +154,7 @@ impl Drop for Server {
 /// A coordinator that runs until its value goes.
 pub struct Coordinator {
     _runtime: tokio::runtime::Runtime,
+    daemon: Arc<Daemon>,
     /// How clients reach it: `jsp://fingerprint@address:port`.
     pub uri: String,
 }
@@ -163,16 +165,45 @@ impl Coordinator {
     }
 
     pub fn start_at(bind: &str) -> Self {
+        Self::run(Config { bind: bind.into(), ..Config::default() })
+    }
+
+    /// One that is reached by streams of one kind alone: its UDP is at another address.
+    pub fn start_by(kind: CarrierKind) -> Self {
+        let mut config = Config { bind: "127.0.0.9:0".into(), ..Config::default() };
+        let addrs = match kind {
+            CarrierKind::WebSocket => &mut config.streams.websocket,
+            _ => &mut config.streams.tcp,
+        };
+        addrs.push("127.0.0.1:0".into());
+        Self::run(config)
+    }
+
+    fn run(mut config: Config) -> Self {
+        config.limits.relay_bytes_per_second = 200_000_000;
+        config.limits.relay_bytes_per_second_total = 400_000_000;
+        Self::run_as(config)
+    }
+
+    /// One whose relay is as slow as by default, which has its clients use this TURN server.
+    pub fn start_with_turn(turn: Option<TurnConfig>) -> Self {
+        Self::run_as(Config { bind: "127.0.0.1:0".into(), turn, ..Config::default() })
+    }
+
+    fn run_as(config: Config) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let daemon = runtime.block_on(async {
-            let mut config = Config { bind: bind.into(), ..Config::default() };
-            config.limits.relay_bytes_per_second = 200_000_000;
-            config.limits.relay_bytes_per_second_total = 400_000_000;
-            Arc::new(Daemon::start_as(&config, jsp::Identity::generate()).unwrap())
-        });
-        let uri = format!("jsp://{}@{}", daemon.fingerprint(), daemon.local_addr().unwrap());
-        runtime.spawn(async move { daemon.serve().await });
-        Self { _runtime: runtime, uri }
+        let start = async { Daemon::start_as(&config, jsp::Identity::generate()).unwrap() };
+        let daemon = Arc::new(runtime.block_on(start));
+        let stream = daemon.stream_addrs().first().map(|(_, address)| *address);
+        let address = stream.unwrap_or_else(|| daemon.local_addr().unwrap());
+        let uri = format!("jsp://{}@{address}", daemon.fingerprint());
+        let serving = Arc::clone(&daemon);
+        runtime.spawn(async move { serving.serve().await });
+        Self { _runtime: runtime, daemon, uri }
+    }
+
+    pub fn status(&self) -> Status {
+        self.daemon.status()
     }
 }
 

@@ -38,6 +38,11 @@ impl Allowance {
         may
     }
 
+    /// Whether little is left: less than a quarter of what there is at most.
+    pub(super) fn is_low(&self) -> bool {
+        self.left < self.most / 4
+    }
+
     /// Whether all has grown back.
     pub(super) fn is_whole(&mut self, now: Instant) -> bool {
         self.grow(now);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use jsp_wire::{Instant, Route};
+use jsp_wire::Instant;
 
 use super::allowance::Allowance;
 use crate::rendezvous::PeerKey;
@@ -25,8 +25,8 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    pub(super) fn new(route: &Route, key: PeerKey) -> Self {
-        match route.remote().map(|remote| remote.ip().to_canonical()) {
+    pub(super) fn new(host: Option<IpAddr>, key: PeerKey) -> Self {
+        match host.map(|host| host.to_canonical()) {
             Some(IpAddr::V4(ip)) => {
                 let [a, b, c, _] = ip.octets();
                 Self::V4([a, b, c])
@@ -61,12 +61,13 @@ impl Callers {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
 
     fn caller(address: &str) -> Caller {
-        Caller::new(&Route::udp(address.parse().unwrap()), [0; 32])
+        Caller::new(Some(address.parse::<SocketAddr>().unwrap().ip()), [0; 32])
     }
 
     #[test]
@@ -77,7 +78,7 @@ mod tests {
         assert_ne!(caller("192.0.2.1:1"), caller("192.0.3.1:1"));
         assert_eq!(caller("[2001:db8:0:1::1]:1"), caller("[2001:db8:0:ff::2]:1"));
         assert_ne!(caller("[2001:db8:0:1::1]:1"), caller("[2001:db8:0:100::1]:1"));
-        let carried = |key| Caller::new(&Route::Tunnel { id: 1 }, [key; 32]);
+        let carried = |key| Caller::new(None, [key; 32]);
         assert_ne!(carried(1), carried(2));
     }
 

@@ -8,14 +8,15 @@ mod allowance;
 mod callers;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use jsp_wire::{Instant, Route};
 
 use crate::Entropy;
 use crate::relay;
-use crate::rendezvous::{FromClient, FromCoordinator, PeerKey, Refusal};
+use crate::rendezvous::{FromClient, FromCoordinator, PeerKey, Refusal, TurnGrant};
 use allowance::Allowance;
 use callers::{Caller, Callers};
 
@@ -91,6 +92,9 @@ pub struct Forward<'a> {
     pub header: [u8; relay::HEADER_LEN],
     /// The datagram as it came.
     pub sealed: &'a [u8],
+    /// Soon no more will be forwarded: a datagram that can say so is to be marked (RFC 3168), so that who sends slows down
+    /// before any is lost.
+    pub is_congested: bool,
 }
 
 /// A way, as one of its two clients has it.
@@ -111,10 +115,18 @@ struct Held {
     sealed: Vec<u8>,
 }
 
+impl Client {
+    fn caller(&self) -> Caller {
+        Caller::new(self.route.remote().map(|remote| remote.ip()).or(self.host), self.key)
+    }
+}
+
 #[derive(Debug)]
 struct Client {
     key: PeerKey,
     route: Route,
+    /// Where its stream comes from, when it is in one.
+    host: Option<IpAddr>,
     channels: BTreeMap<u64, Channel>,
     /// Questions that it may ask.
     asks: Allowance,
@@ -124,12 +136,16 @@ struct Client {
     held: VecDeque<Held>,
 }
 
+/// Says who somebody is at a TURN server, for a while.
+pub type Lender = Box<dyn FnMut() -> TurnGrant + Send>;
+
 /// The meeting point.
-#[derive(Debug)]
 pub struct Coordinator {
     limits: Limits,
     /// Another server that answers STUN, told to clients.
     stun: Option<SocketAddr>,
+    /// Speaks for a TURN server that clients may use.
+    lender: Option<Lender>,
     clients: BTreeMap<ClientId, Client>,
     by_key: BTreeMap<PeerKey, ClientId>,
     by_route: BTreeMap<Route, ClientId>,
@@ -146,6 +162,7 @@ impl Coordinator {
             total: Allowance::new(limits.relay_rate_total, limits.relay_rate_total),
             limits,
             stun,
+            lender: None,
             clients: BTreeMap::new(),
             by_key: BTreeMap::new(),
             by_route: BTreeMap::new(),
@@ -153,6 +170,11 @@ impl Coordinator {
             released: VecDeque::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// Clients may use a TURN server from now on.
+    pub fn lend_by(&mut self, lender: Lender) {
+        self.lender = Some(lender);
     }
 
     /// A client has connected, and proved who it is. False when there are too many.
@@ -167,6 +189,7 @@ impl Coordinator {
         let client = Client {
             key,
             route,
+            host: None,
             channels: BTreeMap::new(),
             asks: Allowance::per_minute(minute),
             callers: Callers::default(),
@@ -188,6 +211,14 @@ impl Coordinator {
             self.by_route.remove(&named(&old));
         }
         self.by_route.insert(named(&route), id);
+    }
+
+    /// A client is in a stream from this host, which its [`Route::Tunnel`] does not tell.
+    // spec: RDV-13
+    pub fn found_at(&mut self, id: ClientId, host: IpAddr) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.host = Some(host);
+        }
     }
 
     /// A client's connection is over: its ways are closed.
@@ -237,9 +268,23 @@ impl Coordinator {
             Some(FromClient::Ping) => {
                 self.messages.push_back((id, FromCoordinator::Pong { observed }));
             }
+            Some(FromClient::AskTurn) => {
+                let grant = self.grant(now, id);
+                self.messages.push_back((id, FromCoordinator::Turn(grant)));
+            }
             None => {}
         }
         true
+    }
+
+    /// Who asks too often gets nothing.
+    // spec: RDV-129
+    fn grant(&mut self, now: Instant, id: ClientId) -> Option<TurnGrant> {
+        let client = self.clients.get_mut(&id)?;
+        if !client.asks.take(now, 1) {
+            return None;
+        }
+        self.lender.as_mut().map(|lender| lender())
     }
 
     // spec: RDV-10, RDV-11, RDV-12, RDV-13
@@ -258,7 +303,7 @@ impl Coordinator {
         if asker.channels.contains_key(&channel) {
             return Err(Refusal::InUse);
         }
-        let (key, caller) = (asker.key, Caller::new(&asker.route, asker.key));
+        let (key, caller) = (asker.key, asker.caller());
         let callee = *self.by_key.get(peer).ok_or(Refusal::Unknown)?;
         if callee == id {
             return Err(Refusal::Unknown);
@@ -359,6 +404,8 @@ impl Coordinator {
             self.counters.dropped_rate += 1;
             return None;
         }
+        // spec: RDV-128
+        let is_congested = client.bytes.is_low() || self.total.is_low();
         channel.used = now;
         let (peer, peers_number) = (channel.peer, channel.peers_number);
         let peer = self.clients.get_mut(&peer)?;
@@ -367,7 +414,8 @@ impl Coordinator {
         }
         self.counters.forwarded += 1;
         self.counters.forwarded_bytes += len;
-        Some(Forward { to: peer.route, header: relay::header(peers_number), sealed })
+        let header = relay::header(peers_number);
+        Some(Forward { to: peer.route, header, sealed, is_congested })
     }
 
     /// What came too early goes on its way.
@@ -414,6 +462,13 @@ impl Coordinator {
     /// Ways that are open.
     pub fn channels(&self) -> usize {
         self.clients.values().map(|client| client.channels.len()).sum::<usize>() / 2
+    }
+}
+
+impl fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counters = &self.counters;
+        f.debug_struct("Coordinator").field("counters", counters).finish_non_exhaustive()
     }
 }
 

@@ -254,3 +254,61 @@ proptest! {
         }
     }
 }
+
+#[test]
+// spec-test: RDV-129
+fn who_asks_is_told_of_a_turn_server_but_not_too_often() {
+    let mut meeting = meeting(Limits { asks_per_minute: 2, ..Limits::default() });
+    assert!(say(&mut meeting, 0, 0, FromClient::AskTurn));
+    assert_eq!(messages(&mut meeting), [(0, FromCoordinator::Turn(None))]);
+    let grant = |number: u32| TurnGrant {
+        server: "turn.example:3478".to_owned(),
+        user: number.to_string(),
+        password: "secret".to_owned(),
+        seconds: 60,
+    };
+    let mut number = 0;
+    meeting.lend_by(Box::new(move || {
+        number += 1;
+        grant(number)
+    }));
+    for client in [0, 1, 0] {
+        assert!(say(&mut meeting, 0, client, FromClient::AskTurn));
+    }
+    let told = messages(&mut meeting);
+    let grants = [Some(grant(1)), Some(grant(2)), None].map(FromCoordinator::Turn);
+    assert_eq!(told, [0, 1, 0].into_iter().zip(grants).collect::<Vec<_>>());
+    assert!(!format!("{:?}", grant(1)).contains("secret"));
+}
+
+#[test]
+// spec-test: RDV-128
+fn who_sends_too_much_is_told_before_anything_is_lost() {
+    let mut meeting = meeting(Limits { relay_rate: 1000, ..Limits::default() });
+    assert!(say(&mut meeting, 0, 0, FromClient::Connect { peer: KEYS[1], channel: 7 }));
+    let there = datagram(7, &[64; 100]);
+    let mut told = Vec::new();
+    while let Some(forward) = meeting.forward(at(0), &route(0), &there) {
+        told.push(forward.is_congested);
+    }
+    // The last quarter of what may go at once.
+    assert_eq!((told.len(), told.iter().position(|told| *told)), (20, Some(15)));
+    assert!(!meeting.forward(at(1000), &route(0), &there).unwrap().is_congested);
+}
+
+#[test]
+// spec-test: RDV-13
+fn callers_in_streams_are_told_apart_by_their_hosts() {
+    let mut meeting = meeting(Limits { asks_per_minute: 10, ..Limits::default() });
+    let mut is_refused = |id: u64, host: [u8; 4]| {
+        assert!(meeting.join(id, [id as u8; 32], Route::Tunnel { id }));
+        meeting.found_at(id, host.into());
+        assert!(say(&mut meeting, 0, id, FromClient::Connect { peer: KEYS[1], channel: id }));
+        let told = messages(&mut meeting);
+        told.iter().any(|(_, message)| matches!(message, FromCoordinator::Refused { .. }))
+    };
+    // Identities of one network are one caller.
+    let all: Vec<_> = (0..7).map(|n| is_refused(10 + n, [192, 0, 2, n as u8])).collect();
+    assert_eq!(all, [false, false, false, false, false, true, true]);
+    assert!(!is_refused(20, [198, 51, 100, 1]));
+}

@@ -38,7 +38,12 @@ const LIFETIME: u32 = 600;
 /// when this host is elsewhere, where the server knows it no more.
 const REFRESH_EVERY: Duration = Duration::from_secs(25);
 
+/// Servers need a moment to forget what was given back; coturn, a second.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(2);
+
 const UNAUTHORIZED: u16 = 401;
+/// Servers say it before they look at proofs, and without one of their own.
+const ALLOCATION_MISMATCH: u16 = 437;
 const STALE_NONCE: u16 = 438;
 
 /// A user of a server, and what proves it: HMAC-SHA-1 under the key of RFC 8489, section 9.2.2, which takes the
@@ -126,12 +131,26 @@ enum Allocation {
     /// It is asked for from then on; never where that is of no use.
     Nothing(Option<Instant>),
     Asking(Transaction),
+    /// The server still knows one for this host's port, which was lost here: that is given back first.
+    Ending(Transaction),
     Here {
         relayed: SocketAddr,
         mapped: Option<SocketAddr>,
         refresh_at: Instant,
         refreshing: Option<Transaction>,
     },
+}
+
+impl Allocation {
+    /// What is asked about it.
+    fn request(&mut self) -> Option<(&mut Transaction, Ask)> {
+        match self {
+            Self::Nothing(_) => None,
+            Self::Asking(request) => Some((request, Ask::Allocate)),
+            Self::Ending(request) => Some((request, Ask::Refresh(0))),
+            Self::Here { refreshing, .. } => Some((refreshing.as_mut()?, Ask::Refresh(LIFETIME))),
+        }
+    }
 }
 
 /// What requests are proved by, as the server has said.
@@ -179,6 +198,8 @@ pub struct Client {
     server: SocketAddr,
     proof: Proof,
     allocation: Allocation,
+    /// One that the server still knew was given back, and none is lent since.
+    has_ended_old: bool,
     peers: Peers,
     failure: Option<Failure>,
 }
@@ -190,6 +211,7 @@ impl Client {
             server,
             proof: Proof { login, realm: Vec::new(), nonce: Vec::new() },
             allocation: Allocation::Nothing(Some(now)),
+            has_ended_old: false,
             peers: Peers::default(),
             failure: None,
         }
@@ -221,7 +243,8 @@ impl Client {
         self.failure
     }
 
-    /// A number that stands for an address, for [`Client::address_of`]; `None` when there are too many.
+    /// A number that stands for an address, for [`Client::address_of`]; `None` when there are too many, of all
+    /// hosts or of this one.
     pub fn channel_to(&mut self, to: SocketAddr) -> Option<u16> {
         self.peers.find_or_add(to).map(|peer| peer.channel)
     }
@@ -296,46 +319,52 @@ impl Client {
                     again.challenges = request.challenges + 1;
                     self.replace(subject, again);
                 } else if code == UNAUTHORIZED {
-                    self.refused(now, subject, ask, Failure::Unauthorized);
+                    self.refused(now, subject, ask, Failure::Unauthorized, entropy);
                 } else {
-                    self.refused(now, subject, ask, Failure::Refused(code));
+                    self.refused(now, subject, ask, Failure::Refused(code), entropy);
                 }
                 return true;
             }
+            Reply::Error { code: ALLOCATION_MISMATCH, .. }
+                if matches!(subject, Subject::Allocation) =>
+            {
+                let failure = Failure::Refused(ALLOCATION_MISMATCH);
+                self.refused(now, subject, ask, failure, entropy);
+            }
             _ if !answer.is_authentic(&self.proof.login, &self.proof.realm) => return false,
-            Reply::Error { code, .. } => self.refused(now, subject, ask, Failure::Refused(code)),
-            Reply::Success { relayed, mapped, lifetime } => match subject {
-                Subject::Allocation => self.allocated(now, relayed, mapped, lifetime),
-                Subject::Peer(index) => self.peers.on_success(now, index, ask),
+            Reply::Error { code, .. } => {
+                self.refused(now, subject, ask, Failure::Refused(code), entropy);
+            }
+            Reply::Success { relayed, mapped, lifetime } => match (subject, ask) {
+                (Subject::Peer(index), _) => self.peers.on_success(now, index, ask),
+                (Subject::Allocation, Ask::Refresh(0)) => self.ended(now),
+                (Subject::Allocation, _) => self.allocated(now, relayed, mapped, lifetime),
             },
         }
         true
     }
 
     /// The request that an answer is to.
-    fn waiting_for(&self, answer: &Answer<'_>) -> Option<(Subject, Transaction, Ask)> {
-        let (subject, request, ask) = match self.allocation {
-            Allocation::Asking(request) => (Subject::Allocation, Some(request), Ask::Allocate),
-            Allocation::Here { refreshing, .. } => {
-                (Subject::Allocation, refreshing, Ask::Refresh(LIFETIME))
+    fn waiting_for(&mut self, answer: &Answer<'_>) -> Option<(Subject, Transaction, Ask)> {
+        let own = self.allocation.request().filter(|(request, _)| request.id == answer.transaction);
+        let (subject, request, ask) = match own {
+            Some((request, ask)) => (Subject::Allocation, *request, ask),
+            None => {
+                let (index, request, ask) = self.peers.waiting_for(&answer.transaction)?;
+                (Subject::Peer(index), request, ask)
             }
-            Allocation::Nothing(_) => return None,
         };
-        if let Some(request) = request.filter(|request| request.id == answer.transaction) {
-            return (ask.method() == answer.method).then_some((subject, request, ask));
-        }
-        let (index, request, ask) = self.peers.waiting_for(&answer.transaction)?;
-        (ask.method() == answer.method).then_some((Subject::Peer(index), request, ask))
+        (ask.method() == answer.method).then_some((subject, request, ask))
     }
 
-    fn replace(&mut self, subject: Subject, request: Transaction) {
-        match (subject, &mut self.allocation) {
-            (Subject::Peer(index), _) => self.peers.replace(index, request),
-            (Subject::Allocation, Allocation::Asking(slot)) => *slot = request,
-            (Subject::Allocation, Allocation::Here { refreshing, .. }) => {
-                *refreshing = Some(request);
+    fn replace(&mut self, subject: Subject, with: Transaction) {
+        match subject {
+            Subject::Peer(index) => self.peers.replace(index, with),
+            Subject::Allocation => {
+                if let Some((request, _)) = self.allocation.request() {
+                    *request = with;
+                }
             }
-            (Subject::Allocation, Allocation::Nothing(_)) => {}
         }
     }
 
@@ -353,7 +382,7 @@ impl Client {
                 (*refresh_at, *refreshing) = (next, None);
             }
             (_, Some(relayed)) => {
-                self.failure = None;
+                (self.failure, self.has_ended_old) = (None, false);
                 self.allocation =
                     Allocation::Here { relayed, mapped: seen, refresh_at: next, refreshing: None };
                 self.peers.begin(now);
@@ -362,17 +391,37 @@ impl Client {
         }
     }
 
-    fn refused(&mut self, now: Instant, subject: Subject, ask: Ask, failure: Failure) {
+    fn refused(
+        &mut self,
+        now: Instant,
+        subject: Subject,
+        ask: Ask,
+        failure: Failure,
+        entropy: &mut dyn Entropy,
+    ) {
         match (subject, ask) {
-            (Subject::Peer(index), _) => self.peers.on_refused(index),
+            (Subject::Peer(index), _) => self.peers.on_refused(now, index),
+            (Subject::Allocation, Ask::Refresh(0)) => self.ended(now),
             // It is gone, and may be had anew.
             (Subject::Allocation, Ask::Refresh(_)) => self.lose(now),
+            // spec: RDV-124
+            (Subject::Allocation, _)
+                if failure == Failure::Refused(ALLOCATION_MISMATCH) && !self.has_ended_old =>
+            {
+                self.allocation = Allocation::Ending(Transaction::new(now, entropy));
+            }
             (Subject::Allocation, _) => self.fail(now, failure),
         }
     }
 
+    /// The server knows no allocation for this host's port any more: it is asked for one.
+    fn ended(&mut self, now: Instant) {
+        self.has_ended_old = true;
+        self.allocation = Allocation::Nothing(Some(now + FORGOTTEN_AFTER));
+    }
+
     fn fail(&mut self, now: Instant, failure: Failure) {
-        self.failure = Some(failure);
+        (self.failure, self.has_ended_old) = (Some(failure), false);
         // A password does not become right by itself.
         let again = (failure != Failure::Unauthorized).then_some(now + RETRY);
         self.allocation = Allocation::Nothing(again);
@@ -386,7 +435,7 @@ impl Client {
     /// The next datagram that is due.
     pub fn poll_transmit(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Option<Outgoing> {
         match &self.allocation {
-            Allocation::Asking(request) if request.is_over(now) => {
+            Allocation::Asking(request) | Allocation::Ending(request) if request.is_over(now) => {
                 self.fail(now, Failure::NoAnswer);
             }
             Allocation::Here { refreshing: Some(request), .. } if request.is_over(now) => {
@@ -406,15 +455,11 @@ impl Client {
             _ => {}
         }
         let realm = self.proof.realm();
-        let payload = match &mut self.allocation {
-            Allocation::Nothing(_) => None,
-            Allocation::Asking(request) => request.poll(now, Ask::Allocate, realm),
-            Allocation::Here { refreshing, .. } => {
-                let request = refreshing.as_mut();
-                let refresh = request.and_then(|r| r.poll(now, Ask::Refresh(LIFETIME), realm));
-                refresh.or_else(|| self.peers.poll(now, realm, entropy))
-            }
-        };
+        let own = self.allocation.request();
+        let mut payload = own.and_then(|(request, ask)| request.poll(now, ask, realm));
+        if payload.is_none() && self.relayed().is_some() {
+            payload = self.peers.poll(now, self.proof.realm(), entropy);
+        }
         payload.map(|payload| Outgoing { to: self.server, payload })
     }
 
@@ -422,7 +467,7 @@ impl Client {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.allocation {
             Allocation::Nothing(from) => *from,
-            Allocation::Asking(request) => Some(request.next_at),
+            Allocation::Asking(request) | Allocation::Ending(request) => Some(request.next_at),
             Allocation::Here { refresh_at, refreshing, .. } => {
                 let own = refreshing.map_or(*refresh_at, |request| request.next_at);
                 Some(self.peers.due().map_or(own, |at| at.min(own)))

@@ -1,6 +1,6 @@
 use super::message::{ERROR_CODE, LIFETIME, MESSAGE_INTEGRITY, NONCE, REALM, XOR_RELAYED_ADDRESS};
 use super::*;
-use crate::stun::{Attributes, address, attribute, begin, open_any, set_len};
+use crate::stun::{Attributes, HEADER_LEN, address, attribute, begin, open_any, set_len};
 
 const SERVER: &str = "203.0.113.1:3478";
 const LENT: &str = "203.0.113.1:50000";
@@ -37,10 +37,13 @@ struct Server {
     lifetime: u32,
     /// It does it for those who prove themselves with its nonce; else this error.
     error: Option<u16>,
+    /// The requests that get the error; all when there is none.
+    refuses: Option<u16>,
     tags: fn(&[u8], &[u8]) -> [u8; TAG_LEN],
 }
 
-const PLAIN: Server = Server { nonce: b"one", lifetime: 600, error: None, tags: tag };
+const PLAIN: Server =
+    Server { nonce: b"one", lifetime: 600, error: None, refuses: None, tags: tag };
 
 impl Server {
     fn answer(&self, request: &[u8]) -> Vec<u8> {
@@ -50,6 +53,7 @@ impl Server {
         let error = match nonce {
             None => Some(401),
             Some(nonce) if nonce != self.nonce => Some(438),
+            Some(_) if self.refuses.is_some_and(|refused| refused != kind) => None,
             Some(_) => self.error,
         };
         let mut out = begin(kind | if error.is_some() { 0x0110 } else { 0x0100 }, &transaction);
@@ -106,9 +110,23 @@ impl Table {
         self.now = until;
     }
 
+    /// Nothing arrives at the server until then.
+    fn run_unheard(&mut self, until: Instant) {
+        while let Some(at) = self.client.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            let seed = at.as_nanos();
+            while self.client.poll_transmit(self.now, &mut entropy(seed)).is_some() {}
+        }
+        self.now = until;
+    }
+
     fn send(&mut self) -> Vec<u8> {
+        self.send_to(addr(PEER))
+    }
+
+    fn send_to(&mut self, to: SocketAddr) -> Vec<u8> {
         let mut out = Vec::new();
-        self.client.wrap(addr(PEER), b"data", &mut entropy(3), &mut out);
+        self.client.wrap(to, b"data", &mut entropy(3), &mut out);
         out
     }
 }
@@ -146,13 +164,25 @@ fn a_host_is_let_in_before_data_go_and_a_channel_makes_them_shorter() {
     table.client.expect(addr(PEER));
     table.run(at(0), PLAIN);
     assert_eq!(table.asked.split_off(2), [9]);
+    // While it is asked for, too, the peer is known by the same number.
+    let other = addr("198.51.100.9:9");
+    table.send_to(other);
+    table.run(at(0), PLAIN);
+    let number = table.client.channel_to(other).unwrap();
+    table.client.expect(other);
+    let out = table.client.poll_transmit(at(0), &mut entropy(9)).unwrap();
+    assert_eq!(table.client.poll_transmit(at(0), &mut entropy(9)), None);
+    assert_eq!(table.client.address_of(number), Some(other));
+    table.client.handle_message(at(0), &PLAIN.answer(&out.payload), &mut entropy(9));
+    assert_eq!(table.send_to(other)[..2], number.to_be_bytes());
+    assert_eq!(table.asked.split_off(2), [8]);
     assert_eq!(table.send(), [&[0x40, 0, 0, 4], &b"data"[..]].concat());
     // What comes by it is known by the same number; what comes from elsewhere is not taken.
     let number = table.client.channel_to(addr(PEER)).unwrap();
     assert_eq!(table.client.address_of(number), Some(addr(PEER)));
     let came = table.client.unwrap(&[0x40, 0, 0, 2, 7, 7, 0, 0]);
     assert_eq!(came, Some((addr(PEER), number, 4..6)));
-    assert_eq!(table.client.unwrap(&[0x40, 1, 0, 2, 7, 7]), None);
+    assert_eq!(table.client.unwrap(&[0x40, 2, 0, 2, 7, 7]), None);
     let indication = |from: &str| {
         let mut out = begin(0x0017, &[1; 12]);
         attribute(&mut out, 0x0012, &address(addr(from), Some(&[1; 12])));
@@ -230,16 +260,97 @@ fn what_is_lost_or_refused_is_asked_for_again() {
     table.run(at(0), PLAIN);
     assert!(!table.send().is_empty());
     // The server knows this host's address no more: it has moved.
-    table.run(at(26), Server { error: Some(437), ..PLAIN });
+    table.run(at(30), Server { error: Some(437), ..PLAIN });
     assert_eq!(
         (table.client.relayed(), table.client.failure()),
         (None, Some(Failure::Refused(437)))
     );
     assert_eq!(table.send(), []);
-    table.run(at(26 + 61), PLAIN);
+    table.run(at(30 + 61), PLAIN);
     assert_eq!(table.client.relayed(), Some(addr(LENT)));
     // And lets the same host in anew.
     assert!(!table.send().is_empty());
+}
+
+#[test]
+// spec-test: RDV-124
+fn an_allocation_that_the_server_still_knows_is_given_back_and_had_anew_at_once() {
+    let mut table = Table::new();
+    table.run(at(0), PLAIN);
+    table.run_unheard(at(60));
+    assert_eq!(table.client.relayed(), None);
+    table.asked.clear();
+    // The server refuses, without a proof, until what it knows is given back.
+    let knows_one =
+        Server { error: Some(437), refuses: Some(3), tags: |_, _| [0; TAG_LEN], ..PLAIN };
+    let mut asked = Vec::new();
+    while asked.len() < 3 {
+        table.now = table.now.max(table.client.poll_timeout().unwrap());
+        let Some(out) = table.client.poll_transmit(table.now, &mut entropy(7)) else { continue };
+        let server = if asked.is_empty() { knows_one } else { PLAIN };
+        asked.push(u16::from_be_bytes([out.payload[0], out.payload[1]]));
+        let lifetime = Attributes(jsp_wire::Reader::new(&out.payload[HEADER_LEN..]))
+            .find_map(|(kind, value)| (kind == LIFETIME).then_some(value));
+        assert!(asked.len() != 2 || lifetime == Some(&[0; 4]));
+        let mut entropy = entropy(asked.len() as u64);
+        assert!(table.client.handle_message(table.now, &server.answer(&out.payload), &mut entropy));
+    }
+    assert_eq!(asked, [3, 4, 3]);
+    assert_eq!(table.client.relayed(), Some(addr(LENT)));
+    assert!(table.now < at(100));
+    // A server that goes on refusing is asked once more a time, and then left for a while.
+    let mut table = Table::new();
+    let knows_one = Server { tags: tag, ..knows_one };
+    table.run(at(60), knows_one);
+    assert_eq!(table.asked, [3, 3, 4, 3]);
+    assert_eq!(table.client.failure(), Some(Failure::Refused(437)));
+    table.run(at(66), knows_one);
+    assert_eq!(table.asked[4..], [3, 4, 3]);
+}
+
+#[test]
+// spec-test: RDV-125
+fn who_could_not_be_asked_for_is_asked_for_again() {
+    let mut table = Table::new();
+    table.run(at(0), PLAIN);
+    table.send();
+    // No request about the peer arrives, though the allocation lives.
+    table.run_unheard(at(40));
+    table.send();
+    table.asked.clear();
+    table.run(at(40), PLAIN);
+    assert_eq!(table.asked, [8]);
+    assert!(!table.send().is_empty());
+    // Whom the server refuses is asked for once a minute, where it is written to.
+    let mut table = Table::new();
+    let refusing = Server { error: Some(403), refuses: Some(8), ..PLAIN };
+    for seconds in 0..150 {
+        table.send();
+        table.run(at(seconds), refusing);
+    }
+    assert_eq!(table.asked.iter().filter(|method| **method == 8).count(), 3);
+    // Once more for what was written since, and then no more.
+    table.run(at(1000), refusing);
+    assert_eq!(table.asked.iter().filter(|method| **method == 8).count(), 4);
+}
+
+#[test]
+// spec-test: RDV-125
+fn without_a_channel_it_goes_on() {
+    let mut table = Table::new();
+    let refusing = Server { error: Some(508), refuses: Some(9), ..PLAIN };
+    table.run(at(0), refusing);
+    for n in 0..500u64 {
+        table.client.expect(addr(PEER));
+        table.run(Instant::ZERO + Duration::from_millis(n * 100), refusing);
+        assert!(n == 0 || table.send()[..2] == [0, 0x16]);
+    }
+    let binds = |table: &Table| table.asked.iter().filter(|method| **method == 9).count();
+    assert_eq!((binds(&table), table.asked.contains(&8)), (1, true));
+    table.client.expect(addr(PEER));
+    table.run(at(70), PLAIN);
+    assert_eq!(binds(&table), 2);
+    assert_eq!(table.send()[..1], [0x40]);
 }
 
 #[test]
@@ -257,14 +368,22 @@ fn a_server_that_is_silent_is_given_up_for_a_while() {
 }
 
 #[test]
-fn peers_that_pour_in_are_bounded() {
+// spec-test: RDV-43
+fn peers_that_pour_in_are_bounded_and_one_host_leaves_room_for_others() {
     let mut table = Table::new();
     table.run(at(0), PLAIN);
     for n in 0..5000u16 {
-        let mut out = Vec::new();
-        let to = SocketAddr::from(([192, 0, 2, 1], n));
-        table.client.wrap(to, b"data", &mut entropy(3), &mut out);
+        table.send_to(SocketAddr::from(([192, 0, 2, 1], n)));
     }
     table.run(at(1), PLAIN);
-    assert!(table.asked.len() <= 2 + peers::PEERS_MAX);
+    assert_eq!(table.asked.len(), 2 + peers::PORTS_MAX);
+    table.send();
+    table.run(at(1), PLAIN);
+    assert!(!table.send().is_empty());
+    for n in 0..5000u16 {
+        let [high, low] = n.to_be_bytes();
+        table.send_to(SocketAddr::from(([192, 0, high, low], 1)));
+    }
+    table.run(at(2), PLAIN);
+    assert!(table.asked.len() <= 2 + peers::PORTS_MAX + peers::PEERS_MAX);
 }

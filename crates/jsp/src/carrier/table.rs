@@ -1,8 +1,9 @@
 //! The carriers of an endpoint beside its socket.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -116,6 +117,24 @@ impl Drop for Held {
     }
 }
 
+/// Sends datagrams by the streams of an endpoint, beside the transport: those of a relay.
+#[derive(Clone)]
+pub struct CarrierSender(Weak<Tunnels>);
+
+impl CarrierSender {
+    /// Sends a datagram by the stream of a [`Route::Tunnel`]. False when it is lost: the stream is gone, or its peer
+    /// takes so little that 64 KiB wait for it.
+    pub fn send(&self, route: &Route, datagram: &[u8]) -> bool {
+        self.0.upgrade().is_some_and(|tunnels| tunnels.send_beside(route, datagram))
+    }
+}
+
+impl fmt::Debug for CarrierSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CarrierSender").finish_non_exhaustive()
+    }
+}
+
 impl Tunnels {
     /// None yet. `idle` is the idle time-out of connections, zero for none; `admitted_max` is how many may
     /// carry established connections of peers.
@@ -132,6 +151,11 @@ impl Tunnels {
             admitted: Places::for_admitted(admitted_max),
             listeners: Mutex::default(),
         })
+    }
+
+    /// Sends by these carriers, for others than the transport.
+    pub(crate) fn sender(self: &Arc<Self>) -> CarrierSender {
+        CarrierSender(Arc::downgrade(self))
     }
 
     /// Runs a task that accepts streams.
@@ -234,6 +258,15 @@ impl Tunnels {
             None => return false,
         }
         true
+    }
+
+    /// Sends a datagram that is not the transport's by a carrier of a stream; false when it is lost.
+    fn send_beside(&self, route: &Route, datagram: &[u8]) -> bool {
+        let carries = self.lock().by_route(route).map(|lane| lane.carries.clone());
+        match carries {
+            Some(Carries::Stream(queue)) => queue.push_beside(datagram),
+            Some(Carries::Datagrams(_)) | None => false,
+        }
     }
 
     /// Bytes that a carrier of a stream takes now.

@@ -26,6 +26,11 @@ pub(super) const QUEUE: usize = 16 << 10;
 /// many bytes.
 const QUEUE_MAX: usize = 128 << 10;
 
+/// Bytes that may wait for a stream beside what is the transport's: what a relay forwards. What comes beyond is lost, as
+/// in any queue of the network, and its sender slows down.
+// spec: RDV-127
+const BESIDE_MAX: usize = 64 << 10;
+
 /// How long a carrier that its connection has left may take to pass on what it has.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
@@ -114,6 +119,8 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Waiting {
     frames: BytesMut,
+    /// So many bytes of these are not the transport's.
+    beside: usize,
     /// It carries an established connection, or has.
     admitted: bool,
     /// Since when that goes another way.
@@ -129,7 +136,25 @@ impl Queue {
 
     /// Bytes that it takes before the transport should wait.
     pub(super) fn room(&self) -> usize {
-        QUEUE.saturating_sub(self.lock().frames.len())
+        let waiting = self.lock();
+        QUEUE.saturating_sub(waiting.frames.len().saturating_sub(waiting.beside))
+    }
+
+    /// Takes a datagram that is not the transport's; false when as much waits as may.
+    // spec: RDV-127
+    pub(super) fn push_beside(&self, datagram: &[u8]) -> bool {
+        let mut waiting = self.lock();
+        if waiting.beside >= BESIDE_MAX {
+            return false;
+        }
+        let before = waiting.frames.len();
+        frame::write(&mut waiting.frames, datagram);
+        waiting.beside += waiting.frames.len().saturating_sub(before);
+        drop(waiting);
+        if before == 0 {
+            self.changed.notify_one();
+        }
+        true
     }
 
     /// Takes datagrams of `segment_len` bytes each, but for a shorter last.
@@ -137,7 +162,7 @@ impl Queue {
         let mut waiting = self.lock();
         let was_empty = waiting.frames.is_empty();
         for datagram in contents.chunks(segment_len.max(1)) {
-            if waiting.frames.len() < QUEUE_MAX {
+            if waiting.frames.len() < QUEUE_MAX + waiting.beside {
                 frame::write(&mut waiting.frames, datagram);
             }
         }
@@ -198,6 +223,7 @@ impl Queue {
             {
                 let mut waiting = self.lock();
                 if !waiting.frames.is_empty() {
+                    waiting.beside = 0;
                     return std::mem::take(&mut waiting.frames);
                 }
             }
@@ -361,5 +387,20 @@ mod tests {
         }
         assert_eq!(queue.room(), 0);
         assert!(queue.lock().frames.len() < QUEUE_MAX + 2000);
+    }
+
+    #[tokio::test]
+    /// spec-test: RDV-127
+    async fn what_a_relay_forwards_is_bounded_and_leaves_the_transport_its_room() {
+        let queue = Queue::default();
+        let taken = (0..1000).filter(|_| queue.push_beside(&[1; 1200])).count();
+        assert_eq!(taken, BESIDE_MAX.div_ceil(1202));
+        assert_eq!(queue.room(), QUEUE);
+        queue.push(&[1; 1200], 1200);
+        assert_eq!(queue.room(), QUEUE - 1202);
+        // Once the stream has taken it there is room for both again.
+        assert_eq!(queue.take().await.len(), (taken + 1) * 1202);
+        assert_eq!(queue.room(), QUEUE);
+        assert!(queue.push_beside(&[1; 1200]));
     }
 }

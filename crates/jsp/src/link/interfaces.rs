@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 use super::outlet::Outlet;
-use super::{Datagram, Link, Route, Transmit, UdpLink};
+use super::{CarrierSender, Datagram, Link, Route, Transmit, UdpLink};
 use crate::error::BindError;
 
 /// Sockets beside the first, at most: a machine has few interfaces.
@@ -255,6 +255,14 @@ impl Link for Interfaces {
 
     fn segments_max(&self) -> usize {
         self.first.link.segments_max()
+    }
+
+    fn sort_carried(&self, datagram: &mut Datagram) -> bool {
+        self.first.link.sort_carried(datagram)
+    }
+
+    fn attach(&self, carriers: CarrierSender) {
+        self.first.link.attach(carriers);
     }
 }
 

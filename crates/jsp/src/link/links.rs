@@ -43,6 +43,9 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn new(base: Base, tunnels: Arc<Tunnels>) -> Self {
+        if let Base::Link(link) = &base {
+            link.attach(tunnels.sender());
+        }
         Self { base, tunnels }
     }
 
@@ -56,6 +59,10 @@ impl Links {
     ) -> Poll<io::Result<()>> {
         let carried = self.tunnels.poll(cx, news);
         let Base::Link(link) = &self.base else { return carried.map(Ok) };
+        news.retain_mut(|news| match news {
+            News::Arrived(datagram) if datagram.route.is_reliable() => link.sort_carried(datagram),
+            News::Arrived(_) | News::Drained(_) | News::Closed(_) => true,
+        });
         match link.poll_recv(cx, inbox) {
             Poll::Pending => carried.map(Ok),
             ready => ready,

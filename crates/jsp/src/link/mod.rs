@@ -18,6 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
+pub use crate::carrier::table::CarrierSender;
 pub(crate) use interfaces::{Further, Interfaces};
 pub use jsp_proto::{Datagram, Ecn};
 pub use jsp_wire::Route;
@@ -73,6 +74,15 @@ pub trait Link: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the carrier is gone.
     fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Looks at a datagram that a stream has brought ([`Route::Tunnel`]), before the transport does; false when it is
+    /// not for the transport. A link that shares the endpoint's ways with something else takes that here.
+    fn sort_carried(&self, _datagram: &mut Datagram) -> bool {
+        true
+    }
+
+    /// Gives the link the means to send by the endpoint's carriers, once, before anything else happens.
+    fn attach(&self, _carriers: CarrierSender) {}
 
     /// Most datagrams that one call of [`Link::try_send`] should carry: 1 where the carrier gains
     /// nothing from more.

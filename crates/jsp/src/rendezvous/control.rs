@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use jsp_crypto::Fingerprint;
-use jsp_nat::rendezvous::{CONTENT_TYPE, FromClient, FromCoordinator, Refusal};
+use jsp_nat::rendezvous::{CONTENT_TYPE, FromClient, FromCoordinator, Refusal, TurnGrant};
 use jsp_proto::StreamConfig;
 use tokio::sync::oneshot;
 
@@ -28,6 +28,8 @@ struct State {
     observed: Option<SocketAddr>,
     /// Who waits for the coordinator's word on a channel.
     asked: HashMap<u64, oneshot::Sender<Refusal>>,
+    /// Who waits for its word on a TURN server.
+    turn: Vec<oneshot::Sender<Option<TurnGrant>>>,
 }
 
 /// The stream, while the registration lives.
@@ -68,10 +70,11 @@ impl Control {
                 None => RegisterError::NoCoordinator,
             });
         };
-        let state = Arc::new(Mutex::new(State { observed: None, asked: HashMap::new() }));
+        let state = Arc::new(Mutex::new(State::default()));
         let send = Arc::new(send);
         note_observed(&state, &shared, coordinator, observed);
         shared.learn_coordinator(coordinator, Arc::downgrade(&send));
+        tokio::spawn(follow(connection.clone(), Arc::downgrade(&shared), coordinator));
         tokio::spawn(listen(recv, Arc::clone(&state), shared, coordinator));
         tokio::spawn(keep_awake(Arc::downgrade(&send)));
         Ok(Self { connection, send, state, stun })
@@ -93,6 +96,16 @@ impl Control {
         let message = FromClient::Connect { peer: *peer.as_bytes(), channel };
         self.send.send(message.encode()).await?;
         Ok(refused)
+    }
+
+    /// Asks which TURN server this peer may use.
+    #[cfg(feature = "turn")]
+    pub(super) async fn ask_turn(&self) -> Option<TurnGrant> {
+        let (tell, told) = oneshot::channel();
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).turn.push(tell);
+        self.send.send(FromClient::AskTurn.encode()).await.ok()?;
+        // One that knows nothing of TURN says nothing.
+        tokio::time::timeout(ANSWER_WAIT, told).await.ok()?.ok()?
     }
 
     /// The way that was asked for.
@@ -151,6 +164,18 @@ fn note_observed(
     shared.learn_addresses(coordinator, before, observed);
 }
 
+/// Has what is relayed come and go where the coordinator is, until the connection to it ends.
+// spec: RDV-126
+async fn follow(connection: Connection, shared: Weak<Shared>, coordinator: SocketAddr) {
+    let mut at = Some(connection.route());
+    while let Some(route) = at {
+        let Some(shared) = shared.upgrade() else { return };
+        shared.switch.trust_relay(coordinator, route);
+        drop(shared);
+        at = connection.route_changed(route).await;
+    }
+}
+
 /// Takes what the coordinator says, until it says no more.
 async fn listen(
     recv: RecvStream,
@@ -169,6 +194,14 @@ async fn listen(
             }
             Ok(Some(FromCoordinator::Pong { observed })) => {
                 note_observed(&state, &shared, coordinator, observed);
+            }
+            Ok(Some(FromCoordinator::Turn(grant))) => {
+                let waits =
+                    std::mem::take(&mut state.lock().unwrap_or_else(PoisonError::into_inner).turn);
+                for waits in waits {
+                    // Nobody may wait any more.
+                    let _ = waits.send(grant.clone());
+                }
             }
             // Who calls shows it by calling.
             Ok(_) => {}

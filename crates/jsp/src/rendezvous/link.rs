@@ -1,11 +1,11 @@
 //! The link of a peer: what comes and goes through a relay, past it, by a TURN server, or has nothing to do with it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use jsp_nat::detour::{Detours, Exit};
@@ -15,7 +15,7 @@ use jsp_wire::Route;
 use tokio::sync::{Notify, mpsc};
 
 use super::{Passage, random};
-use crate::link::{Link, Transmit};
+use crate::link::{CarrierSender, Link, Transmit};
 
 /// A punch that has come, and where from.
 pub(super) type Punched = (Way, Vec<u8>);
@@ -23,14 +23,16 @@ pub(super) type Punched = (Way, Vec<u8>);
 /// Where datagrams go, and where they belong.
 pub(super) struct Switch {
     link: Box<dyn Link>,
+    /// The endpoint's streams, in one of which a coordinator may be.
+    carriers: OnceLock<CarrierSender>,
     ways: Mutex<Ways>,
 }
 
 #[derive(Default)]
 struct Ways {
     detours: Detours,
-    /// Coordinators whose relays this peer listens to.
-    relays: HashSet<SocketAddr>,
+    /// Coordinators whose relays this peer listens to: where they are now, by the addresses that stand for them.
+    relays: HashMap<SocketAddr, Route>,
     /// Who waits for punches with a token.
     punches: HashMap<u64, mpsc::Sender<Punched>>,
     /// Who waits for answers of STUN servers.
@@ -57,6 +59,11 @@ struct Turn {
 }
 
 impl Ways {
+    /// What stands for the coordinator that something came from.
+    fn relay_at(&self, route: &Route) -> Option<SocketAddr> {
+        self.relays.iter().find(|(_, at)| *at == route).map(|(relay, _)| *relay)
+    }
+
     /// Data that a TURN server has brought: the way that they came, the number of their sender, and where they are.
     fn brought(&mut self, by: SocketAddr, datagram: &[u8]) -> Option<(Way, u16, Range<usize>)> {
         let turn = self.turn.as_mut().filter(|turn| turn.client.server() == by)?;
@@ -80,16 +87,17 @@ impl Ways {
 
 impl Switch {
     pub(super) fn new(link: Box<dyn Link>) -> Self {
-        Self { link, ways: Mutex::default() }
+        Self { link, carriers: OnceLock::new(), ways: Mutex::default() }
     }
 
     fn ways(&self) -> MutexGuard<'_, Ways> {
         self.ways.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what a coordinator at this address relays.
-    pub(super) fn trust_relay(&self, relay: SocketAddr) {
-        self.ways().relays.insert(relay);
+    /// Takes what a coordinator relays, which this address stands for, from where it is now, and sends it there.
+    // spec: RDV-126
+    pub(super) fn trust_relay(&self, relay: SocketAddr, at: Route) {
+        self.ways().relays.insert(relay, unbound(at));
     }
 
     /// Punches with this token go there.
@@ -253,12 +261,7 @@ impl Switch {
             }
             // A peer has no relay, and answers nothing.
             relay::Class::Relay | relay::Class::Stun if from.leg == Leg::Turn => false,
-            relay::Class::Relay => {
-                let Some((channel, _)) = relay::parse(&datagram.payload) else { return false };
-                let _ = datagram.payload.split_to(relay::HEADER_LEN);
-                datagram.route = Route::Relayed { via: remote, peer: channel };
-                self.ways().relays.contains(&remote)
-            }
+            relay::Class::Relay => self.unwrap_relayed(datagram),
             relay::Class::Punch => {
                 let token = punch::token_of(&datagram.payload);
                 let ways = self.ways();
@@ -276,6 +279,48 @@ impl Switch {
                 false
             }
         }
+    }
+}
+
+impl Switch {
+    /// Takes a datagram of a relay out of its wrapping; false when it is none of a coordinator's.
+    fn unwrap_relayed(&self, datagram: &mut Datagram) -> bool {
+        let Some((channel, _)) = relay::parse(&datagram.payload) else { return false };
+        let Some(via) = self.ways().relay_at(&unbound(datagram.route)) else { return false };
+        let _ = datagram.payload.split_to(relay::HEADER_LEN);
+        datagram.route = Route::Relayed { via, peer: channel };
+        true
+    }
+
+    /// Each datagram goes behind the relay's header, in as few calls as before.
+    fn send_relayed(
+        &self,
+        transmit: &Transmit<'_>,
+        relay: SocketAddr,
+        header: &[u8],
+    ) -> io::Result<usize> {
+        let route = self.ways().relays.get(&relay).copied().unwrap_or(Route::udp(relay));
+        let segment_len = transmit.segment_len.max(1);
+        let wrapped_len = segment_len + header.len();
+        let count = transmit.contents.len().div_ceil(segment_len);
+        let mut contents = Vec::with_capacity(transmit.contents.len() + count * header.len());
+        for datagram in transmit.contents.chunks(segment_len) {
+            contents.extend_from_slice(header);
+            contents.extend_from_slice(datagram);
+        }
+        if route.is_reliable() {
+            if let Some(carriers) = self.carriers.get() {
+                // Those for which there is no room are lost: who sends them finds that out.
+                contents.chunks(wrapped_len).for_each(|datagram| {
+                    carriers.send(&route, datagram);
+                });
+            }
+            return Ok(transmit.contents.len());
+        }
+        let relayed =
+            Transmit { route, ecn: transmit.ecn, contents: &contents, segment_len: wrapped_len };
+        let sent = self.link.try_send(&relayed)?;
+        Ok((sent.div_ceil(wrapped_len) * segment_len).min(transmit.contents.len()))
     }
 }
 
@@ -314,6 +359,20 @@ impl Link for MeetingLink {
         }
     }
 
+    // spec: RDV-126
+    fn sort_carried(&self, datagram: &mut Datagram) -> bool {
+        match relay::classify(&datagram.payload) {
+            relay::Class::Transport => true,
+            relay::Class::Punch | relay::Class::Stun => false,
+            relay::Class::Relay => self.0.unwrap_relayed(datagram),
+        }
+    }
+
+    fn attach(&self, carriers: CarrierSender) {
+        // There is one endpoint, which attaches once.
+        let _ = self.0.carriers.set(carriers);
+    }
+
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
         let exit = {
             let ways = self.0.ways();
@@ -331,7 +390,7 @@ impl Link for MeetingLink {
                 };
                 self.0.link.try_send(&Transmit { route, ..*transmit })
             }
-            Some(Exit::Relayed(to, header)) => send_relayed(&*self.0.link, transmit, to, &header),
+            Some(Exit::Relayed(to, header)) => self.0.send_relayed(transmit, to, &header),
             None => Ok(transmit.contents.len()),
         }
     }
@@ -349,29 +408,12 @@ impl Link for MeetingLink {
     }
 }
 
-/// Each datagram goes behind the relay's header, in as few calls as before.
-fn send_relayed(
-    link: &dyn Link,
-    transmit: &Transmit<'_>,
-    to: SocketAddr,
-    header: &[u8],
-) -> io::Result<usize> {
-    let segment_len = transmit.segment_len.max(1);
-    let count = transmit.contents.len().div_ceil(segment_len);
-    let mut contents = Vec::with_capacity(transmit.contents.len() + count * header.len());
-    for datagram in transmit.contents.chunks(segment_len) {
-        contents.extend_from_slice(header);
-        contents.extend_from_slice(datagram);
+/// A route without the address of this host in it.
+fn unbound(route: Route) -> Route {
+    match route {
+        Route::Udp { remote, .. } => Route::udp(remote),
+        other => other,
     }
-    let wrapped_len = segment_len + header.len();
-    let relayed = Transmit {
-        route: Route::udp(to),
-        ecn: transmit.ecn,
-        contents: &contents,
-        segment_len: wrapped_len,
-    };
-    let sent = link.try_send(&relayed)?;
-    Ok((sent.div_ceil(wrapped_len) * segment_len).min(transmit.contents.len()))
 }
 
 /// The address of this host on the way to another.

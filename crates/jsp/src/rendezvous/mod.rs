@@ -31,7 +31,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
@@ -46,6 +46,7 @@ use jsp_wire::{Route, StreamId};
 use tokio::sync::mpsc;
 
 use crate::builder::Builder;
+use crate::carrier::CarrierKind;
 use crate::connect;
 use crate::connection::Connection;
 use crate::endpoint::Endpoint;
@@ -97,8 +98,9 @@ struct Shared {
     policy: Policy,
     /// The addresses at which a coordinator sees this peer, the latest last.
     seen: Mutex<Vec<SocketAddr>>,
-    /// The address that the router in front of this host has mapped to its port.
-    mapped: Mutex<Option<SocketAddr>>,
+    /// The addresses that routers in front of this host have mapped to its port, by router; none while one is asked,
+    /// or has not renewed it.
+    mapped: Mutex<BTreeMap<IpAddr, Option<SocketAddr>>>,
     /// This host's own address, as the way to each coordinator shows it.
     own: Mutex<BTreeMap<SocketAddr, SocketAddr>>,
     /// What is said to each coordinator goes here.
@@ -169,7 +171,7 @@ impl Peer {
     ) -> Result<Registration, RegisterError> {
         let connection = self.endpoint.connect(coordinator, fingerprint).await?;
         let address = connection.remote_addr();
-        self.shared.switch.trust_relay(address);
+        self.shared.switch.trust_relay(address, connection.route());
         let control = Control::start(connection, Arc::clone(&self.shared)).await?;
         Ok(Registration { peer: self.clone(), relay: address, control })
     }
@@ -216,7 +218,7 @@ impl Shared {
     /// Where this peer may be reached, what was learned last first.
     fn candidates(&self) -> Vec<Candidate> {
         let own: Vec<_> = locked(&self.own).values().copied().collect();
-        let mapped = *locked(&self.mapped);
+        let mapped: Vec<_> = locked(&self.mapped).values().copied().flatten().collect();
         let seen: Vec<_> =
             mapped.into_iter().chain(locked(&self.seen).iter().rev().copied()).collect();
         gather(self.policy, Known { own: &own, seen: &seen, relayed: self.switch.lent() })
@@ -326,6 +328,11 @@ impl Registration {
     /// What is measured on the connection to the coordinator.
     pub fn stats(&self) -> ConnectionStats {
         self.control.connection().stats()
+    }
+
+    /// By what this peer is connected to the coordinator now.
+    pub fn kind(&self) -> CarrierKind {
+        self.control.connection().capabilities().carrier
     }
 
     /// Waits until the coordinator is gone, and says why.

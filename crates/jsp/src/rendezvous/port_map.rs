@@ -3,6 +3,7 @@
 //! Both are spoken by `crab_nat`, which has no more than it takes for that. UPnP-IGD is not: the crate for it,
 //! `igd-next`, brings 65 others, with HTTP and XML that are read from whoever answers a multicast.
 
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Weak};
@@ -43,6 +44,9 @@ pub enum PortMapError {
     /// No router is known: this system does not tell, or there is none.
     #[error("no router in front of this host is known; name its address")]
     NoRouter,
+    /// The router maps a port to this peer's already, for another [`PortMap`].
+    #[error("the router maps a port to this peer's already")]
+    InUse,
     /// The router does not do it.
     #[error("the router maps no port: {0}")]
     Refused(String),
@@ -71,6 +75,40 @@ impl PortMap {
     }
 }
 
+/// What a router maps to a peer's port is one thing, whoever asks for it: it is asked for once at a time, and told
+/// to other peers while this lives.
+struct Slot {
+    shared: Weak<Shared>,
+    router: IpAddr,
+}
+
+impl Slot {
+    fn take(shared: &Arc<Shared>, router: IpAddr) -> Option<Self> {
+        match locked(&shared.mapped).entry(router) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => {
+                free.insert(None);
+                Some(Self { shared: Arc::downgrade(shared), router })
+            }
+        }
+    }
+
+    /// Tells other peers the address from now on; false when the peer is gone.
+    fn tell(&self, address: Option<SocketAddr>) -> bool {
+        let Some(shared) = self.shared.upgrade() else { return false };
+        locked(&shared.mapped).insert(self.router, address);
+        true
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            locked(&shared.mapped).remove(&self.router);
+        }
+    }
+}
+
 impl Peer {
     /// Asks the router in front of this host to map a port to this peer's, and tells other peers of it from then on.
     /// Without a `router` it is the one that the system sends by (on Linux). The mapping is renewed while it is
@@ -86,6 +124,7 @@ impl Peer {
             return Err(PortMapError::Forbidden);
         }
         let router = router.or_else(default_router).ok_or(PortMapError::NoRouter)?;
+        let slot = Slot::take(&self.shared, router.into()).ok_or(PortMapError::InUse)?;
         let own = link::own_ip(SocketAddr::new(router.into(), GATEWAY_PORT));
         let port = self.endpoint.local_addr().ok().and_then(|own| NonZeroU16::new(own.port()));
         let (own, port) = own.zip(port).ok_or(PortMapError::NoRouter)?;
@@ -98,10 +137,9 @@ impl Peer {
         let mapping = PortMapping::new(gateway, own, InternetProtocol::Udp, port, options).await;
         let mapping = mapping.map_err(refused)?;
         let address = outer_address(&mapping).await?;
-        *locked(&self.shared.mapped) = Some(address);
+        slot.tell(Some(address));
         let (stop, stopped) = oneshot::channel();
-        let shared = Arc::downgrade(&self.shared);
-        let task = tokio::spawn(hold(mapping, shared, stopped));
+        let task = tokio::spawn(hold(mapping, slot, stopped));
         Ok(PortMap { address, stop, task })
     }
 }
@@ -123,22 +161,21 @@ async fn outer_address(mapping: &PortMapping) -> Result<SocketAddr, PortMapError
 }
 
 /// Renews a mapping until it is of no more use, and gives it back.
-async fn hold(mut mapping: PortMapping, shared: Weak<Shared>, mut stopped: oneshot::Receiver<()>) {
+async fn hold(mut mapping: PortMapping, slot: Slot, mut stopped: oneshot::Receiver<()>) {
     loop {
         let lifetime = Duration::from_secs(mapping.lifetime().into());
         tokio::select! {
             _ = &mut stopped => break,
             () = sleep((lifetime / 2).clamp(RENEW_MIN, RENEW_MAX)) => {}
         }
-        let Some(shared) = shared.upgrade() else { break };
         // What cannot be renewed is told no more; it is asked for again.
         let renewed = mapping.renew().await.is_ok();
         let address = if renewed { outer_address(&mapping).await.ok() } else { None };
-        *locked(&shared.mapped) = address;
+        if !slot.tell(address) {
+            break;
+        }
     }
-    if let Some(shared) = shared.upgrade() {
-        *locked(&shared.mapped) = None;
-    }
+    slot.tell(None);
     mapping.timeout_config = RELEASE_TIMEOUTS;
     // One that the router does not take back ends by itself.
     let _ = mapping.try_drop().await;

@@ -6,12 +6,13 @@ use std::str::FromStr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use jsp_nat::rendezvous::TurnGrant;
 use jsp_nat::turn::{Client, Failure, Login};
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::link::Switch;
-use super::{Peer, random};
+use super::{Peer, Registration, random};
 use crate::clock::Clock;
 use crate::proxy::decode;
 
@@ -63,6 +64,10 @@ impl TurnServer {
         password: impl Into<String>,
     ) -> Self {
         Self { server: server.into(), user: user.into(), password: password.into() }
+    }
+
+    fn granted(grant: TurnGrant) -> Self {
+        Self::new(grant.server, grant.user, grant.password)
     }
 
     /// Its host and port.
@@ -155,6 +160,19 @@ impl Peer {
     fn usable_family(&self) -> impl FnMut(&SocketAddr) -> bool + use<> {
         let bound = self.endpoint.local_addr().ok().filter(|own| !own.ip().is_unspecified());
         move |address| bound.is_none_or(|own| own.is_ipv6() == address.is_ipv6())
+    }
+}
+
+impl Registration {
+    /// The TURN server that the coordinator has its clients use, if there is one, and how long the server takes who
+    /// one is there: then ask again, and have [`Peer::use_turn`] use what is told. Takes a round trip; ten seconds
+    /// where the coordinator knows nothing of TURN.
+    ///
+    /// Cancel-safe.
+    pub async fn turn_server(&self) -> Option<(TurnServer, Duration)> {
+        let grant = self.control.ask_turn().await?;
+        let lifetime = Duration::from_secs(grant.seconds.into());
+        Some((TurnServer::granted(grant), lifetime))
     }
 }
 
