@@ -170,3 +170,26 @@ fn a_client_without_ids_is_found_at_the_preferred_address_under_loss() {
         assert_eq!(local, end.remote().map(|at| at.ip()), "seed {seed}");
     }
 }
+
+#[test]
+// spec-test: CON-81
+fn a_client_goes_back_when_the_preferred_address_dies_and_there_again() {
+    let mut pair = preferring();
+    let (client, server, stream) = begin(&mut pair);
+    let home = pair.server_addr;
+    pair.run_until(|pair| moved(pair, End::Client, Route::udp(other())));
+    send(&mut pair, client, server, stream);
+    pair.filter_from = Some(Box::new(|from, to| ![from, to].contains(&other())));
+    let start = pair.now;
+    send(&mut pair, client, server, stream);
+    assert!(pair.now - start < Duration::from_secs(1), "{:?}", pair.now - start);
+    assert_eq!(pair.client.connection(client).unwrap().route(), Route::udp(home));
+    // What works is not left, until it does not.
+    pair.run_for(Duration::from_secs(5));
+    pair.filter_from = None;
+    send(&mut pair, client, server, stream);
+    assert_eq!(pair.client.connection(client).unwrap().route(), Route::udp(home));
+    pair.filter_from = Some(Box::new(move |from, to| ![from, to].contains(&home)));
+    send(&mut pair, client, server, stream);
+    assert_eq!(pair.client.connection(client).unwrap().route(), Route::udp(other()));
+}

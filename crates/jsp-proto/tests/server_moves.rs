@@ -12,7 +12,7 @@ use jsp_proto::{
     ConnectionHandle, Event, NetworkHint, PathId, RetryPolicy, Route, StreamConfig, StreamId,
     TransportConfig,
 };
-use pair::{End, Pair, TestRng};
+use pair::{End, Pair, TestRng, Thief};
 
 const NEW: &str = "198.51.100.9:7000";
 
@@ -41,10 +41,21 @@ fn move_server(pair: &mut Pair, server: ConnectionHandle) {
 }
 
 /// Sends 50 kB each way and waits until they are there.
-fn send(pair: &mut Pair, [client, server]: [ConnectionHandle; 2], stream: StreamId) {
+fn send(pair: &mut Pair, handles: [ConnectionHandle; 2], stream: StreamId) {
+    send_and(pair, handles, stream, |_, _| ());
+}
+
+/// The same, and does something whenever anything has happened, told how many bytes the client has got.
+fn send_and(
+    pair: &mut Pair,
+    [client, server]: [ConnectionHandle; 2],
+    stream: StreamId,
+    mut then: impl FnMut(&mut Pair, usize),
+) {
     let data = Bytes::from(vec![7; 50_000]);
     let (mut sent, mut got) = ([0; 2], [0; 2]);
     pair.run_until(|pair| {
+        then(pair, got[0]);
         let now = pair.now;
         for end in [0, 1] {
             let connection = match end {
@@ -162,4 +173,151 @@ fn a_client_without_ids_stays() {
     move_server(&mut pair, server);
     pair.run_for(Duration::from_secs(3));
     assert_eq!(route_of(&mut pair, client), Some(home));
+}
+
+#[test]
+// spec-test: CON-81
+fn a_client_goes_back_when_the_address_that_it_followed_to_dies() {
+    for when in [0, 10_000, 30_000] {
+        let (mut pair, client, server, stream) = begin(1);
+        let home = pair.server_addr;
+        move_server(&mut pair, server);
+        pair.run_until(|pair| route_of(pair, client) == Some(new()));
+        // Nobody answers at home, which is asked at once.
+        pair.run_for(Duration::from_secs(5));
+        assert_eq!(route_of(&mut pair, client), Some(new()));
+        let mut died_at = None;
+        send_and(&mut pair, [client, server], stream, |pair, got| {
+            if died_at.is_none() && got >= when {
+                // The host is back where it was, and does not know.
+                pair.server_addr = home;
+                died_at = Some(pair.now);
+            }
+        });
+        assert_eq!(route_of(&mut pair, client), Some(home));
+        let took = pair.now - died_at.unwrap();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+}
+
+#[test]
+// spec-test: CON-81
+fn a_client_that_is_silent_everywhere_stays_and_asks_seldom() {
+    let (mut pair, client, server, stream) = begin(1);
+    move_server(&mut pair, server);
+    pair.run_until(|pair| route_of(pair, client) == Some(new()));
+    pair.run_for(Duration::from_secs(5));
+    pair.filter = Box::new(|_, _| false);
+    let (now, before) = (pair.now, pair.datagrams[0]);
+    let connection = pair.client.connection(client).unwrap();
+    connection.write(now, stream, Bytes::from(vec![7; 5000])).unwrap();
+    pair.run_for(Duration::from_secs(20));
+    assert!(pair.datagrams[0] - before < 60, "{}", pair.datagrams[0] - before);
+    pair.filter = Box::new(|_, _| true);
+    send(&mut pair, [client, server], stream);
+    assert_eq!(route_of(&mut pair, client), Some(new()));
+}
+
+/// A pair whose client follows somebody who copies what the server sends, and passes on what comes to him.
+fn led_astray() -> (Pair, ConnectionHandle, ConnectionHandle, StreamId) {
+    let (mut pair, client, server, stream) = begin(1);
+    pair.thief = Some(Thief { addr: new(), copies: true, relays: true });
+    let now = pair.now;
+    // The server asks from where it is, for a reason of its own.
+    pair.server.connection(server).unwrap().hint(now, NetworkHint::InterfaceUp);
+    (pair, client, server, stream)
+}
+
+#[test]
+// spec-test: CON-82
+fn who_passes_on_what_a_server_sends_keeps_nobody() {
+    let (mut pair, client, server, stream) = led_astray();
+    let home = pair.server_addr;
+    pair.run_until(|pair| route_of(pair, client) == Some(new()));
+    let start = pair.now;
+    pair.run_until(|pair| route_of(pair, client) == Some(home));
+    // The server answers where it was all the time.
+    assert!(pair.now - start <= 2 * pair::DELAY, "{:?}", pair.now - start);
+    // He goes on, and the server asks again and again.
+    for _ in 0..10 {
+        send(&mut pair, [client, server], stream);
+        let now = pair.now;
+        pair.server.connection(server).unwrap().hint(now, NetworkHint::InterfaceUp);
+        pair.run_for(Duration::from_secs(1));
+        assert_eq!(route_of(&mut pair, client), Some(home));
+    }
+    // A server that truly moves is followed all the same, once it is not heard at home any more.
+    pair.thief = None;
+    pair.run_for(Duration::from_secs(1));
+    move_server(&mut pair, server);
+    send(&mut pair, [client, server], stream);
+    assert_eq!(route_of(&mut pair, client), Some(new()));
+}
+
+#[test]
+// spec-test: CON-81, CON-82
+fn who_led_a_client_away_and_falls_silent_costs_a_few_round_trips() {
+    for way in [End::Client, End::Server] {
+        let (mut pair, client, server, stream) = led_astray();
+        let home = pair.server_addr;
+        // While home cannot be reached, he has the client.
+        pair.filter_from = Some(Box::new(move |from, to| from != home && to != home));
+        pair.run_until(|pair| route_of(pair, client) == Some(new()));
+        let by_thief = Route::udp(new());
+        pair.run_until(|pair| pair.server.connection(server).unwrap().route() == by_thief);
+        send(&mut pair, [client, server], stream);
+        pair.run_for(Duration::from_secs(3));
+        assert_eq!(route_of(&mut pair, client), Some(new()));
+        pair.filter_from = None;
+        pair.thief = None;
+        // Whichever end has something to say finds out.
+        let (now, data) = (pair.now, Bytes::from(vec![7; 20_000]));
+        let sender = match way {
+            End::Client => pair.client.connection(client).unwrap(),
+            End::Server => pair.server.connection(server).unwrap(),
+        };
+        sender.write(now, stream, data).unwrap();
+        let mut got = 0;
+        pair.run_until(|pair| {
+            let now = pair.now;
+            let connection = match way {
+                End::Client => pair.server.connection(server).unwrap(),
+                End::Server => pair.client.connection(client).unwrap(),
+            };
+            while let Ok(Some(bytes)) = connection.read(now, stream, usize::MAX) {
+                got += bytes.len();
+            }
+            got >= 20_000
+        });
+        assert!(pair.now - now < Duration::from_secs(2), "{way:?}: {:?}", pair.now - now);
+        send(&mut pair, [client, server], stream);
+        let home = Route::udp(pair.client_addr);
+        assert_eq!(pair.server.connection(server).unwrap().route(), home);
+    }
+}
+
+#[test]
+// spec-test: CON-82
+fn a_client_goes_home_when_datagrams_come_from_there() {
+    let (mut pair, client, server, stream) = led_astray();
+    let home = pair.server_addr;
+    // The server cannot be asked at home, and what it sends comes late.
+    pair.filter_from = Some(Box::new(move |_, to| to != home));
+    pair.run_until(|pair| route_of(pair, client) == Some(new()));
+    send(&mut pair, [client, server], stream);
+    pair.run_for(Duration::from_secs(3));
+    assert_eq!(route_of(&mut pair, client), Some(new()));
+    pair.filter_from = None;
+    // He never falls silent, but the server sends from home too.
+    let copy = {
+        let now = pair.now;
+        let connection = pair.server.connection(server).unwrap();
+        connection.write(now, stream, Bytes::from_static(b"tick")).unwrap();
+        pair.flush();
+        pair.on_the_way(End::Client).pop().unwrap()
+    };
+    pair.run_for(Duration::from_millis(30));
+    pair.inject(End::Client, home, &copy);
+    pair.run_until(|pair| route_of(pair, client) == Some(home));
+    send(&mut pair, [client, server], stream);
 }

@@ -12,6 +12,7 @@ use super::Connection;
 use crate::error::{OpenError, RecvError, SendError};
 use crate::event::CloseReason;
 use crate::lifecycle::Farewell;
+use crate::path::Path;
 use crate::path::memory::PathMemory;
 use crate::stats::ConnectionStats;
 use crate::streams::config::{Message, Received, StreamConfig, StreamInfo};
@@ -219,6 +220,12 @@ impl Connection {
     /// The way that datagrams travel.
     pub fn route(&self) -> Route {
         self.paths.active.route
+    }
+
+    /// The ways of all paths, and those that they may go back to.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = Route> + '_ {
+        let refuge = |path: &Path| path.refuge.as_ref().map(|refuge| refuge.route);
+        self.paths.iter().flat_map(move |path| core::iter::once(path.route).chain(refuge(path)))
     }
 
     /// The smoothed round-trip time.

@@ -10,7 +10,7 @@ use super::Connection;
 use super::inbound::Opened;
 use crate::congestion::{AckSample, LossSample, MarkSample};
 use crate::error::TransportError;
-use crate::event::{CloseReason, Event};
+use crate::event::CloseReason;
 use crate::keys::SpaceId;
 use crate::recovery::{AckOutcome, LossOutcome};
 use crate::spaces;
@@ -304,30 +304,6 @@ impl Connection {
         let path = &self.paths.active;
         let received = (opened.received, path.is_settled_at(&opened.route));
         self.paths.responses.push(path.id, opened.route, challenge, received);
-    }
-
-    /// The candidate has proved itself: datagrams go there now.
-    fn on_path_response(&mut self, now: Instant, answer: [u8; 8]) -> Result<(), TransportError> {
-        let answered = self.paths.active.candidate.take_if(|c| c.challenge == answer);
-        if let Some(candidate) = answered {
-            if !self.paths.active.is_validated {
-                self.on_path_proved(candidate.route);
-                return Ok(());
-            }
-            let peer = self.exchange.peer.map_or(u64::MAX, |peer| peer.datagram_len_max);
-            let ceiling = usize::try_from(peer).unwrap_or(usize::MAX);
-            let is_ours = self.paths.active.route.same_peer(&candidate.route);
-            self.paths.active.move_to(now, candidate.route, &self.config, ceiling);
-            self.remote_ids.advance(self.paths.active.id);
-            if candidate.route.is_reliable() || is_ours {
-                // Its acknowledgement shows what was lost on the way before: no probe will, or not soon.
-                // spec: CAR-13
-                self.paths.active.probes.owe(SpaceId::Data, 1);
-            }
-            let (path, route) = (self.paths.active.id, candidate.route);
-            self.events.push_back(Event::PathChanged { path, route });
-        }
-        Ok(())
     }
 
     // spec: CON-28

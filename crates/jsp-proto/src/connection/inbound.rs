@@ -355,6 +355,7 @@ impl Connection {
             }
             return self.keys.on_forgery().map(|()| None);
         };
+        self.heed_origin(now, &arrival.route);
         // Not asked before: how long a forgery takes would tell which number and phase it was taken for.
         // spec: CON-69
         if (!is_new && !is_late) || generation == Generation::TooSoon {

@@ -17,6 +17,7 @@ mod forge;
 mod half_open;
 mod inbound;
 mod lanes;
+mod moves;
 mod off_path;
 mod outbound;
 mod paths;

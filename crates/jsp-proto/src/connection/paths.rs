@@ -406,7 +406,11 @@ impl Connection {
         }
         let is_dry = self.carrier_over_at().is_some_and(|at| now >= at);
         let path = &mut self.paths.active;
-        let gave_up = path.candidate.take_if(|candidate| candidate.is_hopeless(now)).is_some();
+        let hopeless = path.candidate.take_if(|candidate| candidate.is_hopeless(now));
+        if let Some(candidate) = &hopeless {
+            path.found_nobody(&candidate.route);
+        }
+        let gave_up = hopeless.is_some();
         if gave_up && path.is_validated && self.role == Role::Client {
             self.remote_ids.end_trial(path.id);
         }

@@ -9,9 +9,10 @@ use jsp_wire::{Instant, PathId, Route};
 
 use super::Connection;
 use crate::event::Event;
+use crate::keys::SpaceId;
+use crate::path::Path;
 use crate::path::silence::Silence;
 use crate::path::validation::Candidate;
-use crate::path::{Budget, Path};
 
 /// How long the carrier of a path may bring no acknowledgement while another path works.
 const CARRIER_SILENCE: Duration = Duration::from_secs(5);
@@ -70,9 +71,8 @@ impl Connection {
         if !may || self.paths.iter().any(|path| path.route.same_peer(&route)) {
             return false;
         }
-        let mut candidate = Candidate::new(now, route, self.rng.array(), 0);
         // The server has proved itself, and nobody has asked us to write there.
-        candidate.budget = Budget::Unlimited;
+        let candidate = Candidate::trusted(now, route, self.rng.array());
         self.paths.active.candidate = Some(Box::new(candidate));
         true
     }
@@ -83,9 +83,8 @@ impl Connection {
         let path = &self.paths.active;
         let Route::Udp { remote, .. } = path.route else { return };
         if self.role == Role::Server && path.is_validated && self.is_confirmed() {
-            let mut candidate = Candidate::new(now, Route::udp(remote), self.rng.array(), 0);
             // Nobody but a client that has proved itself is written to.
-            candidate.budget = Budget::Unlimited;
+            let candidate = Candidate::trusted(now, Route::udp(remote), self.rng.array());
             self.paths.active.candidate = Some(Box::new(candidate));
         }
     }
@@ -108,8 +107,16 @@ impl Connection {
             && !self.local_ids.first().is_empty()
             && may_lead(here.ip(), there.ip())
             && self.paths.active.is_validated;
-        if may_follow && !self.paths.iter().any(is_known) {
-            let candidate = Candidate::new(now, route, self.rng.array(), received);
+        if !may_follow || self.paths.iter().any(is_known) {
+            return;
+        }
+        if self.paths.active.is_wary() && !self.paths.active.is_silent() {
+            // It finds out whether the server is still heard where the path leads.
+            // spec: CON-82
+            self.paths.active.probes.owe(SpaceId::Data, 1);
+        } else {
+            let mut candidate = Candidate::new(now, route, self.rng.array(), received);
+            candidate.is_led = true;
             self.paths.active.candidate = Some(Box::new(candidate));
         }
     }

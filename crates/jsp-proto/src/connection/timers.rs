@@ -239,6 +239,7 @@ impl Connection {
             self.scratch.tokens = doubted;
             if space == SpaceId::Data {
                 self.doubt_path(now);
+                self.seek_refuge(now);
             }
         }
         self.apply_loss(now, &outcome.lost, prior_in_flight);

@@ -119,11 +119,11 @@ impl Endpoint {
     }
 }
 
-/// Which of too many routes goes first: the oldest that no path takes, and that is not one of the `new`.
+/// Which of too many routes goes first: the oldest that no path takes or may go back to, and that is not one of the `new`.
 fn to_forget(slot: &Slot, new: &[Route]) -> Option<usize> {
     let is_used = |key: &Route| {
-        let mut paths = slot.connection.paths();
-        new.contains(key) || paths.any(|path| peer_key(&path.route) == *key)
+        let mut used = slot.connection.routes();
+        new.contains(key) || used.any(|route| peer_key(&route) == *key)
     };
     let has_room = slot.routes.len() <= ROUTES_MAX;
     slot.routes.iter().position(|key| !has_room && !is_used(key))

@@ -4,6 +4,7 @@ pub(crate) mod memory;
 pub(crate) mod mtud;
 pub(crate) mod owd;
 pub(crate) mod plural;
+pub(crate) mod refuge;
 pub(crate) mod silence;
 pub(crate) mod usage;
 pub(crate) mod validation;
@@ -25,6 +26,7 @@ use crate::pacer::{Pace, Pacer};
 use crate::path::memory::{PastPaths, PathMemory, RateMemory};
 use crate::path::mtud::Mtud;
 use crate::path::owd::Owd;
+use crate::path::refuge::Refuge;
 use crate::path::silence::Silence;
 use crate::path::usage::Usage;
 use crate::path::validation::Candidate;
@@ -41,6 +43,8 @@ pub(crate) struct Path {
     pub(crate) is_validated: bool,
     /// An address on trial: the path's own at its start, later another one that the peer may have moved to.
     pub(crate) candidate: Option<Box<Candidate>>,
+    /// Where the path may go back to, once it has moved.
+    pub(crate) refuge: Option<Box<Refuge>>,
     pub(crate) usage: Usage,
     /// What it carries, by the latest plan.
     pub(crate) duty: Duty,
@@ -85,6 +89,7 @@ impl Path {
             route,
             is_validated: true,
             candidate: None,
+            refuge: None,
             usage: Usage::default(),
             duty: Duty::All,
             probes: Probes::default(),

@@ -18,6 +18,8 @@ pub(crate) struct Candidate {
     pub(crate) route: Route,
     pub(crate) challenge: [u8; 8],
     pub(crate) budget: Budget,
+    /// The peer has asked from there, and nobody else vouches for it.
+    pub(crate) is_led: bool,
     sent: u8,
     next_at: Instant,
 }
@@ -25,7 +27,13 @@ pub(crate) struct Candidate {
 impl Candidate {
     pub(crate) fn new(now: Instant, route: Route, challenge: [u8; 8], received: usize) -> Self {
         let budget = Budget::for_received(received).on(&route);
-        Self { route, challenge, budget, sent: 0, next_at: now }
+        Self { route, challenge, budget, is_led: false, sent: 0, next_at: now }
+    }
+
+    /// An address that nobody has to pay for: the peer is known to have been there, or to have proved itself
+    /// before it was told of.
+    pub(crate) fn trusted(now: Instant, route: Route, challenge: [u8; 8]) -> Self {
+        Self { budget: Budget::Unlimited, ..Self::new(now, route, challenge, 0) }
     }
 
     /// True when a challenge is due.

@@ -53,6 +53,16 @@ type Filter = Box<dyn FnMut(End, &mut Vec<u8>) -> bool>;
 /// The mark that a datagram arrives with, by its receiver and the one that it left with.
 type Marking = Box<dyn FnMut(End, Option<Ecn>) -> Option<Ecn>>;
 
+/// Somebody who passes datagrams on from an address of his own, and is twice as quick as the network.
+#[derive(Clone, Copy, Debug)]
+pub struct Thief {
+    pub addr: SocketAddr,
+    /// He sees what the server sends to the client, and passes copies on.
+    pub copies: bool,
+    /// What comes to his address he passes on to the other end.
+    pub relays: bool,
+}
+
 /// How long each copy of a datagram takes: none for a lost one.
 type Weather = Box<dyn FnMut(End) -> Vec<Duration>>;
 
@@ -69,6 +79,7 @@ pub struct Pair {
     pub server_other: Option<SocketAddr>,
     /// Looks at where each datagram goes; false drops it.
     pub filter_from: Option<RouteFilter>,
+    pub thief: Option<Thief>,
     /// Datagrams to and from an address take so much longer.
     pub lag: Option<(SocketAddr, Duration)>,
     /// Holds back what the client sends, when wanted.
@@ -157,6 +168,7 @@ impl Pair {
             server_addr: "192.0.2.2:2000".parse().unwrap(),
             server_other: None,
             filter_from: None,
+            thief: None,
             lag: None,
             held: None,
             filter: Box::new(|_, _| true),
@@ -328,6 +340,7 @@ impl Pair {
                 self.ids_at.entry((to, server)).or_default().insert(bytes[1..5].to_vec());
                 self.ids.entry((to, client)).or_default().insert(bytes[1..5].to_vec());
             }
+            self.pass_on(to, to_addr, &bytes);
             let at_addr = to_addr;
             let reaches = match end {
                 End::Client => to_addr == self.server_addr || self.server_other == Some(to_addr),
@@ -349,6 +362,19 @@ impl Pair {
                 self.flying
                     .insert(place, Flying { at, to, from, at_addr, ecn, bytes: bytes.clone() });
             }
+        }
+    }
+
+    /// What a thief makes of a datagram to this address.
+    fn pass_on(&mut self, to: End, to_addr: SocketAddr, bytes: &[u8]) {
+        let Some(thief) = self.thief else { return };
+        let is_copied = thief.copies && to == End::Client && to_addr == self.client_addr;
+        if is_copied || (thief.relays && to_addr == thief.addr) {
+            let at_addr = if to == End::Client { self.client_addr } else { self.server_addr };
+            let (at, bytes) = (self.now + DELAY / 2, bytes.to_vec());
+            let place = self.flying.partition_point(|other| other.at <= at);
+            self.flying
+                .insert(place, Flying { at, to, from: thief.addr, at_addr, ecn: None, bytes });
         }
     }
 
