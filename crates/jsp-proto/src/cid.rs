@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use jsp_wire::frame::NewConnectionId;
-use jsp_wire::{CloseCode, ConnectionId, Frame, Instant, PathId, limits};
+use jsp_wire::{CloseCode, ConnectionId, Frame, Instant, PathId, Route, limits};
 
 use crate::ack::ReceivedRanges;
 use crate::error::TransportError;
@@ -210,6 +210,8 @@ pub(crate) struct RemoteIds {
     /// Those of further paths.
     further: Vec<Held>,
     spare: VecDeque<Held>,
+    /// Spare ones that packets beside their path have borne, by sequence, and where these went.
+    seen: Vec<(u64, Route)>,
     /// Sequences to be told as retired.
     retire: VecDeque<u64>,
     retire_prior_to: u64,
@@ -231,8 +233,8 @@ impl RemoteIds {
         let mut taken = ReceivedRanges::default();
         taken.insert(0);
         let (spare, retire) = (VecDeque::new(), VecDeque::new());
-        let (further, is_first_over) = (Vec::new(), false);
-        Self { current, is_first_over, further, spare, retire, retire_prior_to: 0, taken }
+        let (further, is_first_over, seen) = (Vec::new(), false, Vec::new());
+        Self { current, is_first_over, further, spare, seen, retire, retire_prior_to: 0, taken }
     }
 
     /// What goes into the headers of our packets on the first path.
@@ -291,6 +293,7 @@ impl RemoteIds {
         };
         further.retain(&mut keep);
         spare.retain(&mut keep);
+        self.forget_seen();
         if path == PathId::FIRST && !core::mem::replace(&mut self.is_first_over, true) {
             self.current.reset_token = None;
             self.retire.push_back(self.current.sequence);
@@ -317,20 +320,61 @@ impl RemoteIds {
         }
     }
 
-    /// What goes into the headers of packets of this path that go elsewhere than the path: an id that nothing else
-    /// has borne, where there is one.
-    pub(crate) fn beside_path(&self, path: PathId) -> Option<&ConnectionId> {
-        let spare = self.spare.iter().find(|held| held.path == path);
-        spare.map(|held| &held.id).or_else(|| self.on_path(path))
+    /// What goes into the headers of packets of this path that go elsewhere than the path: an id that no packet to
+    /// another address has borne, where there is one. Those of addresses that are not `kept` are given back for it.
+    // spec: CON-72
+    pub(crate) fn beside_path(
+        &mut self,
+        path: PathId,
+        to: &Route,
+        kept: impl Fn(&Route) -> bool,
+    ) -> Option<ConnectionId> {
+        let place = self.spare_seen_at(path, to).or_else(|| {
+            self.end_trials(path, kept);
+            let fresh = self.fresh(path)?;
+            self.seen.push((self.spare.get(fresh)?.sequence, *to));
+            Some(fresh)
+        });
+        match place.and_then(|place| self.spare.get(place)) {
+            Some(held) => Some(held.id),
+            None => self.on_path(path).copied(),
+        }
     }
 
-    /// The id that a trial of this path has used is of no use any more.
+    /// Ids that were borne beside this path go back, but for those of addresses that are `kept`.
     // spec: CON-72
-    pub(crate) fn end_trial(&mut self, path: PathId) {
-        let place = self.spare.iter().position(|held| held.path == path);
-        if let Some(held) = place.and_then(|place| self.spare.remove(place)) {
-            self.retire.push_back(held.sequence);
-        }
+    pub(crate) fn end_trials(&mut self, path: PathId, kept: impl Fn(&Route) -> bool) {
+        let Self { spare, seen, retire, .. } = self;
+        spare.retain(|held| {
+            let at = seen.iter().find(|(sequence, _)| *sequence == held.sequence);
+            let keep = held.path != path || at.is_none_or(|(_, at)| kept(at));
+            if !keep {
+                retire.push_back(held.sequence);
+            }
+            keep
+        });
+        self.forget_seen();
+    }
+
+    /// The place of the spare id that packets of this path to an address have borne.
+    fn spare_seen_at(&self, path: PathId, to: &Route) -> Option<usize> {
+        let is_seen = |held: &Held| {
+            let mut seen = self.seen.iter();
+            held.path == path && seen.any(|(seq, at)| *seq == held.sequence && at.same_ends(to))
+        };
+        self.spare.iter().position(is_seen)
+    }
+
+    /// The place of a spare id of this path that nothing has borne.
+    fn fresh(&self, path: PathId) -> Option<usize> {
+        let is_seen = |held: &Held| self.seen.iter().any(|(seq, _)| *seq == held.sequence);
+        self.spare.iter().position(|held| held.path == path && !is_seen(held))
+    }
+
+    /// Nothing is known of ids that are not spare.
+    fn forget_seen(&mut self) {
+        let Self { spare, seen, .. } = self;
+        seen.retain(|(sequence, _)| spare.iter().any(|held| held.sequence == *sequence));
     }
 
     /// True when the last bytes of a datagram are those of the peer's stateless reset.
@@ -394,14 +438,33 @@ impl RemoteIds {
         if self.current.sequence < floor && !self.is_first_over {
             old.push(PathId::FIRST);
         }
-        old.into_iter().for_each(|path| self.advance(path));
+        for path in old {
+            // One that was seen elsewhere is better than one that is no more.
+            let any = || self.spare.iter().position(|held| held.path == path);
+            let place = self.fresh(path).or_else(any);
+            self.take(path, place);
+        }
+        self.forget_seen();
     }
 
-    /// Takes a fresh id, so that packets on a new path cannot be linked to those on the old one;
-    /// keeps the present one when the peer gave no other.
-    pub(crate) fn advance(&mut self, path: PathId) {
-        let place = self.spare.iter().position(|held| held.path == path);
+    /// Takes the id that its trial bore for a path that leads to another address now, or else one that nothing has
+    /// borne; keeps the present one when there is neither.
+    // spec: CON-72
+    pub(crate) fn move_to(&mut self, path: PathId, to: &Route) {
+        let place = self.spare_seen_at(path, to).or_else(|| self.fresh(path));
+        self.take(path, place);
+    }
+
+    /// Takes an id that nothing has borne for what leaves by this path from here on; keeps the present one when there
+    /// is none.
+    pub(crate) fn refresh(&mut self, path: PathId) {
+        self.take(path, self.fresh(path));
+    }
+
+    /// The spare id at this place takes the place of the path's own.
+    fn take(&mut self, path: PathId, place: Option<usize>) {
         let Some(next) = place.and_then(|place| self.spare.remove(place)) else { return };
+        self.forget_seen();
         let mut further = self.further.iter_mut();
         let held = match further.find(|held| held.path == path) {
             Some(held) => held,
@@ -524,16 +587,16 @@ mod tests {
     fn an_id_is_taken_once() {
         let mut ids = RemoteIds::new(id(0));
         ids.on_new(PathId::FIRST, &new_id(1, 0)).unwrap();
-        ids.advance(PathId::FIRST);
+        ids.refresh(PathId::FIRST);
         assert_eq!(*ids.current(), id(101));
         assert_eq!(retired(&mut ids), [0]);
         ids.on_new(PathId::FIRST, &new_id(2, 0)).unwrap();
-        ids.advance(PathId::FIRST);
+        ids.refresh(PathId::FIRST);
         assert_eq!(retired(&mut ids), [1]);
         // Both come again, late: they are gone.
         ids.on_new(PathId::FIRST, &new_id(1, 0)).unwrap();
         ids.on_new(PathId::FIRST, &new_id(2, 0)).unwrap();
-        ids.advance(PathId::FIRST);
+        ids.refresh(PathId::FIRST);
         assert_eq!(*ids.current(), id(102));
         assert!(!ids.wants());
         // One that was overtaken by the request to retire it is retired at once.
@@ -544,6 +607,45 @@ mod tests {
         ids.on_new(PathId::FIRST, &new_id(4, 0)).unwrap();
         assert!(!ids.wants());
         assert_eq!(*ids.current(), id(105));
+    }
+
+    #[test]
+    // spec-test: CON-72
+    fn an_id_is_seen_at_one_address() {
+        let at = |n: u8| Route::udp(([192, 0, 2, n], 1).into());
+        let mut ids = RemoteIds::new(id(0));
+        (1..=3).for_each(|n| ids.on_new(PathId::FIRST, &new_id(n, 0)).unwrap());
+        let beside = |ids: &mut RemoteIds, to, kept: Option<u8>| {
+            let kept = kept.map(at);
+            ids.beside_path(PathId::FIRST, &at(to), |route| Some(*route) == kept).unwrap()
+        };
+        // The same address sees the same id.
+        assert_eq!(beside(&mut ids, 1, None), id(101));
+        assert_eq!(beside(&mut ids, 1, None), id(101));
+        // Those of addresses that are of no interest any more are given back.
+        assert_eq!(beside(&mut ids, 2, Some(1)), id(102));
+        assert_eq!(retired(&mut ids), []);
+        assert_eq!(beside(&mut ids, 3, Some(2)), id(103));
+        assert_eq!(retired(&mut ids), [1]);
+        // Where the peer gives no further ones, the path's own has to do.
+        assert_eq!(beside(&mut ids, 4, Some(2)), id(0));
+        assert_eq!(retired(&mut ids), [3]);
+        ids.on_new(PathId::FIRST, &new_id(4, 0)).unwrap();
+        ids.move_to(PathId::FIRST, &at(2));
+        assert_eq!(*ids.current(), id(102));
+        assert_eq!(beside(&mut ids, 1, None), id(104));
+        ids.refresh(PathId::FIRST);
+        ids.move_to(PathId::FIRST, &at(5));
+        assert_eq!(*ids.current(), id(102), "what another address has seen is not used");
+        ids.end_trials(PathId::FIRST, |_| false);
+        assert_eq!(retired(&mut ids), [0, 4]);
+        assert!(ids.seen.is_empty());
+        // The peer wants its ids back: one that was seen elsewhere has to do.
+        ids.on_new(PathId::FIRST, &new_id(5, 0)).unwrap();
+        assert_eq!(beside(&mut ids, 1, None), id(105));
+        ids.on_new(PathId(1), &new_id(6, 3)).unwrap();
+        assert_eq!(*ids.current(), id(105));
+        assert!(ids.seen.is_empty());
     }
 
     #[test]
@@ -565,7 +667,7 @@ mod tests {
         // Doubted by a probe, and then lost.
         (0..2).for_each(|_| ids.on_fate(1, Fate::Lost));
         assert_eq!(retired(&mut ids), [1]);
-        ids.advance(PathId::FIRST);
+        ids.refresh(PathId::FIRST);
         ids.on_new(PathId(1), &new_id(4, 4)).unwrap();
         assert_eq!(retired(&mut ids), [2]);
         assert_eq!(ids.on_path(PathId(1)), Some(&id(104)));

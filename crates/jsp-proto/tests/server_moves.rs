@@ -160,6 +160,8 @@ fn forged_moves_of_a_server_adopt_nothing() {
         asked += usize::from(told > 0);
     }
     assert!(asked > 0 && asked <= 40, "{asked} of {} were asked", thieves.len());
+    // No two of them learn that they were asked by the same client.
+    assert!(pair.linked().is_empty(), "{:?}", pair.linked());
     send(&mut pair, [client, server], stream);
     // All the time, and afterwards, the true way is the one.
     assert_eq!(route_of(&mut pair, client), Some(home));
@@ -197,6 +199,8 @@ fn a_client_goes_back_when_the_address_that_it_followed_to_dies() {
         assert_eq!(route_of(&mut pair, client), Some(home));
         let took = pair.now - died_at.unwrap();
         assert!(took < Duration::from_secs(2), "{took:?}");
+        let linked = pair.linked();
+        assert!(linked.iter().all(|(end, _)| *end == End::Client), "{linked:?}");
     }
 }
 
@@ -320,4 +324,50 @@ fn a_client_goes_home_when_datagrams_come_from_there() {
     pair.inject(End::Client, home, &copy);
     pair.run_until(|pair| route_of(pair, client) == Some(home));
     send(&mut pair, [client, server], stream);
+}
+
+#[test]
+// spec-test: CON-72
+fn no_id_is_seen_between_two_pairs_of_addresses() {
+    for seed in 0..20u8 {
+        let (mut pair, client, server, stream) = begin(seed);
+        let mut dice = TestRng(u64::from(seed) * 55 + 3);
+        let mut roll = move |below: u8| {
+            let mut byte = [0];
+            dice.fill(&mut byte);
+            byte[0] % below
+        };
+        for step in 0..12u8 {
+            let now = pair.now;
+            match roll(4) {
+                // Addresses where nobody is, asked one before the other was given up.
+                0 => {
+                    let nobody = Route::udp(SocketAddr::from(([203, 0, 113, step], 1)));
+                    pair.client.try_route(now, client, nobody);
+                }
+                1 => {
+                    pair.server_addr = SocketAddr::from(([198, 51, 100, step], 9));
+                    let moved = pair.server.connection(server).unwrap();
+                    moved.hint(now, NetworkHint::InterfaceUp);
+                }
+                2 => {
+                    pair.client_addr = SocketAddr::from(([192, 0, 2, 100 + step], 9));
+                    let moved = pair.client.connection(client).unwrap();
+                    moved.hint(now, NetworkHint::InterfaceUp);
+                }
+                // The server looks for the client where nobody answers.
+                _ => {
+                    let connection = pair.client.connection(client).unwrap();
+                    connection.write(now, stream, Bytes::from_static(b"copy")).unwrap();
+                    pair.flush();
+                    for copy in pair.on_the_way(End::Server) {
+                        pair.inject(End::Server, SocketAddr::from(([203, 0, 113, 99], 9)), &copy);
+                    }
+                }
+            }
+            pair.run_for(Duration::from_millis(u64::from(roll(200)) * 10));
+            send(&mut pair, [client, server], stream);
+        }
+        assert!(pair.linked().is_empty(), "seed {seed}: {:?}", pair.linked());
+    }
 }

@@ -481,6 +481,6 @@ impl Connection {
         }
         let challenge = self.rng.array();
         let candidate = Candidate::new(now, arrival.route, challenge, arrival.len);
-        self.paths.active.candidate = Some(Box::new(candidate));
+        self.put_on_trial(candidate);
     }
 }

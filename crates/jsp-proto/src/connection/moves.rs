@@ -1,6 +1,6 @@
 //! An address on trial has answered: the path goes there, and comes back when it falls silent.
 
-use jsp_wire::{Instant, Route};
+use jsp_wire::{Instant, PathId, Route};
 
 use super::Connection;
 use crate::error::TransportError;
@@ -32,7 +32,10 @@ impl Connection {
         let (id, before, was_silent) = (path.id, path.route, path.is_silent());
         path.move_to(now, route, &self.config, ceiling);
         path.leave(before, candidate.is_led);
-        self.remote_ids.advance(id);
+        if !before.same_ends(&route) {
+            self.remote_ids.move_to(id, &route);
+        }
+        self.end_trials();
         if route.is_reliable() || before.same_peer(&route) || was_silent {
             // Its acknowledgement shows what was lost on the way before: no probe will, or not soon.
             // spec: CAR-13
@@ -74,7 +77,27 @@ impl Connection {
         let is_open = self.lifecycle.is_established();
         if let Some(refuge) = self.paths.active.refuge_to_ask().filter(|_| is_open) {
             let candidate = Candidate::trusted(now, refuge.route, self.rng.array());
-            self.paths.active.candidate = Some(Box::new(candidate));
+            self.put_on_trial(candidate);
         }
+    }
+
+    /// The peer is asked at another address; where it was asked before, it is not any more.
+    pub(super) fn put_on_trial(&mut self, candidate: Candidate) {
+        self.paths.active.candidate = Some(Box::new(candidate));
+        self.end_trials();
+    }
+
+    /// Our own address may be another: nothing leaves there that bears an id which the one before was seen with.
+    // spec: CON-72
+    pub(super) fn change_ids(&mut self, path: PathId) {
+        self.remote_ids.end_trials(path, |_| false);
+        self.remote_ids.refresh(path);
+    }
+
+    /// The path goes nowhere but to its candidate and its refuge: ids that others have seen are of no use any more.
+    // spec: CON-72
+    pub(super) fn end_trials(&mut self) {
+        let path = &self.paths.active;
+        self.remote_ids.end_trials(path.id, |route| path.may_go_to(route));
     }
 }

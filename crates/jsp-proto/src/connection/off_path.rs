@@ -39,7 +39,8 @@ impl Connection {
             let (route, challenge) = (candidate.route, candidate.challenge);
             let room_len = candidate.budget.remaining();
             candidate.on_sent(now, pto);
-            return self.datagram_to(now, batch, route, room_len, Purpose::Challenge(challenge));
+            let purpose = Purpose::Challenge(route, challenge);
+            return self.datagram_to(now, batch, route, room_len, purpose);
         }
         let Some(owed) = self.paths.responses.pop_not_for(&self.paths.active) else {
             return Ok(None);
@@ -48,7 +49,8 @@ impl Connection {
             self.paths.active.candidate.as_ref().filter(|c| c.route.same_ends(&owed.route));
         // spec: CON-10
         let room_len = candidate.map_or(owed.allowance, |c| c.budget.remaining());
-        self.datagram_to(now, batch, owed.route, room_len, Purpose::Response(owed.data))
+        let purpose = Purpose::Response(owed.route, owed.data);
+        self.datagram_to(now, batch, owed.route, room_len, purpose)
     }
 
     fn datagram_to(

@@ -2,7 +2,7 @@
 
 use jsp_crypto::Role;
 use jsp_wire::header::{LongFields, LongType};
-use jsp_wire::{CloseCode, ConnectionId, Instant, PathId, limits};
+use jsp_wire::{CloseCode, ConnectionId, Instant, PathId, Route, limits};
 
 use super::Connection;
 use super::filled::Sealed;
@@ -32,9 +32,9 @@ pub(super) enum Purpose {
     /// To learn whether a datagram of this size passes.
     MtuProbe(usize),
     /// To learn whether the peer is there.
-    Challenge([u8; 8]),
+    Challenge(Route, [u8; 8]),
     /// To show that we are here.
-    Response([u8; 8]),
+    Response(Route, [u8; 8]),
     /// To bring packets back that the network may have lost.
     Repair,
     /// The last word.
@@ -262,13 +262,14 @@ impl Connection {
 
     /// The id that a 1-RTT packet of the path at hand bears.
     // spec: CON-72
-    fn destination(&self, purpose: Purpose) -> Option<ConnectionId> {
-        let here = self.paths.active.id;
-        let id = match purpose {
-            Purpose::Challenge(_) | Purpose::Response(_) => self.remote_ids.beside_path(here),
-            _ => self.remote_ids.on_path(here),
-        };
-        id.copied()
+    fn destination(&mut self, purpose: Purpose) -> Option<ConnectionId> {
+        let here = &self.paths.active;
+        match purpose {
+            Purpose::Challenge(to, _) | Purpose::Response(to, _) if !here.route.same_ends(&to) => {
+                self.remote_ids.beside_path(here.id, &to, |route| here.may_go_to(route))
+            }
+            _ => self.remote_ids.on_path(here.id).copied(),
+        }
     }
 
     /// Door 7 for 1-RTT packets: what was built behind the header in `room` takes its number and is sealed.
@@ -302,7 +303,7 @@ impl Connection {
         purpose: Purpose,
     ) -> Result<(), TransportError> {
         let on_path =
-            !matches!(purpose, Purpose::Challenge(_) | Purpose::Response(_) | Purpose::Farewell);
+            !matches!(purpose, Purpose::Challenge(..) | Purpose::Response(..) | Purpose::Farewell);
         // Datagrams elsewhere, and last words, leave without a mark.
         let ecn = self.ecn_mark().filter(|_| on_path);
         let path = &mut self.paths.active;
@@ -360,8 +361,8 @@ pub(super) const DATA_ROOM_MIN: usize =
 fn compose_special(packet: &mut PacketBuilder<'_>, purpose: Purpose, farewell: Option<&Farewell>) {
     match purpose {
         Purpose::MtuProbe(size) => compose::mtu_probe(packet, size),
-        Purpose::Challenge(data) => compose::path_challenge(packet, data),
-        Purpose::Response(data) => compose::path_response(packet, data),
+        Purpose::Challenge(_, data) => compose::path_challenge(packet, data),
+        Purpose::Response(_, data) => compose::path_response(packet, data),
         Purpose::Farewell => {
             if let Some(farewell) = farewell {
                 compose::farewell(packet, farewell);

@@ -248,6 +248,7 @@ impl Connection {
                 path.probes.owe(SpaceId::Data, 1);
                 let was_down = path.usage.is_down();
                 self.change_usage(id, |path| path.usage.set_down(false));
+                self.change_ids(id);
                 self.doubt_here(now, was_down);
                 self.announce_move(now);
             }
@@ -411,8 +412,8 @@ impl Connection {
             path.found_nobody(&candidate.route);
         }
         let gave_up = hopeless.is_some();
-        if gave_up && path.is_validated && self.role == Role::Client {
-            self.remote_ids.end_trial(path.id);
+        if gave_up {
+            self.end_trials();
         }
         let path = &mut self.paths.active;
         let is_dead = path.numbers.recovery.pto_count() >= SILENT_PTOS_MAX;

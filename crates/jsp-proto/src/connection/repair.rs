@@ -258,7 +258,7 @@ mod tests {
     /// A packet that is protected until a second has passed, and the repair of it before that.
     fn challenge_and_repair(peer: &mut Connection, now: Instant, data: [u8; 8]) -> [Vec<u8>; 2] {
         let (mut packet, mut repair) = (vec![0; 1000], vec![0; 1200]);
-        let purpose = Purpose::Challenge(data);
+        let purpose = Purpose::Challenge(peer.route(), data);
         let fill = Fill::alone(Extent::any(packet.len()));
         let sealed =
             peer.data_packet(now, &mut packet, Allowance::Probe, purpose, fill).unwrap().unwrap();

@@ -73,7 +73,7 @@ impl Connection {
         }
         // The server has proved itself, and nobody has asked us to write there.
         let candidate = Candidate::trusted(now, route, self.rng.array());
-        self.paths.active.candidate = Some(Box::new(candidate));
+        self.put_on_trial(candidate);
         true
     }
 
@@ -85,7 +85,7 @@ impl Connection {
         if self.role == Role::Server && path.is_validated && self.is_confirmed() {
             // Nobody but a client that has proved itself is written to.
             let candidate = Candidate::trusted(now, Route::udp(remote), self.rng.array());
-            self.paths.active.candidate = Some(Box::new(candidate));
+            self.put_on_trial(candidate);
         }
     }
 
@@ -117,7 +117,7 @@ impl Connection {
         } else {
             let mut candidate = Candidate::new(now, route, self.rng.array(), received);
             candidate.is_led = true;
-            self.paths.active.candidate = Some(Box::new(candidate));
+            self.put_on_trial(candidate);
         }
     }
 

@@ -46,6 +46,12 @@ impl Path {
             Some(Box::new(Refuge { route: before, is_home, was_led, is_deserted: false }));
     }
 
+    /// True of the address on trial, and of the one to go back to.
+    pub(crate) fn may_go_to(&self, route: &Route) -> bool {
+        let is_tried = self.candidate.as_ref().is_some_and(|c| c.route.same_ends(route));
+        is_tried || self.refuge.as_ref().is_some_and(|refuge| refuge.route.same_ends(route))
+    }
+
     /// Nobody has answered by this route.
     pub(crate) fn found_nobody(&mut self, route: &Route) {
         if let Some(refuge) = self.refuge.as_mut().filter(|refuge| refuge.route.same_peer(route)) {

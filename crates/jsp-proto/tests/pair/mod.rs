@@ -102,6 +102,8 @@ pub struct Pair {
     pub ids: HashMap<(End, SocketAddr), HashSet<Vec<u8>>>,
     /// The same by the address of the server's end.
     pub ids_at: HashMap<(End, SocketAddr), HashSet<Vec<u8>>>,
+    /// The addresses of both ends, the client's first, that a connection id was seen between.
+    pub seen: HashMap<(End, Vec<u8>), HashSet<[SocketAddr; 2]>>,
     /// Every datagram that was delivered, when wanted: receiver and bytes.
     pub record: Option<Vec<(End, Vec<u8>)>>,
     /// Every datagram that was sent, when wanted: sender, time, bytes.
@@ -180,6 +182,7 @@ impl Pair {
             client_account: None,
             ids: HashMap::new(),
             ids_at: HashMap::new(),
+            seen: HashMap::new(),
             record: None,
             departures: None,
             client_config: Arc::new(ClientConfig::new(ServerIdentity::Pinned(pin))),
@@ -337,6 +340,8 @@ impl Pair {
             if bytes[0] & 0x80 == 0 {
                 let client = if end == End::Client { from } else { to_addr };
                 let server = if end == End::Client { to_addr } else { from };
+                let id = bytes[1..5].to_vec();
+                self.seen.entry((to, id)).or_default().insert([client, server]);
                 self.ids_at.entry((to, server)).or_default().insert(bytes[1..5].to_vec());
                 self.ids.entry((to, client)).or_default().insert(bytes[1..5].to_vec());
             }
@@ -376,6 +381,11 @@ impl Pair {
             self.flying
                 .insert(place, Flying { at, to, from: thief.addr, at_addr, ecn: None, bytes });
         }
+    }
+
+    /// Connection ids that were seen between more than one pair of addresses, by their receiver.
+    pub fn linked(&self) -> Vec<&(End, Vec<u8>)> {
+        self.seen.iter().filter(|(_, seen)| seen.len() > 1).map(|(id, _)| id).collect()
     }
 
     /// The server starts anew: it has its seed and its identity, and nothing else.
