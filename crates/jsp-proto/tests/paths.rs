@@ -12,7 +12,7 @@ use jsp_proto::{
     PathError, PathId, PathUse, Reason, RetryPolicy, Route, StreamConfig, StreamId,
     TransportConfig,
 };
-use pair::{End, Pair};
+use pair::{End, Pair, Stream};
 
 const FIRST: PathId = PathId(0);
 const SECOND: PathId = PathId(1);
@@ -500,4 +500,44 @@ fn thousands_of_addresses_of_an_attacker_change_nothing() {
     );
     pair.run_for(Duration::from_secs(5));
     assert!(received(&mut pair, server).len() >= 100);
+}
+
+#[test]
+// spec-test: CAR-34
+fn a_slow_carrier_is_kept_and_a_dead_one_is_not() {
+    let mut pair = Pair::new();
+    pair.stream = Some(Stream::new(10_000));
+    let (client, server) = pair.establish();
+    let (now, route) = (pair.now, pair.stream.as_ref().unwrap().route);
+    assert_eq!(pair.client.open_path(now, client, route), Ok(SECOND));
+    pair.run_until(|pair| opened(pair, End::Client) && opened(pair, End::Server));
+    let connection = pair.client.connection(client).unwrap();
+    connection.set_path_use(FIRST, PathUse::Standby).unwrap();
+    let stream = connection.open(now, StreamConfig::bytes()).unwrap();
+    // The stream takes all of it at once, and has nine seconds to do.
+    assert_eq!(connection.write(now, stream, Bytes::from(vec![7; 90_000])), Ok(90_000));
+    let closed = |pair: &Pair| {
+        let is_closed = |event: &Event| matches!(event, Event::PathClosed { path: SECOND, .. });
+        pair.events.iter().any(|(_, _, event)| is_closed(event))
+    };
+    let (start, mut got) = (pair.now, 0);
+    pair.run_until(|pair| {
+        let now = pair.now;
+        let connection = pair.server.connection(server).unwrap();
+        while let Ok(Some(bytes)) = connection.read(now, stream, usize::MAX) {
+            got += bytes.len();
+        }
+        got >= 90_000
+    });
+    assert!(pair.now - start > Duration::from_secs(8), "it went by the stream");
+    assert!(!closed(&pair));
+    // From here on it takes what it is given, and brings nothing.
+    pair.run_for(Duration::from_secs(1));
+    pair.stream.as_mut().unwrap().rate = 1;
+    let start = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    connection.write(start, stream, Bytes::from(vec![7; 9000])).unwrap();
+    pair.run_until(|pair| closed(pair));
+    let took = pair.now - start;
+    assert!(took >= Duration::from_secs(4) && took <= Duration::from_secs(6), "{took:?}");
 }

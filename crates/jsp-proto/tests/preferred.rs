@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jsp_proto::{
-    ConnectionHandle, Event, PathId, PreferredAddresses, RetryPolicy, Route, StreamConfig,
-    StreamId, TransportConfig,
+    ConnectionHandle, Event, NetworkHint, PathId, PreferredAddresses, RetryPolicy, Route,
+    StreamConfig, StreamId, TransportConfig,
 };
 use pair::{End, Pair};
 
@@ -192,4 +192,27 @@ fn a_client_goes_back_when_the_preferred_address_dies_and_there_again() {
     pair.filter_from = Some(Box::new(move |from, to| ![from, to].contains(&home)));
     send(&mut pair, client, server, stream);
     assert_eq!(pair.client.connection(client).unwrap().route(), Route::udp(other()));
+}
+
+#[test]
+fn a_server_that_looks_for_its_client_does_so_from_where_the_client_knows_it() {
+    for is_gone in [false, true] {
+        let mut pair = preferring();
+        let (client, server, stream) = begin(&mut pair);
+        send(&mut pair, client, server, stream);
+        let home = Route::Udp { local: Some(other().ip()), remote: pair.client_addr };
+        pair.run_until(|pair| pair.server.connection(server).unwrap().route() == home);
+        pair.run_for(Duration::from_secs(1));
+        pair.ids_at.clear();
+        let now = pair.now;
+        let connection = pair.server.connection(server).unwrap();
+        if is_gone {
+            connection.release_local(PathId::FIRST);
+        }
+        connection.hint(now, NetworkHint::InterfaceUp);
+        pair.run_for(Duration::from_millis(5));
+        let asked_from = if is_gone { pair.server_addr } else { other() };
+        let asked = [pair.server_addr, other()].map(|at| !ids(&pair, End::Client, at).is_empty());
+        assert_eq!(asked, [pair.server_addr, other()].map(|at| at == asked_from));
+    }
 }

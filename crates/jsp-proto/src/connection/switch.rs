@@ -50,9 +50,9 @@ impl Connection {
     pub(super) fn carrier_over_at(&self) -> Option<Instant> {
         let path = &self.paths.active;
         let is_carrier = path.route.is_reliable();
-        let oldest = path.numbers.recovery.oldest_eliciting().filter(|_| is_carrier)?;
+        let since = path.numbers.recovery.silent_since().filter(|_| is_carrier)?;
         let has_other = self.paths.others.iter().any(|path| !path.is_failing());
-        has_other.then(|| oldest + CARRIER_SILENCE)
+        has_other.then(|| since + CARRIER_SILENCE)
     }
 
     // spec: CAR-30
@@ -77,14 +77,23 @@ impl Connection {
         true
     }
 
+    /// The address of ours that a path leaves from is gone: from here on the system picks one. To be said before
+    /// [`NetworkHint::InterfaceUp`](crate::NetworkHint::InterfaceUp); where the address is there again, it stays.
+    pub fn release_local(&mut self, path: PathId) {
+        if let Some(Route::Udp { local, .. }) = self.paths.get_mut(path).map(|path| &mut path.route)
+        {
+            *local = None;
+        }
+    }
+
     /// The address of this side may be another: a server asks the client from there, and goes on from there once it
     /// is answered. A client needs no more than to send something.
     pub(super) fn announce_move(&mut self, now: Instant) {
         let path = &self.paths.active;
-        let Route::Udp { remote, .. } = path.route else { return };
-        if self.role == Role::Server && path.is_validated && self.is_confirmed() {
+        let is_udp = matches!(path.route, Route::Udp { .. });
+        if is_udp && self.role == Role::Server && path.is_validated && self.is_confirmed() {
             // Nobody but a client that has proved itself is written to.
-            let candidate = Candidate::trusted(now, Route::udp(remote), self.rng.array());
+            let candidate = Candidate::trusted(now, path.route, self.rng.array());
             self.put_on_trial(candidate);
         }
     }

@@ -78,6 +78,8 @@ pub(crate) struct Recovery {
     eliciting: usize,
     /// Packets without fate that need not be.
     quiet: usize,
+    /// When an ack-eliciting packet was last acknowledged.
+    acked_at: Instant,
     /// When the newest ack-eliciting packet left.
     eliciting_sent_at: Option<Instant>,
     /// Probe timeouts since the last acknowledgement.
@@ -113,6 +115,7 @@ impl Recovery {
             bytes_in_flight: 0,
             eliciting: 0,
             quiet: 0,
+            acked_at: Instant::ZERO,
             eliciting_sent_at: None,
             pto_count: 0,
             guard_deadlock: false,
@@ -212,6 +215,9 @@ impl Recovery {
         let newest = self.settle_acked(now, (ack, times, &recovered), rtt, &mut outcome, fates);
         if let Some((newest_pn, newest)) = newest {
             outcome.newly_acked = true;
+            if outcome.newly_acked_eliciting {
+                self.acked_at = now;
+            }
             outcome.largest_newly_acked_sent_at = Some(newest.sent_at);
             outcome.app_limited = newest.mark.app_limited();
             let is_of_path = newest.sent_at >= self.since;

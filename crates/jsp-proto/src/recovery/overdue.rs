@@ -16,4 +16,9 @@ impl Recovery {
             .find(|(_, packet)| packet.state == State::Outstanding && packet.ack_eliciting)
             .map(|(_, packet)| packet.sent_at)
     }
+
+    /// Since when an acknowledgement is waited for and none has come, on the way that the path takes now.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        Some(self.oldest_eliciting()?.max(self.acked_at).max(self.since))
+    }
 }

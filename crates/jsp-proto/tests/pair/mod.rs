@@ -41,6 +41,8 @@ struct Flying {
     from: SocketAddr,
     /// Where it goes.
     at_addr: SocketAddr,
+    /// That of the stream, where it goes by one.
+    route: Option<Route>,
     ecn: Option<Ecn>,
     bytes: Vec<u8>,
 }
@@ -63,6 +65,21 @@ pub struct Thief {
     pub relays: bool,
 }
 
+/// A stream that the client has to the server, beside what goes as datagrams. It takes whatever it is given.
+pub struct Stream {
+    pub route: Route,
+    /// Bytes a second to the server; nothing holds up the other way.
+    pub rate: u64,
+    /// When it has passed on what it was given.
+    free_at: Instant,
+}
+
+impl Stream {
+    pub const fn new(rate: u64) -> Self {
+        Self { route: Route::Tunnel { id: 1 }, rate, free_at: Instant::ZERO }
+    }
+}
+
 /// How long each copy of a datagram takes: none for a lost one.
 type Weather = Box<dyn FnMut(End) -> Vec<Duration>>;
 
@@ -80,6 +97,7 @@ pub struct Pair {
     /// Looks at where each datagram goes; false drops it.
     pub filter_from: Option<RouteFilter>,
     pub thief: Option<Thief>,
+    pub stream: Option<Stream>,
     /// Datagrams to and from an address take so much longer.
     pub lag: Option<(SocketAddr, Duration)>,
     /// Holds back what the client sends, when wanted.
@@ -171,6 +189,7 @@ impl Pair {
             server_other: None,
             filter_from: None,
             thief: None,
+            stream: None,
             lag: None,
             held: None,
             filter: Box::new(|_, _| true),
@@ -284,6 +303,10 @@ impl Pair {
 
     /// Sends everything that wants to leave, and gathers events.
     pub fn flush(&mut self) {
+        if let Some(Route::Tunnel { id }) = self.stream.as_ref().map(|stream| stream.route) {
+            self.client.carrier_has_room(id, usize::MAX);
+            self.server.carrier_has_room(id, usize::MAX);
+        }
         for end in [End::Client, End::Server] {
             while let Some((handle, event)) = self.endpoint(end).poll_event() {
                 self.events.push_back((end, handle, event));
@@ -307,7 +330,33 @@ impl Pair {
         }
     }
 
+    /// What goes by the stream.
+    fn stream(&mut self, end: End, batch: &Batch) -> bool {
+        let Some(stream) = self.stream.as_mut().filter(|own| batch.route() == Some(own.route))
+        else {
+            return false;
+        };
+        for segment in batch.contents().chunks(batch.segment_len()) {
+            let (to, mut at) =
+                (if end == End::Client { End::Server } else { End::Client }, self.now);
+            if end == End::Client {
+                let nanos = segment.len() as u64 * 1_000_000_000 / stream.rate;
+                stream.free_at = stream.free_at.max(self.now) + Duration::from_nanos(nanos);
+                at = stream.free_at;
+            }
+            let (from, at_addr) = (self.client_addr, self.server_addr);
+            let (at, bytes) = (at + DELAY, segment.to_vec());
+            let place = self.flying.partition_point(|other| other.at <= at);
+            let route = Some(stream.route);
+            self.flying.insert(place, Flying { at, to, from, at_addr, route, ecn: None, bytes });
+        }
+        true
+    }
+
     fn launch(&mut self, end: End, batch: &Batch) {
+        if self.stream(end, batch) {
+            return;
+        }
         let own = match batch.route() {
             Some(Route::Udp { local, .. }) => local,
             _ => None,
@@ -364,8 +413,10 @@ impl Pair {
             for delay in (self.weather)(to) {
                 let at = self.now + delay + lag.map_or(Duration::ZERO, |(_, lag)| lag);
                 let place = self.flying.partition_point(|other| other.at <= at);
-                self.flying
-                    .insert(place, Flying { at, to, from, at_addr, ecn, bytes: bytes.clone() });
+                self.flying.insert(
+                    place,
+                    Flying { at, to, from, at_addr, route: None, ecn, bytes: bytes.clone() },
+                );
             }
         }
     }
@@ -378,8 +429,10 @@ impl Pair {
             let at_addr = if to == End::Client { self.client_addr } else { self.server_addr };
             let (at, bytes) = (self.now + DELAY / 2, bytes.to_vec());
             let place = self.flying.partition_point(|other| other.at <= at);
-            self.flying
-                .insert(place, Flying { at, to, from: thief.addr, at_addr, ecn: None, bytes });
+            self.flying.insert(
+                place,
+                Flying { at, to, from: thief.addr, at_addr, route: None, ecn: None, bytes },
+            );
         }
     }
 
@@ -447,7 +500,7 @@ impl Pair {
                 End::Server => self.server_other.is_some(),
             };
             let local = tells.then(|| flying.at_addr.ip());
-            let route = Route::Udp { local, remote: flying.from };
+            let route = flying.route.unwrap_or(Route::Udp { local, remote: flying.from });
             let payload = BytesMut::from(&flying.bytes[..]);
             let datagram = Datagram { route, ecn: flying.ecn, payload };
             self.endpoint(flying.to).handle_datagram(now, datagram);

@@ -24,6 +24,23 @@ fn flight_is_what_left_and_has_no_fate() {
 }
 
 #[test]
+fn a_silence_begins_with_the_last_acknowledgement() {
+    let mut bench = Bench::warm();
+    assert_eq!(bench.recovery.silent_since(), None);
+    (0..4).for_each(|n| _ = bench.send(at(200 + n)));
+    assert_eq!(bench.recovery.silent_since(), Some(at(200)));
+    bench.ack(at(6000), &[(0, 1)]);
+    assert_eq!(bench.recovery.silent_since(), Some(at(6000)));
+    // The same once more is no sign of life, and what a path left behind does not count where it is now.
+    bench.ack(at(7000), &[(0, 1)]);
+    assert_eq!(bench.recovery.silent_since(), Some(at(6000)));
+    bench.recovery.on_moved(at(8000));
+    assert_eq!(bench.recovery.silent_since(), Some(at(8000)));
+    bench.ack(at(9000), &[(0, 4)]);
+    assert_eq!(bench.recovery.silent_since(), None);
+}
+
+#[test]
 /// spec-test: REC-1
 fn a_sample_needs_the_largest_number_to_be_news_and_an_eliciting_packet_among_it() {
     let mut bench = Bench::warm();
