@@ -61,6 +61,10 @@ pub struct Switch {
     /// How many streams there are to try.
     streams: usize,
     state: State,
+    /// Where datagrams went last: the server may have led the connection there.
+    last: Option<Route>,
+    /// The next question goes there.
+    asks_last: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,12 +87,15 @@ impl Switch {
     /// For a connection that may use datagrams and so many streams.
     #[must_use]
     pub const fn new(streams: usize) -> Self {
-        Self { streams, state: State::Watching(None) }
+        Self { streams, state: State::Watching(None), last: None, asks_last: false }
     }
 
     /// What is to be done now; to be asked again after each step.
     // spec: CAR-31, CAR-33
     pub fn poll(&mut self, now: Instant, view: &View<'_>) -> Option<Step> {
+        if matches!(view.route, Route::Udp { .. }) {
+            (self.last, self.asks_last) = (Some(view.route), true);
+        }
         if let State::Resting(until) = self.state
             && now >= until
         {
@@ -166,6 +173,15 @@ impl Switch {
         Some(Step::Open(which))
     }
 
+    /// The way to open for datagrams by plain UDP: where they went last, when that was asked in vain where the server
+    /// was found at `first`, and so on in turn.
+    // spec: CAR-33
+    pub fn datagrams_to(&mut self, first: Route) -> Route {
+        let last = self.last.filter(|_| self.asks_last);
+        self.asks_last = !self.asks_last;
+        last.unwrap_or(first)
+    }
+
     /// What came of [`Step::Open`].
     pub fn on_opened(&mut self, route: Option<Route>) {
         if let State::Opening(which) = self.state {
@@ -235,6 +251,20 @@ mod tests {
         assert_eq!(switch.poll(at(4100), &view(&here, false)), None);
         assert_eq!(switch.poll_timeout(), Some(at(6100)));
         assert_eq!(switch.poll(at(6100), &view(&here, false)), Some(Step::Close));
+    }
+
+    #[test]
+    // spec-test: CAR-33
+    fn datagrams_are_asked_for_where_they_went_last_and_where_the_server_was_found() {
+        let first = Route::udp(SocketAddr::from(([192, 0, 2, 9], 9)));
+        let (mut switch, here, there) = (Switch::new(1), [udp()], [STREAM]);
+        assert_eq!(switch.datagrams_to(first), first);
+        for _ in 0..2 {
+            assert_eq!(switch.poll(at(0), &view(&here, false)), None);
+            assert_eq!(switch.poll(at(1), &view(&there, false)), None);
+            let asked = [(); 4].map(|()| switch.datagrams_to(first));
+            assert_eq!(asked, [udp(), first, udp(), first]);
+        }
     }
 
     #[test]

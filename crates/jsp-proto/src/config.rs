@@ -128,8 +128,9 @@ pub struct TransportConfig {
     pub preferred: PreferredAddresses,
     /// A client's server may move: a host that roams, a virtual machine. So that it can be found from a new address of
     /// the server, the client's connection takes ids, which cost 4 bytes in each datagram to it; one whose
-    /// endpoint accepts connections too has them anyway. Who can copy packets on the way and carry them on could
-    /// lead the client to himself, and fall silent there. Default false.
+    /// endpoint accepts connections too has them anyway. Who can copy packets on the way and carry them on can
+    /// lead the client to himself; it goes back once the server answers where it was, or he falls silent. Default
+    /// false.
     pub follow_server: bool,
     /// What is done so that sizes and times of datagrams tell less. Default [`Padding::None`].
     pub padding: Padding,

@@ -172,7 +172,7 @@ fn a_client_without_ids_is_found_at_the_preferred_address_under_loss() {
 }
 
 #[test]
-// spec-test: CON-81
+// spec-test: CON-82
 fn a_client_goes_back_when_the_preferred_address_dies_and_there_again() {
     let mut pair = preferring();
     let (client, server, stream) = begin(&mut pair);

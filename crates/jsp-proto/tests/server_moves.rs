@@ -178,7 +178,7 @@ fn a_client_without_ids_stays() {
 }
 
 #[test]
-// spec-test: CON-81
+// spec-test: CON-82
 fn a_client_goes_back_when_the_address_that_it_followed_to_dies() {
     for when in [0, 10_000, 30_000] {
         let (mut pair, client, server, stream) = begin(1);
@@ -205,7 +205,7 @@ fn a_client_goes_back_when_the_address_that_it_followed_to_dies() {
 }
 
 #[test]
-// spec-test: CON-81
+// spec-test: CON-82
 fn a_client_that_is_silent_everywhere_stays_and_asks_seldom() {
     let (mut pair, client, server, stream) = begin(1);
     move_server(&mut pair, server);
@@ -233,7 +233,7 @@ fn led_astray() -> (Pair, ConnectionHandle, ConnectionHandle, StreamId) {
 }
 
 #[test]
-// spec-test: CON-82
+// spec-test: CON-83
 fn who_passes_on_what_a_server_sends_keeps_nobody() {
     let (mut pair, client, server, stream) = led_astray();
     let home = pair.server_addr;
@@ -259,7 +259,7 @@ fn who_passes_on_what_a_server_sends_keeps_nobody() {
 }
 
 #[test]
-// spec-test: CON-81, CON-82
+// spec-test: CON-82, CON-83
 fn who_led_a_client_away_and_falls_silent_costs_a_few_round_trips() {
     for way in [End::Client, End::Server] {
         let (mut pair, client, server, stream) = led_astray();
@@ -301,7 +301,7 @@ fn who_led_a_client_away_and_falls_silent_costs_a_few_round_trips() {
 }
 
 #[test]
-// spec-test: CON-82
+// spec-test: CON-83
 fn a_client_goes_home_when_datagrams_come_from_there() {
     let (mut pair, client, server, stream) = led_astray();
     let home = pair.server_addr;
@@ -370,4 +370,30 @@ fn no_id_is_seen_between_two_pairs_of_addresses() {
         }
         assert!(pair.linked().is_empty(), "seed {seed}: {:?}", pair.linked());
     }
+}
+
+#[test]
+// spec-test: CON-74
+fn a_server_that_moves_is_followed_by_every_path() {
+    let (mut pair, client, server, stream) = begin(1);
+    let now = pair.now;
+    let route = Route::Udp { local: Some(pair.second_addr.ip()), remote: pair.server_addr };
+    pair.client.open_path(now, client, route).unwrap();
+    let lead_to = |pair: &mut Pair, at: SocketAddr| {
+        let paths: Vec<_> = pair.client.connection(client).unwrap().paths().collect();
+        let is_there =
+            |path: &jsp_proto::PathInfo| path.is_validated && path.route.remote() == Some(at);
+        paths.len() == 2 && paths.iter().all(is_there)
+    };
+    let home = pair.server_addr;
+    pair.run_until(|pair| lead_to(pair, home));
+    pair.run_for(Duration::from_millis(100));
+    pair.server_addr = new();
+    let now = pair.now;
+    for path in [PathId(0), PathId(1)] {
+        let connection = pair.server.connection(server).unwrap();
+        connection.hint_path(now, path, NetworkHint::InterfaceUp).unwrap();
+    }
+    pair.run_until(|pair| lead_to(pair, new()));
+    send(&mut pair, [client, server], stream);
 }

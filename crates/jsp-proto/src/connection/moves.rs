@@ -49,7 +49,7 @@ impl Connection {
     }
 
     /// The path at hand is silent: the peer may be where it was before.
-    // spec: CON-81
+    // spec: CON-82
     pub(super) fn seek_refuge(&mut self, now: Instant) {
         if self.paths.active.is_silent() {
             self.ask_refuge(now);
@@ -57,7 +57,7 @@ impl Connection {
     }
 
     /// Something speaks for it that the peer is where the path is at home.
-    // spec: CON-82
+    // spec: CON-83
     fn seek_home(&mut self, now: Instant) {
         if self.paths.active.refuge.as_ref().is_some_and(|refuge| refuge.is_home) {
             self.ask_refuge(now);
@@ -65,7 +65,7 @@ impl Connection {
     }
 
     /// A packet of the peer came by this route, for the first time or not.
-    // spec: CON-82
+    // spec: CON-83
     pub(super) fn heed_origin(&mut self, now: Instant, route: &Route) {
         let refuge = self.paths.active.refuge.as_ref();
         if refuge.is_some_and(|refuge| refuge.route.same_peer(route)) {

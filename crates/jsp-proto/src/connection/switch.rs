@@ -10,7 +10,6 @@ use jsp_wire::{Instant, PathId, Route};
 use super::Connection;
 use crate::event::Event;
 use crate::keys::SpaceId;
-use crate::path::Path;
 use crate::path::silence::Silence;
 use crate::path::validation::Candidate;
 
@@ -101,10 +100,9 @@ impl Connection {
     /// A challenge came from an address of the server that this side does not know: it may have moved.
     // spec: CON-74
     pub(super) fn consider_move(&mut self, now: Instant, route: Route, received: usize) {
-        let is_known = |path: &Path| {
-            let tried = path.candidate.as_ref().is_some_and(|c| c.route.same_peer(&route));
-            tried || path.route.same_peer(&route)
-        };
+        let path = &self.paths.active;
+        let is_tried = path.candidate.as_ref().is_some_and(|c| c.route.same_peer(&route));
+        let is_known = is_tried || path.route.same_peer(&route);
         let (Route::Udp { remote: there, .. }, Route::Udp { remote: here, .. }) =
             (route, self.paths.active.route)
         else {
@@ -116,12 +114,12 @@ impl Connection {
             && !self.local_ids.first().is_empty()
             && may_lead(here.ip(), there.ip())
             && self.paths.active.is_validated;
-        if !may_follow || self.paths.iter().any(is_known) {
+        if !may_follow || is_known {
             return;
         }
         if self.paths.active.is_wary() && !self.paths.active.is_silent() {
             // It finds out whether the server is still heard where the path leads.
-            // spec: CON-82
+            // spec: CON-83
             self.paths.active.probes.owe(SpaceId::Data, 1);
         } else {
             let mut candidate = Candidate::new(now, route, self.rng.array(), received);

@@ -23,7 +23,7 @@ pub(crate) struct Refuge {
 impl Path {
     /// The path has left `before`, which it keeps in mind. `was_led` says that it was led away by what anybody on
     /// the way could have done. Between carriers and datagrams others decide.
-    // spec: CON-81, CON-82
+    // spec: CON-82, CON-83
     pub(crate) fn leave(&mut self, before: Route, was_led: bool) {
         let here = self.route;
         let kept = self.refuge.take();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    // spec-test: CON-81, CON-82
+    // spec-test: CON-82, CON-83
     fn a_path_keeps_the_address_that_it_has_left() {
         assert_eq!(refuge(&led(&[(udp(1), false)])), Some((udp(0), false)));
         assert_eq!(refuge(&led(&[(udp(1), true)])), Some((udp(0), true)));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    // spec-test: CON-82
+    // spec-test: CON-83
     fn home_is_kept_until_nobody_answers_there() {
         let mut path = led(&[(udp(1), true), (udp(2), true)]);
         assert_eq!(refuge(&path), Some((udp(0), true)));
