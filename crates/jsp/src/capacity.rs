@@ -6,6 +6,7 @@ use jsp_proto::{Capacity, NetworkHint, Outlook};
 
 use crate::connection::Connection;
 use crate::error::ConnectionError;
+use crate::monitor::machine_has;
 use crate::shard::Place;
 
 impl Connection {
@@ -57,8 +58,11 @@ impl Connection {
     pub fn hint(&self, hint: NetworkHint) {
         let now = self.inner.shard.clock.now();
         let mut core = self.inner.shard.lock();
-        if let Ok((connection, _)) = core.live(self.inner.key) {
-            connection.hint(now, hint);
+        let live = core.live(self.inner.key).ok();
+        if let Some(path) = live.and_then(|(connection, _)| connection.paths().next()) {
+            let (link, path) = (&self.inner.shard.link, (self.inner.key, path.id));
+            // The path is there.
+            let _ = core.hint_path(link, path, now, hint, machine_has);
         }
         self.inner.shard.flush(&mut core, now);
     }

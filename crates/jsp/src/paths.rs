@@ -9,6 +9,7 @@ use jsp_proto::{NetworkHint, PathError, PathId, PathInfo, PathUse};
 use crate::connection::Connection;
 use crate::error::AddPathError;
 use crate::link::Further;
+use crate::monitor::machine_has;
 use crate::shard::Place;
 
 impl Connection {
@@ -93,7 +94,11 @@ impl Connection {
     /// # Errors
     /// See [`PathError`].
     pub fn hint_path(&self, path: PathId, hint: NetworkHint) -> Result<(), PathError> {
-        self.on_paths(|connection, now| connection.hint_path(now, path, hint))
+        let (inner, now) = (&self.inner, self.inner.shard.clock.now());
+        let mut core = inner.shard.lock();
+        core.hint_path(&inner.shard.link, (inner.key, path), now, hint, machine_has)?;
+        inner.shard.flush(&mut core, now);
+        Ok(())
     }
 
     fn on_paths(

@@ -78,7 +78,7 @@ impl Watch {
 
     async fn open(&mut self, way: &Way) -> Result<(), Over> {
         let route = match way {
-            Way::Udp(addr) => Some(Route::udp(*addr)),
+            Way::Udp(addr) => Some(self.machine.datagrams_to(Route::udp(*addr))),
             way => match connect::open(&self.offers, way).await {
                 Ok(opened) => Some(self.keep(opened.held)?),
                 Err(_) => None,

@@ -231,6 +231,57 @@ async fn who_began_in_a_stream_comes_to_udp_once_that_passes() {
 }
 
 #[tokio::test(start_paused = true)]
+/// spec-test: CAR-33
+async fn datagrams_are_asked_for_where_the_server_was_last_and_where_it_was_found() {
+    let elsewhere = SocketAddr::from(([198, 51, 100, 7], 4242));
+    let (near, far) = pair();
+    let (attachment, home) = (far.attachment(), SERVER.parse().unwrap());
+    let streams = StreamNet::new(DELAY);
+    let network = || Arc::new(streams.clone()) as Arc<dyn StreamNetwork>;
+    let server = Endpoint::builder()
+        .link(Box::new(far))
+        .identity(Identity::generate())
+        .network_monitor(attachment.monitor())
+        .listen_tcp(SERVER)
+        .stream_network(network());
+    let near = BadLink { one_way_delay: DELAY, ..BadLink::default() }.link(near);
+    let udp = near.control();
+    let follow = jsp::TransportConfig { follow_server: true, ..Default::default() };
+    let client = Endpoint::builder()
+        .link(Box::new(near))
+        .transport(follow)
+        .carriers(race())
+        .stream_network(network());
+    let (server, client) = (server.build().unwrap(), client.build().unwrap());
+    let (near, far) = meet(&client, &server, home).await;
+    talk(&near, &far).await;
+    let at = async |addr: SocketAddr| {
+        while near.remote_addr() != addr {
+            talk(&near, &far).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    attachment.move_to(elsewhere);
+    at(elsewhere).await;
+    // Nobody is where the server was found.
+    let stands_still = async |place: SocketAddr| {
+        udp.cut();
+        let (carried, ()) = tokio::join!(carried_by(&near, CarrierKind::Tcp), talk(&near, &far));
+        assert!(carried < Duration::from_secs(3), "{carried:?}");
+        attachment.move_to(place);
+        udp.restore();
+        carried_by(&near, CarrierKind::Udp).await
+    };
+    let took = stands_still(elsewhere).await;
+    assert!(took <= Duration::from_secs(6), "{took:?}");
+    assert_eq!(near.remote_addr(), elsewhere);
+    // Nobody is where it was last.
+    let took = stands_still(home).await;
+    assert!(took <= Duration::from_secs(12), "{took:?}");
+    assert_eq!(near.remote_addr(), home);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_only_loses_packets_stays_where_it_is() {
     let world = World::new(race());
     let (near, far) = world.meet().await;

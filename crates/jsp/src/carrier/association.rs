@@ -1,7 +1,7 @@
 //! Datagrams through a proxy's relay (RFC 1928, section 7).
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::BytesMut;
 use jsp_wire::Route;
@@ -60,6 +60,11 @@ impl Association {
             wrapped.extend_from_slice(datagram);
             let _ = self.socket.try_send(&wrapped);
         }
+    }
+
+    /// The address of this machine that datagrams leave from.
+    pub(super) fn local(&self) -> Option<IpAddr> {
+        self.socket.local_addr().ok().map(|addr| addr.ip().to_canonical())
     }
 
     pub(super) fn retire(&self) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::association::Association;
 use super::stream::{BoxStream, StreamNetwork};
-use super::table::{Held, Tunnels};
+use super::table::{Ends, Held, Tunnels};
 use super::tunnel::Wire;
 use super::{Carrier, Layers};
 use crate::proxy::Proxy;
@@ -42,8 +42,9 @@ impl Dialer {
         in_time(async {
             let target = carrier.at(target);
             let (stream, remote) = self.stream(&target).await?;
+            let local = (*stream).bound_to();
             let wire = layer(&carrier.layers, stream, &target).await?;
-            let held = self.tunnels.hold(carrier.kind(), remote, wire);
+            let held = self.tunnels.hold(carrier.kind(), Ends { remote, local }, wire);
             Ok(Opened { held, overhead: 0, remote })
         })
         .await

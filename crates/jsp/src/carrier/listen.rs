@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::CarrierKind;
 use super::places::{Place, Places};
 use super::stream::{BoxStream, StreamListener};
-use super::table::Tunnels;
+use super::table::{Ends, Tunnels};
 use super::tunnel::Wire;
 
 /// Time for the handshakes of the layers over a stream.
@@ -96,10 +96,11 @@ async fn greet(
     place: Place,
     tunnels: Weak<Tunnels>,
 ) {
+    let local = (*stream).bound_to();
     let wire = match tokio::time::timeout(LAYERS_MAX, layers.over(stream)).await {
         Ok(Ok(wire)) => wire,
         Ok(Err(_)) | Err(_) => return,
     };
     let Some(tunnels) = tunnels.upgrade() else { return };
-    tunnels.accept(layers.kind(), remote, wire, place);
+    tunnels.accept(layers.kind(), Ends { remote, local }, wire, place);
 }

@@ -1,9 +1,10 @@
 //! Streams of bytes that carriers are made of, and where they come from.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,9 +13,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A reliable stream of bytes, both ways.
-pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// The address of this machine that it cannot do without, where that is known: that of the operating system's
+    /// TCP.
+    fn bound_to(&self) -> Option<IpAddr>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {
+    fn bound_to(&self) -> Option<IpAddr> {
+        let any: &dyn Any = self;
+        let local = any.downcast_ref::<TcpStream>()?.local_addr().ok()?;
+        Some(local.ip().to_canonical())
+    }
+}
 
 /// A stream of any kind.
 pub type BoxStream = Box<dyn ByteStream>;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -56,10 +56,18 @@ struct Lanes {
     last_id: u64,
 }
 
+/// What a stream lies between.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) remote: SocketAddr,
+    /// The address of this machine that it is bound to, where that is known.
+    pub(super) local: Option<IpAddr>,
+}
+
 /// One carrier.
 struct Lane {
     kind: CarrierKind,
-    remote: SocketAddr,
+    ends: Ends,
     /// The whole of it: other relays may have the same number for somebody else.
     route: Route,
     carries: Carries,
@@ -87,6 +95,13 @@ impl Carries {
     fn retire(&self) {
         match self {
             Self::Stream(queue) => queue.retire(),
+            Self::Datagrams(association) => association.retire(),
+        }
+    }
+
+    fn lose(&self) {
+        match self {
+            Self::Stream(queue) => queue.lose(),
             Self::Datagrams(association) => association.retire(),
         }
     }
@@ -176,28 +191,17 @@ impl Tunnels {
     }
 
     /// A stream that a peer has opened, with its place among strangers.
-    pub(super) fn accept(&self, kind: CarrierKind, remote: SocketAddr, wire: Wire, place: Place) {
-        self.add_stream(kind, remote, wire, Standing::Stranger { _place: place });
+    pub(super) fn accept(&self, kind: CarrierKind, ends: Ends, wire: Wire, place: Place) {
+        self.add_stream(kind, ends, wire, Standing::Stranger { _place: place });
     }
 
     /// A stream that this side has opened.
-    pub(super) fn hold(
-        self: &Arc<Self>,
-        kind: CarrierKind,
-        remote: SocketAddr,
-        wire: Wire,
-    ) -> Held {
-        let id = self.add_stream(kind, remote, wire, Standing::Ours);
+    pub(super) fn hold(self: &Arc<Self>, kind: CarrierKind, ends: Ends, wire: Wire) -> Held {
+        let id = self.add_stream(kind, ends, wire, Standing::Ours);
         Held { tunnels: Arc::clone(self), id, route: Route::Tunnel { id } }
     }
 
-    fn add_stream(
-        &self,
-        kind: CarrierKind,
-        remote: SocketAddr,
-        wire: Wire,
-        standing: Standing,
-    ) -> u64 {
+    fn add_stream(&self, kind: CarrierKind, ends: Ends, wire: Wire, standing: Standing) -> u64 {
         let ours = matches!(standing, Standing::Ours);
         let queue = Arc::<Queue>::default();
         if ours {
@@ -211,7 +215,7 @@ impl Tunnels {
         let task = self.runtime.spawn(task).abort_handle();
         let carries = Carries::Stream(queue);
         let route = Route::Tunnel { id };
-        lanes.by_id.insert(id, Lane { kind, remote, route, carries, task, standing });
+        lanes.by_id.insert(id, Lane { kind, ends, route, carries, task, standing });
         id
     }
 
@@ -229,7 +233,7 @@ impl Tunnels {
         let task = self.runtime.spawn(async move { running.run(id, route, news).await });
         let lane = Lane {
             kind: CarrierKind::Udp,
-            remote: relay,
+            ends: Ends { remote: relay, local: association.local() },
             route,
             carries: Carries::Datagrams(association),
             task: task.abort_handle(),
@@ -279,7 +283,7 @@ impl Tunnels {
 
     /// What kind of carrier a route takes, and where it leads.
     pub(crate) fn describe(&self, route: &Route) -> Option<(CarrierKind, SocketAddr)> {
-        self.lock().by_route(route).map(|lane| (lane.kind, lane.remote))
+        self.lock().by_route(route).map(|lane| (lane.kind, lane.ends.remote))
     }
 
     /// A connection by this route is established. Where a peer's carrier has no place any more it ends, after
@@ -289,7 +293,7 @@ impl Tunnels {
         let mut lanes = self.lock();
         let Some(lane) = lanes.by_route_mut(route) else { return true };
         if let Standing::Stranger { .. } = lane.standing {
-            let Some(place) = self.admitted.enter(lane.remote) else {
+            let Some(place) = self.admitted.enter(lane.ends.remote) else {
                 lane.carries.retire();
                 return false;
             };
@@ -316,6 +320,16 @@ impl Tunnels {
     /// The driver has heard that a carrier is gone; answers which way it was.
     pub(crate) fn forget(&self, id: u64) -> Option<Route> {
         self.lock().by_id.remove(&id).map(|lane| lane.route)
+    }
+
+    /// These addresses of the machine are gone: what is bound to them brings nothing any more, and is not waited for.
+    // spec: CAR-35
+    pub(crate) fn lose(&self, gone: &[IpAddr]) {
+        for lane in self.lock().by_id.values() {
+            if lane.ends.local.is_some_and(|local| gone.contains(&local)) {
+                lane.carries.lose();
+            }
+        }
     }
 
     /// Ends a carrier after what waits in it.
@@ -349,12 +363,15 @@ mod tests {
     use tokio::io::{AsyncReadExt, DuplexStream};
     use tokio::time::{Instant, sleep};
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9));
+
     /// A carrier of a peer, with the peer's end.
     fn accepted(tunnels: &Tunnels) -> (Route, DuplexStream) {
         let (near, far) = tokio::io::duplex(64);
         let remote = SocketAddr::from(([192, 0, 2, 1], 7));
         let place = Places::for_strangers().enter(remote).unwrap();
-        tunnels.accept(CarrierKind::Tcp, remote, Wire::Framed(Box::new(near)), place);
+        let ends = Ends { remote, local: Some(HERE) };
+        tunnels.accept(CarrierKind::Tcp, ends, Wire::Framed(Box::new(near)), place);
         (Route::Tunnel { id: tunnels.lock().last_id }, far)
     }
 
@@ -376,6 +393,26 @@ mod tests {
         assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0);
         let closed = begin.elapsed();
         assert!(closed >= 64 * second && closed <= 66 * second, "{closed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    // spec-test: CAR-35
+    async fn a_carrier_whose_address_is_gone_ends_at_once() {
+        let tunnels = Tunnels::new(Handle::current(), Duration::ZERO, 4);
+        let (route, mut far) = accepted(&tunnels);
+        assert!(tunnels.admit(&route));
+        let begin = Instant::now();
+        let mut heard = Vec::new();
+        tunnels.lose(&[IpAddr::from([192, 0, 2, 8])]);
+        let waited = tokio::time::timeout(Duration::from_secs(5), far.read(&mut [0; 8])).await;
+        assert!(waited.is_err(), "another address is no matter");
+        tunnels.lose(&[HERE]);
+        assert_eq!(far.read(&mut [0; 8]).await.unwrap(), 0);
+        let is_closed = |news: &News| matches!(news, News::Closed(_));
+        while !heard.iter().any(is_closed) {
+            std::future::poll_fn(|cx| tunnels.poll(cx, &mut heard)).await;
+        }
+        assert_eq!(begin.elapsed(), Duration::from_secs(5));
     }
 
     #[tokio::test(start_paused = true)]

@@ -114,6 +114,7 @@ pub(super) struct Queue {
     state: Mutex<Waiting>,
     changed: Notify,
     retirement: Notify,
+    loss: Notify,
 }
 
 #[derive(Default)]
@@ -211,6 +212,11 @@ impl Queue {
         self.retirement.notify_one();
     }
 
+    /// The stream brings nothing any more: nothing is waited for.
+    pub(super) fn lose(&self) {
+        self.loss.notify_one();
+    }
+
     /// Ends some time after the carrier has been retired: last words, and what is under way to us, have that left.
     async fn retired(&self) {
         self.retirement.notified().await;
@@ -252,14 +258,17 @@ pub(super) async fn run(
     let (reader, mut writer) = wire.split();
     // The driver hears of the carrier before it hears of a datagram.
     if news.send(News::Drained(id)).await.is_ok() {
-        tokio::select! {
-            () = receive(id, reader, &queue, &news, patience) => {}
-            () = send(id, &mut writer, &queue, &news) => {}
+        let is_lost = tokio::select! {
+            () = receive(id, reader, &queue, &news, patience) => false,
+            () = send(id, &mut writer, &queue, &news) => false,
             // Also when a peer that does not read holds up what is being written.
-            () = queue.retired() => {}
+            () = queue.retired() => false,
+            () = queue.loss.notified() => true,
+        };
+        if !is_lost {
+            // In order, so that the peer need not wait for a time-out; it may not be there any more.
+            let _ = tokio::time::timeout(LINGER, writer.close()).await;
         }
-        // In order, so that the peer need not wait for a time-out; it may not be there any more.
-        let _ = tokio::time::timeout(LINGER, writer.close()).await;
     }
     let _ = news.send(News::Closed(id)).await;
 }

@@ -131,6 +131,14 @@ impl Links {
         }
     }
 
+    /// Whether the address that a route leaves from is gone; `has` tells of the machine's. Further sockets keep theirs.
+    pub(crate) fn has_lost(&self, route: &Route, has: impl FnOnce(IpAddr) -> bool) -> bool {
+        match *route {
+            Route::Udp { local: Some(local), .. } if self.outward(*route) == *route => !has(local),
+            _ => false,
+        }
+    }
+
     /// What kind of carrier a route takes.
     pub(crate) fn kind_of(&self, route: &Route) -> CarrierKind {
         self.tunnels.describe(route).map_or(CarrierKind::Udp, |(kind, _)| kind)

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::mem;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use jsp_proto::{NetworkHint, PathId};
+use jsp_proto::{NetworkHint, PathError, PathId};
 use jsp_wire::{Instant, Route};
 use tokio::sync::Notify;
 use tokio::time::{self, sleep_until};
@@ -166,7 +166,8 @@ impl Watch<'_> {
     fn look(&mut self) -> Result<bool, Over> {
         let used = self.used()?;
         let Ok(addresses) = self.monitor.addresses() else { return Ok(false) };
-        self.addresses = addresses;
+        let before = mem::replace(&mut self.addresses, addresses);
+        self.lose_carriers(before)?;
         let hints = self.origins.compare(&used, &mut scene(&self.addresses, self.monitor));
         if hints.is_empty() {
             return Ok(false);
@@ -175,10 +176,22 @@ impl Watch<'_> {
         let now = shard.clock.now();
         let mut core = shard.lock();
         for (path, hint) in hints {
-            core.hint_path(path, now, hint);
+            let has = |ip| self.addresses.contains(&ip);
+            // A path that is gone meanwhile needs no hint.
+            let _ = core.hint_path(&shard.link, path, now, hint, has);
         }
         shard.flush(&mut core, now);
         Ok(true)
+    }
+
+    /// Carriers that are bound to an address of `before` which is gone end: the system says nothing to them.
+    fn lose_carriers(&self, before: Vec<IpAddr>) -> Result<(), Over> {
+        let is_gone = |ip: &IpAddr| !self.addresses.contains(ip);
+        let gone: Vec<IpAddr> = before.into_iter().filter(is_gone).collect();
+        if !gone.is_empty() {
+            self.shard.upgrade().ok_or(Over)?.link.tunnels.lose(&gone);
+        }
+        Ok(())
     }
 
     /// All paths to watch for.
@@ -230,10 +243,26 @@ impl Core {
         used
     }
 
-    fn hint_path(&mut self, (key, path): Path, now: Instant, hint: NetworkHint) {
-        if let Ok((connection, _)) = self.live(key) {
-            // A path that is gone meanwhile needs no hint.
-            let _ = connection.hint_path(now, path, hint);
+    /// Gives the transport a hint; a path whose own address is gone, as `has` tells, leaves from another one.
+    pub(crate) fn hint_path(
+        &mut self,
+        link: &Links,
+        (key, path): Path,
+        now: Instant,
+        hint: NetworkHint,
+        has: impl FnOnce(IpAddr) -> bool,
+    ) -> Result<(), PathError> {
+        let (connection, _) = self.live(key).map_err(|_| PathError::NotReady)?;
+        let route = connection.paths().find(|info| info.id == path).map(|info| info.route);
+        let is_up = hint == NetworkHint::InterfaceUp;
+        if is_up && route.is_some_and(|route| link.has_lost(&route, has)) {
+            connection.release_local(path);
         }
+        connection.hint_path(now, path, hint)
     }
+}
+
+/// Asks the system whether the machine has this address.
+pub(crate) fn machine_has(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
 }

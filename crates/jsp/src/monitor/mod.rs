@@ -10,6 +10,9 @@
 //! | is gone, or its interface, or the route | [`NetworkHint::InterfaceDown`](crate::NetworkHint::InterfaceDown) |
 //! | is there again, or another has taken its place | [`NetworkHint::InterfaceUp`](crate::NetworkHint::InterfaceUp): a packet leaves at once, by which the peer learns of the new address. A server asks its client from there, which follows if it can ([`TransportConfig::follow_server`](crate::TransportConfig::follow_server)) |
 //!
+//! A carrier (TCP and what lies over it) is bound to the address that it was opened at: when that is gone, it is
+//! closed at once, and the connection goes another way.
+//!
 //! A socket that is bound to no certain address leaves from another one by itself; an accepted connection stays at
 //! the address at which it was begun, as long as that is there. What no path leaves from
 //! (loopback, bridges, containers, another interface) causes nothing.
@@ -32,7 +35,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 
-pub(crate) use follow::{Followed, start};
+pub(crate) use follow::{Followed, machine_has, start};
 
 /// Tells which addresses a machine has, and when that may have changed.
 ///
