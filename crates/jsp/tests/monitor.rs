@@ -298,3 +298,52 @@ async fn the_path_whose_address_went_is_down_until_it_is_back() {
     wait_for(&accepted, "on").await;
     assert_eq!([usage(PathId(0)), usage(path)], [Some(up), Some(up)]);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+// spec-test: CAR-35
+async fn a_carrier_is_closed_when_its_address_went() {
+    use jsp::{Carrier, CarrierPolicy};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    let machine = Machine::default();
+    machine.has(&[[127, 0, 0, 1].into()]);
+    let server = Endpoint::builder().listen_tcp("127.0.0.1:0").identity(Identity::generate());
+    let server = server.build().unwrap();
+    let (trust, behind) = (server.fingerprint(), server.carrier_addrs()[0].1);
+    // Somebody between both sees the stream end.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let between = listener.local_addr().unwrap();
+    let passes_on = tokio::spawn(async move {
+        let (near, _) = listener.accept().await.unwrap();
+        let far = TcpStream::connect(behind).await.unwrap();
+        let ((mut from_near, mut to_near), (mut from_far, mut to_far)) =
+            (near.into_split(), far.into_split());
+        let back = tokio::spawn(async move {
+            let _ = tokio::io::copy(&mut from_far, &mut to_near).await;
+        });
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = from_near.read(&mut buffer).await {
+            to_far.write_all(&buffer[..read]).await.unwrap();
+        }
+        back.abort();
+    });
+    let client = Endpoint::builder()
+        .network_monitor(Box::new(machine.clone()))
+        .carriers(CarrierPolicy::Only(vec![Carrier::tcp()]))
+        .build()
+        .unwrap();
+    let (near, far) = tokio::join!(client.connect(between, trust), server.accept());
+    let (near, far) = (near.unwrap(), far.unwrap());
+    let stream = near.open(StreamConfig::messages()).await.unwrap();
+    stream.send("on").await.unwrap();
+    wait_for(&far.accept().await.unwrap(), "on").await;
+    // The address has to have been seen.
+    while machine.0.lock().unwrap().asked == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!passes_on.is_finished());
+    machine.has(&[]);
+    timeout(Duration::from_secs(20), passes_on).await.expect("it ends").unwrap();
+}
