@@ -4,6 +4,7 @@ use jsp_wire::frame::{PathStatus, PathUse};
 use jsp_wire::{PathId, frame};
 
 use crate::bounded::Bounded;
+use crate::pack::packed;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 
@@ -19,6 +20,7 @@ pub(crate) struct Usage {
     /// Of the latest that the peer has told.
     heard: Option<u64>,
 }
+packed!(Usage { ours, is_down, told, peers, heard });
 
 impl Usage {
     /// What the path is used for: what the more cautious side wants.
