@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use jsp_wire::frame::{EcnCounts, PathUse};
-use jsp_wire::{Instant, PathId};
+use jsp_wire::{ConnectionId, Instant, PathId};
 
 /// What is packed one after the other.
 #[derive(Default)]
@@ -138,7 +138,20 @@ macro_rules! packed_number {
         })*
     };
 }
-packed_number!(u8, u16, u32, u64);
+packed_number!(u16, u32, u64);
+
+/// As it is: lists of them are ids and tokens, as random as can be.
+impl Pack for u8 {
+    fn pack(&self, to: &mut Packer) {
+        to.0.push(*self);
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        let Some((byte, rest)) = from.0.split_first() else { return 0 };
+        from.0 = rest;
+        *byte
+    }
+}
 
 impl Pack for usize {
     fn pack(&self, to: &mut Packer) {
@@ -221,6 +234,16 @@ impl Pack for PathId {
 
     fn unpack(from: &mut Unpacker<'_>) -> Self {
         Self(u32::unpack(from))
+    }
+}
+
+impl Pack for ConnectionId {
+    fn pack(&self, to: &mut Packer) {
+        self.as_bytes().to_vec().pack(to);
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        Self::new(&Vec::unpack(from)).unwrap_or(Self::EMPTY)
     }
 }
 

@@ -10,12 +10,13 @@ use super::{Connection, Scratch};
 use crate::cid::{LocalIds, RemoteIds};
 use crate::config::TransportConfig;
 use crate::control::Control;
-use crate::exchange::Exchange;
-use crate::keys::Keyring;
+use crate::exchange::RestingExchange;
+use crate::keys::RestingKeys;
 use crate::lifecycle::Lifecycle;
+use crate::pack::{Packer, Unpacker, packed};
 use crate::padding::Padding;
 use crate::path::plural::RestingPaths;
-use crate::qlog::Trace;
+use crate::qlog::{Qlog, Trace};
 use crate::rng::SeededRng;
 use crate::spaces::EarlySpaces;
 use crate::streams::{RestingStreams, Side};
@@ -24,42 +25,55 @@ use crate::streams::{RestingStreams, Side};
 pub(crate) struct Resting {
     config: Arc<TransportConfig>,
     role: Role,
-    lifecycle: Lifecycle,
-    exchange: Exchange,
-    keys: Keyring,
+    /// Lifecycle, ids, control and counters.
+    packed: Box<[u8]>,
+    exchange: RestingExchange,
+    keys: RestingKeys,
     paths: RestingPaths,
+    streams: RestingStreams,
+    rng: SeededRng,
+    qlog: Option<Box<Qlog>>,
+}
+
+/// What is packed of it.
+struct Plain {
+    lifecycle: Lifecycle,
     local_ids: LocalIds,
     remote_ids: RemoteIds,
-    streams: RestingStreams,
     control: Control,
-    rng: SeededRng,
     trace: Trace,
 }
+packed!(Plain { lifecycle, local_ids, remote_ids, control, trace });
 
 impl Connection {
     /// True when a [`Resting`] holds all that this connection is.
     pub(crate) fn can_be_laid_aside(&self) -> bool {
         let rests = self.lifecycle.is_resting() && self.lifecycle.is_established();
+        let is_over = || self.early.are_over() && self.keys.can_rest() && self.exchange.can_rest();
         let is_heard = || self.events.is_empty() && self.streams.is_heard();
-        let is_plain = || self.config.padding == Padding::None && self.paths.can_rest();
-        rests && self.is_confirmed() && self.early.are_over() && is_heard() && is_plain()
+        let is_padded = self.config.padding != Padding::None;
+        let is_plain = || !is_padded && self.paths.can_rest() && self.local_ids.can_rest();
+        rests && self.is_confirmed() && is_over() && is_heard() && is_plain()
     }
 
     /// The connection in few bytes: see [`Connection::can_be_laid_aside`].
-    pub(crate) fn into_resting(self) -> Resting {
+    pub(crate) fn into_resting(mut self) -> Resting {
         Resting {
             config: self.config,
             role: self.role,
-            lifecycle: self.lifecycle,
-            exchange: self.exchange,
-            keys: self.keys,
+            qlog: self.trace.take_apart(),
+            packed: Packer::pack(&Plain {
+                lifecycle: self.lifecycle,
+                local_ids: self.local_ids,
+                remote_ids: self.remote_ids,
+                control: self.control,
+                trace: self.trace,
+            }),
+            exchange: self.exchange.into_resting(),
+            keys: self.keys.into_resting(),
             paths: self.paths.into_resting(),
-            local_ids: self.local_ids,
-            remote_ids: self.remote_ids,
             streams: self.streams.into_resting(),
-            control: self.control,
             rng: self.rng,
-            trace: self.trace,
         }
     }
 }
@@ -72,20 +86,23 @@ impl Resting {
             Role::Client => Side::Client,
             Role::Server => Side::Server,
         };
+        let Plain { lifecycle, local_ids, remote_ids, control, mut trace } =
+            Unpacker::unpack(&self.packed);
+        trace.put_back(self.qlog);
         Connection {
             streams: self.streams.into_streams(side, |hash_key| config.stream_limits(hash_key)),
             role: self.role,
-            lifecycle: self.lifecycle,
-            exchange: self.exchange,
-            keys: self.keys,
+            lifecycle,
+            exchange: self.exchange.into_exchange(),
+            keys: self.keys.into_keyring(),
             early: EarlySpaces::over(),
             paths: self.paths.into_paths(&config.padding),
-            local_ids: self.local_ids,
-            remote_ids: self.remote_ids,
-            control: self.control,
+            local_ids,
+            remote_ids,
+            control,
             events: VecDeque::new(),
             rng: self.rng,
-            trace: self.trace,
+            trace,
             scratch: Scratch::default(),
             config,
         }
@@ -117,6 +134,13 @@ mod tests {
         writeln!(text, "{:?}\n{:?}\n{:?}", path.mtud, path.ecn, path.owd).unwrap();
         writeln!(text, "{:?}\n{:?}\n{:?}", path.forecast, path.meter, path.rates).unwrap();
         writeln!(text, "{:?} {:?}", path.silence, path.ack_request).unwrap();
+        let exchange = &connection.exchange;
+        writeln!(text, "{:?} {:?}", exchange.peer, exchange.early_data).unwrap();
+        let due = connection.lifecycle.poll_timeout(connection.pto());
+        writeln!(text, "{:?} {due:?}", exchange.ids().original_destination).unwrap();
+        writeln!(text, "{:?}", connection.trace.traffic()).unwrap();
+        let ids: Vec<_> = connection.local_ids.all().collect();
+        writeln!(text, "{ids:?} {:?}", connection.remote_ids.current()).unwrap();
         text
     }
 

@@ -11,7 +11,8 @@ use crate::connection::{HalfOpen, Resting};
 /// A connection that was laid aside.
 pub(super) enum Aside {
     HalfOpen(Box<HalfOpen>),
-    Resting(Box<Resting>),
+    /// And the network in whose share it is.
+    Resting(Box<(Resting, Option<Prefix>)>),
 }
 
 /// Room in the table of connections that is given back once it is four times what they need.
@@ -25,7 +26,7 @@ impl Endpoint {
             return;
         };
         let waits = slot.hello.is_some() && slot.connection.is_half_open();
-        let is_plain = slot.hello.is_none() && slot.routes.is_empty();
+        let is_plain = slot.hello.is_none() && slot.routes.is_empty() && !slot.is_unproved;
         let rests = is_plain && slot.connection.can_be_laid_aside();
         if !waits && !rests {
             return;
@@ -34,7 +35,7 @@ impl Endpoint {
         let aside = if waits {
             Aside::HalfOpen(Box::new(slot.connection.into_half_open(now)))
         } else {
-            Aside::Resting(Box::new(slot.connection.into_resting()))
+            Aside::Resting(Box::new((slot.connection.into_resting(), slot.network)))
         };
         self.waiting.insert(handle, aside);
         if self.connections.capacity() / 4 > self.connections.len().max(ROOM_KEPT) {
@@ -53,9 +54,17 @@ impl Endpoint {
                 let network = Some(Prefix::of(&connection.route()));
                 Slot { hello, is_unproved: true, network, ..Slot::new(connection) }
             }
-            Aside::Resting(resting) => Slot::new(Box::new(resting.into_connection())),
+            Aside::Resting(resting) => {
+                let (resting, network) = *resting;
+                Slot { network, ..Slot::new(Box::new(resting.into_connection())) }
+            }
         };
         self.connections.insert(handle, slot);
+    }
+
+    /// True for a connection that waits for its client's flight in few bytes.
+    pub(super) fn is_half_open(&self, handle: ConnectionHandle) -> bool {
+        matches!(self.waiting.get(&handle), Some(Aside::HalfOpen(_)))
     }
 
     #[cfg(test)]

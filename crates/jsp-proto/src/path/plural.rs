@@ -43,7 +43,7 @@ pub(crate) struct RestingPaths {
     preferred: PathId,
     busy_at: Instant,
     next: PathId,
-    notices: Notices,
+    notices: u64,
 }
 
 /// All paths of a connection, and answers owed to challenges.
@@ -76,7 +76,7 @@ impl RestingPaths {
             busy_at: self.busy_at,
             next: self.next,
             responses: Responses::default(),
-            notices: self.notices,
+            notices: Notices::after(self.notices),
         }
     }
 }
@@ -99,7 +99,8 @@ impl Paths {
 
     /// True when there is one path, nothing is on trial or owed, and nothing is lost by packing it.
     pub(crate) fn can_rest(&self) -> bool {
-        self.others.is_empty() && self.responses.is_empty() && self.active.can_rest()
+        let owes = !self.responses.is_empty() || self.notices.wants();
+        self.others.is_empty() && !owes && self.active.can_rest()
     }
 
     /// The same in few bytes: see [`Paths::can_rest`]. The padder follows from the configuration.
@@ -109,7 +110,7 @@ impl Paths {
             preferred: self.preferred,
             busy_at: self.busy_at,
             next: self.next,
-            notices: self.notices,
+            notices: self.notices.count(),
         }
     }
 

@@ -74,6 +74,16 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
+    /// Those after so many, all of which have been told.
+    pub(crate) fn after(next_sequence: u64) -> Self {
+        Self { next_sequence, ..Self::default() }
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.next_sequence
+    }
+
     /// The path is over.
     pub(crate) fn end(&mut self, path: PathId, code: u64) {
         self.statuses.retain(|status| status.path != path);
