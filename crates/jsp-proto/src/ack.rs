@@ -19,6 +19,7 @@ use jsp_wire::{CloseCode, Frame, Instant, PathId, Shape, limits};
 use crate::batch::Ecn;
 use crate::error::TransportError;
 use crate::fec::RecoveredMarks;
+use crate::pack::packed;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 use arrivals::Arrivals;
@@ -82,6 +83,7 @@ struct Frequency {
     /// More packets may go by in a fast stream.
     adapts: bool,
 }
+packed!(Frequency { threshold, delay, reordering, adapts });
 
 /// What a space has received and when it says so.
 #[derive(Clone, Debug)]
@@ -119,6 +121,17 @@ pub(crate) struct AckPolicy {
     /// Which of the latest packets were recovered by forward error correction.
     recovered: Option<Box<RecoveredMarks>>,
 }
+packed!(AckPolicy {
+    path, ranges, counts, frequency, delay_max, requested, arrivals, ride, is_prompt, largest,
+    unacked, deadline, at_once, missing, has_news, told_elsewhere, unconfirmed, told; times,
+    recovered
+});
+
+/// What is not packed of it.
+pub(crate) struct ReceivedApart {
+    times: Option<Box<ArrivalLog>>,
+    recovered: Option<Box<RecoveredMarks>>,
+}
 
 /// What ACKs have told again and again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,6 +140,7 @@ struct Told {
     through: u64,
     acks: u32,
 }
+packed!(Told { through, acks });
 
 impl AckPolicy {
     /// `delay_max` is what our parameters promise; zero, as for the packets of the handshake,
@@ -158,6 +172,16 @@ impl AckPolicy {
             told: Told::default(),
             recovered: None,
         }
+    }
+
+    /// Takes out what is not packed.
+    pub(crate) fn take_apart(&mut self) -> ReceivedApart {
+        ReceivedApart { times: self.times.take(), recovered: self.recovered.take() }
+    }
+
+    /// Puts it back.
+    pub(crate) fn put_back(&mut self, apart: ReceivedApart) {
+        ReceivedApart { times: self.times, recovered: self.recovered } = apart;
     }
 
     /// Takes an authentic packet that is no duplicate.

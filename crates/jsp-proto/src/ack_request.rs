@@ -10,6 +10,7 @@ use core::time::Duration;
 use jsp_wire::frame::AckFrequency;
 use jsp_wire::{Frame, Instant};
 
+use crate::pack::packed;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 
@@ -39,6 +40,7 @@ pub(crate) struct AckRequest {
     /// The peer sends so little that few acknowledgements ride along.
     quiet_peer: bool,
 }
+packed!(AckRequest { every, owed, sequence, since, acked, received, delay_max, quiet_peer });
 
 /// What decides.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,8 @@
 
 use jsp_wire::Route;
 
+use crate::pack::packed_enum;
+
 /// A mark for explicit congestion notification (RFC 3168).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Ecn {
@@ -12,6 +14,7 @@ pub enum Ecn {
     /// The network is congested.
     Ce,
 }
+packed_enum!(Ecn { Ect0, Ect1 = 1, Ce = 2 });
 
 /// Datagrams for one route: all of the same length, but for a shorter last one.
 ///

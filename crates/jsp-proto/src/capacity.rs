@@ -5,6 +5,7 @@ use core::time::Duration;
 use jsp_wire::Instant;
 
 use crate::forecast::{Alarm, AlarmLevel};
+use crate::pack::packed;
 use crate::recovery::RateSample;
 
 /// What a path carries, as far as it can be known.
@@ -29,6 +30,15 @@ pub struct Capacity {
     /// a quarter more while the application set the pace and nothing speaks against it.
     pub media_rate: u64,
 }
+packed!(Capacity {
+    delivery_rate,
+    queue_delay,
+    loss_ppm,
+    app_limited,
+    confidence_percent,
+    alarm,
+    media_rate
+});
 
 /// Time after which a measurement is another second's.
 const SLOT: Duration = Duration::from_secs(1);
@@ -68,6 +78,7 @@ pub(crate) struct CapacityMeter {
     latest_at: Instant,
     told: Option<(Instant, Capacity)>,
 }
+packed!(CapacityMeter { best, slot_began, latest, latest_at, told });
 
 /// What else is known of the path.
 #[derive(Clone, Copy, Debug)]

@@ -7,6 +7,7 @@ use jsp_wire::{CloseCode, ConnectionId, Frame, Instant, PathId, Route, limits};
 
 use crate::ack::ReceivedRanges;
 use crate::error::TransportError;
+use crate::pack::packed;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 
@@ -35,6 +36,7 @@ struct Issued {
     reset_token: [u8; limits::RESET_TOKEN_LEN],
     announce: bool,
 }
+packed!(Issued { path, sequence, id, reset_token, announce });
 
 /// Ids by which the peer reaches us.
 pub(crate) struct LocalIds {
@@ -47,6 +49,7 @@ pub(crate) struct LocalIds {
     next_sequence: u64,
     changes: Vec<IdChange>,
 }
+packed!(LocalIds { first, issued, next_sequence; ended, changes });
 
 /// An id of a path that is over.
 struct Ended {
@@ -194,6 +197,11 @@ impl LocalIds {
         self.changes.drain(..)
     }
 
+    /// True when nothing is lost by packing it.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.ended.is_empty() && self.changes.is_empty()
+    }
+
     /// All ids that packets of the peer may still come to.
     pub(crate) fn all(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         let ended = self.ended.iter().map(|ended| ended.id);
@@ -218,6 +226,7 @@ pub(crate) struct RemoteIds {
     /// Sequences that were ever taken: a frame that comes twice says nothing new.
     taken: ReceivedRanges,
 }
+packed!(RemoteIds { current, is_first_over, further, spare, retire, retire_prior_to, taken });
 
 #[derive(Clone, Copy)]
 struct Held {
@@ -226,6 +235,7 @@ struct Held {
     id: ConnectionId,
     reset_token: Option<[u8; limits::RESET_TOKEN_LEN]>,
 }
+packed!(Held { path, sequence, id, reset_token });
 
 impl RemoteIds {
     pub(crate) fn new(id: ConnectionId) -> Self {

@@ -2,6 +2,7 @@
 
 use jsp_wire::Frame;
 
+use crate::pack::packed;
 use crate::packet::PacketBuilder;
 use crate::restraint::Restraint;
 use crate::token::{Fate, Token};
@@ -14,6 +15,7 @@ pub(crate) struct Control {
     /// How much the peer has asked for.
     pub(crate) restraint: Restraint,
 }
+packed!(Control { handshake_done, ping, restraint });
 
 impl Control {
     /// The server has the client's flight and says so.

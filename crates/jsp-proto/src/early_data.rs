@@ -3,6 +3,7 @@
 use jsp_wire::CloseCode;
 
 use crate::error::TransportError;
+use crate::pack::{packed, packed_enum};
 
 /// Least room for a 0-RTT packet: header, a little payload, tag.
 const PACKET_MIN: u64 = 96;
@@ -22,6 +23,7 @@ enum State {
     /// The handshake is complete: nothing is early any more.
     Over,
 }
+packed_enum!(State { None, Offered = 1, Paused = 2, Accepted = 3, Over = 4 });
 
 /// Early data in the direction from client to server.
 #[derive(Debug, Default)]
@@ -30,6 +32,7 @@ pub(crate) struct EarlyData {
     /// Bytes of 0-RTT packets that may still go, or come.
     left: u64,
 }
+packed!(EarlyData { state, left });
 
 impl EarlyData {
     /// True when there never were any.

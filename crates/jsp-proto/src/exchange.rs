@@ -1,6 +1,8 @@
 //! The handshake of a connection: the cryptographic machine, its messages under way, and what the
 //! two sides have told each other.
 
+mod rest;
+
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
@@ -16,9 +18,11 @@ use crate::error::TransportError;
 use crate::event::CloseReason;
 use crate::handshake::{Flight, UnheardFlight};
 use crate::keys::SpaceId;
+use crate::pack::packed;
 use crate::session::Session;
 use crate::streams::Streams;
 use crate::unix_time::UnixTime;
+pub(crate) use rest::RestingExchange;
 
 /// The key exchange and what came of it.
 pub(crate) struct Exchange {
@@ -97,6 +101,7 @@ pub(crate) struct HandshakeIds {
     /// Source of the Retry, when there was one.
     pub(crate) retry_source: Option<ConnectionId>,
 }
+packed!(HandshakeIds { original_destination, retry_source });
 
 impl HandshakeIds {
     /// Where the client's hello goes at present.

@@ -16,6 +16,7 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
+use crate::pack::{packed, packed_enum};
 use crate::path::owd::Owd;
 use crate::recovery::Rtt;
 
@@ -32,6 +33,7 @@ pub enum AlarmLevel {
     /// The path is failing.
     Degraded,
 }
+packed_enum!(AlarmLevel { Clear, Watch = 1, Degraded = 2 });
 
 /// What an alarm goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -43,6 +45,7 @@ pub enum AlarmCause {
     /// The application said so, or the driver that watches the network for it.
     Hint,
 }
+packed_enum!(AlarmCause { AckSilence, CongestionMarks = 1, Hint = 2 });
 
 /// What the forecaster says about a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -52,6 +55,7 @@ pub struct Alarm {
     /// The signal that speaks loudest; `None` when all is clear.
     pub cause: Option<AlarmCause>,
 }
+packed!(Alarm { level, cause });
 
 /// What an application knows about its network before packets tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -168,6 +172,7 @@ pub(crate) struct Forecast {
     /// Everything that time alone changed before this instant is in `current`.
     asked_at: Instant,
 }
+packed!(Forecast { signals, acks, loss, bursts, marks_until, ends, hint, current, asked_at });
 
 impl Forecast {
     /// One that listens to these signals.
@@ -365,6 +370,7 @@ struct AckClock {
     sent_at: Option<Instant>,
     acked_at: Option<Instant>,
 }
+packed!(AckClock { samples, gap, ack_gap, sent_at, acked_at });
 
 /// Samples of the round-trip time before it is known when acknowledgements come.
 const SAMPLES_MIN: u32 = 8;
@@ -421,6 +427,7 @@ fn follow(average: Duration, sample: Duration) -> Duration {
 struct LossShare {
     share: f64,
 }
+packed!(LossShare { share });
 
 impl LossShare {
     /// So many packets had the fate `lost`, 0 or 1.
@@ -437,6 +444,7 @@ struct Bursts {
     lasted: Vec<Duration>,
     count: usize,
 }
+packed!(Bursts { lasted, count });
 
 impl Bursts {
     fn push(&mut self, lasted: Duration) {

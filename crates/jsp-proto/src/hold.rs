@@ -6,6 +6,7 @@ use core::time::Duration;
 use jsp_wire::Instant;
 
 use crate::forecast::{AlarmCause, Forecast};
+use crate::pack::packed;
 
 /// Urgent data that left in this time are still being sent.
 const BESIDE: Duration = Duration::from_secs(1);
@@ -15,6 +16,7 @@ const BESIDE: Duration = Duration::from_secs(1);
 pub(crate) struct Hold {
     urgent_at: Option<Instant>,
 }
+packed!(Hold { urgent_at });
 
 impl Hold {
     /// Urgent data wait to be sent.

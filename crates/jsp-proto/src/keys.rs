@@ -10,8 +10,8 @@ use jsp_wire::{CloseCode, Instant, PathId, limits};
 use crate::bounded::Bounded;
 use crate::error::TransportError;
 use crate::exchange::RETRIES_MAX;
-pub(crate) use set::UnheardKeys;
 use set::{Expanded, KeySet};
+pub(crate) use set::{RestingKeys, UnheardKeys};
 
 /// The packet number spaces: each has keys and numbers of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]

@@ -65,6 +65,7 @@ mod keys;
 mod lifecycle;
 #[allow(clippy::arithmetic_side_effects)]
 mod pacer;
+mod pack;
 mod packet;
 mod padding;
 #[allow(clippy::arithmetic_side_effects)]

@@ -6,15 +6,16 @@ use jsp_wire::{Instant, frame};
 
 use crate::error::TransportError;
 use crate::event::CloseReason;
+use crate::pack::packed;
 
 /// How long a client goes on listening after a server was refused: long enough for the true server
 /// to be heard behind a forger, and for a hello that was lost to go again (after 1 s); short enough
 /// for a person to wait.
 const REFUSED_GRACE: Duration = Duration::from_millis(1500);
 
-/// A connection that is silent for so long gives memory back: longer than people pause, and what is given back
-/// is had again in microseconds.
-const REST_AFTER: Duration = Duration::from_secs(1);
+/// A connection that is silent for so long gives memory back: longer than whoever sends at a rhythm pauses, and what
+/// is given back is had again in microseconds. Short, so that of many that begin together few are whole at a time.
+const REST_AFTER: Duration = Duration::from_millis(250);
 
 /// A connection that has ended is remembered for no longer: behind a queue of half a minute, as the buffers of a
 /// stream can be, three probe time-outs are minutes, and what comes later is answered without state.
@@ -94,6 +95,10 @@ pub(crate) struct Lifecycle {
     /// Nothing was sent or heard since the connection came to rest.
     is_resting: bool,
 }
+packed!(Lifecycle {
+    idle_timeout, keep_alive, active_at, sent_since_heard, busy_at, is_resting; farewell,
+    state = State::Established
+});
 
 impl Lifecycle {
     pub(crate) fn new(

@@ -8,6 +8,8 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
+use crate::pack::packed;
+
 /// How fast packets may leave, and how many at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Pace {
@@ -60,6 +62,7 @@ pub(crate) struct Pacer {
     /// When the credit was brought up to date; `None` before the first packet: the bucket is full.
     updated_at: Option<Instant>,
 }
+packed!(Pacer { credit, updated_at });
 
 const NANOS: i128 = 1_000_000_000;
 

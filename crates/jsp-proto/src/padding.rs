@@ -7,6 +7,8 @@ use core::time::Duration;
 
 use jsp_wire::{Instant, limits};
 
+use crate::pack::packed;
+
 /// Most sizes that may be declared.
 const SIZES_MAX: usize = 16;
 
@@ -46,6 +48,7 @@ pub struct Buckets {
     sizes: [u16; SIZES_MAX],
     count: usize,
 }
+packed!(Buckets { sizes, count });
 
 impl Buckets {
     /// The given sizes, 128 to 65507 bytes each, in any order, at most 15. `None` for anything else.

@@ -1,14 +1,16 @@
 //! Packets owed because nothing was heard in time.
 
 use crate::keys::SpaceId;
+use crate::pack::packed;
 
 /// How many probes each space owes.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub(crate) struct Probes {
     initial: u8,
     handshake: u8,
     data: u8,
 }
+packed!(Probes { initial, handshake, data });
 
 impl Probes {
     /// Owes `count` packets in this space.

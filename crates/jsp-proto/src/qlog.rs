@@ -9,6 +9,7 @@ use jsp_wire::{ConnectionId, Instant};
 use crate::config::TransportConfig;
 use crate::event::CloseReason;
 use crate::keys::SpaceId;
+use crate::pack::packed;
 use crate::path::Path;
 use crate::stats::Traffic;
 use crate::token::{StreamPart, Token};
@@ -21,8 +22,10 @@ pub(crate) struct Trace {
     traffic: Traffic,
     qlog: Option<Box<Qlog>>,
 }
+packed!(Trace { traffic; qlog });
 
-struct Qlog {
+/// The event text.
+pub(crate) struct Qlog {
     text: String,
     start: Instant,
 }
@@ -45,6 +48,16 @@ impl Trace {
             Box::new(Qlog { text, start: now })
         });
         Self { traffic: Traffic::default(), qlog }
+    }
+
+    /// Takes out what is not packed.
+    pub(crate) fn take_apart(&mut self) -> Option<Box<Qlog>> {
+        self.qlog.take()
+    }
+
+    /// Puts it back.
+    pub(crate) fn put_back(&mut self, qlog: Option<Box<Qlog>>) {
+        self.qlog = qlog;
     }
 
     pub(crate) fn traffic(&self) -> Traffic {

@@ -5,6 +5,7 @@ use core::time::Duration;
 use jsp_wire::{CloseCode, Frame, Instant};
 
 use crate::error::TransportError;
+use crate::pack::packed;
 
 /// Frames in a round trip that neither bring data nor move a limit that one needs that often. An
 /// honest peer sends a few.
@@ -34,6 +35,7 @@ pub(crate) struct Restraint {
     resets: Count,
     tried: Count,
 }
+packed!(Restraint { idle, resets, tried });
 
 /// Events since a time.
 #[derive(Default)]
@@ -41,6 +43,7 @@ struct Count {
     since: Instant,
     events: u64,
 }
+packed!(Count { since, events });
 
 impl Count {
     fn add(&mut self, now: Instant, span: Duration, events: u64) -> u64 {

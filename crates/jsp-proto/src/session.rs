@@ -10,6 +10,7 @@ use jsp_wire::{CloseCode, Frame, Instant};
 
 use crate::error::TransportError;
 use crate::handshake::Flight;
+use crate::pack::packed;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 
@@ -52,8 +53,33 @@ pub(crate) struct Session {
     /// Bytes that it has protected, both ways.
     bytes: u64,
 }
+packed!(Session { given, next_ticket, round, renewed_at, bytes; grant, tickets, flight, stage });
+
+/// What is not packed of it.
+pub(crate) struct SessionApart {
+    tickets: Option<Box<VecDeque<ClientTicket>>>,
+    flight: Option<Box<Flight>>,
+}
 
 impl Session {
+    /// True when nothing is under way.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.grant.is_none() && matches!(self.stage, Stage::Idle)
+    }
+
+    /// Takes out what is not packed.
+    pub(crate) fn take_apart(&mut self) -> SessionApart {
+        let tickets = core::mem::take(&mut self.tickets);
+        let tickets = (!tickets.is_empty()).then(|| Box::new(tickets));
+        SessionApart { tickets, flight: self.flight.take() }
+    }
+
+    /// Puts it back.
+    pub(crate) fn put_back(&mut self, apart: SessionApart) {
+        self.tickets = apart.tickets.map(|tickets| *tickets).unwrap_or_default();
+        self.flight = apart.flight;
+    }
+
     /// Bytes that the present secret has protected.
     pub(crate) fn bytes(&self) -> usize {
         usize::try_from(self.bytes).unwrap_or(usize::MAX)

@@ -4,6 +4,7 @@
 use jsp_wire::limits;
 
 use crate::ack::ReceivedRanges;
+use crate::pack::packed;
 
 /// Words of the window's bitmap.
 const WORDS: usize = 64;
@@ -24,6 +25,7 @@ pub(crate) struct ReplayWindow {
     bits: Vec<u64>,
     largest: Option<u64>,
 }
+packed!(ReplayWindow { bits, largest });
 
 impl ReplayWindow {
     /// Nothing received.
@@ -114,6 +116,7 @@ pub(crate) struct PacketNumbers {
     next: u64,
     skip: Option<Skip>,
 }
+packed!(PacketNumbers { next, skip });
 
 /// The next number that is left out.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +127,7 @@ struct Skip {
     /// State of the generator that chooses.
     random: u64,
 }
+packed!(Skip { pn, range, random });
 
 impl PacketNumbers {
     /// Starts at zero.

@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 
-use crate::ack::{AckPolicy, AllTold};
+use crate::ack::{AckPolicy, AllTold, ReceivedApart};
 use crate::keys::SpaceId;
+use crate::pack::packed;
 use crate::path::Path;
-use crate::recovery::{Recovery, Unheard};
+use crate::recovery::{Recovery, SentApart, Unheard};
 use crate::space::{PacketNumbers, ReplayWindow};
 
 /// One space, with both of its directions.
@@ -15,6 +16,7 @@ pub(crate) struct NumberSpace {
     pub(crate) numbers: PacketNumbers,
     pub(crate) recovery: Recovery,
 }
+packed!(NumberSpace { window, acks, numbers, recovery });
 
 impl NumberSpace {
     /// An empty space whose acknowledgements wait for `ack_delay_max` at most; zero for at once.
@@ -28,7 +30,24 @@ impl NumberSpace {
     }
 }
 
+/// What is not packed of a space.
+pub(crate) struct SpaceApart {
+    received: ReceivedApart,
+    sent: SentApart,
+}
+
 impl NumberSpace {
+    /// Takes out what is not packed.
+    pub(crate) fn take_apart(&mut self) -> SpaceApart {
+        SpaceApart { received: self.acks.take_apart(), sent: self.recovery.take_apart() }
+    }
+
+    /// Puts it back.
+    pub(crate) fn put_back(&mut self, apart: SpaceApart) {
+        self.acks.put_back(apart.received);
+        self.recovery.put_back(apart.sent);
+    }
+
     /// True when nothing is known but what was sent, and what was received is acknowledged.
     fn is_unheard(&self) -> bool {
         self.acks.is_told() && self.numbers.is_plain() && self.recovery.is_unheard()
@@ -53,6 +72,16 @@ impl EarlySpaces {
     pub(crate) fn new() -> Self {
         let space = || Some(Box::new(NumberSpace::new(Duration::ZERO)));
         Self { initial: space(), handshake: space() }
+    }
+
+    /// Those of a handshake that is over.
+    pub(crate) fn over() -> Self {
+        Self { initial: None, handshake: None }
+    }
+
+    /// True when the handshake is over.
+    pub(crate) fn are_over(&self) -> bool {
+        self.initial.is_none() && self.handshake.is_none()
     }
 
     /// Those of a server whose client was not heard again, when that is all there is to them.

@@ -6,6 +6,7 @@ use jsp_wire::frame::PathUse;
 use jsp_wire::{PathId, Route};
 
 use crate::forecast::Alarm;
+use crate::pack::packed;
 
 /// Traffic of a connection since its start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,6 +40,22 @@ pub struct Traffic {
     /// Packets of the peer that were put together from repair symbols.
     pub packets_recovered: u64,
 }
+packed!(Traffic {
+    datagrams_sent,
+    bytes_sent,
+    datagrams_received,
+    bytes_received,
+    packets_sent,
+    packets_lost,
+    bytes_retransmitted,
+    bytes_bundled,
+    bytes_doubled,
+    repairs_sent,
+    repair_bytes_sent,
+    probe_timeouts,
+    padding_bytes_sent,
+    packets_recovered
+});
 
 /// A snapshot of one path.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
+use crate::pack::packed;
+
 /// Datagrams of a trickle in a round trip: as many as the smallest window holds (CC-2, doubled for BBR).
 const PER_ROUND_TRIP: u32 = 4;
 
@@ -21,6 +23,7 @@ pub(crate) struct Trickle {
     last: Option<Instant>,
     unheard: u32,
 }
+packed!(Trickle { last, unheard });
 
 impl Trickle {
     /// When the next datagram may leave; `None` when none may until an acknowledgement comes.

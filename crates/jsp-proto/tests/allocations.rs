@@ -164,7 +164,7 @@ fn an_idle_connection_is_small() {
     let [client, server] = held.map(|bytes| bytes / COUNT);
     let itself = size_of::<jsp_proto::Connection>();
     println!("bytes a side: client {client}, server {server}, of which the connection {itself}");
-    assert!(client <= 8704 && server <= 8192, "{client} {server}");
+    assert!(client <= 3584 && server <= 3072, "{client} {server}");
 }
 
 #[test]

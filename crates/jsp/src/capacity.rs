@@ -36,11 +36,11 @@ impl Connection {
                 if let Some(error) = state.error() {
                     return Poll::Ready(Err(error.clone()));
                 }
-                let (changes, latest) = state.capacity;
-                if changes == *seen.get_or_insert(changes) {
+                let (changes, latest) = &state.capacity;
+                if *changes == *seen.get_or_insert(*changes) {
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok(latest))
+                Poll::Ready(Ok(latest.as_deref().copied().unwrap_or_default()))
             })
             .await
     }

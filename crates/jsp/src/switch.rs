@@ -142,7 +142,7 @@ impl Watch {
             if let Some(step) = self.machine.poll(now, &view) {
                 return Poll::Ready(Ok(step));
             }
-            state.path_waiters.register(&mut self.place, cx.waker());
+            state.path_waiters.get().register(&mut self.place, cx.waker());
             drop(core);
             if let Some(at) = self.machine.poll_timeout() {
                 alarm.as_mut().reset(self.shard.clock.to_runtime(at));

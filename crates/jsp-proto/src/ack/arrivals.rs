@@ -5,6 +5,7 @@ use core::time::Duration;
 use jsp_wire::Instant;
 
 use super::{ADAPTIVE_AFTER, DELAY_MIN};
+use crate::pack::packed;
 
 /// The adaptive rule lets at most this many packets go by: about 64 KiB of common size.
 const THRESHOLD_ADAPTIVE_MAX: u64 = 44;
@@ -23,6 +24,7 @@ pub(super) struct Arrivals {
     /// Time between two acknowledgements of a fast stream.
     pub(super) interval: Duration,
 }
+packed!(Arrivals { total, counted, since, rate, interval });
 
 impl Arrivals {
     pub(super) fn new() -> Self {

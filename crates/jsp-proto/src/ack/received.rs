@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::pack::packed;
+
 /// Ranges of received packets that are remembered; the lowest go first.
 pub(super) const RANGES_MAX: usize = 256;
 
@@ -11,6 +13,7 @@ pub(crate) struct ReceivedRanges {
     /// Each as (lowest, highest).
     ranges: VecDeque<(u64, u64)>,
 }
+packed!(ReceivedRanges { ranges });
 
 impl ReceivedRanges {
     /// Adds a number. Answers true when it was not there. Of more than [`RANGES_MAX`] ranges the

@@ -9,6 +9,8 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
+use crate::pack::packed;
+
 /// Share of missing packets from which each acknowledgement rides along as soon as it can.
 const LOSSY: f64 = 0.02;
 
@@ -28,6 +30,7 @@ pub(super) struct Ride {
     left_at: Option<Instant>,
     gaps: [Option<Duration>; 2],
 }
+packed!(Ride { seen, missing, left_at, gaps });
 
 impl Ride {
     /// A packet arrived, and so many before it are missing.

@@ -10,6 +10,7 @@ use core::time::Duration;
 use jsp_wire::Instant;
 
 use super::{AckSample, LossSample, bytes_in, rate_of};
+use crate::pack::{packed, packed_enum};
 use crate::path::memory::PathMemory;
 
 /// Of what the path carried before, this part is tried: others may have come meanwhile (RFC 9959, half
@@ -62,6 +63,13 @@ enum Phase {
     /// The controller is on its own.
     Over,
 }
+packed_enum!(Phase {
+   Over,
+   Reconnaissance { acked } = 1,
+   Unvalidated { began, jump, rate, pipe } = 2,
+   Validating { until, flight, rate, pipe } = 3,
+   Retreat { until, pipe } = 4
+});
 
 /// The use of a memory.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +79,7 @@ pub(super) struct CarefulResume {
     /// What was lost of the trial: bytes and packets.
     lost: (u64, u32),
 }
+packed!(CarefulResume { memory, phase, lost });
 
 impl CarefulResume {
     pub(super) fn new(memory: PathMemory) -> Self {

@@ -7,6 +7,7 @@ use jsp_wire::Instant;
 use super::{AckSample, Bbr, Cubic, LossSample, MarkSample, RealTime};
 use crate::config::CongestionControl;
 use crate::pacer::Pace;
+use crate::pack::{Pack, Packer, Unpacker};
 use crate::recovery::Rtt;
 
 /// A congestion controller.
@@ -20,7 +21,26 @@ pub(super) enum Control {
     RealTime(Box<RealTime>),
 }
 
+/// Only the default one is packed: see [`Control::can_be_packed`].
+impl Pack for Control {
+    fn pack(&self, to: &mut Packer) {
+        debug_assert!(self.can_be_packed());
+        if let Self::Bbr(bbr) = self {
+            bbr.pack(to);
+        }
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        Self::Bbr(Box::new(Bbr::unpack(from)))
+    }
+}
+
 impl Control {
+    /// True for a controller of which nothing is lost by packing it.
+    pub(super) fn can_be_packed(&self) -> bool {
+        matches!(self, Self::Bbr(_))
+    }
+
     /// The chosen controller for a path that carries datagrams of `mtu` bytes.
     pub(super) fn new(control: CongestionControl, mtu: usize) -> Self {
         match control {

@@ -3,6 +3,8 @@
 //! A radio loses at any rate; a policer loses what is above its rate. Both lose without a queue. To
 //! tell one from the other, slow down a little: a policer loses nothing then, a radio as much.
 
+use crate::pack::{packed, packed_enum};
+
 /// Packets over which a share of losses is measured.
 const PACKETS_MEASURED: u64 = 40;
 
@@ -66,6 +68,7 @@ enum State {
         until_round: u64,
     },
 }
+packed_enum!(State { Watching, Trial { before, seen } = 1, Policed { before, until_round } = 2 });
 
 /// Some of how many bytes were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -73,6 +76,7 @@ struct Share {
     lost: u64,
     total: u64,
 }
+packed!(Share { lost, total });
 
 impl Share {
     fn add(&mut self, lost: u64, acked: u64) {
@@ -100,6 +104,7 @@ pub(super) struct Losses {
     proven: f64,
     state: State,
 }
+packed!(Losses { lost, packets, measured, rate_max, usual, proven, state });
 
 impl Losses {
     pub(super) fn new() -> Self {

@@ -26,6 +26,7 @@ use realtime::RealTime;
 
 use crate::config::CongestionControl;
 use crate::pacer::Pace;
+use crate::pack::packed;
 use crate::path::memory::PathMemory;
 use crate::recovery::{RateSample, Rtt};
 
@@ -114,6 +115,7 @@ pub(crate) struct Congestion {
     resume: Option<CarefulResume>,
     mtu: usize,
 }
+packed!(Congestion { control, resume, mtu });
 
 impl Congestion {
     /// The chosen controller for a path that carries datagrams of `mtu` bytes.
@@ -135,6 +137,11 @@ impl Congestion {
     /// True while something is tried that an earlier connection knew of the path.
     pub(crate) fn is_resuming(&self) -> bool {
         self.resume.is_some()
+    }
+
+    /// True where nothing is lost by packing it.
+    pub(crate) fn can_be_packed(&self) -> bool {
+        self.control.can_be_packed()
     }
 
     /// Bytes arrived.

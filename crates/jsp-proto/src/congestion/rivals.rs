@@ -6,6 +6,8 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
+use crate::pack::packed;
+
 /// Rounds in a row in which the queue stood although we sent a quarter less than arrived: a queue
 /// of two bandwidth-delay products would be gone, were it ours.
 const STANDING_ROUNDS: u32 = 8;
@@ -28,6 +30,7 @@ pub(super) struct Rivals {
     stood_at: Option<Instant>,
     clear: u32,
 }
+packed!(Rivals { present, standing, standing_since, stood_at, clear });
 
 impl Rivals {
     /// Others fill the queue.

@@ -25,6 +25,7 @@ mod redirect;
 mod renewal;
 mod repair;
 mod rest;
+mod resting;
 mod resume;
 mod sensing;
 mod shape;
@@ -36,6 +37,7 @@ mod transmit;
 
 pub(crate) use filled::Filled;
 pub(crate) use half_open::HalfOpen;
+pub(crate) use resting::Resting;
 pub use timers::Reason;
 
 use core::time::Duration;

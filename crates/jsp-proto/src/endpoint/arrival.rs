@@ -75,7 +75,7 @@ impl Endpoint {
     /// True for a connection whose client has not proved that it is there.
     fn is_unproved(&self, handle: ConnectionHandle) -> bool {
         let is_unproved = |slot: &Slot| slot.is_unproved;
-        self.waiting.contains_key(&handle) || self.connections.get(&handle).is_some_and(is_unproved)
+        self.is_half_open(handle) || self.connections.get(&handle).is_some_and(is_unproved)
     }
 
     /// A datagram that no connection knows: a new client, a lost peer, or noise.

@@ -31,7 +31,7 @@ use crate::batch::Batch;
 use crate::bounded::Bounded;
 use crate::cid::IdChange;
 use crate::config::EndpointConfig;
-use crate::connection::{Connection, Filled, HalfOpen, Reason};
+use crate::connection::{Connection, Filled, Reason};
 use crate::event::Event;
 use crate::rng::SeededRng;
 use crate::unix_time::UnixTime;
@@ -47,6 +47,7 @@ use schedule::Schedule;
 use shares::Shares;
 use source::{AnswerLimit, Prefix};
 use spent::SpentCookies;
+use waiting::Aside;
 
 /// Why a connection cannot be started.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -73,8 +74,8 @@ pub struct Endpoint {
     /// When the cookie keys are to be replaced.
     cookies_until: Instant,
     connections: ByHandle<Slot>,
-    /// Those that wait for their client's flight.
-    waiting: ByHandle<Box<HalfOpen>>,
+    /// Those that wait for their client's flight, and those that rest.
+    waiting: ByHandle<Aside>,
     by_id: ByName<ConnectionId>,
     /// Connections whose clients may still write to an id that is not ours: the one of their hello.
     by_hello: HashMap<(Route, ConnectionId), ConnectionHandle>,

@@ -62,6 +62,7 @@ impl Endpoint {
     pub fn try_route(&mut self, now: Instant, handle: ConnectionHandle, route: Route) -> bool {
         let other = self.by_route.get(&peer_key(&route)).filter(|other| **other != handle);
         let is_taken = other.is_some();
+        self.take_up(handle);
         let Some(slot) = self.connections.get_mut(&handle) else { return false };
         let connection = &mut slot.connection;
         let (before, is_nameless) =

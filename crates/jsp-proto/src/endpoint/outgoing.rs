@@ -111,6 +111,7 @@ impl Endpoint {
         handle: ConnectionHandle,
         route: Route,
     ) -> Result<PathId, PathError> {
+        self.take_up(handle);
         let slot = self.connections.get_mut(&handle).ok_or(PathError::NotReady)?;
         let is_named = slot.connection.local_ids().any(|id| !id.is_empty());
         let other = self.by_route.get(&peer_key(&route)).filter(|other| **other != handle);

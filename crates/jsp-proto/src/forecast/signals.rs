@@ -1,10 +1,21 @@
 //! Which kinds of evidence the forecaster listens to.
 
 use super::AlarmCause;
+use crate::pack::{Pack, Packer, Unpacker};
 
 /// A set of signals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Signals(u8);
+
+impl Pack for Signals {
+    fn pack(&self, to: &mut Packer) {
+        self.0.pack(to);
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        Self(u8::unpack(from))
+    }
+}
 
 impl Signals {
     /// Each of them.

@@ -2,7 +2,7 @@
 
 use jsp_crypto::{HeaderKey, HeaderMaterial, KeysMaterial, PacketKey, PacketMaterial};
 
-use super::Keyring;
+use super::{Data, Keyring};
 use crate::bounded::Bounded;
 
 /// The keys themselves, and what they are expanded from: all that a connection has of them that rests.
@@ -74,6 +74,36 @@ impl Material {
             next: (self.next.0.expand(), self.next.1.expand()),
             previous: self.previous.as_ref().map(|key| Box::new(key.expand())),
         }
+    }
+}
+
+/// The keys of a connection that rests: those of 1-RTT packets.
+pub(crate) struct RestingKeys(Option<Data>);
+
+impl RestingKeys {
+    /// The keys as they were.
+    pub(crate) fn into_keyring(self) -> Keyring {
+        Keyring {
+            initial: None,
+            earlier_initial: Bounded::default(),
+            handshake: Vec::new(),
+            early: None,
+            data: self.0,
+        }
+    }
+}
+
+impl Keyring {
+    /// True when there are no keys but those of 1-RTT packets.
+    pub(crate) fn can_rest(&self) -> bool {
+        let is_over = self.initial.is_none() && self.handshake.is_empty() && self.early.is_none();
+        is_over && self.earlier_initial.is_empty()
+    }
+
+    /// The same in few bytes: see [`Keyring::can_rest`].
+    pub(crate) fn into_resting(mut self) -> RestingKeys {
+        self.rest();
+        RestingKeys(self.data)
     }
 }
 

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
+use crate::pack::packed;
 use crate::recovery::RateSample;
 
 /// What a path carried, so that a later connection over it need not begin from nothing
@@ -17,6 +18,7 @@ pub struct PathMemory {
     /// Shortest round-trip time, in microseconds.
     pub rtt_min_micros: u32,
 }
+packed!(PathMemory { delivery_rate_kib, rtt_min_micros });
 
 impl PathMemory {
     /// Of a rate in bytes a second; `None` where that is too little to matter.
@@ -48,6 +50,7 @@ pub(crate) struct RateMemory {
     best: [u64; 2],
     slot_began: Instant,
 }
+packed!(RateMemory { best, slot_began });
 
 impl RateMemory {
     /// Takes a sample. A quiet application does not make the path slower.

@@ -5,6 +5,7 @@ pub(crate) mod mtud;
 pub(crate) mod owd;
 pub(crate) mod plural;
 pub(crate) mod refuge;
+pub(crate) mod rest;
 pub(crate) mod silence;
 pub(crate) mod usage;
 pub(crate) mod validation;
@@ -23,6 +24,7 @@ use crate::fec::PathFec;
 use crate::forecast::{Alarm, AlarmLevel, Forecast, Outlook, Scene};
 use crate::hold::Hold;
 use crate::pacer::{Pace, Pacer};
+use crate::pack::{packed, packed_enum};
 use crate::path::memory::{PastPaths, PathMemory, RateMemory};
 use crate::path::mtud::Mtud;
 use crate::path::owd::Owd;
@@ -81,6 +83,11 @@ pub(crate) struct Path {
     /// Forward error correction, once something asks for it.
     pub(crate) fec: Option<Box<PathFec>>,
 }
+packed!(Path {
+    id, is_validated, usage, duty, probes, warmth, rtt, congestion, pacer, trickle, hold,
+    delivery, mtud, budget, wrapping, carrier_room, ecn, owd, forecast, meter, rates, silence,
+    ack_request, numbers; candidate, rhythm, past, fec, route = Route::Tunnel { id: 0 }
+});
 
 impl Path {
     pub(crate) fn new(route: Route, budget: Budget, config: &TransportConfig) -> Self {
@@ -332,6 +339,7 @@ pub(crate) enum Budget {
     /// Bytes that may still be sent: three times what came.
     Bytes(u64),
 }
+packed_enum!(Budget { Unlimited, Bytes(bytes) = 1 });
 
 impl Budget {
     /// The budget that `received` bytes buy.
@@ -451,6 +459,7 @@ pub(crate) enum Duty {
     /// Everything.
     All,
 }
+packed_enum!(Duty { Own, Copies = 1, All = 2 });
 
 /// When a path that carries nothing was last heard to work.
 #[derive(Clone, Copy, Debug, Default)]
@@ -460,6 +469,7 @@ pub(crate) struct Warmth {
     /// A PING is owed.
     pub(crate) is_owed: bool,
 }
+packed!(Warmth { sent_at, is_owed });
 
 impl Warmth {
     /// An ack-eliciting packet left.

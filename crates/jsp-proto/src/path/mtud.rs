@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use jsp_wire::{Instant, Route, limits};
 
+use crate::pack::{Pack, Packer, Unpacker, packed};
 use crate::padding::Buckets;
 
 /// Probes of one size that may be lost before the size is held too large
@@ -51,6 +52,7 @@ pub(crate) struct Mtud {
     /// The path is a reliable carrier: every size passes, and there is nothing to look for.
     carried: bool,
 }
+packed!(Mtud { current, ceiling, wrapping, declared, state, suspicions, small_arrived, carried });
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -58,6 +60,29 @@ enum State {
     Searching { too_large: usize, size: usize, lost: u8, in_flight: bool },
     /// Found; look again later.
     Settled { until: Instant },
+}
+
+impl Pack for State {
+    fn pack(&self, to: &mut Packer) {
+        match *self {
+            Self::Searching { too_large, size, lost, in_flight } => {
+                Some(((too_large, size), (lost, in_flight))).pack(to);
+            }
+            Self::Settled { until } => {
+                None::<((usize, usize), (u8, bool))>.pack(to);
+                until.pack(to);
+            }
+        }
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        match Option::unpack(from) {
+            Some(((too_large, size), (lost, in_flight))) => {
+                Self::Searching { too_large, size, lost, in_flight }
+            }
+            None => Self::Settled { until: Instant::unpack(from) },
+        }
+    }
 }
 
 impl Mtud {

@@ -9,6 +9,7 @@ use core::time::Duration;
 use jsp_wire::Instant;
 use jsp_wire::frame::RECEIVE_TIME_UNIT;
 
+use crate::pack::packed;
 use crate::recovery::Arrival;
 
 /// Minima are kept for this many slots, so long each.
@@ -41,6 +42,7 @@ pub(crate) struct Owd {
     level: f64,
     trend: f64,
 }
+packed!(Owd { last, minima, slot_began, samples, level, trend });
 
 impl Owd {
     /// Takes the receive time of a packet. Samples of one ACK come in the order of sending.

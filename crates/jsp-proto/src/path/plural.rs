@@ -4,8 +4,9 @@ use core::time::Duration;
 
 use jsp_wire::{Instant, PathId, Route, limits};
 
-use crate::padding::Padder;
+use crate::padding::{Padder, Padding};
 use crate::path::Path;
+use crate::path::rest::RestingPath;
 use crate::path::usage::Notices;
 use crate::path::validation::Responses;
 
@@ -36,6 +37,15 @@ impl FromIterator<PathId> for PathList {
     }
 }
 
+/// The only path of a connection that rests, and what there is to know beside it.
+pub(crate) struct RestingPaths {
+    path: RestingPath,
+    preferred: PathId,
+    busy_at: Instant,
+    next: PathId,
+    notices: u64,
+}
+
 /// All paths of a connection, and answers owed to challenges.
 pub(crate) struct Paths {
     /// The one that the corridor is at. Between calls it is the one that is used first.
@@ -54,6 +64,23 @@ pub(crate) struct Paths {
     pub(crate) padder: Padder,
 }
 
+impl RestingPaths {
+    /// The paths as they were.
+    pub(crate) fn into_paths(self, padding: &Padding) -> Paths {
+        let active = self.path.into_path();
+        Paths {
+            padder: Padder::new(padding, active.wrapping),
+            active: Box::new(active),
+            others: Vec::new(),
+            preferred: self.preferred,
+            busy_at: self.busy_at,
+            next: self.next,
+            responses: Responses::default(),
+            notices: Notices::after(self.notices),
+        }
+    }
+}
+
 impl Paths {
     pub(crate) fn new(mut first: Path, padder: Padder) -> Self {
         first.wrapping = padder.wrapping();
@@ -67,6 +94,23 @@ impl Paths {
             responses: Responses::default(),
             notices: Notices::default(),
             padder,
+        }
+    }
+
+    /// True when there is one path, nothing is on trial or owed, and nothing is lost by packing it.
+    pub(crate) fn can_rest(&self) -> bool {
+        let owes = !self.responses.is_empty() || self.notices.wants();
+        self.others.is_empty() && !owes && self.active.can_rest()
+    }
+
+    /// The same in few bytes: see [`Paths::can_rest`]. The padder follows from the configuration.
+    pub(crate) fn into_resting(self) -> RestingPaths {
+        RestingPaths {
+            path: self.active.into_resting(),
+            preferred: self.preferred,
+            busy_at: self.busy_at,
+            next: self.next,
+            notices: self.notices.count(),
         }
     }
 

@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
+use crate::pack::packed;
+
 /// Acknowledgements that stay away for so long, or for two round trips where these are longer, are a silence: many lost
 /// packets in a row, a scheduler's pause or a change of cell are over by then more often than not.
 // spec: CAR-30
@@ -17,6 +19,7 @@ pub(crate) struct Silence {
     /// This silence is told.
     told: bool,
 }
+packed!(Silence { heard_at, told });
 
 impl Silence {
     pub(crate) fn new(now: Instant) -> Self {

@@ -4,6 +4,7 @@ use jsp_wire::frame::{PathStatus, PathUse};
 use jsp_wire::{PathId, frame};
 
 use crate::bounded::Bounded;
+use crate::pack::packed;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 
@@ -19,6 +20,7 @@ pub(crate) struct Usage {
     /// Of the latest that the peer has told.
     heard: Option<u64>,
 }
+packed!(Usage { ours, is_down, told, peers, heard });
 
 impl Usage {
     /// What the path is used for: what the more cautious side wants.
@@ -72,6 +74,16 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
+    /// Those after so many, all of which have been told.
+    pub(crate) fn after(next_sequence: u64) -> Self {
+        Self { next_sequence, ..Self::default() }
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.next_sequence
+    }
+
     /// The path is over.
     pub(crate) fn end(&mut self, path: PathId, code: u64) {
         self.statuses.retain(|status| status.path != path);

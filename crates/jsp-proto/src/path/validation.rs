@@ -85,6 +85,11 @@ pub(crate) struct Responses {
 }
 
 impl Responses {
+    /// True when no answer is owed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
     /// The peer asks for an answer, in a datagram of `received` bytes. `is_settled` says that the
     /// route is the path's own, and proved. Elsewhere the latest challenge alone is answered, so that many in
     /// one datagram do not draw more than it paid for.

@@ -3,6 +3,7 @@
 use jsp_wire::frame::EcnCounts;
 
 use crate::batch::Ecn;
+use crate::pack::{packed, packed_enum};
 
 /// Marked packets that are sent before any has been confirmed (RFC 9000, section 13.4.2).
 const TESTED_PACKETS: u64 = 10;
@@ -19,6 +20,7 @@ enum EcnState {
     /// The path or the peer loses or forges marks: send none.
     Failed,
 }
+packed_enum!(EcnState { Testing, Unknown = 1, Capable = 2, Failed = 3 });
 
 /// Packets by the mark that they left with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -26,6 +28,7 @@ pub(crate) struct Marked {
     ect0: u64,
     ect1: u64,
 }
+packed!(Marked { ect0, ect1 });
 
 impl Marked {
     /// One more packet that left with this mark.
@@ -54,6 +57,7 @@ pub(crate) struct EcnValidation {
     sent: Marked,
     reported: EcnCounts,
 }
+packed!(EcnValidation { mark, state, tested, sent, reported });
 
 impl EcnValidation {
     /// Not tried yet, with this mark.

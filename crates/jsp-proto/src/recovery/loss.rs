@@ -6,6 +6,7 @@ use core::time::Duration;
 use jsp_wire::Instant;
 
 use super::rtt::{GRANULARITY, Rtt};
+use crate::pack::packed;
 
 /// Loss episodes without a spurious one after which a widened window halves
 /// (RFC 8985, section 6.2, step 4: 16 recoveries).
@@ -23,6 +24,7 @@ pub(super) struct ReorderWindow {
     /// Round-trip time of the most recently sent packet that has been acknowledged.
     reference_rtt: Duration,
 }
+packed!(ReorderWindow { quarters, episodes_left, widened_at, reference_rtt });
 
 impl ReorderWindow {
     pub(super) fn new() -> Self {
@@ -104,6 +106,7 @@ pub(super) struct LostRun {
     /// When the first ack-eliciting packet of the stretch left.
     since: Option<Instant>,
 }
+packed!(LostRun { since });
 
 impl LostRun {
     /// A packet between was acknowledged.

@@ -36,6 +36,7 @@ pub(crate) use rate::{DeliveryRate, RateMark, RateSample};
 pub(crate) use rtt::Rtt;
 
 use crate::error::TransportError;
+use crate::pack::packed;
 use crate::token::{Fate, Token};
 use loss::{LostRun, ReorderWindow};
 use runs::LossRuns;
@@ -101,6 +102,17 @@ pub(crate) struct Recovery {
     /// Present once somebody wants to know how packets are lost.
     runs: Option<Box<LossRuns>>,
 }
+packed!(Recovery {
+    reorder, lost_run, scan_from, loss_at, largest_acked, bytes_in_flight, eliciting, quiet,
+    eliciting_sent_at, pto_count, guard_deadlock, skipped, skipped_at, rtt_min_stale,
+    episode_end, since, takes_times; ledger, runs
+});
+
+/// What is not packed of it.
+pub(crate) struct SentApart {
+    ledger: Ledger,
+    runs: Option<Box<LossRuns>>,
+}
 
 impl Recovery {
     /// Nothing sent yet.
@@ -127,6 +139,22 @@ impl Recovery {
             takes_times: false,
             runs: None,
         }
+    }
+
+    /// Takes out what is not packed.
+    pub(crate) fn take_apart(&mut self) -> SentApart {
+        self.ledger.shrink();
+        SentApart { ledger: core::mem::take(&mut self.ledger), runs: self.runs.take() }
+    }
+
+    /// Puts it back.
+    pub(crate) fn put_back(&mut self, apart: SentApart) {
+        SentApart { ledger: self.ledger, runs: self.runs } = apart;
+    }
+
+    /// True when no packet is under way that asks for an acknowledgement, and none is wanted.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.eliciting == 0 && self.bytes_in_flight == 0 && !self.guard_deadlock
     }
 
     /// Nothing happens: the ledger shrinks to what is under way.

@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
+use crate::pack::packed;
+
 /// The running count of a path. One for all packet number spaces of the path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DeliveryRate {
@@ -17,6 +19,7 @@ pub(crate) struct DeliveryRate {
     /// While this many bytes are not delivered, samples are bounded by the application.
     app_limited_until: Option<u64>,
 }
+packed!(DeliveryRate { delivered, delivered_at, first_sent_at, app_limited_until });
 
 /// What a sent packet remembers of its path's count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

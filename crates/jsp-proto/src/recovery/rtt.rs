@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use jsp_wire::Instant;
 
+use crate::pack::packed;
+
 /// Timers cannot be trusted below this (RFC 9002, section 6.1.2, `kGranularity`).
 pub(crate) const GRANULARITY: Duration = Duration::from_millis(1);
 
@@ -19,6 +21,7 @@ pub(crate) struct Rtt {
     min: Duration,
     first_sample_at: Option<Instant>,
 }
+packed!(Rtt { latest, adjusted, smoothed, var, min, first_sample_at });
 
 impl Rtt {
     /// Before the first sample, `initial` stands for it.

@@ -6,6 +6,7 @@ use jsp_wire::params::feature;
 use jsp_wire::{CloseCode, Instant, TransportParams};
 
 use crate::error::TransportError;
+use crate::pack::packed;
 
 /// What a message costs in credit beside its bytes. It pays for the records that a receiver keeps,
 /// so that a flood of empty messages is bounded by credit too.
@@ -34,6 +35,7 @@ pub(super) struct Told {
     pub(super) message_len_max: u64,
     pub(super) takes_symbols: bool,
 }
+packed!(Told { stream_data_max, message_len_max, takes_symbols });
 
 impl From<&TransportParams> for Told {
     fn from(params: &TransportParams) -> Self {
@@ -59,6 +61,7 @@ pub(super) struct SendCredit {
     /// The limit at which the peer was last told that it is too small.
     told: Option<u64>,
 }
+packed!(SendCredit { limit, used, reserved, in_progress, told });
 
 impl SendCredit {
     /// The peer grants more; says whether it did.
@@ -141,6 +144,7 @@ pub(super) struct Window {
     epoch_start: Instant,
     epoch_from: u64,
 }
+packed!(Window { announced, size, cap, epoch_start, epoch_from });
 
 impl Window {
     pub(super) fn new(size: u64, cap: u64) -> Self {

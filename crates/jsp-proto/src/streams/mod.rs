@@ -80,6 +80,7 @@ use self::table::{Key, LocalStreams, PeerStreams, Table};
 pub(crate) use self::event::StreamEvent;
 pub(crate) use self::objects::IS_PRESENT as OBJECTS_PRESENT;
 pub(crate) use self::overdue::Overdue;
+pub(crate) use self::rest::RestingStreams;
 
 /// A piece shorter than this is not cut off to fill the rest of a packet, in bytes: its frame head
 /// and the handling would outweigh it.

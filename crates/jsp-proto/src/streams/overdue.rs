@@ -12,6 +12,7 @@ use super::send_bytes::Packing;
 use super::send_messages::{MessagePiece, SendMessages};
 use super::stream::{SendBody, SendPhase, Stream};
 use super::table::Key;
+use crate::pack::{Pack, Packer, Unpacker, packed};
 use crate::packet::PacketBuilder;
 use crate::token::{StreamPart, StreamToken, Token};
 
@@ -62,6 +63,16 @@ pub(crate) struct Overdue {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Allowance(u32);
 
+impl Pack for Allowance {
+    fn pack(&self, to: &mut Packer) {
+        self.0.pack(to);
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        Self(u32::unpack(from))
+    }
+}
+
 impl Default for Allowance {
     fn default() -> Self {
         Self(COPIES_FIRST)
@@ -78,6 +89,7 @@ pub(crate) struct Repeats {
     /// Sent by a second path too.
     pub(crate) doubled: u64,
 }
+packed!(Repeats { retransmitted, bundled, doubled });
 
 impl Repeats {
     /// Bytes went out by themselves; `again` says that it was not for the first time.

@@ -110,6 +110,16 @@ pub(super) struct Scheduler {
 }
 
 impl Scheduler {
+    /// True when no stream is in any line.
+    pub(super) fn is_empty(&self) -> bool {
+        let rings = [&self.interactive, &self.scavenger];
+        self.control.is_empty()
+            && self.realtime.is_empty()
+            && rings.into_iter().all(|ring| ring.turns.is_empty())
+            && self.capped.is_empty()
+            && self.aside.is_empty()
+    }
+
     /// Lets a stream stand in line. It must not stand there yet.
     pub(super) fn push(&mut self, class: Class, key: Key, weight: u8, due: Instant) {
         let turn = Turn { key, weight: weight.max(1), deficit: 0 };

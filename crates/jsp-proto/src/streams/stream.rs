@@ -13,6 +13,7 @@ use super::recv_bytes::RecvBytes;
 use super::recv_messages::RecvMessages;
 use super::send_bytes::{BytesPiece, SendBytes};
 use super::send_messages::{MessagePiece, Next, SendMessages, SendScope};
+use crate::pack::packed;
 
 /// Control frames that a stream owes, one bit each, in the order in which they are written.
 pub(super) mod owed {
@@ -159,6 +160,7 @@ pub(super) struct Accounted {
     pub(super) numbers: u64,
     pub(super) pieces: u64,
 }
+packed!(Accounted { position, consumed, numbers, pieces });
 
 #[derive(Debug)]
 pub(super) struct RecvHalf {

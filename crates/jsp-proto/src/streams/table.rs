@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use jsp_wire::StreamId;
 
 use super::stream::Stream;
+use crate::pack::packed;
 
 /// A stream's place, and which of its tenants is meant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -174,6 +175,7 @@ pub(super) struct PeerStreams {
     at_once: u64,
     announced: u64,
 }
+packed!(PeerStreams { next, finished, at_once, announced; unseen });
 
 impl PeerStreams {
     pub(super) fn new(at_once: u64) -> Self {
@@ -219,6 +221,11 @@ impl PeerStreams {
         }
     }
 
+    /// True when the peer has opened its streams in order.
+    pub(super) fn all_seen(&self) -> bool {
+        self.unseen.is_empty()
+    }
+
     pub(super) fn mark_finished(&mut self) {
         self.finished = self.finished.saturating_add(1);
     }
@@ -249,3 +256,4 @@ pub(super) struct LocalStreams {
     /// `open` was refused at the current limit.
     pub(super) refused: bool,
 }
+packed!(LocalStreams { next, limit, refused });

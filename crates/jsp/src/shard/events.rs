@@ -127,7 +127,9 @@ impl Core {
             }
             Event::PathSilent => state.path_waiters.wake(wakes),
             Event::CapacityChanged(capacity) => {
-                state.capacity = (state.capacity.0 + 1, capacity);
+                let (changes, latest) = &mut state.capacity;
+                *changes += 1;
+                **latest.get_or_insert_default() = capacity;
                 state.capacity_waiters.wake(wakes);
             }
             Event::PathsAvailable => state.paths.wake(wakes),
@@ -188,15 +190,14 @@ impl Core {
         state.connected.wake(&mut self.wakes);
     }
 
-    /// Hands the tickets that have come to the store.
+    /// Hands the tickets that have come to the store; without one nobody needs them.
     fn keep_tickets(&mut self, key: Key, handle: ConnectionHandle) {
-        let Some((store, server)) = self.connections.get(&key).and_then(|s| s.tickets.clone())
-        else {
-            return;
-        };
+        let kept = self.connections.get(&key).and_then(|state| state.tickets.as_ref());
         let Some(connection) = self.endpoint.connection(handle) else { return };
         while let Some(ticket) = connection.take_ticket() {
-            store.put(&server, ticket);
+            if let Some((store, server)) = kept {
+                store.put(server, ticket);
+            }
         }
     }
 

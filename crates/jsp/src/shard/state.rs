@@ -13,7 +13,7 @@ use jsp_proto::{
 use jsp_wire::{Route, StreamId};
 
 use super::hash::IntegerHash;
-use super::waiters::{Waiters, WakeList};
+use super::waiters::{Seldom, Waiters, WakeList};
 use crate::carrier::table::Held;
 use crate::error::ConnectionError;
 use crate::identity::Outcome;
@@ -38,22 +38,22 @@ pub(crate) struct ConnectionState {
     pub(crate) closing: Option<u64>,
     /// Nobody holds the connection any more.
     pub(crate) orphan: bool,
-    pub(crate) connected: Waiters,
-    pub(crate) closed: Waiters,
-    pub(crate) opening: Waiters,
-    pub(crate) accepting: Waiters,
+    pub(crate) connected: Seldom,
+    pub(crate) closed: Seldom,
+    pub(crate) opening: Seldom,
+    pub(crate) accepting: Seldom,
     /// How often the transport has told a capacity, and the latest.
-    pub(crate) capacity: (u64, Capacity),
-    pub(crate) capacity_waiters: Waiters,
+    pub(crate) capacity: (u64, Option<Box<Capacity>>),
+    pub(crate) capacity_waiters: Seldom,
     /// Who wants to know when the path changes or falls silent.
-    pub(crate) path_waiters: Waiters,
+    pub(crate) path_waiters: Seldom,
     /// Carriers that this side has opened for the connection.
     pub(crate) carriers: Vec<Held>,
     /// Numbers of the carriers of streams that paths go by, whoever has opened them.
     pub(crate) used_carriers: Vec<u64>,
     /// Sockets that paths of the connection go by.
     pub(crate) sockets: Sockets,
-    pub(crate) paths: Waiters,
+    pub(crate) paths: Seldom,
     /// Where tickets of the server are kept, and under which name.
     pub(crate) tickets: Option<(Arc<dyn TicketStore>, String)>,
     /// What is to be remembered of the server once it is proved.
@@ -143,17 +143,17 @@ impl ConnectionState {
             unconfirmed: 0,
             closing: None,
             orphan: false,
-            connected: Waiters::default(),
-            closed: Waiters::default(),
-            opening: Waiters::default(),
-            accepting: Waiters::default(),
-            capacity: (0, Capacity::default()),
-            capacity_waiters: Waiters::default(),
-            path_waiters: Waiters::default(),
+            connected: Seldom::default(),
+            closed: Seldom::default(),
+            opening: Seldom::default(),
+            accepting: Seldom::default(),
+            capacity: (0, None),
+            capacity_waiters: Seldom::default(),
+            path_waiters: Seldom::default(),
             carriers: Vec::new(),
             used_carriers: Vec::new(),
             sockets: Vec::new(),
-            paths: Waiters::default(),
+            paths: Seldom::default(),
             tickets: None,
             unremembered: None,
         }
@@ -177,13 +177,13 @@ impl ConnectionState {
 
     pub(crate) fn waiters(&mut self, place: Place) -> Option<&mut Waiters> {
         Some(match place {
-            Place::Connected => &mut self.connected,
-            Place::Closed => &mut self.closed,
-            Place::Opening => &mut self.opening,
-            Place::Accepting => &mut self.accepting,
-            Place::Capacity => &mut self.capacity_waiters,
-            Place::Route => &mut self.path_waiters,
-            Place::Paths => &mut self.paths,
+            Place::Connected => self.connected.get(),
+            Place::Closed => self.closed.get(),
+            Place::Opening => self.opening.get(),
+            Place::Accepting => self.accepting.get(),
+            Place::Capacity => self.capacity_waiters.get(),
+            Place::Route => self.path_waiters.get(),
+            Place::Paths => self.paths.get(),
             Place::Readable(stream) => &mut self.streams.get_mut(&stream)?.readable,
             Place::Writable(stream) => &mut self.streams.get_mut(&stream)?.writable,
             Place::Ended(stream) => &mut self.streams.get_mut(&stream)?.ended,

@@ -50,6 +50,23 @@ impl Waiters {
     }
 }
 
+/// A place where mostly nobody waits: it costs nothing until somebody does.
+#[derive(Default)]
+pub(crate) struct Seldom(Option<Box<Waiters>>);
+
+impl Seldom {
+    pub(crate) fn get(&mut self) -> &mut Waiters {
+        self.0.get_or_insert_default()
+    }
+
+    /// Hands all waiters over to be woken.
+    pub(crate) fn wake(&mut self, wakes: &mut WakeList) {
+        if let Some(waiters) = &mut self.0 {
+            waiters.wake(wakes);
+        }
+    }
+}
+
 /// Tasks to be woken; woken when it is dropped.
 #[derive(Default)]
 pub(crate) struct WakeList {

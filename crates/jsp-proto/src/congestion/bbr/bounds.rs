@@ -3,6 +3,7 @@
 //! probe.
 
 use crate::congestion::scale;
+use crate::pack::packed;
 
 /// What is left of a bound after congestion, at least (`Beta`).
 pub(super) const BETA: f64 = 0.7;
@@ -25,6 +26,7 @@ pub(super) struct Bounds {
     slope: u32,
     acked: u64,
 }
+packed!(Bounds { long, short, rate, slope, acked });
 
 impl Bounds {
     /// Bytes a second that the next probe may change.

@@ -24,6 +24,7 @@ use jsp_wire::Instant;
 use super::losses::{Losses, Verdict};
 use super::rivals::Rivals;
 use super::{AckSample, LossSample, rate_of, scale, window_initial};
+use crate::pack::{packed, packed_enum};
 use crate::recovery::Rtt;
 use bounds::{BETA, Bounds};
 use model::{Model, Round};
@@ -88,6 +89,21 @@ pub(crate) struct Bbr {
     /// What to return to when losses turn out not to have been.
     undo: Option<Undo>,
 }
+packed!(Bbr {
+    mtu,
+    model,
+    losses,
+    bounds,
+    rivals,
+    uneven,
+    phase,
+    pipe,
+    found,
+    too_high,
+    window,
+    answered_at,
+    undo
+});
 
 /// What the controller is about.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +123,15 @@ enum Phase {
     /// Looking for the round-trip time without any queue.
     ProbeRtt(probe::LowTide),
 }
+packed_enum!(Phase {
+   Startup,
+   Drain = 1,
+   Cruise(cruise) = 2,
+   Refill = 3,
+   Up(up) = 4,
+   Down(rounds) = 5,
+   ProbeRtt(tide) = 6
+});
 
 #[derive(Clone, Copy, Debug)]
 struct Undo {
@@ -118,6 +143,7 @@ struct Undo {
     /// Packets of the episode that have not arrived.
     missing: u32,
 }
+packed!(Undo { bandwidth, bounds, window, from, missing });
 
 /// What congestion put an end to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +152,7 @@ enum Ended {
     Probe,
     Nothing,
 }
+packed_enum!(Ended { Startup, Probe = 1, Nothing = 2 });
 
 impl Bbr {
     /// A path that carries datagrams of `mtu` bytes, and of which nothing is known.

@@ -7,6 +7,7 @@ use jsp_wire::Instant;
 
 use super::super::losses::Seen;
 use super::super::{AckSample, bytes_in};
+use crate::pack::packed;
 
 /// Samples of the round-trip time from which the waiting time is judged: the least of them counts,
 /// so that a single late packet is no queue.
@@ -46,6 +47,21 @@ pub(super) struct Model {
     round: Round,
     rounds: u64,
 }
+packed!(Model {
+    rates,
+    ceiling,
+    rate_latest,
+    in_flight,
+    delivered_latest,
+    rtt_min,
+    rtt_confirmed_at,
+    rtt_max,
+    recent,
+    recent_at,
+    extra,
+    round,
+    rounds
+});
 
 /// What was seen in a round trip: from one packet's sending to its acknowledgement.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +78,7 @@ pub(super) struct Round {
     /// The application set the pace at some time.
     pub(super) app_limited: bool,
 }
+packed!(Round { began, rtt_min, samples, rate_max, acked, app_limited });
 
 impl Round {
     /// When it began; packets that are acknowledged in it left after the beginning of the one
@@ -85,6 +102,7 @@ struct ExtraAcked {
     most: [u64; 2],
     rotated_at_round: u64,
 }
+packed!(ExtraAcked { began, acked, most, rotated_at_round });
 
 impl Model {
     pub(super) fn new() -> Self {

@@ -9,6 +9,7 @@ use jsp_wire::Instant;
 use super::model::{Model, Round, time_of};
 use super::{Bbr, Phase};
 use crate::congestion::{AckSample, scale};
+use crate::pack::packed;
 
 /// Time between two probes for more, and what is added to it at random, so that flows which share
 /// a path do not probe together (draft-ietf-ccwg-bbr: 2 to 3 s).
@@ -72,6 +73,7 @@ pub(super) struct Cruise {
     began: Instant,
     probe_at: Instant,
 }
+packed!(Cruise { began, probe_at });
 
 impl Cruise {
     /// `soon` says that the last probe had to stop before it had found all there is.
@@ -106,6 +108,7 @@ pub(super) struct Up {
     rounds: u8,
     steps: u32,
 }
+packed!(Up { began, excess, first, base, fair, rounds, steps });
 
 impl Up {
     pub(super) fn new(now: Instant, model: &Model, fair: Option<u64>) -> Self {
@@ -174,6 +177,7 @@ pub(super) struct LowTide {
     rtt_min: Option<Duration>,
     rounds: u32,
 }
+packed!(LowTide { until, rtt_min, rounds });
 
 impl Bbr {
     /// Less than the bandwidth while packets wait: the excess is gone in about a round trip.

@@ -7,6 +7,7 @@ use jsp_wire::{Instant, time};
 use super::model::Round;
 use super::{Bbr, LOSS_PACKETS, LOSS_SHARE, Phase, STARTUP_GAIN, Up};
 use crate::congestion::AckSample;
+use crate::pack::packed;
 
 /// A round that delivers this much more than the best before has not found the end
 /// (draft-ietf-ccwg-bbr, `BBRCheckStartupFullBandwidth`).
@@ -42,6 +43,7 @@ pub(super) struct FullPipe {
     rounds_without: u8,
     train: Train,
 }
+packed!(FullPipe { best, rounds, rounds_without, train });
 
 impl FullPipe {
     pub(super) fn new() -> Self {
@@ -75,6 +77,7 @@ struct Train {
     bytes: u64,
     rate: Option<u64>,
 }
+packed!(Train { sent_at, bytes, rate });
 
 impl Train {
     fn on_ack(&mut self, now: Instant, sample: &AckSample, mtu: u64) {

@@ -11,6 +11,7 @@ use jsp_wire::Instant;
 
 use super::model::Round;
 use super::{Bbr, Bounds, Phase};
+use crate::pack::packed;
 
 /// Queues that came and went by themselves, and the time in which they did, that show it.
 const EPISODES: usize = 3;
@@ -60,6 +61,18 @@ pub(super) struct Uneven {
     spread: Option<(Duration, Duration)>,
     spread_since: Instant,
 }
+packed!(Uneven {
+    is_active,
+    began,
+    wait_before,
+    gone,
+    next,
+    rate,
+    rate_at,
+    cushion,
+    spread,
+    spread_since
+});
 
 /// What a look at the path came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

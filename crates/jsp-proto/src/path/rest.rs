@@ -1,0 +1,50 @@
+//! A path whose connection rests, in few bytes.
+
+use jsp_wire::Route;
+
+use super::{Path, Rhythm};
+use crate::fec::PathFec;
+use crate::pack::{Packer, Unpacker};
+use crate::path::memory::PastPaths;
+use crate::spaces::SpaceApart;
+
+/// A path, packed but for what most paths do not have.
+pub(crate) struct RestingPath {
+    packed: Box<[u8]>,
+    route: Route,
+    rhythm: Option<Box<Rhythm>>,
+    past: Option<Box<PastPaths>>,
+    fec: Option<Box<PathFec>>,
+    apart: SpaceApart,
+}
+
+impl Path {
+    /// True when nothing is on trial or under way, and nothing is lost by packing it.
+    pub(super) fn can_rest(&self) -> bool {
+        let is_quiet = self.numbers.recovery.is_quiet() && !self.probes.any();
+        self.candidate.is_none() && is_quiet && self.congestion.can_be_packed()
+    }
+
+    /// The same in few bytes: see [`Path::can_rest`].
+    pub(super) fn into_resting(mut self) -> RestingPath {
+        RestingPath {
+            route: self.route,
+            rhythm: self.rhythm.take(),
+            past: self.past.take(),
+            fec: self.fec.take(),
+            apart: self.numbers.take_apart(),
+            packed: Packer::pack(&self),
+        }
+    }
+}
+
+impl RestingPath {
+    /// The path as it was.
+    pub(super) fn into_path(self) -> Path {
+        let mut path: Path = Unpacker::unpack(&self.packed);
+        path.route = self.route;
+        (path.rhythm, path.past, path.fec) = (self.rhythm, self.past, self.fec);
+        path.numbers.put_back(self.apart);
+        path
+    }
+}
