@@ -226,7 +226,9 @@ pub(crate) struct RemoteIds {
     /// Sequences that were ever taken: a frame that comes twice says nothing new.
     taken: ReceivedRanges,
 }
-packed!(RemoteIds { current, is_first_over, further, spare, retire, retire_prior_to, taken });
+packed!(RemoteIds {
+    current, is_first_over, further, spare, retire, retire_prior_to, taken; seen
+});
 
 #[derive(Clone, Copy)]
 struct Held {
@@ -238,6 +240,11 @@ struct Held {
 packed!(Held { path, sequence, id, reset_token });
 
 impl RemoteIds {
+    /// True when nothing is lost by packing it.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.seen.is_empty()
+    }
+
     pub(crate) fn new(id: ConnectionId) -> Self {
         let current = Held { path: PathId::FIRST, sequence: 0, id, reset_token: None };
         let mut taken = ReceivedRanges::default();

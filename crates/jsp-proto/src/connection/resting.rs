@@ -52,7 +52,8 @@ impl Connection {
         let is_over = || self.early.are_over() && self.keys.can_rest() && self.exchange.can_rest();
         let is_heard = || self.events.is_empty() && self.streams.is_heard();
         let is_padded = self.config.padding != Padding::None;
-        let is_plain = || !is_padded && self.paths.can_rest() && self.local_ids.can_rest();
+        let are_ids = || self.local_ids.can_rest() && self.remote_ids.can_rest();
+        let is_plain = || !is_padded && self.paths.can_rest() && are_ids();
         rests && self.is_confirmed() && is_over() && is_heard() && is_plain()
     }
 

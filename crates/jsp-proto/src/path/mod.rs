@@ -86,7 +86,7 @@ pub(crate) struct Path {
 packed!(Path {
     id, is_validated, usage, duty, probes, warmth, rtt, congestion, pacer, trickle, hold,
     delivery, mtud, budget, wrapping, carrier_room, ecn, owd, forecast, meter, rates, silence,
-    ack_request, numbers; candidate, rhythm, past, fec, route = Route::Tunnel { id: 0 }
+    ack_request, numbers; candidate, refuge, rhythm, past, fec, route = Route::Tunnel { id: 0 }
 });
 
 impl Path {

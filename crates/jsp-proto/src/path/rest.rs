@@ -6,12 +6,14 @@ use super::{Path, Rhythm};
 use crate::fec::PathFec;
 use crate::pack::{Packer, Unpacker};
 use crate::path::memory::PastPaths;
+use crate::path::refuge::Refuge;
 use crate::spaces::SpaceApart;
 
 /// A path, packed but for what most paths do not have.
 pub(crate) struct RestingPath {
     packed: Box<[u8]>,
     route: Route,
+    refuge: Option<Box<Refuge>>,
     rhythm: Option<Box<Rhythm>>,
     past: Option<Box<PastPaths>>,
     fec: Option<Box<PathFec>>,
@@ -29,6 +31,7 @@ impl Path {
     pub(super) fn into_resting(mut self) -> RestingPath {
         RestingPath {
             route: self.route,
+            refuge: self.refuge.take(),
             rhythm: self.rhythm.take(),
             past: self.past.take(),
             fec: self.fec.take(),
@@ -43,7 +46,8 @@ impl RestingPath {
     pub(super) fn into_path(self) -> Path {
         let mut path: Path = Unpacker::unpack(&self.packed);
         path.route = self.route;
-        (path.rhythm, path.past, path.fec) = (self.rhythm, self.past, self.fec);
+        (path.refuge, path.rhythm) = (self.refuge, self.rhythm);
+        (path.past, path.fec) = (self.past, self.fec);
         path.numbers.put_back(self.apart);
         path
     }

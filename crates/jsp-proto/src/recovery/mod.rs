@@ -104,7 +104,7 @@ pub(crate) struct Recovery {
 }
 packed!(Recovery {
     reorder, lost_run, scan_from, loss_at, largest_acked, bytes_in_flight, eliciting, quiet,
-    eliciting_sent_at, pto_count, guard_deadlock, skipped, skipped_at, rtt_min_stale,
+    acked_at, eliciting_sent_at, pto_count, guard_deadlock, skipped, skipped_at, rtt_min_stale,
     episode_end, since, takes_times; ledger, runs
 });
 
