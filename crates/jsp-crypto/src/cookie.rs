@@ -6,7 +6,7 @@
 //! hello, and duplicates of them, get the identical Retry packet.
 
 use crate::handshake::codec::Reader;
-use crate::primitives::{Backend, HashAlg};
+use crate::primitives::{HashAlg, MacKey};
 use crate::rng::{self, Rng};
 use crate::secret::constant_time_eq;
 use core::fmt;
@@ -147,14 +147,8 @@ fn mac(
         None => (0, &[][..]),
     };
     let time = time.to_be_bytes();
-    Backend::preferred()
-        .primitives()
-        .hmac(
-            HashAlg::Sha256,
-            key,
-            &[b"jsp1 cookie", &[epoch], &time, odcid, &[bound], core, address],
-        )
-        .prefix()
+    let parts: [&[u8]; 7] = [b"jsp1 cookie", &[epoch], &time, odcid, &[bound], core, address];
+    MacKey::new(HashAlg::Sha256, key).mac(&parts).prefix()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use crate::identity::SignatureScheme;
 use crate::known_hosts;
 use crate::packet::{HeaderKey, NONCE_LEN, PacketKey};
-use crate::primitives::{Backend, HashAlg, hkdf};
+use crate::primitives::{Backend, HashAlg, MacKey, hkdf};
 use crate::secret::Digest;
 use crate::suite::Suite;
 use crate::ticket::TicketContents;
@@ -21,24 +21,23 @@ pub fn hash(backend: Backend, long: bool, parts: &[&[u8]]) -> Vec<u8> {
     backend.primitives().hash(alg(long), parts).as_bytes().to_vec()
 }
 
-/// HMAC by the same.
-pub fn hmac(backend: Backend, long: bool, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    backend.primitives().hmac(alg(long), key, parts).as_bytes().to_vec()
+/// HMAC, which is the same for both backends.
+pub fn hmac(long: bool, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    MacKey::new(alg(long), key).mac(parts).as_bytes().to_vec()
 }
 
-/// HKDF by the same: extract, then expand to `len` bytes.
-pub fn hkdf(
-    backend: Backend,
-    long: bool,
-    salt: &[u8],
-    ikm: &[u8],
-    info: &[u8],
-    len: usize,
-) -> Vec<u8> {
-    let (primitives, alg) = (backend.primitives(), alg(long));
-    let secret: Digest = hkdf::extract(primitives, alg, salt, &[ikm]);
+/// HMAC by the native backend's library.
+pub fn library_hmac(long: bool, key: &[u8], text: &[u8]) -> Vec<u8> {
+    use aws_lc_rs::hmac::{HMAC_SHA256, HMAC_SHA384, Key, sign};
+    sign(&Key::new(if long { HMAC_SHA384 } else { HMAC_SHA256 }, key), text).as_ref().to_vec()
+}
+
+/// HKDF: extract, then expand to `len` bytes.
+pub fn hkdf(long: bool, salt: &[u8], ikm: &[u8], info: &[u8], len: usize) -> Vec<u8> {
+    let alg = alg(long);
+    let secret: Digest = hkdf::extract(alg, salt, &[ikm]);
     let mut out = alloc::vec![0; len];
-    hkdf::expand(primitives.mac_key(alg, secret.as_bytes()).as_ref(), alg, &[info], &mut out);
+    hkdf::expand(&MacKey::new(alg, secret.as_bytes()), alg, &[info], &mut out);
     out
 }
 

@@ -26,7 +26,8 @@
 //! the handshake runs on `aws-lc-rs`. With `portable` the RustCrypto and dalek
 //! crates do both, also where no C compiler reaches (WebAssembly). When both
 //! are on, [`Backend`] selects at run time, and the two are tested against
-//! each other.
+//! each other. HMAC is in both over RustCrypto's SHA-2, which wipes itself and
+//! costs a handshake less.
 //!
 //! The native ML-KEM draws its randomness from the operating system, as its
 //! library offers no other way; every other random byte comes from [`Rng`].

@@ -21,7 +21,7 @@ use aes_gcm_siv::{Aes256GcmSiv, KeyInit};
 use zeroize::Zeroizing;
 
 use crate::identity::Fingerprint;
-use crate::primitives::{Backend, HashAlg};
+use crate::primitives::{HashAlg, MacKey};
 
 /// Bytes that the wrapping adds to a datagram.
 pub const OBFUSCATION_LEN: usize = 16;
@@ -67,9 +67,7 @@ impl Obfuscator {
     /// The wrapping of a key.
     // spec: PRV-20
     pub fn new(key: &ObfuscationKey) -> Self {
-        let primitives = Backend::preferred().primitives();
-        let label: [&[u8]; 1] = [b"jsp1 obfuscation"];
-        let digest = primitives.hmac(HashAlg::Sha256, key.0.as_slice(), &label);
+        let digest = MacKey::new(HashAlg::Sha256, key.0.as_slice()).mac(&[b"jsp1 obfuscation"]);
         let key: Zeroizing<[u8; 32]> = Zeroizing::new(digest.prefix());
         Self { cipher: Box::new(Aes256GcmSiv::new(&(*key).into())) }
     }

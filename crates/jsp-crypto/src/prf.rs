@@ -1,6 +1,6 @@
 //! A keyed pseudo-random function for the transport's own uses.
 
-use crate::primitives::{Backend, HashAlg};
+use crate::primitives::{HashAlg, MacKey};
 use zeroize::Zeroizing;
 
 /// HMAC-SHA-256 under one secret key: for connection ids, table seeds and
@@ -20,14 +20,8 @@ impl Prf {
     /// may be confused with another's, as their lengths are hashed too.
     pub fn derive(&self, label: &str, input: &[u8]) -> [u8; 32] {
         let label_len = u64::try_from(label.len()).unwrap_or(u64::MAX).to_be_bytes();
-        Backend::preferred()
-            .primitives()
-            .hmac(
-                HashAlg::Sha256,
-                self.key.as_slice(),
-                &[b"jsp1 prf", &label_len, label.as_bytes(), input],
-            )
-            .prefix()
+        let parts: [&[u8]; 4] = [b"jsp1 prf", &label_len, label.as_bytes(), input];
+        MacKey::new(HashAlg::Sha256, self.key.as_slice()).mac(&parts).prefix()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The integrity tag of Retry packets, and stateless reset tokens.
 
-use crate::primitives::{Backend, HashAlg};
+use crate::primitives::{Backend, HashAlg, MacKey};
 use crate::secret::constant_time_eq;
 
 /// Length of the tag at the end of a Retry packet, in bytes.
@@ -16,7 +16,7 @@ pub fn retry_integrity_tag(version: u32, odcid: &[u8], retry: &[u8]) -> [u8; RET
     let primitives = Backend::preferred().primitives();
     let key = primitives.hash(HashAlg::Sha256, &[b"JetStreamProto retry", &version.to_be_bytes()]);
     let odcid_len = u64::try_from(odcid.len()).unwrap_or(u64::MAX).to_be_bytes();
-    primitives.hmac(HashAlg::Sha256, key.as_bytes(), &[&odcid_len, odcid, retry]).prefix()
+    MacKey::new(HashAlg::Sha256, key.as_bytes()).mac(&[&odcid_len, odcid, retry]).prefix()
 }
 
 /// Whether `packet`, a whole Retry packet, ends in its right tag.
@@ -31,7 +31,7 @@ pub fn verify_retry_integrity_tag(version: u32, odcid: &[u8], packet: &[u8]) -> 
 /// server's static `key`, cut to 16 bytes.
 pub fn reset_token(key: &[u8; 32], cid: &[u8]) -> [u8; 16] {
     // spec: HS-54
-    Backend::preferred().primitives().hmac(HashAlg::Sha256, key, &[b"jsp1 reset", cid]).prefix()
+    MacKey::new(HashAlg::Sha256, key).mac(&[b"jsp1 reset", cid]).prefix()
 }
 
 /// Compares two reset tokens in constant time.

@@ -29,8 +29,7 @@ impl Schedule {
 
     /// Expands this secret, once or several times.
     pub(crate) fn expander(&self, secret: &Digest) -> Expander {
-        let key = self.primitives().mac_key(self.alg, secret.as_bytes());
-        Expander { schedule: *self, key }
+        Expander { schedule: *self, key: MacKey::new(self.alg, secret.as_bytes()) }
     }
 
     /// A secret of hash length.
@@ -39,7 +38,7 @@ impl Schedule {
     }
 
     pub(crate) fn extract(&self, salt: &Digest, ikm: &[&[u8]]) -> Digest {
-        hkdf::extract(self.primitives(), self.alg, salt.as_bytes(), ikm)
+        hkdf::extract(self.alg, salt.as_bytes(), ikm)
     }
 
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> Digest {
@@ -66,7 +65,7 @@ impl Schedule {
 /// A secret made ready to expand.
 pub(crate) struct Expander {
     schedule: Schedule,
-    key: Box<dyn MacKey>,
+    key: MacKey,
 }
 
 impl Expander {
@@ -80,7 +79,7 @@ impl Expander {
         let version = self.schedule.version.to_be_bytes();
         let info: [&[u8]; 6] =
             [&length, &version, &label_len, label.as_bytes(), &context_len, context];
-        hkdf::expand(self.key.as_ref(), self.schedule.alg, &info, out);
+        hkdf::expand(&self.key, self.schedule.alg, &info, out);
     }
 
     /// A secret of hash length.

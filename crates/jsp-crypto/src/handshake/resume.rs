@@ -6,7 +6,7 @@ use super::messages::{ClientHello, ext};
 use super::secrets::early_secret;
 use super::{codec::Reader, server};
 use crate::packet::DirectionKeys;
-use crate::primitives::Backend;
+use crate::primitives::{Backend, MacKey};
 use crate::schedule::Schedule;
 use crate::secret::{Digest, constant_time_eq};
 use crate::suite::Suite;
@@ -37,7 +37,7 @@ impl EarlySecrets {
     pub(super) fn binder(&self, start: &[u8]) -> Digest {
         let key = self.schedule.expand(&self.secret, "jsp1 client binder", &[]);
         let hash = self.schedule.hash(&[start]);
-        self.schedule.primitives().hmac(self.schedule.alg, key.as_bytes(), &[hash.as_bytes()])
+        MacKey::new(self.schedule.alg, key.as_bytes()).mac(&[hash.as_bytes()])
     }
 
     /// What hides the ticket's age from those who could recognise it by that.

@@ -3,7 +3,7 @@
 use super::Role;
 use super::security::{Mode, Security};
 use crate::packet::Keys;
-use crate::primitives::Hasher;
+use crate::primitives::{Hasher, MacKey};
 use crate::schedule::{DataKeys, Pair, Schedule};
 use crate::secret::{Digest, constant_time_eq};
 use crate::suite::Suite;
@@ -91,7 +91,7 @@ impl Secrets {
             Role::Server => (&self.roots.server, "jsp1 server finished"),
         };
         let key = self.schedule.expand(secret, label, &[]);
-        self.schedule.primitives().hmac(self.schedule.alg, key.as_bytes(), &[transcript.as_bytes()])
+        MacKey::new(self.schedule.alg, key.as_bytes()).mac(&[transcript.as_bytes()])
     }
 
     pub(super) fn finished_matches(&self, sender: Role, transcript: &Digest, value: &[u8]) -> bool {

@@ -1,23 +1,18 @@
-//! HKDF (RFC 5869) over a backend's HMAC.
+//! HKDF (RFC 5869) over HMAC.
 
-use super::{HashAlg, MacKey, Primitives};
+use super::{HashAlg, MacKey};
 use crate::secret::Digest;
 
 /// `HKDF-Extract(salt, ikm)`; `ikm` is given in parts.
-pub(crate) fn extract(
-    primitives: &dyn Primitives,
-    alg: HashAlg,
-    salt: &[u8],
-    ikm: &[&[u8]],
-) -> Digest {
-    primitives.hmac(alg, salt, ikm)
+pub(crate) fn extract(alg: HashAlg, salt: &[u8], ikm: &[&[u8]]) -> Digest {
+    MacKey::new(alg, salt).mac(ikm)
 }
 
 /// `HKDF-Expand(prk, info, out.len())`; `info` is given in parts.
 ///
 /// At most 255 blocks can be asked for; all callers ask for a few. Bytes past
 /// the 255th block are left zero.
-pub(crate) fn expand(prk: &dyn MacKey, alg: HashAlg, info: &[&[u8]], out: &mut [u8]) {
+pub(crate) fn expand(prk: &MacKey, alg: HashAlg, info: &[&[u8]], out: &mut [u8]) {
     let mut previous = Digest::zero(0);
     for (counter, chunk) in (1..=u8::MAX).zip(out.chunks_mut(alg.len())) {
         let block = {

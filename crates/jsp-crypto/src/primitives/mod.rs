@@ -2,6 +2,7 @@
 
 pub(crate) mod ed25519_strict;
 pub(crate) mod hkdf;
+mod mac;
 pub(crate) mod mlkem_check;
 #[cfg(feature = "native")]
 mod native;
@@ -15,6 +16,7 @@ use crate::rng::Rng;
 use crate::secret::{Digest, Secret32};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+pub(crate) use mac::MacKey;
 
 /// ML-KEM-768 encapsulation key length in bytes (FIPS 203, table 3).
 pub(crate) const EK_LEN: usize = 1184;
@@ -99,11 +101,6 @@ pub(crate) trait Hasher: Send + Sync {
     fn fork(&self) -> Box<dyn Hasher>;
 }
 
-/// An HMAC key made ready: several values under one key cost half of it less.
-pub(crate) trait MacKey {
-    fn mac(&self, parts: &[&[u8]]) -> Digest;
-}
-
 /// A key pair that signs. There is no way to give `sign` another public key than
 /// the pair's own: doing so would reveal the private key.
 pub(crate) trait SigningKey: Send + Sync {
@@ -115,9 +112,7 @@ pub(crate) trait SigningKey: Send + Sync {
 /// or `false` means that they were refused.
 pub(crate) trait Primitives: Sync {
     fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest;
-    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest;
     fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher>;
-    fn mac_key(&self, alg: HashAlg, key: &[u8]) -> Box<dyn MacKey>;
     fn x25519(&self, private: &[u8; 32]) -> Option<Box<dyn Agree>>;
     fn kem_generate(&self, rng: &mut dyn Rng) -> Option<(Box<dyn Decapsulate>, Vec<u8>)>;
     /// `None` when the encapsulation key has the wrong length or unreduced coefficients.

@@ -1,8 +1,7 @@
-//! The handshake's primitives by `aws-lc-rs`.
+//! The handshake's primitives by `aws-lc-rs`; HMAC is in [`super::mac`].
 
 use super::{
-    Agree, Decapsulate, HashAlg, Hasher, MacKey, Primitives, SigningKey, ed25519_strict,
-    mlkem_check,
+    Agree, Decapsulate, HashAlg, Hasher, Primitives, SigningKey, ed25519_strict, mlkem_check,
 };
 use crate::identity::SignatureScheme;
 use crate::rng::Rng;
@@ -14,7 +13,7 @@ use aws_lc_rs::signature::{
     ED25519, Ed25519KeyPair, KeyPair as _, ML_DSA_65, ML_DSA_65_SIGNING, PqdsaKeyPair,
     UnparsedPublicKey,
 };
-use aws_lc_rs::{agreement, digest, hmac};
+use aws_lc_rs::{agreement, digest};
 use zeroize::Zeroizing;
 
 pub(crate) struct Native;
@@ -64,28 +63,6 @@ impl Hasher for Hash {
     }
 }
 
-struct Mac(hmac::Key);
-
-impl MacKey for Mac {
-    fn mac(&self, parts: &[&[u8]]) -> Digest {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in parts {
-            context.update(part);
-        }
-        Digest::from_slice(context.sign().as_ref())
-    }
-}
-
-impl Mac {
-    fn new(alg: HashAlg, key: &[u8]) -> Self {
-        let alg = match alg {
-            HashAlg::Sha256 => hmac::HMAC_SHA256,
-            HashAlg::Sha384 => hmac::HMAC_SHA384,
-        };
-        Self(hmac::Key::new(alg, key))
-    }
-}
-
 fn hash_context(alg: HashAlg) -> digest::Context {
     digest::Context::new(match alg {
         HashAlg::Sha256 => &digest::SHA256,
@@ -132,16 +109,8 @@ impl Primitives for Native {
         Digest::from_slice(context.finish().as_ref())
     }
 
-    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest {
-        Mac::new(alg, key).mac(parts)
-    }
-
     fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher> {
         Box::new(Hash(hash_context(alg)))
-    }
-
-    fn mac_key(&self, alg: HashAlg, key: &[u8]) -> Box<dyn MacKey> {
-        Box::new(Mac::new(alg, key))
     }
 
     fn x25519(&self, private: &[u8; 32]) -> Option<Box<dyn Agree>> {

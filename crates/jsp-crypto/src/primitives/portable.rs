@@ -1,8 +1,7 @@
 //! The handshake's primitives by the RustCrypto and dalek crates.
 
 use super::{
-    Agree, Decapsulate, HashAlg, Hasher, MacKey, Primitives, SigningKey, ed25519_strict,
-    mlkem_check,
+    Agree, Decapsulate, HashAlg, Hasher, Primitives, SigningKey, ed25519_strict, mlkem_check,
 };
 use crate::identity::SignatureScheme;
 use crate::rng::{self, Rng};
@@ -10,7 +9,6 @@ use crate::secret::{Digest, Secret32};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
-use hmac::{Hmac, KeyInit, Mac};
 use ml_dsa::MlDsa65;
 use ml_kem::{Decapsulate as _, KeyExport, ml_kem_768};
 use sha2::{Sha256, Sha384};
@@ -55,35 +53,6 @@ impl<D: sha2::Digest + Clone + Send + Sync + 'static> Hasher for Hash<D> {
 
     fn fork(&self) -> Box<dyn Hasher> {
         Box::new(Self(self.0.clone()))
-    }
-}
-
-struct KeyedMac<M>(M);
-
-impl<M: Mac + Clone> MacKey for KeyedMac<M> {
-    fn mac(&self, parts: &[&[u8]]) -> Digest {
-        let mut mac = self.0.clone();
-        for part in parts {
-            mac.update(part);
-        }
-        Digest::from_slice(&mac.finalize().into_bytes())
-    }
-}
-
-/// What no key leads to.
-struct NoMac;
-
-impl MacKey for NoMac {
-    fn mac(&self, _: &[&[u8]]) -> Digest {
-        Digest::zero(0)
-    }
-}
-
-fn mac_key<M: Mac + KeyInit + Clone + 'static>(key: &[u8]) -> Box<dyn MacKey> {
-    // HMAC takes keys of any length; the fallible signature is the trait's.
-    match <M as KeyInit>::new_from_slice(key) {
-        Ok(mac) => Box::new(KeyedMac(mac)),
-        Err(_) => Box::new(NoMac),
     }
 }
 
@@ -145,21 +114,10 @@ impl Primitives for Portable {
         }
     }
 
-    fn hmac(&self, alg: HashAlg, key: &[u8], parts: &[&[u8]]) -> Digest {
-        self.mac_key(alg, key).mac(parts)
-    }
-
     fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher> {
         match alg {
             HashAlg::Sha256 => Box::new(Hash(Sha256::default())),
             HashAlg::Sha384 => Box::new(Hash(Sha384::default())),
-        }
-    }
-
-    fn mac_key(&self, alg: HashAlg, key: &[u8]) -> Box<dyn MacKey> {
-        match alg {
-            HashAlg::Sha256 => mac_key::<Hmac<Sha256>>(key),
-            HashAlg::Sha384 => mac_key::<Hmac<Sha384>>(key),
         }
     }
 
