@@ -26,7 +26,7 @@ use arrivals::Arrivals;
 pub(crate) use received::ReceivedRanges;
 use ride::Ride;
 use times::{ArrivalLog, SECTION_LEN_MAX};
-pub(crate) use told::AllTold;
+pub(crate) use told::Arrived;
 
 /// Ranges that one ACK names, from the highest down: older gaps were named by many ACKs before.
 const RANGES_WRITTEN_MAX: usize = 64;

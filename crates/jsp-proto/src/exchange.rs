@@ -110,13 +110,15 @@ impl HandshakeIds {
     }
 }
 
-/// The exchange of a server whose client was not heard again.
+/// The exchange of a server that waits for its client's flight.
 pub(crate) struct UnheardExchange {
     machine: Option<Box<Handshake>>,
     initial: Option<UnheardFlight>,
     handshake: Option<UnheardFlight>,
     ids: HandshakeIds,
-    peer: Option<TransportParams>,
+    /// As they are written: a third of the bytes.
+    peer: Box<[u8]>,
+    early: VecDeque<Early>,
     features: u64,
     unix_time: UnixTime,
     bytes: usize,
@@ -129,11 +131,22 @@ impl UnheardExchange {
         let mut exchange = Exchange {
             initial: self.initial.map(flight),
             handshake: self.handshake.map(flight),
-            peer: self.peer,
+            peer: TransportParams::read(&self.peer).ok(),
             ..Exchange::of(self.machine, self.ids, None, self.unix_time)
         };
+        self.early.into_iter().for_each(|early| exchange.keep_early(early));
         exchange.session.on_bytes(self.bytes);
         exchange.with_features(self.features)
+    }
+
+    /// Bytes that packets hold which cannot be read yet.
+    pub(crate) fn early_len(&self) -> usize {
+        self.early.iter().map(|early| size_of::<Early>().saturating_add(early.packet.len())).sum()
+    }
+
+    /// Lets go of them: they will be sent again.
+    pub(crate) fn forget_early(&mut self) {
+        self.early = VecDeque::new();
     }
 }
 
@@ -171,23 +184,27 @@ impl Exchange {
         }
     }
 
-    /// True at a server that has sent its flight once and heard nothing since.
+    /// True at a server that has its flight, and nothing of its client's.
     pub(crate) fn is_unheard(&self) -> bool {
         let flights = [&self.initial, &self.handshake];
         let sent = flights.into_iter().flatten().filter(|flight| flight.is_unheard()).count() == 2;
-        let is_plain = self.meanwhile.is_none() && self.security.is_none();
+        let only_early = |meanwhile: &Meanwhile| meanwhile.rejection.is_none();
+        let is_plain = self.meanwhile.as_deref().is_none_or(only_early) && self.security.is_none();
         let is_first = self.peer.is_some() && !self.complete && self.early_data.is_none();
         sent && is_plain && is_first && self.machine.is_some() && self.session.is_new()
     }
 
     /// The same in few bytes: see [`Exchange::is_unheard`].
-    pub(crate) fn into_unheard(self) -> UnheardExchange {
+    pub(crate) fn into_unheard(mut self) -> UnheardExchange {
+        let mut early = self.take_early();
+        early.shrink_to_fit();
         UnheardExchange {
+            early,
             machine: self.machine,
             initial: self.initial.and_then(|flight| flight.into_unheard()),
             handshake: self.handshake.and_then(|flight| flight.into_unheard()),
             ids: self.ids,
-            peer: self.peer,
+            peer: self.peer.map(|peer| encode_params(&peer, 0).into()).unwrap_or_default(),
             features: self.own_features,
             unix_time: self.unix_time,
             bytes: self.session.bytes(),

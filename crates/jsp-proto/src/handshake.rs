@@ -40,19 +40,20 @@ struct Outgoing {
     with_data: bool,
 }
 
-/// A message that has left once.
+/// A message of ours, and what of it is to leave still.
 pub(crate) struct UnheardFlight {
     id: [u8; 8],
     message: Box<[u8]>,
+    pending: Box<[(u16, u16)]>,
     with_data: bool,
 }
 
 impl UnheardFlight {
     /// The flight as it was.
     pub(crate) fn into_flight(self) -> Flight {
-        let Self { id, message, with_data } = self;
-        let message = message.into_vec();
-        let outgoing = Outgoing { id, message, pending: VecDeque::new(), with_data };
+        let Self { id, message, pending, with_data } = self;
+        let (message, pending) = (message.into_vec(), pending.into_vec().into());
+        let outgoing = Outgoing { id, message, pending, with_data };
         Flight { outgoing: Some(outgoing), joiner: Joiner::default() }
     }
 }
@@ -66,16 +67,17 @@ impl Flight {
         self.outgoing = Some(Outgoing { id, message, pending, with_data: false });
     }
 
-    /// True when our message has left once, and nothing of the peer's has come.
+    /// True when there is a message of ours, and nothing of the peer's has come.
     pub(crate) fn is_unheard(&self) -> bool {
-        let left = self.outgoing.as_ref().is_some_and(|out| out.pending.is_empty());
-        left && self.joiner.incoming.is_empty() && self.joiner.done.is_empty()
+        let is_deaf = self.joiner.incoming.is_empty() && self.joiner.done.is_empty();
+        is_deaf && self.outgoing.is_some()
     }
 
     /// The message, without room for the peer's: see [`Flight::is_unheard`].
     pub(crate) fn into_unheard(self) -> Option<UnheardFlight> {
-        let Outgoing { id, message, with_data, .. } = self.outgoing?;
-        Some(UnheardFlight { id, message: message.into_boxed_slice(), with_data })
+        let Outgoing { id, message, pending, with_data } = self.outgoing?;
+        let (message, pending) = (message.into_boxed_slice(), Vec::from(pending).into());
+        Some(UnheardFlight { id, message, pending, with_data })
     }
 
     /// Sends the message again from its start, as after a Retry.

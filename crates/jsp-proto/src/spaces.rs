@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::ack::{AckPolicy, AllTold, ReceivedApart};
+use crate::ack::{AckPolicy, Arrived, ReceivedApart};
 use crate::keys::SpaceId;
 use crate::pack::packed;
 use crate::path::Path;
@@ -48,9 +48,9 @@ impl NumberSpace {
         self.recovery.put_back(apart.sent);
     }
 
-    /// True when nothing is known but what was sent, and what was received is acknowledged.
+    /// True when an [`UnheardSpace`] holds all that there is to it.
     fn is_unheard(&self) -> bool {
-        self.acks.is_told() && self.numbers.is_plain() && self.recovery.is_unheard()
+        self.acks.is_plain() && self.numbers.is_plain()
     }
 
     fn into_unheard(self) -> UnheardSpace {
@@ -138,7 +138,7 @@ pub(crate) struct UnheardSpaces {
 
 struct UnheardSpace {
     /// Absent where nothing has arrived.
-    told: Option<Box<AllTold>>,
+    told: Option<Box<Arrived>>,
     next_pn: u64,
     sent: Unheard,
 }

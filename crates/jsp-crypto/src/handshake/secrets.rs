@@ -3,30 +3,24 @@
 use super::Role;
 use super::security::{Mode, Security};
 use crate::packet::Keys;
-use crate::primitives::{Hasher, MacKey};
+use crate::primitives::{MacKey, RunningHash};
 use crate::schedule::{DataKeys, Pair, Schedule};
 use crate::secret::{Digest, constant_time_eq};
 use crate::suite::Suite;
 use crate::wiped::Wiped;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// The hash of the messages so far, in wire form and order.
-pub(super) struct Transcript(Box<dyn Hasher>);
-
-impl Clone for Transcript {
-    fn clone(&self) -> Self {
-        Self(self.0.fork())
-    }
-}
+#[derive(Clone)]
+pub(super) struct Transcript(RunningHash);
 
 impl Transcript {
     pub(super) fn new(schedule: Schedule, client_hello: &[u8], server_hello: &[u8]) -> Self {
         // spec: HS-29
-        let mut hasher = schedule.primitives().hasher(schedule.alg);
-        hasher.add(client_hello);
-        hasher.add(server_hello);
-        Self(hasher)
+        let mut hash = RunningHash::new(schedule.alg);
+        hash.add(client_hello);
+        hash.add(server_hello);
+        Self(hash)
     }
 
     pub(super) fn push(&mut self, message: &[u8]) {

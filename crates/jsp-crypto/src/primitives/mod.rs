@@ -8,6 +8,7 @@ pub(crate) mod mlkem_check;
 mod native;
 #[cfg(feature = "portable")]
 mod portable;
+mod running_hash;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use crate::secret::{Digest, Secret32};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 pub(crate) use mac::MacKey;
+pub(crate) use running_hash::RunningHash;
 
 /// ML-KEM-768 encapsulation key length in bytes (FIPS 203, table 3).
 pub(crate) const EK_LEN: usize = 1184;
@@ -94,13 +96,6 @@ pub(crate) trait Agree: Send + Sync {
     fn agree(&self, peer: &[u8; 32]) -> Option<Secret32>;
 }
 
-/// A hash of what has been added so far, which goes on.
-pub(crate) trait Hasher: Send + Sync {
-    fn add(&mut self, bytes: &[u8]);
-    fn digest(&self) -> Digest;
-    fn fork(&self) -> Box<dyn Hasher>;
-}
-
 /// A key pair that signs. There is no way to give `sign` another public key than
 /// the pair's own: doing so would reveal the private key.
 pub(crate) trait SigningKey: Send + Sync {
@@ -112,7 +107,6 @@ pub(crate) trait SigningKey: Send + Sync {
 /// or `false` means that they were refused.
 pub(crate) trait Primitives: Sync {
     fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest;
-    fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher>;
     fn x25519(&self, private: &[u8; 32]) -> Option<Box<dyn Agree>>;
     fn kem_generate(&self, rng: &mut dyn Rng) -> Option<(Box<dyn Decapsulate>, Vec<u8>)>;
     /// `None` when the encapsulation key has the wrong length or unreduced coefficients.

@@ -1,8 +1,6 @@
 //! The handshake's primitives by `aws-lc-rs`; HMAC is in [`super::mac`].
 
-use super::{
-    Agree, Decapsulate, HashAlg, Hasher, Primitives, SigningKey, ed25519_strict, mlkem_check,
-};
+use super::{Agree, Decapsulate, HashAlg, Primitives, SigningKey, ed25519_strict, mlkem_check};
 use crate::identity::SignatureScheme;
 use crate::rng::Rng;
 use crate::secret::{Digest, Secret32};
@@ -44,22 +42,6 @@ impl Agree for X25519 {
         })
         .ok()?;
         super::non_zero(shared)
-    }
-}
-
-struct Hash(digest::Context);
-
-impl Hasher for Hash {
-    fn add(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn digest(&self) -> Digest {
-        Digest::from_slice(self.0.clone().finish().as_ref())
-    }
-
-    fn fork(&self) -> Box<dyn Hasher> {
-        Box::new(Self(self.0.clone()))
     }
 }
 
@@ -107,10 +89,6 @@ impl Primitives for Native {
             context.update(part);
         }
         Digest::from_slice(context.finish().as_ref())
-    }
-
-    fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher> {
-        Box::new(Hash(hash_context(alg)))
     }
 
     fn x25519(&self, private: &[u8; 32]) -> Option<Box<dyn Agree>> {

@@ -1,8 +1,6 @@
 //! The handshake's primitives by the RustCrypto and dalek crates.
 
-use super::{
-    Agree, Decapsulate, HashAlg, Hasher, Primitives, SigningKey, ed25519_strict, mlkem_check,
-};
+use super::{Agree, Decapsulate, HashAlg, Primitives, SigningKey, ed25519_strict, mlkem_check};
 use crate::identity::SignatureScheme;
 use crate::rng::{self, Rng};
 use crate::secret::{Digest, Secret32};
@@ -37,22 +35,6 @@ impl Agree for X25519 {
 
     fn agree(&self, peer: &[u8; 32]) -> Option<Secret32> {
         super::non_zero(Zeroizing::new(x25519_dalek::x25519(*self.private, *peer)))
-    }
-}
-
-struct Hash<D>(D);
-
-impl<D: sha2::Digest + Clone + Send + Sync + 'static> Hasher for Hash<D> {
-    fn add(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn digest(&self) -> Digest {
-        Digest::from_slice(&self.0.clone().finalize())
-    }
-
-    fn fork(&self) -> Box<dyn Hasher> {
-        Box::new(Self(self.0.clone()))
     }
 }
 
@@ -111,13 +93,6 @@ impl Primitives for Portable {
         match alg {
             HashAlg::Sha256 => hash_parts::<Sha256>(parts),
             HashAlg::Sha384 => hash_parts::<Sha384>(parts),
-        }
-    }
-
-    fn hasher(&self, alg: HashAlg) -> Box<dyn Hasher> {
-        match alg {
-            HashAlg::Sha256 => Box::new(Hash(Sha256::default())),
-            HashAlg::Sha384 => Box::new(Hash(Sha384::default())),
         }
     }
 

@@ -16,6 +16,11 @@ pub(crate) struct ReceivedRanges {
 packed!(ReceivedRanges { ranges });
 
 impl ReceivedRanges {
+    /// Keeps no more room than it needs.
+    pub(super) fn shrink(&mut self) {
+        self.ranges.shrink_to_fit();
+    }
+
     /// Adds a number. Answers true when it was not there. Of more than [`RANGES_MAX`] ranges the
     /// lowest is forgotten.
     // spec: ACK-5

@@ -1,4 +1,4 @@
-//! What was received and acknowledged, in few bytes: for a connection that waits.
+//! What was received, in few bytes: for a connection that waits.
 
 use core::time::Duration;
 
@@ -7,15 +7,20 @@ use jsp_wire::frame::EcnCounts;
 
 use super::{AckPolicy, ReceivedRanges};
 
-/// Packets that have arrived and were acknowledged, in few bytes.
-pub(crate) struct AllTold {
+/// Packets that have arrived, and what is to be said of them, in few bytes.
+pub(crate) struct Arrived {
     ranges: ReceivedRanges,
     counts: EcnCounts,
     largest: (u64, Instant),
+    missing: Option<u64>,
+    deadline: Option<Instant>,
+    unacked: u64,
     unconfirmed: u32,
+    has_news: bool,
+    at_once: bool,
 }
 
-impl AllTold {
+impl Arrived {
     /// The numbers that have arrived, as ranges from the highest down.
     pub(crate) fn ranges(&self) -> &ReceivedRanges {
         &self.ranges
@@ -23,23 +28,43 @@ impl AllTold {
 
     /// The policy as it was, for packets of the handshake.
     pub(crate) fn into_policy(self) -> AckPolicy {
-        let Self { ranges, counts, largest, unconfirmed } = self;
-        let largest = Some(largest);
-        AckPolicy { ranges, counts, largest, unconfirmed, ..AckPolicy::new(Duration::ZERO) }
+        let Self { ranges, counts, missing, deadline, unacked, .. } = self;
+        AckPolicy {
+            ranges,
+            counts,
+            largest: Some(self.largest),
+            missing,
+            deadline,
+            unacked,
+            unconfirmed: self.unconfirmed,
+            has_news: self.has_news,
+            at_once: self.at_once,
+            ..AckPolicy::new(Duration::ZERO)
+        }
     }
 }
 
 impl AckPolicy {
-    /// True when all that has arrived was told, and nothing else is known of the peer's packets.
-    pub(crate) fn is_told(&self) -> bool {
-        let is_due = self.has_news || self.at_once || self.deadline.is_some() || self.unacked > 0;
-        let is_plain = self.times.is_none() && self.requested.is_none() && self.recovered.is_none();
-        !is_due && is_plain && self.missing.is_none()
+    /// True when it is about packets of the handshake, as they come before the peer's parameters.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.times.is_none() && self.requested.is_none() && self.recovered.is_none()
     }
 
-    /// What was told, without room for what is to come: see [`AckPolicy::is_told`].
-    pub(crate) fn into_told(self) -> Option<AllTold> {
-        let Self { ranges, counts, largest, unconfirmed, .. } = self;
-        largest.map(|largest| AllTold { ranges, counts, largest, unconfirmed })
+    /// What has arrived, without room for what is to come: see [`AckPolicy::is_plain`].
+    pub(crate) fn into_told(self) -> Option<Arrived> {
+        let Self { mut ranges, counts, missing, deadline, unacked, unconfirmed, .. } = self;
+        ranges.shrink();
+        let (has_news, at_once) = (self.has_news, self.at_once);
+        self.largest.map(|largest| Arrived {
+            ranges,
+            counts,
+            largest,
+            missing,
+            deadline,
+            unacked,
+            unconfirmed,
+            has_news,
+            at_once,
+        })
     }
 }

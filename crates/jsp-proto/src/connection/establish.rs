@@ -32,6 +32,10 @@ impl Connection {
         space: SpaceId,
         fragment: &HandshakeFragment<'_>,
     ) -> Result<(), TransportError> {
+        // The endpoint has joined the hello; a client has nothing else to say in Initial packets.
+        if self.role == Role::Server && space == SpaceId::Initial {
+            return Ok(());
+        }
         let Some(flight) = self.exchange.flight(space) else {
             // spec: WIRE-44
             let reason = "a handshake message came after the handshake";

@@ -1,6 +1,7 @@
-//! A server's connection whose client has said hello and was not heard again, in few bytes: whoever stops there
-//! costs little. All that such a connection has of its own is what it has sent; the rest follows from the
-//! configuration, and is made again when something happens to it.
+//! A server's connection that has its client's hello and not its flight, in few bytes: whoever stops there costs
+//! little, whatever else he sends, for all of it can be made up by anybody who knows the hello. All that such a
+//! connection has of its own is what it has sent, and what became of that; the rest follows from the configuration,
+//! and is made again when something happens to it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use crate::pacer::Pacer;
 use crate::padding::Padder;
 use crate::path::plural::Paths;
 use crate::path::{Budget, Path};
+use crate::probes::Probes;
 use crate::qlog::Trace;
-use crate::recovery::DeliveryRate;
+use crate::recovery::{DeliveryRate, Rtt};
 use crate::rng::SeededRng;
 use crate::spaces::UnheardSpaces;
 use crate::streams::{Side, Streams};
@@ -36,13 +38,15 @@ pub(crate) struct HalfOpen {
     budget: Budget,
     pacer: Pacer,
     delivery: DeliveryRate,
+    /// Known where the client has acknowledged the server's hello.
+    rtt: Option<Box<Rtt>>,
+    probes: Probes,
     wrapping: usize,
     local_id: ConnectionId,
     /// The id of an address that this server would rather be asked at, and its reset token.
     told_id: Option<Box<(ConnectionId, [u8; 16])>>,
     remote_id: ConnectionId,
     hash_key: u64,
-    control: Control,
     since: Instant,
     rng: SeededRng,
     trace: Trace,
@@ -56,8 +60,8 @@ impl Connection {
         }
         let path = &self.paths.active;
         let is_lone = self.paths.others.is_empty() && path.candidate.is_none();
-        let is_new = !path.rtt.has_sample() && path.silence.is_none() && !path.probes.any();
-        let knows_nothing = is_lone && is_new && !path.congestion.is_resuming();
+        let is_new = path.silence.is_none() && !path.congestion.is_resuming();
+        let knows_nothing = is_lone && is_new && !self.control.wants();
         knows_nothing
             && self.exchange.is_unheard()
             && self.keys.are_unheard()
@@ -76,12 +80,13 @@ impl Connection {
             budget: path.budget,
             pacer: path.pacer,
             delivery: path.delivery,
+            rtt: path.rtt.has_sample().then(|| Box::new(path.rtt)),
+            probes: path.probes,
             wrapping: self.paths.padder.wrapping(),
             local_id: self.local_ids.first(),
             told_id: self.local_ids.told_id().map(Box::new),
             remote_id: *self.remote_ids.current(),
             hash_key: self.streams.hash_key(),
-            control: self.control,
             since: now,
             config: self.config,
             rng: self.rng,
@@ -91,6 +96,16 @@ impl Connection {
 }
 
 impl HalfOpen {
+    /// Bytes of packets that came before their keys.
+    pub(crate) fn early_len(&self) -> usize {
+        self.exchange.early_len()
+    }
+
+    /// Lets go of them.
+    pub(crate) fn forget_early(&mut self) {
+        self.exchange.forget_early();
+    }
+
     /// The connection as it was.
     pub(crate) fn into_connection(self) -> Connection {
         let config = self.config;
@@ -99,6 +114,8 @@ impl HalfOpen {
         let mut path = Path::new(self.route, self.budget, &config);
         path.pacer = self.pacer;
         path.delivery = self.delivery;
+        path.rtt = self.rtt.map_or(path.rtt, |rtt| *rtt);
+        path.probes = self.probes;
         let padder = Padder::new(&config.padding, self.wrapping);
         let streams = Streams::new(Side::Server, &config.stream_limits(self.hash_key));
         let mut connection = Connection {
@@ -111,7 +128,7 @@ impl HalfOpen {
             local_ids: LocalIds::new(self.local_id),
             remote_ids: RemoteIds::new(self.remote_id),
             streams,
-            control: self.control,
+            control: Control::default(),
             events: VecDeque::new(),
             rng: self.rng,
             trace: self.trace,

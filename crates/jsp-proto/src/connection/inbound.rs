@@ -70,6 +70,9 @@ impl PacketKind {
     }
 }
 
+/// Packets by which a server does nothing but acknowledge what comes behind a hello.
+const INITIAL_ACKS_MAX: usize = 2;
+
 /// What is said to a peer that uses the shape that means nothing.
 const RESERVED_SHAPE: TransportError =
     TransportError::new(CloseCode::FRAME_ENCODING, "a packet has the reserved shape");
@@ -288,7 +291,7 @@ impl Connection {
         // A refusal has a number of its own, which the server's answer to a full hello uses again.
         // spec: CON-39, CON-51
         let is_servers = opened.space == SpaceId::Initial || !self.is_unproved();
-        if is_servers && !is_last_word {
+        if is_servers && !is_last_word && !self.has_answered_enough(opened.space) {
             self.note_for_ack(now, &opened, eliciting);
         }
         Ok(())
@@ -451,6 +454,15 @@ impl Connection {
         if let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) {
             numbers.acks.on_packet(now, opened.pn, eliciting, opened.ecn);
         }
+    }
+
+    /// True when a client has had so many acknowledgements of Initial packets that more are of no use: anybody can
+    /// make such packets, and each acknowledgement is kept until the handshake is over.
+    // spec: CON-101
+    fn has_answered_enough(&self, space: SpaceId) -> bool {
+        let numbers = spaces::view(space, &self.early, &self.paths.active);
+        let is_asked = space == SpaceId::Initial && self.role == Role::Server;
+        is_asked && numbers.is_some_and(|numbers| numbers.recovery.quiet() >= INITIAL_ACKS_MAX)
     }
 
     /// A peer that has lost its state answers with a token that only it could know.

@@ -47,7 +47,7 @@ use schedule::Schedule;
 use shares::Shares;
 use source::{AnswerLimit, Prefix};
 use spent::SpentCookies;
-use waiting::Aside;
+use waiting::WaitingRoom;
 
 /// Why a connection cannot be started.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -75,7 +75,7 @@ pub struct Endpoint {
     cookies_until: Instant,
     connections: ByHandle<Slot>,
     /// Those that wait for their client's flight, and those that rest.
-    waiting: ByHandle<Aside>,
+    waiting: WaitingRoom,
     by_id: ByName<ConnectionId>,
     /// Connections whose clients may still write to an id that is not ours: the one of their hello.
     by_hello: HashMap<(Route, ConnectionId), ConnectionHandle>,
@@ -170,7 +170,7 @@ impl Endpoint {
             cookies_until: Instant::ZERO,
             rng,
             connections: ByHandle::default(),
-            waiting: ByHandle::default(),
+            waiting: WaitingRoom::default(),
             by_id: ByName::default(),
             by_hello: HashMap::new(),
             by_route: ByName::default(),
@@ -406,7 +406,7 @@ impl Endpoint {
     /// True when no connection has anything left to do.
     pub fn is_idle(&self) -> bool {
         let drained = self.connections.values().all(|slot| slot.connection.is_drained());
-        drained && self.waiting.is_empty() && self.answers.is_empty()
+        drained && self.waiting.len() == 0 && self.answers.is_empty()
     }
 
     /// Connections that exist, drained ones included until they are forgotten.

@@ -5,7 +5,7 @@ use jsp_wire::Instant;
 
 use super::names::HelloNames;
 use super::source::Prefix;
-use super::{ConnectionHandle, Endpoint, Slot};
+use super::{ByHandle, ConnectionHandle, Endpoint, Slot};
 use crate::connection::{HalfOpen, Resting};
 
 /// A connection that was laid aside.
@@ -17,6 +17,49 @@ pub(super) enum Aside {
 
 /// Room in the table of connections that is given back once it is four times what they need.
 const ROOM_KEPT: usize = 64;
+
+/// Bytes of packets that came before their keys, for all connections that wait: two dozen datagrams that have
+/// overtaken a client's flight. Those that find no room will be sent again.
+const EARLY_LEN_MAX: usize = 32 * 1024;
+
+/// Connections that were laid aside.
+#[derive(Default)]
+pub(super) struct WaitingRoom {
+    by_handle: ByHandle<Aside>,
+    /// Bytes of packets that came before their keys.
+    early_len: usize,
+}
+
+impl WaitingRoom {
+    pub(super) fn len(&self) -> usize {
+        self.by_handle.len()
+    }
+
+    pub(super) fn get(&self, handle: ConnectionHandle) -> Option<&Aside> {
+        self.by_handle.get(&handle)
+    }
+
+    // spec: CON-101
+    fn insert(&mut self, handle: ConnectionHandle, mut aside: Aside) {
+        if let Aside::HalfOpen(connection) = &mut aside {
+            let len = self.early_len.saturating_add(connection.early_len());
+            if len > EARLY_LEN_MAX {
+                connection.forget_early();
+            } else {
+                self.early_len = len;
+            }
+        }
+        self.by_handle.insert(handle, aside);
+    }
+
+    fn remove(&mut self, handle: ConnectionHandle) -> Option<Aside> {
+        let aside = self.by_handle.remove(&handle)?;
+        if let Aside::HalfOpen(connection) = &aside {
+            self.early_len = self.early_len.saturating_sub(connection.early_len());
+        }
+        Some(aside)
+    }
+}
 
 impl Endpoint {
     /// The connection has nothing to do. If all that it does is wait for its client's flight, or nothing, it does so
@@ -45,7 +88,7 @@ impl Endpoint {
 
     /// Something happens to the connection: it is whole from here on.
     pub(super) fn take_up(&mut self, handle: ConnectionHandle) {
-        let Some(aside) = self.waiting.remove(&handle) else { return };
+        let Some(aside) = self.waiting.remove(handle) else { return };
         let slot = match aside {
             Aside::HalfOpen(half_open) => {
                 let connection = Box::new(half_open.into_connection());
@@ -64,12 +107,12 @@ impl Endpoint {
 
     /// True for a connection that waits for its client's flight in few bytes.
     pub(super) fn is_half_open(&self, handle: ConnectionHandle) -> bool {
-        matches!(self.waiting.get(&handle), Some(Aside::HalfOpen(_)))
+        matches!(self.waiting.get(handle), Some(Aside::HalfOpen(_)))
     }
 
     #[cfg(test)]
     pub(crate) fn is_laid_aside(&self, handle: ConnectionHandle) -> bool {
-        self.waiting.contains_key(&handle)
+        self.waiting.get(handle).is_some()
     }
 
     /// The connection itself, which the endpoint has no more.

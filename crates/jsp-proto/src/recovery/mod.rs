@@ -210,6 +210,11 @@ impl Recovery {
         Ok(())
     }
 
+    /// Packets without fate that need no acknowledgement.
+    pub(crate) fn quiet(&self) -> usize {
+        self.quiet
+    }
+
     /// Notes that the next number, `pn`, is never sent: an ACK that names it is made up.
     pub(crate) fn skip(&mut self, pn: u64) {
         debug_assert_eq!(self.ledger.end(), pn);

@@ -121,6 +121,18 @@ impl DeliveryRate {
 }
 
 impl RateMark {
+    /// When the flight began, the bytes before the packet, and whether there was no more to send, of a packet that
+    /// left before anything was delivered: all that its mark says.
+    pub(super) fn of_first_flight(&self) -> Option<(Instant, u64, bool)> {
+        let is_first = self.delivered == 0 && self.delivered_at == self.first_sent_at;
+        is_first.then_some((self.first_sent_at, self.in_flight, self.app_limited))
+    }
+
+    /// The mark that says so.
+    pub(super) fn in_first_flight(began: Instant, in_flight: u64, app_limited: bool) -> Self {
+        let (delivered_at, first_sent_at) = (began, began);
+        Self { delivered: 0, delivered_at, first_sent_at, app_limited, in_flight }
+    }
     /// The packet left while the application had nothing more to send.
     pub(crate) fn app_limited(&self) -> bool {
         self.app_limited

@@ -205,17 +205,6 @@ impl Ledger {
         self.tokens = VecDeque::new();
     }
 
-    /// The packets and tokens of a ledger that nothing has left yet.
-    pub(super) fn into_parts(self) -> (Box<[Packet]>, Box<[Token]>) {
-        (Vec::from(self.packets).into_boxed_slice(), Vec::from(self.tokens).into_boxed_slice())
-    }
-
-    /// The ledger as it was.
-    pub(super) fn of_parts(packets: Box<[Packet]>, tokens: Box<[Token]>) -> Self {
-        let (packets, tokens) = (packets.into_vec().into(), tokens.into_vec().into());
-        Self { packets, tokens, first_pn: 0, first_token: 0 }
-    }
-
     /// Both rings shrink to what they hold.
     pub(super) fn shrink(&mut self) {
         self.packets.shrink_to_fit();
