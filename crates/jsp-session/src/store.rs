@@ -43,12 +43,14 @@ pub use embedded::RedbStore;
 #[cfg(feature = "redb")]
 mod embedded {
     use std::fmt;
+    use std::fs::File;
     use std::io;
     use std::path::Path;
     use std::time::Duration;
 
     use bytes::Bytes;
     use jsp_app::session::{Change, ChannelId, GRANT_LEN, Item, Saved, SavedChannel, Token};
+    use redb::backends::FileBackend;
     use redb::{
         Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
     };
@@ -81,15 +83,22 @@ mod embedded {
     }
 
     impl RedbStore {
-        /// Opens the file, or makes it. It holds tokens of sessions: keep its folder to its user.
+        /// Opens the file, or makes it. It holds tokens of sessions: on Unix it is made for its user alone;
+        /// elsewhere keep its folder to him.
         ///
         /// # Errors
         /// What the disk or the database says.
         pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-            Ok(Self { database: Database::create(path).map_err(io::Error::other)? })
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let file = FileBackend::new(options.open(path)?).map_err(io::Error::other)?;
+            let database = redb::Builder::new().create_with_backend(file);
+            Ok(Self { database: database.map_err(io::Error::other)? })
         }
 
-        /// The sessions that were granted, by their names.
+        /// The names of the sessions that were granted, ascending as the table is.
         fn names(&self) -> Result<Vec<Name>, redb::Error> {
             let read = self.database.begin_read()?;
             let session = match read.open_table(SESSION) {
@@ -155,12 +164,13 @@ mod embedded {
             Ok(())
         }
 
-        /// Drops what belongs to sessions that were never granted.
+        /// Drops what belongs to sessions that were never granted. `names` ascend.
         fn tidy(&self, names: &[Name]) -> Result<(), redb::Error> {
+            let is_granted = |name: Name| names.binary_search(&name).is_ok();
             let write = self.database.begin_write()?;
-            write.open_table(SESSION)?.retain(|(name, _), _| names.contains(&name))?;
-            write.open_table(CHANNELS)?.retain(|(name, _), _| names.contains(&name))?;
-            write.open_table(ITEMS)?.retain(|(name, ..), _| names.contains(&name))?;
+            write.open_table(SESSION)?.retain(|(name, _), _| is_granted(name))?;
+            write.open_table(CHANNELS)?.retain(|(name, _), _| is_granted(name))?;
+            write.open_table(ITEMS)?.retain(|(name, ..), _| is_granted(name))?;
             write.commit()?;
             Ok(())
         }

@@ -116,6 +116,12 @@ async fn a_program_that_is_started_again_goes_on() {
     up.confirm().await.unwrap();
     // Given, but not confirmed.
     assert_eq!(up.recv().await.unwrap().unwrap().number, 2);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "it holds tokens");
+    }
     drop((up, session));
     client.close(0, b"the process dies");
     client.shutdown().await;

@@ -10,6 +10,7 @@ use jsp_nat::rendezvous::TurnGrant;
 use jsp_nat::turn::{Client, Failure, Login};
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
+use zeroize::Zeroizing;
 
 use super::link::Switch;
 use super::{Peer, Registration, random};
@@ -30,7 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 pub struct TurnServer {
     server: String,
     user: String,
-    password: String,
+    /// Wiped when dropped, and so is each copy.
+    password: Zeroizing<String>,
 }
 
 /// A text names no TURN server. It is not told: there may be a password in it.
@@ -63,7 +65,8 @@ impl TurnServer {
         user: impl Into<String>,
         password: impl Into<String>,
     ) -> Self {
-        Self { server: server.into(), user: user.into(), password: password.into() }
+        let password = Zeroizing::new(password.into());
+        Self { server: server.into(), user: user.into(), password }
     }
 
     fn granted(grant: TurnGrant) -> Self {
@@ -237,6 +240,8 @@ mod tests {
         let parts = (&server.server[..], &server.user[..], &server.password[..]);
         assert_eq!(parts, ("turn.example:99", "ann", "p@ss:"));
         assert!(!format!("{server:?}").contains("p@ss"));
+        fn is_wiped(_: &impl zeroize::ZeroizeOnDrop) {}
+        is_wiped(&server.password);
         for (text, expected) in [
             ("turn://a:b@turn.example", "turn.example:3478"),
             ("turn://a:b@[2001:db8::1]", "[2001:db8::1]:3478"),
