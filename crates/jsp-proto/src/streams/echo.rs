@@ -43,7 +43,7 @@ impl SendMessages {
                 self.echoes.push_back((at, number));
                 continue;
             }
-            let waits = self.lost.iter().any(|piece| piece.number == number);
+            let waits = self.is_queued(number);
             let Some(record) = self.record(number) else { continue };
             // What was never sent is not repeated: it would arrive without its credit.
             let len = record.sent;

@@ -39,6 +39,8 @@ pub(super) struct Record {
     pub(super) is_whole: bool,
     /// Some of it was held lost.
     pub(super) was_lost: bool,
+    /// Pieces of it in the queue of what goes again.
+    pub(super) queued: u32,
     /// Its last retransmission goes, or went, twice.
     pub(super) is_echoed: bool,
     /// How often a lost piece may go again.

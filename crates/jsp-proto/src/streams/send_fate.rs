@@ -15,7 +15,7 @@ impl SendMessages {
     // spec: STR-33
     pub(super) fn supersede(&mut self, key: u64, by: u64, scope: &mut SendScope<'_>) {
         let Some(old) = self.keys.insert(key, by) else { return };
-        let lost = self.lost.iter().any(|piece| piece.number == old);
+        let lost = self.is_queued(old);
         let Some(record) = self.record_mut(old) else { return };
         if record.done {
             return;
@@ -194,11 +194,39 @@ impl SendMessages {
     pub(super) fn waits(&self, number: u64, offset: u32, len: u32) -> bool {
         let end = u64::from(offset) + u64::from(len);
         let holds = |piece: &Lost| piece.offset <= offset && piece.end() >= end;
-        self.lost.iter().any(|piece| piece.number == number && holds(piece))
+        self.is_queued(number)
+            && self.lost.iter().any(|piece| piece.number == number && holds(piece))
+    }
+
+    /// True when a piece of the message stands in the queue of what goes again. The queue itself is searched only
+    /// for messages of which this is true: a burst of losses is mostly of many messages, each asked for once.
+    pub(super) fn is_queued(&self, number: u64) -> bool {
+        let queued = self.record(number).is_some_and(|record| record.queued > 0);
+        let is_there = || self.lost.iter().any(|piece| piece.number == number);
+        debug_assert!(self.record(number).is_none() || queued == is_there());
+        queued
+    }
+
+    fn push_lost(&mut self, piece: Lost) {
+        if let Some(record) = self.record_mut(piece.number) {
+            record.queued += 1;
+        }
+        self.waiting += u64::from(piece.len);
+        self.lost.push_back(piece);
+    }
+
+    /// A piece has left the queue.
+    pub(super) fn note_unqueued(&mut self, number: u64) {
+        if let Some(record) = self.record_mut(number) {
+            record.queued = record.queued.saturating_sub(1);
+        }
     }
 
     /// Queues a piece to go again. What of it stands in the queue already, cut otherwise, goes once.
     pub(super) fn queue_again(&mut self, piece: Lost) {
+        if !self.is_queued(piece.number) {
+            return self.push_lost(piece);
+        }
         let (mut start, end) = (u64::from(piece.offset), piece.end());
         let touches = |other: &&Lost| {
             other.number == piece.number && u64::from(other.offset) < end && other.end() > start
@@ -208,15 +236,12 @@ impl SendMessages {
             there.insert(other.offset.into(), other.end());
         }
         if there.is_empty() {
-            self.lost.push_back(piece);
-            self.waiting += u64::from(piece.len);
-            return;
+            return self.push_lost(piece);
         }
         while let Some((from, to)) = there.first_missing(start, end) {
             // Both lie inside the piece, whose ends are 32 bits.
             let (offset, len) = (from as u32, (to - from) as u32);
-            self.lost.push_back(Lost { offset, len, ..piece });
-            self.waiting += to - from;
+            self.push_lost(Lost { offset, len, ..piece });
             start = to;
         }
     }
@@ -260,6 +285,7 @@ impl SendMessages {
                 earliest = earliest.min(expires.unwrap_or(Instant::FAR_FUTURE));
             } else {
                 self.waiting = self.waiting.saturating_sub(u64::from(piece.len));
+                self.note_unqueued(piece.number);
                 self.give_up(piece.number, MessageFate::Expired, scope);
             }
             keep

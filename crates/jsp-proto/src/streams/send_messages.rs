@@ -218,6 +218,7 @@ impl SendMessages {
             copies: 0,
             is_whole: false,
             was_lost: false,
+            queued: 0,
             is_echoed: false,
             retransmits_max: retransmits.unwrap_or(u32::MAX),
             want_fate: message.want_fate,
@@ -284,6 +285,7 @@ impl SendMessages {
 
     fn drop_lost(&mut self) {
         if let Some(piece) = self.lost.pop_front() {
+            self.note_unqueued(piece.number);
             self.waiting = self.waiting.saturating_sub(u64::from(piece.len));
         }
     }
@@ -401,6 +403,7 @@ impl SendMessages {
                 front.len = front.len.saturating_sub(len);
                 if front.len == 0 {
                     self.lost.pop_front();
+                    self.note_unqueued(piece.number);
                 }
             }
             self.plan_echo(piece.number, scope.now, rtt);

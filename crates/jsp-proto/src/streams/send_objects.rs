@@ -193,7 +193,7 @@ impl SendMessages {
         let lacks_piece = fountain.lacks_piece();
         let Some(record) = self.record_mut(number) else { return true };
         let is_over = record.superseded || record.expires <= scope.now;
-        if lacks_piece && !is_over && !self.lost.iter().any(|piece| piece.number == number) {
+        if lacks_piece && !is_over && !self.is_queued(number) {
             self.repeat(Lost { number, offset, len }, scope);
         }
         self.decide(number, scope);
