@@ -169,6 +169,28 @@ fn an_idle_connection_is_small() {
 }
 
 #[test]
+fn forged_packets_do_not_wake_a_connection_that_rests() {
+    let mut machine = Machine::new();
+    let stream = machine.open(StreamConfig::messages());
+    let now = machine.now;
+    machine.connection(0).send(now, stream, Message::binary(Bytes::from_static(b"one"))).unwrap();
+    assert!(machine.transmit(0));
+    let (mut datagrams, _buffer) = machine.arrivals();
+    let mut forged = BytesMut::from(&datagrams[0][..]);
+    datagrams.drain(..).for_each(|datagram| machine.deliver(1, datagram));
+    for _ in 0..5 {
+        while machine.round() > 0 {}
+        machine.now = machine.now + Duration::from_secs(1);
+    }
+    // It opens with no key, whatever number it is taken for.
+    if let Some(last) = forged.last_mut() {
+        *last ^= 1;
+    }
+    let held = measure(|| machine.deliver(1, forged.clone())).bytes_current;
+    assert!(held < 512, "{held} bytes for a forged packet");
+}
+
+#[test]
 fn an_idle_connection_has_nothing_to_do() {
     let mut machine = Machine::new();
     let busy_until = machine.now + Duration::from_secs(8);

@@ -273,13 +273,57 @@ fn keys_that_were_made_ahead_are_taken_by_one_hello() {
     let mut pair = Pair::new();
     assert!(pair.client.wants_key_share() && !pair.server.wants_key_share());
     let share = KeyShare::generate(pair.client_config.backend, &mut SystemRng).ok();
-    pair.client.put_key_share(share);
+    let now = pair.now;
+    pair.client.put_key_share(now, share);
     assert!(!pair.client.wants_key_share());
     pair.establish();
     assert!(pair.client.wants_key_share());
     // None could be made: that is asked for once for each hello.
-    pair.client.put_key_share(None);
+    let now = pair.now;
+    pair.client.put_key_share(now, None);
     assert!(!pair.client.wants_key_share());
     pair.connect();
     assert!(pair.client.wants_key_share());
+}
+
+#[test]
+// spec-test: HS-127
+fn keys_that_were_made_ahead_wait_for_a_minute() {
+    let mut pair = Pair::new();
+    let at = pair.now;
+    let life = Duration::from_secs(60);
+    let mut put = |pair: &mut Pair| {
+        let share = KeyShare::generate(pair.client_config.backend, &mut SystemRng).ok();
+        pair.client.put_key_share(at, share);
+    };
+    put(&mut pair);
+    assert_eq!(pair.client.poll_timeout().map(|(at, _)| at), Some(at + life));
+    pair.client.handle_timeout(at + life - Duration::from_nanos(1));
+    assert!(pair.client.poll_timeout().is_some());
+    pair.client.handle_timeout(at + life);
+    // They are gone, and no others are wanted before a hello.
+    assert!(pair.client.poll_timeout().is_none() && !pair.client.wants_key_share());
+    // A hello after that time does without them, though no timer has gone off.
+    put(&mut pair);
+    pair.now = at + life;
+    pair.establish();
+}
+
+#[test]
+// spec-test: CON-102
+fn the_flight_of_a_client_is_no_first_packet() {
+    let mut pair = Pair::new();
+    pair.record = Some(Vec::new());
+    pair.establish();
+    let record = pair.record.take().unwrap();
+    let to_server = record.iter().filter(|(to, _)| *to == End::Server).map(|(_, bytes)| bytes);
+    let kinds: Vec<_> = to_server
+        .filter_map(|bytes| match Header::parse(bytes) {
+            Ok(Header::Long(header)) => Some(header.kind),
+            _ => None,
+        })
+        .collect();
+    let hello = kinds.iter().take_while(|kind| **kind == LongType::Initial).count();
+    assert!(hello > 0 && kinds.len() > hello, "{kinds:?}");
+    assert!(kinds.iter().skip(hello).all(|kind| *kind == LongType::Handshake), "{kinds:?}");
 }

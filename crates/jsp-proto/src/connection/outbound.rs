@@ -109,11 +109,13 @@ impl Connection {
     }
 
     /// A server must not send data to a client that has not proved itself, a client has no data
-    /// keys before the server has, and does not know which candidate's Handshake keys are right.
-    // spec: CON-39
+    /// keys before the server has, and does not know which candidate's Handshake keys are right. For Initial packets
+    /// it is too late once the client has its flight: that says more than they do, and the datagram that begins with
+    /// one is taken for a stranger's.
+    // spec: CON-39, CON-102
     pub(super) fn is_premature(&self, space: SpaceId) -> bool {
         match space {
-            SpaceId::Initial => false,
+            SpaceId::Initial => self.role == Role::Client && self.exchange.is_complete(),
             SpaceId::Handshake => self.is_unproved(),
             SpaceId::Data => !self.exchange.may_send_data(),
         }

@@ -97,8 +97,8 @@ pub struct Endpoint {
     limit: AnswerLimit,
     obfuscation: Option<Box<Obfuscation>>,
     carriers: Carriers,
-    /// Keys for the next hello that has no ticket.
-    key_share: Option<KeyShare>,
+    /// Keys for the next hello that has no ticket, and when they are wiped if there is none.
+    key_share: Option<(KeyShare, Instant)>,
     /// There was no such hello yet, or the last one has taken the keys.
     wants_key_share: bool,
     /// Answers to strangers have their turn before connections.
@@ -246,6 +246,7 @@ impl Endpoint {
     /// Acts on every deadline that has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.hellos.expire(now);
+        self.drop_stale_key_share(now);
         while let Some(handle) = self.schedule.pop_due(now) {
             self.take_up(handle);
             if let Some(slot) = self.connections.get_mut(&handle) {
@@ -257,7 +258,8 @@ impl Endpoint {
 
     /// The earliest deadline, and what it is for. Ask after `poll_transmit` has said no.
     pub fn poll_timeout(&mut self) -> Option<(Instant, Reason)> {
-        self.schedule.peek()
+        let due = [self.schedule.peek(), self.key_share_until()];
+        due.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Fills the batch with datagrams for one route; false when there are none. Send and clear the

@@ -1,5 +1,6 @@
 //! Connections and paths that this side begins.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use jsp_crypto::{ClientConfig, ClientTicket, KeyShare};
@@ -9,8 +10,11 @@ use super::handle::ConnectionHandle;
 use super::names::peer_key;
 use super::{ConnectError, Endpoint};
 use crate::config::TransportConfig;
-use crate::connection::{Connection, Outgoing};
+use crate::connection::{Connection, Outgoing, Reason};
 use crate::error::PathError;
+
+/// How long keys wait that were made ahead of a hello. A program that connects again and again does so within it.
+const KEY_SHARE_LIFE: Duration = Duration::from_secs(60);
 
 impl Endpoint {
     /// Starts a connection to the server at `route`.
@@ -57,7 +61,8 @@ impl Endpoint {
         let key_share = if ticket.is_none() {
             self.wants_key_share = true;
             // spec: HS-107
-            self.key_share.take()
+            self.drop_stale_key_share(now);
+            self.key_share.take().map(|(share, _)| share)
         } else {
             None
         };
@@ -92,11 +97,23 @@ impl Endpoint {
         self.wants_key_share && self.key_share.is_none()
     }
 
-    /// Keeps keys for one hello; those that are kept already are wiped. `None` when none could be made: they are
-    /// not asked for again before the next hello.
-    pub fn put_key_share(&mut self, share: Option<KeyShare>) {
-        self.key_share = share;
+    /// Keeps keys for one hello, for a minute; those that are kept already are wiped. `None` when none could be made:
+    /// they are not asked for again before the next hello.
+    pub fn put_key_share(&mut self, now: Instant, share: Option<KeyShare>) {
+        self.key_share = share.map(|share| (share, now + KEY_SHARE_LIFE));
         self.wants_key_share = false;
+    }
+
+    /// Keys that wait for too long are wiped: who takes this machine later must not find them. Others are made when
+    /// a hello has gone without.
+    // spec: HS-127
+    pub(super) fn drop_stale_key_share(&mut self, now: Instant) {
+        self.key_share.take_if(|(_, until)| *until <= now);
+    }
+
+    /// When the keys that were made ahead are to be wiped.
+    pub(super) fn key_share_until(&self) -> Option<(Instant, Reason)> {
+        self.key_share.as_ref().map(|(_, until)| (*until, Reason::Rest))
     }
 
     /// Begins a further path of a client's connection: datagrams by this route, which must lead to the same

@@ -5,7 +5,7 @@
 //! their first byte (`SO_ATTACH_REUSEPORT_CBPF`, Linux 4.5).
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -33,11 +33,25 @@ pub(super) fn beside(own: &UdpSocket) -> io::Result<UdpSocket> {
     let _ = second.set_recv_buffer_size(SOCKET_BUFFER);
     // Asked for after `own` was bound without it: another program's socket at the address has been refused by then.
     setsockopt(own, sockopt::ReusePort, &true)?;
-    setsockopt(&second, sockopt::ReusePort, &true)?;
+    match join(own, &second, addr) {
+        Ok(()) => Ok(second.into()),
+        // Nor may another come beside `own` later. The second socket goes away with the error: what it is not told
+        // apart from, it would take.
+        Err(error) => leave(own, error),
+    }
+}
+
+/// The socket stays alone, for this reason.
+fn leave<T>(own: &UdpSocket, reason: io::Error) -> io::Result<T> {
+    setsockopt(own, sockopt::ReusePort, &false)?;
+    Err(reason)
+}
+
+/// Binds the second socket beside the first, and tells apart what is for which.
+fn join(own: &UdpSocket, second: &Socket, addr: SocketAddr) -> io::Result<()> {
+    setsockopt(second, sockopt::ReusePort, &true)?;
     second.bind(&addr.into())?;
-    // A second socket that is not told apart would take what is for the first: it goes away with an error.
-    steer(own)?;
-    Ok(second.into())
+    steer(own)
 }
 
 /// The socket that was bound second takes first packets, the other one all else.
@@ -52,4 +66,27 @@ fn steer(socket: &UdpSocket) -> io::Result<()> {
     ];
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     Ok(setsockopt(socket, sockopt::AttachReusePortCbpf, &program)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_may_come_beside_a_socket_that_was_left_alone() {
+        let own = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = own.local_addr().unwrap();
+        // Bound before it asks to share: the second one is refused, as by a system that cannot steer.
+        setsockopt(&own, sockopt::ReusePort, &true).unwrap();
+        let elsewhere = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let second = Socket::from(elsewhere);
+        assert!(join(&own, &second, addr).is_err());
+        drop(second);
+        let fails = |own: &UdpSocket| leave::<()>(own, io::ErrorKind::Unsupported.into()).is_err();
+        assert!(fails(&own));
+        let late =
+            Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP)).unwrap();
+        setsockopt(&late, sockopt::ReusePort, &true).unwrap();
+        assert!(late.bind(&addr.into()).is_err());
+    }
 }

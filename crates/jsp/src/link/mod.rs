@@ -49,7 +49,8 @@ pub trait Link: fmt::Debug + Send + Sync + 'static {
 
     /// The same for the first datagrams of clients that have no connection yet, where the link keeps them apart:
     /// a flood of them then holds up nobody else. The driver asks when it has time for some; most links keep
-    /// nothing apart, and have nothing to say here.
+    /// nothing apart, and have nothing to say here. An error ends this way alone: it is not asked again, and first
+    /// datagrams must come by [`Link::poll_recv`] from then on.
     fn poll_strangers(
         &self,
         _cx: &mut Context<'_>,

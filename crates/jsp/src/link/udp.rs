@@ -23,7 +23,7 @@ pub struct UdpLink {
     socket: Readiness,
     state: UdpSocketState,
     /// Where the first packets of clients go, when they are kept apart.
-    strangers: Option<(Readiness, UdpSocketState)>,
+    strangers: Mutex<Option<(Readiness, UdpSocketState)>>,
     buffers: Mutex<Buffers>,
     /// IPv6 with IPv4 inside: addresses are translated at this border.
     dual: bool,
@@ -62,7 +62,7 @@ impl UdpLink {
         Ok(Self {
             socket,
             state,
-            strangers: None,
+            strangers: Mutex::new(None),
             buffers: Mutex::new(Buffers::new()),
             dual,
             wildcard,
@@ -86,7 +86,7 @@ impl UdpLink {
     /// can be told by their first byte.
     pub(crate) fn with_strangers_apart(mut self) -> Self {
         // A wish: without it, the driver tells them apart once it has received them.
-        self.strangers = self.apart().ok();
+        self.strangers = Mutex::new(self.apart().ok());
         self
     }
 
@@ -190,10 +190,14 @@ impl Link for UdpLink {
         cx: &mut Context<'_>,
         inbox: &mut Vec<Datagram>,
     ) -> Poll<io::Result<()>> {
-        match &self.strangers {
-            Some((socket, state)) => self.recv_some((socket, state), cx, inbox),
-            None => Poll::Pending,
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((socket, state)) = strangers.as_ref() else { return Poll::Pending };
+        let polled = self.recv_some((socket, state), cx, inbox);
+        if matches!(polled, Poll::Ready(Err(_))) {
+            // With the second socket closed, the system gives all to the first.
+            *strangers = None;
         }
+        polled
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
@@ -377,11 +381,13 @@ mod tests {
         }
     }
 
-    /// Sends these first bytes to a server's link, and takes what comes as strangers' and as the others'.
+    /// Sends these first bytes to a server's link, whose second socket may have failed, and takes what comes as
+    /// strangers' and as the others'.
     #[cfg(target_os = "linux")]
-    async fn told_apart(at: &str, firsts: &[u8]) -> [Vec<u8>; 2] {
+    async fn told_apart(at: &str, firsts: &[u8], is_broken: bool) -> [Vec<u8>; 2] {
         let link = UdpLink::bind(at.parse().unwrap()).unwrap().with_strangers_apart();
-        assert!(link.strangers.is_some());
+        assert_eq!(link.strangers.lock().unwrap().take_if(|_| is_broken).is_some(), is_broken);
+        assert_eq!(link.strangers.lock().unwrap().is_some(), !is_broken);
         let to = SocketAddr::new("127.0.0.1".parse().unwrap(), link.local_addr().unwrap().port());
         // Nobody else may bind there, as without.
         assert!(UdpLink::bind(to).is_err());
@@ -415,9 +421,11 @@ mod tests {
     async fn first_packets_of_clients_have_a_socket_of_their_own() {
         let firsts = [0xc3, 0x40, 0xe0, 0xd0, 0xff, 0xcf];
         for at in ["127.0.0.1:0", "[::]:0"] {
-            let [strangers, others] = told_apart(at, &firsts).await;
+            let [strangers, others] = told_apart(at, &firsts, false).await;
             assert_eq!(strangers, [0xc3, 0xd0, 0xcf]);
             assert_eq!(others, [0x40, 0xe0, 0xff]);
+            // Where that socket has failed, all come by the other.
+            assert_eq!(told_apart(at, &firsts, true).await, [vec![], firsts.to_vec()]);
         }
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Driver {
     inbox: Vec<Datagram>,
     /// Datagrams of strangers, who wait for those who have a connection.
     strangers: VecDeque<Deferred>,
+    /// The link keeps them apart no more.
+    strangers_failed: bool,
     news: Vec<News>,
     sleep: Pin<Box<Sleep>>,
 }
@@ -61,7 +63,14 @@ enum Next {
 impl Driver {
     pub(crate) fn new(shard: Arc<Shard>) -> Self {
         let sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
-        Self { shard, inbox: Vec::new(), strangers: VecDeque::new(), news: Vec::new(), sleep }
+        Self {
+            shard,
+            inbox: Vec::new(),
+            strangers: VecDeque::new(),
+            strangers_failed: false,
+            news: Vec::new(),
+            sleep,
+        }
     }
 
     /// Moves what has arrived into the inbox. Answers whether there may be more; if not, the task
@@ -74,19 +83,22 @@ impl Driver {
                 Poll::Pending => more = false,
             }
         }
-        Ok(self.receive_strangers(cx)? || more)
+        Ok(self.receive_strangers(cx) || more)
     }
 
     /// Takes some strangers who were kept apart, when those before are done with. Answers as above.
-    fn receive_strangers(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+    fn receive_strangers(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.strangers.is_empty() {
             // Nobody was asked, so nobody wakes the task.
-            return Ok(true);
+            return true;
         }
-        match self.shard.link.poll_strangers(cx, &mut self.inbox) {
-            Poll::Ready(result) => result.map(|()| true),
-            Poll::Pending => Ok(false),
+        if self.strangers_failed {
+            return false;
         }
+        let polled = self.shard.link.poll_strangers(cx, &mut self.inbox);
+        // From here on they come by the link itself, which wakes for them.
+        self.strangers_failed = matches!(polled, Poll::Ready(Err(_)));
+        polled.is_ready()
     }
 
     /// Receives, handles and sends. Tasks are woken where the lock is released: before the first
@@ -169,7 +181,8 @@ impl Driver {
     fn make_key_share(&self) {
         // Without them it makes its own, and says so if that fails.
         let share = KeyShare::generate(Backend::preferred(), &mut SystemRng).ok();
-        self.shard.lock().endpoint.put_key_share(share);
+        let now = self.shard.clock.now();
+        self.shard.lock().endpoint.put_key_share(now, share);
     }
 
     /// Sets the alarm. Answers whether it has gone off already.
