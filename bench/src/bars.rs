@@ -40,6 +40,7 @@ const BARS: &[Wanted] = &[
     ("bulk", "throughput", AtLeast(1.15), Peer("tls")),
     ("bulk", "throughput", AtLeast(0.75), Peer("raw")),
     ("bulk", "both_cpu", AtMost(0.5), BestQuic),
+    ("bulk-large", "throughput", AtLeast(1.3), OurOwn("bulk")),
     ("streams-100", "throughput", AtLeast(2.0), BestQuic),
     ("streams-100", "throughput", AtLeast(0.9), OurOwn("bulk")),
     ("messages-64", "rate", AtLeast(2.5), BestPeer),

@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) millis: u64,
     /// Gather messages in 16 KiB writes, as an application might.
     pub(crate) gathered: bool,
+    /// Packets as large as the path carries, where the subject finds that out.
+    pub(crate) large: bool,
     /// Unreliable delivery, where the exercise leaves the choice.
     pub(crate) unreliable: bool,
 }

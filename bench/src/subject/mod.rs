@@ -300,11 +300,11 @@ impl Subject {
         self.runtime()?.block_on(async {
             match self.family {
                 Family::Jsp => {
-                    let (endpoint, address, trust) = jsp::listen()?;
+                    let (endpoint, address, trust) = jsp::listen(plan)?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
                 }
                 Family::Quinn => {
-                    let (endpoint, address, trust) = quinn::listen(self.profile)?;
+                    let (endpoint, address, trust) = quinn::listen(self.profile, plan)?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
                 }
                 #[cfg(feature = "peers")]
@@ -341,11 +341,11 @@ impl Subject {
         self.runtime()?.block_on(async {
             match self.family {
                 Family::Jsp => {
-                    let endpoint = jsp::dialler(trust)?;
+                    let endpoint = jsp::dialler(trust, plan)?;
                     client::run(endpoint, address, exercise, plan, desk).await
                 }
                 Family::Quinn => {
-                    let endpoint = quinn::dialler(self.profile, trust)?;
+                    let endpoint = quinn::dialler(self.profile, trust, plan)?;
                     client::run(endpoint, address, exercise, plan, desk).await
                 }
                 #[cfg(feature = "peers")]

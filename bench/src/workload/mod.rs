@@ -17,6 +17,8 @@ use crate::plan::{Exercise, Plan};
 pub(crate) enum Workload {
     /// One stream, as fast as it goes.
     Bulk,
+    /// The same with packets as large as loopback carries, where a subject finds that out.
+    BulkLarge,
     /// A hundred streams at once.
     Streams,
     /// Messages of 64 and 256 bytes on one stream, a call per message, and 64 bytes with
@@ -115,6 +117,8 @@ const BULK: &[&str] = &[
     "tls-ct",
     "raw",
 ];
+/// Of the peers, those that look for packets beyond 1500 bytes and are fast with them.
+const LARGE: &[&str] = &["jsp", "jsp-ct", "quinn-tuned", "quinn-tuned-ct", "tls"];
 const MESSAGES: &[&str] =
     &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned-ct", "noq", "s2n", "tls", "tls-ct", "raw"];
 const GATHERED: &[&str] = &["quinn", "quinn-ct", "quinn-tuned-ct", "tls", "tls-ct"];
@@ -140,6 +144,10 @@ impl Workload {
     pub(crate) fn cases(self, scale: Scale) -> Vec<Case> {
         match self {
             Self::Bulk => vec![transfer("bulk", 1, scale)],
+            Self::BulkLarge => {
+                let case = transfer("bulk-large", 1, scale);
+                vec![Case { plan: Plan { large: true, ..case.plan }, subjects: LARGE, ..case }]
+            }
             Self::Streams => vec![transfer("streams-100", 100, scale)],
             Self::Messages => {
                 let mut cases = vec![
