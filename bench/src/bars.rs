@@ -40,6 +40,7 @@ const BARS: &[Wanted] = &[
     ("bulk", "throughput", AtLeast(1.15), Peer("tls")),
     ("bulk", "throughput", AtLeast(0.75), Peer("raw")),
     ("bulk", "both_cpu", AtMost(0.5), BestQuic),
+    ("bulk-large", "throughput", AtLeast(1.3), OurOwn("bulk")),
     ("streams-100", "throughput", AtLeast(2.0), BestQuic),
     ("streams-100", "throughput", AtLeast(0.9), OurOwn("bulk")),
     ("messages-64", "rate", AtLeast(2.5), BestPeer),
@@ -84,12 +85,12 @@ fn bars(row: &Row, rows: &[Row]) -> Vec<Bar> {
             let (name, value) = best(rows, case, metric, side, of)?;
             Some((value, format!("{what}, {name}")))
         };
-        let is_quic =
-            |name: &str| ["quinn", "noq", "s2n"].iter().any(|family| name.starts_with(family));
+        let is_of = |name: &str, families: &[&str]| families.iter().any(|of| name.starts_with(of));
+        let is_quic = |name: &str| is_of(name, &["quinn", "noq", "s2n", "quiche"]);
         let (unit, what) = match against {
             Fixed => (1.0, String::new()),
             BestQuic => best("the best QUIC stack", &is_quic)?,
-            BestPeer => best("the best peer", &|name| is_quic(name) || name.starts_with("tls"))?,
+            BestPeer => best("the best peer", &|name| !is_of(name, &[OURS, "raw"]))?,
             Peer(name) => {
                 let same = format!("{name}{flavour}");
                 let name =

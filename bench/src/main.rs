@@ -5,6 +5,7 @@ mod bars;
 mod emulator;
 mod framing;
 mod plan;
+mod plot;
 mod process;
 mod report;
 mod runner;
@@ -15,6 +16,7 @@ mod workload;
 
 use std::io::stdout;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -34,7 +36,9 @@ const RUNS: (usize, usize) = (5, 3);
 #[derive(Parser)]
 #[command(name = "jsp-bench", version, args_conflicts_with_subcommands = true)]
 #[command(subcommand_negates_reqs = true)]
-#[command(after_help = "JSP_BENCH_VERBOSE=1 prints what the servers have to say, too.")]
+#[command(
+    after_help = "`cargo xtask bench size` prints what programs weigh. JSP_BENCH_VERBOSE=1 prints what the servers have to say, too."
+)]
 struct Arguments {
     #[command(subcommand)]
     worker: Option<Role>,
@@ -44,6 +48,9 @@ struct Arguments {
     /// One JSON object per line instead of tables.
     #[arg(long)]
     json: bool,
+    /// Also write a chart of each case, an SVG named after it, into this directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    plot: Option<PathBuf>,
     /// Shorter runs, and 3 of them.
     #[arg(long)]
     quick: bool,
@@ -53,7 +60,7 @@ struct Arguments {
     /// Only these, separated by commas.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', long_help = subjects_help())]
     subjects: Option<Vec<Subject>>,
-    /// Connections of the idle workload.
+    /// Connections of the idle workload; beyond 20000 of this project and quinn only.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     connections: u64,
 }
@@ -63,8 +70,9 @@ fn subjects_help() -> String {
         "Only these, separated by commas: {}. A name without -ct is a program on tokio's \
          multi-thread runtime, -ct on the current-thread one; -tuned has large windows and \
          buffers, -bbr BBR besides, -pq the X25519MLKEM768 key exchange, -retry a Retry for \
-         every client, -aws aws-lc-rs in place of ring; noq and s2n are there with \
-         `cargo xtask bench --peers` (s2n has aws-lc-rs and X25519MLKEM768); raw blocks in its \
+         every client, -aws aws-lc-rs in place of ring; noq, s2n (aws-lc-rs and X25519MLKEM768), kcp (every datagram \
+         sealed with AES-128-GCM) and str0m (data channels of WebRTC) are there with `cargo xtask bench --peers`, quiche \
+         besides with `--heavy`; quiche and kcp have large windows; raw blocks in its \
          calls, raw-spin polls.",
         subject::NAMES.join(", ")
     )
@@ -162,6 +170,9 @@ fn measure(arguments: &Arguments) -> Result<bool> {
         let (case, subject) = ("noise".to_owned(), "machine".to_owned());
         let metric = "fixed_arithmetic";
         results.rows.push(Row { case, subject, metric, unit: "ms", summary, bars: Vec::new() });
+    }
+    if let Some(directory) = &arguments.plot {
+        plot::write(&results.rows, directory)?;
     }
     let mut out = stdout().lock();
     if arguments.json {

@@ -44,10 +44,12 @@ pub(crate) struct Plan {
     pub(crate) message_bytes: usize,
     /// Messages, round trips or connections.
     pub(crate) count: u64,
-    /// How long a timed exercise takes, or how long a transfer may take; milliseconds.
+    /// How long a timed exercise takes, idle connections are watched, or how long a transfer may take; milliseconds.
     pub(crate) millis: u64,
     /// Gather messages in 16 KiB writes, as an application might.
     pub(crate) gathered: bool,
+    /// Packets as large as the path carries, where the subject finds that out.
+    pub(crate) large: bool,
     /// Unreliable delivery, where the exercise leaves the choice.
     pub(crate) unreliable: bool,
 }

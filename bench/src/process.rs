@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 /// How long a worker may take for any one step before it counts as hung.
-const STEP_LIMIT: Duration = Duration::from_secs(120);
+const STEP_LIMIT: Duration = Duration::from_secs(300);
 /// Bytes of a page in `/proc/self/statm`, on every platform the bench runs on.
 const PAGE_BYTES: u64 = 4096;
 

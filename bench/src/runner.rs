@@ -73,7 +73,7 @@ pub(crate) fn run(
 
 fn can_run(case: &Case, subject: Subject) -> bool {
     let reason = if !subject.is_built() {
-        "is built with the feature `peers` only (`cargo xtask bench --peers`)"
+        "was not built (`cargo xtask bench --peers`, or `--heavy`)"
     } else if !subject.supports(case.exercise) {
         "cannot do it"
     } else if matches!(case.route, Route::Emulated(_)) && !subject.is_udp() {

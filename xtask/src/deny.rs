@@ -12,9 +12,10 @@ use crate::workspace;
 /// The version that is built when none is installed.
 const CARGO_DENY: &str = "0.20.2";
 /// The workspaces.
-const MANIFESTS: [&str; 5] = [
+const MANIFESTS: [&str; 6] = [
     "Cargo.toml",
     "bench/Cargo.toml",
+    "bench/heavy/Cargo.toml",
     "fuzz/Cargo.toml",
     "formal/states/Cargo.toml",
     "formal/parsers/Cargo.toml",

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use crate::process;
+use crate::report::Output;
+use crate::{process, size};
 
 /// Runs the simulator; true when every checker held.
 pub(crate) fn sim(arguments: &[String]) -> Result<bool> {
@@ -26,18 +27,27 @@ pub(crate) fn timing(samples: u64, json: bool) -> Result<bool> {
     run(&["--package", "jsp-hostile", "--example", "timing"], &arguments)
 }
 
-/// Builds the benchmark with the peers that take their time to build; the program itself lists it.
+/// Builds the benchmark with the peers that take their time to build; the program itself lists them.
 const PEERS: &str = "--peers";
+/// With those besides that want cmake and a C++ compiler.
+const HEAVY: &str = "--heavy";
 
 /// Runs the benchmark program; true when every bar held.
 pub(crate) fn bench(arguments: &[String]) -> Result<bool> {
-    let (peers, arguments): (Vec<_>, Vec<_>) =
-        arguments.iter().cloned().partition(|argument| argument == PEERS);
-    let mut package = vec!["--manifest-path", "bench/Cargo.toml"];
-    if !peers.is_empty() {
-        package.extend(["--features", "peers"]);
+    let is_json = arguments.iter().any(|argument| argument == "--json");
+    if arguments.first().is_some_and(|workload| workload == "size") {
+        return size::run(Output::new(is_json));
     }
-    run(&package, &arguments)
+    let (peers, arguments): (Vec<_>, Vec<_>) =
+        arguments.iter().cloned().partition(|argument| argument == PEERS || argument == HEAVY);
+    let package: &[&str] = if peers.iter().any(|argument| argument == HEAVY) {
+        &["--manifest-path", "bench/heavy/Cargo.toml"]
+    } else if peers.is_empty() {
+        &["--manifest-path", "bench/Cargo.toml"]
+    } else {
+        &["--manifest-path", "bench/Cargo.toml", "--features", "peers"]
+    };
+    run(package, &arguments)
 }
 
 /// Runs the lab of real sockets; true when every bar held, or the lab is not permitted here.

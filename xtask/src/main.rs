@@ -129,7 +129,7 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
-    /// Run the benchmark program; its own arguments follow
+    /// Run the benchmark program; its own arguments follow. `size` prints what programs weigh
     Bench {
         /// Arguments of the benchmark program, `--help` among them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -195,12 +195,6 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
-    /// Build a small client and print what it weighs
-    Size {
-        /// Print rows of JSON on standard output
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 fn main() -> ExitCode {
@@ -248,7 +242,6 @@ fn run(task: Task) -> anyhow::Result<bool> {
         }
         Task::Vectors { check, json } => vectors::run(check, Output::new(json)),
         Task::Interop { json } => interop::run(Output::new(json)),
-        Task::Size { json } => size::run(Output::new(json)),
     }
 }
 

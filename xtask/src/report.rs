@@ -39,6 +39,12 @@ impl Row {
         }
     }
 
+    /// The same row about somebody else.
+    pub(crate) fn subject(mut self, subject: &'static str) -> Self {
+        self.subject = subject;
+        self
+    }
+
     /// The same row with its bar, and whether the value held it.
     pub(crate) fn bar(mut self, bar: impl Into<String>, pass: bool) -> Self {
         self.bar = Some(bar.into());

@@ -63,8 +63,6 @@ pub(crate) struct Package {
     pub(crate) publish: Option<Vec<String>>,
     /// What it depends on, of every kind.
     pub(crate) dependencies: Vec<Dependency>,
-    /// What it builds.
-    pub(crate) targets: Vec<Target>,
 }
 
 /// One dependency line of a manifest.
@@ -76,24 +74,10 @@ pub(crate) struct Dependency {
     pub(crate) kind: Option<String>,
 }
 
-/// One library, program, example or test of a package.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Target {
-    /// Its name.
-    pub(crate) name: String,
-    /// `lib`, `bin`, `example`, `test`, ...
-    pub(crate) kind: Vec<String>,
-}
-
 impl Package {
     /// Whether the package goes to a registry.
     pub(crate) fn is_published(&self) -> bool {
         self.publish.as_ref().is_none_or(|registries| !registries.is_empty())
-    }
-
-    /// Whether it builds a target of this kind and name.
-    pub(crate) fn builds(&self, kind: &str, name: &str) -> bool {
-        self.targets.iter().any(|t| t.name == name && t.kind.iter().any(|k| k == kind))
     }
 }
 
@@ -123,14 +107,10 @@ mod tests {
     #[test]
     fn an_empty_registry_list_means_unpublished() {
         let parse = |publish: &str| -> Package {
-            let text = format!(
-                r#"{{"name":"a","publish":{publish},"dependencies":[],"targets":[{{"name":"a","kind":["lib"]}}]}}"#
-            );
+            let text = format!(r#"{{"name":"a","publish":{publish},"dependencies":[]}}"#);
             serde_json::from_str(&text).unwrap()
         };
         assert!(parse("null").is_published());
         assert!(!parse("[]").is_published());
-        assert!(parse("null").builds("lib", "a"));
-        assert!(!parse("null").builds("bin", "a"));
     }
 }

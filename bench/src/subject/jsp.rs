@@ -10,6 +10,7 @@ use jsp::{ConnectionError, Identity, Received, StreamConfig, TransportConfig, Tr
 use tokio::sync::OnceCell;
 
 use super::Use;
+use crate::plan::Plan;
 
 /// Connections that the server takes; more than any workload opens.
 const CONNECTIONS_MAX: usize = 200_000;
@@ -17,20 +18,26 @@ const CONNECTIONS_MAX: usize = 200_000;
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
 /// Messages taken from a stream at a time.
 const MESSAGES_AT_ONCE: usize = 256;
+/// The largest UDP payload over IPv4; path MTU discovery finds out whether it passes.
+const LARGEST_PACKET: usize = 65_507;
 /// Bytes taken from a stream at a time.
 const BYTES_AT_ONCE: usize = 1 << 20;
 
-fn transport() -> TransportConfig {
-    TransportConfig { idle_timeout: IDLE_LIMIT, ..TransportConfig::default() }
+fn transport(plan: Plan) -> TransportConfig {
+    let mut config = TransportConfig { idle_timeout: IDLE_LIMIT, ..TransportConfig::default() };
+    if plan.large {
+        config.mtu_ceiling = LARGEST_PACKET;
+    }
+    config
 }
 
 /// A listening endpoint on a loopback port, its address and fingerprint.
-pub(crate) fn listen() -> Result<(Endpoint, SocketAddr, String)> {
+pub(crate) fn listen(plan: Plan) -> Result<(Endpoint, SocketAddr, String)> {
     let endpoint = jsp::Endpoint::builder()
         .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .identity(Identity::generate())
         .connections_max(CONNECTIONS_MAX)
-        .transport(transport())
+        .transport(transport(plan))
         .build()?;
     let address = endpoint.local_addr()?;
     let trust = endpoint.fingerprint().to_string();
@@ -38,11 +45,11 @@ pub(crate) fn listen() -> Result<(Endpoint, SocketAddr, String)> {
 }
 
 /// An endpoint that trusts the server with the fingerprint `trust`.
-pub(crate) fn dialler(trust: &str) -> Result<Endpoint> {
+pub(crate) fn dialler(trust: &str, plan: Plan) -> Result<Endpoint> {
     let trust = Trust::Pinned(trust.parse()?);
     let endpoint = jsp::Endpoint::builder()
         .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-        .transport(transport())
+        .transport(transport(plan))
         .build()?;
     Ok(Endpoint { endpoint, trust })
 }

@@ -2,12 +2,20 @@
 
 pub(crate) mod jsp;
 #[cfg(feature = "peers")]
+pub(crate) mod kcp;
+#[cfg(feature = "peers")]
 pub(crate) mod noq;
+#[cfg(feature = "heavy")]
+pub(crate) mod quiche;
 pub(crate) mod quinn;
 pub(crate) mod raw;
 pub(crate) mod rustls_tcp;
 #[cfg(feature = "peers")]
 pub(crate) mod s2n;
+#[cfg(feature = "peers")]
+pub(crate) mod sans_io;
+#[cfg(feature = "peers")]
+pub(crate) mod str0m;
 pub(crate) mod tls_config;
 
 use std::fmt;
@@ -113,6 +121,12 @@ pub(crate) enum Family {
     Noq,
     /// QUIC, with the feature `peers`.
     S2n,
+    /// QUIC, with the feature `heavy`.
+    Quiche,
+    /// KCP, sealed packet by packet; with the feature `peers`.
+    Kcp,
+    /// Data channels of WebRTC; with the feature `peers`.
+    Str0m,
     /// TCP and TLS 1.3.
     Tls,
     /// UDP and AES-GCM and nothing else: the practical limit.
@@ -158,8 +172,8 @@ pub(crate) struct Subject {
     pub(crate) flavour: Flavour,
 }
 
-/// Every subject by name: family, then setting, then flavour where they are not the usual. Those of
-/// `noq` and `s2n` are built with the feature `peers` only.
+/// Every subject by name: family, then setting, then flavour where they are not the usual. Not
+/// all are built; see [`Subject::is_built`].
 pub(crate) const NAMES: &[&str] = &[
     "jsp",
     "jsp-ct",
@@ -183,6 +197,14 @@ pub(crate) const NAMES: &[&str] = &[
     "s2n-ct",
     "s2n-tuned",
     "s2n-tuned-ct",
+    "quiche",
+    "quiche-ct",
+    "quiche-bbr",
+    "quiche-pq",
+    "kcp",
+    "kcp-ct",
+    "str0m",
+    "str0m-ct",
     "tls",
     "tls-ct",
     "raw",
@@ -202,6 +224,9 @@ impl FromStr for Subject {
             Some("quinn") => Family::Quinn,
             Some("noq") => Family::Noq,
             Some("s2n") => Family::S2n,
+            Some("quiche") => Family::Quiche,
+            Some("kcp") => Family::Kcp,
+            Some("str0m") => Family::Str0m,
             Some("tls") => Family::Tls,
             _ => Family::Raw,
         };
@@ -228,6 +253,9 @@ impl fmt::Display for Subject {
             Family::Quinn => "quinn",
             Family::Noq => "noq",
             Family::S2n => "s2n",
+            Family::Quiche => "quiche",
+            Family::Kcp => "kcp",
+            Family::Str0m => "str0m",
             Family::Tls => "tls",
             Family::Raw => "raw",
         })?;
@@ -252,7 +280,11 @@ impl Subject {
     pub(crate) fn supports(self, exercise: Exercise) -> bool {
         match self.family {
             Family::Jsp | Family::Quinn => true,
-            Family::Noq | Family::S2n => exercise != Exercise::Flood,
+            Family::Noq | Family::S2n | Family::Quiche => exercise != Exercise::Flood,
+            Family::Kcp => {
+                matches!(exercise, Exercise::Transfer | Exercise::Messages | Exercise::Pingpong)
+            }
+            Family::Str0m => !matches!(exercise, Exercise::MessagePerStream | Exercise::Flood),
             Family::Tls => !matches!(
                 exercise,
                 Exercise::MessagePerStream
@@ -273,7 +305,11 @@ impl Subject {
 
     /// Whether this program was built with it.
     pub(crate) fn is_built(self) -> bool {
-        cfg!(feature = "peers") || !matches!(self.family, Family::Noq | Family::S2n)
+        match self.family {
+            Family::Noq | Family::S2n | Family::Kcp | Family::Str0m => cfg!(feature = "peers"),
+            Family::Quiche => cfg!(feature = "heavy"),
+            Family::Jsp | Family::Quinn | Family::Tls | Family::Raw => true,
+        }
     }
 
     /// Whether its packets are UDP, so that an emulated path can carry them.
@@ -289,7 +325,7 @@ impl Subject {
     /// Whether its streams are bytes, so that the application frames messages and may
     /// gather them.
     pub(crate) fn has_byte_streams(self) -> bool {
-        !matches!(self.family, Family::Jsp | Family::Raw)
+        !matches!(self.family, Family::Jsp | Family::Kcp | Family::Str0m | Family::Raw)
     }
 
     /// Runs the server of `exercise` until the runner ends it.
@@ -300,11 +336,11 @@ impl Subject {
         self.runtime()?.block_on(async {
             match self.family {
                 Family::Jsp => {
-                    let (endpoint, address, trust) = jsp::listen()?;
+                    let (endpoint, address, trust) = jsp::listen(plan)?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
                 }
                 Family::Quinn => {
-                    let (endpoint, address, trust) = quinn::listen(self.profile)?;
+                    let (endpoint, address, trust) = quinn::listen(self.profile, plan)?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
                 }
                 #[cfg(feature = "peers")]
@@ -317,11 +353,26 @@ impl Subject {
                     let (endpoint, address, trust) = s2n::listen(self.profile)?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
                 }
+                #[cfg(feature = "heavy")]
+                Family::Quiche => {
+                    let (endpoint, address, trust) = quiche::listen(self.profile)?;
+                    server::run(endpoint, address, trust, exercise, plan, desk).await
+                }
+                #[cfg(feature = "peers")]
+                Family::Kcp => {
+                    let (endpoint, address) = kcp::listen()?;
+                    server::run(endpoint, address, String::new(), exercise, plan, desk).await
+                }
+                #[cfg(feature = "peers")]
+                Family::Str0m => {
+                    let (endpoint, address, trust) = str0m::listen()?;
+                    server::run(endpoint, address, trust, exercise, plan, desk).await
+                }
                 Family::Tls => {
                     let (endpoint, address, trust) = rustls_tcp::listen(self.profile).await?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
                 }
-                _ => bail!("{self} needs the feature `peers`"),
+                _ => bail!("{self} was not built"),
             }
         })
     }
@@ -341,11 +392,11 @@ impl Subject {
         self.runtime()?.block_on(async {
             match self.family {
                 Family::Jsp => {
-                    let endpoint = jsp::dialler(trust)?;
+                    let endpoint = jsp::dialler(trust, plan)?;
                     client::run(endpoint, address, exercise, plan, desk).await
                 }
                 Family::Quinn => {
-                    let endpoint = quinn::dialler(self.profile, trust)?;
+                    let endpoint = quinn::dialler(self.profile, trust, plan)?;
                     client::run(endpoint, address, exercise, plan, desk).await
                 }
                 #[cfg(feature = "peers")]
@@ -358,11 +409,23 @@ impl Subject {
                     let endpoint = s2n::dialler(self.profile, trust)?;
                     client::run(endpoint, address, exercise, plan, desk).await
                 }
+                #[cfg(feature = "heavy")]
+                Family::Quiche => {
+                    let endpoint = quiche::dialler(self.profile, trust)?;
+                    client::run(endpoint, address, exercise, plan, desk).await
+                }
+                #[cfg(feature = "peers")]
+                Family::Kcp => client::run(kcp::dialler(), address, exercise, plan, desk).await,
+                #[cfg(feature = "peers")]
+                Family::Str0m => {
+                    let endpoint = str0m::dialler(trust)?;
+                    client::run(endpoint, address, exercise, plan, desk).await
+                }
                 Family::Tls => {
                     let endpoint = rustls_tcp::dialler(self.profile, trust)?;
                     client::run(endpoint, address, exercise, plan, desk).await
                 }
-                _ => bail!("{self} needs the feature `peers`"),
+                _ => bail!("{self} was not built"),
             }
         })
     }

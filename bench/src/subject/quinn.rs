@@ -13,6 +13,7 @@ use socket2::SockRef;
 
 use super::{Profile, Use, tls_config};
 use crate::framing::{Decoder, Encoder};
+use crate::plan::Plan;
 
 /// Flow-control windows of the tuned setting; more than any path of the bench holds.
 const TUNED_WINDOW_BYTES: u32 = 32 << 20;
@@ -24,15 +25,17 @@ const TUNED_SOCKET_BYTES: usize = 4 << 20;
 const TUNED_STREAMS: u32 = 10_000;
 /// UDP payload of a full packet on a path with an MTU of 1500 and IPv6 headers.
 const FULL_PACKET: u16 = 1452;
+/// UDP payload of the largest packet over IPv4.
+const LARGEST_PACKET: u16 = 65_507;
 /// No connection of the bench is to end by itself.
 const IDLE_LIMIT: Duration = Duration::from_secs(600);
 
-fn transport(profile: Profile) -> Result<Arc<TransportConfig>> {
+fn transport(profile: Profile, plan: Plan) -> Result<Arc<TransportConfig>> {
     let mut config = TransportConfig::default();
     config.max_idle_timeout(Some(IDLE_LIMIT.try_into()?));
     if matches!(profile, Profile::Tuned | Profile::Bbr) {
         let mut discovery = MtuDiscoveryConfig::default();
-        discovery.upper_bound(FULL_PACKET);
+        discovery.upper_bound(if plan.large { LARGEST_PACKET } else { FULL_PACKET });
         config
             .stream_receive_window(VarInt::from_u32(TUNED_WINDOW_BYTES))
             .receive_window(VarInt::from_u32(TUNED_WINDOW_BYTES))
@@ -62,11 +65,11 @@ fn bind(profile: Profile, server: Option<quinn::ServerConfig>) -> Result<quinn::
 }
 
 /// A listening endpoint on a loopback port, its address, and the certificate in hex.
-pub(crate) fn listen(profile: Profile) -> Result<(Endpoint, SocketAddr, String)> {
+pub(crate) fn listen(profile: Profile, plan: Plan) -> Result<(Endpoint, SocketAddr, String)> {
     let (tls, trust) = tls_config::server(profile)?;
     let crypto = QuicServerConfig::try_from(tls)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(transport(profile)?);
+    config.transport_config(transport(profile, plan)?);
     let endpoint = bind(profile, Some(config))?;
     let address = endpoint.local_addr()?;
     let asks_for_proof = profile == Profile::Retry;
@@ -74,10 +77,10 @@ pub(crate) fn listen(profile: Profile) -> Result<(Endpoint, SocketAddr, String)>
 }
 
 /// An endpoint that trusts the certificate `trust`.
-pub(crate) fn dialler(profile: Profile, trust: &str) -> Result<Endpoint> {
+pub(crate) fn dialler(profile: Profile, trust: &str, plan: Plan) -> Result<Endpoint> {
     let crypto = QuicClientConfig::try_from(tls_config::client(profile, trust)?)?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport(profile)?);
+    config.transport_config(transport(profile, plan)?);
     let mut endpoint = bind(profile, None)?;
     endpoint.set_default_client_config(config);
     Ok(Endpoint { endpoint, asks_for_proof: false })

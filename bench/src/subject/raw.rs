@@ -20,8 +20,9 @@ use crate::workload::flood::{self, Flood};
 /// UDP payload of a full packet, as for every subject.
 const PACKET_BYTES: usize = 1452;
 /// A packet: its number in clear, the sealed rest, the tag.
-const NUMBER_BYTES: usize = 8;
-const TAG_BYTES: usize = 16;
+pub(crate) const NUMBER_BYTES: usize = 8;
+/// See there.
+pub(crate) const TAG_BYTES: usize = 16;
 const OVERHEAD_BYTES: usize = NUMBER_BYTES + TAG_BYTES;
 /// The largest payload of one GSO send.
 const BATCH_BYTES: usize = 65_507;
@@ -42,7 +43,7 @@ const STRANGERS_BYTES: usize = 1200;
 /// Round trips before those that count.
 const WARM_UP: u64 = 500;
 /// Both sides know the key: there is nobody to hide from.
-const KEY: [u8; 16] = *b"bench raw limit!";
+pub(crate) const KEY: [u8; 16] = *b"bench raw limit!";
 
 /// A socket, the key and the buffers of one side.
 struct Side {
@@ -143,7 +144,8 @@ impl Side {
     }
 }
 
-fn nonce(number: [u8; NUMBER_BYTES]) -> Nonce {
+/// The nonce of a packet's number.
+pub(crate) fn nonce(number: [u8; NUMBER_BYTES]) -> Nonce {
     let mut bytes = [0; 12];
     bytes[12 - NUMBER_BYTES..].copy_from_slice(&number);
     Nonce::assume_unique_for_key(bytes)

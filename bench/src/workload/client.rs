@@ -36,8 +36,6 @@ const IDLE_WARM_UP: usize = 32;
 const IDLE_TASKS: usize = 8;
 /// Silence before idle connections are looked at: what still follows from how they began is over.
 const IDLE_SETTLE: Duration = Duration::from_secs(2);
-/// Silence over which the CPU time of idle connections is taken.
-const IDLE_WATCH: Duration = Duration::from_secs(2);
 
 /// Figures by name.
 pub(crate) type Values = BTreeMap<String, f64>;
@@ -352,9 +350,10 @@ async fn idle<E: Endpoint>(
     hold(endpoint, server, plan.count as usize, &mut held).await?;
     sleep(IDLE_SETTLE).await;
     desk.phase("end").await;
-    sleep(IDLE_WATCH).await;
+    let watch = Duration::from_millis(plan.millis);
+    sleep(watch).await;
     desk.phase("watched").await;
-    let values = Values::from([("watched_s".to_owned(), IDLE_WATCH.as_secs_f64())]);
+    let values = Values::from([("watched_s".to_owned(), watch.as_secs_f64())]);
     drop(held);
     Ok(values)
 }

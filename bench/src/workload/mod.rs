@@ -17,6 +17,8 @@ use crate::plan::{Exercise, Plan};
 pub(crate) enum Workload {
     /// One stream, as fast as it goes.
     Bulk,
+    /// The same with packets as large as loopback carries, where a subject finds that out.
+    BulkLarge,
     /// A hundred streams at once.
     Streams,
     /// Messages of 64 and 256 bytes on one stream, a call per message, and 64 bytes with
@@ -111,36 +113,141 @@ const BULK: &[&str] = &[
     "noq",
     "s2n",
     "s2n-tuned",
+    "quiche",
+    "quiche-ct",
+    "kcp",
+    "str0m",
     "tls",
     "tls-ct",
     "raw",
 ];
-const MESSAGES: &[&str] =
-    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned-ct", "noq", "s2n", "tls", "tls-ct", "raw"];
-const GATHERED: &[&str] = &["quinn", "quinn-ct", "quinn-tuned-ct", "tls", "tls-ct"];
-const PER_STREAM: &[&str] =
-    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct", "noq", "s2n-tuned"];
-const DATAGRAMS: &[&str] =
-    &["jsp", "jsp-ct", "quinn", "quinn-ct", "quinn-tuned", "quinn-tuned-ct", "noq", "s2n", "raw"];
+/// Of the peers, those that look for packets beyond 1500 bytes and are fast with them.
+const LARGE: &[&str] = &["jsp", "jsp-ct", "quinn-tuned", "quinn-tuned-ct", "tls"];
+/// A connection of KCP is one stream.
+const STREAMS: &[&str] = &[
+    "jsp",
+    "jsp-ct",
+    "quinn",
+    "quinn-ct",
+    "quinn-tuned",
+    "quinn-tuned-ct",
+    "noq",
+    "s2n",
+    "s2n-tuned",
+    "quiche",
+    "quiche-ct",
+    "str0m",
+    "tls",
+    "tls-ct",
+    "raw",
+];
+const MESSAGES: &[&str] = &[
+    "jsp",
+    "jsp-ct",
+    "quinn",
+    "quinn-ct",
+    "quinn-tuned-ct",
+    "noq",
+    "s2n",
+    "quiche",
+    "quiche-ct",
+    "kcp",
+    "str0m",
+    "tls",
+    "tls-ct",
+    "raw",
+];
+const GATHERED: &[&str] = &["quinn", "quinn-ct", "quinn-tuned-ct", "quiche", "tls", "tls-ct"];
+const PER_STREAM: &[&str] = &[
+    "jsp",
+    "jsp-ct",
+    "quinn",
+    "quinn-ct",
+    "quinn-tuned",
+    "quinn-tuned-ct",
+    "noq",
+    "s2n-tuned",
+    "quiche",
+];
+const DATAGRAMS: &[&str] = &[
+    "jsp",
+    "jsp-ct",
+    "quinn",
+    "quinn-ct",
+    "quinn-tuned",
+    "quinn-tuned-ct",
+    "noq",
+    "s2n",
+    "quiche",
+    "str0m",
+    "raw",
+];
 const PINGPONG: &[&str] = &[
-    "jsp", "jsp-ct", "quinn", "quinn-ct", "noq", "noq-ct", "s2n", "s2n-ct", "tls", "tls-ct", "raw",
+    "jsp",
+    "jsp-ct",
+    "quinn",
+    "quinn-ct",
+    "noq",
+    "noq-ct",
+    "s2n",
+    "s2n-ct",
+    "quiche",
+    "quiche-ct",
+    "kcp",
+    "kcp-ct",
+    "str0m",
+    "str0m-ct",
+    "tls",
+    "tls-ct",
+    "raw",
     "raw-spin",
 ];
-const HANDSHAKE: &[&str] =
-    &["jsp", "quinn", "quinn-ct", "quinn-pq", "quinn-pq-ct", "noq", "s2n", "tls"];
-const HELLO: &[&str] = &["jsp", "quinn", "quinn-pq", "s2n", "tls"];
-const OVERHEAD: &[&str] = &["jsp", "quinn", "s2n"];
+const HANDSHAKE: &[&str] = &[
+    "jsp",
+    "quinn",
+    "quinn-ct",
+    "quinn-pq",
+    "quinn-pq-ct",
+    "noq",
+    "s2n",
+    "quiche",
+    "quiche-pq",
+    "tls",
+];
+const HELLO: &[&str] = &["jsp", "quinn", "quinn-pq", "s2n", "quiche", "quiche-pq", "str0m", "tls"];
+const OVERHEAD: &[&str] = &["jsp", "quinn", "s2n", "quiche", "str0m"];
 const FLOOD: &[&str] = &["jsp", "quinn-retry", "raw"];
 const IDLE: &[&str] = &["jsp", "quinn", "noq", "s2n", "tls"];
-const CROWDED: &[&str] = &["jsp", "quinn", "noq", "s2n", "tls"];
-const LOSSY: &[&str] = &["jsp", "quinn", "quinn-tuned", "quinn-bbr", "noq-bbr", "s2n", "tls"];
+/// Connections of which TCP has no more between two addresses, nor some peers a common machine's memory.
+const MANY: u64 = 20_000;
+const IDLE_MANY: &[&str] = &["jsp", "quinn"];
+const CROWDED: &[&str] = &["jsp", "quinn", "noq", "s2n", "quiche", "tls"];
+const LOSSY: &[&str] = &[
+    "jsp",
+    "quinn",
+    "quinn-tuned",
+    "quinn-bbr",
+    "noq-bbr",
+    "s2n",
+    "quiche",
+    "quiche-bbr",
+    "kcp",
+    "str0m",
+    "tls",
+];
 
 impl Workload {
     /// The cases of this workload, in the order of the report.
     pub(crate) fn cases(self, scale: Scale) -> Vec<Case> {
         match self {
             Self::Bulk => vec![transfer("bulk", 1, scale)],
-            Self::Streams => vec![transfer("streams-100", 100, scale)],
+            Self::BulkLarge => {
+                let case = transfer("bulk-large", 1, scale);
+                vec![Case { plan: Plan { large: true, ..case.plan }, subjects: LARGE, ..case }]
+            }
+            Self::Streams => {
+                vec![Case { subjects: STREAMS, ..transfer("streams-100", 100, scale) }]
+            }
             Self::Messages => {
                 let mut cases = vec![
                     messages("messages-64", 64, false, scale),
@@ -171,8 +278,10 @@ impl Workload {
                 overhead("overhead-unreliable", true, scale),
             ],
             Self::Idle => {
-                let plan = Plan { count: scale.connections, ..Plan::default() };
-                vec![direct("idle", Exercise::Idle, plan, IDLE)]
+                let millis = scale.pick(2_000, 10_000);
+                let plan = Plan { count: scale.connections, millis, ..Plan::default() };
+                let many = scale.connections > MANY;
+                vec![direct("idle", Exercise::Idle, plan, if many { IDLE_MANY } else { IDLE })]
             }
             Self::Flood => {
                 let plan = Plan { millis: scale.pick(5_000, 15_000), ..Plan::default() };
