@@ -292,7 +292,7 @@ fn keys_that_were_made_ahead_wait_for_a_minute() {
     let mut pair = Pair::new();
     let at = pair.now;
     let life = Duration::from_secs(60);
-    let mut put = |pair: &mut Pair| {
+    let put = |pair: &mut Pair| {
         let share = KeyShare::generate(pair.client_config.backend, &mut SystemRng).ok();
         pair.client.put_key_share(at, share);
     };

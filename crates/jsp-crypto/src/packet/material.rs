@@ -61,28 +61,44 @@ impl HeaderMaterial {
     }
 }
 
-/// What [`Keys`] are expanded from.
+/// What [`Keys`] are expanded from: at one place, for connections that wait are many.
 pub struct KeysMaterial {
-    local: (PacketMaterial, HeaderMaterial),
-    remote: (PacketMaterial, HeaderMaterial),
+    secrets: Wiped<[DirectionSecrets; 2]>,
+    suite: Suite,
+    backend: Backend,
+}
+
+/// The secrets of a direction. Zeros stand behind short keys.
+struct DirectionSecrets {
+    key: [u8; KEY_LEN_MAX],
+    iv: [u8; NONCE_LEN],
+    header: [u8; KEY_LEN_MAX],
 }
 
 impl KeysMaterial {
     /// The keys, as they were.
     pub fn expand(&self) -> Keys {
-        let direction = |(packet, header): &(PacketMaterial, HeaderMaterial)| DirectionKeys {
-            packet: packet.clone().into_key(),
-            header: header.clone().into_key(),
+        let Self { suite, backend, .. } = *self;
+        let direction = |secrets: &DirectionSecrets| DirectionKeys {
+            packet: PacketMaterial::new(backend, suite, &secrets.key, secrets.iv).into_key(),
+            header: HeaderMaterial::new(backend, suite, &secrets.header).into_key(),
         };
-        off_the_stack(|| Keys { local: direction(&self.local), remote: direction(&self.remote) })
+        let [local, remote] = &*self.secrets;
+        off_the_stack(|| Keys { local: direction(local), remote: direction(remote) })
     }
 }
 
 impl Keys {
     /// What these keys can be expanded from again.
     pub fn material(&self) -> KeysMaterial {
-        let direction =
-            |keys: &DirectionKeys| (keys.packet.material().clone(), keys.header.material().clone());
-        KeysMaterial { local: direction(&self.local), remote: direction(&self.remote) }
+        let direction = |keys: &DirectionKeys| {
+            let (key, iv) = *keys.packet.material().secret;
+            DirectionSecrets { key, iv, header: *keys.header.material().key }
+        };
+        let PacketMaterial { suite, backend, .. } = *self.local.packet.material();
+        off_the_stack(|| {
+            let secrets = [direction(&self.local), direction(&self.remote)];
+            KeysMaterial { secrets: Wiped::new(secrets), suite, backend }
+        })
     }
 }
