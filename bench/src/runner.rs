@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anyhow::{Result, bail};
 
 use crate::emulator::{LinkConfig, Relay, Tallies};
-use crate::plan::Plan;
+use crate::plan::{Exercise, Plan};
 use crate::process::{Event, Worker, ready};
 use crate::report::Row;
 use crate::stats::{Noise, Summary};
@@ -80,6 +80,9 @@ fn can_run(case: &Case, subject: Subject) -> bool {
         "runs over TCP, which the UDP emulator does not carry"
     } else if matches!(case.route, Route::Emulated(_)) && !subject.retransmits() {
         "does not retransmit"
+    } else if case.exercise == Exercise::Transfer && case.plan.streams > 1 && !subject.has_streams()
+    {
+        "is one stream"
     } else if case.plan.gathered && !subject.has_byte_streams() {
         "has messages of its own, so nothing is gathered"
     } else {

@@ -328,6 +328,11 @@ impl Subject {
         !matches!(self.family, Family::Jsp | Family::Kcp | Family::Str0m | Family::Raw)
     }
 
+    /// Whether a connection carries many streams.
+    pub(crate) fn has_streams(self) -> bool {
+        self.family != Family::Kcp
+    }
+
     /// Runs the server of `exercise` until the runner ends it.
     pub(crate) fn serve(self, exercise: Exercise, plan: Plan, desk: &Desk) -> Result<()> {
         if self.family == Family::Raw {

@@ -134,6 +134,8 @@ pub(crate) struct Connection {
     way: RecvInfo,
     next_bidi: u64,
     next_uni: u64,
+    /// Bytes that the next unidirectional stream has taken of its message.
+    sent_uni: usize,
     /// The first bidirectional stream of the peer that was not seen yet.
     unseen_bidi: u64,
     accepted: VecDeque<u64>,
@@ -153,6 +155,7 @@ impl Connection {
             way,
             next_bidi: own,
             next_uni: own | UNIDIRECTIONAL,
+            sent_uni: 0,
             unseen_bidi: theirs,
             accepted: VecDeque::new(),
             unis: VecDeque::new(),
@@ -262,14 +265,17 @@ impl Machine for Connection {
     }
 
     fn send_alone(&mut self, message: &[u8]) -> Result<bool> {
-        if self.inner.peer_streams_left_uni() == 0 {
+        if self.sent_uni == 0 && self.inner.peer_streams_left_uni() == 0 {
             return Ok(false);
         }
-        match self.inner.stream_send(self.next_uni, message, true) {
-            Ok(taken) => {
-                anyhow::ensure!(taken == message.len(), "a part of a message was taken");
-                self.next_uni += ID_STEP;
+        match self.inner.stream_send(self.next_uni, &message[self.sent_uni..], true) {
+            Ok(taken) if self.sent_uni + taken == message.len() => {
+                (self.next_uni, self.sent_uni) = (self.next_uni + ID_STEP, 0);
                 Ok(true)
+            }
+            Ok(taken) => {
+                self.sent_uni += taken;
+                Ok(false)
             }
             Err(Error::Done | Error::StreamLimit) => Ok(false),
             Err(error) => Err(error.into()),

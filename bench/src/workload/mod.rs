@@ -96,8 +96,9 @@ const LOSSY_RATE: u64 = 100_000_000;
 const LOSSY_DELAY: Duration = Duration::from_millis(10);
 /// Its queue: one product of rate and round trip.
 const LOSSY_QUEUE_BYTES: u64 = LOSSY_RATE / 8 / 50;
-/// Its losses, percent.
-const LOSSES_PERCENT: [f64; 4] = [0.0, 0.1, 1.0, 5.0];
+/// Its losses, percent, and with `--quick`.
+const LOSSES_PERCENT: &[f64] = &[0.0, 0.1, 1.0, 5.0];
+const QUICK_LOSSES_PERCENT: &[f64] = &[0.0, 1.0, 5.0];
 
 /// Connections that send at once.
 const CROWD: u32 = 1000;
@@ -212,6 +213,7 @@ const HANDSHAKE: &[&str] = &[
     "s2n",
     "quiche",
     "quiche-pq",
+    "str0m",
     "tls",
 ];
 const HELLO: &[&str] = &["jsp", "quinn", "quinn-pq", "s2n", "quiche", "quiche-pq", "str0m", "tls"];
@@ -292,7 +294,10 @@ impl Workload {
                 let plan = Plan { streams: CROWD, millis, ..Plan::default() };
                 vec![direct("crowd-1000", Exercise::Crowd, plan, CROWDED)]
             }
-            Self::Lossy => LOSSES_PERCENT.map(|loss| lossy(loss, scale)).to_vec(),
+            Self::Lossy => {
+                let losses = scale.pick(QUICK_LOSSES_PERCENT, LOSSES_PERCENT);
+                losses.iter().map(|loss| lossy(*loss, scale)).collect()
+            }
             Self::All => {
                 // `Messages` brings `MessagePerStream` with it.
                 let skipped = [Self::All, Self::MessagePerStream];
@@ -309,7 +314,9 @@ fn direct(name: &str, exercise: Exercise, plan: Plan, subjects: &'static [&'stat
 
 fn transfer(name: &str, streams: u32, scale: Scale) -> Case {
     let bytes = scale.pick(GIB, 4 * GIB);
-    let plan = Plan { bytes, streams, ..Plan::default() };
+    // Slow ones are judged by what arrived.
+    let millis = scale.pick(8_000, 30_000);
+    let plan = Plan { bytes, streams, millis, ..Plan::default() };
     direct(name, Exercise::Transfer, plan, BULK)
 }
 
@@ -338,7 +345,7 @@ fn overhead(name: &str, unreliable: bool, scale: Scale) -> Case {
 }
 
 fn lossy(percent: f64, scale: Scale) -> Case {
-    let millis = scale.pick(8_000, 40_000);
+    let millis = scale.pick(6_000, 40_000);
     let plan = Plan { bytes: LOSSY_BYTES, streams: 1, millis, ..Plan::default() };
     let link = LinkConfig {
         rate_bps: Some(LOSSY_RATE),
@@ -358,7 +365,7 @@ mod tests {
 
     #[test]
     fn every_case_names_subjects_that_can_do_it() {
-        let scale = Scale { quick: true, connections: 1000 };
+        let scale = Scale { quick: false, connections: 1000 };
         let cases = Workload::All.cases(scale);
         for case in &cases {
             for name in case.subjects {
