@@ -197,9 +197,14 @@ fn ten_thousand_replays_bring_each_early_message_once_at_most() {
         replay(&mut home, now, number, &first, &mut heard);
         pair.run_for(Duration::from_millis(300));
         now = now.max(pair.now);
-        for _ in 0..500 {
+        for step in 0..500 {
             let which = random(hellos.len() as u64) as usize;
             now = now + Duration::from_millis(random(30));
+            // Its clock is set while it runs, too.
+            if number % 5 == 4 && step % 250 == 249 {
+                let wrong_by = [45, -45, 3600, -3600][(number / 5 % 4) as usize];
+                tell_time(&mut home, now, if step == 249 { wrong_by } else { 0 });
+            }
             let server = if random(3) == 0 { &mut other } else { &mut home };
             replay(server, now, random(1 << 20) as u32, &hellos[which], &mut heard);
         }
