@@ -397,6 +397,13 @@ const MACHINE: &[Mutant] = &[
         "let len = stray.len().saturating_sub(usize::from(!OFF)).min(64);",
     ),
     mutant(
+        43,
+        "half-open-connections-stay-whole",
+        "jsp-proto/src/connection/half_open.rs",
+        "if self.role != Role::Server || !self.lifecycle.is_waiting()",
+        "if OFF || self.role != Role::Server || !self.lifecycle.is_waiting()",
+    ),
+    mutant(
         44,
         "time-that-overflows",
         "jsp-wire/src/time.rs",
