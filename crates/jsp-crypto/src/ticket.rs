@@ -189,14 +189,15 @@ impl TicketKeys {
         now_ms: u64,
     ) -> Result<TicketContents, TicketError> {
         let contents = self.unseal(ticket, server).ok_or(TicketError::Invalid)?;
-        let lifetime_ms = u64::from(contents.lifetime_s).saturating_mul(1000);
-        match now_ms.checked_sub(contents.issued_ms) {
-            Some(age) if age <= lifetime_ms => Ok(contents),
-            _ => Err(TicketError::Expired),
+        if (contents.issued_ms..=contents.ends_ms()).contains(&now_ms) {
+            Ok(contents)
+        } else {
+            Err(TicketError::Expired)
         }
     }
 
-    fn unseal(&self, ticket: &[u8], server: &Fingerprint) -> Option<TicketContents> {
+    /// Opens a ticket, be it valid now or not.
+    pub(crate) fn unseal(&self, ticket: &[u8], server: &Fingerprint) -> Option<TicketContents> {
         let mut reader = Reader::new(ticket);
         let epoch: [u8; 4] = reader.array()?;
         let nonce: [u8; 12] = reader.array()?;
@@ -261,6 +262,11 @@ fn client_of(flags: u8, fingerprint: [u8; 32]) -> Option<PeerIdentity> {
 }
 
 impl TicketContents {
+    /// The last moment of its life, in milliseconds since 1970 UTC.
+    pub(crate) fn ends_ms(&self) -> u64 {
+        self.issued_ms.saturating_add(u64::from(self.lifetime_s).saturating_mul(1000))
+    }
+
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut flags = if self.post_quantum { POST_QUANTUM } else { 0 };
         flags |= self.client.as_ref().map_or(0, client_flags);

@@ -112,19 +112,10 @@ fn a_ticket_refusal_that_anybody_made_up_does_no_harm() {
     // The server accepts, but a forged refusal is there first: either answer will do.
     let mut pair = Pair::new();
     let ticket = pair.ticket();
-    let mut stranger = pair.server_config();
-    stranger.seed = [78; 32];
-    let mut stranger = Endpoint::new(stranger);
     let client = pair.resume(ticket, true);
     say(&mut pair, client, safe(), "early");
     pair.flush();
-    let payload = bytes::BytesMut::from(&pair.on_the_way(End::Server)[0][..]);
-    let route = Route::udp(pair.client_addr);
-    let now = pair.now;
-    stranger.handle_datagram(now, Datagram { route, ecn: None, payload });
-    let mut batch = jsp_proto::Batch::new(0, 1);
-    assert!(stranger.poll_transmit(now, &mut batch));
-    let refusal = batch.contents().to_vec();
+    let refusal = refusal_of(&pair, &pair.on_the_way(End::Server)[0]);
     let from = pair.server_addr;
     pair.inject(End::Client, from, &refusal);
     let mut heard = Heard::default();
