@@ -223,7 +223,9 @@ impl Endpoint {
         let grant = slot.connection.ticket_contents(now).and_then(|(mut contents, nonce)| {
             contents.home_shard = tickets.shard;
             contents.prefix_hash = network_hash(&route);
-            limit_to_delegation(&mut contents, setup.crypto.credential.delegation(), now_ms);
+            let own = setup.crypto.credential.delegation().map(|delegation| delegation.period().1);
+            let theirs = contents.client.and_then(|client| client.until);
+            limit_to_delegations(&mut contents, [own, theirs], now_ms);
             let server = setup.crypto.fingerprint();
             let ticket = tickets.keys.seal(&contents, &server, &mut self.rng)?;
             let (lifetime_s, max_early_data) = (contents.lifetime_s, contents.max_early_data);
@@ -233,15 +235,10 @@ impl Endpoint {
     }
 }
 
-/// A ticket ends with the delegation of the server that gives it.
-// spec: HS-66
-fn limit_to_delegation(
-    contents: &mut TicketContents,
-    delegation: Option<&jsp_crypto::Delegation>,
-    now_ms: u64,
-) {
-    if let Some(delegation) = delegation {
-        let (_, until) = delegation.period();
+/// A ticket ends with the delegation of the server that gives it, and with that of its client.
+// spec: HS-66, HS-210
+fn limit_to_delegations(contents: &mut TicketContents, ends: [Option<u64>; 2], now_ms: u64) {
+    for until in ends.into_iter().flatten() {
         let left = u32::try_from(until.saturating_sub(now_ms / 1000)).unwrap_or(u32::MAX);
         contents.lifetime_s = contents.lifetime_s.min(left);
     }

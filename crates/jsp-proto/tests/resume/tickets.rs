@@ -1,6 +1,11 @@
 //! Connections that a ticket resumes or fails to, and the exchange that follows.
 
-use jsp_crypto::{Credential, Delegation, Identity};
+use std::sync::Arc;
+
+use jsp_crypto::{
+    ClientAuth, ClientConfig, ClientVerifier, Credential, Delegation, Fingerprint, Identity,
+    ServerConfig, ServerIdentity, VerifierRejection,
+};
 
 use super::*;
 
@@ -57,6 +62,54 @@ fn a_ticket_of_a_delegated_server_lives_as_long_as_the_delegation() {
     let client = pair.resume(ticket, false);
     pair.run_for(RTT * 4);
     assert_eq!(mode(&mut pair, client).0, Mode::Resumed);
+}
+
+/// A server that lets everybody in who proves an identity.
+struct Anybody;
+
+impl ClientVerifier for Anybody {
+    fn verify(&self, _: &Fingerprint) -> Result<(), VerifierRejection> {
+        Ok(())
+    }
+}
+
+#[test]
+// spec-test: HS-210
+fn tickets_of_a_delegated_client_end_with_the_delegation_and_so_do_those_after_them() {
+    let begin = 1_800_000_000;
+    let [identity, online, server] =
+        [1, 2, 3].map(|byte| Arc::new(Identity::from_seed(&[byte; 32]).unwrap()));
+    let delegation =
+        Delegation::issue(&*identity, online.public(), begin - 10, begin + 100, 1).unwrap();
+    let pin = ServerIdentity::Pinned(server.fingerprint());
+    let client = ClientConfig {
+        credential: Some(Credential::delegated(online, delegation).unwrap()),
+        ..ClientConfig::new(pin)
+    };
+    let server = ServerConfig {
+        client_auth: ClientAuth::Required(Box::new(Anybody)),
+        ..ServerConfig::new(server)
+    };
+    let mut pair = Pair::new().proving(client, server);
+    let mut ticket = pair.ticket();
+    for second in [30, 60, 90] {
+        assert!(ticket.is_valid_at((begin + second) * 1000));
+        assert!(!ticket.is_valid_at((begin + 101) * 1000), "until the delegation ends");
+        let until = Instant::from_nanos(second * 1_000_000_000);
+        pair.run_for(until - pair.now);
+        let client = pair.resume(ticket, false);
+        pair.run_for(RTT * 4);
+        assert_eq!(mode(&mut pair, client).0, Mode::Resumed);
+        let handle = server_handles(&pair)[0];
+        let of = pair.server.connection(handle).unwrap().security().unwrap().peer.unwrap();
+        assert_eq!(of.fingerprint, identity.fingerprint());
+        assert!(of.delegated && of.until.is_some_and(|until| until <= begin + 100));
+        ticket = pair.take_ticket(client);
+        let now = pair.now;
+        pair.client.forget(now, client);
+        pair.run_for(Duration::from_millis(100));
+        pair.events.clear();
+    }
 }
 
 #[test]
