@@ -48,13 +48,13 @@ fn a_ticket_of_a_delegated_server_lives_as_long_as_the_delegation() {
     let online = Identity::from_seed(&[2; 32]).unwrap();
     let delegation =
         Delegation::issue(&identity, online.public(), begin - 10, begin + 100, 1).unwrap();
-    let credential = Credential::delegated(std::sync::Arc::new(online), delegation).unwrap();
+    let credential = Credential::delegated(Arc::new(online), delegation).unwrap();
     let mut config = pair.server_config();
-    let crypto = std::sync::Arc::new(jsp_crypto::ServerConfig::new(credential));
+    let crypto = Arc::new(ServerConfig::new(credential));
     config.server.as_mut().unwrap().crypto = crypto;
     pair.server = Endpoint::new(config);
-    let pin = jsp_crypto::ServerIdentity::Pinned(identity.fingerprint());
-    pair.client_config = std::sync::Arc::new(jsp_crypto::ClientConfig::new(pin));
+    let pin = ServerIdentity::Pinned(identity.fingerprint());
+    pair.client_config = Arc::new(ClientConfig::new(pin));
     let ticket = pair.ticket();
     let valid_at = |seconds: u64| ticket.is_valid_at((begin + seconds) * 1000);
     assert!(valid_at(60) && !valid_at(102));
