@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use jsp_crypto::{
-    ClientAuth, ClientConfig, ClientVerifier, Credential, Delegation, Fingerprint, Identity,
-    ServerConfig, ServerIdentity, VerifierRejection,
+    ClientAuth, ClientConfig, ClientVerifier, Credential, Delegation, Fingerprint, Identity, Role,
+    ServerConfig, ServerIdentity, VERSION_1, VerifierRejection, initial_keys,
 };
+use jsp_wire::header::{Header, LongHeader, Protected};
 
 use super::*;
 
@@ -158,6 +159,26 @@ fn fresh_secrets_and_keys_come_by_time_and_by_bytes() {
     let of_client = rounds(&mut pair.client, client);
     assert!((6..=12).contains(&of_client), "{of_client} exchanges");
     assert!(rounds(&mut pair.server, server).abs_diff(of_client) <= 1);
+}
+
+#[test]
+// spec-test: CON-184
+fn a_refusal_has_a_number_that_no_connection_comes_to() {
+    let mut pair = Pair::new();
+    let ticket = pair.ticket();
+    pair.held = Some(Vec::new());
+    pair.resume(ticket, false);
+    pair.flush();
+    let hello = pair.held.take().unwrap().remove(0);
+    let mut refusal = refusal_of(&pair, &hello);
+    let Ok(Header::Long(asked)) = Header::parse(&hello) else { panic!() };
+    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+    let keys = initial_keys(Role::Client, VERSION_1, asked.dcid.as_bytes(), Some(pin));
+    let Ok(Header::Long(LongHeader { pn_offset, .. })) = Header::parse(&refusal) else { panic!() };
+    let sample = Protected::sample(&refusal, pn_offset).unwrap();
+    let mask = keys.remote.header.mask(&sample);
+    let (pn, pn_len) = Protected::unmask_long(&mut refusal, pn_offset, mask).unwrap();
+    assert_eq!((pn_len, pn >> 30), (4, 1), "{pn}");
 }
 
 #[test]
