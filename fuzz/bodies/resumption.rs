@@ -1,6 +1,6 @@
 //! What must hold of a server that gets hellos with tickets and early data, from a client that speaks
 //! correctly except where told: a ticket's early data are taken by one connection at most, no application
-//! hears the same message twice, an address that has proved nothing gets three times its bytes at most,
+//! hears twice what a true client says, early or after the handshake, an address that has proved nothing gets three times its bytes at most,
 //! and all is forgotten.
 
 use std::collections::BTreeSet;
@@ -13,12 +13,14 @@ use jsp_crypto::{
     ClientTicket, DirectionKeys, Handshake, Output, Role, TicketKeys, hello_id, initial_keys,
 };
 use jsp_proto::{
-    ConnectionHandle, Endpoint, Event, Instant, RetryPolicy, Route, StreamConfig, StreamId,
-    TransportConfig,
+    ConnectionHandle, Endpoint, Event, Instant, Message, RetryPolicy, Route, StreamConfig,
+    StreamId, TransportConfig,
 };
-use jsp_wire::frame::{BytesFrame, HandshakeFragment};
+use jsp_wire::frame::{BytesFrame, Close, HandshakeFragment};
 use jsp_wire::stream::open_id;
-use jsp_wire::{ConnectionId, Frame, LongType, Open, TransportParams, VERSION_1, Writer, tlv};
+use jsp_wire::{
+    CloseCode, ConnectionId, Frame, Header, LongType, Open, TransportParams, VERSION_1, Writer, tlv,
+};
 
 use super::frames::{self, Speech};
 use super::host::{self, BEGIN, CONNECTIONS_MAX, Host, address};
@@ -32,8 +34,10 @@ const STEPS_MAX: usize = 40;
 const FLIGHTS_MAX: usize = 4;
 /// Longer than a register is blind that was not there before.
 const BLIND: Duration = Duration::from_secs(22);
-/// What a true client says early.
+/// What a client says early.
 const WORDS: &[u8] = b"early";
+/// What the true one says.
+const TRUTH: &str = "once";
 
 /// A server that shares its tickets with all others here.
 fn server(now: Instant, retry: RetryPolicy) -> Endpoint {
@@ -87,6 +91,9 @@ struct World {
     early: BTreeSet<ConnectionHandle>,
     streams: Vec<(ConnectionHandle, StreamId)>,
     heard: usize,
+    /// The true client, if it has begun, and how often it was heard.
+    true_client: Option<Endpoint>,
+    truths: usize,
     flights: Vec<Flight>,
     /// Datagrams that were sent.
     history: Vec<Vec<u8>>,
@@ -107,6 +114,8 @@ pub fn flights(data: &[u8]) -> usize {
         early: BTreeSet::new(),
         streams: Vec::new(),
         heard: 0,
+        true_client: None,
+        truths: 0,
         flights: Vec::new(),
         history: Vec::new(),
     };
@@ -130,7 +139,8 @@ impl World {
             0 if self.flights.len() < FLIGHTS_MAX => self.flights.push(flight(u, self.host.now)?),
             0..=3 => self.send_hello(u, at)?,
             4 | 5 => self.send_words(u, at)?,
-            6 | 7 => self.send_frames(u, at)?,
+            6 => self.send_frames(u, at)?,
+            7 => self.speak_truly(u)?,
             8 if !self.history.is_empty() => {
                 let copy = u.choose(&self.history)?.clone();
                 self.deliver(address(u.arbitrary()?), &copy);
@@ -207,6 +217,40 @@ impl World {
         Ok(())
     }
 
+    /// The true client, by a clock that may be ahead, says one message early and holds on to it until it
+    /// is heard; somebody may hold back what it sends, or tell it that its ticket is refused.
+    fn speak_truly(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+        let (client, server) = (address(0), address(1));
+        let now = self.host.now;
+        let mut ours = match self.true_client.take() {
+            Some(ours) => ours,
+            None => true_client(now, *u.choose(&[0, 5, 15, 60])?),
+        };
+        for _ in 0..u.int_in_range(1..=4u8)? {
+            let (is_held, is_lied_to) = (u.ratio(1u8, 4)?, u.ratio(1u8, 4)?);
+            ours.handle_timeout(now);
+            for (_, datagram) in host::drain(&mut ours, now) {
+                if let Some(lie) = refusal(&datagram).filter(|_| is_lied_to) {
+                    host::deliver(&mut ours, now, server, &lie);
+                }
+                if is_held {
+                    self.history.push(datagram);
+                } else {
+                    self.deliver(client, &datagram);
+                }
+            }
+            self.listen();
+            for (to, datagram) in self.host.drain() {
+                if to == client {
+                    host::deliver(&mut ours, now, server, &datagram);
+                }
+            }
+            while ours.poll_event().is_some() {}
+        }
+        self.true_client = Some(ours);
+        Ok(())
+    }
+
     fn deliver(&mut self, from: SocketAddr, bytes: &[u8]) {
         self.host.deliver(from, bytes);
         self.history.push(bytes.to_vec());
@@ -218,6 +262,7 @@ impl World {
         self.listen();
         assert!(self.host.endpoint.connection_count() <= CONNECTIONS_MAX);
         assert!(self.early.len() <= 1, "early data of one ticket were taken twice");
+        assert!(self.truths <= 1, "the true client is heard twice");
     }
 
     /// The application reads whatever there is, and forgets connections that are over.
@@ -244,6 +289,7 @@ impl World {
             }
             while let Ok(Some(message)) = connection.recv(self.host.now, *stream) {
                 self.heard += message.payload.len();
+                self.truths += usize::from(message.text() == Some(TRUTH));
             }
         }
         let said = self.history.iter().map(Vec::len).sum::<usize>();
@@ -262,6 +308,30 @@ impl World {
         self.flush();
         self.host.check_over();
     }
+}
+
+/// A client with the ticket, whose clock is so many seconds ahead, and what it has to say.
+fn true_client(now: Instant, ahead: u64) -> Endpoint {
+    let mut ours = host::endpoint(None, 8, UNIX_SECONDS + ahead);
+    let ticket = ClientTicket::from_bytes(&ticket().0).expect("a ticket that was stored");
+    let (route, config) = (Route::udp(address(1)), parties().client.clone());
+    let transport = Arc::new(TransportConfig::default());
+    if let Ok(handle) = ours.resume(now, route, config, transport, ticket, true) {
+        let connection = ours.connection(handle).expect("a connection");
+        let stream = connection.open(now, StreamConfig::messages().replay_safe());
+        let said = connection.send(now, stream.expect("a stream"), Message::from(TRUTH));
+        said.expect("room");
+    }
+    ours
+}
+
+/// Somebody who has seen this hello says that its ticket is refused.
+fn refusal(hello: &[u8]) -> Option<Vec<u8>> {
+    let Ok(Header::Long(header)) = Header::parse(hello) else { return None };
+    let pin = parties().server.fingerprint();
+    let keys = initial_keys(Role::Server, VERSION_1, header.dcid.as_bytes(), Some(&pin));
+    let close = Close { by_application: false, code: CloseCode::TICKET_REFUSED, reason: &[] };
+    Some(sealed(LongType::Initial, header.scid, (0, 2), &frame(&Frame::Close(close)), &keys.local))
 }
 
 /// A hello with the ticket, true or changed where it is stored, by a clock that may be wrong.

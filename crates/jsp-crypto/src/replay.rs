@@ -1,25 +1,34 @@
-//! The strike register: which tickets have brought early data already.
+//! The strike register: which tickets have brought early data already, and
+//! which must not any more.
 //!
 //! Exact, not a filter: two sets of ticket numbers, of which the older is let
 //! go of every [`GENERATION_MS`]. A hello is fresh for less than
 //! [`FRESHNESS_MS`] before and after the time that it tells, so that a copy of
 //! it stays fresh for less than twice that: a number is kept at least so long.
 //!
+//! What is refused as early data comes again after the handshake. A copy of
+//! that hello must not bring it a second time: such a ticket is *late*, until
+//! no hello with it can be fresh. Late is not taken: anybody who has seen a
+//! ticket can have it noted as late ([`Resumption::refused`](crate::Resumption::refused)),
+//! which costs its client the early data and nothing else.
+//!
 //! A register may outlive its process ([`StrikeRegister::save`]); what is saved:
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 8 | `JSPREG1` and a zero byte |
+//! | 0 | 8 | `JSPREG2` and a zero byte |
 //! | 8 | 8 | the latest time seen, in milliseconds since 1970 UTC |
 //! | 16 | 8 | when the generations turned last |
 //! | 24 | 8 | before this time nothing is fresh |
 //! | 32 | 8 | numbers in the recent generation |
-//! | 40 | 16 each | the numbers: the recent generation, then the older one |
+//! | 40 | 8 | numbers in the older generation |
+//! | 48 | 16 each | the numbers: the recent generation, then the older one |
+//! | then | 24 each | late tickets: the number, and until when, in milliseconds since 1970 UTC |
 //! | end - 32 | 32 | a [`Prf`] of all before, under a key that goes with the ticket keys |
 
 use crate::prf::Prf;
 use crate::secret::constant_time_eq;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// A hello's own time must be nearer than this to the server's, in milliseconds.
@@ -32,11 +41,13 @@ pub const GENERATION_MS: u64 = 2 * FRESHNESS_MS;
 pub const BLIND_MS: u64 = GENERATION_MS + 1000;
 
 /// Tickets that one generation holds, if nothing else is asked for: 10 000 a
-/// second for 13 s; both generations then take some 12 MiB.
+/// second for 13 s; both generations then take some 12 MiB. Twice as many late
+/// ones find room besides, some 10 MiB of them: a server that is blind for a
+/// while, and notes all that it refuses, must not become so for want of room.
 pub const STRIKES_DEFAULT: usize = 1 << 17;
 
 /// How a saved register begins.
-const MAGIC: &[u8; 8] = b"JSPREG1\0";
+const MAGIC: &[u8; 8] = b"JSPREG2\0";
 /// What its authentication is for.
 const LABEL: &str = "strike register";
 /// Length of its authentication, in bytes.
@@ -49,8 +60,10 @@ pub enum Strike {
     Fresh,
     /// The ticket has brought early data before: the hello is a copy.
     Repeated,
-    /// No early data: the hello is too old or from the future, the register is
-    /// full, or it cannot know what was taken before it began.
+    /// No early data: the hello is too old or from the future, its ticket is
+    /// late, the register is full, or it cannot know what was taken before it
+    /// began. The ticket is late from now on: what was early may come after the
+    /// handshake.
     Refused,
 }
 
@@ -58,18 +71,21 @@ pub enum Strike {
 pub struct StrikeRegister {
     recent: BTreeSet<[u8; 16]>,
     older: BTreeSet<[u8; 16]>,
+    /// Tickets that bring no early data any more, and until when that matters.
+    late: BTreeMap<[u8; 16], u64>,
     turned_ms: u64,
     /// The latest time seen. A clock that goes back does not take it along:
     /// numbers that were let go of would else be fresh again.
     latest_ms: u64,
     capacity: usize,
-    /// Before this, early data that were taken before the start could come again.
+    /// Before this, early data that were taken before the start could come again,
+    /// or those of a late ticket that found no room.
     blind_until_ms: u64,
 }
 
 impl StrikeRegister {
     /// An empty register that begins now and keeps at most `capacity` numbers
-    /// in each generation. `is_first` says that no server with the same ticket
+    /// in each generation, and twice as many of late tickets. `is_first` says that no server with the same ticket
     /// keys was there before it: then there is nothing that it could not know.
     /// Times are milliseconds since 1970 UTC.
     // spec: HS-74
@@ -78,6 +94,7 @@ impl StrikeRegister {
         Self {
             recent: BTreeSet::new(),
             older: BTreeSet::new(),
+            late: BTreeMap::new(),
             turned_ms: now_ms,
             latest_ms: now_ms,
             capacity,
@@ -92,16 +109,15 @@ impl StrikeRegister {
 
     /// Enters a ticket whose hello says that it was made at `hello_ms` by the
     /// server's clock.
-    // spec: HS-72, HS-73
+    // spec: HS-72, HS-73, HS-208
     pub fn strike(&mut self, uid: &[u8; 16], hello_ms: u64, now_ms: u64) -> Strike {
-        self.latest_ms = self.latest_ms.max(now_ms);
-        let now_ms = self.latest_ms;
-        self.turn(now_ms);
+        let now_ms = self.step(now_ms);
         if self.contains(uid) {
             return Strike::Repeated;
         }
-        let fresh = now_ms.abs_diff(hello_ms) < FRESHNESS_MS;
+        let fresh = now_ms.abs_diff(hello_ms) < FRESHNESS_MS && !self.late.contains_key(uid);
         if !fresh || now_ms < self.blind_until_ms || self.recent.len() >= self.capacity {
+            self.note_late(uid, hello_ms, now_ms);
             return Strike::Refused;
         }
         self.recent.insert(*uid);
@@ -118,6 +134,32 @@ impl StrikeRegister {
         self.blind_until_ms = self.blind_until_ms.saturating_add(ahead_ms);
     }
 
+    /// The ticket brings no early data any more: they may come after a handshake.
+    /// `hello_ms_max` is the latest time that a hello with it can tell. Without
+    /// room for the note nothing is fresh for as long.
+    // spec: HS-208
+    pub fn note_late(&mut self, uid: &[u8; 16], hello_ms_max: u64, now_ms: u64) {
+        let now_ms = self.step(now_ms);
+        let until_ms = hello_ms_max.saturating_add(FRESHNESS_MS);
+        if until_ms <= now_ms {
+            return;
+        }
+        if let Some(known) = self.late.get_mut(uid) {
+            *known = until_ms.max(*known);
+        } else if self.late.len() < self.capacity.saturating_mul(2) {
+            self.late.insert(*uid, until_ms);
+        } else {
+            self.blind_until_ms = until_ms.max(self.blind_until_ms);
+        }
+    }
+
+    /// The time now: never one before.
+    fn step(&mut self, now_ms: u64) -> u64 {
+        self.latest_ms = self.latest_ms.max(now_ms);
+        self.turn(self.latest_ms);
+        self.latest_ms
+    }
+
     /// Ends the register: it takes no early data any more, and what it knows is
     /// returned, for the one that comes after it. `key` goes with the ticket keys.
     // spec: HS-96
@@ -125,11 +167,15 @@ impl StrikeRegister {
         self.latest_ms = self.latest_ms.max(now_ms);
         self.capacity = 0;
         let mut saved = MAGIC.to_vec();
-        let recent = u64::try_from(self.recent.len()).unwrap_or(u64::MAX);
-        for field in [self.latest_ms, self.turned_ms, self.blind_until_ms, recent] {
+        let [recent, older] = [&self.recent, &self.older].map(|set| set.len() as u64);
+        for field in [self.latest_ms, self.turned_ms, self.blind_until_ms, recent, older] {
             saved.extend_from_slice(&field.to_be_bytes());
         }
         self.recent.iter().chain(&self.older).for_each(|uid| saved.extend_from_slice(uid));
+        for (uid, until_ms) in &self.late {
+            saved.extend_from_slice(uid);
+            saved.extend_from_slice(&until_ms.to_be_bytes());
+        }
         saved.extend_from_slice(&key.derive(LABEL, &saved));
         saved
     }
@@ -150,15 +196,21 @@ impl StrikeRegister {
             Some(u64::from_be_bytes(*field))
         };
         let (latest_ms, turned_ms, blind_until_ms) = (field()?, field()?, field()?);
-        let recent_len = usize::try_from(field()?).ok()?;
-        let (uids, []) = rest.as_chunks::<16>() else { return None };
-        let (recent, older) = uids.split_at_checked(recent_len)?;
+        let (recent, older) = (numbers(field()?)?, numbers(field()?)?);
+        let (recent, rest) = rest.split_at_checked(recent)?;
+        let (older, rest) = rest.split_at_checked(older)?;
+        let (late, []) = rest.as_chunks::<24>() else { return None };
+        let late = late.iter().map(|entry| {
+            let (uid, until_ms) = entry.split_first_chunk()?;
+            Some((*uid, u64::from_be_bytes(until_ms.try_into().ok()?)))
+        });
         if now_ms >= latest_ms.saturating_add(BLIND_MS) {
             return None;
         }
         Some(Self {
-            recent: recent.iter().copied().collect(),
-            older: older.iter().copied().collect(),
+            recent: recent.as_chunks().0.iter().copied().collect(),
+            older: older.as_chunks().0.iter().copied().collect(),
+            late: late.collect::<Option<_>>()?,
             turned_ms,
             latest_ms: latest_ms.max(now_ms),
             capacity,
@@ -175,8 +227,14 @@ impl StrikeRegister {
         if age >= GENERATION_MS.saturating_mul(2) {
             self.older = BTreeSet::new();
         }
+        self.late.retain(|_, until_ms| *until_ms > now_ms);
         self.turned_ms = now_ms;
     }
+}
+
+/// The length of so many ticket numbers, in bytes.
+fn numbers(count: u64) -> Option<usize> {
+    usize::try_from(count).ok()?.checked_mul(16)
 }
 
 #[cfg(test)]
@@ -216,10 +274,11 @@ mod tests {
         }
     }
 
-    // spec-test: HS-72, HS-73
+    // spec-test: HS-72, HS-73, HS-208
     #[test]
-    fn no_ticket_is_fresh_twice_whatever_comes_when() {
+    fn no_ticket_brings_its_data_twice_whatever_comes_when() {
         use crate::rng::Rng;
+        let mut takes = 0;
         for seed in 0..40 {
             let mut rng = crate::test_rng::SeededRng(seed);
             let mut random = |below: u64| {
@@ -230,24 +289,37 @@ mod tests {
             let mut now = NOW;
             let mut register = StrikeRegister::new(now, 1 + random(60) as usize, random(2) == 0);
             let mut hellos: Vec<u64> = Vec::new();
-            let mut fresh = BTreeSet::new();
+            // What was early, and what came after the handshake, since it was refused or said to be.
+            let (mut fresh, mut late) = (BTreeSet::new(), BTreeSet::new());
             for _ in 0..5_000 {
                 now += random(400);
                 if random(8) == 0 {
-                    hellos.push((now + random(22_000)).saturating_sub(11_000));
+                    hellos.push((now + random(42_000)).saturating_sub(11_000));
                 }
                 if hellos.is_empty() {
                     continue;
                 }
                 let back = random(40).min(hellos.len() as u64 - 1) as usize;
                 let which = hellos.len() - 1 - back;
-                if register.strike(&uid(which as u64), hellos[which], now) == Strike::Fresh {
-                    assert!(fresh.insert(which), "seed {seed}: hello {which} twice");
-                    assert!(now.abs_diff(hellos[which]) < FRESHNESS_MS);
+                let uid = uid(which as u64);
+                if random(30) == 0 && !register.contains(&uid) && !fresh.contains(&which) {
+                    register.note_late(&uid, hellos[which] + random(3) * 5_000, now);
+                    late.insert(which);
+                }
+                match register.strike(&uid, hellos[which], now) {
+                    Strike::Fresh => {
+                        assert!(fresh.insert(which), "seed {seed}: hello {which} twice");
+                        assert!(!late.contains(&which), "seed {seed}: hello {which} after all");
+                        assert!(now.abs_diff(hellos[which]) < FRESHNESS_MS);
+                    }
+                    Strike::Refused => drop(late.insert(which)),
+                    Strike::Repeated => {}
                 }
             }
-            assert!(!fresh.is_empty());
+            assert!(!late.is_empty());
+            takes += usize::from(fresh.len() > 10);
         }
+        assert!(takes > 10, "{takes} registers take early data all along");
     }
 
     // spec-test: HS-73
@@ -268,6 +340,27 @@ mod tests {
         assert_eq!(register.strike(&uid(0), NOW + FRESHNESS_MS, later), Strike::Repeated);
     }
 
+    // spec-test: HS-208
+    #[test]
+    fn a_late_ticket_that_finds_no_room_makes_the_register_blind() {
+        let mut register = StrikeRegister::new(NOW, 1, true);
+        assert_eq!(register.strike(&uid(1), NOW, NOW), Strike::Fresh);
+        register.note_late(&uid(2), NOW, NOW);
+        register.note_late(&uid(7), NOW, NOW);
+        register.note_late(&uid(3), NOW + 30_000, NOW);
+        let sees = NOW + 30_000 + FRESHNESS_MS;
+        for number in [2, 3, 4] {
+            for at in [NOW, NOW + GENERATION_MS, sees - 1] {
+                assert_eq!(register.strike(&uid(number), at, at), Strike::Refused, "{number}");
+            }
+        }
+        let sees = sees + FRESHNESS_MS;
+        assert_eq!(register.strike(&uid(5), sees, sees), Strike::Fresh);
+        // What can never be fresh again takes no room.
+        register.note_late(&uid(6), sees - FRESHNESS_MS, sees);
+        assert!(register.late.is_empty());
+    }
+
     // spec-test: HS-74
     #[test]
     fn a_register_that_was_not_there_is_blind_for_a_while() {
@@ -275,7 +368,7 @@ mod tests {
         assert_eq!(register.strike(&uid(1), NOW, NOW), Strike::Refused);
         let later = NOW + BLIND_MS;
         assert_eq!(register.strike(&uid(1), later - 1, later - 1), Strike::Refused);
-        assert_eq!(register.strike(&uid(1), later, later), Strike::Fresh);
+        assert_eq!(register.strike(&uid(2), later, later), Strike::Fresh);
     }
 
     // spec-test: HS-73, HS-74
@@ -330,13 +423,15 @@ mod tests {
         before.strike(&uid(1), NOW, NOW);
         let turn = NOW + GENERATION_MS;
         before.strike(&uid(2), turn, turn);
+        before.note_late(&uid(7), turn + 3_000, turn);
         let saved = before.save(turn, &key());
-        assert_eq!(saved.len(), 40 + 2 * 16 + 32);
+        assert_eq!(saved.len(), 48 + 2 * 16 + 24 + 32);
         // The clock has gone back meanwhile: the register's time does not.
         let mut after = StrikeRegister::restore(&saved, &key(), NOW - 60_000, 100).unwrap();
         assert!(after.contains(&uid(1)) && after.contains(&uid(2)));
         assert_eq!(after.strike(&uid(3), NOW - 60_000, NOW - 60_000), Strike::Refused);
         assert_eq!(after.strike(&uid(3), turn, NOW - 60_000), Strike::Fresh);
+        assert_eq!(after.strike(&uid(7), turn, NOW - 60_000), Strike::Refused);
         // The older ones go at the next turn, the recent ones a turn later.
         let turn = turn + GENERATION_MS;
         after.strike(&uid(4), turn, turn);
@@ -351,7 +446,7 @@ mod tests {
         let mut after = StrikeRegister::restore(&saved, &key(), NOW + 600, 100).unwrap();
         let end = NOW + BLIND_MS;
         assert_eq!(after.strike(&uid(1), end - 1, end - 1), Strike::Refused);
-        assert_eq!(after.strike(&uid(1), end, end), Strike::Fresh);
+        assert_eq!(after.strike(&uid(2), end, end), Strike::Fresh);
     }
 
     // spec-test: HS-95
@@ -376,7 +471,7 @@ mod tests {
         let seal = |body: &[u8]| [body, &key().derive(LABEL, body)].concat();
         let body = &saved[..saved.len() - TAG_LEN];
         assert!(restore(&seal(body), NOW).is_some());
-        for wrong in [&body[..39], &body[..41], &body[..40], &[]] {
+        for wrong in [&body[..47], &body[..49], &body[..48], &[]] {
             assert!(restore(&seal(wrong), NOW).is_none(), "{} bytes", wrong.len());
         }
     }

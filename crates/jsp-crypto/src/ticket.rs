@@ -75,8 +75,9 @@ pub struct TicketContents {
     pub psk: [u8; 32],
     /// Hash of what early data rely on: limits and application protocol.
     pub params_hash: [u8; 8],
-    /// The client that it was given to, without the end of its delegation; `None`
-    /// for an anonymous one.
+    /// The client that it was given to; `None` for an anonymous one. Where an
+    /// online key spoke for it, its end is that of the ticket once it is opened:
+    /// a ticket is given for no longer than the delegation.
     #[zeroize(skip)]
     pub client: Option<PeerIdentity>,
     /// The most early data accepted, in bytes of 0-RTT packets.
@@ -189,14 +190,15 @@ impl TicketKeys {
         now_ms: u64,
     ) -> Result<TicketContents, TicketError> {
         let contents = self.unseal(ticket, server).ok_or(TicketError::Invalid)?;
-        let lifetime_ms = u64::from(contents.lifetime_s).saturating_mul(1000);
-        match now_ms.checked_sub(contents.issued_ms) {
-            Some(age) if age <= lifetime_ms => Ok(contents),
-            _ => Err(TicketError::Expired),
+        if (contents.issued_ms..=contents.ends_ms()).contains(&now_ms) {
+            Ok(contents)
+        } else {
+            Err(TicketError::Expired)
         }
     }
 
-    fn unseal(&self, ticket: &[u8], server: &Fingerprint) -> Option<TicketContents> {
+    /// Opens a ticket, be it valid now or not.
+    pub(crate) fn unseal(&self, ticket: &[u8], server: &Fingerprint) -> Option<TicketContents> {
         let mut reader = Reader::new(ticket);
         let epoch: [u8; 4] = reader.array()?;
         let nonce: [u8; 12] = reader.array()?;
@@ -245,8 +247,11 @@ fn client_flags(client: &PeerIdentity) -> u8 {
     delegated | scheme | signer
 }
 
-/// `None` for an anonymous client.
-fn client_of(flags: u8, fingerprint: [u8; 32]) -> Option<PeerIdentity> {
+/// `None` for an anonymous client. An online key spoke for it until the ticket
+/// ends, at the latest.
+// spec: HS-210
+fn client_of(flags: u8, fingerprint: [u8; 32], ends_ms: u64) -> Option<PeerIdentity> {
+    let delegated = flags & CLIENT_DELEGATED != 0;
     let scheme = |flag| match flags & flag != 0 {
         true => SignatureScheme::MlDsa65,
         false => SignatureScheme::Ed25519,
@@ -255,12 +260,22 @@ fn client_of(flags: u8, fingerprint: [u8; 32]) -> Option<PeerIdentity> {
         fingerprint: Fingerprint::from_bytes(fingerprint),
         scheme: scheme(CLIENT_ML_DSA),
         signer: scheme(CLIENT_SIGNED_ML_DSA),
-        delegated: flags & CLIENT_DELEGATED != 0,
-        until: None,
+        delegated,
+        until: delegated.then_some(ends_ms / 1000),
     })
 }
 
+/// The last moment of a ticket's life, in milliseconds since 1970 UTC.
+fn end_of(issued_ms: u64, lifetime_s: u32) -> u64 {
+    issued_ms.saturating_add(u64::from(lifetime_s).saturating_mul(1000))
+}
+
 impl TicketContents {
+    /// The last moment of its life, in milliseconds since 1970 UTC.
+    pub(crate) fn ends_ms(&self) -> u64 {
+        end_of(self.issued_ms, self.lifetime_s)
+    }
+
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut flags = if self.post_quantum { POST_QUANTUM } else { 0 };
         flags |= self.client.as_ref().map_or(0, client_flags);
@@ -288,16 +303,18 @@ impl TicketContents {
             return None;
         }
         let flags = reader.u8()?;
+        let suite = Suite::from_id(reader.u8()?)?;
+        let (issued_ms, lifetime_s) = (reader.u64()?, reader.u32()?);
         let contents = Self {
             post_quantum: flags & POST_QUANTUM != 0,
-            suite: Suite::from_id(reader.u8()?)?,
-            issued_ms: reader.u64()?,
-            lifetime_s: reader.u32()?,
+            suite,
+            issued_ms,
+            lifetime_s,
             home_shard: reader.u16()?,
             uid: reader.array()?,
             psk: reader.array()?,
             params_hash: reader.array()?,
-            client: client_of(flags, reader.array()?),
+            client: client_of(flags, reader.array()?, end_of(issued_ms, lifetime_s)),
             max_early_data: reader.u32()?,
             prefix_hash: reader.array()?,
             path: PathMemory { rate_kib: reader.u32()?, rtt_min_us: reader.u32()? },
@@ -312,6 +329,7 @@ mod tests {
     use crate::test_rng::SeededRng;
 
     const SERVER: Fingerprint = Fingerprint::from_bytes([9; 32]);
+    const ENDS_MS: u64 = 1_060_000;
 
     fn contents() -> TicketContents {
         TicketContents {
@@ -323,7 +341,7 @@ mod tests {
             uid: [1; 16],
             psk: [2; 32],
             params_hash: [3; 8],
-            client: client_of(0, [4; 32]),
+            client: client_of(0, [4; 32], ENDS_MS),
             max_early_data: 14_000,
             prefix_hash: [5; 4],
             path: PathMemory { rate_kib: 12_000, rtt_min_us: 60_000 },
@@ -379,9 +397,18 @@ mod tests {
         assert_eq!(TicketKeys::epoch_at(u64::MAX), u32::MAX);
     }
 
+    // spec-test: HS-210
     #[test]
     fn all_that_a_ticket_holds_comes_back() {
         let keys = TicketKeys::new([7; 32], 5);
+        let delegated = client_of(CLIENT_DELEGATED, [4; 32], ENDS_MS).unwrap();
+        assert_eq!(delegated.until, Some(1_060), "the end of the ticket");
+        // It may have been given for less than the delegation was good for.
+        let longer = Some(PeerIdentity { until: Some(9_999), ..delegated });
+        let ticket = TicketContents { client: longer, ..contents() };
+        let ticket = keys.seal(&ticket, &SERVER, &mut SeededRng(1)).unwrap();
+        let opened = keys.open(&ticket, &SERVER, 1_000_000).ok().unwrap();
+        assert_eq!(opened.client, Some(delegated));
         let with = |change: fn(&mut TicketContents)| {
             let mut contents = contents();
             change(&mut contents);
@@ -389,11 +416,12 @@ mod tests {
         };
         let forms = [
             with(|contents| contents.post_quantum = false),
-            with(|contents| contents.client = client_of(CLIENT_DELEGATED, [4; 32])),
-            with(|contents| contents.client = client_of(CLIENT_ML_DSA, [4; 32])),
+            with(|contents| contents.client = client_of(CLIENT_DELEGATED, [4; 32], ENDS_MS)),
+            with(|contents| contents.client = client_of(CLIENT_ML_DSA, [4; 32], ENDS_MS)),
             with(|contents| {
                 contents.post_quantum = false;
-                contents.client = client_of(CLIENT_DELEGATED | CLIENT_SIGNED_ML_DSA, [4; 32]);
+                let flags = CLIENT_DELEGATED | CLIENT_SIGNED_ML_DSA;
+                contents.client = client_of(flags, [4; 32], ENDS_MS);
             }),
             with(|contents| contents.suite = Suite::ChaCha20Poly1305),
             with(|contents| contents.path = PathMemory::default()),

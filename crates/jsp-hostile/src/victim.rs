@@ -71,6 +71,11 @@ impl Victim {
         Self::with(None, TransportConfig::default(), seed)
     }
 
+    /// A client whose clock is so many seconds ahead.
+    pub fn client_ahead(seed: u8, seconds: u64) -> Self {
+        Self::at(UNIX_SECONDS + seconds, None, TransportConfig::default(), seed)
+    }
+
     /// Any endpoint.
     pub fn with(server: Option<ServerSetup>, transport: TransportConfig, seed: u8) -> Self {
         Self::at(UNIX_SECONDS, server, transport, seed)

@@ -13,8 +13,9 @@ use crate::packet::PacketBuilder;
 use crate::pieces::Pieces;
 use crate::token::{Fate, Token};
 
-/// Messages of the peer that may be under way at once: one, or competing server hellos.
-const INCOMING_MAX: usize = 4;
+/// Messages of the peer that may be under way at once: one, or competing server hellos, and what
+/// somebody on the way makes up to be in their place.
+const INCOMING_MAX: usize = 8;
 
 /// Bytes of them all.
 const INCOMING_BYTES_MAX: usize = 16384;
@@ -182,8 +183,9 @@ struct Joiner {
 }
 
 impl Joiner {
-    /// Takes a fragment; answers the message when it is whole.
-    // spec: CON-3, CON-4
+    /// Takes a fragment; answers the message when it is whole. Fragments that contradict each other
+    /// belong to several messages that bear one name, of which one is true: they are joined apart.
+    // spec: CON-3, CON-4, CON-182
     fn on_fragment(
         &mut self,
         fragment: &HandshakeFragment<'_>,
@@ -191,27 +193,42 @@ impl Joiner {
         if self.done.contains(&fragment.id) {
             return Ok(None);
         }
-        let place = self.incoming.iter().position(|incoming| incoming.id == fragment.id);
-        let place = match place {
-            Some(place) => place,
-            None => {
-                self.make_room(usize::from(fragment.total));
-                self.incoming.push_evicting(Incoming::new(fragment.id, fragment.total));
-                self.incoming.len().saturating_sub(1)
+        let (mut is_taken, mut error) = (false, None);
+        for place in 0..self.incoming.len() {
+            let incoming = self.incoming.iter_mut().nth(place);
+            let Some(incoming) = incoming.filter(|incoming| incoming.id == fragment.id) else {
+                continue;
+            };
+            match incoming.add(fragment) {
+                Joining::Whole => return Ok(self.finish(place)),
+                Joining::Partly => is_taken = true,
+                Joining::Not(reason) => error = Some(reason),
             }
-        };
-        let Some(incoming) = self.incoming.iter_mut().nth(place) else { return Ok(None) };
-        incoming.add(fragment)?;
-        if !incoming.is_whole() {
-            return Ok(None);
         }
-        let Some(whole) = self.incoming.remove(place) else { return Ok(None) };
-        if hello_id(&whole.bytes) != whole.id {
-            let reason = "a handshake message does not match its name";
-            return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
+        if !is_taken {
+            let mut alone = Incoming::new(fragment.id, fragment.total);
+            let joining = alone.add(fragment);
+            if !alone.have.is_empty() {
+                self.make_room(alone.bytes.len());
+                self.incoming.push_evicting(alone);
+            }
+            match joining {
+                Joining::Whole => return Ok(self.finish(self.incoming.len().saturating_sub(1))),
+                Joining::Partly => {}
+                Joining::Not(reason) => error = Some(reason),
+            }
         }
-        self.done.push_evicting(whole.id);
-        Ok(Some(Joined { message: whole.bytes }))
+        error.map_or(Ok(None), |reason| {
+            Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
+        })
+    }
+
+    /// Takes the message out that is whole, and forgets others of its name.
+    fn finish(&mut self, place: usize) -> Option<Joined> {
+        let Incoming { id, bytes, .. } = self.incoming.remove(place)?;
+        self.incoming.retain(|other| other.id != id);
+        self.done.push_evicting(id);
+        Some(Joined { message: bytes })
     }
 
     /// The oldest messages give way to one of this length.
@@ -221,6 +238,15 @@ impl Joiner {
             && self.incoming.pop_front().is_some()
         {}
     }
+}
+
+/// What became of a fragment.
+enum Joining {
+    /// The message is whole, and bears its name.
+    Whole,
+    Partly,
+    /// It does not belong to the message, for this reason.
+    Not(&'static str),
 }
 
 /// A message of the peer that is not complete yet.
@@ -236,22 +262,36 @@ impl Incoming {
         Self { id, bytes: vec![0; usize::from(total)], have: Pieces::default() }
     }
 
-    fn add(&mut self, fragment: &HandshakeFragment<'_>) -> Result<(), TransportError> {
+    /// Takes a fragment that contradicts nothing that is there; one that would make the message whole, but
+    /// not the one of this name, is let go of.
+    fn add(&mut self, fragment: &HandshakeFragment<'_>) -> Joining {
+        const CONTRADICTS: Joining = Joining::Not("a handshake fragment contradicts its message");
         let start = usize::from(fragment.offset);
         let end = start.saturating_add(fragment.data.len());
-        let same = usize::from(fragment.total) == self.bytes.len();
-        let slot = self.bytes.get_mut(start..end).filter(|_| same);
-        let fits = slot.is_some() && self.have.add(fragment.offset, end as u16);
-        match slot {
-            Some(slot) if fits => {
-                slot.copy_from_slice(fragment.data);
-                Ok(())
-            }
-            _ => {
-                let reason = "a handshake fragment contradicts its message";
-                Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
-            }
+        if usize::from(fragment.total) != self.bytes.len() || end > self.bytes.len() {
+            return CONTRADICTS;
         }
+        let before = self.have;
+        let same = before.within(fragment.offset, end as u16).all(|(from, to)| {
+            let (from, to) = (usize::from(from), usize::from(to));
+            let theirs = from.saturating_sub(start)..to.saturating_sub(start);
+            self.bytes.get(from..to) == fragment.data.get(theirs)
+        });
+        let Some(slot) = self.bytes.get_mut(start..end).filter(|_| same) else {
+            return CONTRADICTS;
+        };
+        if !self.have.add(fragment.offset, end as u16) {
+            return CONTRADICTS;
+        }
+        slot.copy_from_slice(fragment.data);
+        if !self.is_whole() {
+            return Joining::Partly;
+        }
+        if hello_id(&self.bytes) == self.id {
+            return Joining::Whole;
+        }
+        self.have = before;
+        Joining::Not("a handshake message does not match its name")
     }
 
     fn is_whole(&self) -> bool {
@@ -277,7 +317,9 @@ mod tests {
     fn incomplete_messages_are_few_and_small() {
         let mut joiner = Joiner::default();
         let longest = limits::HANDSHAKE_MESSAGE_LEN_MAX as u16;
-        for (n, total) in (0u64..).zip([4096, longest, 1, 5000, longest, 4096, 2, 3, 4]) {
+        for (n, total) in
+            (0u64..).zip([4096, longest, 1, 5000, longest, 4096, 2, 3, 4, 5, 6, 7, 8, 9])
+        {
             let fragment =
                 HandshakeFragment { id: n.to_be_bytes(), offset: total - 1, total, data: &[1] };
             // What is whole with one byte does not bear its name.
@@ -286,5 +328,40 @@ mod tests {
             assert!(joiner.incoming.len() <= INCOMING_MAX);
         }
         assert_eq!(joiner.incoming.len(), INCOMING_MAX);
+    }
+
+    fn piece<'a>(id: [u8; 8], message: &'a [u8], from: usize, to: usize) -> HandshakeFragment<'a> {
+        let (offset, total) = (from as u16, message.len() as u16);
+        HandshakeFragment { id, offset, total, data: &message[from..to] }
+    }
+
+    // Every order of two true pieces and two or three false ones under the same name: the message is joined as
+    // soon as both true pieces are there, or one of them comes again.
+    // spec-test: CON-3, CON-182
+    #[test]
+    fn false_pieces_under_a_true_name_do_not_spoil_the_message() {
+        let truth: Vec<u8> = (0..100u8).collect();
+        let lie = vec![0xaa; 100];
+        let long = vec![0xbb; 300];
+        let id = hello_id(&truth);
+        let cut = |message, from, to| piece(id, message, from, to);
+        let pieces = [
+            cut(&truth, 0, 60),
+            cut(&truth, 60, 100),
+            cut(&lie, 0, 60),
+            cut(&lie, 60, 100),
+            cut(&lie, 30, 80),
+            cut(&long, 0, 200),
+        ];
+        for order in 0..6usize.pow(4) {
+            let mut joiner = Joiner::default();
+            let order = (0..4).map(|digit| order / 6usize.pow(digit) % 6);
+            // The peer sends its pieces again.
+            let joined = order.chain([0, 1]).find_map(|at| joiner.on_fragment(&pieces[at]).ok()?);
+            assert!(joined.is_some_and(|joined| joined.message == truth));
+            // A late lie is nothing new.
+            assert!(matches!(joiner.on_fragment(&pieces[2]), Ok(None)));
+            assert!(joiner.incoming.is_empty());
+        }
     }
 }

@@ -36,8 +36,9 @@ pub(crate) enum Generation {
     TooSoon,
 }
 
-/// Most candidate server hellos that a client keeps apart (a man on the side may race the server).
-const CANDIDATES_MAX: usize = 5;
+/// Most candidate server hellos that a client keeps apart (a man on the side may race the server): those for
+/// a hello with a ticket, and for the full one besides.
+const CANDIDATES_MAX: usize = 2 * jsp_crypto::handshake::MAX_CANDIDATES;
 
 /// Probe time-outs after an update within which the peer's next one is not followed: a storm of
 /// updates costs us one derivation in this time.

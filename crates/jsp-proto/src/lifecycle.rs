@@ -8,10 +8,13 @@ use crate::error::TransportError;
 use crate::event::CloseReason;
 use crate::pack::packed;
 
-/// How long a client goes on listening after a server was refused: long enough for the true server
-/// to be heard behind a forger, and for a hello that was lost to go again (after 1 s); short enough
-/// for a person to wait.
+/// How long a client goes on listening at least after a server was refused: long enough for the true server
+/// to be heard behind a forger, and for a hello that was lost to go again; short enough for a person to wait.
 const REFUSED_GRACE: Duration = Duration::from_millis(1500);
+
+/// The same in probe time-outs, the first of which is a second: a Retry and the hello behind it take two round
+/// trips.
+const REFUSED_GRACE_PTOS: u32 = 3;
 
 /// A connection that is silent for so long gives memory back: longer than whoever sends at a rhythm pauses, and what
 /// is given back is had again in microseconds. Short, so that of many that begin together few are whole at a time.
@@ -164,9 +167,11 @@ impl Lifecycle {
     }
 
     /// An answer came that cannot lead to a connection: another one must come soon.
-    pub(crate) fn hasten(&mut self, now: Instant) {
+    // spec: CON-25
+    pub(crate) fn hasten(&mut self, now: Instant, pto: Duration) {
         if let State::Handshaking { refused_until, .. } = &mut self.state {
-            refused_until.get_or_insert(now + REFUSED_GRACE);
+            let grace = pto.saturating_mul(REFUSED_GRACE_PTOS).max(REFUSED_GRACE);
+            refused_until.get_or_insert(now + grace);
         }
     }
 
@@ -327,6 +332,17 @@ mod tests {
     use super::*;
 
     const PTO: Duration = Duration::from_millis(100);
+
+    // spec-test: CON-25
+    #[test]
+    fn a_better_answer_is_waited_for_as_long_as_a_retry_takes() {
+        for (pto, grace) in [(PTO, 1500), (Duration::from_secs(1), 3000)] {
+            let (now, mut lifecycle) = lifecycle();
+            lifecycle.hasten(now, pto);
+            lifecycle.hasten(now + PTO, pto);
+            assert_eq!(lifecycle.poll_timeout(pto), Some(now + Duration::from_millis(grace)));
+        }
+    }
 
     fn lifecycle() -> (Instant, Lifecycle) {
         let now = Instant::from_nanos(7);

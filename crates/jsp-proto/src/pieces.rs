@@ -43,6 +43,17 @@ impl Pieces {
         fits
     }
 
+    /// The parts of `start..end` that are there.
+    pub(crate) fn within(&self, start: u16, end: u16) -> impl Iterator<Item = (u16, u16)> {
+        let parts = self.ranges.iter().take(self.len);
+        let parts = parts.map(move |&(from, to)| (from.max(start), to.min(end)));
+        parts.filter(|(from, to)| from < to)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// True when all of a message of `total` bytes is there.
     pub(crate) fn is_whole(&self, total: u16) -> bool {
         self.len == 1 && self.ranges.first() == Some(&(0, total))

@@ -7,10 +7,15 @@
 //! nearer than 10 s). A shard remembers what it
 //! accepted in two generations, and forgets a generation at each turn of a period.
 //!
+//! The client itself goes on until the adversary lets it: refused for its time, for want of room, or by a
+//! refusal that the adversary made up, it says the same after the handshake with its home, which notes that
+//! (HS-208).
+//!
 //! Not modelled: that the ticket is sealed and bound to the client (the models of the handshake look
 //! at that), and a server whose wall clock goes back over a restart by more than it allows for, but for
-//! the mutant that shows it. A client whose hello is answered after a restart sends its data again after
-//! the handshake: that is not a replay of early data, and not here.
+//! the mutant that shows it. Nor is it promised that data come once over a restart without the register: of
+//! early data that the client does not know to be taken, and of a hello that was refused as one from the
+//! future. Other shards than the home do not know of each other either.
 
 use stateright::{Model, Property};
 
@@ -46,6 +51,16 @@ struct EarlyData {
     kept_serves_once: bool,
     /// A kept register comes with its own quiet, and its time.
     kept_stays_quiet: bool,
+    /// A kept register comes with its notes of what was refused.
+    kept_notes: bool,
+    /// What is refused and comes after the handshake is noted.
+    notes: bool,
+    /// The notes go when the generations turn, and not when the flight is fresh no more.
+    notes_turn: bool,
+    /// Without room for a note nothing is accepted for as long.
+    full_blinds: bool,
+    /// The client waits for its answer for so many ticks at most (CON-57).
+    patience: u8,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
@@ -55,6 +70,13 @@ struct State {
     turned: u8,
     shards: [Shard; SHARDS],
     accepted: u8,
+    /// When it was accepted first.
+    accepted_at: u8,
+    /// The client has said it after the handshake, and whether its hello was from the future then.
+    completed: bool,
+    from_future: bool,
+    /// The home has begun without the register that would have known.
+    forgot: bool,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
@@ -62,6 +84,8 @@ struct Shard {
     /// The flight is remembered in the present generation, in the one before.
     present: bool,
     before: bool,
+    /// It was refused, and came after the handshake.
+    late: bool,
     /// When the shard accepts early data again.
     opens_at: u8,
     full: bool,
@@ -79,6 +103,7 @@ struct Kept {
     at: u8,
     present: bool,
     before: bool,
+    late: bool,
     opens_at: u8,
 }
 
@@ -86,6 +111,8 @@ struct Kept {
 enum Action {
     Tick,
     Deliver(usize),
+    /// The client, refused by its home or by the adversary, says the same after the handshake.
+    Complete,
     /// The register is kept, for a server to come.
     Keep(usize),
     /// The process ends, and another starts with what was kept, if anything was.
@@ -108,6 +135,11 @@ impl EarlyData {
             kept_ends: true,
             kept_serves_once: true,
             kept_stays_quiet: true,
+            kept_notes: true,
+            notes: true,
+            notes_turn: false,
+            full_blinds: true,
+            patience: HALF,
         }
     }
 
@@ -119,7 +151,29 @@ impl EarlyData {
         let seen = self.single_use && (shard.present || shard.before);
         let room = !shard.full || !self.full_refuses;
         let ended = shard.ended && self.kept_ends;
-        home && fresh && !seen && room && !ended && state.now >= shard.opens_at
+        home && fresh && !seen && !shard.late && room && !ended && state.now >= shard.opens_at
+    }
+
+    /// Whether the home goes on with a handshake after which the client says what was early.
+    fn completes(&self, state: &State) -> bool {
+        let shard = &state.shards[0];
+        let seen = shard.present || shard.before;
+        let waits = state.accepted == 0 || state.now - state.accepted_at <= self.patience;
+        !state.completed && !seen && waits && !(shard.ended && self.kept_ends)
+    }
+
+    /// The home notes that nothing of the flight is early any more.
+    fn note(&self, shard: &mut Shard) {
+        if !self.notes {
+            return;
+        }
+        if shard.full {
+            let until = CLAIMED + HALF + 1 + shard.behind;
+            shard.opens_at =
+                if self.full_blinds { until.max(shard.opens_at) } else { shard.opens_at };
+        } else {
+            shard.late = true;
+        }
     }
 
     /// The shard after a restart: with the register that was kept, or without and quiet for a while.
@@ -135,6 +189,7 @@ impl EarlyData {
         Shard {
             present: kept.is_some_and(|kept| kept.present),
             before: kept.is_some_and(|kept| kept.before),
+            late: kept.is_some_and(|kept| kept.late && self.kept_notes),
             opens_at,
             full: false,
             restarts: old.restarts + 1,
@@ -154,6 +209,7 @@ impl Model for EarlyData {
         let shard = Shard {
             present: false,
             before: false,
+            late: false,
             opens_at: 0,
             full: false,
             restarts: 0,
@@ -162,7 +218,16 @@ impl Model for EarlyData {
             kept: None,
         };
         let shards = [shard.clone(), shard];
-        let state = |turned| State { now: 0, turned, shards: shards.clone(), accepted: 0 };
+        let state = |turned| State {
+            now: 0,
+            turned,
+            shards: shards.clone(),
+            accepted: 0,
+            accepted_at: 0,
+            completed: false,
+            from_future: false,
+            forgot: false,
+        };
         (0..self.period).map(state).collect()
     }
 
@@ -170,8 +235,13 @@ impl Model for EarlyData {
         if state.now < END {
             actions.push(Action::Tick);
         }
+        actions.push(Action::Complete);
         for at in 0..SHARDS {
             actions.push(Action::Deliver(at));
+            // A shard that is not the home takes nothing whatever it has been through.
+            if at > 0 && self.bound_to_home {
+                continue;
+            }
             if state.shards[at].restarts < RESTARTS && state.now >= self.clock_step {
                 actions.push(Action::Keep(at));
                 actions.push(Action::Restart(at));
@@ -190,6 +260,7 @@ impl Model for EarlyData {
                     for shard in &mut next.shards {
                         shard.before = std::mem::replace(&mut shard.present, false);
                         shard.full = false;
+                        shard.late &= !self.notes_turn;
                         if let Some(kept) = &mut shard.kept {
                             kept.before = std::mem::replace(&mut kept.present, false);
                         }
@@ -199,24 +270,47 @@ impl Model for EarlyData {
             Action::Deliver(at) => {
                 if self.accepts(state, at) && state.accepted < 2 {
                     next.accepted += 1;
+                    if state.accepted == 0 {
+                        next.accepted_at = state.now;
+                    }
                     // A register without room that lets data pass remembers nothing.
                     next.shards[at].present |= !state.shards[at].full;
                 }
             }
+            Action::Complete => {
+                if self.completes(state) {
+                    let home = &mut next.shards[0];
+                    next.completed = true;
+                    next.from_future = state.now - home.behind < CLAIMED - HALF;
+                    self.note(home);
+                }
+            }
             Action::Keep(at) => {
                 let shard = &mut next.shards[at];
-                let Shard { present, before, opens_at, .. } = *shard;
-                shard.kept = Some(Kept { at: state.now, present, before, opens_at });
+                let Shard { present, before, late, opens_at, .. } = *shard;
+                shard.kept = Some(Kept { at: state.now, present, before, late, opens_at });
                 shard.ended = true;
             }
-            Action::Restart(at) => next.shards[at] = self.restarted(state, at),
+            Action::Restart(at) => {
+                next.shards[at] = self.restarted(state, at);
+                let goes_on = state.shards[at].kept.as_ref();
+                let goes_on =
+                    goes_on.is_some_and(|kept| state.now < kept.at + self.quiet_after_start);
+                let knew = state.accepted > 0 || state.from_future;
+                next.forgot |= at == 0 && !goes_on && knew;
+            }
             Action::Fill(at) => next.shards[at].full = true,
         }
         (next != *state).then_some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always("accepted at most once", |_, state: &State| state.accepted <= 1)]
+        vec![
+            Property::always("accepted at most once", |_, state: &State| state.accepted <= 1),
+            Property::always("heard at most once", |_, state: &State| {
+                state.forgot || state.accepted + u8::from(state.completed) <= 1
+            }),
+        ]
     }
 }
 
@@ -229,6 +323,7 @@ pub(crate) fn family() -> Family {
         }
     };
     let once = "accepted at most once";
+    let heard = "heard at most once";
     Family::of("early-data", EarlyData::design)
         .mutant("no register", once, with(|m| m.single_use = false))
         .mutant("tickets serve at every shard", once, with(|m| m.bound_to_home = false))
@@ -265,4 +360,9 @@ pub(crate) fn family() -> Family {
             with(|m| m.kept_stays_quiet = false),
         )
         .mutant("the clock is further behind", once, with(|m| m.clock_step = BEHIND + 1))
+        .mutant("a refusal leaves no note", heard, with(|m| m.notes = false))
+        .mutant("notes go with a generation", heard, with(|m| m.notes_turn = true))
+        .mutant("a note without room is forgotten", heard, with(|m| m.full_blinds = false))
+        .mutant("a kept register without its notes", heard, with(|m| m.kept_notes = false))
+        .mutant("a client that does not give up", heard, with(|m| m.patience = END))
 }

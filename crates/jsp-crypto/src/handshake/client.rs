@@ -166,16 +166,17 @@ impl Waiting {
         if self.candidates.iter().any(|known| known.message == message) {
             return Err(HandshakeError::Duplicate);
         }
-        // spec: HS-43
-        if self.candidates.len() >= MAX_CANDIDATES {
-            return Err(HandshakeError::TooManyCandidates);
-        }
         let hello = ServerHello::read(message).ok_or(HandshakeError::Malformed("server hello"))?;
         let resumes = hello.kem == Kem::TicketX25519.id();
         let place = self.offers.iter().position(|offer| offer.ticket.is_some() == resumes);
         let (place, offer) = place
             .and_then(|place| Some((place, self.offers.get(place)?)))
             .ok_or(HandshakeError::NotOffered("key exchange"))?;
+        // spec: HS-43
+        let tried = self.candidates.iter().filter(|candidate| candidate.offer == place).count();
+        if tried >= MAX_CANDIDATES {
+            return Err(HandshakeError::TooManyCandidates);
+        }
         let (suite, kem) = self.check_choice(&hello, offer.ticket.as_deref())?;
         let shared = offer.private.agree(&hello.x25519).ok_or(HandshakeError::KeyShare)?;
         let kem_shared = offer.decapsulate(kem, hello.ciphertext)?;

@@ -244,6 +244,9 @@ impl<'a> ClientHello<'a> {
     }
 }
 
+/// Length of a server hello with the hybrid, in bytes: no other is longer.
+pub const SERVER_HELLO_LEN_MAX: usize = 3 + 71 + CT_LEN;
+
 /// A server hello. It has no lists and no extensions: everything that need not
 /// be in the clear waits for the encrypted flight.
 pub(super) struct ServerHello<'a> {

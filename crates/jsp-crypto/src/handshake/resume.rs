@@ -123,12 +123,17 @@ impl Resumption {
             return Err(TicketError::Invalid);
         }
         let age = offered.masked_age ^ secrets.age_mask(&hello_parts.core.random);
+        let hello_ms = contents.issued_ms.saturating_add(u64::from(age));
+        // spec: HS-209
+        if hello_ms > contents.ends_ms() {
+            return Err(TicketError::Expired);
+        }
         let protocols = hello_parts.extensions.get(ext::APPLICATION_PROTOCOLS);
         let protocol =
             server::choose_protocol(config, protocols).map_err(|_| TicketError::Invalid)?;
         Ok(Some(Self {
             wants_early: offered.early,
-            hello_ms: contents.issued_ms.saturating_add(u64::from(age)),
+            hello_ms,
             contents,
             protocol,
             accept_early: false,
@@ -136,18 +141,19 @@ impl Resumption {
     }
 
     /// The ticket of a full hello whose client was refused with it before,
-    /// where this server can open it: its number.
+    /// where this server can open it: its number, and the latest time that a
+    /// hello with it can tell, in milliseconds since 1970 UTC. It may be over,
+    /// or not have begun by a clock that was set back.
     // spec: HS-76
-    pub fn refused_uid(
+    pub fn refused(
         keys: &TicketKeys,
         config: &ServerConfig,
         hello: &[u8],
-        now_ms: u64,
-    ) -> Option<[u8; 16]> {
+    ) -> Option<([u8; 16], u64)> {
         let hello = ClientHello::read(hello).ok()?;
         let ticket = hello.extensions.get(ext::REFUSED_TICKET)?;
-        let contents = keys.open(ticket, &config.fingerprint(), now_ms).ok()?;
-        Some(contents.uid)
+        let contents = keys.unseal(ticket, &config.fingerprint())?;
+        Some((contents.uid, contents.ends_ms()))
     }
 
     /// Whether the client has early data.

@@ -8,14 +8,15 @@ use jsp_crypto::{
     VERSION_1, VerifierRejection, initial_keys,
 };
 use jsp_proto::RetryPolicy;
+use jsp_wire::frame::HandshakeFragment;
 use jsp_wire::header::{write_retry, write_version_negotiation};
-use jsp_wire::{ConnectionId, Frame, Header, LongType, Shape, Writer};
+use jsp_wire::{ConnectionId, Frame, FrameIter, Header, LongType, Shape, Writer};
 
 use super::exchange::hellos_tried;
-use crate::peer::{Peer, Random, frame, long_packet};
+use crate::peer::{Peer, Random, frame, long_packet, open_long};
 use crate::row::{Figure, Run};
 use crate::victim::{CLIENT, ELSEWHERE, SERVER, Victim, addr, pin, pinned};
-use crate::wires::{To, Wires};
+use crate::wires::{DELAY, To, Wires};
 
 /// What must stay as it is, as far as one sees it: statistics but for what was received, and the
 /// next deadline.
@@ -199,7 +200,42 @@ fn forged_retry(hello: &[u8], random: &mut Random) -> Vec<u8> {
     packet
 }
 
-/// Row 12: whole false answers are there before the true one, and Retries that nobody asked for.
+/// What somebody who has seen the hello makes up beside a datagram of the server: pieces of long messages,
+/// other bytes and another length under the name of the server's message, and what is no frame at all.
+fn beside(hello: &[u8], answer: &[u8], random: &mut Random) -> Vec<Vec<u8>> {
+    let Ok(Header::Long(header)) = Header::parse(hello) else { return Vec::new() };
+    let keys = initial_keys(Role::Client, VERSION_1, header.dcid.as_bytes(), None);
+    let long = random.bytes(8).try_into().expect("eight bytes");
+    let longer = random.bytes(8).try_into().expect("eight bytes");
+    let mut pieces = vec![(long, 0, 12288, 100), (longer, 500, 12288, 100)];
+    if let Some((_, payload)) = open_long(answer, 0, &keys.remote) {
+        pieces.extend(FrameIter::new(&payload).flatten().find_map(|frame| match frame {
+            Frame::Handshake(piece) => {
+                let end = piece.offset + piece.data.len() as u16;
+                let (from, len) =
+                    if end < piece.total { (end, piece.total - end) } else { (0, piece.offset) };
+                Some((piece.id, from, piece.total, len))
+            }
+            _ => None,
+        }));
+        if let Some((id, _, total, _)) = pieces.get(2).copied() {
+            pieces.push((id, 0, total - 1, 50));
+        }
+    }
+    let bytes = random.bytes(1200);
+    let frames = pieces.into_iter().map(|(id, offset, total, len)| {
+        let data = &bytes[..usize::from(len).min(1100)];
+        frame(&Frame::Handshake(HandshakeFragment { id, offset, total, data }))
+    });
+    let ids = (header.scid, ConnectionId::new(&[0xee; 8]).expect("an id"));
+    let packets = frames.chain([vec![0xff]]).zip(50..);
+    let packets = packets
+        .map(|(payload, pn)| long_packet(LongType::Initial, ids, &[], pn, &payload, &keys.remote));
+    packets.collect()
+}
+
+/// Row 12: whole false answers are there before the true one, pieces of others beside it each time, and
+/// Retries that nobody asked for.
 pub(super) fn on_the_side(run: &mut Run) -> Figure {
     let count = run.count(40, 20_000);
     let random = &mut run.random.clone();
@@ -222,6 +258,16 @@ pub(super) fn on_the_side(run: &mut Run) -> Figure {
             for datagram in peer.take() {
                 wires.client.give(addr(SERVER), &datagram);
             }
+        }
+        if n % 2 == 1 {
+            let (first, mut random) = (hello[0].1.clone(), random.clone());
+            wires.weather = Box::new(move |to, bytes| {
+                let forged = match to {
+                    To::Client => beside(&first, &bytes, &mut random),
+                    To::Server => Vec::new(),
+                };
+                std::iter::once(bytes).chain(forged).map(|bytes| (DELAY, bytes)).collect()
+            });
         }
         for (_, datagram) in hello {
             wires.launch(To::Server, addr(CLIENT), Duration::from_millis(10), datagram);

@@ -161,7 +161,7 @@ fn hello_changed(datagram: &[u8], at: usize, mask: u8) -> Option<Vec<u8>> {
 }
 
 /// A CLOSE that says that the ticket is refused, by somebody who has seen the hello.
-fn forged_refusal(hello: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn forged_refusal(hello: &[u8]) -> Option<Vec<u8>> {
     let Ok(Header::Long(header)) = Header::parse(hello) else { return None };
     let keys = initial_keys_of(hello)?;
     let code = CloseCode::TICKET_REFUSED;

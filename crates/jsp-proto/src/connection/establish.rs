@@ -32,8 +32,11 @@ impl Connection {
         space: SpaceId,
         fragment: &HandshakeFragment<'_>,
     ) -> Result<(), TransportError> {
-        // The endpoint has joined the hello; a client has nothing else to say in Initial packets.
-        if self.role == Role::Server && space == SpaceId::Initial {
+        // The endpoint has joined the hello; a client has nothing else to say in Initial packets. Nothing
+        // that a server says there is longer than its hello: it would only take room.
+        // spec: CON-183
+        let is_no_hello = usize::from(fragment.total) > jsp_crypto::SERVER_HELLO_LEN_MAX;
+        if space == SpaceId::Initial && (self.role == Role::Server || is_no_hello) {
             return Ok(());
         }
         let Some(flight) = self.exchange.flight(space) else {
@@ -74,7 +77,8 @@ impl Connection {
                 let error = rejection.unwrap_or(error);
                 self.exchange.note_rejection(CloseReason::Handshake(error));
                 if last_hope_gone {
-                    self.lifecycle.hasten(now);
+                    let pto = self.pto();
+                    self.lifecycle.hasten(now, pto);
                 }
             }
         }

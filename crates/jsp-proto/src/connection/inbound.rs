@@ -225,7 +225,8 @@ impl Connection {
     // spec: CON-25
     pub(super) fn doubt_peer(&mut self, now: Instant, reason: CloseReason) {
         self.exchange.note_rejection(reason);
-        self.lifecycle.hasten(now);
+        let pto = self.pto();
+        self.lifecycle.hasten(now, pto);
     }
 
     /// A server that has another identity than the pinned one cannot read our hello, and says so

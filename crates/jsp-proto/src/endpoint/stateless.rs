@@ -24,6 +24,9 @@ const RESET_LEN_MIN: usize = 21;
 /// How long cookies are made with one key; the key before it still serves for as long again.
 const COOKIE_KEYS_LIFE: Duration = Duration::from_secs(600);
 
+/// Least packet number of a refusal that keeps no state, and how many there are.
+const REFUSAL_PN_MIN: u64 = 1 << 30;
+
 /// A datagram that is ready.
 pub(super) struct Answer {
     route: Route,
@@ -178,14 +181,17 @@ impl Endpoint {
         reason: &[u8],
     ) {
         let Stranger { route, dcid, scid } = *stranger;
+        // A connection of this client may come to use the same keys, with numbers from 0.
+        // spec: CON-184
+        let pn = REFUSAL_PN_MIN | (self.rng.u64() % REFUSAL_PN_MIN);
         let close = Frame::Close(Close { by_application: false, code, reason });
         let fields = LongFields {
             kind: LongType::Initial,
             dcid: scid,
             scid: dcid,
             token: &[],
-            pn: 0,
-            pn_len: 1,
+            pn,
+            pn_len: 4,
         };
         let mut room = [0; 256];
         let Ok(layout) = seal::write_long_header(&mut room, &fields) else { return };

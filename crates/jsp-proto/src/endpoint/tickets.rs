@@ -57,8 +57,8 @@ impl Endpoint {
     /// `kept` is what [`Endpoint::keep_register`] gave the server that was this shard last, with the
     /// same secret, and nobody has used since. Without it, or when it is of no use, early data are
     /// refused for 21 s from now on: what was taken before is not known here. That is enough unless the
-    /// clock was set back by more than a second meanwhile: where that may be, give a new secret at each
-    /// start. Answers whether the register goes on.
+    /// clock was set back by more than a second meanwhile, or a client's is more than 10 s ahead: where that
+    /// matters, give a new secret at each start. Answers whether the register goes on.
     pub fn share_tickets(
         &mut self,
         now: Instant,
@@ -84,14 +84,16 @@ impl Endpoint {
         is_kept
     }
 
-    /// Takes no more early data, and answers what the next server with these ticket keys must know of
-    /// those that were taken. `None` without [`Endpoint::share_tickets`], for then the keys end here too,
+    /// Accepts no more connections, for what they bring could not be kept, and answers what the next
+    /// server with these ticket keys must know of early data that came to this one. `None` without [`Endpoint::share_tickets`], for then the keys end here too,
     /// and when it has been asked before.
     // spec: HS-95
     pub fn keep_register(&mut self, now: Instant) -> Option<Vec<u8>> {
         let now_ms = self.unix_ms(now);
         let tickets = self.tickets.as_mut()?;
         let key = tickets.register_key.take()?;
+        // spec: HS-96
+        self.accepting = false;
         Some(tickets.register.save(now_ms, &key))
     }
 
@@ -123,11 +125,12 @@ impl Endpoint {
         let transport = self.config.transport.clone();
         let tickets = self.tickets(now_ms);
         let keys = &tickets.keys;
-        // spec: HS-76
-        if let Some(uid) = Resumption::refused_uid(keys, &setup.crypto, hello, now_ms)
-            && tickets.register.contains(&uid)
-        {
-            return Judgement::Copy(tickets.early.get(&uid).copied());
+        // spec: HS-76, HS-208
+        if let Some((uid, ends_ms)) = Resumption::refused(keys, &setup.crypto, hello) {
+            if tickets.register.contains(&uid) {
+                return Judgement::Copy(tickets.early.get(&uid).copied());
+            }
+            tickets.register.note_late(&uid, ends_ms, now_ms);
         }
         let mut resumption = match Resumption::check(keys, &setup.crypto, hello, now_ms) {
             Ok(None) => return Judgement::Full,
@@ -140,13 +143,20 @@ impl Endpoint {
             return Judgement::Copy(tickets.early.get(&uid).copied());
         }
         // spec: HS-75
-        let may_be_early = takes_early
-            && resumption.wants_early()
+        let suits = takes_early
             && transport.early_data_max > 0
-            && resumption.home_shard() == tickets.shard
             && *resumption.params_hash() == transport.early_hash(resumption.protocol());
-        resumption.accept_early = may_be_early
-            && tickets.register.strike(&uid, resumption.hello_ms(), now_ms) == Strike::Fresh;
+        let hello_ms = resumption.hello_ms();
+        // A ticket of another shard is never early here.
+        // spec: HS-208
+        if resumption.wants_early() && resumption.home_shard() == tickets.shard {
+            if suits {
+                let strike = tickets.register.strike(&uid, hello_ms, now_ms);
+                resumption.accept_early = strike == Strike::Fresh;
+            } else {
+                tickets.register.note_late(&uid, hello_ms, now_ms);
+            }
+        }
         Judgement::Resume(Box::new(resumption))
     }
 
@@ -213,7 +223,9 @@ impl Endpoint {
         let grant = slot.connection.ticket_contents(now).and_then(|(mut contents, nonce)| {
             contents.home_shard = tickets.shard;
             contents.prefix_hash = network_hash(&route);
-            limit_to_delegation(&mut contents, setup.crypto.credential.delegation(), now_ms);
+            let own = setup.crypto.credential.delegation().map(|delegation| delegation.period().1);
+            let theirs = contents.client.and_then(|client| client.until);
+            limit_to_delegations(&mut contents, [own, theirs], now_ms);
             let server = setup.crypto.fingerprint();
             let ticket = tickets.keys.seal(&contents, &server, &mut self.rng)?;
             let (lifetime_s, max_early_data) = (contents.lifetime_s, contents.max_early_data);
@@ -223,15 +235,10 @@ impl Endpoint {
     }
 }
 
-/// A ticket ends with the delegation of the server that gives it.
-// spec: HS-66
-fn limit_to_delegation(
-    contents: &mut TicketContents,
-    delegation: Option<&jsp_crypto::Delegation>,
-    now_ms: u64,
-) {
-    if let Some(delegation) = delegation {
-        let (_, until) = delegation.period();
+/// A ticket ends with the delegation of the server that gives it, and with that of its client.
+// spec: HS-66, HS-210
+fn limit_to_delegations(contents: &mut TicketContents, ends: [Option<u64>; 2], now_ms: u64) {
+    for until in ends.into_iter().flatten() {
         let left = u32::try_from(until.saturating_sub(now_ms / 1000)).unwrap_or(u32::MAX);
         contents.lifetime_s = contents.lifetime_s.min(left);
     }

@@ -39,6 +39,54 @@ fn forged_initial_packets_do_not_stop_a_handshake() {
     }
 }
 
+#[test]
+// spec-test: CON-182, CON-183
+fn pieces_that_somebody_makes_up_do_not_keep_the_server_hello_apart() {
+    let mut pair = Pair::new();
+    let (client, dcid, scid, keys) = overheard(&mut pair);
+    pair.run_for(DELAY);
+    let answers = pair.on_the_way(End::Client);
+    assert!(answers.len() >= 2, "a server hello has two pieces");
+    // Pieces of two long messages, and other bytes and another length under the server's name.
+    let theirs = initial_keys(Role::Client, VERSION_1, dcid.as_bytes(), Some(&pin_of(&pair)));
+    let mut first = answers[0].clone();
+    let (id, total, end) = first_piece(&mut first, &theirs);
+    let bytes = [0xaa; 100];
+    let pieces = [([1; 8], 0, 12288), ([2; 8], 600, 12288), (id, end, total), (id, 0, total - 1)];
+    let forged = pieces.map(|(id, offset, total)| {
+        let data = &bytes[..usize::from(total - offset).min(100)];
+        let mut room = [0; 300];
+        let mut writer = Writer::new(&mut room);
+        let piece = HandshakeFragment { id, offset, total, data };
+        Frame::Handshake(piece).write(&mut writer).unwrap();
+        forge(&keys, (scid, ConnectionId::new(&[9; 4]).unwrap()), 70, 1, writer.written())
+    });
+    let from = pair.server_addr;
+    for answer in &answers {
+        forged.iter().for_each(|lie| pair.inject(End::Client, from, lie));
+        pair.inject(End::Client, from, answer);
+    }
+    assert!(pair.client.connection(client).unwrap().is_established());
+}
+
+/// The piece of the server's message in an Initial packet: its name, its message's length, and where it ends.
+fn first_piece(datagram: &mut [u8], keys: &Keys) -> ([u8; 8], u16, u16) {
+    let Ok(Header::Long(header)) = Header::parse(datagram) else { panic!() };
+    let packet = &mut datagram[..header.packet_len];
+    let sample = Protected::sample(packet, header.pn_offset).unwrap();
+    let mask = keys.remote.header.mask(&sample);
+    let (pn, pn_len) = Protected::unmask_long(packet, header.pn_offset, mask).unwrap();
+    let (head, body) = packet.split_at_mut(header.pn_offset + pn_len);
+    let len = keys.remote.packet.open_in_place(pn.into(), head, body).unwrap();
+    let found = FrameIter::new(&body[..len]).flatten().find_map(|frame| match frame {
+        Frame::Handshake(piece) => {
+            Some((piece.id, piece.total, piece.offset + piece.data.len() as u16))
+        }
+        _ => None,
+    });
+    found.unwrap()
+}
+
 /// Accepts one server only.
 struct Only(Fingerprint);
 

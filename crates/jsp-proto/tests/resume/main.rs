@@ -1,6 +1,7 @@
 //! Resumption and early data, between two endpoints in virtual time.
 
 mod early_data;
+mod late;
 #[path = "../pair/mod.rs"]
 mod pair;
 mod replay;
@@ -98,6 +99,18 @@ fn refused(mut pair: Pair, ticket: ClientTicket, expected: Mode) {
         assert_eq!(heard.count(text), 1, "{text}");
     }
     assert!(!pair.client.connection(client).unwrap().is_closed());
+}
+
+/// What a server that does not know the ticket of this hello answers it.
+fn refusal_of(pair: &Pair, hello: &[u8]) -> Vec<u8> {
+    let mut stranger = pair.server_config();
+    stranger.seed = [78; 32];
+    let mut stranger = Endpoint::new(stranger);
+    let (route, payload) = (Route::udp(pair.client_addr), bytes::BytesMut::from(hello));
+    stranger.handle_datagram(pair.now, Datagram { route, ecn: None, payload });
+    let mut batch = jsp_proto::Batch::new(0, 1);
+    assert!(stranger.poll_transmit(pair.now, &mut batch));
+    batch.contents().to_vec()
 }
 
 const SECRET: [u8; 32] = [9; 32];

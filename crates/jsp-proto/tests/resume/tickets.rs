@@ -1,6 +1,12 @@
 //! Connections that a ticket resumes or fails to, and the exchange that follows.
 
-use jsp_crypto::{Credential, Delegation, Identity};
+use std::sync::Arc;
+
+use jsp_crypto::{
+    ClientAuth, ClientConfig, ClientVerifier, Credential, Delegation, Fingerprint, Identity, Role,
+    ServerConfig, ServerIdentity, VERSION_1, VerifierRejection, initial_keys,
+};
+use jsp_wire::header::{Header, LongHeader, Protected};
 
 use super::*;
 
@@ -43,13 +49,13 @@ fn a_ticket_of_a_delegated_server_lives_as_long_as_the_delegation() {
     let online = Identity::from_seed(&[2; 32]).unwrap();
     let delegation =
         Delegation::issue(&identity, online.public(), begin - 10, begin + 100, 1).unwrap();
-    let credential = Credential::delegated(std::sync::Arc::new(online), delegation).unwrap();
+    let credential = Credential::delegated(Arc::new(online), delegation).unwrap();
     let mut config = pair.server_config();
-    let crypto = std::sync::Arc::new(jsp_crypto::ServerConfig::new(credential));
+    let crypto = Arc::new(ServerConfig::new(credential));
     config.server.as_mut().unwrap().crypto = crypto;
     pair.server = Endpoint::new(config);
-    let pin = jsp_crypto::ServerIdentity::Pinned(identity.fingerprint());
-    pair.client_config = std::sync::Arc::new(jsp_crypto::ClientConfig::new(pin));
+    let pin = ServerIdentity::Pinned(identity.fingerprint());
+    pair.client_config = Arc::new(ClientConfig::new(pin));
     let ticket = pair.ticket();
     let valid_at = |seconds: u64| ticket.is_valid_at((begin + seconds) * 1000);
     assert!(valid_at(60) && !valid_at(102));
@@ -57,6 +63,54 @@ fn a_ticket_of_a_delegated_server_lives_as_long_as_the_delegation() {
     let client = pair.resume(ticket, false);
     pair.run_for(RTT * 4);
     assert_eq!(mode(&mut pair, client).0, Mode::Resumed);
+}
+
+/// A server that lets everybody in who proves an identity.
+struct Anybody;
+
+impl ClientVerifier for Anybody {
+    fn verify(&self, _: &Fingerprint) -> Result<(), VerifierRejection> {
+        Ok(())
+    }
+}
+
+#[test]
+// spec-test: HS-210
+fn tickets_of_a_delegated_client_end_with_the_delegation_and_so_do_those_after_them() {
+    let begin = 1_800_000_000;
+    let [identity, online, server] =
+        [1, 2, 3].map(|byte| Arc::new(Identity::from_seed(&[byte; 32]).unwrap()));
+    let delegation =
+        Delegation::issue(&*identity, online.public(), begin - 10, begin + 100, 1).unwrap();
+    let pin = ServerIdentity::Pinned(server.fingerprint());
+    let client = ClientConfig {
+        credential: Some(Credential::delegated(online, delegation).unwrap()),
+        ..ClientConfig::new(pin)
+    };
+    let server = ServerConfig {
+        client_auth: ClientAuth::Required(Box::new(Anybody)),
+        ..ServerConfig::new(server)
+    };
+    let mut pair = Pair::new().proving(client, server);
+    let mut ticket = pair.ticket();
+    for second in [30, 60, 90] {
+        assert!(ticket.is_valid_at((begin + second) * 1000));
+        assert!(!ticket.is_valid_at((begin + 101) * 1000), "until the delegation ends");
+        let until = Instant::from_nanos(second * 1_000_000_000);
+        pair.run_for(until - pair.now);
+        let client = pair.resume(ticket, false);
+        pair.run_for(RTT * 4);
+        assert_eq!(mode(&mut pair, client).0, Mode::Resumed);
+        let handle = server_handles(&pair)[0];
+        let of = pair.server.connection(handle).unwrap().security().unwrap().peer.unwrap();
+        assert_eq!(of.fingerprint, identity.fingerprint());
+        assert!(of.delegated && of.until.is_some_and(|until| until <= begin + 100));
+        ticket = pair.take_ticket(client);
+        let now = pair.now;
+        pair.client.forget(now, client);
+        pair.run_for(Duration::from_millis(100));
+        pair.events.clear();
+    }
 }
 
 #[test]
@@ -108,23 +162,34 @@ fn fresh_secrets_and_keys_come_by_time_and_by_bytes() {
 }
 
 #[test]
+// spec-test: CON-184
+fn a_refusal_has_a_number_that_no_connection_comes_to() {
+    let mut pair = Pair::new();
+    let ticket = pair.ticket();
+    pair.held = Some(Vec::new());
+    pair.resume(ticket, false);
+    pair.flush();
+    let hello = pair.held.take().unwrap().remove(0);
+    let mut refusal = refusal_of(&pair, &hello);
+    let Ok(Header::Long(asked)) = Header::parse(&hello) else { panic!() };
+    let ServerIdentity::Pinned(pin) = &pair.client_config.expected else { panic!() };
+    let keys = initial_keys(Role::Client, VERSION_1, asked.dcid.as_bytes(), Some(pin));
+    let Ok(Header::Long(LongHeader { pn_offset, .. })) = Header::parse(&refusal) else { panic!() };
+    let sample = Protected::sample(&refusal, pn_offset).unwrap();
+    let mask = keys.remote.header.mask(&sample);
+    let (pn, pn_len) = Protected::unmask_long(&mut refusal, pn_offset, mask).unwrap();
+    assert_eq!((pn_len, pn >> 30), (4, 1), "{pn}");
+}
+
+#[test]
 fn a_ticket_refusal_that_anybody_made_up_does_no_harm() {
     // The server accepts, but a forged refusal is there first: either answer will do.
     let mut pair = Pair::new();
     let ticket = pair.ticket();
-    let mut stranger = pair.server_config();
-    stranger.seed = [78; 32];
-    let mut stranger = Endpoint::new(stranger);
     let client = pair.resume(ticket, true);
     say(&mut pair, client, safe(), "early");
     pair.flush();
-    let payload = bytes::BytesMut::from(&pair.on_the_way(End::Server)[0][..]);
-    let route = Route::udp(pair.client_addr);
-    let now = pair.now;
-    stranger.handle_datagram(now, Datagram { route, ecn: None, payload });
-    let mut batch = jsp_proto::Batch::new(0, 1);
-    assert!(stranger.poll_transmit(now, &mut batch));
-    let refusal = batch.contents().to_vec();
+    let refusal = refusal_of(&pair, &pair.on_the_way(End::Server)[0]);
     let from = pair.server_addr;
     pair.inject(End::Client, from, &refusal);
     let mut heard = Heard::default();

@@ -138,7 +138,7 @@ fn a_ticket_resumes_with_and_without_early_data() {
     }
 }
 
-// spec-test: HS-67, HS-70
+// spec-test: HS-67, HS-70, HS-209
 #[test]
 fn a_hello_with_any_bit_changed_is_refused_or_fails() {
     let (client, server) = (client_config(), server_config());
@@ -158,6 +158,15 @@ fn a_hello_with_any_bit_changed_is_refused_or_fails() {
     let (_, hello) = resume(client_config(), &ticket);
     let late = Resumption::check(&keys(), &server, &hello, NOW_MS + 3_600_001);
     assert_eq!(late.err(), Some(TicketError::Expired));
+    // Nor one that its client says is over.
+    let (mut short, mut long) = (ticket.clone(), ticket.clone());
+    (short.received_ms, long.received_ms) = (NOW_MS + 500 - 3_599_999, NOW_MS + 500 - 3_600_001);
+    (short.lifetime_s, long.lifetime_s) = (7_200, 7_200);
+    let (_, hello) = resume(client_config(), &short);
+    assert!(check(&server, &hello).is_ok());
+    let (_, hello) = resume(client_config(), &long);
+    assert_eq!(check(&server, &hello).err(), Some(TicketError::Expired));
+    let (_, hello) = resume(client_config(), &ticket);
     let other = TicketKeys::new([6; 32], TicketKeys::epoch_at(NOW));
     assert_eq!(
         Resumption::check(&other, &server, &hello, NOW_MS).err(),
@@ -218,8 +227,8 @@ fn a_client_that_is_refused_sends_a_full_hello_and_still_takes_either_answer() {
         ends.from_client.drain(&mut ends.client);
         let full = ends.from_client.sent[1].1.clone();
         assert!(full.len() > 1200);
-        let uid = Resumption::refused_uid(&keys(), &server, &full, NOW_MS);
-        assert_eq!(uid, Some([1; 16]));
+        let refused = Resumption::refused(&keys(), &server, &full);
+        assert_eq!(refused, Some(([1; 16], NOW_MS + 3_600_000)));
         assert!(matches!(check(&server, &full), Ok(None)));
         if takes_ticket {
             accept(&mut ends, &server, &hello, true);
