@@ -57,7 +57,7 @@ packed!(Session { given, next_ticket, round, renewed_at, bytes; grant, tickets, 
 
 /// What is not packed of it.
 pub(crate) struct SessionApart {
-    tickets: Option<Box<VecDeque<ClientTicket>>>,
+    tickets: Box<[ClientTicket]>,
     flight: Option<Box<Flight>>,
 }
 
@@ -69,14 +69,13 @@ impl Session {
 
     /// Takes out what is not packed.
     pub(crate) fn take_apart(&mut self) -> SessionApart {
-        let tickets = core::mem::take(&mut self.tickets);
-        let tickets = (!tickets.is_empty()).then(|| Box::new(tickets));
+        let tickets = Vec::from(core::mem::take(&mut self.tickets)).into_boxed_slice();
         SessionApart { tickets, flight: self.flight.take() }
     }
 
     /// Puts it back.
     pub(crate) fn put_back(&mut self, apart: SessionApart) {
-        self.tickets = apart.tickets.map(|tickets| *tickets).unwrap_or_default();
+        self.tickets = Vec::from(apart.tickets).into();
         self.flight = apart.flight;
     }
 
