@@ -68,7 +68,7 @@ pub(crate) struct Pacer {
     /// The rate at that time, in bytes a second; zero before.
     rate: u64,
 }
-packed!(Pacer { credit, updated_at });
+packed!(Pacer { credit, updated_at, rate });
 
 const NANOS: i128 = 1_000_000_000;
 
