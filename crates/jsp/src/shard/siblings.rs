@@ -15,6 +15,10 @@ use crate::link::Datagram;
 /// Datagrams that wait for a shard at most; what comes beyond is lost, as in a full socket.
 const WAITING_MAX: usize = 1024;
 
+/// First packets of clients find room only as long as fewer wait: a flood of them leaves some to connections.
+// spec: CON-80
+const FIRST_MAX: usize = WAITING_MAX / 4;
+
 /// A shard's place among those of its endpoint.
 pub(crate) struct Siblings {
     doors: Arc<[Door]>,
@@ -52,8 +56,10 @@ impl Door {
 }
 
 impl Waiting {
-    fn has_room(&self) -> bool {
-        self.datagrams.len() + self.news.len() < WAITING_MAX
+    fn has_room(&self, datagram: &Datagram) -> bool {
+        let is_first = datagram.payload.first().is_some_and(|first| first & 0xe0 == 0xc0);
+        let most = if is_first { FIRST_MAX } else { WAITING_MAX };
+        self.datagrams.len() + self.news.len() < most
     }
 }
 
@@ -87,7 +93,7 @@ impl Siblings {
         for datagram in inbox.extract_if(.., |datagram| !self.is_own(datagram)) {
             let Some(door) = self.doors.get(self.target(&datagram)) else { continue };
             door.put(|waiting| {
-                if waiting.has_room() {
+                if waiting.has_room(&datagram) {
                     waiting.datagrams.push_back(datagram);
                 }
             });
@@ -112,7 +118,7 @@ impl Siblings {
                 News::Arrived(datagram) => {
                     let Some(door) = self.doors.get(self.target(&datagram)) else { continue };
                     door.put(|waiting| {
-                        if waiting.has_room() {
+                        if waiting.has_room(&datagram) {
                             waiting.news.push_back(News::Arrived(datagram));
                         }
                     });
@@ -166,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    // spec-test: CON-120
+    // spec-test: CON-120, CON-80
     fn what_is_for_another_shard_is_handed_over() {
         let places: Vec<_> = Siblings::places(2).collect();
         let cx = Context::from_waker(Waker::noop());
@@ -181,6 +187,17 @@ mod tests {
         inbox.clear();
         places[0].trade(&cx, &mut inbox, &mut news);
         assert_eq!(inbox.len(), WAITING_MAX, "memory has a bound");
+        let hello = || {
+            let mut hello = datagram(0);
+            hello.payload = [0xc0, 0, 0, 0, 1, 8, 2][..].into();
+            hello
+        };
+        inbox = (0..WAITING_MAX).map(|_| hello()).chain([datagram(2)]).collect();
+        places[1].trade(&cx, &mut inbox, &mut news);
+        inbox.clear();
+        places[0].trade(&cx, &mut inbox, &mut news);
+        assert_eq!(inbox.len(), FIRST_MAX + 1);
+        assert_eq!(inbox.last().map(|last| last.payload.len()), Some(5), "behind a flood");
     }
 
     #[test]

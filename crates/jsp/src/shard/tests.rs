@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -19,7 +20,7 @@ fn servers(shards: usize) -> [Server; 2] {
     [builder().shards(shards), builder().unsteered_shards(shards)].map(|it| it.build().unwrap())
 }
 
-/// A client whose ids repeat.
+/// A client whose ids repeat, and with them the shards that they name.
 fn client(number: u8) -> Server {
     Server::builder().bind(LOCAL).seed([number; 32]).build().unwrap()
 }
@@ -68,11 +69,15 @@ async fn connections_are_spread_and_served_by_the_shard_that_their_ids_name() {
         let counts = held(&server);
         assert_eq!(counts.iter().sum::<usize>(), 8);
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
-        // Ids repeat with the seeds, and with them the shards.
         server.shutdown().await;
         assert!(server.accept().await.is_none());
         for connection in &connections {
             connection.closed().await;
+        }
+        let shards: Vec<_> = server.shards().map(Arc::downgrade).collect();
+        drop(server);
+        while shards.iter().any(|shard| shard.strong_count() > 0) {
+            tokio::task::yield_now().await;
         }
     }
 }
