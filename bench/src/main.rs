@@ -70,7 +70,8 @@ fn subjects_help() -> String {
         "Only these, separated by commas: {}. A name without -ct is a program on tokio's \
          multi-thread runtime, -ct on the current-thread one; -tuned has large windows and \
          buffers, -bbr BBR besides, -pq the X25519MLKEM768 key exchange, -retry a Retry for \
-         every client, -aws aws-lc-rs in place of ring; noq, s2n (aws-lc-rs and X25519MLKEM768), kcp (every datagram \
+         every client, -shards two shards at the server, -aws aws-lc-rs in place of ring; noq, s2n (aws-lc-rs and \
+         X25519MLKEM768), kcp (every datagram \
          sealed with AES-128-GCM) and str0m (data channels of WebRTC) are there with `cargo xtask bench --peers`, quiche \
          besides with `--heavy`; quiche and kcp have large windows; raw blocks in its \
          calls, raw-spin polls.",

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jsp::{ConnectionError, Identity, Received, StreamConfig, TransportConfig, Trust};
 use tokio::sync::OnceCell;
 
-use super::Use;
+use super::{Profile, Use};
 use crate::plan::Plan;
 
 /// Connections that the server takes; more than any workload opens.
@@ -32,11 +32,12 @@ fn transport(plan: Plan) -> TransportConfig {
 }
 
 /// A listening endpoint on a loopback port, its address and fingerprint.
-pub(crate) fn listen(plan: Plan) -> Result<(Endpoint, SocketAddr, String)> {
+pub(crate) fn listen(profile: Profile, plan: Plan) -> Result<(Endpoint, SocketAddr, String)> {
     let endpoint = jsp::Endpoint::builder()
         .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .identity(Identity::generate())
         .connections_max(CONNECTIONS_MAX)
+        .shards(if profile == Profile::Sharded { 2 } else { 1 })
         .transport(transport(plan))
         .build()?;
     let address = endpoint.local_addr()?;

@@ -148,6 +148,8 @@ pub(crate) enum Profile {
     PostQuantum,
     /// As it comes, but every client must prove its address first.
     Retry,
+    /// As it comes, with two shards at the server.
+    Sharded,
 }
 
 /// How the program around the library runs.
@@ -177,6 +179,7 @@ pub(crate) struct Subject {
 pub(crate) const NAMES: &[&str] = &[
     "jsp",
     "jsp-ct",
+    "jsp-shards",
     "quinn",
     "quinn-ct",
     "quinn-tuned",
@@ -236,6 +239,7 @@ impl FromStr for Subject {
                 "tuned" => subject.profile = Profile::Tuned,
                 "bbr" => subject.profile = Profile::Bbr,
                 "retry" => subject.profile = Profile::Retry,
+                "shards" => subject.profile = Profile::Sharded,
                 "aws" => subject.profile = Profile::AwsLc,
                 "pq" => subject.profile = Profile::PostQuantum,
                 "ct" => subject.flavour = Flavour::CurrentThread,
@@ -266,6 +270,7 @@ impl fmt::Display for Subject {
             Profile::AwsLc => "-aws",
             Profile::PostQuantum => "-pq",
             Profile::Retry => "-retry",
+            Profile::Sharded => "-shards",
         })?;
         f.write_str(match self.flavour {
             Flavour::Usual => "",
@@ -341,7 +346,7 @@ impl Subject {
         self.runtime()?.block_on(async {
             match self.family {
                 Family::Jsp => {
-                    let (endpoint, address, trust) = jsp::listen(plan)?;
+                    let (endpoint, address, trust) = jsp::listen(self.profile, plan)?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
                 }
                 Family::Quinn => {

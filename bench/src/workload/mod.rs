@@ -38,6 +38,8 @@ pub(crate) enum Workload {
     Idle,
     /// A thousand connections that send at once.
     Crowd,
+    /// A server of one shard and of two: connections made by many tasks, and a thousand that send.
+    Shards,
     /// Goodput over 100 Mbit/s, 20 ms round trip, with loss.
     Lossy,
     /// Connections under a flood of hellos from made-up addresses.
@@ -237,6 +239,7 @@ const LOSSY: &[&str] = &[
     "str0m",
     "tls",
 ];
+const SHARDS: &[&str] = &["jsp", "jsp-shards"];
 
 impl Workload {
     /// The cases of this workload, in the order of the report.
@@ -293,6 +296,15 @@ impl Workload {
                 let millis = scale.pick(3_000, 6_000);
                 let plan = Plan { streams: CROWD, millis, ..Plan::default() };
                 vec![direct("crowd-1000", Exercise::Crowd, plan, CROWDED)]
+            }
+            Self::Shards => {
+                let millis = scale.pick(2_000, 4_000);
+                let plan = Plan { streams: 64, millis, ..Plan::default() };
+                let sent = Plan { streams: CROWD, ..plan };
+                vec![
+                    direct("shards-handshake-64", Exercise::ConnectMany, plan, SHARDS),
+                    direct("shards-crowd-1000", Exercise::Crowd, sent, SHARDS),
+                ]
             }
             Self::Lossy => {
                 let losses = scale.pick(QUICK_LOSSES_PERCENT, LOSSES_PERCENT);

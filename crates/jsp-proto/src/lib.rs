@@ -99,7 +99,10 @@ pub use config::{
     TransportConfig,
 };
 pub use connection::{Connection, Reason};
-pub use endpoint::{ConnectError, ConnectionHandle, Datagram, Deferred, Endpoint};
+pub use endpoint::{
+    ConnectError, ConnectionHandle, Datagram, Deferred, Endpoint, LONG_ID_AT, SHARDS_MAX,
+    SHORT_ID_AT, Shard,
+};
 pub use error::{OpenError, PathError, RecvError, SendError, TransportError};
 pub use event::{CloseReason, Event, PathEnd};
 #[doc(hidden)]

@@ -53,6 +53,10 @@ const REFILL_TIME: Duration = Duration::from_millis(1);
 /// A wake-up is worth at most this many bytes: one batch of segmentation offload.
 const REFILL_MAX: u64 = 64 * 1024;
 
+/// How long a stream sends before another one's turn, where its packets are not longer than that: a hundred streams
+/// have had their turn after 5 ms.
+const TURN_TIME: Duration = Duration::from_micros(50);
+
 /// The pacer of a path. Bytes of the bucket are counted in billionths, that is, in bytes times
 /// nanoseconds a second, so that nothing is lost to rounding.
 #[derive(Clone, Debug)]
@@ -61,15 +65,17 @@ pub(crate) struct Pacer {
     credit: i128,
     /// When the credit was brought up to date; `None` before the first packet: the bucket is full.
     updated_at: Option<Instant>,
+    /// The rate at that time, in bytes a second; zero before.
+    rate: u64,
 }
-packed!(Pacer { credit, updated_at });
+packed!(Pacer { credit, updated_at, rate });
 
 const NANOS: i128 = 1_000_000_000;
 
 impl Pacer {
     /// A full bucket.
     pub(crate) fn new() -> Self {
-        Self { credit: 0, updated_at: None }
+        Self { credit: 0, updated_at: None, rate: 0 }
     }
 
     /// Bytes that may leave now, at this pace with packets of `mtu` bytes; zero when not even one
@@ -89,6 +95,11 @@ impl Pacer {
     /// True when time has passed since the credit was brought up to date.
     pub(crate) fn is_behind(&self, now: Instant) -> bool {
         self.updated_at.is_none_or(|at| at < now)
+    }
+
+    /// Bytes that a stream may send before another one's turn, so that a round of many still does not take long.
+    pub(crate) fn turn(&self) -> usize {
+        usize::try_from(bytes_in(TURN_TIME, self.rate.into())).unwrap_or(usize::MAX)
     }
 
     /// `bytes` leave.
@@ -131,6 +142,7 @@ impl Pacer {
         };
         self.credit = self.credit.saturating_add(gained).min(capacity);
         self.updated_at = Some(now);
+        self.rate = pace.rate;
     }
 }
 
@@ -148,6 +160,16 @@ mod tests {
     use super::*;
 
     const MTU: usize = 1200;
+
+    #[test]
+    fn a_turn_is_fifty_microseconds_of_the_rate() {
+        let mut pacer = Pacer::new();
+        assert_eq!(pacer.turn(), 0);
+        pacer.permit(Instant::ZERO, Pace::bulk(1_000_000_000), MTU);
+        assert_eq!(pacer.turn(), 50_000);
+        pacer.permit(Instant::ZERO, Pace::bulk(12_500_000), MTU);
+        assert_eq!(pacer.turn(), 625);
+    }
 
     /// Sends whatever is permitted for `time`, waking when told to. Answers the bytes, the number
     /// of wake-ups and the largest burst.

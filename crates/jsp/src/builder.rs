@@ -2,6 +2,7 @@
 
 mod places;
 mod server;
+mod shards;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -18,12 +19,11 @@ use crate::clock::Clock;
 use crate::endpoint::{Endpoint, Offers};
 use crate::error::BindError;
 use crate::identity::{ClientAuth, Identity};
-use crate::link::{Link, Links};
-use crate::monitor::{self, NetworkMonitor, Source};
+use crate::link::Link;
+use crate::monitor::{NetworkMonitor, Source};
 use crate::proxy::Proxy;
 use crate::register::RegisterStore;
-use crate::shard::{Driver, Shard};
-use places::{Opened, base, open_listeners, prefer};
+use places::{Opened, open_listeners, prefer};
 use server::keyed;
 
 /// Unfinished handshakes above which a server asks clients to prove their address first.
@@ -50,6 +50,7 @@ pub struct Builder {
     carriers_max: usize,
     silent: bool,
     shards: usize,
+    steered: bool,
     pub(crate) obfuscation: Option<ObfuscationKey>,
     seed: Option<[u8; 32]>,
     reset_key: Option<[u8; 32]>,
@@ -90,6 +91,7 @@ impl Default for Builder {
             carriers_max: CARRIERS_MAX,
             silent: false,
             shards: 1,
+            steered: true,
             obfuscation: None,
             seed: None,
             reset_key: None,
@@ -202,13 +204,6 @@ impl Builder {
     /// endpoint has lost its memory. Default false.
     pub fn silent(mut self, silent: bool) -> Self {
         self.silent = silent;
-        self
-    }
-
-    /// How many driver tasks share the work. This version runs one; other numbers are refused by
-    /// [`Builder::build`].
-    pub fn shards(mut self, shards: usize) -> Self {
-        self.shards = shards;
         self
     }
 
@@ -395,40 +390,42 @@ impl Builder {
     ///
     /// # Errors
     /// See [`BindError`].
-    pub fn build(self) -> Result<Endpoint, BindError> {
+    pub fn build(mut self) -> Result<Endpoint, BindError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BindError::NoRuntime)?;
-        if self.shards != 1 {
-            return Err(BindError::Config("this version runs one driver: leave shards at 1"));
-        }
         let policy = self.policy()?;
         let server = self.server_setup();
         let tunnels = Tunnels::new(runtime.clone(), self.transport.idle_timeout, self.carriers_max);
-        let listeners = open_listeners(&*self.network, self.listening)?;
+        let listeners = open_listeners(&*self.network, std::mem::take(&mut self.listening))?;
         let uses_udp = policy.has_udp() && self.proxy.is_none();
         let own = listeners.first().map(|listener| listener.addr);
         let is_server = self.identity.is_some();
-        // What is wrapped cannot be told from outside.
-        let apart = is_server && self.obfuscation.is_none();
-        let base = base(self.link, self.bind.as_deref(), own, is_server || uses_udp, apart)?;
-        let (base, transport) = prefer(base, &self.preferred, is_server, self.transport)?;
+        let mut bases = self.open_bases(own, is_server || uses_udp)?;
+        let transport = prefer(&mut bases, &self.preferred, is_server, self.transport)?;
         let clock = Clock::start();
-        let mut machine = jsp_proto::Endpoint::new(EndpointConfig {
+        let config = EndpointConfig {
             server,
             transport: Arc::clone(&transport),
             seed: self.seed.unwrap_or_else(random_seed),
             unix_seconds_at_zero: clock.unix_seconds_at_zero(),
-        });
-        let links = Links::new(base, Arc::clone(&tunnels));
-        let shard = self.shared_tickets.as_ref().map_or(0, |shared| shared.shard);
-        let place = (links.local_addr().ok(), shard);
-        machine = keyed(machine, self.identity.as_ref(), self.reset_key, place);
+        };
+        let links = shards::link(bases, &tunnels);
+        let number = self.shared_tickets.as_ref().map_or(0, |shared| shared.shard);
+        let place = (links.first().and_then(|links| links.local_addr().ok()), number);
+        let (identity, key) = (self.identity.as_ref(), self.reset_key);
+        let mut machines: Vec<_> = jsp_proto::Endpoint::sharded(config, self.shards)
+            .into_iter()
+            .map(|machine| keyed(machine, identity, key, place))
+            .collect();
         if let Some(key) = &self.obfuscation {
-            machine = machine.obfuscated(key);
+            machines = machines.into_iter().map(|machine| machine.obfuscated(key)).collect();
         }
         let register = self.register.filter(|_| self.shared_tickets.is_some());
         if let Some(SharedTickets { secret, epoch, shard }) = self.shared_tickets {
             let kept = register.as_ref().and_then(|store| store.take());
-            machine.share_tickets(clock.now(), secret, epoch, shard, kept.as_deref());
+            // What one shard is told of tickets holds for all.
+            if let Some(machine) = machines.first_mut() {
+                machine.share_tickets(clock.now(), secret, epoch, shard, kept.as_deref());
+            }
         }
         let carrier_addrs = listeners.iter().map(|l| (l.layers.kind(), l.addr)).collect();
         let strangers = Places::for_strangers();
@@ -438,7 +435,7 @@ impl Builder {
         }
         let (network, proxy) = (self.network, self.proxy);
         let dialer = Dialer { network, proxy, tunnels: Arc::clone(&tunnels) };
-        let shard = Shard::new(machine, links, clock);
+        let shards = shards::make(machines, links, clock);
         let offers = Offers {
             transport,
             fingerprint: self.identity.as_ref().map(Identity::fingerprint),
@@ -454,11 +451,8 @@ impl Builder {
             dialer,
             carrier_addrs,
         };
-        let endpoint = Endpoint::new(Arc::clone(&shard), offers);
-        if let Some(source) = self.monitor {
-            monitor::start(&shard, source, &runtime);
-        }
-        runtime.spawn(Driver::new(shard));
+        let endpoint = Endpoint::new(&shards, offers)?;
+        shards::start(shards, self.monitor, &runtime);
         Ok(endpoint)
     }
 }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use jsp_crypto::{Credential, Fingerprint, SignaturePolicy};
 use jsp_proto::{TicketStore, TransportConfig};
@@ -26,7 +27,11 @@ use crate::shard::{Core, Shard, Waiters};
 ///
 /// When the last clone is dropped, no more connections are accepted; those that are held go on.
 pub struct Endpoint {
+    /// The first, which has the connections that this side makes.
     pub(crate) shard: Arc<Shard>,
+    others: Arc<[Arc<Shard>]>,
+    /// Which shard is asked first for the next connection.
+    turn: Arc<AtomicUsize>,
     pub(crate) offers: Arc<Offers>,
 }
 
@@ -59,9 +64,19 @@ impl Offers {
 }
 
 impl Endpoint {
-    pub(crate) fn new(shard: Arc<Shard>, offers: Offers) -> Self {
-        shard.lock().endpoint_handles += 1;
-        Self { shard, offers: Arc::new(offers) }
+    pub(crate) fn new(shards: &[Arc<Shard>], offers: Offers) -> Result<Self, BindError> {
+        let (first, others) =
+            shards.split_first().ok_or(BindError::Config("an endpoint has 1 to 64 shards"))?;
+        for shard in shards {
+            shard.lock().endpoint_handles += 1;
+        }
+        let (shard, others, offers) = (Arc::clone(first), others.into(), Arc::new(offers));
+        Ok(Self { shard, others, turn: Arc::default(), offers })
+    }
+
+    /// All its shards, the first before the others.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &Arc<Shard>> {
+        std::iter::once(&self.shard).chain(&*self.others)
     }
 
     /// Starts an endpoint with other than the usual settings.
@@ -126,17 +141,23 @@ impl Endpoint {
     ///
     /// Cancel-safe: no connection is lost. An endpoint without identity waits until it is closed.
     pub async fn accept(&self) -> Option<Connection> {
-        let key = self
-            .wait(
-                |core| &mut core.accepting,
-                |core| match core.incoming.pop_front() {
-                    Some(key) => Poll::Ready(Some(key)),
-                    None if core.closed => Poll::Ready(None),
-                    None => Poll::Pending,
-                },
-            )
-            .await?;
-        Some(Connection::new(Arc::clone(&self.shard), key))
+        let mut waiting: Vec<_> = self.shards().map(Waiting::to_accept).collect();
+        // A busy shard must not hide the others.
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % waiting.len();
+        waiting.rotate_left(turn);
+        let (shard, key) = std::future::poll_fn(|cx| {
+            let mut open = false;
+            for waiting in &mut waiting {
+                match waiting.poll(cx, Core::next_incoming) {
+                    Poll::Ready(Some(key)) => return Poll::Ready(Some((waiting.shard, key))),
+                    Poll::Ready(None) => {}
+                    Poll::Pending => open = true,
+                }
+            }
+            if open { Poll::Pending } else { Poll::Ready(None) }
+        })
+        .await?;
+        Some(Connection::new(Arc::clone(shard), key))
     }
 
     /// The address that peers reach this endpoint at; a wildcard address when it listens on all
@@ -174,7 +195,11 @@ impl Endpoint {
     pub fn renew_identity(&self, identity: &Identity) -> Result<(), RenewError> {
         let offers = &self.offers;
         let crypto = server_config(identity, &offers.client_auth, &offers.application_protocols);
-        let served = self.shard.lock().endpoint.renew_server(Arc::new(crypto));
+        let crypto = Arc::new(crypto);
+        let mut served = false;
+        for shard in self.shards() {
+            served |= shard.lock().endpoint.renew_server(Arc::clone(&crypto));
+        }
         let mut shown = offers.credential.lock().unwrap_or_else(PoisonError::into_inner);
         let is_shown =
             shown.as_ref().is_some_and(|shown| shown.fingerprint() == identity.fingerprint());
@@ -188,20 +213,21 @@ impl Endpoint {
     /// `code` and at most 255 bytes of `reason`.
     pub fn close(&self, code: u64, reason: &[u8]) {
         let now = self.shard.clock.now();
-        let mut core = self.shard.lock();
-        core.stop_accepting();
-        for key in core.keys() {
-            core.close(key, now, code, reason);
+        for shard in self.shards() {
+            let mut core = shard.lock();
+            core.stop_accepting();
+            for key in core.keys() {
+                core.close(key, now, code, reason);
+            }
+            core.drop_incoming();
         }
-        core.drop_incoming();
-        drop(core);
         self.keep_register(now);
     }
 
     /// No more early data are taken; which were is kept for the server after this one.
     fn keep_register(&self, now: Instant) {
         let Some(store) = &self.offers.register else { return };
-        // Nobody waits for the store with the lock.
+        // What one shard knows all know. Nobody waits for the store with the lock.
         let register = self.shard.lock().endpoint.keep_register(now);
         if let Some(register) = register {
             store.put(register);
@@ -216,8 +242,8 @@ impl Endpoint {
     /// Cancel-safe: once begun it goes on by itself.
     pub async fn shutdown(&self) {
         let now = self.shard.clock.now();
-        {
-            let mut core = self.shard.lock();
+        for shard in self.shards() {
+            let mut core = shard.lock();
             core.stop_accepting();
             for key in core.keys() {
                 core.close_when_delivered(key, now, 0);
@@ -225,41 +251,40 @@ impl Endpoint {
             core.drop_incoming();
         }
         self.keep_register(now);
-        self.wait(
-            |core| &mut core.draining,
-            |core| {
+        for shard in self.shards() {
+            let mut waiting = Waiting { shard, place: |core| &mut core.draining, key: None };
+            let attempt = |core: &mut Core| {
                 let over = core.is_gone() || (core.endpoint.is_idle() && core.all_over());
                 if over { Poll::Ready(()) } else { Poll::Pending }
-            },
-        )
-        .await;
-    }
-
-    async fn wait<R>(
-        &self,
-        place: fn(&mut Core) -> &mut Waiters,
-        mut attempt: impl FnMut(&mut Core) -> Poll<R>,
-    ) -> R {
-        let mut waiting = Waiting { shard: &self.shard, place, key: None };
-        std::future::poll_fn(|cx| {
-            let mut core = waiting.shard.lock();
-            let result = attempt(&mut core);
-            if result.is_pending() {
-                (waiting.place)(&mut core).register(&mut waiting.key, cx.waker());
-            } else if let Some(key) = waiting.key.take() {
-                (waiting.place)(&mut core).remove(key);
-            }
-            result
-        })
-        .await
+            };
+            std::future::poll_fn(|cx| waiting.poll(cx, attempt)).await;
+        }
     }
 }
 
-/// A task's place among those that wait for the endpoint.
+/// A task's place among those that wait for a shard.
 struct Waiting<'a> {
-    shard: &'a Shard,
+    shard: &'a Arc<Shard>,
     place: fn(&mut Core) -> &mut Waiters,
     key: Option<u64>,
+}
+
+impl<'a> Waiting<'a> {
+    fn to_accept(shard: &'a Arc<Shard>) -> Self {
+        Self { shard, place: |core| &mut core.accepting, key: None }
+    }
+
+    /// One attempt; when it is not ready, the task is noted under the same lock.
+    fn poll<R>(&mut self, cx: &Context<'_>, attempt: impl FnOnce(&mut Core) -> Poll<R>) -> Poll<R> {
+        let mut core = self.shard.lock();
+        let result = attempt(&mut core);
+        if result.is_pending() {
+            (self.place)(&mut core).register(&mut self.key, cx.waker());
+        } else if let Some(key) = self.key.take() {
+            (self.place)(&mut core).remove(key);
+        }
+        result
+    }
 }
 
 impl Drop for Waiting<'_> {
@@ -272,24 +297,33 @@ impl Drop for Waiting<'_> {
 
 impl Clone for Endpoint {
     fn clone(&self) -> Self {
-        self.shard.lock().endpoint_handles += 1;
-        Self { shard: Arc::clone(&self.shard), offers: Arc::clone(&self.offers) }
+        for shard in self.shards() {
+            shard.lock().endpoint_handles += 1;
+        }
+        let (shard, others) = (Arc::clone(&self.shard), Arc::clone(&self.others));
+        let (turn, offers) = (Arc::clone(&self.turn), Arc::clone(&self.offers));
+        Self { shard, others, turn, offers }
     }
 }
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
         let now = self.shard.clock.now();
-        let mut core = self.shard.lock();
-        core.endpoint_handles -= 1;
-        if core.endpoint_handles == 0 {
-            core.stop_accepting();
-            let unaccepted: Vec<_> = core.incoming.iter().copied().collect();
-            for key in unaccepted {
-                core.close(key, now, 0, b"the endpoint is closed");
+        let mut was_last = false;
+        for shard in self.shards() {
+            let mut core = shard.lock();
+            core.endpoint_handles -= 1;
+            if core.endpoint_handles == 0 {
+                was_last = true;
+                core.stop_accepting();
+                let unaccepted: Vec<_> = core.incoming.iter().copied().collect();
+                for key in unaccepted {
+                    core.close(key, now, 0, b"the endpoint is closed");
+                }
+                core.drop_incoming();
             }
-            core.drop_incoming();
-            drop(core);
+        }
+        if was_last {
             self.keep_register(now);
         }
     }

@@ -218,3 +218,19 @@ async fn the_register_is_taken_once_and_kept_once_however_the_server_ends() {
     drop(server.keep_register(drawer.clone()).build().unwrap());
     assert_eq!((*drawer.taken.lock().unwrap(), *drawer.put.lock().unwrap()), (3, 3));
 }
+
+#[tokio::test]
+// spec-test: CON-120
+async fn any_shard_of_a_server_takes_early_data() {
+    let server = Endpoint::builder().bind("127.0.0.1:0").identity(Identity::generate()).shards(4);
+    let (server, client, shelf) = with_ticket(server, Endpoint::builder()).await;
+    let addr = server.local_addr().unwrap();
+    for _ in 0..6 {
+        let connection = client.connect_early(addr, server.fingerprint()).await.unwrap();
+        let config = StreamConfig::messages().replay_safe();
+        assert_eq!(ask(&connection, config, "soon").await, "soon!");
+        connection.connected().await.unwrap();
+        assert!(connection.security().unwrap().early_data);
+        shelf.arrived.notified().await;
+    }
+}

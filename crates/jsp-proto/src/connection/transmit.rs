@@ -91,6 +91,7 @@ impl Connection {
             // What arrives meanwhile tells nothing of the path's rate.
             self.paths.active.delivery.mark_app_limited(in_flight);
         }
+        self.streams.set_turn(self.paths.active.pacer.turn());
         let len = self.regular_datagram(now, room, permit.allowance, extent)?;
         self.use_slot(now);
         if len == 0 {

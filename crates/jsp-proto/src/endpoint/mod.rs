@@ -11,6 +11,7 @@ mod names;
 mod obfuscation;
 mod outgoing;
 mod schedule;
+mod shards;
 mod shares;
 mod source;
 mod spent;
@@ -44,9 +45,11 @@ use load::HelloRate;
 use names::{ByName, HelloNames, peer_key, release};
 use obfuscation::Obfuscation;
 use schedule::Schedule;
+pub use shards::{LONG_ID_AT, SHARDS_MAX, SHORT_ID_AT, Shard};
 use shares::Shares;
 use source::{AnswerLimit, Prefix};
 use spent::SpentCookies;
+use tickets::Tickets;
 use waiting::WaitingRoom;
 
 /// Why a connection cannot be started.
@@ -103,8 +106,9 @@ pub struct Endpoint {
     wants_key_share: bool,
     /// Answers to strangers have their turn before connections.
     answers_first: bool,
-    /// Made when the first ticket is needed.
-    tickets: Option<tickets::Tickets>,
+    tickets: Tickets,
+    /// What ids of ours name.
+    shard: Shard,
 }
 
 /// A connection, and how far its end has come.
@@ -189,7 +193,8 @@ impl Endpoint {
             key_share: None,
             wants_key_share,
             answers_first: false,
-            tickets: None,
+            tickets: Tickets::default(),
+            shard: Shard::ALONE,
         }
     }
 

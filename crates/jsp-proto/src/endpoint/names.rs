@@ -29,6 +29,7 @@ impl Endpoint {
     pub(super) fn fresh_local_id(&mut self) -> ConnectionId {
         loop {
             let id = self.random_id(limits::CONNECTION_ID_LEN_LOCAL);
+            let id = self.shard.mark(id);
             if !self.by_id.contains_key(&id) {
                 return id;
             }

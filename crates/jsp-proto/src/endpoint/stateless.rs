@@ -104,7 +104,9 @@ impl Endpoint {
     pub(super) fn retry_id(&self, cookie: &[u8]) -> ConnectionId {
         let id = Prf::new(self.reset_key).derive("retry id", cookie);
         let id = id.get(..limits::CONNECTION_ID_LEN_INITIAL);
-        id.and_then(ConnectionId::new).unwrap_or(ConnectionId::EMPTY)
+        let id = id.and_then(ConnectionId::new).unwrap_or(ConnectionId::EMPTY);
+        // Whoever made the cookie checks it.
+        self.shard.mark(id)
     }
 
     /// Tells a peer whose connection we do not know that it is gone. Shorter than what it answers,

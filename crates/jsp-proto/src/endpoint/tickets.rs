@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jsp_crypto::{
     Prf, Resumption, Strike, StrikeRegister, TicketContents, TicketGrant, TicketKeys, hello_id,
@@ -12,19 +13,46 @@ use super::hello::Stranger;
 use super::names::HelloNames;
 use super::source::Prefix;
 use super::{ConnectionHandle, Endpoint, peer_key, release};
-use crate::config::ServerSetup;
+use crate::config::{ServerSetup, TransportConfig};
+use crate::rng::SeededRng;
 
-/// The ticket keys of a server, and the tickets that have brought early data.
+/// Tickets in the eyes of one shard.
 pub(super) struct Tickets {
-    keys: TicketKeys,
-    register: StrikeRegister,
-    /// What a kept register is authenticated with; there is none for keys that begin and end here.
-    register_key: Option<Prf>,
-    shard: u16,
+    /// Made when the first ticket is needed. All shards of a server have the same.
+    office: Arc<Mutex<Option<Office>>>,
     /// Connections whose early data were taken, and whose clients are not proved to be there.
     early: HashMap<[u8; 16], ConnectionHandle>,
     /// The table is tidied when it has so many entries.
     tidy_at: usize,
+}
+
+/// The ticket keys of a server, and the tickets that have brought early data.
+struct Office {
+    keys: TicketKeys,
+    register: StrikeRegister,
+    /// What a kept register is authenticated with; there is none for keys that begin and end here.
+    register_key: Option<Prf>,
+    /// The server's number among those that take each other's tickets.
+    shard: u16,
+    /// The register was kept for the next server: this one takes no hello with a ticket any more, by none of its shards.
+    is_kept: bool,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self { office: Arc::default(), early: HashMap::new(), tidy_at: EARLY_TIDY_MIN }
+    }
+}
+
+impl Tickets {
+    /// Those of another shard of the same server.
+    pub(super) fn beside(&self) -> Self {
+        Self { office: Arc::clone(&self.office), ..Self::default() }
+    }
+}
+
+fn lock(office: &Mutex<Option<Office>>) -> MutexGuard<'_, Option<Office>> {
+    office.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Entries of the table of early connections that are not worth a tidying.
@@ -32,8 +60,10 @@ const EARLY_TIDY_MIN: usize = 64;
 
 impl Tickets {
     /// The time was set ahead.
-    pub(super) fn on_set_ahead(&mut self, ahead_ms: u64) {
-        self.register.on_set_ahead(ahead_ms);
+    pub(super) fn on_set_ahead(&self, ahead_ms: u64) {
+        if let Some(office) = lock(&self.office).as_mut() {
+            office.register.on_set_ahead(ahead_ms);
+        }
     }
 }
 
@@ -47,6 +77,62 @@ pub(super) enum Judgement {
     Refused,
     /// The early data of its ticket were taken before, by this connection if it is still there.
     Copy(Option<ConnectionHandle>),
+}
+
+/// What the office makes of a hello.
+enum Judged {
+    /// The early data of this ticket were taken before.
+    Known([u8; 16]),
+    New(Judgement),
+}
+
+impl Office {
+    fn judge(
+        &mut self,
+        now_ms: u64,
+        setup: &ServerSetup,
+        hello: &[u8],
+        (transport, takes_early): (&TransportConfig, bool),
+    ) -> Judged {
+        // spec: HS-96
+        if self.is_kept {
+            return Judged::New(Judgement::Copy(None));
+        }
+        let keys = &self.keys;
+        // spec: HS-76, HS-208
+        if let Some((uid, ends_ms)) = Resumption::refused(keys, &setup.crypto, hello) {
+            if self.register.contains(&uid) {
+                return Judged::Known(uid);
+            }
+            self.register.note_late(&uid, ends_ms, now_ms);
+        }
+        let mut resumption = match Resumption::check(keys, &setup.crypto, hello, now_ms) {
+            Ok(None) => return Judged::New(Judgement::Full),
+            Err(_) => return Judged::New(Judgement::Refused),
+            Ok(Some(resumption)) => resumption,
+        };
+        let uid = *resumption.uid();
+        // spec: HS-72
+        if self.register.contains(&uid) {
+            return Judged::Known(uid);
+        }
+        // spec: HS-75
+        let suits = takes_early
+            && transport.early_data_max > 0
+            && *resumption.params_hash() == transport.early_hash(resumption.protocol());
+        let hello_ms = resumption.hello_ms();
+        // A ticket of another server is never early here.
+        // spec: HS-208
+        if resumption.wants_early() && resumption.home_shard() == self.shard {
+            if suits {
+                let strike = self.register.strike(&uid, hello_ms, now_ms);
+                resumption.accept_early = strike == Strike::Fresh;
+            } else {
+                self.register.note_late(&uid, hello_ms, now_ms);
+            }
+        }
+        Judged::New(Judgement::Resume(Box::new(resumption)))
+    }
 }
 
 impl Endpoint {
@@ -72,14 +158,13 @@ impl Endpoint {
         let key = Prf::new(Prf::new(secret).derive("register of a shard", &shard.to_be_bytes()));
         let kept = kept.and_then(|kept| StrikeRegister::restore(kept, &key, now_ms, most));
         let is_kept = kept.is_some();
-        self.tickets = Some(Tickets {
+        *lock(&self.tickets.office) = Some(Office {
             keys: TicketKeys::new(secret, epoch),
             // spec: HS-95
             register: kept.unwrap_or_else(|| StrikeRegister::new(now_ms, most, false)),
             register_key: Some(key),
             shard,
-            early: HashMap::new(),
-            tidy_at: EARLY_TIDY_MIN,
+            is_kept: false,
         });
         is_kept
     }
@@ -90,27 +175,34 @@ impl Endpoint {
     // spec: HS-95
     pub fn keep_register(&mut self, now: Instant) -> Option<Vec<u8>> {
         let now_ms = self.unix_ms(now);
-        let tickets = self.tickets.as_mut()?;
-        let key = tickets.register_key.take()?;
+        let mut office = lock(&self.tickets.office);
+        let office = office.as_mut()?;
+        let key = office.register_key.take()?;
         // spec: HS-96
         self.accepting = false;
-        Some(tickets.register.save(now_ms, &key))
+        office.is_kept = true;
+        Some(office.register.save(now_ms, &key))
     }
 
-    fn tickets(&mut self, now_ms: u64) -> &mut Tickets {
+    /// Acts with the ticket keys and the register, which are made now if there are none.
+    fn with_office<R>(
+        &mut self,
+        now_ms: u64,
+        act: impl FnOnce(&mut Office, &mut SeededRng) -> R,
+    ) -> R {
         let rng = &mut self.rng;
         let most = self.config.transport.early_tickets_max;
-        let tickets = self.tickets.get_or_insert_with(|| Tickets {
+        let mut office = lock(&self.tickets.office);
+        let office = office.get_or_insert_with(|| Office {
             keys: TicketKeys::new(rng.array(), TicketKeys::epoch_at(now_ms / 1000)),
             // The keys begin here as well: no ticket of theirs was used before.
             register: StrikeRegister::new(now_ms, most, true),
             register_key: None,
             shard: 0,
-            early: HashMap::new(),
-            tidy_at: EARLY_TIDY_MIN,
+            is_kept: false,
         });
-        tickets.keys.advance(now_ms / 1000);
-        tickets
+        office.keys.advance(now_ms / 1000);
+        act(office, rng)
     }
 
     pub(super) fn judge_ticket(
@@ -123,56 +215,27 @@ impl Endpoint {
         let now_ms = self.unix_ms(now);
         let takes_early = self.takes_early(setup, network);
         let transport = self.config.transport.clone();
-        let tickets = self.tickets(now_ms);
-        let keys = &tickets.keys;
-        // spec: HS-76, HS-208
-        if let Some((uid, ends_ms)) = Resumption::refused(keys, &setup.crypto, hello) {
-            if tickets.register.contains(&uid) {
-                return Judgement::Copy(tickets.early.get(&uid).copied());
-            }
-            tickets.register.note_late(&uid, ends_ms, now_ms);
+        let judged = self.with_office(now_ms, |office, _| {
+            office.judge(now_ms, setup, hello, (&transport, takes_early))
+        });
+        match judged {
+            Judged::Known(uid) => Judgement::Copy(self.tickets.early.get(&uid).copied()),
+            Judged::New(judgement) => judgement,
         }
-        let mut resumption = match Resumption::check(keys, &setup.crypto, hello, now_ms) {
-            Ok(None) => return Judgement::Full,
-            Err(_) => return Judgement::Refused,
-            Ok(Some(resumption)) => resumption,
-        };
-        let uid = *resumption.uid();
-        // spec: HS-72
-        if tickets.register.contains(&uid) {
-            return Judgement::Copy(tickets.early.get(&uid).copied());
-        }
-        // spec: HS-75
-        let suits = takes_early
-            && transport.early_data_max > 0
-            && *resumption.params_hash() == transport.early_hash(resumption.protocol());
-        let hello_ms = resumption.hello_ms();
-        // A ticket of another shard is never early here.
-        // spec: HS-208
-        if resumption.wants_early() && resumption.home_shard() == tickets.shard {
-            if suits {
-                let strike = tickets.register.strike(&uid, hello_ms, now_ms);
-                resumption.accept_early = strike == Strike::Fresh;
-            } else {
-                tickets.register.note_late(&uid, hello_ms, now_ms);
-            }
-        }
-        Judgement::Resume(Box::new(resumption))
     }
 
     /// This connection has taken the early data of a ticket.
     pub(super) fn note_early(&mut self, uid: [u8; 16], handle: ConnectionHandle) {
         let connections = &self.connections;
-        if let Some(tickets) = &mut self.tickets {
-            // Tidied when it has doubled, so that each connection pays for a constant part of it.
-            if tickets.early.len() >= tickets.tidy_at {
-                tickets.early.retain(|_, handle| {
-                    connections.get(handle).is_some_and(|slot| slot.connection.is_half_resumed())
-                });
-                tickets.tidy_at = tickets.early.len().saturating_mul(2).max(EARLY_TIDY_MIN);
-            }
-            tickets.early.insert(uid, handle);
+        let tickets = &mut self.tickets;
+        // Tidied when it has doubled, so that each connection pays for a constant part of it.
+        if tickets.early.len() >= tickets.tidy_at {
+            tickets.early.retain(|_, handle| {
+                connections.get(handle).is_some_and(|slot| slot.connection.is_half_resumed())
+            });
+            tickets.tidy_at = tickets.early.len().saturating_mul(2).max(EARLY_TIDY_MIN);
         }
+        tickets.early.insert(uid, handle);
     }
 
     /// The same hello came by another route. Its client may be there: whoever holds the keys of the
@@ -213,25 +276,24 @@ impl Endpoint {
         }
         let now_ms = self.unix_ms(now);
         let Some(setup) = self.config.server.clone() else { return };
-        self.tickets(now_ms);
-        let (Some(slot), Some(tickets)) =
-            (self.connections.get_mut(&handle), self.tickets.as_ref())
-        else {
-            return;
-        };
+        let Some(slot) = self.connections.get_mut(&handle) else { return };
         let route = slot.connection.route();
         let grant = slot.connection.ticket_contents(now).and_then(|(mut contents, nonce)| {
-            contents.home_shard = tickets.shard;
             contents.prefix_hash = network_hash(&route);
             let own = setup.crypto.credential.delegation().map(|delegation| delegation.period().1);
             let theirs = contents.client.and_then(|client| client.until);
             limit_to_delegations(&mut contents, [own, theirs], now_ms);
             let server = setup.crypto.fingerprint();
-            let ticket = tickets.keys.seal(&contents, &server, &mut self.rng)?;
+            let ticket = self.with_office(now_ms, |office, rng| {
+                contents.home_shard = office.shard;
+                office.keys.seal(&contents, &server, rng)
+            })?;
             let (lifetime_s, max_early_data) = (contents.lifetime_s, contents.max_early_data);
             Some(TicketGrant { lifetime_s, max_early_data, nonce, ticket })
         });
-        slot.connection.give_ticket(now, grant.as_ref());
+        if let Some(slot) = self.connections.get_mut(&handle) {
+            slot.connection.give_ticket(now, grant.as_ref());
+        }
     }
 }
 

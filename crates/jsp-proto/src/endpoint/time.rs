@@ -13,10 +13,9 @@ impl Endpoint {
     /// back, they are refused until it has caught up.
     pub fn set_unix_time(&mut self, now: Instant, since_1970: Duration) {
         let ahead_ms = self.unix_time.set(now, since_1970);
-        if ahead_ms > 0
-            && let Some(tickets) = &mut self.tickets
-        {
-            tickets.on_set_ahead(ahead_ms);
+        if ahead_ms > 0 {
+            // Each shard tells it for itself; what is known is kept the longer for it.
+            self.tickets.on_set_ahead(ahead_ms);
         }
     }
 

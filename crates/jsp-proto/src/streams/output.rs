@@ -47,6 +47,11 @@ impl Streams {
         self.peer.is_some() && !self.is_closed && self.scheduler.has_urgent()
     }
 
+    /// Streams that share take turns of about this many bytes, as far as the scheduler finds it right.
+    pub(crate) fn set_turn(&mut self, bytes: usize) {
+        self.scheduler.set_turn(bytes);
+    }
+
     /// Fills the rest of a packet.
     pub(crate) fn write(&mut self, now: Instant, packet: &mut PacketBuilder<'_>) {
         self.write_in_turn(now, false, packet);

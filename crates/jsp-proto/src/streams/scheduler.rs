@@ -14,8 +14,15 @@ use jsp_wire::{Class, Instant};
 
 use super::table::Key;
 
-/// Bytes that one unit of weight is worth in one round. The usual weight of 16 gives two packets.
-const QUANTUM: i64 = 128;
+/// Bytes that one unit of weight is worth in one round at least. The usual weight of 16 gives two packets.
+const QUANTUM_MIN: i64 = 128;
+
+/// The same at most: the usual weight gives 64 KiB, a batch. Whoever reads a stream then has the more of it at once,
+/// and a batch concerns few of them.
+const QUANTUM_MAX: i64 = 4096;
+
+/// The weight that a turn's length is told for.
+const WEIGHT_USUAL: i64 = 16;
 
 /// Share of all bytes but those of control that each of the two lower classes gets at least while it has
 /// data, in percent.
@@ -45,13 +52,13 @@ struct Ring {
 }
 
 impl Ring {
-    fn head(&mut self) -> Option<Key> {
+    fn head(&mut self, quantum: i64) -> Option<Key> {
         loop {
             let turn = self.turns.front_mut()?;
             if turn.deficit > 0 {
                 return Some(turn.key);
             }
-            turn.deficit += i64::from(turn.weight) * QUANTUM;
+            turn.deficit += i64::from(turn.weight) * quantum;
             if turn.deficit <= 0 {
                 self.turns.rotate_left(1);
             }
@@ -93,8 +100,10 @@ impl Ring {
 }
 
 /// The streams that have something to send.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct Scheduler {
+    /// Bytes that one unit of weight is worth in one round.
+    quantum: i64,
     control: VecDeque<Key>,
     realtime: BinaryHeap<Reverse<(Instant, u64, Key)>>,
     interactive: Ring,
@@ -109,6 +118,22 @@ pub(super) struct Scheduler {
     floors_wait: bool,
 }
 
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self {
+            quantum: QUANTUM_MIN,
+            control: VecDeque::new(),
+            realtime: BinaryHeap::new(),
+            interactive: Ring::default(),
+            scavenger: Ring::default(),
+            capped: BinaryHeap::new(),
+            aside: Vec::new(),
+            arrivals: 0,
+            floors_wait: false,
+        }
+    }
+}
+
 impl Scheduler {
     /// True when no stream is in any line.
     pub(super) fn is_empty(&self) -> bool {
@@ -118,6 +143,12 @@ impl Scheduler {
             && rings.into_iter().all(|ring| ring.turns.is_empty())
             && self.capped.is_empty()
             && self.aside.is_empty()
+    }
+
+    /// Turns of a stream with the usual weight are to have about this many bytes.
+    pub(super) fn set_turn(&mut self, bytes: usize) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.quantum = (bytes / WEIGHT_USUAL).clamp(QUANTUM_MIN, QUANTUM_MAX);
     }
 
     /// Lets a stream stand in line. It must not stand there yet.
@@ -142,22 +173,23 @@ impl Scheduler {
     /// The stream that goes next, and the class whose turn it is.
     // spec: STR-40, STR-41, STR-42
     pub(super) fn head(&mut self) -> Option<(Class, Key)> {
+        let quantum = self.quantum;
         if let Some(key) = self.control.front() {
             return Some((Class::Control, *key));
         }
         if self.scavenger.is_owed() && !self.floors_wait {
-            return self.scavenger.head().map(|key| (Class::Scavenger, key));
+            return self.scavenger.head(quantum).map(|key| (Class::Scavenger, key));
         }
         if self.interactive.is_owed() && !self.floors_wait {
-            return self.interactive.head().map(|key| (Class::Interactive, key));
+            return self.interactive.head(quantum).map(|key| (Class::Interactive, key));
         }
         if let Some(Reverse((_, _, key))) = self.realtime.peek() {
             return Some((Class::RealTime, *key));
         }
-        if let Some(key) = self.interactive.head() {
+        if let Some(key) = self.interactive.head(quantum) {
             return Some((Class::Interactive, key));
         }
-        self.scavenger.head().map(|key| (Class::Scavenger, key))
+        self.scavenger.head(quantum).map(|key| (Class::Scavenger, key))
     }
 
     /// Takes the head of a class out of the line.

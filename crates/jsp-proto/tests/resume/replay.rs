@@ -321,3 +321,27 @@ fn early_data_go_on_after_both_hosts_have_slept() {
     listen_for(&mut pair, &mut heard, RTT * 5);
     assert_eq!((heard.count("early"), mode(&mut pair, client)), (1, (Mode::Resumed, true, true)));
 }
+
+#[test]
+// spec-test: HS-72, CON-121
+fn shards_of_one_server_take_early_data_once_between_them() {
+    let mut pair = sharing();
+    let mut shards = Endpoint::sharded(pair.server_config(), 3);
+    let epoch = TicketKeys::epoch_at(1_800_000_000);
+    shards[2].share_tickets(Instant::ZERO, SECRET, epoch, 0, None);
+    let mut heard = HashMap::new();
+    for turn in 0..3 {
+        let ticket = pair.ticket();
+        pair.held = Some(Vec::new());
+        let client = pair.resume(ticket, true);
+        say(&mut pair, client, safe(), &format!("message {turn}"));
+        pair.flush();
+        let hello = pair.held.take().unwrap()[0].clone();
+        for copy in 0..9 {
+            let shard = &mut shards[(turn + copy) % 3];
+            replay(shard, pair.now, copy as u32, &hello, &mut heard);
+        }
+        assert_eq!(heard.len(), turn + 1, "any shard takes them: {heard:?}");
+    }
+    assert!(heard.values().all(|count| *count == 1), "{heard:?}");
+}

@@ -62,23 +62,24 @@ pub(super) fn base(
     })
 }
 
-/// Opens sockets where the endpoint would rather be reached, and has the transport say where that is.
+/// Opens sockets where the endpoint, which has one shard then, would rather be reached, and has the transport say where that is.
 pub(super) fn prefer(
-    mut base: Base,
+    bases: &mut [Base],
     addrs: &[String],
     is_server: bool,
     mut transport: TransportConfig,
-) -> Result<(Base, Arc<TransportConfig>), BindError> {
+) -> Result<Arc<TransportConfig>, BindError> {
     if !addrs.is_empty() && !is_server {
         return Err(BindError::Config("only a server is reached anywhere: it needs an identity"));
     }
+    let Some(base) = bases.first_mut() else { return Ok(Arc::new(transport)) };
     for name in addrs {
         match bind_first(name, |addr| base.prefer(addr))? {
             SocketAddr::V4(v4) => transport.preferred.v4 = Some(v4),
             SocketAddr::V6(v6) => transport.preferred.v6 = Some(v6),
         }
     }
-    Ok((base, Arc::new(transport)))
+    Ok(Arc::new(transport))
 }
 
 /// A listener at work, and what belongs over its streams.
@@ -106,7 +107,7 @@ fn bind_udp(bind: &str) -> Result<UdpLink, BindError> {
 }
 
 /// Binds the first address of a name that can be bound.
-fn bind_first<T>(
+pub(super) fn bind_first<T>(
     name: &str,
     mut bind: impl FnMut(SocketAddr) -> Result<T, BindError>,
 ) -> Result<T, BindError> {

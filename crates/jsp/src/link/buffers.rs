@@ -12,9 +12,9 @@ pub(super) const SLOTS: usize = 8;
 /// Bytes of one receive buffer: the most that the system joins (Linux UDP GRO: one IP packet).
 const SLOT_LEN: usize = 65_536;
 
-/// What arrives in at most this many bytes is copied out, so that a small message that the
-/// application keeps for long does not keep a whole buffer.
-const COPY_MAX: usize = 4096;
+/// What arrives in at most this many bytes is copied out: that costs less than the zeros of another buffer, and a
+/// small message that the application keeps for long does not keep a whole one.
+const COPY_MAX: usize = SLOT_LEN / 4;
 
 /// Buffers that wait for the application to let go of their last slice; older ones are given up to
 /// the allocator.

@@ -38,15 +38,17 @@ impl Base {
 /// Every way out of an endpoint.
 pub(crate) struct Links {
     base: Base,
+    /// What carriers bring is taken here, and not by another shard.
+    hears_carriers: bool,
     pub(crate) tunnels: Arc<Tunnels>,
 }
 
 impl Links {
-    pub(crate) fn new(base: Base, tunnels: Arc<Tunnels>) -> Self {
+    pub(crate) fn new(base: Base, hears_carriers: bool, tunnels: Arc<Tunnels>) -> Self {
         if let Base::Link(link) = &base {
             link.attach(tunnels.sender());
         }
-        Self { base, tunnels }
+        Self { base, hears_carriers, tunnels }
     }
 
     /// Moves what has arrived to the end of `inbox`, and what carriers have to tell to the end of
@@ -57,7 +59,7 @@ impl Links {
         inbox: &mut Vec<Datagram>,
         news: &mut Vec<News>,
     ) -> Poll<io::Result<()>> {
-        let carried = self.tunnels.poll(cx, news);
+        let carried = if self.hears_carriers { self.tunnels.poll(cx, news) } else { Poll::Pending };
         let Base::Link(link) = &self.base else { return carried.map(Ok) };
         news.retain_mut(|news| match news {
             News::Arrived(datagram) if datagram.route.is_reliable() => link.sort_carried(datagram),

@@ -11,6 +11,8 @@ mod interfaces;
 mod links;
 mod outlet;
 mod readiness;
+#[cfg(target_os = "linux")]
+mod steer;
 mod udp;
 
 use std::fmt;

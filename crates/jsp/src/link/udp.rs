@@ -41,6 +41,51 @@ impl UdpLink {
         Self::bind_socket(addr).map_err(|error| BindError::new(addr, error))
     }
 
+    /// Binds the sockets of `count` shards to `addr`; with `apart` they keep the first packets of clients apart. The
+    /// system brings each what is its own where it can, and unless it is not to be `steered`.
+    pub(crate) fn bind_shards(
+        addr: SocketAddr,
+        count: usize,
+        apart: bool,
+        steered: bool,
+    ) -> Result<Vec<Self>, BindError> {
+        let first = Self::bind(addr)?;
+        let shards = first.into_shards(count, apart, steered);
+        shards.map_err(|error| BindError::new(addr, error))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn into_shards(self, count: usize, apart: bool, steered: bool) -> io::Result<Vec<Self>> {
+        let own = self.socket.socket().try_clone()?;
+        let others = super::steer::beside(&own, count.saturating_sub(1))?;
+        let mut shards = vec![self];
+        for socket in others {
+            shards.push(Self::from_std(socket)?);
+        }
+        let is_steered = steered && super::steer::by_id(&own, count, false).is_ok();
+        if is_steered && apart {
+            let strangers = super::steer::beside(&own, count)?;
+            // They are closed where they cannot be told apart.
+            if super::steer::by_id(&own, count, true).is_ok() {
+                for (shard, socket) in shards.iter_mut().zip(strangers) {
+                    shard.strangers = Mutex::new(Some(ready(socket)?));
+                }
+            }
+        }
+        Ok(shards)
+    }
+
+    /// All shards take what comes to one socket; most of it is handed over.
+    #[cfg(not(target_os = "linux"))]
+    fn into_shards(self, count: usize, _: bool, _: bool) -> io::Result<Vec<Self>> {
+        let mut shards = Vec::new();
+        for _ in 1..count {
+            shards.push(Self::from_std(self.socket.socket().try_clone()?)?);
+        }
+        shards.push(self);
+        Ok(shards)
+    }
+
     /// Binds any free port on all interfaces, for both IP versions where the system can.
     pub(crate) fn bind_wildcard() -> Result<Self, BindError> {
         let [v6, v4] = wildcards();
@@ -92,11 +137,7 @@ impl UdpLink {
 
     #[cfg(target_os = "linux")]
     fn apart(&self) -> io::Result<(Readiness, UdpSocketState)> {
-        let socket = super::apart::beside(self.socket.socket())?;
-        socket.set_nonblocking(true)?;
-        let state = UdpSocketState::new((&socket).into())?;
-        without_timestamps(&socket);
-        Ok((Readiness::new(socket)?, state))
+        ready(super::apart::beside(self.socket.socket())?)
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -254,6 +295,15 @@ impl fmt::Debug for UdpLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UdpLink").field("local", &self.socket.socket().local_addr().ok()).finish()
     }
+}
+
+/// A bound socket, made ready to be received from.
+#[cfg(target_os = "linux")]
+fn ready(socket: std::net::UdpSocket) -> io::Result<(Readiness, UdpSocketState)> {
+    socket.set_nonblocking(true)?;
+    let state = UdpSocketState::new((&socket).into())?;
+    without_timestamps(&socket);
+    Ok((Readiness::new(socket)?, state))
 }
 
 /// quinn-udp 0.6.3 has the kernel add a time to each receive, for which its buffer of control messages has no

@@ -83,7 +83,9 @@ impl Driver {
                 Poll::Pending => more = false,
             }
         }
-        Ok(self.receive_strangers(cx) || more)
+        let more = self.receive_strangers(cx) || more;
+        self.shard.siblings.trade(cx, &mut self.inbox, &mut self.news);
+        Ok(more)
     }
 
     /// Takes some strangers who were kept apart, when those before are done with. Answers as above.
@@ -131,7 +133,7 @@ impl Driver {
         core.wake_unready();
         core.part_with_sockets();
         let linger = core.check_lingering(now);
-        if core.is_finished() {
+        if core.is_finished() && shard.siblings.are_done() {
             return Ok(Next::End);
         }
         if more_to_receive || more_to_send || core.driver.wanted || !self.strangers.is_empty() {
@@ -233,6 +235,7 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.shard.lock().end(None);
+        self.shard.siblings.are_done();
     }
 }
 

@@ -19,6 +19,9 @@ impl Core {
             News::Drained(id) => self.endpoint.carrier_has_room(id, self.tunnels.room(id)),
             News::Closed(id) => {
                 self.endpoint.carrier_closed(id);
+                if !self.hears_carriers {
+                    return;
+                }
                 let route = self.tunnels.forget(id);
                 if let Some((key, route)) = self.by_carrier.remove(&id).zip(route) {
                     self.on_carrier_closed(key, route, now);

@@ -9,14 +9,17 @@ mod driver;
 mod events;
 mod hash;
 mod outbox;
+mod siblings;
 mod state;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use jsp_proto::{Connection, ConnectionHandle, Endpoint};
@@ -30,6 +33,7 @@ use crate::monitor::Followed;
 pub(crate) use driver::Driver;
 use hash::IntegerHash;
 use outbox::Outbox;
+pub(crate) use siblings::Siblings;
 use state::Sockets;
 pub(crate) use state::{ConnectionState, FateSlot, Phase, Place, Rest, SendEnd, StreamState};
 pub(crate) use waiters::{Waiters, WakeList};
@@ -52,11 +56,14 @@ pub(crate) struct Shard {
     core: Mutex<Core>,
     pub(crate) link: Links,
     pub(crate) clock: Clock,
+    siblings: Siblings,
 }
 
 pub(crate) struct Core {
     pub(crate) endpoint: Endpoint,
     pub(crate) tunnels: Arc<Tunnels>,
+    /// Carriers tell this shard first, which then keeps their table.
+    hears_carriers: bool,
     /// Out while the driver sends without holding the lock.
     outbox: Option<Outbox>,
     driver: DriverState,
@@ -132,10 +139,16 @@ impl Drop for Locked<'_> {
 }
 
 impl Shard {
-    pub(crate) fn new(endpoint: Endpoint, link: Links, clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        link: Links,
+        clock: Clock,
+        siblings: Siblings,
+    ) -> Arc<Self> {
         let core = Core {
             endpoint,
             tunnels: Arc::clone(&link.tunnels),
+            hears_carriers: siblings.hears_carriers(),
             outbox: Some(Outbox::new(&link)),
             driver: DriverState {
                 waker: None,
@@ -161,7 +174,7 @@ impl Shard {
             followed: None,
             wakes: WakeList::default(),
         };
-        Arc::new(Self { core: Mutex::new(core), link, clock })
+        Arc::new(Self { core: Mutex::new(core), link, clock, siblings })
     }
 
     pub(crate) fn lock(&self) -> Locked<'_> {
@@ -282,6 +295,15 @@ impl Core {
         self.tunnels.stop_listening();
         self.accepting.wake(&mut self.wakes);
         self.want_driver();
+    }
+
+    /// The next connection that nobody has accepted yet; `None` when there will be none.
+    pub(crate) fn next_incoming(&mut self) -> Poll<Option<Key>> {
+        match self.incoming.pop_front() {
+            Some(key) => Poll::Ready(Some(key)),
+            None if self.closed => Poll::Ready(None),
+            None => Poll::Pending,
+        }
     }
 
     /// Forgets the connections that nobody has accepted; they are closed already or about to be.

@@ -241,3 +241,35 @@ fn idle_streams_cost_nothing() {
     assert!(a.control.is_empty() && a.opens.is_empty() && a.blocked.is_empty());
     assert!(size_of::<crate::streams::stream::Stream>() <= 512);
 }
+
+/// How often the next piece of the two streams is another one's in 400 packets with turns of so many bytes.
+fn changes_of_turn(bytes: usize) -> usize {
+    let (mut a, _, now) = pair(&wide());
+    a.set_turn(bytes);
+    for _ in 0..2 {
+        let id = a.open(now, bulk(Class::Interactive, 16)).unwrap();
+        a.write_bytes(now, id, Bytes::from(vec![0; 30 << 20])).unwrap();
+    }
+    let mut pieces = Vec::new();
+    for _ in 0..400 {
+        let sent = build(&mut a, now, 1200).unwrap();
+        pieces.extend(sent.tokens.iter().filter_map(|token| match token {
+            Token::Stream(token) => Some(token.stream),
+            _ => None,
+        }));
+    }
+    pieces.windows(2).filter(|pair| pair[0] != pair[1]).count()
+}
+
+// spec-test: STR-42
+#[test]
+fn turns_are_long_where_the_path_is_fast() {
+    let sent = 400 * 1150;
+    let slow = changes_of_turn(0);
+    assert!((sent / 2048..=400).contains(&slow), "{slow}");
+    assert_eq!(changes_of_turn(1000), slow, "two packets at least");
+    let fast = changes_of_turn(16 << 10);
+    assert!((sent / (18 << 10)..=sent / (16 << 10) + 1).contains(&fast), "{fast}");
+    let fastest = changes_of_turn(usize::MAX);
+    assert!((sent / (66 << 10)..=sent / (64 << 10) + 1).contains(&fastest), "a batch: {fastest}");
+}

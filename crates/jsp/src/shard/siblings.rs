@@ -1,0 +1,229 @@
+//! Several shards of one endpoint: what the system, or a carrier, has brought to one of them and is for another is
+//! handed over.
+//!
+//! Where the system brings datagrams by their ids ([`crate::link`]), little is: what came before it could be told to, and
+//! what came by carriers, which the first shard listens to.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use crate::carrier::table::News;
+use crate::link::Datagram;
+
+/// Datagrams that wait for a shard at most; what comes beyond is lost, as in a full socket.
+const WAITING_MAX: usize = 1024;
+
+/// First packets of clients find room only as long as fewer wait: a flood of them leaves some to connections.
+// spec: CON-80
+const FIRST_MAX: usize = WAITING_MAX / 4;
+
+/// A shard's place among those of its endpoint.
+pub(crate) struct Siblings {
+    doors: Arc<[Door]>,
+    own: usize,
+}
+
+/// Where a shard finds what others have for it.
+#[derive(Default)]
+struct Door {
+    waiting: Mutex<Waiting>,
+    /// The shard's driver has nothing left to do, ever.
+    is_done: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    datagrams: VecDeque<Datagram>,
+    /// Of carriers, in order.
+    news: VecDeque<News>,
+    waker: Option<Waker>,
+}
+
+impl Door {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, put: impl FnOnce(&mut Waiting)) {
+        let mut waiting = self.lock();
+        put(&mut waiting);
+        let waker = waiting.waker.take();
+        drop(waiting);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Waiting {
+    fn has_room(&self, datagram: &Datagram) -> bool {
+        let is_first = datagram.payload.first().is_some_and(|first| first & 0xe0 == 0xc0);
+        let most = if is_first { FIRST_MAX } else { WAITING_MAX };
+        self.datagrams.len() + self.news.len() < most
+    }
+}
+
+impl Siblings {
+    /// The places of `count` shards.
+    pub(crate) fn places(count: usize) -> impl Iterator<Item = Self> {
+        let doors: Arc<[Door]> = (0..count).map(|_| Door::default()).collect();
+        (0..count).map(move |own| Self { doors: Arc::clone(&doors), own })
+    }
+
+    /// Carriers are for all; one shard listens to them.
+    pub(crate) fn hears_carriers(&self) -> bool {
+        self.own == 0
+    }
+
+    fn is_own(&self, datagram: &Datagram) -> bool {
+        self.target(datagram) == self.own
+    }
+
+    // spec: CON-120
+    fn target(&self, datagram: &Datagram) -> usize {
+        jsp_proto::Shard::of(&datagram.payload, self.doors.len())
+    }
+
+    /// Hands over what is for other shards, and takes what they have for this one; the task of `cx` is woken when
+    /// they have more.
+    pub(super) fn trade(&self, cx: &Context<'_>, inbox: &mut Vec<Datagram>, news: &mut Vec<News>) {
+        if self.doors.len() == 1 {
+            return;
+        }
+        for datagram in inbox.extract_if(.., |datagram| !self.is_own(datagram)) {
+            let Some(door) = self.doors.get(self.target(&datagram)) else { continue };
+            door.put(|waiting| {
+                if waiting.has_room(&datagram) {
+                    waiting.datagrams.push_back(datagram);
+                }
+            });
+        }
+        if !news.is_empty() {
+            self.share(news);
+        }
+        let Some(door) = self.doors.get(self.own) else { return };
+        let mut waiting = door.lock();
+        inbox.extend(waiting.datagrams.drain(..));
+        news.extend(waiting.news.drain(..));
+        waiting.waker.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
+    }
+
+    /// What carriers have brought goes to its shard, and what they tell of themselves to all, in this order.
+    fn share(&self, news: &mut Vec<News>) {
+        for told in std::mem::take(news) {
+            match told {
+                News::Arrived(datagram) if self.is_own(&datagram) => {
+                    news.push(News::Arrived(datagram));
+                }
+                News::Arrived(datagram) => {
+                    let Some(door) = self.doors.get(self.target(&datagram)) else { continue };
+                    door.put(|waiting| {
+                        if waiting.has_room(&datagram) {
+                            waiting.news.push_back(News::Arrived(datagram));
+                        }
+                    });
+                }
+                News::Drained(id) => {
+                    self.tell_others(|| News::Drained(id));
+                    news.push(told);
+                }
+                News::Closed(id) => {
+                    self.tell_others(|| News::Closed(id));
+                    news.push(told);
+                }
+            }
+        }
+    }
+
+    fn tell_others(&self, told: impl Fn() -> News) {
+        for (index, door) in self.doors.iter().enumerate() {
+            if index != self.own {
+                door.put(|waiting| waiting.news.push_back(told()));
+            }
+        }
+    }
+
+    /// This shard has nothing left to do. True when no other has, either; else its driver goes on, as what comes to
+    /// it may be for them.
+    pub(super) fn are_done(&self) -> bool {
+        let Some(own) = self.doors.get(self.own) else { return true };
+        let was_done = own.is_done.swap(true, Ordering::AcqRel);
+        let all = self.doors.iter().all(|door| door.is_done.load(Ordering::Acquire));
+        if all && !was_done {
+            self.doors.iter().for_each(|door| door.put(|_| {}));
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Route;
+
+    /// A short packet to an id that begins with this byte.
+    fn datagram(first: u8) -> Datagram {
+        let route = Route::udp("127.0.0.1:1".parse().unwrap());
+        Datagram { route, ecn: None, payload: [0x40, first, 0, 0, 0][..].into() }
+    }
+
+    fn firsts(inbox: &[Datagram]) -> Vec<u8> {
+        inbox.iter().map(|datagram| datagram.payload[1]).collect()
+    }
+
+    #[test]
+    // spec-test: CON-120, CON-80
+    fn what_is_for_another_shard_is_handed_over() {
+        let places: Vec<_> = Siblings::places(2).collect();
+        let cx = Context::from_waker(Waker::noop());
+        let (mut inbox, mut news) = ([4, 5, 6, 7].map(datagram).to_vec(), Vec::new());
+        places[0].trade(&cx, &mut inbox, &mut news);
+        assert_eq!(firsts(&inbox), [4, 6]);
+        inbox.clear();
+        places[1].trade(&cx, &mut inbox, &mut news);
+        assert_eq!(firsts(&inbox), [5, 7]);
+        inbox.extend((0..=255).cycle().take(4 * WAITING_MAX).map(datagram));
+        places[1].trade(&cx, &mut inbox, &mut news);
+        inbox.clear();
+        places[0].trade(&cx, &mut inbox, &mut news);
+        assert_eq!(inbox.len(), WAITING_MAX, "memory has a bound");
+        let hello = || {
+            let mut hello = datagram(0);
+            hello.payload = [0xc0, 0, 0, 0, 1, 8, 2][..].into();
+            hello
+        };
+        inbox = (0..WAITING_MAX).map(|_| hello()).chain([datagram(2)]).collect();
+        places[1].trade(&cx, &mut inbox, &mut news);
+        inbox.clear();
+        places[0].trade(&cx, &mut inbox, &mut news);
+        assert_eq!(inbox.len(), FIRST_MAX + 1);
+        assert_eq!(inbox.last().map(|last| last.payload.len()), Some(5), "behind a flood");
+    }
+
+    #[test]
+    // spec-test: CON-120
+    fn carriers_bring_a_shard_its_own_and_all_what_they_tell_of_themselves() {
+        let places: Vec<_> = Siblings::places(3).collect();
+        let cx = Context::from_waker(Waker::noop());
+        let mut news = vec![News::Drained(1), News::Arrived(datagram(1)), News::Closed(1)];
+        places[0].trade(&cx, &mut Vec::new(), &mut news);
+        assert!(matches!(news[..], [News::Drained(1), News::Closed(1)]));
+        for (place, arrives) in places[1..].iter().zip([true, false]) {
+            let mut news = Vec::new();
+            place.trade(&cx, &mut Vec::new(), &mut news);
+            match &news[..] {
+                [News::Drained(1), News::Arrived(_), News::Closed(1)] => assert!(arrives),
+                [News::Drained(1), News::Closed(1)] => assert!(!arrives),
+                _ => panic!("in order, and nothing else"),
+            }
+        }
+    }
+
+    #[test]
+    fn drivers_end_together() {
+        let places: Vec<_> = Siblings::places(3).collect();
+        assert!(!places[2].are_done() && !places[0].are_done() && !places[2].are_done());
+        assert!(places[1].are_done() && places[0].are_done() && places[2].are_done());
+        assert!(Siblings::places(1).all(|alone| alone.are_done()));
+    }
+}

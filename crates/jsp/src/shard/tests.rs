@@ -1,0 +1,152 @@
+//! Servers of several shards, over sockets.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use crate::{Builder, Connection as Dialled, Endpoint as Server, Identity, StreamConfig};
+
+const LOCAL: &str = "127.0.0.1:0";
+
+fn builder() -> Builder {
+    Server::builder().bind(LOCAL).identity(Identity::generate())
+}
+
+/// Servers of so many shards, with the system's help and without.
+fn servers(shards: usize) -> [Server; 2] {
+    [builder().shards(shards), builder().unsteered_shards(shards)].map(|it| it.build().unwrap())
+}
+
+/// A client whose ids repeat, and with them the shards that they name.
+fn client(number: u8) -> Server {
+    Server::builder().bind(LOCAL).seed([number; 32]).build().unwrap()
+}
+
+/// Echoes what comes on all streams of all connections.
+fn serve(server: &Server) {
+    let server = server.clone();
+    tokio::spawn(async move {
+        while let Some(connection) = server.accept().await {
+            tokio::spawn(async move {
+                while let Ok(stream) = connection.accept().await {
+                    while let Ok(Some(message)) = stream.recv().await {
+                        stream.send(message.payload).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+}
+
+async fn echo(connection: &Dialled, text: &str) {
+    let stream = connection.open(StreamConfig::messages()).await.unwrap();
+    stream.send(text).await.unwrap();
+    assert_eq!(stream.recv().await.unwrap().unwrap().payload, text);
+}
+
+/// How many connections each shard has.
+fn held(server: &Server) -> Vec<usize> {
+    server.shards().map(|shard| shard.lock().connections.len()).collect()
+}
+
+#[tokio::test]
+// spec-test: CON-120
+async fn connections_are_spread_and_served_by_the_shard_that_their_ids_name() {
+    for server in servers(2) {
+        serve(&server);
+        let address = server.local_addr().unwrap();
+        let mut connections = Vec::new();
+        for number in 0..8 {
+            let client = client(number);
+            connections.push(client.connect(address, server.fingerprint()).await.unwrap());
+        }
+        for connection in &connections {
+            echo(connection, "here").await;
+        }
+        let counts = held(&server);
+        assert_eq!(counts.iter().sum::<usize>(), 8);
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+        server.shutdown().await;
+        assert!(server.accept().await.is_none());
+        for connection in &connections {
+            connection.closed().await;
+        }
+        let shards: Vec<_> = server.shards().map(Arc::downgrade).collect();
+        drop(server);
+        while shards.iter().any(|shard| shard.strong_count() > 0) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Passes datagrams on between one client and `server`, from a new port whenever it is told to.
+async fn nat(server: SocketAddr) -> (SocketAddr, mpsc::Sender<()>) {
+    let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+    let (inside, mut outside) = (bind().await.unwrap(), bind().await.unwrap());
+    let address = inside.local_addr().unwrap();
+    let (told, mut rebind) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut client = None;
+        let (mut out, mut back) = ([0; 1 << 16], [0; 1 << 16]);
+        loop {
+            tokio::select! {
+                came = inside.recv_from(&mut out) => {
+                    let Ok((len, from)) = came else { continue };
+                    client = Some(from);
+                    let _ = outside.send_to(&out[..len], server).await;
+                }
+                came = outside.recv_from(&mut back) => {
+                    let (Ok((len, _)), Some(client)) = (came, client) else { continue };
+                    let _ = inside.send_to(&back[..len], client).await;
+                }
+                told = rebind.recv() => match told {
+                    Some(()) => outside = bind().await.unwrap(),
+                    None => return,
+                },
+            }
+        }
+    });
+    (address, told)
+}
+
+#[tokio::test]
+// spec-test: CON-120
+async fn a_client_whose_port_changes_finds_its_shard() {
+    for server in servers(4) {
+        serve(&server);
+        let mut shards = BTreeSet::new();
+        for number in 0..4 {
+            let (address, rebind) = nat(server.local_addr().unwrap()).await;
+            let connection = client(number).connect(address, server.fingerprint()).await.unwrap();
+            echo(&connection, "from the first").await;
+            let before = held(&server);
+            for turn in 0..6 {
+                echo(&connection, &format!("from port {turn}")).await;
+                rebind.send(()).await.unwrap();
+            }
+            echo(&connection, "from the last").await;
+            assert_eq!(held(&server), before, "nobody else has taken it up");
+            shards.extend(before.iter().position(|count| *count > 0));
+        }
+        assert!(!shards.is_empty());
+        server.close(0, b"");
+    }
+}
+
+#[tokio::test]
+async fn what_several_shards_cannot_have_is_refused() {
+    let refused = [
+        builder().shards(0),
+        builder().shards(65),
+        Server::builder().bind(LOCAL).shards(2),
+        Server::builder().identity(Identity::generate()).shards(2),
+        builder().shards(2).preferred_address(LOCAL),
+        builder().shards(2).obfuscation(Identity::generate().fingerprint()),
+    ];
+    for builder in refused {
+        assert!(matches!(builder.build(), Err(crate::BindError::Config(_))));
+    }
+}
