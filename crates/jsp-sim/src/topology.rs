@@ -177,6 +177,15 @@ pub const SERVER_ADDRESS: SocketAddr =
 /// Another address of the server, for worlds in which it prefers one.
 pub const SERVER_OTHER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 4433);
 
+/// Where a server is that roams, after so many changes: it comes back to [`SERVER_ADDRESS`] with every third.
+pub fn server_address(changes: usize) -> SocketAddr {
+    let host = match changes % 3 {
+        0 => 1,
+        n => n as u8 + 2,
+    };
+    SocketAddr::from(([10, 0, 0, host], SERVER_ADDRESS.port()))
+}
+
 /// A client's address after so many changes.
 pub fn client_address(pair: Pair, changes: usize) -> SocketAddr {
     SocketAddr::from((host(pair, 0), FIRST_PORT + changes as u16))

@@ -2,6 +2,7 @@
 
 mod ways;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use super::story::Story;
 use crate::link;
 use crate::node::{UNIX_SECONDS_AT_ZERO, client_crypto};
 use crate::random::Random;
-use crate::topology::{SERVER_ADDRESS, second_address};
+use crate::topology::second_address;
 
 /// Time between attempts by different ways (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -50,6 +51,10 @@ struct Race {
 /// The connection that is there.
 struct Live {
     handle: ConnectionHandle,
+    /// Where the server was found.
+    server_at: SocketAddr,
+    /// Where datagrams went last.
+    leads_to: SocketAddr,
     since: Instant,
     bearer: Bearer,
     call: Option<Call>,
@@ -79,6 +84,8 @@ pub(super) struct Client {
     pub(super) is_leaving: bool,
     /// Times at which the connection changed between datagrams and streams: true for streams.
     pub(super) switches: Vec<(Instant, bool)>,
+    /// How often a path went to another address of the server.
+    pub(super) led: u64,
     /// When the session ran, each time.
     pub(super) ran: Vec<Instant>,
     /// Bytes of messages that were given to connections.
@@ -117,6 +124,7 @@ impl Client {
             broken: Vec::new(),
             is_leaving: false,
             switches: Vec::new(),
+            led: 0,
             ran: Vec::new(),
             said: 0,
         }
@@ -208,7 +216,10 @@ impl Client {
 
     fn open_second(&mut self, now: Instant) {
         let (Some(live), Some(second)) = (&self.live, &self.plan.second) else { return };
-        let route = Route::Udp { local: Some(second_address(0).ip()), remote: SERVER_ADDRESS };
+        let connection = self.endpoint.connection(live.handle);
+        let remote = connection.and_then(|connection| connection.route().remote());
+        let remote = remote.unwrap_or(live.server_at);
+        let route = Route::Udp { local: Some(second_address(0).ip()), remote };
         // Later, when paths are available, if not now.
         if let Ok(path) = self.endpoint.open_path(now, live.handle, route)
             && let Some(connection) = self.endpoint.connection(live.handle)
@@ -311,6 +322,10 @@ impl Client {
                 Event::PathsAvailable if is_live && self.opens_second => self.open_second(now),
                 Event::PathChanged { route, .. } if is_live => {
                     let is_stream = route.is_reliable();
+                    if let (Some(live), Route::Udp { remote, .. }) = (&mut self.live, route) {
+                        self.led += u64::from(live.leads_to != remote);
+                        live.leads_to = remote;
+                    }
                     if self.switches.last().is_some_and(|(_, last)| *last) != is_stream {
                         self.switches.push((now, is_stream));
                     }
@@ -335,9 +350,12 @@ impl Client {
             self.switches.push((now, true));
         }
         self.session.attach();
+        let server_at = self.plan.whereabouts.address(now);
         let switch = Switch::new(self.plan.streams.carriers);
         let since = now;
-        self.live = Some(Live { handle, since, bearer, call, switch, has_run: false });
+        let leads_to = server_at;
+        self.live =
+            Some(Live { handle, server_at, leads_to, since, bearer, call, switch, has_run: false });
         if self.opens_second {
             self.open_second(now);
         }
@@ -376,7 +394,7 @@ impl Client {
         if self.live.is_none() && self.race.is_none() && !self.is_leaving && now >= self.retry_at {
             let stream_at = Some(now + STAGGER);
             self.race = Some(Race { stream_at, ..Race::default() });
-            self.attempt(now, Route::udp(SERVER_ADDRESS));
+            self.attempt(now, Route::udp(net.whereabouts.address(now)));
         }
         let Some(race) = &mut self.race else { return };
         if race.stream_at.is_some_and(|at| at <= now) {

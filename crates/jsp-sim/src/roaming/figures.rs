@@ -48,6 +48,7 @@ pub fn worlds(start: u64, seeds: u64) -> Vec<Row> {
         row("items", sum(|out| out.items), "count"),
         row("again", sum(|out| out.again), "count"),
         row("switches", sum(|out| out.switches.len() as u64), "count"),
+        row("led", sum(|out| out.led), "count"),
         row("resumed", sum(|out| out.ran.len().saturating_sub(1) as u64), "count"),
         row("call", sum(|out| out.heard), "messages"),
         row("virtual_time", sum(|out| out.lasted.as_secs()), "s"),

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use jsp_wire::Instant;
 
 use super::pipe::{Out, Pipe};
-use super::plan::{Plan, Streams, Weather};
+use super::plan::{Plan, Streams, Weather, Whereabouts};
 use crate::link::{Datagram, Link};
 use crate::random::Random;
 use crate::topology::{SERVER_ADDRESS, client_address, interface_of, second_address};
@@ -47,6 +47,7 @@ struct Stream {
 pub(super) struct Net {
     links: [[Link; 2]; 2],
     weather: Weather,
+    pub(super) whereabouts: Whereabouts,
     kind: Streams,
     streams: BTreeMap<u64, Stream>,
     last_stream: u64,
@@ -72,6 +73,7 @@ impl Net {
         Self {
             links,
             weather: plan.weather.clone(),
+            whereabouts: plan.whereabouts.clone(),
             kind: plan.streams.clone(),
             streams: BTreeMap::new(),
             last_stream: 0,
@@ -97,7 +99,8 @@ impl Net {
                 _ => second_address(0),
             };
         }
-        if self.weather.datagrams_pass(now) {
+        let is_there = end == CLIENT || self.whereabouts.has(now, datagram.from);
+        if is_there && self.weather.datagrams_pass(now) {
             self.links[interface][end].push(now, datagram);
         }
     }
@@ -179,6 +182,11 @@ impl Net {
     /// The client's first address is another now: what is under way to the old one is lost.
     pub(super) fn rebind(&mut self) {
         self.changes += 1;
+        self.forget_streams();
+    }
+
+    /// An end of all streams is at another address now: nothing passes in them, and nobody hears of it.
+    pub(super) fn forget_streams(&mut self) {
         for stream in self.streams.values_mut() {
             stream.pipe.is_forgotten = true;
         }
@@ -200,7 +208,11 @@ impl Net {
         for end in [CLIENT, SERVER] {
             for interface in 0..2 {
                 while let Some(datagram) = self.links[interface][end].poll(now) {
-                    if end == CLIENT || self.is_client(datagram.to) {
+                    let is_there = match end {
+                        CLIENT => self.whereabouts.has(now, datagram.to),
+                        _ => self.is_client(datagram.to),
+                    };
+                    if is_there {
                         return Some(Happening::Datagram(1 - end, datagram));
                     }
                 }

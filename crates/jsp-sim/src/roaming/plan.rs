@@ -1,5 +1,6 @@
 //! What a world is made of, and worlds by chance.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use jsp_app::session::Limits;
@@ -8,6 +9,7 @@ use jsp_wire::Instant;
 
 use crate::link::{Faults, Jitter, LinkConfig, Loss, Rate};
 use crate::random::Random;
+use crate::topology::{SERVER_OTHER, server_address};
 
 /// A span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,31 @@ impl Default for Streams {
     }
 }
 
+/// Where the server can be reached.
+#[derive(Clone, Debug, Default)]
+pub struct Whereabouts {
+    /// When its address changes; streams do not outlive it.
+    pub moves: Vec<Instant>,
+    /// The system tells it of that.
+    pub hints: bool,
+    /// It prefers [`SERVER_OTHER`], where nothing passes in these spans.
+    pub preferred: Option<Vec<Span>>,
+}
+
+impl Whereabouts {
+    /// Its own address; who connects is told.
+    pub fn address(&self, now: Instant) -> SocketAddr {
+        server_address(self.moves.iter().filter(|at| **at <= now).count())
+    }
+
+    /// Whether it can be reached at this address.
+    pub fn has(&self, now: Instant, address: SocketAddr) -> bool {
+        let is_other = address == SocketAddr::V4(SERVER_OTHER);
+        let passes = |spans: &Vec<Span>| !spans.iter().any(|span| span.has(now));
+        address == self.address(now) || (is_other && self.preferred.as_ref().is_some_and(passes))
+    }
+}
+
 /// A second interface of the client.
 #[derive(Clone, Debug)]
 pub struct Second {
@@ -131,6 +158,8 @@ pub struct Plan {
     pub client: TransportConfig,
     /// How the server's do.
     pub server: TransportConfig,
+    /// Where the server is.
+    pub whereabouts: Whereabouts,
     /// The client's process dies.
     pub client_crashes: Vec<Crash>,
     /// The server's process dies.
@@ -167,6 +196,7 @@ impl Plan {
             hints: true,
             resets: Vec::new(),
             second: None,
+            whereabouts: Whereabouts::default(),
             client: transport.clone(),
             server: transport,
             client_crashes: Vec::new(),
@@ -211,6 +241,7 @@ pub fn random(seed: u64) -> Plan {
     random_moves(&mut random, &mut plan, length);
     plan.client = random_transport(&mut random);
     plan.server = random_transport(&mut random);
+    random_whereabouts(seed, &mut plan, length);
     if random.chance(0.5) {
         let crashes = random.between(1, 3);
         plan.client_crashes = random_crashes(&mut random, length, crashes);
@@ -276,6 +307,24 @@ fn random_moves(random: &mut Random, plan: &mut Plan, length: Duration) {
         let usage = *random.pick(&[PathUse::Available, PathUse::Available, PathUse::Standby]);
         Second { opens_at, ends_at, usage }
     });
+}
+
+fn random_whereabouts(seed: u64, plan: &mut Plan, length: Duration) {
+    let mut random = Random::part(seed, "roaming server's whereabouts", 0);
+    let count = if random.chance(0.3) { random.between(1, 4) } else { 0 };
+    let mut moves: Vec<Instant> =
+        (0..count).map(|_| Instant::ZERO + random.duration_to(length)).collect();
+    moves.sort();
+    let hints = random.chance(0.7);
+    let preferred = random.chance(0.3).then(|| {
+        let count = random.between(0, 3);
+        (0..count).map(|_| random_span(&mut random, length, secs(20))).collect()
+    });
+    if preferred.is_some() {
+        plan.server.preferred.v4 = Some(SERVER_OTHER);
+    }
+    plan.client.follow_server = random.chance(0.5);
+    plan.whereabouts = Whereabouts { moves, hints, preferred };
 }
 
 fn random_crashes(random: &mut Random, length: Duration, count: u64) -> Vec<Crash> {

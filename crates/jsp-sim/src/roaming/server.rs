@@ -8,19 +8,21 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use jsp_app::session::{Arrival, CHANNEL_LABEL, CONTROL_LABEL, Registry, Session, Side};
 use jsp_crypto::Fingerprint;
-use jsp_proto::{Batch, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, RetryPolicy};
+use jsp_proto::{
+    Batch, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, NetworkHint, RetryPolicy,
+};
 use jsp_wire::{Instant, Route, StreamId};
 
 use super::bearer::Bearer;
 use super::call;
 use super::disk::Disk;
 use super::net::{Net, SERVER};
-use super::plan::{GRACE, Plan};
+use super::plan::{GRACE, Plan, Whereabouts};
 use super::story::Story;
 use crate::link;
 use crate::node::{UNIX_SECONDS_AT_ZERO, setup};
 use crate::random::Random;
-use crate::topology::SERVER_ADDRESS;
+use crate::topology::SERVER_OTHER;
 
 /// A stream that no connection uses is closed after so long.
 const UNUSED_MAX: Duration = Duration::from_secs(10);
@@ -50,6 +52,7 @@ pub(super) struct Server {
     streams: BTreeMap<u64, Option<Instant>>,
     random: Random,
     store_lag: Duration,
+    whereabouts: Whereabouts,
     /// Messages of calls that were heard.
     pub(super) heard: u64,
     pub(super) broken: Vec<String>,
@@ -87,6 +90,7 @@ impl Server {
             registry,
             session,
             store_lag: plan.store_lag,
+            whereabouts: plan.whereabouts.clone(),
             current: None,
             streams: BTreeMap::new(),
             random,
@@ -96,9 +100,27 @@ impl Server {
     }
 
     pub(super) fn receive(&mut self, now: Instant, datagram: link::Datagram) {
-        let route = Route::udp(datagram.from);
+        let local = self.whereabouts.preferred.is_some().then(|| datagram.to.ip());
+        let route = Route::Udp { local, remote: datagram.from };
         let (ecn, payload) = (datagram.ecn, datagram.payload);
         self.endpoint.handle_datagram(now, Datagram { route, ecn, payload });
+    }
+
+    /// The system tells that the server's own address is another.
+    pub(super) fn hint(&mut self, now: Instant) {
+        for handle in self.attended.keys() {
+            let Some(connection) = self.endpoint.connection(*handle) else { continue };
+            let paths: Vec<_> = connection.paths().map(|path| (path.id, path.route)).collect();
+            for (path, route) in paths {
+                let Route::Udp { local, .. } = route else { continue };
+                // What it prefers stays.
+                if local != Some((*SERVER_OTHER.ip()).into()) {
+                    connection.release_local(path);
+                    // The path is there.
+                    let _ = connection.hint_path(now, path, NetworkHint::InterfaceUp);
+                }
+            }
+        }
     }
 
     pub(super) fn on_opened(&mut self, now: Instant, id: u64, net: &Net) {
@@ -326,9 +348,11 @@ impl Server {
                 let payload = BytesMut::from(payload);
                 match (route, route.remote()) {
                     (Route::Tunnel { id }, _) => net.write(now, id, SERVER, payload),
-                    (_, Some(to)) => {
+                    (Route::Udp { local, .. }, Some(to)) => {
                         let ecn = self.batch.ecn();
-                        net.send(now, SERVER, datagram(SERVER_ADDRESS, to, ecn, payload, now));
+                        let here = self.whereabouts.address(now);
+                        let from = local.map_or(here, |ip| (ip, here.port()).into());
+                        net.send(now, SERVER, datagram(from, to, ecn, payload, now));
                     }
                     _ => {}
                 }
@@ -336,6 +360,16 @@ impl Server {
             self.batch.clear();
         }
         any
+    }
+
+    /// What it is at, for people.
+    pub(super) fn story(&mut self) -> String {
+        let connection = self.current.and_then(|handle| self.endpoint.connection(handle));
+        let told = connection.map(|connection| {
+            let paths: Vec<_> = connection.paths().collect();
+            (paths, connection.is_closed(), connection.stats())
+        });
+        format!("{told:?}")
     }
 
     /// Connections that it has state of.

@@ -46,6 +46,8 @@ pub struct Outcome {
     pub ran: Vec<Instant>,
     /// Times at which the connection changed between datagrams and streams: true for streams.
     pub switches: Vec<(Instant, bool)>,
+    /// How often a path went to another address of the server.
+    pub led: u64,
     /// Bytes of messages that the client gave to connections, and of those of its channels.
     pub said: u64,
     /// Datagrams that were sent by links.
@@ -60,6 +62,7 @@ enum Turn {
     ServerDies,
     ServerStarts,
     Rebind,
+    ServerMoves,
     Reset,
     SecondOpens,
     SecondEnds,
@@ -104,6 +107,7 @@ impl World {
             turns.push((crash.at + crash.lasts, Turn::ServerStarts));
         }
         turns.extend(plan.rebinds.iter().map(|at| (*at, Turn::Rebind)));
+        turns.extend(plan.whereabouts.moves.iter().map(|at| (*at, Turn::ServerMoves)));
         turns.extend(plan.resets.iter().map(|at| (*at, Turn::Reset)));
         if let Some(second) = &plan.second {
             turns.push((second.opens_at, Turn::SecondOpens));
@@ -233,6 +237,12 @@ impl World {
                     client.hint(now);
                 }
             }
+            (Turn::ServerMoves, _) => {
+                self.net.forget_streams();
+                if self.is_served && self.plan.whereabouts.hints {
+                    self.server.hint(now);
+                }
+            }
             (Turn::Reset, _) => self.net.reset(now),
             (Turn::SecondOpens, Some(client)) => client.use_second(now, true),
             (Turn::SecondEnds, Some(client)) => client.use_second(now, false),
@@ -349,6 +359,7 @@ impl World {
     /// What of a client is for the figures.
     fn keep(&mut self, client: Client) {
         self.outcome.said += client.said;
+        self.outcome.led += client.led;
         self.outcome.ran.extend(client.ran);
         self.outcome.switches.extend(client.switches);
     }
@@ -362,7 +373,9 @@ impl World {
                 &self.server.session.as_ref().map(|session| session.channels().count()),
             ];
             let at = self.client.as_mut().map(|client| client.story(&self.net));
-            let what = format!("not done: {missing:?}; channels left: {held:?}; {at:?}");
+            let there = self.server.story();
+            let what =
+                format!("not done: {missing:?}; channels left: {held:?}; {at:?}; server {there}");
             self.object("liveness", what);
         }
         if self.violations.is_empty() {

@@ -27,7 +27,8 @@ impl Client {
             match live.switch.poll(now, &view) {
                 None => return,
                 Some(Step::Open(Which::Datagrams)) => {
-                    live.switch.on_opened(Some(Route::udp(SERVER_ADDRESS)));
+                    let route = live.switch.datagrams_to(Route::udp(live.server_at));
+                    live.switch.on_opened(Some(route));
                 }
                 Some(Step::Open(Which::Stream(_))) => self.dialing = Some(net.dial(now)),
                 Some(Step::Ask(route)) => {
