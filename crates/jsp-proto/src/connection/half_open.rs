@@ -17,12 +17,13 @@ use crate::exchange::UnheardExchange;
 use crate::keys::UnheardKeys;
 use crate::lifecycle::{Lifecycle, Waiting};
 use crate::pacer::Pacer;
+use crate::pack::{Packer, Unpacker};
 use crate::padding::Padder;
 use crate::path::plural::Paths;
 use crate::path::{Budget, Path};
 use crate::probes::Probes;
 use crate::qlog::Trace;
-use crate::recovery::{DeliveryRate, Rtt};
+use crate::recovery::DeliveryRate;
 use crate::rng::SeededRng;
 use crate::spaces::UnheardSpaces;
 use crate::streams::{Side, Streams};
@@ -39,7 +40,7 @@ pub(crate) struct HalfOpen {
     pacer: Pacer,
     delivery: DeliveryRate,
     /// Known where the client has acknowledged the server's hello.
-    rtt: Option<Box<Rtt>>,
+    rtt: Option<Box<[u8]>>,
     probes: Probes,
     wrapping: usize,
     local_id: ConnectionId,
@@ -80,7 +81,7 @@ impl Connection {
             budget: path.budget,
             pacer: path.pacer,
             delivery: path.delivery,
-            rtt: path.rtt.has_sample().then(|| Box::new(path.rtt)),
+            rtt: path.rtt.has_sample().then(|| Packer::pack(&path.rtt)),
             probes: path.probes,
             wrapping: self.paths.padder.wrapping(),
             local_id: self.local_ids.first(),
@@ -114,7 +115,7 @@ impl HalfOpen {
         let mut path = Path::new(self.route, self.budget, &config);
         path.pacer = self.pacer;
         path.delivery = self.delivery;
-        path.rtt = self.rtt.map_or(path.rtt, |rtt| *rtt);
+        path.rtt = self.rtt.map_or(path.rtt, |rtt| Unpacker::unpack(&rtt));
         path.probes = self.probes;
         let padder = Padder::new(&config.padding, self.wrapping);
         let streams = Streams::new(Side::Server, &config.stream_limits(self.hash_key));

@@ -71,7 +71,7 @@ impl PacketKind {
 }
 
 /// Packets by which a server does nothing but acknowledge what comes behind a hello.
-const INITIAL_ACKS_MAX: usize = 2;
+const INITIAL_ACKS_MAX: usize = 1;
 
 /// What is said to a peer that uses the shape that means nothing.
 const RESERVED_SHAPE: TransportError =

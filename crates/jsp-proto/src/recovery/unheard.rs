@@ -3,7 +3,8 @@
 use jsp_wire::{Instant, PathId};
 
 use super::sent::{Packet, State};
-use super::{RateMark, Recovery, SentInfo};
+use super::{RateMark, Recovery, SentApart, SentInfo};
+use crate::pack::{Packer, Unpacker};
 use crate::token::Token;
 
 /// What was sent, and what became of it.
@@ -11,7 +12,13 @@ pub(crate) enum Unheard {
     /// Nothing is known but that it was sent.
     Sent(Sent),
     /// Something was acknowledged, or held lost.
-    Heard(Box<Recovery>),
+    Heard(Box<Heard>),
+}
+
+/// All that there is, packed but for the packets.
+pub(crate) struct Heard {
+    packed: Box<[u8]>,
+    apart: SentApart,
 }
 
 /// What was sent, and how often it was asked after.
@@ -39,8 +46,14 @@ struct Few {
 
 /// What packets of a handshake carry.
 enum FewToken {
-    Ack { largest: u64 },
-    Handshake { offset: u16, len: u16 },
+    /// A number that does not fit stands for all below it: the peer is told of those behind it once more.
+    Ack {
+        largest: u32,
+    },
+    Handshake {
+        offset: u16,
+        len: u16,
+    },
 }
 
 impl Few {
@@ -74,7 +87,9 @@ impl Few {
 impl FewToken {
     fn of(token: Token) -> Option<Self> {
         match token {
-            Token::Ack { path: PathId::FIRST, largest } => Some(Self::Ack { largest }),
+            Token::Ack { path: PathId::FIRST, largest } => {
+                Some(Self::Ack { largest: u32::try_from(largest).unwrap_or(u32::MAX) })
+            }
             Token::Handshake { offset, len } => Some(Self::Handshake { offset, len }),
             _ => None,
         }
@@ -82,7 +97,7 @@ impl FewToken {
 
     fn unpack(&self) -> Token {
         match *self {
-            Self::Ack { largest } => Token::Ack { path: PathId::FIRST, largest },
+            Self::Ack { largest } => Token::Ack { path: PathId::FIRST, largest: largest.into() },
             Self::Handshake { offset, len } => Token::Handshake { offset, len },
         }
     }
@@ -116,8 +131,8 @@ impl Recovery {
         match self.sent() {
             Some(sent) if self.is_unheard() => Unheard::Sent(sent),
             _ => {
-                self.rest();
-                Unheard::Heard(Box::new(self))
+                let apart = self.take_apart();
+                Unheard::Heard(Box::new(Heard { packed: Packer::pack(&self), apart }))
             }
         }
     }
@@ -128,7 +143,11 @@ impl Unheard {
     pub(crate) fn into_recovery(self) -> Recovery {
         let Sent { packets, tokens, eliciting_sent_at, pto_count } = match self {
             Self::Sent(sent) => sent,
-            Self::Heard(recovery) => return *recovery,
+            Self::Heard(heard) => {
+                let mut recovery: Recovery = Unpacker::unpack(&heard.packed);
+                recovery.put_back(heard.apart);
+                return recovery;
+            }
         };
         let mut recovery = Recovery { eliciting_sent_at, pto_count, ..Recovery::new() };
         let mut tokens = tokens.iter().map(FewToken::unpack);
