@@ -57,6 +57,7 @@ packed!(Session { given, next_ticket, round, renewed_at, bytes; grant, tickets, 
 
 /// What is not packed of it.
 pub(crate) struct SessionApart {
+    #[allow(clippy::box_collection, reason = "one word where there are none, which is the rule")]
     tickets: Option<Box<VecDeque<ClientTicket>>>,
     flight: Option<Box<Flight>>,
 }
