@@ -15,6 +15,11 @@
 //!
 //! Time comes in as [`jsp_wire::Instant`], random numbers through [`Entropy`].
 #![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
 
 pub use jsp_wire::Instant;
 
