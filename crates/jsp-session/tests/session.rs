@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jsp::{Connection, Endpoint, Fingerprint, Identity, StreamConfig};
+use jsp_app::session::{Change, GRANT_LEN, Saved};
 use jsp_session::{
     Channel, Event, Item, Received, RedbStore, Session, SessionConfig, SessionError, Sessions,
+    SessionsStore,
 };
 
 struct Server {
@@ -246,4 +248,40 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A disk on which nothing can be kept.
+#[derive(Debug)]
+struct FullDisk;
+
+impl SessionsStore for FullDisk {
+    fn load(&self) -> std::io::Result<Vec<Saved>> {
+        Ok(Vec::new())
+    }
+
+    fn save(&self, _: &[u8; GRANT_LEN], _: &[Change]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_could_not_be_kept_is_over_and_waits_for_nobody() {
+    let endpoint = Endpoint::server("127.0.0.1:0", Identity::generate()).unwrap();
+    let (addr, fingerprint) = (endpoint.local_addr().unwrap(), endpoint.fingerprint());
+    let store = Arc::new(FullDisk);
+    let sessions = Sessions::restore(&endpoint, store, SessionConfig::default()).await.unwrap();
+    let client = Endpoint::client().unwrap();
+    let connecting = tokio::spawn(async move {
+        Session::connect(&client, addr, fingerprint, SessionConfig::default()).await
+    });
+    let there = sessions.accept().await.unwrap();
+    assert!(there.accept().await.is_none());
+    connecting.abort();
+    // It is forgotten with its connection, and not parked until its client comes back.
+    let forgotten = async {
+        while !sessions.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), forgotten).await.expect("it is forgotten");
 }
