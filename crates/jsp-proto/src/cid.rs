@@ -1,5 +1,7 @@
 //! Connection ids: those we gave the peer, and those the peer gave us.
 
+mod rest;
+
 use std::collections::VecDeque;
 
 use jsp_wire::frame::NewConnectionId;
@@ -7,7 +9,6 @@ use jsp_wire::{CloseCode, ConnectionId, Frame, Instant, PathId, Route, limits};
 
 use crate::ack::ReceivedRanges;
 use crate::error::TransportError;
-use crate::pack::packed;
 use crate::packet::PacketBuilder;
 use crate::token::{Fate, Token};
 
@@ -36,7 +37,6 @@ struct Issued {
     reset_token: [u8; limits::RESET_TOKEN_LEN],
     announce: bool,
 }
-packed!(Issued { path, sequence, id, reset_token, announce });
 
 /// Ids by which the peer reaches us.
 pub(crate) struct LocalIds {
@@ -49,7 +49,6 @@ pub(crate) struct LocalIds {
     next_sequence: u64,
     changes: Vec<IdChange>,
 }
-packed!(LocalIds { first, issued, next_sequence; ended, changes });
 
 /// An id of a path that is over.
 struct Ended {
@@ -197,11 +196,6 @@ impl LocalIds {
         self.changes.drain(..)
     }
 
-    /// True when nothing is lost by packing it.
-    pub(crate) fn can_rest(&self) -> bool {
-        self.ended.is_empty() && self.changes.is_empty()
-    }
-
     /// All ids that packets of the peer may still come to.
     pub(crate) fn all(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         let ended = self.ended.iter().map(|ended| ended.id);
@@ -226,9 +220,6 @@ pub(crate) struct RemoteIds {
     /// Sequences that were ever taken: a frame that comes twice says nothing new.
     taken: ReceivedRanges,
 }
-packed!(RemoteIds {
-    current, is_first_over, further, spare, retire, retire_prior_to, taken; seen
-});
 
 #[derive(Clone, Copy)]
 struct Held {
@@ -237,14 +228,8 @@ struct Held {
     id: ConnectionId,
     reset_token: Option<[u8; limits::RESET_TOKEN_LEN]>,
 }
-packed!(Held { path, sequence, id, reset_token });
 
 impl RemoteIds {
-    /// True when nothing is lost by packing it.
-    pub(crate) fn can_rest(&self) -> bool {
-        self.seen.is_empty()
-    }
-
     pub(crate) fn new(id: ConnectionId) -> Self {
         let current = Held { path: PathId::FIRST, sequence: 0, id, reset_token: None };
         let mut taken = ReceivedRanges::default();
