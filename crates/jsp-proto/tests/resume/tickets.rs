@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jsp_crypto::{
-    ClientAuth, ClientConfig, ClientVerifier, Credential, Delegation, Fingerprint, Identity, Role,
+    ClientAuth, ClientConfig, ClientVerifier, Credential, Delegation, Identity, PeerIdentity, Role,
     ServerConfig, ServerIdentity, VERSION_1, VerifierRejection, initial_keys,
 };
 use jsp_wire::header::{Header, LongHeader, Protected};
@@ -69,7 +69,7 @@ fn a_ticket_of_a_delegated_server_lives_as_long_as_the_delegation() {
 struct Anybody;
 
 impl ClientVerifier for Anybody {
-    fn verify(&self, _: &Fingerprint) -> Result<(), VerifierRejection> {
+    fn verify(&self, _: &PeerIdentity) -> Result<(), VerifierRejection> {
         Ok(())
     }
 }
