@@ -58,7 +58,7 @@ fn versions_are_negotiated_both_ways() {
         pair.inject(End::Client, from, &version_negotiation(&scid, called, versions));
         // The server is not heard: what was answered may be true.
         pair.filter = Box::new(|to, _| to == End::Server);
-        pair.run_for(Duration::from_millis(1600));
+        pair.run_for(Duration::from_millis(3100));
         let reason = CloseReason::VersionMismatch { offered: versions.to_vec() };
         assert_eq!(pair.close_reason(End::Client, client), ends.then_some(reason));
     }

@@ -71,12 +71,14 @@ fn pieces_that_somebody_makes_up_do_not_keep_the_server_hello_apart() {
 
 /// The piece of the server's message in an Initial packet: its name, its message's length, and where it ends.
 fn first_piece(datagram: &mut [u8], keys: &Keys) -> ([u8; 8], u16, u16) {
-    let Ok(Header::Long(header)) = Header::parse(datagram) else { panic!() };
-    let packet = &mut datagram[..header.packet_len];
-    let sample = Protected::sample(packet, header.pn_offset).unwrap();
+    let Ok(Header::Long(LongHeader { packet_len, pn_offset, .. })) = Header::parse(datagram) else {
+        panic!()
+    };
+    let packet = &mut datagram[..packet_len];
+    let sample = Protected::sample(packet, pn_offset).unwrap();
     let mask = keys.remote.header.mask(&sample);
-    let (pn, pn_len) = Protected::unmask_long(packet, header.pn_offset, mask).unwrap();
-    let (head, body) = packet.split_at_mut(header.pn_offset + pn_len);
+    let (pn, pn_len) = Protected::unmask_long(packet, pn_offset, mask).unwrap();
+    let (head, body) = packet.split_at_mut(pn_offset + pn_len);
     let len = keys.remote.packet.open_in_place(pn.into(), head, body).unwrap();
     let found = FrameIter::new(&body[..len]).flatten().find_map(|frame| match frame {
         Frame::Handshake(piece) => {
@@ -180,7 +182,7 @@ fn a_forged_refusal_does_not_end_a_servers_attempt() {
         if is_true {
             // The client is gone, and the server does not wait for long.
             pair.filter = Box::new(|_, _| false);
-            pair.run_for(Duration::from_secs(2));
+            pair.run_for(Duration::from_secs(4));
             let closed = |(end, _, event): &(End, _, Event)| {
                 *end == End::Server && matches!(event, Event::Closed { .. })
             };

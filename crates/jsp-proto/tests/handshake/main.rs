@@ -21,7 +21,7 @@ use jsp_proto::{
     Route, ServerSetup, StreamConfig, StreamId, TransportConfig,
 };
 use jsp_wire::frame::HandshakeFragment;
-use jsp_wire::header::{self, Header, LongFields, Protected};
+use jsp_wire::header::{self, Header, LongFields, LongHeader, Protected};
 use jsp_wire::{CloseCode, ConnectionId, Frame, FrameIter, LongType, VERSION_1, Writer};
 use pair::{DELAY, End, Pair, TestRng};
 
