@@ -297,15 +297,7 @@ impl Workload {
                 let plan = Plan { streams: CROWD, millis, ..Plan::default() };
                 vec![direct("crowd-1000", Exercise::Crowd, plan, CROWDED)]
             }
-            Self::Shards => {
-                let millis = scale.pick(2_000, 4_000);
-                let plan = Plan { streams: 64, millis, ..Plan::default() };
-                let sent = Plan { streams: CROWD, ..plan };
-                vec![
-                    direct("shards-handshake-64", Exercise::ConnectMany, plan, SHARDS),
-                    direct("shards-crowd-1000", Exercise::Crowd, sent, SHARDS),
-                ]
-            }
+            Self::Shards => shards(scale),
             Self::Lossy => {
                 let losses = scale.pick(QUICK_LOSSES_PERCENT, LOSSES_PERCENT);
                 losses.iter().map(|loss| lossy(*loss, scale)).collect()
@@ -336,6 +328,16 @@ fn messages(name: &str, message_bytes: usize, gathered: bool, scale: Scale) -> C
     let millis = scale.pick(1_000, 2_000);
     let plan = Plan { message_bytes, millis, gathered, ..Plan::default() };
     direct(name, Exercise::Messages, plan, if gathered { GATHERED } else { MESSAGES })
+}
+
+fn shards(scale: Scale) -> Vec<Case> {
+    let millis = scale.pick(2_000, 4_000);
+    let plan = Plan { streams: 64, millis, ..Plan::default() };
+    let sent = Plan { streams: CROWD, ..plan };
+    vec![
+        direct("shards-handshake-64", Exercise::ConnectMany, plan, SHARDS),
+        direct("shards-crowd-1000", Exercise::Crowd, sent, SHARDS),
+    ]
 }
 
 fn handshake(scale: Scale) -> Vec<Case> {
