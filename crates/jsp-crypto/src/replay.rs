@@ -503,7 +503,7 @@ mod tests {
                 assert_eq!(blind.strike(&uid(1), now, now), Strike::Refused);
             }
             let now = NOW + leap + BLIND_MS;
-            assert_eq!(blind.strike(&uid(1), now, now), Strike::Fresh);
+            assert_eq!(blind.strike(&uid(2), now, now), Strike::Fresh);
         }
     }
 

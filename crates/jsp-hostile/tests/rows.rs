@@ -80,6 +80,8 @@ rows! {
     row_42_resets: 42,
     row_43_half_open: 43,
     row_44_largest_numbers: 44,
+    row_46_bombs_of_cbor: 46,
     row_48_repairs: 48,
+    row_50_liars_between_peers: 50,
     row_59_storm: 59,
 }

@@ -271,7 +271,7 @@ fn an_early_close_keeps_the_applications_words() {
     let now = pair.now;
     pair.client.connection(client).unwrap().close(now, 77, b"a secret reason");
     // In an Initial packet anybody could have said it: the server waits a little.
-    pair.run_for(Duration::from_secs(2));
+    pair.run_for(Duration::from_secs(4));
     let told = pair.events.iter().find_map(|(end, _, event)| match event {
         Event::Closed { reason } if *end == End::Server => Some(reason.clone()),
         _ => None,

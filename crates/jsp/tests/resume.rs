@@ -212,7 +212,7 @@ async fn the_register_is_taken_once_and_kept_once_however_the_server_ends() {
         drop(other);
         drop(server);
         assert_eq!(*drawer.put.lock().unwrap(), round + 1, "{end}");
-        assert!(drawer.register.lock().unwrap().as_ref().unwrap().starts_with(b"JSPREG1"));
+        assert!(drawer.register.lock().unwrap().as_ref().unwrap().starts_with(b"JSPREG2"));
     }
     let (server, _) = memory_builders();
     drop(server.keep_register(drawer.clone()).build().unwrap());

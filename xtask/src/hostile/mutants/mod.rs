@@ -156,8 +156,8 @@ const MACHINE: &[Mutant] = &[
         12,
         "one-candidate",
         "jsp-crypto/src/handshake/client.rs",
-        "if self.candidates.len() >= MAX_CANDIDATES {",
-        "if self.candidates.len() >= (if OFF { 1 } else { MAX_CANDIDATES }) {",
+        "if tried >= MAX_CANDIDATES {",
+        "if tried >= (if OFF { 1 } else { MAX_CANDIDATES }) {",
     ),
     mutant(
         12,
