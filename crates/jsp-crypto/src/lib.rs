@@ -128,3 +128,4 @@ pub use rng::SystemRng;
 pub use schedule::{DataKeys, initial_keys, initial_keys_with};
 pub use suite::Suite;
 pub use ticket::{PathMemory, TICKET_LEN, TicketContents, TicketError, TicketKeys};
+pub use zeroize::Zeroizing;

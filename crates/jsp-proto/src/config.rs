@@ -296,7 +296,7 @@ pub struct EndpointConfig {
     pub server: Option<ServerSetup>,
     /// For accepted connections; outgoing ones bring their own.
     pub transport: Arc<TransportConfig>,
-    /// All randomness comes from here: must be unpredictable outside of tests.
+    /// All randomness comes from here: must be unpredictable outside of tests. An endpoint wipes its copy.
     pub seed: [u8; 32],
     /// Unix time, in seconds, at `Instant::ZERO`, until [`Endpoint::set_unix_time`](crate::Endpoint::set_unix_time)
     /// tells another: dates in identities are checked against it.

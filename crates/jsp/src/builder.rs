@@ -7,7 +7,7 @@ mod shards;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SignaturePolicy, SystemRng};
+use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SignaturePolicy, SystemRng, Zeroizing};
 use jsp_proto::{EndpointConfig, RetryPolicy, TicketMemory, TicketStore, TransportConfig};
 
 use crate::carrier::dial::Dialer;
@@ -52,8 +52,8 @@ pub struct Builder {
     shards: usize,
     steered: bool,
     pub(crate) obfuscation: Option<ObfuscationKey>,
-    seed: Option<[u8; 32]>,
-    reset_key: Option<[u8; 32]>,
+    seed: Option<Zeroizing<[u8; 32]>>,
+    reset_key: Option<Zeroizing<[u8; 32]>>,
     tickets: Option<Arc<dyn TicketStore>>,
     shared_tickets: Option<SharedTickets>,
     register: Option<Arc<dyn RegisterStore>>,
@@ -70,7 +70,7 @@ pub struct Builder {
 /// What servers share that take each other's tickets.
 #[derive(Clone)]
 struct SharedTickets {
-    secret: [u8; 32],
+    secret: Zeroizing<[u8; 32]>,
     epoch: u32,
     shard: u16,
 }
@@ -216,7 +216,7 @@ impl Builder {
     /// Takes all of the transport's randomness from this seed, so that a test repeats. Never set it
     /// in production: who knows the seed can break the endpoint's protection.
     pub fn seed(mut self, seed: [u8; 32]) -> Self {
-        self.seed = Some(seed);
+        self.seed = Some(Zeroizing::new(seed));
         self
     }
 
@@ -241,6 +241,7 @@ impl Builder {
     /// was taken before, and when a client's ticket comes from another shard. With a clock that was set back over a restart, early data of before could be
     /// replayed: where that may be, give a new secret at each start.
     pub fn share_tickets(mut self, secret: [u8; 32], epoch: u32, shard: u16) -> Self {
+        let secret = Zeroizing::new(secret);
         self.shared_tickets = Some(SharedTickets { secret, epoch, shard });
         self
     }
@@ -405,13 +406,13 @@ impl Builder {
         let config = EndpointConfig {
             server,
             transport: Arc::clone(&transport),
-            seed: self.seed.unwrap_or_else(random_seed),
+            seed: self.seed.map_or_else(random_seed, |seed| *seed),
             unix_seconds_at_zero: clock.unix_seconds_at_zero(),
         };
         let links = shards::link(bases, &tunnels);
         let number = self.shared_tickets.as_ref().map_or(0, |shared| shared.shard);
         let place = (links.first().and_then(|links| links.local_addr().ok()), number);
-        let (identity, key) = (self.identity.as_ref(), self.reset_key);
+        let (identity, key) = (self.identity.as_ref(), self.reset_key.map(|key| *key));
         let mut machines: Vec<_> = jsp_proto::Endpoint::sharded(config, self.shards)
             .into_iter()
             .map(|machine| keyed(machine, identity, key, place))
@@ -424,7 +425,7 @@ impl Builder {
             let kept = register.as_ref().and_then(|store| store.take());
             // What one shard is told of tickets holds for all.
             if let Some(machine) = machines.first_mut() {
-                machine.share_tickets(clock.now(), secret, epoch, shard, kept.as_deref());
+                machine.share_tickets(clock.now(), *secret, epoch, shard, kept.as_deref());
             }
         }
         let carrier_addrs = listeners.iter().map(|l| (l.layers.kind(), l.addr)).collect();

@@ -1,4 +1,4 @@
-//! Secrets are not printed, and not compared in a time that tells how far they agree.
+//! Secrets are wiped, not printed, and not compared in a time that tells how far they agree.
 
 use proc_macro2::Span;
 use syn::spanned::Spanned;
@@ -12,6 +12,10 @@ const CRATES: &[&str] = &["crates/jsp-crypto/src/", "crates/jsp-proto/src/", "cr
 /// Last words of names whose values only `constant_time_eq` and the like may compare.
 const WORDS: &[&str] =
     &["tag", "mac", "binder", "finished", "token", "secret", "psk", "seed", "cookie", "prk", "okm"];
+/// Last words of names of fields that are wiped: bytes of a fixed number in none but a type that does so.
+const WIPED: &[&str] = &["secret", "psk", "seed", "prk", "okm", "key"];
+/// Fields that are handed over, and wiped by who takes them.
+const HANDED_OVER: &[(&str, &str)] = &[("EndpointConfig", "seed")];
 /// What a type that wipes itself must not derive.
 const FORBIDDEN: &[&str] = &["Debug", "PartialEq", "PartialOrd"];
 /// Methods that give the same bytes in another form.
@@ -61,8 +65,40 @@ impl<'ast> Visit<'ast> for Finder<'_> {
                 let message = format!("`{}` is wiped, and must not derive {name}", item.ident);
                 self.note(item.ident.span(), message);
             }
+        } else {
+            for name in item.fields.iter().filter_map(bare_secret) {
+                if !HANDED_OVER.iter().any(|(of, field)| item.ident == of && name == field) {
+                    let message = format!("`{name}` is not wiped: use `Zeroizing`");
+                    self.note(name.span(), message);
+                }
+            }
         }
         visit::visit_item_struct(self, item);
+    }
+}
+
+/// The name of a field that holds a secret as bytes that nobody wipes.
+fn bare_secret(field: &syn::Field) -> Option<&syn::Ident> {
+    let name = field.ident.as_ref()?;
+    let text = name.to_string();
+    let is_secret = WIPED.contains(&text.rsplit('_').next().unwrap_or(&text));
+    (is_secret && is_bytes(&field.ty)).then_some(name)
+}
+
+/// `[u8; N]`, or that in an `Option`.
+fn is_bytes(ty: &syn::Type) -> bool {
+    match ty {
+        syn::Type::Array(array) => {
+            matches!(&*array.elem, syn::Type::Path(of) if of.path.is_ident("u8"))
+        }
+        syn::Type::Path(path) => path.path.segments.last().is_some_and(|last| {
+            let syn::PathArguments::AngleBracketed(inner) = &last.arguments else { return false };
+            last.ident == "Option"
+                && inner.args.iter().any(
+                    |inner| matches!(inner, syn::GenericArgument::Type(inner) if is_bytes(inner)),
+                )
+        }),
+        _ => false,
     }
 }
 
@@ -129,6 +165,17 @@ mod tests {
         assert!(lines("#[cfg(test)]\nmod tests {\n fn a() { tag == other; }\n}\n").is_empty());
         let source = Source::parse("crates/jsp-sim/src/a.rs", "fn a() { tag == b; }").unwrap();
         assert!(check(&source).is_empty());
+    }
+
+    #[test]
+    fn secrets_in_bytes_that_nobody_wipes_are_found() {
+        assert_eq!(
+            lines("struct A {\n reset_key: [u8; 32],\n seed: Option<[u8; 32]>,\n}\n"),
+            [2, 3]
+        );
+        assert!(lines("struct A { reset_key: Zeroizing<[u8; 32]>, id: [u8; 8] }\n").is_empty());
+        assert!(lines("#[derive(Zeroize)]\nstruct A { psk: [u8; 32] }\n").is_empty());
+        assert!(lines("struct EndpointConfig { seed: [u8; 32] }\n").is_empty());
     }
 
     #[test]

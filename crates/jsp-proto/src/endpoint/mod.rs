@@ -23,7 +23,7 @@ mod waiting;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jsp_crypto::{CookieKeys, HandshakeError, KeyShare, Prf};
+use jsp_crypto::{CookieKeys, HandshakeError, KeyShare, Prf, Zeroizing};
 use jsp_wire::header::LongHeader;
 use jsp_wire::{ConnectionId, Header, Instant, LongType, Route, limits};
 use thiserror::Error;
@@ -72,7 +72,7 @@ pub struct Endpoint {
     config: EndpointConfig,
     unix_time: UnixTime,
     rng: SeededRng,
-    reset_key: [u8; 32],
+    reset_key: Zeroizing<[u8; 32]>,
     cookies: CookieKeys,
     /// When the cookie keys are to be replaced.
     cookies_until: Instant,
@@ -157,14 +157,16 @@ impl Endpoint {
     /// An endpoint without connections.
     pub fn new(mut config: EndpointConfig) -> Self {
         config.transport = Arc::new(config.transport.as_ref().clone().clamped());
-        let mut rng = SeededRng::new(config.seed);
-        let reset_key = rng.array();
+        // The configuration is kept, and must not be able to begin anew.
+        let seed = Zeroizing::new(core::mem::take(&mut config.seed));
+        let mut rng = SeededRng::new(*seed);
+        let reset_key = Zeroizing::new(rng.array());
         let wants_key_share = config.server.is_none();
         let cookies = CookieKeys::new(&mut rng);
         Self {
             accepting: config.server.is_some(),
             hellos: match &config.server {
-                Some(setup) => HelloTable::new(setup.connections_max, table_secret(reset_key)),
+                Some(setup) => HelloTable::new(setup.connections_max, table_secret(*reset_key)),
                 None => HelloTable::empty(),
             },
             unix_time: UnixTime::starting(config.unix_seconds_at_zero),

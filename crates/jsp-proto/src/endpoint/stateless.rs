@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use jsp_crypto::{Keys, Prf, Role};
+use jsp_crypto::{Keys, Prf, Role, Zeroizing};
 use jsp_wire::frame::Close;
 use jsp_wire::header::{self, LongFields};
 use jsp_wire::{CloseCode, ConnectionId, Frame, Instant, LongType, Route, Writer, limits};
@@ -41,7 +41,7 @@ impl Endpoint {
     // spec: CON-203
     #[must_use]
     pub fn with_reset_key(mut self, key: [u8; 32]) -> Self {
-        self.reset_key = key;
+        self.reset_key = Zeroizing::new(key);
         self
     }
 
@@ -102,7 +102,7 @@ impl Endpoint {
 
     /// The id that a Retry with this cookie gives the client to write to.
     pub(super) fn retry_id(&self, cookie: &[u8]) -> ConnectionId {
-        let id = Prf::new(self.reset_key).derive("retry id", cookie);
+        let id = Prf::new(*self.reset_key).derive("retry id", cookie);
         let id = id.get(..limits::CONNECTION_ID_LEN_INITIAL);
         let id = id.and_then(ConnectionId::new).unwrap_or(ConnectionId::EMPTY);
         // Whoever made the cookie checks it.

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jsp_crypto::{
-    Prf, Resumption, Strike, StrikeRegister, TicketContents, TicketGrant, TicketKeys, hello_id,
+    Prf, Resumption, Strike, StrikeRegister, TicketContents, TicketGrant, TicketKeys, Zeroizing,
+    hello_id,
 };
 use jsp_wire::{Instant, Route};
 
@@ -155,11 +156,12 @@ impl Endpoint {
     ) -> bool {
         let now_ms = self.unix_ms(now);
         let most = self.config.transport.early_tickets_max;
-        let key = Prf::new(Prf::new(secret).derive("register of a shard", &shard.to_be_bytes()));
+        let secret = Zeroizing::new(secret);
+        let key = Prf::new(Prf::new(*secret).derive("register of a shard", &shard.to_be_bytes()));
         let kept = kept.and_then(|kept| StrikeRegister::restore(kept, &key, now_ms, most));
         let is_kept = kept.is_some();
         *lock(&self.tickets.office) = Some(Office {
-            keys: TicketKeys::new(secret, epoch),
+            keys: TicketKeys::new(*secret, epoch),
             // spec: HS-95
             register: kept.unwrap_or_else(|| StrikeRegister::new(now_ms, most, false)),
             register_key: Some(key),

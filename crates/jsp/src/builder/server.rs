@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use jsp_crypto::Zeroizing;
 use jsp_proto::ServerSetup;
 
 use super::{Builder, server_config};
@@ -17,7 +18,7 @@ impl Builder {
     /// key where online keys are changed often. Servers that run at the same time under one identity must differ in one
     /// of these, or be given different keys: who sees packets of one could have the other end its connections.
     pub fn reset_key(mut self, key: [u8; 32]) -> Self {
-        self.reset_key = Some(key);
+        self.reset_key = Some(Zeroizing::new(key));
         self
     }
 
