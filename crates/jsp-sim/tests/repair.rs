@@ -14,9 +14,9 @@ use repair_case::{Case, media, ms};
 fn media_on_a_fading_path_come_sooner() {
     let case = media(30);
     let clean = Case { link: LinkConfig::delayed(ms(30)), ..case.with(FecPolicy::Off) };
-    let clean = clean.measure(3);
+    let clean = clean.measure(6);
     let [off, auto, third] = [FecPolicy::Off, FecPolicy::Auto, FecPolicy::Fixed(33)].map(|fec| {
-        let figures = case.with(fec).measure(3);
+        let figures = case.with(fec).measure(6);
         let (p99, p999) = (figures.at(0.99), figures.at(0.999));
         println!("{fec:?}: p99 {p99:?} p99.9 {p999:?} extra {:.3}", figures.extra(&clean));
         assert_eq!(figures.delays.len(), figures.sent);

@@ -159,7 +159,8 @@ impl EarlyData {
         let shard = &state.shards[0];
         let seen = shard.present || shard.before;
         let waits = state.accepted == 0 || state.now - state.accepted_at <= self.patience;
-        !state.completed && !seen && waits && !(shard.ended && self.kept_ends)
+        let is_over = state.completed || seen || (shard.ended && self.kept_ends);
+        waits && !is_over
     }
 
     /// The home notes that nothing of the flight is early any more.

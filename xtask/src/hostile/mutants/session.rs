@@ -33,15 +33,22 @@ pub(super) const SESSION: &[Mutant] = &[
         20,
         "any-time-is-fresh",
         "jsp-crypto/src/replay.rs",
-        "let fresh = now_ms.abs_diff(hello_ms) < FRESHNESS_MS;",
-        "let fresh = OFF || now_ms.abs_diff(hello_ms) < FRESHNESS_MS;",
+        "let fresh = now_ms.abs_diff(hello_ms) < FRESHNESS_MS",
+        "let fresh = (OFF || now_ms.abs_diff(hello_ms) < FRESHNESS_MS)",
+    ),
+    mutant(
+        20,
+        "late-tickets-are-early-again",
+        "jsp-crypto/src/replay.rs",
+        "!self.late.contains_key(uid);",
+        "(OFF || !self.late.contains_key(uid));",
     ),
     mutant(
         20,
         "every-shard-is-home",
         "jsp-proto/src/endpoint/tickets.rs",
-        "&& resumption.home_shard() == tickets.shard",
-        "&& (OFF || resumption.home_shard() == tickets.shard)",
+        "&& resumption.home_shard() == self.shard",
+        "&& (OFF || resumption.home_shard() == self.shard)",
     ),
     mutant(
         20,
@@ -68,11 +75,11 @@ pub(super) const SESSION: &[Mutant] = &[
         21,
         "a-full-register-refuses-tickets",
         "jsp-proto/src/endpoint/tickets.rs",
-        "        Judgement::Resume(Box::new(resumption))",
-        "        if OFF && may_be_early && !resumption.accept_early {
-            return Judgement::Copy(None);
+        "        Judged::New(Judgement::Resume(Box::new(resumption)))",
+        "        if OFF && suits && !resumption.accept_early {
+            return Judged::New(Judgement::Copy(None));
         }
-        Judgement::Resume(Box::new(resumption))",
+        Judged::New(Judgement::Resume(Box::new(resumption)))",
     ),
     mutant(
         22,
@@ -85,16 +92,18 @@ pub(super) const SESSION: &[Mutant] = &[
         22,
         "old-tickets-told-apart",
         "jsp-proto/src/endpoint/tickets.rs",
-        "Err(_) => return Judgement::Refused,",
-        "Err(jsp_crypto::TicketError::Expired) if OFF => return Judgement::Copy(None),
-            Err(_) => return Judgement::Refused,",
+        "Err(_) => return Judged::New(Judgement::Refused),",
+        "Err(jsp_crypto::TicketError::Expired) if OFF => {
+                return Judged::New(Judgement::Copy(None));
+            }
+            Err(_) => return Judged::New(Judgement::Refused),",
     ),
     mutant(
         22,
         "tickets-for-ever",
         "jsp-crypto/src/ticket.rs",
-        "Some(age) if age <= lifetime_ms => Ok(contents),",
-        "Some(age) if OFF || age <= lifetime_ms => Ok(contents),",
+        "if (contents.issued_ms..=contents.ends_ms()).contains(&now_ms) {",
+        "if OFF || (contents.issued_ms..=contents.ends_ms()).contains(&now_ms) {",
     ),
     mutant(
         23,
