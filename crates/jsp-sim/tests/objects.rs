@@ -14,7 +14,7 @@ const LASTS: Duration = Duration::from_secs(8);
 fn measure(name: &str, fec: FecPolicy) -> impl Fn(&str) -> f64 {
     let case = table::cases(name).expect("a case").remove(0).shortened(LASTS);
     let case = case.edited(Arc::new(move |_, stream| stream.fec = fec));
-    let samples: Vec<_> = (1..=2).map(|seed| sample(&case, Subject::Jsp, seed)).collect();
+    let samples: Vec<_> = (1..=16).map(|seed| sample(&case, Subject::Jsp, seed)).collect();
     let figures = figures::of(&case, &samples);
     move |metric| {
         let figure = figures.iter().find(|figure| figure.metric == metric);

@@ -68,20 +68,17 @@ pub struct KeysMaterial {
     backend: Backend,
 }
 
-/// The secrets of a direction. Zeros stand behind short keys.
-struct DirectionSecrets {
-    key: [u8; KEY_LEN_MAX],
-    iv: [u8; NONCE_LEN],
-    header: [u8; KEY_LEN_MAX],
-}
+/// The secrets of a direction: of its packets the key and the IV, and the key of its headers. Zeros stand behind short
+/// keys.
+type DirectionSecrets = ([u8; KEY_LEN_MAX], [u8; NONCE_LEN], [u8; KEY_LEN_MAX]);
 
 impl KeysMaterial {
     /// The keys, as they were.
     pub fn expand(&self) -> Keys {
         let Self { suite, backend, .. } = *self;
-        let direction = |secrets: &DirectionSecrets| DirectionKeys {
-            packet: PacketMaterial::new(backend, suite, &secrets.key, secrets.iv).into_key(),
-            header: HeaderMaterial::new(backend, suite, &secrets.header).into_key(),
+        let direction = |(key, iv, header): &DirectionSecrets| DirectionKeys {
+            packet: PacketMaterial::new(backend, suite, key, *iv).into_key(),
+            header: HeaderMaterial::new(backend, suite, header).into_key(),
         };
         let [local, remote] = &*self.secrets;
         off_the_stack(|| Keys { local: direction(local), remote: direction(remote) })
@@ -93,7 +90,7 @@ impl Keys {
     pub fn material(&self) -> KeysMaterial {
         let direction = |keys: &DirectionKeys| {
             let (key, iv) = *keys.packet.material().secret;
-            DirectionSecrets { key, iv, header: *keys.header.material().key }
+            (key, iv, *keys.header.material().key)
         };
         let PacketMaterial { suite, backend, .. } = *self.local.packet.material();
         off_the_stack(|| {
