@@ -51,6 +51,7 @@ fn main() -> ExitCode {
 fn decide(row: &Row, scale: Scale) -> Verdict {
     match row.kind {
         Kind::Pending(feature) => Verdict::Pending(feature.to_owned()),
+        Kind::Missed(command) => Verdict::Missed(command.to_owned()),
         Kind::Elsewhere(command) => Verdict::Elsewhere(command.to_owned()),
         Kind::Measured(measure) => match rows::guarded(measure, &mut Run::new(scale)) {
             Ok(figure) if figure.held => Verdict::Held(figure.measured),

@@ -39,7 +39,7 @@ pub fn line(row: &Row, verdict: &Verdict) -> String {
 pub fn object(row: &Row, verdict: &Verdict) -> String {
     let (word, text) = verdict.words();
     let pass = match row.kind {
-        Kind::Measured(_) => Some(matches!(verdict, Verdict::Held(_))),
+        Kind::Measured(_) | Kind::Missed(_) => Some(matches!(verdict, Verdict::Held(_))),
         Kind::Elsewhere(_) | Kind::Pending(_) => None,
     };
     json!({

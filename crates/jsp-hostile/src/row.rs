@@ -57,6 +57,8 @@ pub enum Kind {
     Measured(fn(&mut Run) -> Figure),
     /// Held elsewhere in the workspace, where the attack cannot be made from outside: by this command.
     Elsewhere(&'static str),
+    /// Not held, as is known: this command measures it.
+    Missed(&'static str),
     /// The feature is not there yet.
     Pending(&'static str),
 }

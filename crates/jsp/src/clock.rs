@@ -28,12 +28,12 @@ impl Clock {
         self.began.1.as_secs()
     }
 
-    /// Unix time, as time since 1970 UTC: the runtime's, and by how much the system's own time was set or went on
-    /// while the monotonic one stood still, as it does in a host that sleeps.
-    pub(crate) fn unix_time(&self) -> Duration {
+    /// Unix time at `now`, as time since 1970 UTC: the runtime's, and by how much the system's own time was set or went
+    /// on while the monotonic one stood still, as it does in a host that sleeps.
+    pub(crate) fn unix_time(&self, now: Instant) -> Duration {
         let (began, began_unix) = self.began;
         let even = began_unix.saturating_add(began.elapsed());
-        let runtime = began_unix.saturating_add(self.origin.elapsed());
+        let runtime = began_unix.saturating_add(now.since(Instant::ZERO));
         let system = since_1970();
         match system.checked_sub(even) {
             Some(ahead) => runtime.saturating_add(ahead),
@@ -81,7 +81,7 @@ pub(crate) mod tests {
     async fn unix_time_follows_the_runtime_and_the_system() {
         let clock = Clock::start();
         let start = clock.began.1;
-        let passed = || clock.unix_time().as_secs() - start.as_secs();
+        let passed = || clock.unix_time(clock.now()).as_secs() - start.as_secs();
         tokio::time::advance(HOUR).await;
         assert!((3600..3602).contains(&passed()));
         LEAP.set(2 * HOUR);

@@ -230,7 +230,7 @@ pub(crate) fn begin(
     let shard = &endpoint.shard;
     let now = shard.clock.now();
     let mut core = shard.lock();
-    core.endpoint.set_unix_time(now, shard.clock.unix_time());
+    core.endpoint.set_unix_time(now, shard.clock.unix_time(now));
     if core.closed || core.is_gone() {
         return Err(ConnectError::EndpointClosed);
     }

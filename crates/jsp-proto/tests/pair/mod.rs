@@ -147,7 +147,7 @@ impl Pair {
     }
 
     pub fn with(transport: TransportConfig, retry: RetryPolicy) -> Self {
-        Self::seeded(transport, retry, 16, 4)
+        Self::seeded(transport, retry, 16, 1)
     }
 
     /// A pair whose server answers nobody who does not know its fingerprint.

@@ -113,6 +113,7 @@ impl Driver {
         core.driver.running = true;
         core.driver.wanted = false;
         core.now = now;
+        core.endpoint.set_unix_time(now, shard.clock.unix_time(now));
         if !core.driver.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             core.driver.waker = Some(cx.waker().clone());
         }
@@ -200,8 +201,6 @@ impl Driver {
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
-        let clock = self.shard.clock;
-        self.shard.lock().endpoint.set_unix_time(clock.now(), clock.unix_time());
         for _ in 0..ROUNDS {
             match self.round(cx)? {
                 Next::Round => {}
