@@ -13,7 +13,6 @@ use jsp_crypto::known_hosts::KnownHosts;
 #[cfg(unix)]
 use serde::Serialize;
 
-use crate::carriers;
 use crate::cli::Global;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
@@ -196,11 +195,11 @@ pub(crate) fn open_known_hosts(path: &Path) -> Result<KnownHosts, Failure> {
     KnownHosts::open(path).map_err(|error| Failure::new(Exit::Keys, error.to_string()))
 }
 
-/// The fingerprint of a coordinator: as given, as remembered, or as it shows itself by any carrier at the first
-/// meeting.
+/// The fingerprint of a coordinator: as given, as remembered, or as it shows itself at the first meeting, by the carriers
+/// that are asked for.
 pub(crate) async fn fingerprint_of(
     coordinator: &Target,
-    timeout: Duration,
+    global: &Global,
 ) -> Result<Fingerprint, Failure> {
     if let Some(fingerprint) = coordinator.fingerprint {
         return Ok(fingerprint);
@@ -209,12 +208,11 @@ pub(crate) async fn fingerprint_of(
     if let Some((fingerprint, _)) = open_known_hosts(&path)?.get(&coordinator.authority) {
         return Ok(fingerprint);
     }
-    let endpoint = Endpoint::builder()
+    let builder = Endpoint::builder()
         .client_identity(Identity::generate())
         .application_protocol(APPLICATION_PROTOCOL)
-        .transport(transport(timeout))
-        .carriers(carriers::any())
-        .build()?;
+        .transport(transport(global.timeout));
+    let endpoint = global.carriers.meet(builder).build()?;
     let connected = endpoint.connect(coordinator.authority.as_str(), Trust::FirstUse(path));
     let connection = connected.await.map_err(|error| explain(error, coordinator))?;
     let shown = connection.peer_identity().map(|peer| peer.fingerprint);

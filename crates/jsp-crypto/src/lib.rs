@@ -102,9 +102,9 @@ pub use client_ticket::{ClientTicket, TICKET_LIFETIME_MAX, TicketGrant};
 pub use cookie::{COOKIE_LEN, CookieError, CookieKeys};
 pub use handshake::{
     Backend, ClientAuth, ClientConfig, ClientVerifier, Handshake, HandshakeError, Kem, KemPolicy,
-    KeyShare, Level, Mode, Output, PeerIdentity, Resumption, Role, SERVER_HELLO_LEN_MAX, Security,
-    ServerConfig, ServerIdentity, ServerVerifier, SignaturePolicy, VERSION_1, VerifierRejection,
-    close, features,
+    KeyShare, Level, Mode, Output, PeerIdentity, RefusedTicket, Resumption, Role,
+    SERVER_HELLO_LEN_MAX, Security, ServerConfig, ServerIdentity, ServerVerifier, SignaturePolicy,
+    VERSION_1, VerifierRejection, close, features,
 };
 pub use hello::{hello_core_hash, hello_id};
 pub use identity::{

@@ -116,6 +116,7 @@ impl core::error::Error for TicketError {}
 /// Keys follow each other by a hash chain, twelve hours each: servers that are
 /// given the same secret for the same epoch share their tickets without
 /// another word, and nobody can go back to the keys of the past.
+#[derive(Clone)]
 pub struct TicketKeys {
     epoch: u32,
     secret: Zeroizing<[u8; 32]>,
@@ -135,6 +136,11 @@ impl TicketKeys {
     /// The epoch of a time in seconds since 1970 UTC.
     pub fn epoch_at(unix_seconds: u64) -> u32 {
         u32::try_from(unix_seconds / TICKET_KEY_SECONDS).unwrap_or(u32::MAX)
+    }
+
+    /// Whether [`TicketKeys::advance`] has nothing to do at this time.
+    pub fn are_of(&self, unix_seconds: u64) -> bool {
+        Self::epoch_at(unix_seconds) <= self.epoch
     }
 
     /// Steps to the key of this time, given in seconds since 1970 UTC. Tickets

@@ -45,7 +45,7 @@ impl<T> Drop for Wiped<T> {
         // SAFETY: the value is dropped once, here, and nobody has a reference to it any more; after that its bytes
         // belong to a box that frees them without looking, so that they may hold anything.
         unsafe {
-            ManuallyDrop::drop(&mut self.0);
+            value.drop_in_place();
             value.write_bytes(0, 1);
         }
         // Nobody may say that these zeros are of no use, for they are freed.

@@ -26,7 +26,7 @@ impl UnixTime {
     /// Milliseconds since 1970 UTC.
     pub(crate) fn millis(&self, now: Instant) -> u64 {
         // One thread at a time has the endpoint: there is nothing to order.
-        self.at_zero_ms.load(Ordering::Relaxed).saturating_add(now.as_nanos() / 1_000_000)
+        self.at_zero_ms().saturating_add(now.as_nanos() / 1_000_000)
     }
 
     /// Seconds since 1970 UTC.
@@ -34,18 +34,21 @@ impl UnixTime {
         self.millis(now) / 1000
     }
 
-    /// It is `since_1970` now. Answers by how many milliseconds the time was set ahead: none when it is about right,
-    /// or was set back.
+    /// Milliseconds since 1970 UTC at `Instant::ZERO`, as it is known now.
+    pub(crate) fn at_zero_ms(&self) -> u64 {
+        self.at_zero_ms.load(Ordering::Relaxed)
+    }
+
+    /// What [`UnixTime::at_zero_ms`] should be, for it is `since_1970` now; `None` when it is about right.
     // spec: HS-227
-    pub(crate) fn set(&self, now: Instant, since_1970: Duration) -> u64 {
+    pub(crate) fn corrected(&self, now: Instant, since_1970: Duration) -> Option<u64> {
         let told = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
-        let own = self.millis(now);
-        if told.abs_diff(own) <= APART_MAX_MS {
-            return 0;
-        }
-        let at_zero = told.saturating_sub(now.as_nanos() / 1_000_000);
-        self.at_zero_ms.store(at_zero, Ordering::Relaxed);
-        told.saturating_sub(own)
+        let is_apart = told.abs_diff(self.millis(now)) > APART_MAX_MS;
+        is_apart.then(|| told.saturating_sub(now.as_nanos() / 1_000_000))
+    }
+
+    pub(crate) fn set(&self, at_zero_ms: u64) {
+        self.at_zero_ms.store(at_zero_ms, Ordering::Relaxed);
     }
 }
 
@@ -60,18 +63,23 @@ mod tests {
         let shared = time.clone();
         let now = Instant::from_nanos(5_999_000_000);
         assert_eq!((time.millis(now), time.seconds(now)), (1_800_000_005_999, 1_800_000_005));
+        let tell = |told: Duration| {
+            let corrected = time.corrected(now, told);
+            corrected.into_iter().for_each(|at_zero_ms| time.set(at_zero_ms));
+            corrected
+        };
         for near in [1_800_000_004_999, 1_800_000_006_999] {
-            assert_eq!(time.set(now, Duration::from_millis(near)), 0);
+            assert_eq!(tell(Duration::from_millis(near)), None);
             assert_eq!(time.millis(now), 1_800_000_005_999);
         }
-        assert_eq!(time.set(now, Duration::from_millis(1_800_000_007_000)), 1001);
+        assert_eq!(tell(Duration::from_millis(1_800_000_007_000)), Some(1_800_000_001_001));
         assert_eq!(shared.millis(now), 1_800_000_007_000);
         assert_eq!(shared.millis(now + Duration::from_secs(3)), 1_800_000_010_000);
         // Set back, and to what no clock shows.
-        assert_eq!(time.set(now, Duration::from_secs(1_000_000_000)), 0);
+        assert!(tell(Duration::from_secs(1_000_000_000)).is_some());
         assert_eq!(shared.seconds(now), 1_000_000_000);
-        time.set(now, Duration::ZERO);
-        time.set(now, Duration::MAX);
+        tell(Duration::ZERO);
+        tell(Duration::MAX);
         assert_eq!(shared.millis(now), u64::MAX);
     }
 }

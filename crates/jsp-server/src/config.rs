@@ -117,7 +117,9 @@ impl TurnConfig {
     /// With all that there must be.
     pub(crate) fn checked(mut self) -> Result<Self, ConfigError> {
         let fits = |text: &String| !text.is_empty() && text.len() <= TURN_TEXT_MAX;
-        let has_user = self.secret.is_some() || (fits(&self.user) && fits(&self.password));
+        let has_secret = self.secret.as_ref().is_some_and(|secret| !secret.is_empty());
+        let has_user =
+            has_secret || (self.secret.is_none() && fits(&self.user) && fits(&self.password));
         if !fits(&self.server) || !has_user {
             return Err(ConfigError::Turn);
         }
@@ -271,7 +273,9 @@ mod tests {
         assert!(!format!("{turn:?}").contains("north"));
         assert_eq!(turn.checked().unwrap().lifetime, TURN_LIFETIME);
         let alone = TurnConfig { server: "turn.example:3478".to_owned(), ..TurnConfig::default() };
+        let open = TurnConfig { secret: Some(String::new()), ..alone.clone() };
         assert!(matches!(alone.checked(), Err(ConfigError::Turn)));
+        assert!(matches!(open.checked(), Err(ConfigError::Turn)), "an empty secret is none");
         let text = "[streams]\ntcp = ['[::]:4433']\ncertificate = { chain = 'a', key = 'b' }\n";
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!((config.streams.tcp.len(), config.streams.tls.len()), (1, 0));

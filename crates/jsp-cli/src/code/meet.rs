@@ -58,7 +58,7 @@ impl Place {
             .application_protocol(APPLICATION_PROTOCOL)
             .transport(session::transport(global.timeout));
         let peer = Peer::build(global.carriers.meet(builder), policy)?;
-        let fingerprint = session::fingerprint_of(coordinator, global.timeout).await?;
+        let fingerprint = session::fingerprint_of(coordinator, global).await?;
         let coordinator = coordinator.authority.clone();
         Ok(Self { peer, coordinator, fingerprint, registration: None })
     }

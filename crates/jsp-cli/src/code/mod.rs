@@ -83,6 +83,11 @@ impl Codes {
             None => (Code::random(), true),
         };
         let coordinator = self.checked_coordinator(global)?;
+        if self.turn.is_some() && global.carriers.forbid_udp() {
+            return Err(Failure::usage(
+                "--turn (or JSP_TURN) is reached by UDP: leave --no-udp out",
+            ));
+        }
         let shows_nothing = self.relay_only || global.carriers.forbid_udp();
         let policy = if shows_nothing { Policy::RelayOnly } else { Policy::Any };
         let identity = if has_made_it { code.place()? } else { Identity::generate() };
@@ -100,7 +105,8 @@ impl Codes {
             };
             // Before a code is told: it leads here from the first moment.
             place.register().await?;
-            if self.turn.is_none() {
+            // A TURN server is reached by UDP.
+            if self.turn.is_none() && !global.carriers.forbid_udp() {
                 place.use_granted_turn(global.timeout).await;
             }
             let mut meeting = if has_made_it {

@@ -68,7 +68,7 @@ impl Netcheck {
         output: Output,
     ) -> Result<Exit, Failure> {
         let [four, six] = resolve(coordinator).await?;
-        let fingerprint = session::fingerprint_of(coordinator, global.timeout).await?;
+        let fingerprint = session::fingerprint_of(coordinator, global).await?;
         let patience = global.timeout;
         let first = four.or(six).ok_or_else(|| unresolved(coordinator))?;
         let (udp_ipv4, udp_ipv6, streams, turn) = tokio::join!(

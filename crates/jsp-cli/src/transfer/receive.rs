@@ -1,11 +1,13 @@
 //! Receiving: records become orders for the storing thread, its replies become answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use indicatif::ProgressBar;
 use jsp::{SendStream, Stream};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Summary;
 use super::claim::Claim;
@@ -23,6 +25,9 @@ use crate::protocol::{MALFORMED, malformed};
 const ORDERS_WAITING: usize = 8;
 /// Replies that wait for the network.
 const REPLIES_WAITING: usize = 1024;
+/// Of a transfer whose sender has begun anew: for so long nothing came, and so long it is heard at most. What is still
+/// on its way here need not be sent again. The file must be free before [`Folder::resume`] gives up.
+const LAST_WORDS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
 
 /// Receives one transfer into `folder`. Returns when everything is stored and confirmed.
 pub(crate) async fn receive(
@@ -58,16 +63,26 @@ pub(crate) async fn receive(
     }
 }
 
-/// The next record, unless the same sender has begun anew in another transfer and all that came of
-/// this one has been taken.
-async fn next(records: &mut RecordReader, claim: Option<&Claim>) -> Result<Record, Failure> {
+/// The next record. Once the same sender has begun anew in another transfer, only what follows without a pause: it was on
+/// its way.
+async fn next(
+    records: &mut RecordReader,
+    claim: Option<&Claim>,
+    displaced: &mut Option<Instant>,
+) -> Result<Record, Failure> {
     let Some(claim) = claim else { return records.next().await?.ok_or_else(vanished) };
-    tokio::select! {
-        biased;
-        record = records.next() => record?.ok_or_else(vanished),
-        () = claim.displaced() => {
-            Err(Failure::new(Exit::PeerVanished, "the sender has begun again"))
+    if displaced.is_none() {
+        tokio::select! {
+            biased;
+            record = records.next() => return record?.ok_or_else(vanished),
+            () = claim.displaced() => *displaced = Some(Instant::now()),
         }
+    }
+    let (pause, longest) = LAST_WORDS;
+    let until = displaced.map_or_else(Instant::now, |since| since + longest);
+    match timeout_at(until, timeout(pause, records.next())).await {
+        Ok(Ok(record)) => record?.ok_or_else(vanished),
+        _ => Err(Failure::new(Exit::PeerVanished, "the sender has begun again")),
     }
 }
 
@@ -81,9 +96,9 @@ async fn hear(
     let first = records.next().await?.ok_or_else(vanished)?;
     let offer: Offer = first.expect(kind::OFFER)?;
     bar.set_length(offer.bytes);
-    let mut claim = None;
+    let (mut claim, mut displaced) = (None, None);
     loop {
-        let record = next(records, claim.as_ref()).await?;
+        let record = next(records, claim.as_ref(), &mut displaced).await?;
         let order = match record {
             Record::Data(pieces) => {
                 bar.inc(pieces.iter().map(|piece| piece.len() as u64).sum());

@@ -50,7 +50,7 @@ pub use config::{
 pub use error::{HandshakeError, close};
 pub use key_share::KeyShare;
 pub use messages::SERVER_HELLO_LEN_MAX;
-pub use resume::Resumption;
+pub use resume::{RefusedTicket, Resumption};
 pub use security::{ExportTooLong, Mode, PeerIdentity, Security};
 
 use crate::client_ticket::ClientTicket;

@@ -95,6 +95,17 @@ pub struct Resumption {
     pub accept_early: bool,
 }
 
+/// What a full hello names: a ticket with which its client was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedTicket {
+    /// The ticket's number.
+    pub uid: [u8; 16],
+    /// The server that it came from, among those that take each other's.
+    pub home_shard: u16,
+    /// The latest time that a hello with it can tell, in milliseconds since 1970 UTC.
+    pub hello_ms_max: u64,
+}
+
 impl Resumption {
     /// Checks the ticket of a whole client hello at `now_ms` (milliseconds since
     /// 1970 UTC); `None` when it has none, or is no hello at all.
@@ -141,19 +152,19 @@ impl Resumption {
     }
 
     /// The ticket of a full hello whose client was refused with it before,
-    /// where this server can open it: its number, and the latest time that a
-    /// hello with it can tell, in milliseconds since 1970 UTC. It may be over,
-    /// or not have begun by a clock that was set back.
+    /// where this server can open it. It may be over, or not have begun by a
+    /// clock that was set back.
     // spec: HS-76
     pub fn refused(
         keys: &TicketKeys,
         config: &ServerConfig,
         hello: &[u8],
-    ) -> Option<([u8; 16], u64)> {
+    ) -> Option<RefusedTicket> {
         let hello = ClientHello::read(hello).ok()?;
         let ticket = hello.extensions.get(ext::REFUSED_TICKET)?;
         let contents = keys.unseal(ticket, &config.fingerprint())?;
-        Some((contents.uid, contents.ends_ms()))
+        let hello_ms_max = contents.ends_ms();
+        Some(RefusedTicket { uid: contents.uid, home_shard: contents.home_shard, hello_ms_max })
     }
 
     /// Whether the client has early data.

@@ -60,7 +60,10 @@ impl Connection {
                 self.on_path_challenge(now, opened, *challenge);
                 Ok(())
             }
-            Frame::PathResponse(answer) => self.on_path_response(now, *answer),
+            Frame::PathResponse(answer) => {
+                self.on_path_response(now, *answer);
+                Ok(())
+            }
             Frame::AckFrequency(f) => self.paths.active.numbers.acks.set_frequency(f),
             Frame::ImmediateAck => {
                 self.paths.active.numbers.acks.ask_now();

@@ -1,7 +1,8 @@
 //! A server's connection that has its client's hello and not its flight, in few bytes: whoever stops there costs
 //! little, whatever else he sends, for all of it can be made up by anybody who knows the hello. All that such a
 //! connection has of its own is what it has sent, and what became of that; the rest follows from the configuration,
-//! and is made again when something happens to it.
+//! and is made again when something happens to it. What an acknowledgement of its hello taught congestion control and the
+//! outlook is let go, but for the round trip.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -107,7 +108,7 @@ impl HalfOpen {
         self.exchange.forget_early();
     }
 
-    /// The connection as it was.
+    /// The connection, whole.
     pub(crate) fn into_connection(self) -> Connection {
         let config = self.config;
         let (handshake, idle) = (config.handshake_timeout, config.idle_timeout);

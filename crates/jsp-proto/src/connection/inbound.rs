@@ -326,7 +326,8 @@ impl Connection {
     }
 
     /// Doors 2 and 3: unmask, full number, open; nothing when the packet is not one of ours, or not
-    /// for the first time. Nothing has changed then, but the count of forgeries.
+    /// for the first time. Nothing has changed then but the count of forgeries; and one that is the peer's, though it came
+    /// before, may have the address asked that the path was led away from.
     fn open_short(
         &mut self,
         now: Instant,

@@ -3,25 +3,19 @@
 use jsp_wire::{Instant, PathId, Route};
 
 use super::Connection;
-use crate::error::TransportError;
 use crate::event::Event;
 use crate::keys::SpaceId;
 use crate::path::validation::Candidate;
 
 impl Connection {
     /// The candidate has proved itself: datagrams go there now.
-    pub(super) fn on_path_response(
-        &mut self,
-        now: Instant,
-        answer: [u8; 8],
-    ) -> Result<(), TransportError> {
+    pub(super) fn on_path_response(&mut self, now: Instant, answer: [u8; 8]) {
         let answered = self.paths.active.candidate.take_if(|c| c.challenge == answer);
         match answered {
             Some(candidate) if self.paths.active.is_validated => self.go_to(now, &candidate),
             Some(candidate) => self.on_path_proved(candidate.route),
             None => {}
         }
-        Ok(())
     }
 
     fn go_to(&mut self, now: Instant, candidate: &Candidate) {

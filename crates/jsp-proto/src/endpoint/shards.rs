@@ -4,8 +4,6 @@
 //! hello at random, and so its shard; every id that a shard gives names the shard itself, so that all that belongs to
 //! the connection comes there, whatever address it comes from.
 
-use std::sync::Arc;
-
 use jsp_crypto::Prf;
 use jsp_wire::ConnectionId;
 
@@ -72,7 +70,7 @@ impl Endpoint {
 
 /// What one shard gets of the whole.
 fn share_of(config: &EndpointConfig, Shard { index, count }: Shard) -> EndpointConfig {
-    let mut config = EndpointConfig { transport: Arc::clone(&config.transport), ..config.clone() };
+    let mut config = config.clone();
     if index > 0 {
         config.seed = Prf::new(config.seed).derive("seed of a shard", &[index]);
     }

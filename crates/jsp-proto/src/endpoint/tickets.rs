@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jsp_crypto::{
-    Prf, Resumption, Strike, StrikeRegister, TicketContents, TicketGrant, TicketKeys, Zeroizing,
-    hello_id,
+    Prf, RefusedTicket, Resumption, Strike, StrikeRegister, TicketContents, TicketError,
+    TicketGrant, TicketKeys, Zeroizing, hello_id,
 };
 use jsp_wire::{Instant, Route};
 
@@ -14,7 +14,7 @@ use super::hello::Stranger;
 use super::names::HelloNames;
 use super::source::Prefix;
 use super::{ConnectionHandle, Endpoint, peer_key, release};
-use crate::config::{ServerSetup, TransportConfig};
+use crate::config::ServerSetup;
 use crate::rng::SeededRng;
 
 /// Tickets in the eyes of one shard.
@@ -29,13 +29,15 @@ pub(super) struct Tickets {
 
 /// The ticket keys of a server, and the tickets that have brought early data.
 struct Office {
-    keys: TicketKeys,
+    keys: Arc<TicketKeys>,
     register: StrikeRegister,
+    /// The latest time at `Instant::ZERO` that the register was told, in milliseconds since 1970 UTC.
+    at_zero_ms: u64,
     /// What a kept register is authenticated with; there is none for keys that begin and end here.
     register_key: Option<Prf>,
     /// The server's number among those that take each other's tickets.
     shard: u16,
-    /// The register was kept for the next server: this one takes no hello with a ticket any more, by none of its shards.
+    /// The register was kept for the next server: this one takes no hello any more, by none of its shards.
     is_kept: bool,
 }
 
@@ -60,10 +62,13 @@ fn lock(office: &Mutex<Option<Office>>) -> MutexGuard<'_, Option<Office>> {
 const EARLY_TIDY_MIN: usize = 64;
 
 impl Tickets {
-    /// The time was set ahead.
-    pub(super) fn on_set_ahead(&self, ahead_ms: u64) {
+    /// The time was set: milliseconds since 1970 UTC at `Instant::ZERO`. Each shard tells it for itself, and a clock that
+    /// was set ahead and back may be set ahead again: what the register was told before does not count once more.
+    // spec: HS-228
+    pub(super) fn on_time_set(&self, at_zero_ms: u64) {
         if let Some(office) = lock(&self.office).as_mut() {
-            office.register.on_set_ahead(ahead_ms);
+            office.register.on_set_ahead(at_zero_ms.saturating_sub(office.at_zero_ms));
+            office.at_zero_ms = office.at_zero_ms.max(at_zero_ms);
         }
     }
 }
@@ -88,26 +93,29 @@ enum Judged {
 }
 
 impl Office {
+    /// What becomes of a hello that names a ticket as refused, or brings one; `suits` says whether its early data may
+    /// be taken.
     fn judge(
         &mut self,
         now_ms: u64,
-        setup: &ServerSetup,
-        hello: &[u8],
-        (transport, takes_early): (&TransportConfig, bool),
+        refused: Option<RefusedTicket>,
+        checked: Result<Option<Resumption>, TicketError>,
+        suits: impl FnOnce(&Resumption) -> bool,
     ) -> Judged {
         // spec: HS-96
         if self.is_kept {
             return Judged::New(Judgement::Copy(None));
         }
-        let keys = &self.keys;
         // spec: HS-76, HS-208
-        if let Some((uid, ends_ms)) = Resumption::refused(keys, &setup.crypto, hello) {
+        if let Some(RefusedTicket { uid, home_shard, hello_ms_max }) = refused {
             if self.register.contains(&uid) {
                 return Judged::Known(uid);
             }
-            self.register.note_late(&uid, ends_ms, now_ms);
+            if home_shard == self.shard {
+                self.register.note_late(&uid, hello_ms_max, now_ms);
+            }
         }
-        let mut resumption = match Resumption::check(keys, &setup.crypto, hello, now_ms) {
+        let mut resumption = match checked {
             Ok(None) => return Judged::New(Judgement::Full),
             Err(_) => return Judged::New(Judgement::Refused),
             Ok(Some(resumption)) => resumption,
@@ -117,15 +125,11 @@ impl Office {
         if self.register.contains(&uid) {
             return Judged::Known(uid);
         }
-        // spec: HS-75
-        let suits = takes_early
-            && transport.early_data_max > 0
-            && *resumption.params_hash() == transport.early_hash(resumption.protocol());
         let hello_ms = resumption.hello_ms();
         // A ticket of another server is never early here.
-        // spec: HS-208
+        // spec: HS-75, HS-208
         if resumption.wants_early() && resumption.home_shard() == self.shard {
-            if suits {
+            if suits(&resumption) {
                 let strike = self.register.strike(&uid, hello_ms, now_ms);
                 resumption.accept_early = strike == Strike::Fresh;
             } else {
@@ -161,7 +165,8 @@ impl Endpoint {
         let kept = kept.and_then(|kept| StrikeRegister::restore(kept, &key, now_ms, most));
         let is_kept = kept.is_some();
         *lock(&self.tickets.office) = Some(Office {
-            keys: TicketKeys::new(*secret, epoch),
+            keys: Arc::new(TicketKeys::new(*secret, epoch)),
+            at_zero_ms: self.unix_time.at_zero_ms(),
             // spec: HS-95
             register: kept.unwrap_or_else(|| StrikeRegister::new(now_ms, most, false)),
             register_key: Some(key),
@@ -172,8 +177,8 @@ impl Endpoint {
     }
 
     /// Accepts no more connections, for what they bring could not be kept, and answers what the next
-    /// server with these ticket keys must know of early data that came to this one. `None` without [`Endpoint::share_tickets`], for then the keys end here too,
-    /// and when it has been asked before.
+    /// server with these ticket keys must know of early data that came to this one. `None` without
+    /// [`Endpoint::share_tickets`], for then the keys end here too, and when it has been asked before.
     // spec: HS-95
     pub fn keep_register(&mut self, now: Instant) -> Option<Vec<u8>> {
         let now_ms = self.unix_ms(now);
@@ -192,18 +197,21 @@ impl Endpoint {
         now_ms: u64,
         act: impl FnOnce(&mut Office, &mut SeededRng) -> R,
     ) -> R {
-        let rng = &mut self.rng;
+        let (rng, at_zero_ms) = (&mut self.rng, self.unix_time.at_zero_ms());
         let most = self.config.transport.early_tickets_max;
         let mut office = lock(&self.tickets.office);
         let office = office.get_or_insert_with(|| Office {
-            keys: TicketKeys::new(rng.array(), TicketKeys::epoch_at(now_ms / 1000)),
+            keys: Arc::new(TicketKeys::new(rng.array(), TicketKeys::epoch_at(now_ms / 1000))),
+            at_zero_ms,
             // The keys begin here as well: no ticket of theirs was used before.
             register: StrikeRegister::new(now_ms, most, true),
             register_key: None,
             shard: 0,
             is_kept: false,
         });
-        office.keys.advance(now_ms / 1000);
+        if !office.keys.are_of(now_ms / 1000) {
+            Arc::make_mut(&mut office.keys).advance(now_ms / 1000);
+        }
         act(office, rng)
     }
 
@@ -216,10 +224,18 @@ impl Endpoint {
     ) -> Judgement {
         let now_ms = self.unix_ms(now);
         let takes_early = self.takes_early(setup, network);
-        let transport = self.config.transport.clone();
-        let judged = self.with_office(now_ms, |office, _| {
-            office.judge(now_ms, setup, hello, (&transport, takes_early))
-        });
+        let transport = Arc::clone(&self.config.transport);
+        // Other shards wait for the office: what takes time, and asks the application, is done outside.
+        let keys = self.with_office(now_ms, |office, _| Arc::clone(&office.keys));
+        let refused = Resumption::refused(&keys, &setup.crypto, hello);
+        let checked = Resumption::check(&keys, &setup.crypto, hello, now_ms);
+        let suits = |resumption: &Resumption| {
+            takes_early
+                && transport.early_data_max > 0
+                && *resumption.params_hash() == transport.early_hash(resumption.protocol())
+        };
+        let judged =
+            self.with_office(now_ms, |office, _| office.judge(now_ms, refused, checked, suits));
         match judged {
             Judged::Known(uid) => Judgement::Copy(self.tickets.early.get(&uid).copied()),
             Judged::New(judgement) => judgement,

@@ -12,10 +12,10 @@ impl Endpoint {
     /// second of difference is let be. Early data are taken at most once however the time leaps; where it was set
     /// back, they are refused until it has caught up.
     pub fn set_unix_time(&mut self, now: Instant, since_1970: Duration) {
-        let ahead_ms = self.unix_time.set(now, since_1970);
-        if ahead_ms > 0 {
-            // Each shard tells it for itself; what is known is kept the longer for it.
-            self.tickets.on_set_ahead(ahead_ms);
+        if let Some(at_zero_ms) = self.unix_time.corrected(now, since_1970) {
+            // First: nothing is judged by the new time before.
+            self.tickets.on_time_set(at_zero_ms);
+            self.unix_time.set(at_zero_ms);
         }
     }
 

@@ -88,6 +88,10 @@ impl Endpoint {
 
     /// Something happens to the connection: it is whole from here on.
     pub(super) fn take_up(&mut self, handle: ConnectionHandle) {
+        // Who is whole and busy asks with each datagram; those who rest may be very many.
+        if self.connections.contains_key(&handle) {
+            return;
+        }
         let Some(aside) = self.waiting.remove(handle) else { return };
         let slot = match aside {
             Aside::HalfOpen(half_open) => {

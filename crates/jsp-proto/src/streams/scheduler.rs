@@ -100,9 +100,9 @@ impl Ring {
 }
 
 /// The streams that have something to send.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Scheduler {
-    /// Bytes that one unit of weight is worth in one round.
+    /// Bytes that one unit of weight is worth in one round, and the least where nobody has said.
     quantum: i64,
     control: VecDeque<Key>,
     realtime: BinaryHeap<Reverse<(Instant, u64, Key)>>,
@@ -116,22 +116,6 @@ pub(super) struct Scheduler {
     arrivals: u64,
     /// The packet at hand leaves for the sake of urgent data alone: nobody else goes before them.
     floors_wait: bool,
-}
-
-impl Default for Scheduler {
-    fn default() -> Self {
-        Self {
-            quantum: QUANTUM_MIN,
-            control: VecDeque::new(),
-            realtime: BinaryHeap::new(),
-            interactive: Ring::default(),
-            scavenger: Ring::default(),
-            capped: BinaryHeap::new(),
-            aside: Vec::new(),
-            arrivals: 0,
-            floors_wait: false,
-        }
-    }
 }
 
 impl Scheduler {
@@ -173,7 +157,7 @@ impl Scheduler {
     /// The stream that goes next, and the class whose turn it is.
     // spec: STR-40, STR-41, STR-42
     pub(super) fn head(&mut self) -> Option<(Class, Key)> {
-        let quantum = self.quantum;
+        let quantum = self.quantum.max(QUANTUM_MIN);
         if let Some(key) = self.control.front() {
             return Some((Class::Control, *key));
         }

@@ -137,18 +137,26 @@ fn what_a_full_register_refused_is_not_early_once_there_is_room() {
     assert!(mode(&mut pair, client).1, "there is room again");
 }
 
+/// A client whose hello with early data is held back, as what it sends from here on is; the hello, and a forged
+/// refusal of its ticket.
+fn held_back() -> (Pair, ConnectionHandle, Vec<Vec<u8>>, Vec<u8>) {
+    let mut pair = seeing();
+    let ticket = pair.ticket();
+    pair.held = Some(Vec::new());
+    let client = pair.resume(ticket, true);
+    say(&mut pair, client, safe(), "once");
+    pair.flush();
+    let flight = pair.held.replace(Vec::new()).unwrap();
+    let refusal = refusal_of(&pair, &flight[0]);
+    (pair, client, flight, refusal)
+}
+
 #[test]
 // spec-test: HS-76, HS-208
 fn a_hello_that_was_held_back_behind_a_forged_refusal_is_not_early_any_more() {
     for pause in [0, 1, 9] {
-        let mut pair = seeing();
-        let ticket = pair.ticket();
-        pair.held = Some(Vec::new());
-        let client = pair.resume(ticket, true);
-        say(&mut pair, client, safe(), "once");
-        pair.flush();
-        let flight = pair.held.take().unwrap();
-        let refusal = refusal_of(&pair, &flight[0]);
+        let (mut pair, client, flight, refusal) = held_back();
+        pair.held = None;
         let from = pair.server_addr;
         pair.inject(End::Client, from, &refusal);
         let mut heard = Heard::default();
@@ -163,15 +171,8 @@ fn a_hello_that_was_held_back_behind_a_forged_refusal_is_not_early_any_more() {
 #[test]
 // spec-test: HS-76, HS-208
 fn a_forger_who_names_a_ticket_costs_its_client_the_early_data_and_no_more() {
-    let mut pair = seeing();
-    let ticket = pair.ticket();
     // The forger has seen the ticket, and has the server told that it was refused.
-    pair.held = Some(Vec::new());
-    let client = pair.resume(ticket, true);
-    say(&mut pair, client, safe(), "once");
-    pair.flush();
-    let flight = pair.held.replace(Vec::new()).unwrap();
-    let refusal = refusal_of(&pair, &flight[0]);
+    let (mut pair, client, flight, refusal) = held_back();
     let from = pair.server_addr;
     pair.inject(End::Client, from, &refusal);
     pair.run_for(DELAY);

@@ -323,6 +323,33 @@ fn early_data_go_on_after_both_hosts_have_slept() {
 }
 
 #[test]
+// spec-test: HS-228
+fn a_clock_that_was_set_is_told_once_to_what_all_shards_share() {
+    let mut pair = sharing();
+    let ticket = pair.ticket();
+    let (now, behind) = (pair.now, 8 * 3600);
+    let mut config = pair.server_config();
+    config.unix_seconds_at_zero -= behind as u64;
+    let mut shards = Endpoint::sharded(config, 3);
+    let epoch = TicketKeys::epoch_at(1_800_000_000);
+    shards[0].share_tickets(Instant::ZERO, SECRET, epoch, 0, None);
+    // Set right, set wrong again, and set right: the quiet after the start is over all the same.
+    for wrong_by in [0, -behind, 0] {
+        shards.iter_mut().for_each(|shard| tell_time(shard, now, wrong_by));
+    }
+    pair.held = Some(Vec::new());
+    let client = pair.resume(ticket, true);
+    say(&mut pair, client, safe(), "early");
+    pair.flush();
+    let hello = pair.held.take().unwrap().remove(0);
+    let mut heard = HashMap::new();
+    for (place, shard) in shards.iter_mut().enumerate() {
+        replay(shard, now, place as u32, &hello, &mut heard);
+    }
+    assert_eq!(heard.get("early"), Some(&1));
+}
+
+#[test]
 // spec-test: HS-72, CON-121
 fn shards_of_one_server_take_early_data_once_between_them() {
     let mut pair = sharing();

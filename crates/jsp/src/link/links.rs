@@ -59,12 +59,14 @@ impl Links {
         inbox: &mut Vec<Datagram>,
         news: &mut Vec<News>,
     ) -> Poll<io::Result<()>> {
+        let sorted = news.len();
         let carried = if self.hears_carriers { self.tunnels.poll(cx, news) } else { Poll::Pending };
         let Base::Link(link) = &self.base else { return carried.map(Ok) };
-        news.retain_mut(|news| match news {
-            News::Arrived(datagram) if datagram.route.is_reliable() => link.sort_carried(datagram),
-            News::Arrived(_) | News::Drained(_) | News::Closed(_) => true,
-        });
+        let is_for_others = |news: &mut News| match news {
+            News::Arrived(datagram) if datagram.route.is_reliable() => !link.sort_carried(datagram),
+            News::Arrived(_) | News::Drained(_) | News::Closed(_) => false,
+        };
+        news.extract_if(sorted.., is_for_others).for_each(drop);
         match link.poll_recv(cx, inbox) {
             Poll::Pending => carried.map(Ok),
             ready => ready,

@@ -63,13 +63,14 @@ impl UdpLink {
             shards.push(Self::from_std(socket)?);
         }
         let is_steered = steered && super::steer::by_id(&own, count, false).is_ok();
-        if is_steered && apart {
-            let strangers = super::steer::beside(&own, count)?;
-            // They are closed where they cannot be told apart.
-            if super::steer::by_id(&own, count, true).is_ok() {
-                for (shard, socket) in shards.iter_mut().zip(strangers) {
-                    shard.strangers = Mutex::new(Some(ready(socket)?));
-                }
+        // A wish, as with one shard: they are closed where they cannot be told apart.
+        if is_steered
+            && apart
+            && let Ok(strangers) = super::steer::beside(&own, count)
+            && super::steer::by_id(&own, count, true).is_ok()
+        {
+            for (shard, socket) in shards.iter_mut().zip(strangers) {
+                shard.strangers = Mutex::new(Some(ready(socket)?));
             }
         }
         Ok(shards)

@@ -104,16 +104,19 @@ impl Driver {
     }
 
     /// Receives, handles and sends. Tasks are woken where the lock is released: before the first
-    /// send call, or at the end.
-    fn round(&mut self, cx: &mut Context<'_>) -> io::Result<Next> {
+    /// send call, or at the end. `is_first` of this turn of the task.
+    fn round(&mut self, cx: &mut Context<'_>, is_first: bool) -> io::Result<Next> {
         let more_to_receive = self.receive(cx)?;
         let shard = Arc::clone(&self.shard);
         let now = shard.clock.now();
+        let unix_time = is_first.then(|| shard.clock.unix_time(now));
         let mut core = shard.lock();
         core.driver.running = true;
         core.driver.wanted = false;
         core.now = now;
-        core.endpoint.set_unix_time(now, shard.clock.unix_time(now));
+        if let Some(unix_time) = unix_time {
+            core.endpoint.set_unix_time(now, unix_time);
+        }
         if !core.driver.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             core.driver.waker = Some(cx.waker().clone());
         }
@@ -201,8 +204,8 @@ impl Driver {
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
-        for _ in 0..ROUNDS {
-            match self.round(cx)? {
+        for count in 0..ROUNDS {
+            match self.round(cx, count == 0)? {
                 Next::Round => {}
                 Next::Yield => break,
                 Next::Sleep(until) if self.sleep(cx, until) => {}

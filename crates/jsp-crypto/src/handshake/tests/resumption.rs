@@ -228,7 +228,10 @@ fn a_client_that_is_refused_sends_a_full_hello_and_still_takes_either_answer() {
         let full = ends.from_client.sent[1].1.clone();
         assert!(full.len() > 1200);
         let refused = Resumption::refused(&keys(), &server, &full);
-        assert_eq!(refused, Some(([1; 16], NOW_MS + 3_600_000)));
+        let hello_ms_max = NOW_MS + 3_600_000;
+        let ticket =
+            RefusedTicket { uid: [1; 16], home_shard: refused.unwrap().home_shard, hello_ms_max };
+        assert_eq!(refused, Some(ticket));
         assert!(matches!(check(&server, &full), Ok(None)));
         if takes_ticket {
             accept(&mut ends, &server, &hello, true);
