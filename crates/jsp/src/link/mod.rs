@@ -4,8 +4,6 @@
 //! [`Builder::link`](crate::Builder::link): an emulated bad network from [`crate::emulate`], or your
 //! own carrier.
 
-#[cfg(target_os = "linux")]
-mod apart;
 mod buffers;
 mod interfaces;
 mod links;

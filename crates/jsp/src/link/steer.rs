@@ -3,6 +3,10 @@
 //! With `SO_REUSEPORT` the kernel chooses among them by a hash of the addresses; a program of a few steps
 //! (`SO_ATTACH_REUSEPORT_CBPF`, Linux 4.5) has it choose by the first byte of the destination id instead, as
 //! [`Shard::of`](jsp_proto::Shard::of) does. A client that moves then still finds its shard.
+//!
+//! The first packets of clients come to sockets of their own. A flood of hellos then fills a buffer of its own, and is
+//! dropped where that is full, before it costs anything: what belongs to connections neither waits behind it nor is
+//! dropped with it.
 
 use std::io;
 use std::net::UdpSocket;
@@ -36,6 +40,11 @@ pub(super) fn beside(own: &UdpSocket, count: usize) -> io::Result<Vec<UdpSocket>
         Ok(socket.into())
     };
     (0..count).map(bind).collect()
+}
+
+/// No other socket may come to the address of `own` any more.
+pub(super) fn alone(own: &UdpSocket) -> io::Result<()> {
+    Ok(setsockopt(own, sockopt::ReusePort, &false)?)
 }
 
 /// How the sockets at the address of `socket`, in the order in which they were bound, share what comes: each of the

@@ -4,7 +4,9 @@
 //! Where the system brings datagrams by their ids ([`crate::link`]), little is: what came before it could be told to, and
 //! what came by carriers, which the first shard listens to.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
@@ -46,12 +48,39 @@ impl Door {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, put: impl FnOnce(&mut Waiting)) {
-        let mut waiting = self.lock();
-        put(&mut waiting);
+    /// What was put behind it is looked at.
+    fn shut(mut waiting: MutexGuard<'_, Waiting>) {
         let waker = waiting.waker.take();
         drop(waiting);
         waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Keeps one door open for as long as all is for it: what has come is mostly of few connections.
+struct Courier<'d> {
+    doors: &'d [Door],
+    at: Option<(usize, MutexGuard<'d, Waiting>)>,
+}
+
+impl Courier<'_> {
+    fn put(&mut self, index: usize, put: impl FnOnce(&mut Waiting)) {
+        if self.at.as_ref().is_none_or(|(at, _)| *at != index) {
+            self.leave();
+            self.at = self.doors.get(index).map(|door| (index, door.lock()));
+        }
+        if let Some((_, waiting)) = &mut self.at {
+            put(waiting);
+        }
+    }
+
+    fn leave(&mut self) {
+        self.at.take().into_iter().for_each(|(_, waiting)| Door::shut(waiting));
+    }
+}
+
+impl Drop for Courier<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -75,10 +104,6 @@ impl Siblings {
         self.own == 0
     }
 
-    fn is_own(&self, datagram: &Datagram) -> bool {
-        self.target(datagram) == self.own
-    }
-
     // spec: CON-120
     fn target(&self, datagram: &Datagram) -> usize {
         jsp_proto::Shard::of(&datagram.payload, self.doors.len())
@@ -90,17 +115,7 @@ impl Siblings {
         if self.doors.len() == 1 {
             return;
         }
-        for datagram in inbox.extract_if(.., |datagram| !self.is_own(datagram)) {
-            let Some(door) = self.doors.get(self.target(&datagram)) else { continue };
-            door.put(|waiting| {
-                if waiting.has_room(&datagram) {
-                    waiting.datagrams.push_back(datagram);
-                }
-            });
-        }
-        if !news.is_empty() {
-            self.share(news);
-        }
+        self.hand_over(inbox, news);
         let Some(door) = self.doors.get(self.own) else { return };
         let mut waiting = door.lock();
         inbox.extend(waiting.datagrams.drain(..));
@@ -108,38 +123,39 @@ impl Siblings {
         waiting.waker.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
     }
 
-    /// What carriers have brought goes to its shard, and what they tell of themselves to all, in this order.
-    fn share(&self, news: &mut Vec<News>) {
-        for told in std::mem::take(news) {
-            match told {
-                News::Arrived(datagram) if self.is_own(&datagram) => {
-                    news.push(News::Arrived(datagram));
+    /// What has come goes to its shard, and what carriers tell of themselves to all, in this order.
+    fn hand_over(&self, inbox: &mut Vec<Datagram>, news: &mut Vec<News>) {
+        let mut courier = Courier { doors: &self.doors, at: None };
+        let target = Cell::new(self.own);
+        let is_for_another = |datagram: &Datagram| {
+            target.set(self.target(datagram));
+            target.get() != self.own
+        };
+        for datagram in inbox.extract_if(.., |datagram| is_for_another(datagram)) {
+            courier.put(target.get(), |waiting| {
+                if waiting.has_room(&datagram) {
+                    waiting.datagrams.push_back(datagram);
                 }
-                News::Arrived(datagram) => {
-                    let Some(door) = self.doors.get(self.target(&datagram)) else { continue };
-                    door.put(|waiting| {
+            });
+        }
+        let others = || (0..self.doors.len()).filter(|index| *index != self.own);
+        for told in mem::take(news) {
+            match told {
+                News::Arrived(datagram) if is_for_another(&datagram) => {
+                    courier.put(target.get(), |waiting| {
                         if waiting.has_room(&datagram) {
                             waiting.news.push_back(News::Arrived(datagram));
                         }
                     });
+                    continue;
                 }
-                News::Drained(id) => {
-                    self.tell_others(|| News::Drained(id));
-                    news.push(told);
-                }
-                News::Closed(id) => {
-                    self.tell_others(|| News::Closed(id));
-                    news.push(told);
-                }
+                News::Arrived(_) => {}
+                News::Drained(id) => others()
+                    .for_each(|at| courier.put(at, |it| it.news.push_back(News::Drained(id)))),
+                News::Closed(id) => others()
+                    .for_each(|at| courier.put(at, |it| it.news.push_back(News::Closed(id)))),
             }
-        }
-    }
-
-    fn tell_others(&self, told: impl Fn() -> News) {
-        for (index, door) in self.doors.iter().enumerate() {
-            if index != self.own {
-                door.put(|waiting| waiting.news.push_back(told()));
-            }
+            news.push(told);
         }
     }
 
@@ -150,7 +166,7 @@ impl Siblings {
         let was_done = own.is_done.swap(true, Ordering::AcqRel);
         let all = self.doors.iter().all(|door| door.is_done.load(Ordering::Acquire));
         if all && !was_done {
-            self.doors.iter().for_each(|door| door.put(|_| {}));
+            self.doors.iter().for_each(|door| Door::shut(door.lock()));
         }
         all
     }
