@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jsp_app::session::{
-    Arrival, Binding, CHANNELS_MAX, Item, Limits, RECORD_MAX, Registry, Session,
+    Arrival, Binding, CHANNELS_MAX, Client, Item, Limits, RECORD_MAX, Registry, Session,
 };
 
 /// Messages, each a byte of kind, two bytes of length and the content, to both ends of a session. Answers
@@ -17,9 +17,11 @@ pub fn records(data: &[u8]) -> usize {
     let own = client.open("own").expect("the first channel");
     client.attach();
     let greeting = client.poll_record().expect("a greeting");
-    let Ok(Arrival::New(grant)) = registry.greet(&greeting, None, [7; 32]) else { unreachable!() };
+    let Ok(Arrival::New(grant)) = registry.greet(&greeting, Client::default(), [7; 32]) else {
+        unreachable!()
+    };
     let mut server = Session::server(limits, false);
-    registry.insert(&grant, None, ());
+    registry.insert(&grant, Client::default(), ());
     server.grant(&grant).expect("a new session");
     while let Some(record) = server.poll_record() {
         client.handle_record(&record).expect("the grant");
@@ -41,7 +43,7 @@ pub fn records(data: &[u8]) -> usize {
                 Ok(_) => true,
                 Err(_) => false,
             },
-            2 => registry.greet(content, None, [9; 32]).is_ok(),
+            2 => registry.greet(content, Client::default(), [9; 32]).is_ok(),
             _ => items(session, content),
         });
         check(session, &limits);

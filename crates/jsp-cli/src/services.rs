@@ -18,6 +18,8 @@ use crate::transfer::receive::receive;
 
 /// Transfers that store at once, over all connections; each has five threads. Further ones wait.
 const TRANSFERS_MAX: usize = 8;
+/// Transfers of one connection among them: who sends nothing keeps others out of few places.
+const TRANSFERS_EACH: usize = 2;
 /// Streams of one connection that are served at once; further ones are refused.
 const STREAMS_MAX: usize = 1024;
 
@@ -98,13 +100,14 @@ async fn attend(connection: Connection, services: Services, transfers: Arc<Semap
     output.line(output.tinted(Tone::Quiet, format!("{client} connected")));
     let mut tasks: JoinSet<Done> = JoinSet::new();
     let meter = Arc::new(perf::Meter::default());
+    let own = Arc::new(Semaphore::new(TRANSFERS_EACH));
     let mut served = Served { transfer: None, chatted: false };
     loop {
         tokio::select! {
             stream = connection.accept() => match stream {
                 Ok(stream) if tasks.len() >= STREAMS_MAX => refuse(&stream, OVER_LIMIT),
                 Ok(stream) => {
-                    start(&mut tasks, &connection, stream, &services, &transfers, &meter);
+                    start(&mut tasks, &connection, stream, &services, [&own, &transfers], &meter);
                 }
                 Err(_) => break,
             },
@@ -135,16 +138,16 @@ fn start(
     connection: &Connection,
     stream: Stream,
     services: &Services,
-    transfers: &Arc<Semaphore>,
+    transfers: [&Arc<Semaphore>; 2],
     meter: &Arc<perf::Meter>,
 ) {
     let output = services.output;
     match stream.info().label.as_str() {
         label::FILE => match services.folder.clone() {
             Some(folder) => {
-                let transfers = Arc::clone(transfers);
+                let [own, all] = transfers.map(Arc::clone);
                 tasks.spawn(async move {
-                    let _permit = transfers.acquire_owned().await;
+                    let _permits = (own.acquire_owned().await, all.acquire_owned().await);
                     let result = receive(stream, folder, output).await;
                     report(&result, output);
                     Done::Transfer(result)

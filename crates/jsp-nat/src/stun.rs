@@ -116,6 +116,9 @@ impl Response {
     }
 }
 
+/// The longest answer, in lengths of the request.
+const ANSWER_MAX: usize = 3;
+
 /// What a server answers to a datagram, and where to; `None` when it is no Binding request. The
 /// answer is never longer than three times the request.
 // spec: RDV-6, RDV-7
@@ -123,7 +126,12 @@ pub fn answer(from: SocketAddr, datagram: &[u8], other: Option<SocketAddr>) -> O
     let request = Request::decode(datagram)?;
     let to = SocketAddr::new(from.ip(), request.response_port.unwrap_or(from.port()));
     let response = Response { transaction: request.transaction, mapped: from, other };
-    Some(Outgoing { to, payload: response.encode() })
+    let mut payload = response.encode();
+    if payload.len() > datagram.len().saturating_mul(ANSWER_MAX) {
+        // To a longer request the whole answer goes.
+        payload = Response { other: None, ..response }.encode();
+    }
+    Some(Outgoing { to, payload })
 }
 
 /// Time to the first repetition of a request (RFC 8489, section 6.2.1).
@@ -401,6 +409,22 @@ mod tests {
             assert!(out.payload.len() <= 3 * request.payload.len());
             assert_eq!(Response::decode(&out.payload).unwrap().mapped, addr(seen));
             assert_eq!(answer(addr(seen), &out.payload, None), None);
+        }
+        // The shortest request there is: what else could be told has no room.
+        let short = Request { transaction: [1; 12], response_port: None }.encode();
+        let bare = begin(BINDING_REQUEST, &[1; 12]);
+        for (seen, other) in [
+            ("198.51.100.7:1234", "203.0.113.1:3479"),
+            ("[2001:db8::7]:1234", "203.0.113.1:3479"),
+            ("[2001:db8::7]:1234", "[2001:db8::1]:3479"),
+        ] {
+            for request in [&bare, &short] {
+                let out = answer(addr(seen), request, Some(addr(other))).unwrap();
+                assert!(out.payload.len() <= 3 * request.len(), "{seen} {other}");
+                assert_eq!(Response::decode(&out.payload).unwrap().mapped, addr(seen));
+            }
+            let out = answer(addr(seen), &short, Some(addr(other))).unwrap();
+            assert_eq!(Response::decode(&out.payload).unwrap().other, Some(addr(other)));
         }
         let elsewhere = Request { transaction: [1; 12], response_port: Some(99) }.encode();
         let out = answer(addr("198.51.100.7:1234"), &elsewhere, None).unwrap();

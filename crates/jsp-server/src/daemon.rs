@@ -11,7 +11,7 @@ use jsp::{
     RecvStream, SendStream, TransportConfig,
 };
 use jsp_nat::coordinator::{ClientId, Coordinator};
-use jsp_nat::rendezvous::CONTENT_TYPE;
+use jsp_nat::rendezvous::{CONTENT_TYPE, MESSAGE_LEN_MAX};
 use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -23,6 +23,8 @@ use crate::link::{ServerLink, Socket};
 
 /// How long a client may take to open its stream.
 const STREAM_WAIT: Duration = Duration::from_secs(10);
+/// Bytes that a client may send before they are read.
+const WINDOW: u64 = 16 << 10;
 /// Silence after which a client is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Close codes: no room, and messages that make no sense.
@@ -112,13 +114,13 @@ impl Daemon {
         let hall = Arc::new(Hall::new(coordinator));
         let udp = UdpLink::bind(address)?;
         let socket = Arc::new(Socket::new(udp, Arc::clone(&hall), config.stun));
-        let transport =
-            TransportConfig { keep_alive: Some(KEEP_ALIVE), ..TransportConfig::default() };
         let builder = Endpoint::builder()
             .link(Box::new(ServerLink(Arc::clone(&socket))))
             .identity(identity)
             .client_auth(auth)
-            .transport(transport);
+            .transport(transport())
+            // One network does not take all the places: see there.
+            .connections_max(config.limits.clients);
         let endpoint = config.streams.listen(builder)?.build()?;
         Ok(Self { endpoint, hall, socket })
     }
@@ -174,6 +176,22 @@ impl Daemon {
     pub async fn shutdown(&self) {
         self.endpoint.close(0, b"the coordinator is going down");
         self.endpoint.shutdown().await;
+    }
+}
+
+/// Clients have one stream with short messages: more is not kept for anybody.
+fn transport() -> TransportConfig {
+    TransportConfig {
+        keep_alive: Some(KEEP_ALIVE),
+        message_len_max: MESSAGE_LEN_MAX as u64,
+        stream_window: WINDOW,
+        stream_window_max: WINDOW,
+        connection_window: 2 * WINDOW,
+        connection_window_max: 2 * WINDOW,
+        streams_max: 2,
+        unreliable_buffer: MESSAGE_LEN_MAX,
+        objects: false,
+        ..TransportConfig::default()
     }
 }
 

@@ -24,7 +24,8 @@ The configuration file, with its defaults:
   [streams]                   # for networks that block UDP; none by default
   tcp = []                    # such as [\"0.0.0.0:4433\"], which clients try by themselves
   tls = []                    # such as [\"0.0.0.0:443\"], which clients try by themselves, too
-  websocket = []              # plain, as behind a proxy that ends TLS
+  websocket = []              # plain, as behind a proxy that ends TLS: limits for one
+                              # network then hold for all who come through it
   websocket_tls = []
   # certificate = { chain = \"chain.pem\", key = \"key.pem\" }   # for TLS; else one of its own
   # [turn]                    # a TURN server of somebody else, which clients are told of

@@ -159,15 +159,7 @@ impl Attempts {
                 Ok(connection) => return Ok(connection),
                 Err(failure) => failure,
             };
-            let is_final = matches!(
-                failure,
-                ConnectError::Identity { .. }
-                    | ConnectError::Handshake { .. }
-                    | ConnectError::VersionMismatch { .. }
-                    | ConnectError::KnownHosts { .. }
-                    | ConnectError::EndpointClosed
-            );
-            if is_final || Instant::now() >= self.until {
+            if is_final(&failure) || Instant::now() >= self.until {
                 return Err(failure.into());
             }
         }
@@ -179,6 +171,12 @@ impl Attempts {
             () = shared.hasten.notified() => self.pause = PAUSES.0,
         }
     }
+}
+
+/// Whether trying again is of no use. What a server seems to answer is not among it: before a handshake is complete,
+/// anybody on the way can say that in its place, and the session would be lost.
+fn is_final(failure: &ConnectError) -> bool {
+    matches!(failure, ConnectError::KnownHosts { .. } | ConnectError::EndpointClosed)
 }
 
 /// How a connection of the session ended.

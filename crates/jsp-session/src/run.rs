@@ -114,6 +114,7 @@ impl Run {
     /// Records in.
     async fn hear(self, recv: RecvStream) -> Result<(), Halt> {
         while let Some(record) = recv.recv().await? {
+            self.shared.room_to_store().await;
             self.fresh(|machine| machine.handle_record(&record.payload))?;
             if self.shared.error().is_some() {
                 break;

@@ -219,7 +219,8 @@ impl Inner {
         if getrandom::fill(&mut fresh).is_err() {
             return connection.close(REFUSED, b"the system gives no randomness");
         }
-        let arrival = self.registry().greet(&record, owner, fresh);
+        let client = machine::Client { owner, host: Some(connection.remote_addr().ip()) };
+        let arrival = self.registry().greet(&record, client, fresh);
         let (attendance, grant) = match arrival {
             Err(error) => return connection.close(PROTOCOL_ERROR, error.to_string().as_bytes()),
             Ok(Arrival::Full) => return connection.close(REFUSED, b"it holds as many as it may"),
@@ -234,7 +235,7 @@ impl Inner {
                 let machine = machine::Session::server(self.config.limits, is_stored);
                 let shared = Arc::new(Shared::new(machine));
                 self.keep(grant.id(), Arc::clone(&shared));
-                self.registry().insert(&grant, owner, Arc::clone(&shared));
+                self.registry().insert(&grant, client, Arc::clone(&shared));
                 let session = Session { shared: Arc::clone(&shared), _driver: None };
                 let attendance = Attendance::new(self, shared, connection, &grant);
                 if self.new.send(session).await.is_err() {

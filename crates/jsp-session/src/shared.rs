@@ -46,6 +46,8 @@ pub(crate) type Save = Arc<dyn Fn(&[Change]) -> std::io::Result<()> + Send + Syn
 #[derive(Debug)]
 pub(crate) struct Stale;
 
+/// Changes that wait for the store before no further record is taken: a peer can speak faster than a store writes.
+const UNSTORED_MAX: usize = 1024;
 /// Events that wait for the application; older ones are dropped.
 const EVENTS_MAX: usize = 64;
 
@@ -165,6 +167,14 @@ impl Shared {
             None => (state.stored >= noted).then_some(Ok(())),
         })
         .await
+    }
+
+    /// Waits until the store has kept up with what was heard. Cancel-safe.
+    pub(crate) async fn room_to_store(&self) {
+        self.wait(|state| {
+            (state.unstored.len() < UNSTORED_MAX || state.error.is_some()).then_some(())
+        })
+        .await;
     }
 
     pub(crate) async fn accept(&self) -> Option<ChannelId> {

@@ -24,10 +24,20 @@ pub(crate) struct Link {
     records: VecDeque<Record>,
     /// The session has run before: the next connection resumes it.
     has_run: bool,
-    /// The client has kept the present credentials.
-    is_kept: bool,
+    kept: Kept,
     /// The present connection has begun the session.
     is_new: bool,
+}
+
+/// Whether the client has kept the present credentials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kept {
+    #[default]
+    Unknown,
+    /// It has said so.
+    Said,
+    /// The registry knows.
+    Told,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +101,7 @@ impl Session {
             self.events.push_back(Event::Suspended);
         }
         self.link.state = State::Absent;
-        self.link.is_kept = false;
+        self.link.kept = Kept::Unknown;
         self.link.records.clear();
         for channel in self.channels.values_mut() {
             channel.is_bound = false;
@@ -280,8 +290,11 @@ impl Session {
             Record::Taken(channel, count) => self.taken(ChannelId(channel), count),
             Record::Opened(channel, label) => self.accept(ChannelId(channel), &label),
             Record::Kept if self.side == Side::Server => {
-                self.link.is_kept = true;
-                self.note(Change::Kept);
+                // Said again, it is no news: a client could fill the store with it.
+                if self.link.kept == Kept::Unknown {
+                    self.link.kept = Kept::Said;
+                    self.note(Change::Kept);
+                }
                 Ok(())
             }
             Record::End(code) => {
@@ -345,7 +358,11 @@ impl Session {
     /// The client has said that it has kept its credentials: true once after it did. The registry
     /// then voids those of before.
     pub fn poll_kept(&mut self) -> bool {
-        core::mem::take(&mut self.link.is_kept)
+        let is_news = self.link.kept == Kept::Said;
+        if is_news {
+            self.link.kept = Kept::Told;
+        }
+        is_news
     }
 
     /// The next record for the control stream.

@@ -49,7 +49,7 @@ pub use self::channel::Item;
 pub use self::journal::{Change, Saved, SavedChannel};
 pub use self::link::Binding;
 pub use self::record::{RECORD_MAX, Token};
-pub use self::registry::{Arrival, Grant, Registry};
+pub use self::registry::{Arrival, Client, Grant, Registry};
 
 use self::channel::{Channel, Outbox};
 use self::link::Link;

@@ -1,5 +1,6 @@
 //! The sessions of a server: which there are, who may come back to them, and for how long.
 
+use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 use std::collections::{BTreeSet, HashMap};
 
@@ -20,6 +21,8 @@ pub struct Registry<H> {
     expiries: BTreeSet<(Duration, [u8; GRANT_LEN])>,
     /// How many there may be.
     max: usize,
+    /// How many clients of each network have. Networks without any are not kept.
+    shares: HashMap<IpAddr, usize>,
     /// How long a session waits for its client.
     grace: Duration,
 }
@@ -30,11 +33,33 @@ struct Held<H> {
     token: Token,
     /// The token of before, until the client has kept the present one.
     before: Option<Token>,
-    /// The client's proved identity, if it has one: nobody else comes back.
-    owner: Option<[u8; 32]>,
+    /// Nobody else comes back.
+    client: Client,
     /// When it goes, if it waits for its client.
     expires: Option<Duration>,
 }
+
+/// Who a client is, as far as its server knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Its proved identity, if it has one.
+    pub owner: Option<[u8; 32]>,
+    /// The host that it comes from: where room is scarce, one network does not take all of it.
+    pub host: Option<IpAddr>,
+}
+
+impl Client {
+    /// Hosts of one network of IPv6 count as one (/64).
+    fn network(&self) -> Option<IpAddr> {
+        self.host.map(|host| match host.to_canonical() {
+            IpAddr::V6(host) => Ipv6Addr::from_bits(host.to_bits() >> 64 << 64).into(),
+            host => host,
+        })
+    }
+}
+
+/// A network's share is never smaller.
+const SHARE_MIN: usize = 16;
 
 /// What the server's end of a session is to be told: see [`Session::grant`](super::Session::grant).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,10 +97,16 @@ impl<H: Clone> Registry<H> {
     /// No session yet. `max` is how many may be held, `grace` how long one waits for its client.
     #[must_use]
     pub fn new(max: usize, grace: Duration) -> Self {
-        Self { sessions: HashMap::new(), expiries: BTreeSet::new(), max, grace }
+        Self {
+            sessions: HashMap::new(),
+            expiries: BTreeSet::new(),
+            max,
+            shares: HashMap::new(),
+            grace,
+        }
     }
 
-    /// Judges a client's first record. `owner` is its proved identity; `fresh` are 32 random bytes.
+    /// Judges a client's first record. `fresh` are 32 random bytes.
     ///
     /// # Errors
     /// [`ProtocolError`]: close the connection.
@@ -83,7 +114,7 @@ impl<H: Clone> Registry<H> {
     pub fn greet(
         &mut self,
         record: &[u8],
-        owner: Option<[u8; 32]>,
+        client: Client,
         fresh: [u8; 32],
     ) -> Result<Arrival<H>, ProtocolError> {
         let (mut id, mut token) = ([0; GRANT_LEN], Token([0; GRANT_LEN]));
@@ -91,13 +122,15 @@ impl<H: Clone> Registry<H> {
         id.copy_from_slice(front);
         token.0.copy_from_slice(back);
         match Greeting::parse(record)? {
-            Greeting::Open if self.sessions.len() >= self.max => Ok(Arrival::Full),
+            Greeting::Open if !self.has_room(&client) => Ok(Arrival::Full),
             Greeting::Open => {
+                let owner = client.owner;
                 let credentials = Credentials { id, token };
                 let (grace, entries, before) = (self.grace, None, None);
                 Ok(Arrival::New(Grant { credentials, grace, entries, before, owner }))
             }
             Greeting::Resume(shown, entries) => {
+                let owner = client.owner;
                 let held = self.sessions.get_mut(&shown.id);
                 let Some(held) = held.filter(|held| held.is_owner(&shown.token, owner)) else {
                     return Ok(Arrival::Unknown(unknown()));
@@ -116,10 +149,27 @@ impl<H: Clone> Registry<H> {
         }
     }
 
+    /// Any client may open a session until three quarters of the room are taken. The last quarter is for networks that
+    /// have less than a quarter.
+    // spec: SES-15
+    fn has_room(&self, client: &Client) -> bool {
+        let (open, share) = (self.sessions.len(), self.max / 4);
+        let taken = client.network().and_then(|network| self.shares.get(&network));
+        open < self.max.saturating_sub(share)
+            || (open < self.max && taken.is_none_or(|taken| *taken < share.max(SHARE_MIN)))
+    }
+
     /// Holds a new session.
-    pub fn insert(&mut self, grant: &Grant, owner: Option<[u8; 32]>, handle: H) {
+    pub fn insert(&mut self, grant: &Grant, client: Client, handle: H) {
         let Credentials { id, token } = grant.credentials;
-        let held = Held { handle, token, before: None, owner, expires: None };
+        self.hold(id, Held { handle, token, before: None, client, expires: None });
+    }
+
+    fn hold(&mut self, id: [u8; GRANT_LEN], held: Held<H>) {
+        self.remove(&id);
+        if let Some(network) = held.client.network() {
+            *self.shares.entry(network).or_default() += 1;
+        }
         self.sessions.insert(id, held);
     }
 
@@ -130,8 +180,9 @@ impl<H: Clone> Registry<H> {
         let Some((id, token)) = saved.granted.filter(|_| self.sessions.len() < self.max) else {
             return false;
         };
-        let (before, owner) = (saved.before, saved.owner);
-        self.sessions.insert(id, Held { handle, token, before, owner, expires: None });
+        // Where its client was is forgotten.
+        let client = Client { owner: saved.owner, host: None };
+        self.hold(id, Held { handle, token, before: saved.before, client, expires: None });
         self.park(now, &id);
         true
     }
@@ -156,7 +207,15 @@ impl<H: Clone> Registry<H> {
 
     /// The session is over.
     pub fn remove(&mut self, id: &[u8; GRANT_LEN]) -> Option<H> {
-        let Held { handle, expires, .. } = self.sessions.remove(id)?;
+        let Held { handle, expires, client, .. } = self.sessions.remove(id)?;
+        if let Some(network) = client.network()
+            && let Some(taken) = self.shares.get_mut(&network)
+        {
+            *taken -= 1;
+            if *taken == 0 {
+                self.shares.remove(&network);
+            }
+        }
         if let Some(at) = expires {
             self.expiries.remove(&(at, *id));
         }
@@ -197,6 +256,6 @@ impl<H> Held<H> {
     fn is_owner(&self, token: &Token, owner: Option<[u8; 32]>) -> bool {
         let before = self.before.as_ref().unwrap_or(&self.token);
         let is_known = self.token.0.ct_eq(&token.0) | before.0.ct_eq(&token.0);
-        bool::from(is_known) && self.owner == owner
+        bool::from(is_known) && self.client.owner == owner
     }
 }

@@ -8,6 +8,10 @@ use super::*;
 
 const GRACE: Duration = Duration::from_secs(60);
 
+fn of(owner: Option<[u8; 32]>) -> Client {
+    Client { owner, host: None }
+}
+
 /// A connection: what is on its way in each direction. When it breaks, that is lost.
 #[derive(Default)]
 struct Wire {
@@ -182,7 +186,7 @@ impl World {
         self.fresh = self.fresh.wrapping_add(1);
         let owner = Some([7; 32]);
         let server = &mut self.ends[1];
-        match self.registry.greet(record, owner, [self.fresh; 32]).unwrap() {
+        match self.registry.greet(record, of(owner), [self.fresh; 32]).unwrap() {
             Arrival::New(grant) => {
                 // A client that died before it had stored a grant begins anew.
                 server.session = Session::server(server.session.limits, true);
@@ -190,7 +194,7 @@ impl World {
                 server.sent.clear();
                 server.received.clear();
                 self.registry = Registry::new(4, GRACE);
-                self.registry.insert(&grant, owner, ());
+                self.registry.insert(&grant, of(owner), ());
                 server.session.grant(&grant).unwrap();
             }
             Arrival::Back((), grant) => server.session.grant(&grant).unwrap(),
@@ -317,7 +321,7 @@ proptest! {
         world.settle();
         let session = &mut world.ends[1].session;
         let _ = if is_bind { session.handle_bind(&bytes).map(drop) } else { session.handle_record(&bytes) };
-        let _ = world.registry.greet(&bytes, None, [1; 32]);
+        let _ = world.registry.greet(&bytes, of(None), [1; 32]);
     }
 }
 
@@ -360,8 +364,42 @@ fn a_session_begins_with_a_grant_and_is_kept() {
     assert_eq!(world.ends[0].session.grace(), GRACE);
     world.pump();
     world.deliver(0);
+    while world.ends[1].session.poll_change().is_some() {}
     assert!(world.ends[1].session.poll_kept());
+    // Said once more it is no news, and nothing to store.
+    world.ends[1].session.handle_record(&record::encode(&record::Record::Kept)).unwrap();
     assert!(!world.ends[1].session.poll_kept());
+    assert!(world.ends[1].session.poll_change().is_none());
+}
+
+#[test]
+// spec-test: SES-15
+fn the_last_quarter_of_the_room_is_for_networks_that_have_little() {
+    let mut registry = Registry::new(100, GRACE);
+    let open = record::encode(&record::Record::Open);
+    let mut taken = |network: u16, most: u8| {
+        let before = registry.len();
+        for number in 0..most {
+            // Another host of the network each time.
+            let host = [0x2001, 0xdb8, 0, network, 0, 0, 0, number.into()];
+            let client = Client { owner: None, host: Some(core::net::IpAddr::from(host)) };
+            let name = [network as u8, number];
+            let mut fresh = [0; 32];
+            fresh[..2].copy_from_slice(&name);
+            match registry.greet(&open, client, fresh).unwrap() {
+                Arrival::New(grant) => registry.insert(&grant, client, name),
+                other => assert!(matches!(other, Arrival::Full)),
+            }
+        }
+        registry.len() - before
+    };
+    assert_eq!([taken(1, 100), taken(1, 100), taken(2, 20), taken(3, 20)], [75, 0, 20, 5]);
+    for number in 0..60 {
+        let mut name = [0; GRANT_LEN];
+        name[..2].copy_from_slice(&[1, number]);
+        assert!(registry.remove(&name).is_some());
+    }
+    assert_eq!(registry.len(), 40);
 }
 
 #[test]
@@ -403,7 +441,7 @@ fn what_a_server_opens_before_it_has_answered_is_told_behind_the_answer() {
     let early = server.open("early").unwrap();
     client.attach();
     let greeting = client.poll_record().unwrap();
-    let Ok(Arrival::New(grant)) = registry.greet(&greeting, None, [1; 32]) else { panic!() };
+    let Ok(Arrival::New(grant)) = registry.greet(&greeting, of(None), [1; 32]) else { panic!() };
     server.grant(&grant).unwrap();
     while let Some(record) = server.poll_record() {
         client.handle_record(&record).unwrap();
@@ -430,28 +468,28 @@ fn only_who_shows_the_token_and_the_identity_comes_back() {
     let mut registry = Registry::new(2, GRACE);
     let open = record::encode(&record::Record::Open);
     let owner = Some([1; 32]);
-    let Ok(Arrival::New(grant)) = registry.greet(&open, owner, [5; 32]) else { panic!() };
-    registry.insert(&grant, owner, 'a');
+    let Ok(Arrival::New(grant)) = registry.greet(&open, of(owner), [5; 32]) else { panic!() };
+    registry.insert(&grant, of(owner), 'a');
     let resume = |credentials| record::encode(&record::Record::Resume(credentials, Vec::new()));
     let first = grant.credentials;
     let mut wrong = first;
     wrong.token.0[3] ^= 1;
     for (shown, who) in [(wrong, owner), (first, None), (first, Some([2; 32]))] {
-        let judged = registry.greet(&resume(shown), who, [6; 32]);
+        let judged = registry.greet(&resume(shown), of(who), [6; 32]);
         assert!(matches!(judged, Ok(Arrival::Unknown(_))));
     }
     // Good until the next ones are kept, however often it is shown.
     let mut next = first;
     for fresh in [7, 8] {
-        let Ok(Arrival::Back('a', grant)) = registry.greet(&resume(first), owner, [fresh; 32])
+        let Ok(Arrival::Back('a', grant)) = registry.greet(&resume(first), of(owner), [fresh; 32])
         else {
             panic!()
         };
         next = grant.credentials;
     }
     registry.on_kept(&next.id);
-    assert!(matches!(registry.greet(&resume(first), owner, [9; 32]), Ok(Arrival::Unknown(_))));
-    assert!(matches!(registry.greet(&resume(next), owner, [9; 32]), Ok(Arrival::Back('a', _))));
+    assert!(matches!(registry.greet(&resume(first), of(owner), [9; 32]), Ok(Arrival::Unknown(_))));
+    assert!(matches!(registry.greet(&resume(next), of(owner), [9; 32]), Ok(Arrival::Back('a', _))));
 }
 
 #[test]
@@ -460,17 +498,17 @@ fn sessions_wait_for_a_time_and_their_number_is_bounded() {
     let mut registry = Registry::new(2, GRACE);
     let open = record::encode(&record::Record::Open);
     for name in [1, 2] {
-        let Ok(Arrival::New(grant)) = registry.greet(&open, None, [name; 32]) else { panic!() };
-        registry.insert(&grant, None, name);
+        let Ok(Arrival::New(grant)) = registry.greet(&open, of(None), [name; 32]) else { panic!() };
+        registry.insert(&grant, of(None), name);
     }
-    assert!(matches!(registry.greet(&open, None, [3; 32]), Ok(Arrival::Full)));
+    assert!(matches!(registry.greet(&open, of(None), [3; 32]), Ok(Arrival::Full)));
     let start = Duration::from_secs(1000);
     registry.park(start, &[1; GRANT_LEN]);
     assert_eq!(registry.next_expiry(), Some(start + GRACE));
     assert!(registry.expire(start + GRACE - Duration::from_millis(1)).is_empty());
     assert_eq!(registry.expire(start + GRACE), [1]);
     assert_eq!((registry.len(), registry.is_empty()), (1, false));
-    assert!(matches!(registry.greet(&open, None, [3; 32]), Ok(Arrival::New(_))));
+    assert!(matches!(registry.greet(&open, of(None), [3; 32]), Ok(Arrival::New(_))));
     assert_eq!(registry.remove(&[2; GRANT_LEN]), Some(2));
     assert!(registry.is_empty());
     assert_eq!(registry.next_expiry(), None);

@@ -162,19 +162,7 @@ impl Folder {
             // Whoever had it has given it its name, or removed it.
             file = options.open(&path)?;
         }
-        let (mut hasher, mut len) = (blake3::Hasher::new(), 0);
-        let mut buffer = vec![0; READ_LEN];
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => {
-                    hasher.update(buffer.get(..read).unwrap_or_default());
-                    len += read as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let (hasher, len) = hash(&mut file)?;
         Ok((Partial { file, path, kept: true }, hasher, len))
     }
 
@@ -183,9 +171,13 @@ impl Folder {
         self.claims.claim(token)
     }
 
-    /// A file that was stored lately: its hash and the name that it got.
+    /// A file that was stored lately, and is still there as it came: its hash and the name that it got. Reads it whole.
     pub(crate) fn stored(&self, token: &Token) -> Option<([u8; HASH_LEN], SafePath)> {
-        self.claims.stored(token)
+        let (stored, name) = self.claims.stored(token)?;
+        let path = name.below(&self.root);
+        let is_file = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+        let found = is_file.then(|| hash(&mut File::open(&path).ok()?).ok()).flatten();
+        found.filter(|(found, _)| *found.finalize().as_bytes() == stored).map(|_| (stored, name))
     }
 
     /// Remembers that the file of `token` is stored, in case the sender does not hear of it.
@@ -375,6 +367,23 @@ impl Drop for Partial {
         if !(self.kept && worth_keeping()) {
             // It may have been renamed.
             let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The hash of all that is left of a file, and how much that is.
+fn hash(file: &mut File) -> io::Result<(blake3::Hasher, u64)> {
+    let (mut hasher, mut len) = (blake3::Hasher::new(), 0);
+    let mut buffer = vec![0; READ_LEN];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((hasher, len)),
+            Ok(read) => {
+                hasher.update(buffer.get(..read).unwrap_or_default());
+                len += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

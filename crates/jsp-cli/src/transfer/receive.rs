@@ -25,6 +25,8 @@ use crate::protocol::{MALFORMED, malformed};
 const ORDERS_WAITING: usize = 8;
 /// Replies that wait for the network.
 const REPLIES_WAITING: usize = 1024;
+/// Silence after which a sender is given up: it keeps others out, and can go on when it is started again.
+const SILENCE: Duration = Duration::from_secs(300);
 /// Of a transfer whose sender has begun anew: for so long nothing came, and so long it is heard at most. What is still
 /// on its way here need not be sent again. The file must be free before [`Folder::resume`] gives up.
 const LAST_WORDS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
@@ -70,11 +72,11 @@ async fn next(
     claim: Option<&Claim>,
     displaced: &mut Option<Instant>,
 ) -> Result<Record, Failure> {
-    let Some(claim) = claim else { return records.next().await?.ok_or_else(vanished) };
+    let Some(claim) = claim else { return heard(records).await };
     if displaced.is_none() {
         tokio::select! {
             biased;
-            record = records.next() => return record?.ok_or_else(vanished),
+            record = heard(records) => return record,
             () = claim.displaced() => *displaced = Some(Instant::now()),
         }
     }
@@ -86,6 +88,16 @@ async fn next(
     }
 }
 
+async fn heard(records: &mut RecordReader) -> Result<Record, Failure> {
+    match timeout(SILENCE, records.next()).await {
+        Ok(record) => record?.ok_or_else(vanished),
+        Err(_) => Err(Failure::new(
+            Exit::PeerVanished,
+            "the sender said nothing for five minutes; what came of the file is kept for it",
+        )),
+    }
+}
+
 /// Turns records into orders, up to FINISH.
 async fn hear(
     records: &mut RecordReader,
@@ -93,7 +105,7 @@ async fn hear(
     orders: mpsc::Sender<Order>,
     bar: &ProgressBar,
 ) -> Result<(), Failure> {
-    let first = records.next().await?.ok_or_else(vanished)?;
+    let first = heard(records).await?;
     let offer: Offer = first.expect(kind::OFFER)?;
     bar.set_length(offer.bytes);
     let (mut claim, mut displaced) = (None, None);

@@ -480,6 +480,13 @@ mod tests {
         let wrong = send(vec![begin(), Order::From(0), data(b"x"), end(b"x")]);
         assert!(wrong[1].contains("hash"), "{wrong:?}");
         assert_eq!(std::fs::read_dir(&place.0).unwrap().count(), 1);
+        // What is not there any more, or not as it came, comes once more.
+        std::fs::rename(place.0.join("a"), place.0.join("elsewhere")).unwrap();
+        let anew = || send(vec![begin(), Order::From(0), data(content), end(content)]);
+        assert_eq!(anew(), ["0: 0 bytes are here", "0: a"]);
+        std::fs::write(place.0.join("a"), vec![2; 1 << 20]).unwrap();
+        assert_eq!(anew(), ["0: 0 bytes are here", "0: a (1)"]);
+        assert_eq!(std::fs::read(place.0.join("a (1)")).unwrap(), content);
     }
 
     #[test]

@@ -30,62 +30,62 @@ impl Connection {
         let data = |bytes: &[u8]| -> Bytes { opened.payload.slice_ref(bytes) };
         match frame {
             // spec: PRV-4
-            Frame::Padding(_) | Frame::Ping => Ok(()),
-            Frame::Ack(ack) => self.on_ack(now, opened.space, ack),
-            Frame::Handshake(fragment) => self.on_fragment(now, opened.space, fragment),
-            Frame::Close(close) => {
-                self.on_close_frame(now, opened.space, close);
-                Ok(())
-            }
-            Frame::Bytes(f) => self.streams.on_bytes(now, f, data(f.data)),
+            Frame::Padding(_) | Frame::Ping => {}
+            Frame::Ack(ack) => self.on_ack(now, opened.space, ack)?,
+            Frame::Handshake(fragment) => self.on_fragment(now, opened.space, fragment)?,
+            Frame::Close(close) => self.on_close_frame(now, opened.space, close),
+            Frame::Bytes(f) => self.streams.on_bytes(now, f, data(f.data))?,
             Frame::Message(f) => {
                 self.streams.on_message(now, self.paths.order_of(opened.pn), f, data(f.data))?;
-                self.control.restraint.note_tried(now, self.streams.take_tried())
+                self.control.restraint.note_tried(now, self.streams.take_tried())?;
             }
-            Frame::Open { stream, open } => self.streams.on_open(now, *stream, open),
-            Frame::Finish(f) => self.streams.on_finish(now, f),
-            Frame::ResetStream(f) => self.streams.on_reset(now, f),
-            Frame::StopSending(f) => self.streams.on_stop(now, f),
-            Frame::Skip(f) => self.streams.on_skip(now, f),
-            Frame::MaxData(limit) => self.streams.on_max_data(now, *limit),
-            Frame::MaxStreamData(f) => self.streams.on_max_stream_data(now, f),
-            Frame::MaxStreams(limit) => self.streams.on_max_streams(now, *limit),
-            Frame::Consumed(f) => self.streams.on_consumed(now, f),
-            Frame::DataBlocked(_) | Frame::StreamDataBlocked(_) | Frame::StreamsBlocked(_) => {
-                Ok(())
-            }
-            Frame::NewConnectionId(f) => self.remote_ids.on_new(self.paths.active.id, f),
-            Frame::RetireConnectionId(sequence) => self.local_ids.on_retire(*sequence),
-            Frame::PathChallenge(challenge) => {
-                self.on_path_challenge(now, opened, *challenge);
-                Ok(())
-            }
-            Frame::PathResponse(answer) => {
-                self.on_path_response(now, *answer);
-                Ok(())
-            }
-            Frame::AckFrequency(f) => self.paths.active.numbers.acks.set_frequency(f),
-            Frame::ImmediateAck => {
-                self.paths.active.numbers.acks.ask_now();
-                Ok(())
-            }
-            Frame::HandshakeDone => self.on_handshake_done(now),
-            Frame::Repair(content) if self.has_fec() => self.on_repair(opened.pn, content),
-            Frame::Ticket(content) if self.takes_tickets() => self.on_ticket(now, content),
-            Frame::Exchange(content) if self.has_exchange() => self.on_exchange(now, content),
-            Frame::PathAbandon(f) => self.on_path_abandon(now, f),
-            Frame::PathStatus(f) => self.on_path_status(now, f),
-            // It is taken in before frames come here.
-            Frame::AboutPath(_) => Ok(()),
+            Frame::Open { stream, open } => self.streams.on_open(now, *stream, open)?,
+            Frame::Finish(f) => self.streams.on_finish(now, f)?,
+            Frame::ResetStream(f) => self.streams.on_reset(now, f)?,
+            Frame::StopSending(f) => self.streams.on_stop(now, f)?,
+            Frame::Skip(f) => self.streams.on_skip(now, f)?,
+            Frame::MaxData(limit) => self.streams.on_max_data(now, *limit)?,
+            Frame::MaxStreamData(f) => self.streams.on_max_stream_data(now, f)?,
+            Frame::MaxStreams(limit) => self.streams.on_max_streams(now, *limit)?,
+            Frame::Consumed(f) => self.streams.on_consumed(now, f)?,
+            Frame::NewConnectionId(f) => self.remote_ids.on_new(self.paths.active.id, f)?,
+            Frame::RetireConnectionId(sequence) => self.local_ids.on_retire(*sequence)?,
+            Frame::PathChallenge(challenge) => self.on_path_challenge(now, opened, *challenge),
+            Frame::PathResponse(answer) => self.on_path_response(now, *answer),
+            Frame::AckFrequency(f) => self.paths.active.numbers.acks.set_frequency(f)?,
+            Frame::ImmediateAck => self.paths.active.numbers.acks.ask_now(),
+            Frame::HandshakeDone => self.on_handshake_done(now)?,
+            Frame::Repair(content) if self.has_fec() => self.on_repair(opened.pn, content)?,
+            Frame::Ticket(content) if self.takes_tickets() => self.on_ticket(now, content)?,
+            Frame::Exchange(content) if self.has_exchange() => self.on_exchange(now, content)?,
+            Frame::PathAbandon(f) => self.on_path_abandon(now, f)?,
+            Frame::PathStatus(f) => self.on_path_status(now, f)?,
+            // The first three tell of what this side knows; the last was taken in before frames came here.
+            Frame::DataBlocked(_)
+            | Frame::StreamDataBlocked(_)
+            | Frame::StreamsBlocked(_)
+            | Frame::AboutPath(_) => {}
             // spec: FEC-19
             Frame::Symbol(f) if self.exchange.has_feature(feature::OBJECTS) => {
                 self.streams.on_symbol(now, f)?;
-                self.control.restraint.note_tried(now, self.streams.take_tried())
+                self.control.restraint.note_tried(now, self.streams.take_tried())?;
             }
             // spec: WIRE-36
             Frame::Ticket(_) | Frame::Exchange(_) | Frame::Repair(_) | Frame::Symbol(_) => {
                 let reason = "a frame belongs to a feature that was not negotiated";
-                Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason))
+                return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Door 5: the space remembers what it must acknowledge.
+    pub(super) fn note_for_ack(&mut self, now: Instant, opened: &Opened, eliciting: bool) {
+        let space = opened.space;
+        if let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) {
+            numbers.acks.on_packet(now, opened.pn, eliciting, opened.ecn);
+            if eliciting {
+                numbers.acks.on_bytes(opened.payload.len());
             }
         }
     }

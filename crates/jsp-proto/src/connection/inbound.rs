@@ -450,14 +450,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Door 5: the space remembers what it must acknowledge.
-    pub(super) fn note_for_ack(&mut self, now: Instant, opened: &Opened, eliciting: bool) {
-        let space = opened.space;
-        if let Some(numbers) = spaces::select(space, &mut self.early, &mut self.paths.active) {
-            numbers.acks.on_packet(now, opened.pn, eliciting, opened.ecn);
-        }
-    }
-
     /// True when a client has had so many acknowledgements of Initial packets that more are of no use: anybody can
     /// make such packets, and each acknowledgement is kept until the handshake is over.
     // spec: CON-101

@@ -4,7 +4,7 @@
 //! hello at random, and so its shard; every id that a shard gives names the shard itself, so that all that belongs to
 //! the connection comes there, whatever address it comes from.
 
-use jsp_crypto::Prf;
+use jsp_crypto::{Prf, Zeroizing};
 use jsp_wire::ConnectionId;
 
 use super::Endpoint;
@@ -54,11 +54,12 @@ impl Endpoint {
     /// `count` endpoints, 1 to [`SHARDS_MAX`], that are one server together: feed each with the datagrams that
     /// [`Shard::of`] says are its own. They share its limits, and the keys and memory of tickets: a ticket of one is
     /// of use at any, and brings early data once.
-    pub fn sharded(config: EndpointConfig, count: usize) -> Vec<Self> {
+    pub fn sharded(mut config: EndpointConfig, count: usize) -> Vec<Self> {
+        let seed = Zeroizing::new(core::mem::take(&mut config.seed));
         let count = u8::try_from(count.clamp(1, SHARDS_MAX)).unwrap_or(1);
         let tickets = Tickets::default();
         let of_shard = |index| {
-            let mut endpoint = Self::new(share_of(&config, Shard { index, count }));
+            let mut endpoint = Self::new(share_of(&config, &seed, Shard { index, count }));
             endpoint.shard = Shard { index, count };
             // spec: CON-121
             endpoint.tickets = tickets.beside();
@@ -69,11 +70,16 @@ impl Endpoint {
 }
 
 /// What one shard gets of the whole.
-fn share_of(config: &EndpointConfig, Shard { index, count }: Shard) -> EndpointConfig {
+fn share_of(
+    config: &EndpointConfig,
+    seed: &[u8; 32],
+    Shard { index, count }: Shard,
+) -> EndpointConfig {
     let mut config = config.clone();
-    if index > 0 {
-        config.seed = Prf::new(config.seed).derive("seed of a shard", &[index]);
-    }
+    config.seed = match index {
+        0 => *seed,
+        _ => Prf::new(*seed).derive("seed of a shard", &[index]),
+    };
     if let Some(setup) = &mut config.server {
         let share = |whole: usize| whole.div_ceil(usize::from(count));
         setup.connections_max = share(setup.connections_max);

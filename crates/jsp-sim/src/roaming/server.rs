@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use jsp_app::session::{Arrival, CHANNEL_LABEL, CONTROL_LABEL, Registry, Session, Side};
+use jsp_app::session::{Arrival, CHANNEL_LABEL, CONTROL_LABEL, Client, Registry, Session, Side};
 use jsp_crypto::Fingerprint;
 use jsp_proto::{
     Batch, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, NetworkHint, RetryPolicy,
@@ -262,7 +262,7 @@ impl Server {
     ) {
         let Some(connection) = self.endpoint.connection(handle) else { return };
         let fresh = self.random.seed_bytes();
-        let grant = match self.registry.greet(record, None, fresh) {
+        let grant = match self.registry.greet(record, Client::default(), fresh) {
             Ok(Arrival::New(grant)) => {
                 // A client that died before it had stored a grant begins anew.
                 if let Some(before) = &self.session {
@@ -271,7 +271,7 @@ impl Server {
                 story.server_began_anew();
                 *disk = Disk::default();
                 self.session = Some(Session::server(story.limits, true));
-                self.registry.insert(&grant, None, ());
+                self.registry.insert(&grant, Client::default(), ());
                 grant
             }
             Ok(Arrival::Back((), grant)) => grant,
