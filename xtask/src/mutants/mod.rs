@@ -86,7 +86,12 @@ const MODULES: &[Module] = &[
     Module {
         name: "packet",
         parts: &[
-            part("jsp-crypto", &["crates/jsp-crypto/src/packet.rs"], &["--lib"], &["packet"]),
+            part(
+                "jsp-crypto",
+                &["crates/jsp-crypto/src/packet.rs", "crates/jsp-crypto/src/packet/*.rs"],
+                &["--lib"],
+                &["packet"],
+            ),
             part(
                 "jsp-wire",
                 &["crates/jsp-wire/src/header.rs", "crates/jsp-wire/src/pn.rs"],
@@ -125,7 +130,10 @@ const MODULES: &[Module] = &[
             part("jsp-proto", &["crates/jsp-proto/src/tickets.rs"], &["--lib"], &["tickets"]),
             part(
                 "jsp-proto",
-                &["crates/jsp-proto/src/endpoint/tickets.rs"],
+                &[
+                    "crates/jsp-proto/src/endpoint/tickets.rs",
+                    "crates/jsp-proto/src/endpoint/time.rs",
+                ],
                 &["--test", "resume"],
                 &[],
             ),
