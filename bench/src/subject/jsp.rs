@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jsp::{ConnectionError, Identity, Received, StreamConfig, TransportConfig, Trust};
 use tokio::sync::OnceCell;
 
-use super::{Profile, Use};
+use super::{Flavour, Profile, Subject, Use};
 use crate::plan::Plan;
 
 /// Connections that the server takes; more than any workload opens.
@@ -31,13 +31,18 @@ fn transport(plan: Plan) -> TransportConfig {
     config
 }
 
+fn busy_poll(subject: Subject) -> Duration {
+    if subject.flavour == Flavour::Spin { Duration::from_millis(1) } else { Duration::ZERO }
+}
+
 /// A listening endpoint on a loopback port, its address and fingerprint.
-pub(crate) fn listen(profile: Profile, plan: Plan) -> Result<(Endpoint, SocketAddr, String)> {
+pub(crate) fn listen(subject: Subject, plan: Plan) -> Result<(Endpoint, SocketAddr, String)> {
     let endpoint = jsp::Endpoint::builder()
         .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .identity(Identity::generate())
         .connections_max(CONNECTIONS_MAX)
-        .shards(if profile == Profile::Sharded { 2 } else { 1 })
+        .shards(if subject.profile == Profile::Sharded { 2 } else { 1 })
+        .busy_poll(busy_poll(subject))
         .transport(transport(plan))
         .build()?;
     let address = endpoint.local_addr()?;
@@ -46,10 +51,11 @@ pub(crate) fn listen(profile: Profile, plan: Plan) -> Result<(Endpoint, SocketAd
 }
 
 /// An endpoint that trusts the server with the fingerprint `trust`.
-pub(crate) fn dialler(trust: &str, plan: Plan) -> Result<Endpoint> {
+pub(crate) fn dialler(subject: Subject, trust: &str, plan: Plan) -> Result<Endpoint> {
     let trust = Trust::Pinned(trust.parse()?);
     let endpoint = jsp::Endpoint::builder()
         .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .busy_poll(busy_poll(subject))
         .transport(transport(plan))
         .build()?;
     Ok(Endpoint { endpoint, trust })

@@ -159,7 +159,7 @@ pub(crate) enum Flavour {
     Usual,
     /// Tokio's current-thread runtime.
     CurrentThread,
-    /// Busy polling, raw only.
+    /// Busy polling, where a subject has it.
     Spin,
 }
 
@@ -180,6 +180,7 @@ pub(crate) const NAMES: &[&str] = &[
     "jsp",
     "jsp-ct",
     "jsp-shards",
+    "jsp-spin",
     "quinn",
     "quinn-ct",
     "quinn-tuned",
@@ -346,7 +347,7 @@ impl Subject {
         self.runtime()?.block_on(async {
             match self.family {
                 Family::Jsp => {
-                    let (endpoint, address, trust) = jsp::listen(self.profile, plan)?;
+                    let (endpoint, address, trust) = jsp::listen(self, plan)?;
                     server::run(endpoint, address, trust, exercise, plan, desk).await
                 }
                 Family::Quinn => {
@@ -402,7 +403,7 @@ impl Subject {
         self.runtime()?.block_on(async {
             match self.family {
                 Family::Jsp => {
-                    let endpoint = jsp::dialler(trust, plan)?;
+                    let endpoint = jsp::dialler(self, trust, plan)?;
                     client::run(endpoint, address, exercise, plan, desk).await
                 }
                 Family::Quinn => {

@@ -188,6 +188,7 @@ const DATAGRAMS: &[&str] = &[
 const PINGPONG: &[&str] = &[
     "jsp",
     "jsp-ct",
+    "jsp-spin",
     "quinn",
     "quinn-ct",
     "noq",

@@ -6,6 +6,7 @@ mod shards;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jsp_crypto::{ObfuscationKey, Rng, ServerConfig, SignaturePolicy, SystemRng, Zeroizing};
 use jsp_proto::{EndpointConfig, RetryPolicy, TicketMemory, TicketStore, TransportConfig};
@@ -51,6 +52,7 @@ pub struct Builder {
     silent: bool,
     shards: usize,
     steered: bool,
+    busy_poll: Duration,
     pub(crate) obfuscation: Option<ObfuscationKey>,
     seed: Option<Zeroizing<[u8; 32]>>,
     reset_key: Option<Zeroizing<[u8; 32]>>,
@@ -92,6 +94,7 @@ impl Default for Builder {
             silent: false,
             shards: 1,
             steered: true,
+            busy_poll: Duration::ZERO,
             obfuscation: None,
             seed: None,
             reset_key: None,
@@ -453,7 +456,7 @@ impl Builder {
             carrier_addrs,
         };
         let endpoint = Endpoint::new(&shards, offers)?;
-        shards::start(shards, self.monitor, &runtime);
+        shards::start(shards, self.monitor, self.busy_poll, &runtime);
         Ok(endpoint)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsp_proto::SHARDS_MAX;
 use tokio::runtime::Handle;
@@ -37,6 +38,14 @@ impl Builder {
     /// ```
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = shards;
+        self
+    }
+
+    /// How long the driver goes on to look at the socket by itself after a datagram has come, instead of waiting to be woken: takes
+    /// the time of the system to wake a task out of round trips, for as long as the other side answers sooner than that. It
+    /// costs a core all that time, and gives way to the other tasks of the runtime after each look. Default 0: never.
+    pub fn busy_poll(mut self, span: Duration) -> Self {
+        self.busy_poll = span;
         self
     }
 
@@ -102,7 +111,12 @@ pub(super) fn make(
 }
 
 /// Sets the shards to work.
-pub(super) fn start(shards: Vec<Arc<Shard>>, mut monitor: Option<Source>, runtime: &Handle) {
+pub(super) fn start(
+    shards: Vec<Arc<Shard>>,
+    mut monitor: Option<Source>,
+    busy_poll: Duration,
+    runtime: &Handle,
+) {
     for shard in shards {
         // A monitor that was given is for the first: connections that this side makes are there.
         let is_system = matches!(monitor, Some(Source::System));
@@ -110,6 +124,6 @@ pub(super) fn start(shards: Vec<Arc<Shard>>, mut monitor: Option<Source>, runtim
             monitor::start(&shard, source, runtime);
         }
         monitor = is_system.then_some(Source::System);
-        runtime.spawn(Driver::new(shard));
+        runtime.spawn(Driver::new(shard, busy_poll));
     }
 }

@@ -221,6 +221,13 @@ impl Link for Interfaces {
         polled
     }
 
+    fn try_recv(&self, inbox: &mut Vec<Datagram>) -> io::Result<()> {
+        let start = inbox.len();
+        self.first.link.try_recv(inbox)?;
+        self.note_first(inbox.get_mut(start..).unwrap_or_default());
+        Ok(())
+    }
+
     fn poll_strangers(
         &self,
         cx: &mut Context<'_>,

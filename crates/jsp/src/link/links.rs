@@ -73,6 +73,14 @@ impl Links {
         }
     }
 
+    /// As [`Link::try_recv`].
+    pub(crate) fn try_recv(&self, inbox: &mut Vec<Datagram>) -> io::Result<()> {
+        match &self.base {
+            Base::Link(link) => link.try_recv(inbox),
+            Base::Nothing(_) => Ok(()),
+        }
+    }
+
     /// As [`Link::poll_strangers`].
     pub(crate) fn poll_strangers(
         &self,

@@ -59,6 +59,16 @@ pub trait Link: fmt::Debug + Send + Sync + 'static {
         Poll::Pending
     }
 
+    /// Moves what has arrived to the end of `inbox`, by a look at the carrier itself that wakes nobody later: for a driver
+    /// that does not sleep ([`Builder::busy_poll`](crate::Builder::busy_poll)). A link that does not have it is asked
+    /// by [`Link::poll_recv`] alone.
+    ///
+    /// # Errors
+    /// They end the endpoint.
+    fn try_recv(&self, _inbox: &mut Vec<Datagram>) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Sends as much as the carrier takes at once and returns how many bytes of
     /// [`Transmit::contents`] that were, whole datagrams always. What the carrier can never send
     /// (no route, too large) counts as sent: it is lost, and the transport sees that.

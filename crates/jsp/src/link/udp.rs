@@ -174,12 +174,20 @@ impl UdpLink {
         if polled.is_pending() {
             return Poll::Pending;
         }
-        let count = match received {
-            Ok(0) => return polled,
-            Ok(count) => count,
-            Err(error) => return Poll::Ready(Err(error)),
-        };
-        for index in 0..count.min(SLOTS) {
+        match received {
+            Ok(0) => polled,
+            received => Poll::Ready(self.hand_up(received, &mut buffers, inbox)),
+        }
+    }
+
+    /// Takes what a receive call has put into so many places of the buffers.
+    fn hand_up(
+        &self,
+        received: io::Result<usize>,
+        buffers: &mut Buffers,
+        inbox: &mut Vec<Datagram>,
+    ) -> io::Result<()> {
+        for index in 0..received?.min(SLOTS) {
             let Some(meta) = buffers.meta.get(index).copied() else { break };
             let stride = meta.stride.max(1);
             let mut joined = buffers.take(index, meta.len);
@@ -194,7 +202,7 @@ impl UdpLink {
                 inbox.push(Datagram { route, ecn, payload: joined });
             }
         }
-        Poll::Ready(Ok(()))
+        Ok(())
     }
 
     /// Receives from one of the sockets, past what says nothing.
@@ -230,6 +238,16 @@ impl UdpLink {
 impl Link for UdpLink {
     fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
         self.recv_some((&self.socket, &self.state), cx, inbox)
+    }
+
+    fn try_recv(&self, inbox: &mut Vec<Datagram>) -> io::Result<()> {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut slices, meta) = buffers.split();
+        let received = self.state.recv(self.socket.socket().into(), &mut slices, meta);
+        match self.hand_up(received, &mut buffers, inbox) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_passing(&error) => Ok(()),
+            other => other,
+        }
     }
 
     fn poll_strangers(
@@ -445,8 +463,7 @@ mod tests {
         assert_eq!(link.strangers.lock().unwrap().take_if(|_| is_broken).is_some(), is_broken);
         assert_eq!(link.strangers.lock().unwrap().is_some(), !is_broken);
         let to = SocketAddr::new("127.0.0.1".parse().unwrap(), link.local_addr().unwrap().port());
-        // Nobody else may bind there, as without.
-        assert!(UdpLink::bind(to).is_err());
+        assert!(UdpLink::bind(to).is_err(), "nobody else may bind there, as without");
         let client = loopback().await;
         for first in firsts {
             let contents = [*first; 1200];
@@ -456,18 +473,14 @@ mod tests {
                 .unwrap();
         }
         let mut inboxes = [Vec::new(), Vec::new()];
-        while inboxes.iter().map(Vec::len).sum::<usize>() < firsts.len() {
-            poll_fn(|cx| {
-                let [strangers, others] = &mut inboxes;
-                let polled = link.poll_strangers(cx, strangers).is_ready();
-                if link.poll_recv(cx, others).is_ready() || polled {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            })
-            .await;
-        }
+        poll_fn(|cx| {
+            let [strangers, others] = &mut inboxes;
+            while link.poll_strangers(cx, strangers).is_ready() {}
+            while link.poll_recv(cx, others).is_ready() {}
+            let came = strangers.len() + others.len();
+            if came < firsts.len() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
         inboxes.map(|inbox| inbox.iter().map(|datagram| datagram.payload[0]).collect())
     }
 

@@ -359,6 +359,14 @@ impl Link for MeetingLink {
         }
     }
 
+    fn try_recv(&self, inbox: &mut Vec<Datagram>) -> io::Result<()> {
+        let mut new = Vec::new();
+        self.0.link.try_recv(&mut new)?;
+        new.retain_mut(|datagram| self.0.sort(datagram));
+        inbox.append(&mut new);
+        Ok(())
+    }
+
     // spec: RDV-126
     fn sort_carried(&self, datagram: &mut Datagram) -> bool {
         match relay::classify(&datagram.payload) {

@@ -46,6 +46,21 @@ pub(crate) struct Driver {
     strangers_failed: bool,
     news: Vec<News>,
     sleep: Pin<Box<Sleep>>,
+    busy: BusyPoll,
+}
+
+/// For how long the driver goes on to look at the socket, and gives way to other tasks in between, before it sleeps.
+struct BusyPoll {
+    span: Duration,
+    until: Instant,
+    /// The time of the latest round.
+    now: Instant,
+}
+
+impl BusyPoll {
+    fn is_on(&self) -> bool {
+        self.until > self.now
+    }
 }
 
 /// What is to be done after a round.
@@ -61,7 +76,8 @@ enum Next {
 }
 
 impl Driver {
-    pub(crate) fn new(shard: Arc<Shard>) -> Self {
+    /// For `shard`; sleeps when nothing has arrived for as long as `busy_poll`.
+    pub(crate) fn new(shard: Arc<Shard>, busy_poll: Duration) -> Self {
         let sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
         Self {
             shard,
@@ -70,6 +86,7 @@ impl Driver {
             strangers_failed: false,
             news: Vec::new(),
             sleep,
+            busy: BusyPoll { span: busy_poll, until: Instant::ZERO, now: Instant::ZERO },
         }
     }
 
@@ -82,6 +99,9 @@ impl Driver {
                 Poll::Ready(result) => result?,
                 Poll::Pending => more = false,
             }
+        }
+        if self.inbox.is_empty() && self.busy.is_on() {
+            self.shard.link.try_recv(&mut self.inbox)?;
         }
         let more = self.receive_strangers(cx) || more;
         self.shard.siblings.trade(cx, &mut self.inbox, &mut self.news);
@@ -109,6 +129,10 @@ impl Driver {
         let more_to_receive = self.receive(cx)?;
         let shard = Arc::clone(&self.shard);
         let now = shard.clock.now();
+        self.busy.now = now;
+        if !self.inbox.is_empty() {
+            self.busy.until = now + self.busy.span;
+        }
         let unix_time = is_first.then(|| shard.clock.unix_time(now));
         let mut core = shard.lock();
         core.driver.running = true;
@@ -209,6 +233,7 @@ impl Driver {
                 Next::Round => {}
                 Next::Yield => break,
                 Next::Sleep(until) if self.sleep(cx, until) => {}
+                Next::Sleep(_) if self.busy.is_on() => break,
                 Next::Sleep(_) => return Ok(Poll::Pending),
                 Next::End => return Ok(Poll::Ready(())),
             }

@@ -1,12 +1,17 @@
 //! Servers of several shards, over sockets.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
+use crate::link::{Datagram, Link, Transmit, UdpLink};
 use crate::{Builder, Connection as Dialled, Endpoint as Server, Identity, StreamConfig};
 
 const LOCAL: &str = "127.0.0.1:0";
@@ -145,6 +150,63 @@ async fn a_client_whose_port_changes_finds_its_shard() {
         assert!(shards.len() > 1, "one shard alone shows nothing: {shards:?}");
         server.close(0, b"");
     }
+}
+
+/// A socket that tells of nothing once a connection stands: whoever does not look, misses it.
+#[derive(Debug)]
+struct Silent {
+    link: UdpLink,
+    is_silent: Arc<AtomicBool>,
+    looks: Arc<AtomicUsize>,
+}
+
+impl Link for Silent {
+    fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
+        match self.is_silent.load(Ordering::Relaxed) {
+            true => Poll::Pending,
+            false => self.link.poll_recv(cx, inbox),
+        }
+    }
+
+    fn try_recv(&self, inbox: &mut Vec<Datagram>) -> io::Result<()> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.link.try_recv(inbox)
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        self.link.try_send(transmit)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link.poll_writable(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.link.local_addr()
+    }
+}
+
+#[tokio::test]
+async fn a_driver_that_polls_finds_what_nobody_tells_it_and_others_look_at_nothing() {
+    let server = builder().build().unwrap();
+    serve(&server);
+    let address = server.local_addr().unwrap();
+    let client = |busy_poll| {
+        let link = UdpLink::bind(LOCAL.parse().unwrap()).unwrap();
+        let (is_silent, looks) = (Arc::default(), Arc::default());
+        let silent = Silent { link, is_silent: Arc::clone(&is_silent), looks: Arc::clone(&looks) };
+        let builder = Server::builder().link(Box::new(silent)).busy_poll(busy_poll);
+        (builder.build().unwrap(), is_silent, looks)
+    };
+    let (polls, is_silent, _) = client(Duration::from_secs(60));
+    let connection = polls.connect(address, server.fingerprint()).await.unwrap();
+    is_silent.store(true, Ordering::Relaxed);
+    for text in ["one", "two", "three"] {
+        echo(&connection, text).await;
+    }
+    let (sleeps, _, looks) = client(Duration::ZERO);
+    echo(&sleeps.connect(address, server.fingerprint()).await.unwrap(), "four").await;
+    assert_eq!(looks.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
