@@ -1,5 +1,7 @@
 //! The client's end: connects, and connects again.
 
+use std::error::Error;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,12 +34,10 @@ impl Drop for Driver {
     }
 }
 
-/// Where the server is.
-struct Server {
-    endpoint: Endpoint,
-    addr: String,
-    trust: Trust,
-}
+type Connecting = Pin<Box<dyn Future<Output = Result<Connection, SessionError>> + Send>>;
+
+/// How connections are made.
+type Connect = Box<dyn Fn() -> Connecting + Send + Sync>;
 
 impl Session {
     /// Begins a session with the server at `addr`, or goes on with the one that the configuration's
@@ -52,8 +52,53 @@ impl Session {
         trust: impl Into<Trust>,
         config: SessionConfig,
     ) -> Result<Self, SessionError> {
-        let server =
-            Server { endpoint: endpoint.clone(), addr: addr.to_string(), trust: trust.into() };
+        let (endpoint, addr, trust) = (endpoint.clone(), addr.to_string(), trust.into());
+        let connect: Connect = Box::new(move || {
+            let (endpoint, addr, trust) = (endpoint.clone(), addr.clone(), trust.clone());
+            Box::pin(async move { Ok(endpoint.connect(&addr, trust).await?) })
+        });
+        Self::begin(connect, config).await
+    }
+
+    /// The same over connections that `connect` makes, each time one is needed: to a peer through a coordinator, for
+    /// example (the registration must live as long as its calls), whom [`Sessions::attend`](crate::Sessions::attend) serves at the other end. What fails is tried again
+    /// for as long as the other side may hold the session.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use jsp::{Fingerprint, rendezvous::Registration};
+    /// # use jsp_session::{Session, SessionConfig};
+    /// # async fn call(registration: Arc<Registration>, friend: Fingerprint) -> Result<(), Box<dyn std::error::Error>> {
+    /// let connect = move || {
+    ///     let registration = Arc::clone(&registration);
+    ///     async move { registration.connect(friend).await }
+    /// };
+    /// let session = Session::connect_by(connect, SessionConfig::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn connect_by<F, E>(
+        connect: impl Fn() -> F + Send + Sync + 'static,
+        config: SessionConfig,
+    ) -> Result<Self, SessionError>
+    where
+        F: Future<Output = Result<Connection, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let connect: Connect = Box::new(move || {
+            let connecting = connect();
+            Box::pin(async move {
+                let failed = |error: E| SessionError::Unreachable(Arc::from(error.into()));
+                connecting.await.map_err(failed)
+            })
+        });
+        Self::begin(connect, config).await
+    }
+
+    async fn begin(connect: Connect, config: SessionConfig) -> Result<Self, SessionError> {
         let SessionConfig { limits, store, .. } = config;
         let saved = match store.clone() {
             Some(store) => tokio::task::spawn_blocking(move || store.load())
@@ -69,10 +114,10 @@ impl Session {
         };
         let shared = Arc::new(Shared::new(machine));
         let first = match is_new {
-            true => Some(server.connect().await?),
+            true => Some(connect().await?),
             false => None,
         };
-        let mut tasks = vec![tokio::spawn(drive(Arc::clone(&shared), server, first))];
+        let mut tasks = vec![tokio::spawn(drive(Arc::clone(&shared), connect, first))];
         if let Some(store) = store {
             let save: Save = Arc::new(move |changes| store.save(changes));
             tasks.push(tokio::spawn(Arc::clone(&shared).keep(save)));
@@ -94,20 +139,14 @@ impl Session {
     }
 }
 
-impl Server {
-    async fn connect(&self) -> Result<Connection, ConnectError> {
-        self.endpoint.connect(&self.addr, self.trust.clone()).await
-    }
-}
-
 /// Keeps the session connected until it is over.
-async fn drive(shared: Arc<Shared>, server: Server, first: Option<Connection>) {
+async fn drive(shared: Arc<Shared>, connect: Connect, first: Option<Connection>) {
     let mut attempts = Attempts::new(&shared);
     let mut next = first;
     loop {
         let connection = match next.take() {
             Some(connection) => connection,
-            None => match attempts.reach(&shared, &server).await {
+            None => match attempts.reach(&shared, &connect).await {
                 Ok(connection) => connection,
                 Err(error) => return shared.fail(error),
             },
@@ -149,18 +188,18 @@ impl Attempts {
     async fn reach(
         &mut self,
         shared: &Shared,
-        server: &Server,
+        connect: &Connect,
     ) -> Result<Connection, SessionError> {
         loop {
             if core::mem::replace(&mut self.due, true) {
                 self.rest(shared).await;
             }
-            let failure = match server.connect().await {
-                Ok(connection) => return Ok(connection),
-                Err(failure) => failure,
-            };
-            if is_final(&failure) || Instant::now() >= self.until {
-                return Err(failure.into());
+            match connect().await {
+                Err(failure) if is_final(&failure) || Instant::now() >= self.until => {
+                    return Err(failure);
+                }
+                Err(_) => {}
+                connected => return connected,
             }
         }
     }
@@ -175,8 +214,9 @@ impl Attempts {
 
 /// Whether trying again is of no use. What a server seems to answer is not among it: before a handshake is complete,
 /// anybody on the way can say that in its place, and the session would be lost.
-fn is_final(failure: &ConnectError) -> bool {
-    matches!(failure, ConnectError::KnownHosts { .. } | ConnectError::EndpointClosed)
+fn is_final(failure: &SessionError) -> bool {
+    let SessionError::Connect(failure) = failure else { return false };
+    matches!(**failure, ConnectError::KnownHosts { .. } | ConnectError::EndpointClosed)
 }
 
 /// How a connection of the session ended.

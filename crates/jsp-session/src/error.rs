@@ -11,6 +11,9 @@ pub enum SessionError {
     /// The server could not be reached, or is not the one that it should be.
     #[error(transparent)]
     Connect(Arc<ConnectError>),
+    /// The other side could not be reached in the way of [`Session::connect_by`](crate::Session::connect_by).
+    #[error("the other side cannot be reached: {0}")]
+    Unreachable(Arc<dyn std::error::Error + Send + Sync>),
     /// The server does not hold the session any more: its grace time is over, or it was started anew.
     #[error(
         "the server does not know the session any more; connect anew, and send again what Channel::unconfirmed tells"
