@@ -43,8 +43,8 @@ pub(crate) struct Codes {
     /// Never tell the other side this machine's address: all goes over the coordinator's relay, or the TURN server
     #[arg(long, requires = "code")]
     relay_only: bool,
-    /// Ask the router in front of this machine to map a port (PCP, NAT-PMP), which makes direct ways likelier; with
-    /// =ROUTER, that at this address
+    /// Ask the router in front of this machine to map a port (PCP, NAT-PMP, UPnP), which makes direct ways likelier;
+    /// with =ROUTER, that at this address
     #[arg(long, requires = "code", conflicts_with = "relay_only", value_name = "ROUTER")]
     #[arg(num_args = 0..=1, require_equals = true)]
     map_port: Option<Option<Ipv4Addr>>,

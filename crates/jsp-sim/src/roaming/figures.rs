@@ -90,26 +90,30 @@ fn never(seed: u64) -> Plan {
     plan
 }
 
-/// A transfer of 20 MB at most at 50 Mbit/s; something happens in its midst.
-fn transfer(seed: u64) -> (Plan, Instant) {
+/// A transfer of so many messages at most at 50 Mbit/s; something happens in its midst.
+fn transfer(seed: u64, messages: u64) -> (Plan, Instant) {
     let mut plan = Plan::quiet(seed);
     for link in plan.links.iter_mut().flatten() {
         link.rate = crate::link::Rate::Constant(50_000_000);
     }
-    plan.channels.push(channel(TRANSFER.0, 0, TRANSFER.1, false));
-    let moment = at(1_000 + Random::part(seed, "transfer", 0).below(1_000));
+    plan.channels.push(channel(messages, 0, MESSAGE_LEN, false));
+    let midst = 1_000 + Random::part(seed, "transfer", 0).below(1_000);
+    let moment = at(midst * messages / MESSAGES);
     plan.faults_end = moment + Duration::from_secs(61);
     (plan, moment)
 }
 
-/// Messages of a transfer, and the bytes of each.
-const TRANSFER: (u64, usize) = (320, 64 << 10);
+/// Messages of a transfer of 20 MB, and the bytes of each.
+const MESSAGES: u64 = 320;
+const MESSAGE_LEN: usize = 64 << 10;
+/// A long transfer is so many times that, and stands for so many seeds of the short one.
+const LONG: u64 = 10;
 /// Bytes of a transfer that may go twice.
 const TWICE_MAX: f64 = (1 << 20) as f64;
 
 /// Figures of certain worlds with their bars, the worst of all seeds.
 pub fn certain(start: u64, seeds: u64) -> Vec<Row> {
-    let worst = |one: &(dyn Fn(u64) -> (f64, Outcome) + Sync)| {
+    let worst_of = |seeds: u64, one: &(dyn Fn(u64) -> (f64, Outcome) + Sync)| {
         let all = each_seed(start, seeds, one);
         for violation in all.iter().flat_map(|(_, outcome)| &outcome.violations) {
             eprintln!("{violation}");
@@ -117,6 +121,7 @@ pub fn certain(start: u64, seeds: u64) -> Vec<Row> {
         let is_clean = all.iter().all(|(_, outcome)| outcome.violations.is_empty());
         (all.iter().map(|(value, _)| *value).fold(0.0, f64::max), is_clean)
     };
+    let worst = |one: &(dyn Fn(u64) -> (f64, Outcome) + Sync)| worst_of(seeds, one);
     let row = |case: &str, metric: &str, unit, most: f64, (value, is_clean): (f64, bool)| {
         let held = is_clean && value <= most;
         Row::new(case, metric, value, unit).bar(format!("<= {most}, all once, in order"), held)
@@ -139,9 +144,9 @@ pub fn certain(start: u64, seeds: u64) -> Vec<Row> {
         let outcome = world::run(never(seed));
         (millis(Instant::ZERO, outcome.switches.first().map(|(at, _)| *at)), outcome)
     };
-    let twice = |is_killed: bool| {
+    let twice = |is_killed: bool, messages: u64| {
         move |seed: u64| {
-            let (mut plan, moment) = transfer(seed);
+            let (mut plan, moment) = transfer(seed, messages);
             let minute = Duration::from_secs(60);
             if is_killed {
                 plan.client_crashes.push(Crash { at: moment, lasts: Duration::from_secs(1) });
@@ -149,15 +154,18 @@ pub fn certain(start: u64, seeds: u64) -> Vec<Row> {
                 plan.weather.dead.push(Span { from: moment, to: moment + minute });
             }
             let outcome = world::run(plan);
-            let all = TRANSFER.0 * TRANSFER.1 as u64;
+            let all = messages * MESSAGE_LEN as u64;
             (outcome.said.saturating_sub(all) as f64, outcome)
         }
     };
+    let long = |is_killed| worst_of(seeds.div_ceil(LONG), &twice(is_killed, MESSAGES * LONG));
     vec![
         row("UB-call", "to_stream", "ms", 1_500.0 + round_trips, worst(&switched(true))),
         row("UB-call", "to_datagrams", "ms", 10_000.0, worst(&switched(false))),
         row("UB-start", "connected", "ms", 400.0 + round_trips, worst(&connected)),
-        row("RS-killed", "sent_twice", "B", TWICE_MAX, worst(&twice(true))),
-        row("RS-outage", "sent_twice", "B", TWICE_MAX, worst(&twice(false))),
+        row("RS-killed", "sent_twice", "B", TWICE_MAX, worst(&twice(true, MESSAGES))),
+        row("RS-outage", "sent_twice", "B", TWICE_MAX, worst(&twice(false, MESSAGES))),
+        row("RS-killed-200", "sent_twice", "B", TWICE_MAX, long(true)),
+        row("RS-outage-200", "sent_twice", "B", TWICE_MAX, long(false)),
     ]
 }

@@ -28,6 +28,8 @@ mod measure;
 mod port_map;
 #[cfg(feature = "turn")]
 mod turn;
+#[cfg(feature = "port-mapping")]
+mod upnp;
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -160,7 +162,8 @@ impl Peer {
     }
 
     /// Connects to a coordinator; from then on others can call this peer through it, as long as the
-    /// registration lives.
+    /// registration lives. It is reached by whatever [`Builder::carriers`] allows; where that is a stream, what is
+    /// relayed goes by the stream as well.
     ///
     /// # Errors
     /// See [`RegisterError`].

@@ -1,23 +1,26 @@
-//! A port of the router in front of this host, mapped to the peer's: PCP (RFC 6887), else NAT-PMP (RFC 6886).
+//! A port of the router in front of this host, mapped to the peer's: PCP (RFC 6887), else NAT-PMP (RFC 6886), else
+//! UPnP.
 //!
-//! Both are spoken by `crab_nat`, which has no more than it takes for that. UPnP-IGD is not: the crate for it,
-//! `igd-next`, brings 65 others, with HTTP and XML that are read from whoever answers a multicast.
+//! The first two are spoken by `crab_nat`, which has no more than it takes for that; UPnP by `upnp`, for no crate was
+//! found that bounds what an answer costs.
 
 use std::collections::btree_map::Entry;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU16;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crab_nat::{
-    GATEWAY_PORT, GatewayAddress, InternetProtocol, MappingFailure, PortMapping,
-    PortMappingOptions, PortMappingType, TimeoutConfig, natpmp,
+    GATEWAY_PORT, GatewayAddress, InternetProtocol, PortMapping, PortMappingOptions,
+    PortMappingType, TimeoutConfig, natpmp,
 };
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use super::upnp::Igd;
 use super::{Peer, Shared, link, locked};
 
 /// What a mapping is asked to live, in seconds: what is not given back is soon forgotten.
@@ -31,6 +34,8 @@ const TIMEOUTS: TimeoutConfig = TimeoutConfig {
     max_retries: 4,
     max_retry_timeout: None,
 };
+/// Without an answer for so long, UPnP is tried.
+const HEAD_START: Duration = Duration::from_secs(1);
 /// Giving it back takes no longer.
 const RELEASE_TIMEOUTS: TimeoutConfig = TimeoutConfig { max_retries: 1, ..TIMEOUTS };
 
@@ -67,7 +72,7 @@ impl PortMap {
         self.address
     }
 
-    /// Gives the port back, and waits until the router has said so, half a second at most. Dropping it does the
+    /// Gives the port back, and waits until the router has said so, a second at most. Dropping it does the
     /// same without waiting, while the runtime lives.
     pub async fn release(self) {
         drop(self.stop);
@@ -112,7 +117,8 @@ impl Drop for Slot {
 impl Peer {
     /// Asks the router in front of this host to map a port to this peer's, and tells other peers of it from then on.
     /// Without a `router` it is the one that the system sends by (on Linux). The mapping is renewed while it is
-    /// held. Takes two round trips to the router, or 8 s where it does not answer.
+    /// held. Takes two round trips to the router; by UPnP, five and a second. Where it does not answer, some 10 s, and never
+    /// more than 20 s.
     ///
     /// Cancel-safe, but a mapping that was made and not answered yet stays for ten minutes.
     ///
@@ -126,17 +132,18 @@ impl Peer {
         let router = router.or_else(default_router).ok_or(PortMapError::NoRouter)?;
         let slot = Slot::take(&self.shared, router.into()).ok_or(PortMapError::InUse)?;
         let own = link::own_ip(SocketAddr::new(router.into(), GATEWAY_PORT));
-        let port = self.endpoint.local_addr().ok().and_then(|own| NonZeroU16::new(own.port()));
-        let (own, port) = own.zip(port).ok_or(PortMapError::NoRouter)?;
-        let options = PortMappingOptions {
-            external_port: Some(port),
-            lifetime_seconds: Some(LIFETIME),
-            timeout_config: Some(TIMEOUTS),
+        let port = self.endpoint.local_addr().ok().map(|own| own.port());
+        let Some((IpAddr::V4(own), port)) = own.zip(port) else {
+            return Err(PortMapError::NoRouter);
         };
-        let gateway = GatewayAddress::IpV4(router);
-        let mapping = PortMapping::new(gateway, own, InternetProtocol::Udp, port, options).await;
-        let mapping = mapping.map_err(refused)?;
-        let address = outer_address(&mapping).await?;
+        let mapping = Mapping::make(router, SocketAddrV4::new(own, port)).await?;
+        let address = match mapping.outer_address().await {
+            Ok(address) => address,
+            Err(error) => {
+                mapping.release().await;
+                return Err(PortMapError::Refused(error));
+            }
+        };
         slot.tell(Some(address));
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(hold(mapping, slot, stopped));
@@ -144,41 +151,103 @@ impl Peer {
     }
 }
 
-fn refused(error: MappingFailure) -> PortMapError {
-    PortMapError::Refused(error.to_string())
+/// A mapping, by what the router speaks.
+enum Mapping {
+    /// PCP or NAT-PMP.
+    Plain(PortMapping),
+    Upnp(Igd),
 }
 
-/// PCP tells it with the mapping, NAT-PMP when asked.
-async fn outer_address(mapping: &PortMapping) -> Result<SocketAddr, PortMapError> {
-    let ip = match mapping.mapping_type() {
-        PortMappingType::Pcp { external_ip, .. } => external_ip.to_canonical(),
-        PortMappingType::NatPmp => {
-            let asked = natpmp::external_address(mapping.gateway(), Some(TIMEOUTS)).await;
-            IpAddr::from(asked.map_err(|error| PortMapError::Refused(error.to_string()))?)
+impl Mapping {
+    /// By PCP or NAT-PMP, which say for how long. A router that does not answer is likely to know neither: it is asked
+    /// by UPnP as well before it is given up.
+    async fn make(router: Ipv4Addr, own: SocketAddrV4) -> Result<Self, PortMapError> {
+        let port = NonZeroU16::new(own.port()).ok_or(PortMapError::NoRouter)?;
+        let options = PortMappingOptions {
+            external_port: Some(port),
+            lifetime_seconds: Some(LIFETIME),
+            timeout_config: Some(TIMEOUTS),
+        };
+        let gateway = GatewayAddress::IpV4(router);
+        let host = IpAddr::from(*own.ip());
+        let mut asked = pin!(PortMapping::new(gateway, host, InternetProtocol::Udp, port, options));
+        let early = timeout(HEAD_START, &mut asked).await;
+        if let Ok(Ok(mapping)) = early {
+            return Ok(Self::Plain(mapping));
         }
-    };
-    Ok(SocketAddr::new(ip, mapping.external_port().get()))
+        let upnp = match Igd::map(router, own, LIFETIME).await {
+            Ok(igd) => return Ok(Self::Upnp(igd)),
+            Err(error) => error,
+        };
+        let answer = match early {
+            Ok(answer) => answer,
+            Err(_) => asked.await,
+        };
+        answer.map(Self::Plain).map_err(|error| PortMapError::Refused(format!("{error}; {upnp}")))
+    }
+
+    fn lifetime(&self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Plain(mapping) => mapping.lifetime().into(),
+            Self::Upnp(igd) => igd.lifetime().into(),
+        })
+    }
+
+    /// PCP tells it with the mapping, the others when asked.
+    async fn outer_address(&self) -> Result<SocketAddr, String> {
+        let mapping = match self {
+            Self::Plain(mapping) => mapping,
+            Self::Upnp(igd) => return igd.outer_address().await.map_err(|error| error.to_string()),
+        };
+        let ip = match mapping.mapping_type() {
+            PortMappingType::Pcp { external_ip, .. } => external_ip.to_canonical(),
+            PortMappingType::NatPmp => {
+                let asked = natpmp::external_address(mapping.gateway(), Some(TIMEOUTS)).await;
+                IpAddr::from(asked.map_err(|error| error.to_string())?)
+            }
+        };
+        Ok(SocketAddr::new(ip, mapping.external_port().get()))
+    }
+
+    /// Has the router map the port for longer: the address that leads here then.
+    async fn renewed(&mut self) -> Option<SocketAddr> {
+        let is_renewed = match self {
+            Self::Plain(mapping) => mapping.renew().await.is_ok(),
+            Self::Upnp(igd) => igd.renew().await,
+        };
+        if is_renewed { self.outer_address().await.ok() } else { None }
+    }
+
+    async fn release(self) {
+        match self {
+            Self::Plain(mut mapping) => {
+                mapping.timeout_config = RELEASE_TIMEOUTS;
+                // One that the router does not take back ends by itself.
+                let _ = mapping.try_drop().await;
+            }
+            Self::Upnp(igd) => igd.release().await,
+        }
+    }
 }
 
 /// Renews a mapping until it is of no more use, and gives it back.
-async fn hold(mut mapping: PortMapping, slot: Slot, mut stopped: oneshot::Receiver<()>) {
+async fn hold(mut mapping: Mapping, slot: Slot, mut stopped: oneshot::Receiver<()>) {
     loop {
-        let lifetime = Duration::from_secs(mapping.lifetime().into());
         tokio::select! {
             _ = &mut stopped => break,
-            () = sleep((lifetime / 2).clamp(RENEW_MIN, RENEW_MAX)) => {}
+            () = sleep((mapping.lifetime() / 2).clamp(RENEW_MIN, RENEW_MAX)) => {}
         }
         // What cannot be renewed is told no more; it is asked for again.
-        let renewed = mapping.renew().await.is_ok();
-        let address = if renewed { outer_address(&mapping).await.ok() } else { None };
+        let address = tokio::select! {
+            _ = &mut stopped => break,
+            address = mapping.renewed() => address,
+        };
         if !slot.tell(address) {
             break;
         }
     }
     slot.tell(None);
-    mapping.timeout_config = RELEASE_TIMEOUTS;
-    // One that the router does not take back ends by itself.
-    let _ = mapping.try_drop().await;
+    mapping.release().await;
 }
 
 /// The router that the system sends by.
