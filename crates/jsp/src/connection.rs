@@ -91,16 +91,7 @@ impl Connection {
         let opened = self
             .inner
             .wait(Place::Opening, |core, inner, now| {
-                let id = match inner.try_open(core, &config, now) {
-                    Ok(id) => id,
-                    Err(OpenError::LimitReached) => return Poll::Pending,
-                    Err(OpenError::InvalidConfig) => {
-                        return Poll::Ready(Err(SendError::WrongFraming));
-                    }
-                    Err(OpenError::ConnectionLost(error)) => return Poll::Ready(Err(error.into())),
-                };
-                let sent = stream::send_now(core, inner, id, &mut message, true, now);
-                Poll::Ready(sent.map(|_| id).inspect_err(|_| inner.abandon(core, id, now)))
+                inner.try_send_one(core, &config, &mut message, now)
             })
             .await;
         let (send, _recv) = self.opened(opened?, &config).split();
@@ -115,16 +106,16 @@ impl Connection {
     /// Once the connection is over and all streams that arrived before are handed out.
     pub async fn accept(&self) -> Result<Stream, ConnectionError> {
         poll_fn_waiting(&self.inner, Place::Accepting, |core, inner, _| {
-            let Some(state) = core.state(inner.key) else {
-                return Poll::Ready(Err(ConnectionError::EndpointClosed));
-            };
-            if let Some((id, info)) = state.unaccepted.pop_front() {
-                return Poll::Ready(Ok((id, info)));
-            }
             let (connection, state) = match core.live(inner.key) {
                 Ok(live) => live,
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => {
+                    let left = core.state(inner.key).and_then(|state| state.unaccepted.pop_front());
+                    return Poll::Ready(left.ok_or(error));
+                }
             };
+            if let Some(first) = state.unaccepted.pop_front() {
+                return Poll::Ready(Ok(first));
+            }
             let Some(id) = connection.accept() else { return Poll::Pending };
             let Some(info) = connection.stream_info(id) else { return Poll::Pending };
             let held = state.streams.entry(id).or_default();
@@ -323,6 +314,24 @@ impl Inner {
         Ok(id)
     }
 
+    /// Opens a stream, sends the message and finishes the stream; pending where the peer allows no more.
+    fn try_send_one(
+        &self,
+        core: &mut Locked<'_>,
+        config: &StreamConfig,
+        message: &mut Message,
+        now: Instant,
+    ) -> Poll<Result<StreamId, SendError>> {
+        let id = match self.try_open(core, config, now) {
+            Ok(id) => id,
+            Err(OpenError::LimitReached) => return Poll::Pending,
+            Err(OpenError::InvalidConfig) => return Poll::Ready(Err(SendError::WrongFraming)),
+            Err(OpenError::ConnectionLost(error)) => return Poll::Ready(Err(error.into())),
+        };
+        let sent = stream::send_now(core, self, id, message, true, now);
+        Poll::Ready(sent.map(|_| id).inspect_err(|_| self.abandon(core, id, now)))
+    }
+
     /// Takes back a stream that was opened for nothing.
     fn abandon(&self, core: &mut Locked<'_>, id: StreamId, now: Instant) {
         if let Ok((connection, state)) = core.live(self.key) {
@@ -397,7 +406,11 @@ impl<'a> Waiting<'a> {
     ) -> Poll<R> {
         let coop = ready!(coop::poll_proceed(cx));
         let mut core = self.inner.shard.lock();
-        let now = core.time(&self.inner.shard.clock);
+        let now = if self.place.is_of_reader() {
+            core.time_of_reader()
+        } else {
+            core.time(&self.inner.shard.clock)
+        };
         let result = attempt(&mut core, self.inner, now);
         if result.is_ready() {
             coop.made_progress();

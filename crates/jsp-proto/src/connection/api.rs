@@ -142,6 +142,11 @@ impl Connection {
         self.streams.read_all(now, stream, max, chunks)
     }
 
+    /// True when nothing is left to read of a stream, nor will anything come: all was read, or it is not there.
+    pub fn is_read(&self, stream: StreamId) -> bool {
+        self.streams.is_read(stream)
+    }
+
     /// True when the peer should hear of credit, or of something else about streams: after reading, this says
     /// whether it is worth a turn to send.
     pub fn owes_credit(&self) -> bool {

@@ -279,6 +279,9 @@ impl Connection {
 
     /// The next thing that the application should know.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty() {
+            return self.streams.poll_event().map(Event::from);
+        }
         while let Some(event) = self.streams.poll_event() {
             self.events.push_back(event.into());
         }

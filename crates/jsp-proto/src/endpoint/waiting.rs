@@ -88,8 +88,8 @@ impl Endpoint {
 
     /// Something happens to the connection: it is whole from here on.
     pub(super) fn take_up(&mut self, handle: ConnectionHandle) {
-        // Who is whole and busy asks with each datagram; those who rest may be very many.
-        if self.connections.contains_key(&handle) {
+        // Who is whole and busy asks with each datagram and call; those who rest may be very many, or none.
+        if self.waiting.len() == 0 || self.connections.contains_key(&handle) {
             return;
         }
         let Some(aside) = self.waiting.remove(handle) else { return };

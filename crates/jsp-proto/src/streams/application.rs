@@ -172,7 +172,10 @@ impl Streams {
         }
         check_sending(stream)?;
         stream.send.phase = SendPhase::Finishing;
-        self.refresh(now, key);
+        // What stands in line takes the end along.
+        if !stream.in_line || stream.is_drained() {
+            self.refresh(now, key);
+        }
         Ok(())
     }
 
@@ -322,6 +325,12 @@ impl Streams {
             RecvBody::Bytes(bytes) => Ok((key, Some(bytes))),
             _ => Ok((key, None)),
         }
+    }
+
+    /// True when nothing is left to read of a stream, nor will anything come.
+    pub(crate) fn is_read(&self, id: StreamId) -> bool {
+        let stream = self.table.key(id).and_then(|key| self.table.get(key));
+        stream.is_none_or(|stream| stream.recv.phase == RecvPhase::Closed)
     }
 
     /// Why nothing can be read, if so. Reading a reset settles it.

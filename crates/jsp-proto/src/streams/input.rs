@@ -431,8 +431,11 @@ impl Streams {
         limit: u64,
     ) -> Result<(), TransportError> {
         if limit > self.local_streams.limit {
+            let any_held = self.local_streams.next > self.local_streams.limit;
             self.local_streams.limit = limit;
-            self.release_held(now);
+            if any_held {
+                self.release_held(now);
+            }
         }
         self.note_streams_available();
         Ok(())

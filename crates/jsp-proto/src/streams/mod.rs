@@ -13,6 +13,7 @@
 //! | `table`, `stream` | which streams exist; one stream |
 //! | `send_bytes`, `send_messages`, `send_fate`, `record`, `pack` | sending halves |
 //! | `recv_bytes`, `recv_messages`, `recv_unreliable`, `assembly`, `gaps`, `copies` | receiving halves |
+//! | `queue` | messages in their order, of which there is often one |
 //! | `scheduler`, `rate` | whose bytes next |
 //! | `credit` | flow control |
 //! | `opening`, `config`, `event` | what is said and heard about streams |
@@ -37,6 +38,7 @@ mod output;
 mod overdue;
 mod pack;
 mod peer;
+mod queue;
 mod ranges;
 mod rate;
 mod record;
@@ -391,7 +393,9 @@ impl Streams {
             return;
         }
         let Some(stream) = self.table.get_mut(key) else { return };
-        if stream.in_line && stream.class != Class::RealTime {
+        if (stream.in_line && stream.class != Class::RealTime)
+            || stream.send.phase == SendPhase::Closed
+        {
             return;
         }
         let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
@@ -453,14 +457,12 @@ impl Streams {
     }
 
     fn free_if_over(&mut self, key: Key) {
-        if !self.table.get(key).is_some_and(Stream::is_over) {
-            return;
-        }
-        let Some(stream) = self.table.remove(key) else { return };
-        let (numbers, pieces) = (stream.recv.accounted.numbers, stream.recv.accounted.pieces);
-        self.received.numbers = self.received.numbers.saturating_sub(numbers);
-        self.received.pieces = self.received.pieces.saturating_sub(pieces);
-        if !stream.is_local {
+        let Some(stream) = self.table.get(key).filter(|stream| stream.is_over()) else { return };
+        let (is_local, accounted) = (stream.is_local, stream.recv.accounted);
+        self.table.remove(key);
+        self.received.numbers = self.received.numbers.saturating_sub(accounted.numbers);
+        self.received.pieces = self.received.pieces.saturating_sub(accounted.pieces);
+        if !is_local {
             self.peer_streams.mark_finished();
             self.owes_max_streams |= self.peer_streams.wants();
         }

@@ -122,6 +122,10 @@ pub(super) fn is_replay_safe(open: &Open<'_>) -> bool {
 /// What the application may know of an opening. Labels that are not UTF-8 are shown as far as they
 /// can be.
 pub(super) fn info(open: &Open<'_>) -> StreamInfo {
+    if open.params.is_empty() {
+        let (label, content_type, replay_safe) = (String::new(), None, false);
+        return StreamInfo { profile: open.profile, label, content_type, replay_safe };
+    }
     let text = |id| open.param(id).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     StreamInfo {
         profile: open.profile,

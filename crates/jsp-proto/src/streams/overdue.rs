@@ -263,7 +263,7 @@ impl SendMessages {
     // spec: SEN-7, SEN-9
     fn overdue(&self, now: Instant, overdue: Overdue) -> impl Iterator<Item = u64> + '_ {
         (self.first..)
-            .zip(&self.records)
+            .zip(self.records.iter())
             .take(MESSAGES_MAX)
             .take_while(move |(_, record)| {
                 record.done || (record.is_sent() && record.first_sent_at <= overdue.before)

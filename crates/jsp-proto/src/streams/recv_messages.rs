@@ -14,6 +14,7 @@ use super::config::Received;
 use super::copies::Copies;
 use super::credit::{MESSAGE_COST, NUMBER_REACH};
 use super::gaps::COPY_BELOW;
+use super::queue::Queue;
 
 /// Marks a number whose message is complete; the other bits hold its cost.
 pub(super) const COMPLETE: u32 = 1 << 31;
@@ -51,7 +52,7 @@ pub(super) struct RecvMessages {
     pub(super) pieces: usize,
     /// Complete messages that wait for lower ones, by number.
     pub(super) held: VecDeque<Received>,
-    pub(super) ready: VecDeque<Received>,
+    pub(super) ready: Queue<Received>,
     pub(super) ready_bytes: u64,
     copies: Copies,
     /// Costs of all that was received, and of that below `base`.
@@ -79,7 +80,7 @@ impl RecvMessages {
             partial: VecDeque::new(),
             pieces: 0,
             held: VecDeque::new(),
-            ready: VecDeque::new(),
+            ready: Queue::default(),
             ready_bytes: 0,
             copies: Copies::default(),
             received: 0,
@@ -418,7 +419,7 @@ impl RecvMessages {
 
     /// The stream was reset: everything counts as consumed.
     pub(super) fn abandon(&mut self, position: u64) {
-        self.ready = VecDeque::new();
+        self.ready = Queue::default();
         self.held = VecDeque::new();
         self.partial = VecDeque::new();
         self.pieces = 0;

@@ -61,16 +61,16 @@ impl Table {
         Key { place, tenant }
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<Stream> {
-        let slot = self.places.get_mut(key.place as usize)?;
-        if slot.tenant != key.tenant {
-            return None;
-        }
-        let stream = slot.stream.take()?;
-        slot.tenant = slot.tenant.wrapping_add(1);
+    /// Drops a stream where it stands: it is too large to be moved for that.
+    pub(super) fn remove(&mut self, key: Key) {
+        let Some(slot) = self.places.get_mut(key.place as usize) else { return };
+        let Some(stream) = slot.stream.as_ref().filter(|_| slot.tenant == key.tenant) else {
+            return;
+        };
         self.ids.remove(&stream.id.0);
+        slot.stream = None;
+        slot.tenant = slot.tenant.wrapping_add(1);
         self.free.push(key.place);
-        Some(stream)
     }
 
     pub(super) fn key(&self, id: StreamId) -> Option<Key> {

@@ -93,7 +93,7 @@ impl Core {
             _ => {}
         }
         let Some(state) = self.connections.get_mut(&key) else { return };
-        let wakes = &mut self.wakes;
+        let (wakes, mut is_delivered) = (&mut self.wakes, false);
         match event {
             Event::StreamOpened { .. } => state.accepting.wake(wakes),
             Event::Readable { stream } => {
@@ -109,18 +109,18 @@ impl Core {
             Event::StreamsAvailable => state.opening.wake(wakes),
             Event::Fate { stream, number, fate } => {
                 state.set_fate((stream, number), fate, wakes);
-                self.close_if_delivered(key, now);
+                is_delivered = state.is_delivered();
             }
             Event::SendStopped { stream, code } => {
                 // It may come before the application has accepted the stream.
                 let stopped = || StreamState { end: SendEnd::Stopped(code), ..Default::default() };
                 state.streams.entry(stream).or_insert_with(stopped);
                 state.end_sending(stream, SendEnd::Stopped(code), wakes);
-                self.close_if_delivered(key, now);
+                is_delivered = state.is_delivered();
             }
             Event::SendFinished { stream } => {
                 state.end_sending(stream, SendEnd::Finished, wakes);
-                self.close_if_delivered(key, now);
+                is_delivered = state.is_delivered();
             }
             Event::Consumed { stream, below } => {
                 if let Some(stream) = state.streams.get_mut(&stream) {
@@ -145,6 +145,9 @@ impl Core {
             | Event::PathClosed { .. }
             | Event::Closed { .. }
             | Event::Drained => {}
+        }
+        if is_delivered {
+            self.close_if_delivered(key, now);
         }
     }
 

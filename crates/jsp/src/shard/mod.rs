@@ -196,8 +196,9 @@ impl Shard {
 
     /// The application has read, and by that something became due, or did not: most reads bring nothing that the
     /// peer should hear of, and then the driver is left alone.
-    pub(crate) fn flush_read(&self, core: &mut Core, is_due: bool, now: Instant) {
+    pub(crate) fn flush_read(&self, core: &mut Core, is_due: bool) {
         if is_due {
+            let now = core.time(&self.clock);
             self.flush(core, now);
         }
     }
@@ -210,6 +211,13 @@ impl Core {
         if !self.driver.wanted {
             self.now = clock.now().max(self.now);
         }
+        self.now
+    }
+
+    /// The time for a call that takes what has come: when anybody looked last, which is when it came or later. Only
+    /// windows that grow with their readers ask for it, and within a quarter of a window credit becomes due, which
+    /// looks anew.
+    pub(crate) fn time_of_reader(&self) -> Instant {
         self.now
     }
 
@@ -390,10 +398,8 @@ impl Core {
 
     /// Carries out a close that waited for the last confirmation.
     pub(crate) fn close_if_delivered(&mut self, key: Key, now: Instant) {
-        let Some(state) = self.connections.get(&key) else { return };
-        if let (Some(code), 0) = (state.closing, state.unconfirmed) {
-            self.close(key, now, code, b"");
-        }
+        let Some(state) = self.connections.get(&key).filter(|s| s.is_delivered()) else { return };
+        self.close(key, now, state.closing.unwrap_or(0), b"");
     }
 
     /// The application holds the connection no more.

@@ -1,6 +1,7 @@
 //! What the facade knows about a connection beside the transport's own state: who waits, which
 //! handles live, and what arrived before the end.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
@@ -85,12 +86,19 @@ pub(crate) enum Place {
     Ended(StreamId),
 }
 
+impl Place {
+    /// Whoever waits here takes what has come.
+    pub(crate) fn is_of_reader(self) -> bool {
+        matches!(self, Self::Accepting | Self::Readable(_))
+    }
+}
+
 /// A stream in the eyes of the facade.
 #[derive(Default)]
 pub(crate) struct StreamState {
     pub(crate) readable: Waiters,
-    pub(crate) writable: Waiters,
-    pub(crate) ended: Waiters,
+    pub(crate) writable: Seldom,
+    pub(crate) ended: Seldom,
     pub(crate) end: SendEnd,
     /// The peer's application has taken all messages below this number.
     pub(crate) consumed_below: u64,
@@ -127,6 +135,13 @@ pub(crate) enum Rest {
 pub(crate) enum FateSlot {
     Waiting(Option<Waker>),
     Known(MessageFate),
+}
+
+impl StreamState {
+    /// Nobody holds the stream, and nothing is expected of it.
+    fn is_idle(&self) -> bool {
+        !self.send_held && !self.recv_held && self.end != SendEnd::Finishing
+    }
 }
 
 impl ConnectionState {
@@ -185,14 +200,15 @@ impl ConnectionState {
             Place::Route => self.path_waiters.get(),
             Place::Paths => self.paths.get(),
             Place::Readable(stream) => &mut self.streams.get_mut(&stream)?.readable,
-            Place::Writable(stream) => &mut self.streams.get_mut(&stream)?.writable,
-            Place::Ended(stream) => &mut self.streams.get_mut(&stream)?.ended,
+            Place::Writable(stream) => self.streams.get_mut(&stream)?.writable.get(),
+            Place::Ended(stream) => self.streams.get_mut(&stream)?.ended.get(),
         })
     }
 
     /// The sending side of a stream has come to `end`. Answers whether nothing is unconfirmed now.
     pub(crate) fn end_sending(&mut self, id: StreamId, end: SendEnd, wakes: &mut WakeList) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Entry::Occupied(mut entry) = self.streams.entry(id) else { return };
+        let stream = entry.get_mut();
         let was_finishing = stream.end == SendEnd::Finishing;
         let is_finishing = end == SendEnd::Finishing;
         stream.end = end;
@@ -205,19 +221,43 @@ impl ConnectionState {
             stream.ended.wake(wakes);
             stream.writable.wake(wakes);
         }
-        if was_finishing {
-            self.forget_unheld(id);
+        if was_finishing && stream.is_idle() {
+            entry.remove();
+        }
+    }
+
+    /// Nobody holds the sending half any more. Answers whether it was never finished nor reset: then it is to be
+    /// finished, before the state is dropped.
+    pub(crate) fn let_go_of_send(&mut self, id: StreamId) -> bool {
+        let Entry::Occupied(mut entry) = self.streams.entry(id) else { return false };
+        entry.get_mut().send_held = false;
+        let is_open = entry.get().end == SendEnd::Open;
+        if !is_open && entry.get().is_idle() {
+            entry.remove();
+        }
+        is_open
+    }
+
+    /// Nobody holds the receiving half any more.
+    pub(crate) fn let_go_of_recv(&mut self, id: StreamId) {
+        let Entry::Occupied(mut entry) = self.streams.entry(id) else { return };
+        entry.get_mut().recv_held = false;
+        entry.get_mut().rest.clear();
+        if entry.get().is_idle() {
+            entry.remove();
         }
     }
 
     /// Drops the state of a stream that nobody holds and nothing is expected of.
     pub(crate) fn forget_unheld(&mut self, id: StreamId) {
-        let idle = self.streams.get(&id).is_some_and(|stream| {
-            !stream.send_held && !stream.recv_held && stream.end != SendEnd::Finishing
-        });
-        if idle {
+        if self.streams.get(&id).is_some_and(StreamState::is_idle) {
             self.streams.remove(&id);
         }
+    }
+
+    /// The connection is to be closed, and nothing is unconfirmed any more.
+    pub(crate) fn is_delivered(&self) -> bool {
+        self.closing.is_some() && self.unconfirmed == 0
     }
 
     pub(crate) fn set_fate(

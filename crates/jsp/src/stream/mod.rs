@@ -221,18 +221,35 @@ pub(crate) fn recv_now(
     id: StreamId,
     now: Instant,
 ) -> Poll<Result<Option<Received>, RecvError>> {
+    recv_to_end(core, inner, id, now).map_ok(|(received, _)| received)
+}
+
+/// The same, and whether nothing will follow.
+fn recv_to_end(
+    core: &mut Locked<'_>,
+    inner: &Inner,
+    id: StreamId,
+    now: Instant,
+) -> Poll<Result<(Option<Received>, bool), RecvError>> {
     let (connection, _) = match core.live(inner.key) {
         Ok(live) => live,
-        Err(error) => return Poll::Ready(recv_rest(core, inner, id, error)),
+        Err(error) => {
+            let rest = recv_rest(core, inner, id, error);
+            return Poll::Ready(rest.map(|message| {
+                let is_over = message.is_none();
+                (message, is_over)
+            }));
+        }
     };
     let owed = connection.owes_credit();
     let received = connection.recv(now, id);
+    let is_over = connection.is_read(id);
     let is_due = !owed && connection.owes_credit();
-    inner.shard.flush_read(core, is_due, now);
+    inner.shard.flush_read(core, is_due);
     match received {
-        Ok(Some(message)) => Poll::Ready(Ok(Some(message))),
+        Ok(Some(message)) => Poll::Ready(Ok((Some(message), is_over))),
         Ok(None) => Poll::Pending,
-        Err(error) => Poll::Ready(end_of(error)),
+        Err(error) => Poll::Ready(end_of(error).map(|end| (end, true))),
     }
 }
 
@@ -261,7 +278,7 @@ pub(crate) fn recv_many_now(
         }
         let count = messages.len() - before;
         let is_due = !owed && connection.owes_credit();
-        inner.shard.flush_read(core, is_due, now);
+        inner.shard.flush_read(core, is_due);
         return match end {
             _ if count > 0 => Poll::Ready(Ok(count)),
             Some(end) => Poll::Ready(end.map(|_| 0)),
@@ -290,7 +307,7 @@ pub(crate) fn read_now(
     let owed = connection.owes_credit();
     let read = connection.read(now, id, max);
     let is_due = !owed && connection.owes_credit();
-    inner.shard.flush_read(core, is_due, now);
+    inner.shard.flush_read(core, is_due);
     match read {
         Ok(Some(bytes)) => Poll::Ready(Ok(Some(bytes))),
         Ok(None) => Poll::Pending,
@@ -311,7 +328,7 @@ pub(crate) fn read_many_now(
         let owed = connection.owes_credit();
         let read = connection.read_all(now, id, max, chunks);
         let is_due = !owed && connection.owes_credit();
-        inner.shard.flush_read(core, is_due, now);
+        inner.shard.flush_read(core, is_due);
         return match read {
             Ok(0) if max > 0 => Poll::Pending,
             Ok(len) => Poll::Ready(Ok(len)),

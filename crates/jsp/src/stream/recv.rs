@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jsp_proto::{Received, StreamInfo};
 use jsp_wire::StreamId;
 
-use super::{Shared, read_many_now, read_now, recv_many_now, recv_now};
+use super::{Shared, read_many_now, read_now, recv_many_now, recv_now, recv_to_end};
 use crate::connection::{Inner, Waiting};
 use crate::error::RecvError;
 use crate::shard::{Locked, Place};
@@ -46,12 +46,19 @@ impl RecvStream {
     /// # Errors
     /// See [`RecvError`]. Messages that arrived before the connection ended come first.
     pub async fn recv(&self) -> Result<Option<Received>, RecvError> {
+        if self.ended.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let id = self.shared.id;
         let mut waiting = self.readable();
-        let result =
-            poll_fn(|cx| waiting.poll(cx, |core, inner, now| recv_now(core, inner, id, now))).await;
-        self.note_end(matches!(result, Ok(None)));
-        result
+        let attempt = |core: &mut Locked<'_>, inner: &Inner, now| {
+            recv_to_end(core, inner, id, now).map_ok(|(received, is_over)| {
+                // Who asks for more after the last one finds that there is none without the lock.
+                self.note_end(is_over);
+                received
+            })
+        };
+        poll_fn(|cx| waiting.poll(cx, attempt)).await
     }
 
     fn note_end(&self, ended: bool) {
@@ -238,11 +245,7 @@ impl Drop for RecvStream {
             }
         }
         if let Some(state) = core.state(inner.key) {
-            if let Some(stream) = state.streams.get_mut(&id) {
-                stream.recv_held = false;
-                stream.rest.clear();
-            }
-            state.forget_unheld(id);
+            state.let_go_of_recv(id);
         }
     }
 }

@@ -390,20 +390,15 @@ impl Drop for SendStream {
         }
         let (inner, id) = (&self.shared.inner, self.shared.id);
         let mut core = inner.shard.lock();
-        let open = core.state(inner.key).and_then(|state| state.streams.get_mut(&id)).is_some_and(
-            |stream| {
-                stream.send_held = false;
-                stream.end == SendEnd::Open
-            },
-        );
-        if open {
-            let now = core.time(&inner.shard.clock);
-            if let Ok((connection, _)) = core.live(inner.key)
-                && connection.finish(now, id).is_ok()
-            {
-                mark_finishing(&mut core, inner, id);
-                inner.shard.flush(&mut core, now);
-            }
+        if !core.state(inner.key).is_some_and(|state| state.let_go_of_send(id)) {
+            return;
+        }
+        let now = core.time(&inner.shard.clock);
+        if let Ok((connection, _)) = core.live(inner.key)
+            && connection.finish(now, id).is_ok()
+        {
+            mark_finishing(&mut core, inner, id);
+            inner.shard.flush(&mut core, now);
         }
         if let Some(state) = core.state(inner.key) {
             state.forget_unheld(id);
