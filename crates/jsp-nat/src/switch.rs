@@ -1,4 +1,5 @@
-//! Between datagrams and streams: when a connection that may use both leaves the one for the other.
+//! Between datagrams and streams: when a connection that may use both leaves the one for the other, and what follows
+//! a stream that has ended.
 //!
 //! A [`Switch`] is asked by [`poll`](Switch::poll) whenever something about the connection has changed, or
 //! its deadline has come; it says what is to be done, and hears what came of it.
@@ -60,6 +61,7 @@ pub enum Step {
 pub struct Switch {
     /// How many streams there are to try.
     streams: usize,
+    has_datagrams: bool,
     state: State,
     /// Where datagrams went last: the server may have led the connection there.
     last: Option<Route>,
@@ -87,11 +89,18 @@ impl Switch {
     /// For a connection that may use datagrams and so many streams.
     #[must_use]
     pub const fn new(streams: usize) -> Self {
-        Self { streams, state: State::Watching(None), last: None, asks_last: false }
+        let state = State::Watching(None);
+        Self { streams, has_datagrams: true, state, last: None, asks_last: false }
+    }
+
+    /// For a connection that may use so many streams, and no datagrams.
+    #[must_use]
+    pub const fn without_datagrams(streams: usize) -> Self {
+        Self { has_datagrams: false, ..Self::new(streams) }
     }
 
     /// What is to be done now; to be asked again after each step.
-    // spec: CAR-31, CAR-33
+    // spec: CAR-31, CAR-33, CAR-75
     pub fn poll(&mut self, now: Instant, view: &View<'_>) -> Option<Step> {
         if matches!(view.route, Route::Udp { .. }) {
             (self.last, self.asks_last) = (Some(view.route), true);
@@ -124,6 +133,12 @@ impl Switch {
                         Which::Stream(_) => self.watch(now, None, view),
                     };
                 }
+                // While datagrams are asked for, the stream in use may end.
+                let is_lost =
+                    which == Which::Datagrams && view.route.is_reliable() && !view.is_held;
+                if is_lost {
+                    return self.watch(now, None, view);
+                }
                 if now < until {
                     return None;
                 }
@@ -148,6 +163,7 @@ impl Switch {
         let which = match (view.is_open, is_stream) {
             (false, _) => return None,
             (true, true) if !view.is_held => Which::Stream(0),
+            (true, true) if !self.has_datagrams => return None,
             (true, true) => {
                 let at = ask_at.unwrap_or(now + ASK_AFTER);
                 self.state = State::Watching(Some(at));
@@ -290,5 +306,35 @@ mod tests {
         assert_eq!(switch.poll(at(0), &ended), Some(Step::Open(Which::Stream(0))));
         let closed = View { is_open: false, ..ended };
         assert_eq!(Switch::new(1).poll(at(0), &closed), None);
+        // Also while datagrams are asked for.
+        let mut switch = Switch::new(1);
+        assert_eq!(switch.poll(at(0), &view(&there, false)), None);
+        let ask = switch.poll(at(4000), &view(&there, false));
+        assert_eq!(ask, Some(Step::Open(Which::Datagrams)));
+        switch.on_opened(Some(udp()));
+        assert_eq!(switch.poll(at(4000), &view(&there, false)), Some(Step::Ask(udp())));
+        switch.on_asked(at(4000), true);
+        assert_eq!(switch.poll(at(4001), &ended), Some(Step::Open(Which::Stream(0))));
+    }
+
+    #[test]
+    // spec-test: CAR-75
+    fn without_datagrams_streams_follow_each_other_and_nothing_else_is_asked_for() {
+        const NEXT: Route = Route::Tunnel { id: 8 };
+        let (mut switch, there) = (Switch::without_datagrams(1), [STREAM]);
+        assert_eq!(switch.poll(at(0), &view(&there, false)), None);
+        assert_eq!(switch.poll(at(60_000), &view(&there, false)), None);
+        assert_eq!(switch.poll_timeout(), None);
+        let ended = View { is_held: false, ..view(&there, false) };
+        assert_eq!(switch.poll(at(60_001), &ended), Some(Step::Open(Which::Stream(0))));
+        switch.on_opened(None);
+        assert_eq!(switch.poll(at(60_002), &ended), None, "it is not asked for all the time");
+        assert_eq!(switch.poll_timeout(), Some(at(61_002)));
+        assert_eq!(switch.poll(at(61_002), &ended), Some(Step::Open(Which::Stream(0))));
+        switch.on_opened(Some(NEXT));
+        assert_eq!(switch.poll(at(61_050), &ended), Some(Step::Ask(NEXT)));
+        switch.on_asked(at(61_050), true);
+        assert_eq!(switch.poll(at(61_100), &view(&[NEXT], false)), None);
+        assert_eq!(switch.poll_timeout(), None);
     }
 }

@@ -83,12 +83,12 @@ impl Choices {
         Self { datagrams: ways.datagrams.clone(), streams: ways.streams.clone() }
     }
 
-    /// The choice of a connection that was made by `way`: there are datagrams and streams to the same
-    /// host.
+    /// The choice of a connection that was made by `way`: there are streams to the same host.
+    // spec: CAR-75
     fn after(self, way: &Way) -> Option<Choice> {
         let host = way.host();
         let near = |other: &Way| other.host() == host;
-        let datagram = self.datagrams.into_iter().find(near)?;
+        let datagram = self.datagrams.into_iter().find(near);
         let streams: Vec<_> = self.streams.into_iter().filter(near).collect();
         (!streams.is_empty()).then_some(Choice { datagram, streams })
     }

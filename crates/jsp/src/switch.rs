@@ -1,5 +1,5 @@
-//! A connection of ours that may use datagrams and streams: to a stream when datagrams fall silent,
-//! and back when they pass again.
+//! A connection of ours that may use streams: to a stream when datagrams fall silent or the stream before has ended,
+//! and back when datagrams pass again.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::shard::{Key, Phase, Shard};
 /// What a connection may change between.
 #[derive(Clone)]
 pub(crate) struct Choice {
-    pub(crate) datagram: Way,
+    /// That of datagrams, where they may be used.
+    pub(crate) datagram: Option<Way>,
     pub(crate) streams: Vec<Way>,
 }
 
@@ -34,7 +35,10 @@ pub(crate) fn watch(endpoint: &Endpoint, connection: &Connection, choice: Choice
         }
         core.want_driver();
     }
-    let machine = Switch::new(choice.streams.len());
+    let machine = match &choice.datagram {
+        Some(_) => Switch::new(choice.streams.len()),
+        None => Switch::without_datagrams(choice.streams.len()),
+    };
     let offers = Arc::clone(&endpoint.offers);
     let mut watch = Watch { shard, key, offers, choice, machine, place: None };
     // Ends with the connection.
@@ -57,17 +61,19 @@ struct Over;
 impl Watch {
     async fn step(&mut self) -> Result<(), Over> {
         match self.next().await? {
-            Step::Open(Which::Datagrams) => {
-                let way = self.choice.datagram.clone();
-                self.open(&way).await
-            }
-            Step::Open(Which::Stream(place)) => match self.choice.streams.get(place).cloned() {
-                Some(way) => self.open(&way).await,
-                None => {
-                    self.machine.on_opened(None);
-                    Ok(())
+            Step::Open(which) => {
+                let way = match which {
+                    Which::Datagrams => self.choice.datagram.clone(),
+                    Which::Stream(place) => self.choice.streams.get(place).cloned(),
+                };
+                match way {
+                    Some(way) => self.open(&way).await,
+                    None => {
+                        self.machine.on_opened(None);
+                        Ok(())
+                    }
                 }
-            },
+            }
             Step::Ask(route) => self.ask(route),
             Step::Close => {
                 self.let_go();

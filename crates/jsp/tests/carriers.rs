@@ -282,6 +282,39 @@ async fn datagrams_are_asked_for_where_the_server_was_last_and_where_it_was_foun
 }
 
 #[tokio::test(start_paused = true)]
+/// spec-test: CAR-75, CAR-13
+async fn without_datagrams_a_stream_that_is_cut_is_followed_by_another() {
+    let world = World::new(CarrierPolicy::Only(vec![Carrier::tcp()]));
+    let (near, far) = world.meet().await;
+    let network = async {
+        for round in 1..=4 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            world.streams.reset();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(world.streams.opened(), round + 1);
+        }
+    };
+    let (there, back) = (call(&near, &far, 800), call(&far, &near, 800));
+    let (there, back, ()) = tokio::join!(there, back, network);
+    for gap in [there, back] {
+        assert!(gap <= Duration::from_millis(500), "{gap:?}");
+    }
+    // Bulk that is under way, and a connection that says nothing.
+    let cut = async {
+        for _ in 0..2 {
+            tokio::time::sleep(3 * DELAY).await;
+            world.streams.reset();
+        }
+    };
+    tokio::join!(talk(&near, &far), cut);
+    world.streams.reset();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((world.streams.opened(), world.streams.closed()), (8, 7));
+    talk(&far, &near).await;
+    assert_eq!(world.udp.stats().outgoing.datagrams, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_that_only_loses_packets_stays_where_it_is() {
     let world = World::new(race());
     let (near, far) = world.meet().await;
