@@ -26,7 +26,8 @@ const KEEP: Duration = Duration::from_secs(2);
 pub enum Which {
     /// Datagrams.
     Datagrams,
-    /// A stream, by its place in the order in which they are to be tried, from 0.
+    /// A stream: whichever opens first of those that have not opened in this round. So many have, one after the
+    /// other, and the server did not answer there.
     Stream(usize),
 }
 
@@ -198,10 +199,31 @@ impl Switch {
         last.unwrap_or(first)
     }
 
-    /// What came of [`Step::Open`].
+    /// What came of [`Step::Open`]: nothing when none has opened.
+    // spec: CAR-76
     pub fn on_opened(&mut self, route: Option<Route>) {
-        if let State::Opening(which) = self.state {
-            self.state = route.map_or(State::Failed(which), |route| State::Opened(which, route));
+        let State::Opening(which) = self.state else { return };
+        self.state = match (route, which) {
+            (Some(route), which) => State::Opened(which, route),
+            (None, Which::Datagrams) => State::Failed(which),
+            // All that were left have been tried.
+            (None, Which::Stream(_)) => State::Failed(Which::Stream(self.streams)),
+        };
+    }
+
+    /// Where the server is to answer, while it is waited for.
+    #[must_use]
+    pub const fn asked(&self) -> Option<Route> {
+        match self.state {
+            State::Asked(_, route, _) => Some(route),
+            _ => None,
+        }
+    }
+
+    /// The stream in which the server was to answer has ended.
+    pub fn on_ended(&mut self) {
+        if let State::Asked(which @ Which::Stream(_), ..) = self.state {
+            self.state = State::Failed(which);
         }
     }
 
@@ -287,15 +309,22 @@ mod tests {
     fn streams_are_tried_in_turn_and_left_when_datagrams_come_through() {
         let (mut switch, here) = (Switch::new(2), [udp()]);
         assert_eq!(switch.poll(at(0), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
-        switch.on_opened(None);
-        assert_eq!(switch.poll(at(1), &view(&here, true)), Some(Step::Open(Which::Stream(1))));
         switch.on_opened(Some(STREAM));
         assert_eq!(switch.poll(at(1), &view(&here, true)), Some(Step::Ask(STREAM)));
         assert_eq!(switch.poll(at(3001), &view(&here, true)), Some(Step::Close));
-        assert_eq!(switch.poll(at(3001), &view(&here, true)), None);
-        assert_eq!(switch.poll(at(4001), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
+        assert_eq!(switch.poll(at(3001), &view(&here, true)), Some(Step::Open(Which::Stream(1))));
         switch.on_opened(Some(STREAM));
-        assert_eq!(switch.poll(at(4002), &view(&here, false)), Some(Step::Close));
+        assert_eq!(switch.poll(at(3100), &view(&here, true)), Some(Step::Ask(STREAM)));
+        assert_eq!(switch.asked(), Some(STREAM));
+        switch.on_ended();
+        assert_eq!(switch.poll(at(3200), &view(&here, true)), None);
+        assert_eq!(switch.poll(at(4200), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
+        switch.on_opened(None);
+        // None of them opens: the other one does not, either.
+        assert_eq!(switch.poll(at(5000), &view(&here, true)), None);
+        assert_eq!(switch.poll(at(6000), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
+        switch.on_opened(Some(STREAM));
+        assert_eq!(switch.poll(at(6002), &view(&here, false)), Some(Step::Close));
         assert_eq!(switch.poll(at(9000), &view(&here, false)), None);
     }
 
