@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use jsp_wire::{Instant, Route};
 
-/// Time between two questions whether datagrams pass again.
+/// Time from one question whether datagrams pass again to the next.
 // spec: CAR-33
 const ASK_AFTER: Duration = Duration::from_secs(4);
 
@@ -64,6 +64,8 @@ pub struct Switch {
     streams: usize,
     has_datagrams: bool,
     state: State,
+    /// When datagrams are to be asked for, in a stream.
+    ask_at: Option<Instant>,
     /// Where datagrams went last: the server may have led the connection there.
     last: Option<Route>,
     /// The next question goes there.
@@ -72,8 +74,8 @@ pub struct Switch {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// All is well; in a stream, datagrams are to be asked for at this time.
-    Watching(Option<Instant>),
+    /// All is well.
+    Watching,
     Opening(Which),
     Opened(Which, Route),
     /// The server is to answer there until then.
@@ -90,8 +92,14 @@ impl Switch {
     /// For a connection that may use datagrams and so many streams.
     #[must_use]
     pub const fn new(streams: usize) -> Self {
-        let state = State::Watching(None);
-        Self { streams, has_datagrams: true, state, last: None, asks_last: false }
+        Self {
+            streams,
+            has_datagrams: true,
+            state: State::Watching,
+            ask_at: None,
+            last: None,
+            asks_last: false,
+        }
     }
 
     /// For a connection that may use so many streams, and no datagrams.
@@ -109,16 +117,16 @@ impl Switch {
         if let State::Resting(until) = self.state
             && now >= until
         {
-            self.state = State::Watching(None);
+            self.state = State::Watching;
         }
         match self.state {
-            State::Watching(ask_at) => self.watch(now, ask_at, view),
+            State::Watching | State::Failed(Which::Datagrams) => self.watch(now, view),
             State::Opening(_) | State::Resting(_) => None,
             State::Opened(which, route) => {
                 let is_stream = which != Which::Datagrams;
                 // Datagrams came through after all, while the stream was opened.
                 if is_stream && !view.route.is_reliable() && !view.is_silent {
-                    self.state = State::Watching(None);
+                    self.state = State::Watching;
                     return Some(Step::Close);
                 }
                 self.state = State::Asked(which, route, now + ANSWER_MAX);
@@ -131,14 +139,14 @@ impl Switch {
                             self.state = State::Keeping(now + KEEP);
                             None
                         }
-                        Which::Stream(_) => self.watch(now, None, view),
+                        Which::Stream(_) => self.watch(now, view),
                     };
                 }
                 // While datagrams are asked for, the stream in use may end.
                 let is_lost =
                     which == Which::Datagrams && view.route.is_reliable() && !view.is_held;
                 if is_lost {
-                    return self.watch(now, None, view);
+                    return self.watch(now, view);
                 }
                 if now < until {
                     return None;
@@ -146,37 +154,35 @@ impl Switch {
                 self.state = State::Failed(which);
                 Some(Step::Close)
             }
-            State::Failed(Which::Datagrams) => self.watch(now, None, view),
             State::Failed(Which::Stream(place)) => {
                 self.open(now, Which::Stream(place.saturating_add(1)))
             }
             State::Keeping(until) if now >= until => {
-                self.state = State::Watching(None);
+                self.state = State::Watching;
                 Some(Step::Close)
             }
             State::Keeping(_) => None,
         }
     }
 
-    fn watch(&mut self, now: Instant, ask_at: Option<Instant>, view: &View<'_>) -> Option<Step> {
-        let is_stream = view.route.is_reliable();
-        self.state = State::Watching(None);
-        let which = match (view.is_open, is_stream) {
-            (false, _) => return None,
-            (true, true) if !view.is_held => Which::Stream(0),
-            (true, true) if !self.has_datagrams => return None,
-            (true, true) => {
-                let at = ask_at.unwrap_or(now + ASK_AFTER);
-                self.state = State::Watching(Some(at));
-                if now < at {
-                    return None;
-                }
-                Which::Datagrams
-            }
-            (true, false) if !view.is_silent => return None,
-            (true, false) => Which::Stream(0),
-        };
-        self.open(now, which)
+    fn watch(&mut self, now: Instant, view: &View<'_>) -> Option<Step> {
+        self.state = State::Watching;
+        if !view.is_open {
+            return None;
+        }
+        if !(view.route.is_reliable() && view.is_held) {
+            self.ask_at = None;
+            let is_over = view.route.is_reliable() || view.is_silent;
+            return if is_over { self.open(now, Which::Stream(0)) } else { None };
+        }
+        if !self.has_datagrams {
+            return None;
+        }
+        if now < *self.ask_at.get_or_insert(now + ASK_AFTER) {
+            return None;
+        }
+        self.ask_at = Some(now + ASK_AFTER);
+        self.open(now, Which::Datagrams)
     }
 
     fn open(&mut self, now: Instant, which: Which) -> Option<Step> {
@@ -241,7 +247,7 @@ impl Switch {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Watching(at) => at,
+            State::Watching => self.ask_at,
             State::Asked(_, _, at) | State::Keeping(at) | State::Resting(at) => Some(at),
             State::Failed(_) | State::Opened(..) => Some(Instant::ZERO),
             State::Opening(_) => None,
@@ -286,9 +292,18 @@ mod tests {
         assert_eq!(ask, Some(Step::Open(Which::Datagrams)));
         switch.on_opened(Some(udp()));
         assert_eq!(switch.poll(at(4004), &view(&there, false)), Some(Step::Ask(udp())));
-        assert_eq!(switch.poll(at(4100), &view(&here, false)), None);
-        assert_eq!(switch.poll_timeout(), Some(at(6100)));
-        assert_eq!(switch.poll(at(6100), &view(&here, false)), Some(Step::Close));
+        // No answer comes: the next question is 4 s after the first.
+        assert_eq!(switch.poll_timeout(), Some(at(7004)));
+        assert_eq!(switch.poll(at(7004), &view(&there, false)), Some(Step::Close));
+        assert_eq!(switch.poll(at(7004), &view(&there, false)), None);
+        assert_eq!(switch.poll_timeout(), Some(at(8004)));
+        let ask = switch.poll(at(8004), &view(&there, false));
+        assert_eq!(ask, Some(Step::Open(Which::Datagrams)));
+        switch.on_opened(Some(udp()));
+        assert_eq!(switch.poll(at(8004), &view(&there, false)), Some(Step::Ask(udp())));
+        assert_eq!(switch.poll(at(8100), &view(&here, false)), None);
+        assert_eq!(switch.poll_timeout(), Some(at(10_100)));
+        assert_eq!(switch.poll(at(10_100), &view(&here, false)), Some(Step::Close));
     }
 
     #[test]
