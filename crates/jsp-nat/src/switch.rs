@@ -1,4 +1,5 @@
-//! Between datagrams and streams: when a connection that may use both leaves the one for the other.
+//! Between datagrams and streams: when a connection that may use both leaves the one for the other, and what follows
+//! a stream that has ended.
 //!
 //! A [`Switch`] is asked by [`poll`](Switch::poll) whenever something about the connection has changed, or
 //! its deadline has come; it says what is to be done, and hears what came of it.
@@ -7,7 +8,7 @@ use core::time::Duration;
 
 use jsp_wire::{Instant, Route};
 
-/// Time between two questions whether datagrams pass again.
+/// Time from one question whether datagrams pass again to the next.
 // spec: CAR-33
 const ASK_AFTER: Duration = Duration::from_secs(4);
 
@@ -25,7 +26,8 @@ const KEEP: Duration = Duration::from_secs(2);
 pub enum Which {
     /// Datagrams.
     Datagrams,
-    /// A stream, by its place in the order in which they are to be tried, from 0.
+    /// A stream: whichever opens first of those that have not opened in this round. So many have, one after the
+    /// other, and the server did not answer there.
     Stream(usize),
 }
 
@@ -60,7 +62,10 @@ pub enum Step {
 pub struct Switch {
     /// How many streams there are to try.
     streams: usize,
+    has_datagrams: bool,
     state: State,
+    /// When datagrams are to be asked for, in a stream.
+    ask_at: Option<Instant>,
     /// Where datagrams went last: the server may have led the connection there.
     last: Option<Route>,
     /// The next question goes there.
@@ -69,8 +74,8 @@ pub struct Switch {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// All is well; in a stream, datagrams are to be asked for at this time.
-    Watching(Option<Instant>),
+    /// All is well.
+    Watching,
     Opening(Which),
     Opened(Which, Route),
     /// The server is to answer there until then.
@@ -87,11 +92,24 @@ impl Switch {
     /// For a connection that may use datagrams and so many streams.
     #[must_use]
     pub const fn new(streams: usize) -> Self {
-        Self { streams, state: State::Watching(None), last: None, asks_last: false }
+        Self {
+            streams,
+            has_datagrams: true,
+            state: State::Watching,
+            ask_at: None,
+            last: None,
+            asks_last: false,
+        }
+    }
+
+    /// For a connection that may use so many streams, and no datagrams.
+    #[must_use]
+    pub const fn without_datagrams(streams: usize) -> Self {
+        Self { has_datagrams: false, ..Self::new(streams) }
     }
 
     /// What is to be done now; to be asked again after each step.
-    // spec: CAR-31, CAR-33
+    // spec: CAR-31, CAR-33, CAR-75
     pub fn poll(&mut self, now: Instant, view: &View<'_>) -> Option<Step> {
         if matches!(view.route, Route::Udp { .. }) {
             (self.last, self.asks_last) = (Some(view.route), true);
@@ -99,16 +117,16 @@ impl Switch {
         if let State::Resting(until) = self.state
             && now >= until
         {
-            self.state = State::Watching(None);
+            self.state = State::Watching;
         }
         match self.state {
-            State::Watching(ask_at) => self.watch(now, ask_at, view),
+            State::Watching | State::Failed(Which::Datagrams) => self.watch(now, view),
             State::Opening(_) | State::Resting(_) => None,
             State::Opened(which, route) => {
                 let is_stream = which != Which::Datagrams;
                 // Datagrams came through after all, while the stream was opened.
                 if is_stream && !view.route.is_reliable() && !view.is_silent {
-                    self.state = State::Watching(None);
+                    self.state = State::Watching;
                     return Some(Step::Close);
                 }
                 self.state = State::Asked(which, route, now + ANSWER_MAX);
@@ -121,8 +139,14 @@ impl Switch {
                             self.state = State::Keeping(now + KEEP);
                             None
                         }
-                        Which::Stream(_) => self.watch(now, None, view),
+                        Which::Stream(_) => self.watch(now, view),
                     };
+                }
+                // While datagrams are asked for, the stream in use may end.
+                let is_lost =
+                    which == Which::Datagrams && view.route.is_reliable() && !view.is_held;
+                if is_lost {
+                    return self.watch(now, view);
                 }
                 if now < until {
                     return None;
@@ -130,36 +154,35 @@ impl Switch {
                 self.state = State::Failed(which);
                 Some(Step::Close)
             }
-            State::Failed(Which::Datagrams) => self.watch(now, None, view),
             State::Failed(Which::Stream(place)) => {
                 self.open(now, Which::Stream(place.saturating_add(1)))
             }
             State::Keeping(until) if now >= until => {
-                self.state = State::Watching(None);
+                self.state = State::Watching;
                 Some(Step::Close)
             }
             State::Keeping(_) => None,
         }
     }
 
-    fn watch(&mut self, now: Instant, ask_at: Option<Instant>, view: &View<'_>) -> Option<Step> {
-        let is_stream = view.route.is_reliable();
-        self.state = State::Watching(None);
-        let which = match (view.is_open, is_stream) {
-            (false, _) => return None,
-            (true, true) if !view.is_held => Which::Stream(0),
-            (true, true) => {
-                let at = ask_at.unwrap_or(now + ASK_AFTER);
-                self.state = State::Watching(Some(at));
-                if now < at {
-                    return None;
-                }
-                Which::Datagrams
-            }
-            (true, false) if !view.is_silent => return None,
-            (true, false) => Which::Stream(0),
-        };
-        self.open(now, which)
+    fn watch(&mut self, now: Instant, view: &View<'_>) -> Option<Step> {
+        self.state = State::Watching;
+        if !view.is_open {
+            return None;
+        }
+        if !(view.route.is_reliable() && view.is_held) {
+            self.ask_at = None;
+            let is_over = view.route.is_reliable() || view.is_silent;
+            return if is_over { self.open(now, Which::Stream(0)) } else { None };
+        }
+        if !self.has_datagrams {
+            return None;
+        }
+        if now < *self.ask_at.get_or_insert(now + ASK_AFTER) {
+            return None;
+        }
+        self.ask_at = Some(now + ASK_AFTER);
+        self.open(now, Which::Datagrams)
     }
 
     fn open(&mut self, now: Instant, which: Which) -> Option<Step> {
@@ -182,10 +205,31 @@ impl Switch {
         last.unwrap_or(first)
     }
 
-    /// What came of [`Step::Open`].
+    /// What came of [`Step::Open`]: nothing when none has opened.
+    // spec: CAR-76
     pub fn on_opened(&mut self, route: Option<Route>) {
-        if let State::Opening(which) = self.state {
-            self.state = route.map_or(State::Failed(which), |route| State::Opened(which, route));
+        let State::Opening(which) = self.state else { return };
+        self.state = match (route, which) {
+            (Some(route), which) => State::Opened(which, route),
+            (None, Which::Datagrams) => State::Failed(which),
+            // All that were left have been tried.
+            (None, Which::Stream(_)) => State::Failed(Which::Stream(self.streams)),
+        };
+    }
+
+    /// Where the server is to answer, while it is waited for.
+    #[must_use]
+    pub const fn asked(&self) -> Option<Route> {
+        match self.state {
+            State::Asked(_, route, _) => Some(route),
+            _ => None,
+        }
+    }
+
+    /// The stream in which the server was to answer has ended.
+    pub fn on_ended(&mut self) {
+        if let State::Asked(which @ Which::Stream(_), ..) = self.state {
+            self.state = State::Failed(which);
         }
     }
 
@@ -203,7 +247,7 @@ impl Switch {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Watching(at) => at,
+            State::Watching => self.ask_at,
             State::Asked(_, _, at) | State::Keeping(at) | State::Resting(at) => Some(at),
             State::Failed(_) | State::Opened(..) => Some(Instant::ZERO),
             State::Opening(_) => None,
@@ -248,9 +292,18 @@ mod tests {
         assert_eq!(ask, Some(Step::Open(Which::Datagrams)));
         switch.on_opened(Some(udp()));
         assert_eq!(switch.poll(at(4004), &view(&there, false)), Some(Step::Ask(udp())));
-        assert_eq!(switch.poll(at(4100), &view(&here, false)), None);
-        assert_eq!(switch.poll_timeout(), Some(at(6100)));
-        assert_eq!(switch.poll(at(6100), &view(&here, false)), Some(Step::Close));
+        // No answer comes: the next question is 4 s after the first.
+        assert_eq!(switch.poll_timeout(), Some(at(7004)));
+        assert_eq!(switch.poll(at(7004), &view(&there, false)), Some(Step::Close));
+        assert_eq!(switch.poll(at(7004), &view(&there, false)), None);
+        assert_eq!(switch.poll_timeout(), Some(at(8004)));
+        let ask = switch.poll(at(8004), &view(&there, false));
+        assert_eq!(ask, Some(Step::Open(Which::Datagrams)));
+        switch.on_opened(Some(udp()));
+        assert_eq!(switch.poll(at(8004), &view(&there, false)), Some(Step::Ask(udp())));
+        assert_eq!(switch.poll(at(8100), &view(&here, false)), None);
+        assert_eq!(switch.poll_timeout(), Some(at(10_100)));
+        assert_eq!(switch.poll(at(10_100), &view(&here, false)), Some(Step::Close));
     }
 
     #[test]
@@ -271,15 +324,22 @@ mod tests {
     fn streams_are_tried_in_turn_and_left_when_datagrams_come_through() {
         let (mut switch, here) = (Switch::new(2), [udp()]);
         assert_eq!(switch.poll(at(0), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
-        switch.on_opened(None);
-        assert_eq!(switch.poll(at(1), &view(&here, true)), Some(Step::Open(Which::Stream(1))));
         switch.on_opened(Some(STREAM));
         assert_eq!(switch.poll(at(1), &view(&here, true)), Some(Step::Ask(STREAM)));
         assert_eq!(switch.poll(at(3001), &view(&here, true)), Some(Step::Close));
-        assert_eq!(switch.poll(at(3001), &view(&here, true)), None);
-        assert_eq!(switch.poll(at(4001), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
+        assert_eq!(switch.poll(at(3001), &view(&here, true)), Some(Step::Open(Which::Stream(1))));
         switch.on_opened(Some(STREAM));
-        assert_eq!(switch.poll(at(4002), &view(&here, false)), Some(Step::Close));
+        assert_eq!(switch.poll(at(3100), &view(&here, true)), Some(Step::Ask(STREAM)));
+        assert_eq!(switch.asked(), Some(STREAM));
+        switch.on_ended();
+        assert_eq!(switch.poll(at(3200), &view(&here, true)), None);
+        assert_eq!(switch.poll(at(4200), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
+        switch.on_opened(None);
+        // None of them opens: the other one does not, either.
+        assert_eq!(switch.poll(at(5000), &view(&here, true)), None);
+        assert_eq!(switch.poll(at(6000), &view(&here, true)), Some(Step::Open(Which::Stream(0))));
+        switch.on_opened(Some(STREAM));
+        assert_eq!(switch.poll(at(6002), &view(&here, false)), Some(Step::Close));
         assert_eq!(switch.poll(at(9000), &view(&here, false)), None);
     }
 
@@ -290,5 +350,35 @@ mod tests {
         assert_eq!(switch.poll(at(0), &ended), Some(Step::Open(Which::Stream(0))));
         let closed = View { is_open: false, ..ended };
         assert_eq!(Switch::new(1).poll(at(0), &closed), None);
+        // Also while datagrams are asked for.
+        let mut switch = Switch::new(1);
+        assert_eq!(switch.poll(at(0), &view(&there, false)), None);
+        let ask = switch.poll(at(4000), &view(&there, false));
+        assert_eq!(ask, Some(Step::Open(Which::Datagrams)));
+        switch.on_opened(Some(udp()));
+        assert_eq!(switch.poll(at(4000), &view(&there, false)), Some(Step::Ask(udp())));
+        switch.on_asked(at(4000), true);
+        assert_eq!(switch.poll(at(4001), &ended), Some(Step::Open(Which::Stream(0))));
+    }
+
+    #[test]
+    // spec-test: CAR-75
+    fn without_datagrams_streams_follow_each_other_and_nothing_else_is_asked_for() {
+        const NEXT: Route = Route::Tunnel { id: 8 };
+        let (mut switch, there) = (Switch::without_datagrams(1), [STREAM]);
+        assert_eq!(switch.poll(at(0), &view(&there, false)), None);
+        assert_eq!(switch.poll(at(60_000), &view(&there, false)), None);
+        assert_eq!(switch.poll_timeout(), None);
+        let ended = View { is_held: false, ..view(&there, false) };
+        assert_eq!(switch.poll(at(60_001), &ended), Some(Step::Open(Which::Stream(0))));
+        switch.on_opened(None);
+        assert_eq!(switch.poll(at(60_002), &ended), None, "it is not asked for all the time");
+        assert_eq!(switch.poll_timeout(), Some(at(61_002)));
+        assert_eq!(switch.poll(at(61_002), &ended), Some(Step::Open(Which::Stream(0))));
+        switch.on_opened(Some(NEXT));
+        assert_eq!(switch.poll(at(61_050), &ended), Some(Step::Ask(NEXT)));
+        switch.on_asked(at(61_050), true);
+        assert_eq!(switch.poll(at(61_100), &view(&[NEXT], false)), None);
+        assert_eq!(switch.poll_timeout(), None);
     }
 }

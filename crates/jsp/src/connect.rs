@@ -29,6 +29,14 @@ pub(crate) enum Way {
 }
 
 impl Way {
+    /// The same kind of carrier at the same port.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Carrier(one, _), Self::Carrier(two, _)) => one.is_like(two),
+            _ => false,
+        }
+    }
+
     /// The server's host, as far as this side knows it.
     fn host(&self) -> Target {
         match self {
@@ -83,13 +91,16 @@ impl Choices {
         Self { datagrams: ways.datagrams.clone(), streams: ways.streams.clone() }
     }
 
-    /// The choice of a connection that was made by `way`: there are datagrams and streams to the same
-    /// host.
+    /// The choice of a connection that was made by `way`: there are streams to the same host.
+    // spec: CAR-75
     fn after(self, way: &Way) -> Option<Choice> {
         let host = way.host();
         let near = |other: &Way| other.host() == host;
-        let datagram = self.datagrams.into_iter().find(near)?;
-        let streams: Vec<_> = self.streams.into_iter().filter(near).collect();
+        let datagram = self.datagrams.into_iter().find(near);
+        let mut streams: Vec<_> = self.streams.into_iter().filter(near).collect();
+        // What has worked is tried first.
+        // spec: CAR-76
+        streams.sort_by_key(|other| !way.is_like(other));
         (!streams.is_empty()).then_some(Choice { datagram, streams })
     }
 }

@@ -22,7 +22,7 @@ use crate::shard::{Phase, Place};
 
 /// Time between attempts (RFC 8305, section 5).
 // spec: CAR-15
-const STAGGER: Duration = Duration::from_millis(250);
+pub(crate) const STAGGER: Duration = Duration::from_millis(250);
 
 /// Silence after which a client that has pinned its server asks who lives there: a server does not
 /// answer a hello made for somebody else.

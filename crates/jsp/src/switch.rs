@@ -1,24 +1,30 @@
-//! A connection of ours that may use datagrams and streams: to a stream when datagrams fall silent,
-//! and back when they pass again.
+//! A connection of ours that may use streams: to a stream when datagrams fall silent or the stream before has ended,
+//! and back when datagrams pass again.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use jsp_nat::switch::{Step, Switch, View, Which};
 use jsp_wire::Route;
+use tokio::time::Instant;
 
+use crate::carrier::dial::Opened;
 use crate::carrier::table::Held;
 use crate::connect::{self, Way};
 use crate::connection::Connection;
 use crate::endpoint::{Endpoint, Offers};
+use crate::error::ConnectError;
+use crate::race::STAGGER;
 use crate::shard::{Key, Phase, Shard};
 
 /// What a connection may change between.
 #[derive(Clone)]
 pub(crate) struct Choice {
-    pub(crate) datagram: Way,
+    /// That of datagrams, where they may be used.
+    pub(crate) datagram: Option<Way>,
     pub(crate) streams: Vec<Way>,
 }
 
@@ -34,7 +40,10 @@ pub(crate) fn watch(endpoint: &Endpoint, connection: &Connection, choice: Choice
         }
         core.want_driver();
     }
-    let machine = Switch::new(choice.streams.len());
+    let machine = match &choice.datagram {
+        Some(_) => Switch::new(choice.streams.len()),
+        None => Switch::without_datagrams(choice.streams.len()),
+    };
     let offers = Arc::clone(&endpoint.offers);
     let mut watch = Watch { shard, key, offers, choice, machine, place: None };
     // Ends with the connection.
@@ -57,17 +66,8 @@ struct Over;
 impl Watch {
     async fn step(&mut self) -> Result<(), Over> {
         match self.next().await? {
-            Step::Open(Which::Datagrams) => {
-                let way = self.choice.datagram.clone();
-                self.open(&way).await
-            }
-            Step::Open(Which::Stream(place)) => match self.choice.streams.get(place).cloned() {
-                Some(way) => self.open(&way).await,
-                None => {
-                    self.machine.on_opened(None);
-                    Ok(())
-                }
-            },
+            Step::Open(Which::Datagrams) => self.open_datagrams().await,
+            Step::Open(Which::Stream(tried)) => self.open_stream(tried).await,
             Step::Ask(route) => self.ask(route),
             Step::Close => {
                 self.let_go();
@@ -76,13 +76,36 @@ impl Watch {
         }
     }
 
-    async fn open(&mut self, way: &Way) -> Result<(), Over> {
-        let route = match way {
-            Way::Udp(addr) => Some(self.machine.datagrams_to(Route::udp(*addr))),
-            way => match connect::open(&self.offers, way).await {
+    async fn open_datagrams(&mut self) -> Result<(), Over> {
+        let route = match &self.choice.datagram {
+            None => None,
+            Some(Way::Udp(addr)) => Some(self.machine.datagrams_to(Route::udp(*addr))),
+            Some(way) => match connect::open(&self.offers, way).await {
                 Ok(opened) => Some(self.keep(opened.held)?),
                 Err(_) => None,
             },
+        };
+        self.machine.on_opened(route);
+        Ok(())
+    }
+
+    /// Opens one of the streams, after `tried` in which the server did not answer; the last of these stands first.
+    async fn open_stream(&mut self, tried: usize) -> Result<(), Over> {
+        let streams = &mut self.choice.streams;
+        if tried > 0 && !streams.is_empty() {
+            streams.rotate_left(1);
+        }
+        let left = streams.len().saturating_sub(tried);
+        let ways = streams.get(..left).unwrap_or_default();
+        let route = match first_to_open(&self.offers, ways).await {
+            None => None,
+            Some((place, opened)) => {
+                // It is tried first from here on.
+                if let Some(head) = streams.get_mut(..=place) {
+                    head.rotate_right(1);
+                }
+                Some(self.keep(opened.held)?)
+            }
         };
         self.machine.on_opened(route);
         Ok(())
@@ -132,11 +155,15 @@ impl Watch {
             };
             let route = connection.route();
             let ways: Vec<Route> = connection.paths().map(|path| path.route).collect();
+            let holds = |route: Route| state.carriers.iter().any(|held| held.route == route);
+            if self.machine.asked().is_some_and(|asked| asked.is_reliable() && !holds(asked)) {
+                self.machine.on_ended();
+            }
             let view = View {
                 route,
                 ways: &ways,
                 is_silent: connection.is_silent(),
-                is_held: state.carriers.iter().any(|held| held.route == route),
+                is_held: holds(route),
                 is_open: matches!(state.phase, Phase::Open),
             };
             if let Some(step) = self.machine.poll(now, &view) {
@@ -154,4 +181,42 @@ impl Watch {
         })
         .await
     }
+}
+
+/// A stream that is being opened.
+type Dial<'a> = Pin<Box<dyn Future<Output = Result<Opened, ConnectError>> + Send + 'a>>;
+
+/// Opens streams, the next a while after the last and at once when one fails; answers the first that opens, and its place.
+/// The others are given up (in the manner of RFC 8305).
+// spec: CAR-76
+async fn first_to_open(offers: &Offers, ways: &[Way]) -> Option<(usize, Opened)> {
+    let mut waiting = ways.iter().enumerate();
+    let mut opening: Vec<(usize, Dial<'_>)> = Vec::new();
+    let mut next = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+    poll_fn(|cx| {
+        loop {
+            let mut index = 0;
+            while let Some((place, dial)) = opening.get_mut(index) {
+                match dial.as_mut().poll(cx) {
+                    Poll::Pending => index += 1,
+                    Poll::Ready(Ok(opened)) => return Poll::Ready(Some((*place, opened))),
+                    Poll::Ready(Err(_)) => {
+                        drop(opening.remove(index));
+                        next.as_mut().reset(Instant::now());
+                    }
+                }
+            }
+            if waiting.len() == 0 && opening.is_empty() {
+                return Poll::Ready(None);
+            }
+            if waiting.len() == 0 || next.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if let Some((place, way)) = waiting.next() {
+                opening.push((place, Box::pin(connect::open(offers, way))));
+                next.as_mut().reset(Instant::now() + STAGGER);
+            }
+        }
+    })
+    .await
 }

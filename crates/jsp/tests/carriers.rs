@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsp::carrier::StreamNetwork;
+use jsp::carrier::{Connecting, StreamListener, StreamNetwork};
 use jsp::emulate::{BadLink, Control, StreamNet, pair};
 use jsp::{
     Carrier, CarrierKind, CarrierPolicy, ConnectError, Connection, Endpoint, Identity, Message,
@@ -82,13 +82,19 @@ struct World {
 
 impl World {
     fn new(policy: CarrierPolicy) -> Self {
+        Self::blocking(0, policy)
+    }
+
+    /// One that streams to this port do not pass. The server is at port 443 too.
+    fn blocking(port: u16, policy: CarrierPolicy) -> Self {
         let (near, far) = pair();
         let streams = StreamNet::new(DELAY);
-        let network = || Arc::new(streams.clone()) as Arc<dyn StreamNetwork>;
+        let network = || Arc::new(Blocked(streams.clone(), port)) as Arc<dyn StreamNetwork>;
         let server = Endpoint::builder()
             .link(Box::new(far))
             .identity(Identity::generate())
             .listen_tcp(SERVER)
+            .listen_tcp("192.0.2.2:443")
             .stream_network(network())
             .build()
             .unwrap();
@@ -105,6 +111,23 @@ impl World {
 
     async fn meet(&self) -> (Connection, Connection) {
         meet(&self.client, &self.server, SERVER.parse().unwrap()).await
+    }
+}
+
+/// Streams to this port do not open, and nobody says so.
+#[derive(Debug)]
+struct Blocked(StreamNet, u16);
+
+impl StreamNetwork for Blocked {
+    fn connect(&self, remote: SocketAddr) -> Connecting<'_> {
+        match remote.port() == self.1 {
+            true => Box::pin(std::future::pending()),
+            false => self.0.connect(remote),
+        }
+    }
+
+    fn listen(&self, local: SocketAddr) -> std::io::Result<Box<dyn StreamListener>> {
+        self.0.listen(local)
     }
 }
 
@@ -279,6 +302,70 @@ async fn datagrams_are_asked_for_where_the_server_was_last_and_where_it_was_foun
     let took = stands_still(home).await;
     assert!(took <= Duration::from_secs(12), "{took:?}");
     assert_eq!(near.remote_addr(), home);
+}
+
+#[tokio::test(start_paused = true)]
+/// spec-test: CAR-75, CAR-13
+async fn without_datagrams_a_stream_that_is_cut_is_followed_by_another() {
+    let world = World::new(CarrierPolicy::Only(vec![Carrier::tcp()]));
+    let (near, far) = world.meet().await;
+    let network = async {
+        for round in 1..=4 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            world.streams.reset();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(world.streams.opened(), round + 1);
+        }
+    };
+    let (there, back) = (call(&near, &far, 800), call(&far, &near, 800));
+    let (there, back, ()) = tokio::join!(there, back, network);
+    for gap in [there, back] {
+        assert!(gap <= Duration::from_millis(500), "{gap:?}");
+    }
+    // Bulk that is under way, and a connection that says nothing.
+    let cut = async {
+        for _ in 0..2 {
+            tokio::time::sleep(3 * DELAY).await;
+            world.streams.reset();
+        }
+    };
+    tokio::join!(talk(&near, &far), cut);
+    world.streams.reset();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((world.streams.opened(), world.streams.closed()), (8, 7));
+    talk(&far, &near).await;
+    assert_eq!(world.udp.stats().outgoing.datagrams, 0);
+}
+
+#[tokio::test(start_paused = true)]
+/// spec-test: CAR-76
+async fn a_stream_that_does_not_open_does_not_hold_up_the_next() {
+    let limit = Duration::from_millis(1500) + 4 * DELAY;
+    let carriers = || vec![Carrier::tcp(), Carrier::tcp().port(443)];
+    let world = World::blocking(2, CarrierPolicy::Race(carriers()));
+    let (near, far) = world.meet().await;
+    let cut = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.udp.cut();
+        let took = carried_by(&near, CarrierKind::Tcp).await;
+        assert!(took <= limit, "{took:?}");
+    };
+    let (there, back) = (call(&near, &far, 500), call(&far, &near, 500));
+    let (there, back, ()) = tokio::join!(there, back, cut);
+    for gap in [there, back] {
+        assert!(gap <= limit, "{gap:?}");
+    }
+    // What has opened is tried first: nothing is waited for.
+    let alone = World::blocking(2, CarrierPolicy::Only(carriers()));
+    let pairs = [(near, far), alone.meet().await];
+    for ((near, far), world) in pairs.iter().zip([&world, &alone]) {
+        let cut = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            world.streams.reset();
+        };
+        let (gap, ()) = tokio::join!(call(near, far, 100), cut);
+        assert!(gap <= Duration::from_millis(220), "{gap:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use jsp::{
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 
 /// A proxy that runs as a program of its own, with its files; ended when it is dropped.
 struct Program {
@@ -224,8 +225,8 @@ async fn what_goes_to_tor_goes_all_the_way_where_the_port_is_one() {
     talk(&near, &far).await;
 }
 
-/// Answers one CONNECT and moves bytes; the lines that it was asked with.
-async fn http_proxy(listener: TcpListener) -> Vec<String> {
+/// Answers one CONNECT and moves bytes; the lines that it was asked with, and who moves the bytes.
+async fn http_proxy(listener: &TcpListener) -> (Vec<String>, AbortHandle) {
     let (stream, _) = listener.accept().await.unwrap();
     let mut client = BufReader::new(stream);
     let mut lines = Vec::new();
@@ -240,22 +241,25 @@ async fn http_proxy(listener: TcpListener) -> Vec<String> {
     let target = lines[0].split(' ').nth(1).unwrap();
     let mut server = TcpStream::connect(target).await.unwrap();
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-    tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
-    lines
+    let moves =
+        tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+    (lines, moves.abort_handle())
 }
 
 #[tokio::test]
-/// spec-test: CAR-23
-async fn an_http_proxy_connects() {
+/// spec-test: CAR-23, CAR-75
+async fn an_http_proxy_connects_and_once_more_when_it_has_cut_the_stream() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = Proxy::http(listener.local_addr().unwrap()).credentials("ann", "secret");
-    let asked = tokio::spawn(http_proxy(listener));
     let (server, addr) = server().await;
     let client = through(proxy).build().unwrap();
     let name = format!("localhost:{}", addr.port());
-    let (near, far) = meet(&client, &server, &name).await;
+    let (asked, (near, far)) = tokio::join!(http_proxy(&listener), meet(&client, &server, &name));
     talk(&near, &far).await;
-    let lines = asked.await.unwrap();
+    let (lines, moves) = asked;
+    moves.abort();
+    let ((again, _), ()) = tokio::join!(http_proxy(&listener), talk(&near, &far));
+    assert_eq!(again, lines);
     assert_eq!(lines[0], format!("CONNECT {name} HTTP/1.1"));
     assert!(lines.contains(&"Proxy-Authorization: Basic YW5uOnNlY3JldA==".to_owned()), "{lines:?}");
 }

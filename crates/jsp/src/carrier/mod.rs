@@ -115,6 +115,11 @@ impl Carrier {
         }
     }
 
+    /// The same kind at the same port.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.kind() == other.kind() && self.port == other.port
+    }
+
     fn at(&self, target: &Target) -> Target {
         match self.port {
             Some(port) => target.with_port(port),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
 use crate::carrier::{BoxStream, Connecting, StreamListener, StreamNetwork};
@@ -42,6 +42,8 @@ struct State {
     last_port: u16,
     opened: u64,
     closed: u64,
+    /// What moves the bytes of the streams.
+    pumps: Vec<AbortHandle>,
 }
 
 /// Where a server accepts in a [`StreamNet`].
@@ -65,6 +67,11 @@ impl StreamNet {
     /// Ends [`StreamNet::cut`].
     pub fn restore(&self) {
         self.passes.send_replace(true);
+    }
+
+    /// All streams end at once, as when a box in the middle resets them: what is under way is lost. Further ones open.
+    pub fn reset(&self) {
+        self.lock().pumps.drain(..).for_each(|pump| pump.abort());
     }
 
     /// How many streams have been opened.
@@ -105,7 +112,7 @@ impl StreamNet {
     ) -> JoinHandle<()> {
         let (sender, mut under_way) = mpsc::channel::<(Instant, Bytes)>(PIECES);
         let delay = self.one_way_delay;
-        tokio::spawn(async move {
+        let read = tokio::spawn(async move {
             let mut buffer = BytesMut::with_capacity(BUFFER);
             while from.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
                 let piece = (Instant::now() + delay, buffer.split().freeze());
@@ -115,7 +122,7 @@ impl StreamNet {
             }
         });
         let mut passes = self.passes.subscribe();
-        tokio::spawn(async move {
+        let write = tokio::spawn(async move {
             while let Some((due, piece)) = under_way.recv().await {
                 tokio::time::sleep_until(due).await;
                 let open = passes.wait_for(|passes| *passes).await.is_ok();
@@ -124,7 +131,11 @@ impl StreamNet {
                 }
             }
             let _ = to.shutdown().await;
-        })
+        });
+        let mut state = self.lock();
+        state.pumps.retain(|pump| !pump.is_finished());
+        state.pumps.extend([read.abort_handle(), write.abort_handle()]);
+        write
     }
 }
 

@@ -104,7 +104,8 @@ impl Links {
     /// As [`Link::try_send`], by whichever link the route takes.
     pub(crate) fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
         let is_carried = !matches!(transmit.route, Route::Udp { .. });
-        if is_carried && self.tunnels.send(transmit) {
+        // What was for a stream that has ended is lost.
+        if is_carried && (self.tunnels.send(transmit) || transmit.route.is_reliable()) {
             return Ok(transmit.contents.len());
         }
         match &self.base {
