@@ -6,6 +6,7 @@
 
 mod allowance;
 mod callers;
+mod registered;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::relay;
 use crate::rendezvous::{FromClient, FromCoordinator, PeerKey, Refusal, TurnGrant};
 use allowance::Allowance;
 use callers::{Caller, Callers};
+use registered::Registered;
 
 /// The caller's name for a client's connection.
 pub type ClientId = u64;
@@ -147,7 +149,7 @@ pub struct Coordinator {
     /// Speaks for a TURN server that clients may use.
     lender: Option<Lender>,
     clients: BTreeMap<ClientId, Client>,
-    by_key: BTreeMap<PeerKey, ClientId>,
+    registered: Registered,
     by_route: BTreeMap<Route, ClientId>,
     total: Allowance,
     messages: VecDeque<(ClientId, FromCoordinator)>,
@@ -164,7 +166,7 @@ impl Coordinator {
             stun,
             lender: None,
             clients: BTreeMap::new(),
-            by_key: BTreeMap::new(),
+            registered: Registered::default(),
             by_route: BTreeMap::new(),
             messages: VecDeque::new(),
             released: VecDeque::new(),
@@ -224,9 +226,7 @@ impl Coordinator {
     /// A client's connection is over: its ways are closed.
     pub fn leave(&mut self, id: ClientId) {
         let Some(client) = self.clients.remove(&id) else { return };
-        if self.by_key.get(&client.key) == Some(&id) {
-            self.by_key.remove(&client.key);
-        }
+        self.registered.remove(client.key, id);
         if self.by_route.get(&named(&client.route)) == Some(&id) {
             self.by_route.remove(&named(&client.route));
         }
@@ -250,7 +250,7 @@ impl Coordinator {
         match message {
             Some(FromClient::Register) => {
                 // Who comes last is called: a client that has lost its connection comes again.
-                self.by_key.insert(client.key, id);
+                self.registered.add(client.key, id);
                 let stun = self.stun;
                 self.messages.push_back((id, FromCoordinator::Registered { observed, stun }));
             }
@@ -304,7 +304,7 @@ impl Coordinator {
             return Err(Refusal::InUse);
         }
         let (key, caller) = (asker.key, asker.caller());
-        let callee = *self.by_key.get(peer).ok_or(Refusal::Unknown)?;
+        let callee = self.registered.find(peer).ok_or(Refusal::Unknown)?;
         if callee == id {
             return Err(Refusal::Unknown);
         }

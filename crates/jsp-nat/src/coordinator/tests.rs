@@ -196,7 +196,7 @@ fn ways_end_with_their_clients_and_idle_ones_give_way() {
     meeting.leave(1);
     assert!(messages(&mut meeting).contains(&(2, FromCoordinator::Closed { channel: 8 })));
     assert_eq!((meeting.channels(), meeting.clients()), (0, 2));
-    assert!(meeting.by_key.len() == 2 && meeting.by_route.len() == 2);
+    assert!(meeting.registered.find(&KEYS[1]).is_none() && meeting.by_route.len() == 2);
 }
 
 #[test]
@@ -214,6 +214,26 @@ fn too_many_are_turned_away_and_the_last_to_register_is_called() {
     meeting.leave(1);
     say(&mut meeting, 0, 0, FromClient::Connect { peer: KEYS[1], channel: 9 });
     assert!(messages(&mut meeting).contains(&(0, FromCoordinator::Opened { channel: 9 })));
+}
+
+#[test]
+// spec-test: RDV-10
+fn when_the_last_to_register_goes_the_one_before_is_called() {
+    let mut meeting = meeting(Limits::default());
+    for id in [10, 11] {
+        assert!(meeting.join(id, KEYS[1], route(id)));
+    }
+    say(&mut meeting, 0, 10, FromClient::Register);
+    // One that has come and has not registered is not called.
+    for (gone, expected) in [(None, Some(10)), (Some(10), Some(1)), (Some(1), None)] {
+        gone.into_iter().for_each(|id| meeting.leave(id));
+        messages(&mut meeting);
+        say(&mut meeting, 0, 0, FromClient::Connect { peer: KEYS[1], channel: 7 });
+        let called = messages(&mut meeting);
+        let called = called.iter().find(|(_, m)| matches!(m, FromCoordinator::Incoming { .. }));
+        assert_eq!(called.map(|(id, _)| *id), expected);
+        say(&mut meeting, 0, 0, FromClient::Close { channel: 7 });
+    }
 }
 
 proptest! {

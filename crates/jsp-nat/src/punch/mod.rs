@@ -33,11 +33,6 @@ const ANSWERS_MAX: usize = 8;
 const IMPROVE_FOR: Duration = Duration::from_secs(2);
 /// Without an answer for so long there is no direct way.
 const GIVE_UP: Duration = Duration::from_secs(10);
-/// Silence on the open way after which it is asked for a sign of life (RFC 7675 asks every 5 s).
-const CONSENT_EVERY: Duration = Duration::from_secs(5);
-/// Time between such questions once one was not answered, and how long until the way is lost.
-const CONSENT_RETRY: Duration = Duration::from_millis(300);
-const CONSENT_LOST: Duration = Duration::from_millis(1500);
 /// Probe timeouts of the connection within a time, after which the way that is open is of no use: who
 /// lets punches through need not let packets through.
 const TIMEOUTS_MAX: u64 = 4;
@@ -134,7 +129,7 @@ impl Puncher {
         self.pair_up(now, entropy);
         // This peer may have left the way that was open.
         if let Some(chosen) = &mut self.chosen {
-            chosen.next_at = now;
+            chosen.ask_now(now);
         }
     }
 
@@ -180,19 +175,20 @@ impl Puncher {
                 if is_worth_it(leg, candidate)
                     && let Some(own) = self.own_at(&way)
                 {
-                    self.add(now, own, way, candidate.priority, entropy);
+                    self.add(now, (own, candidate.priority), way, true, entropy);
                 }
             }
         }
         self.pairs.sort_by_key(|pair| std::cmp::Reverse(pair.priority));
         for pair in &mut self.pairs {
             (pair.is_useless, pair.sent, pair.next_at) = (false, 0, now);
+            pair.is_known = true;
             pair.is_open &= Some(pair.way) == open_at;
         }
         let was_open = open.as_ref().map(|(way, _)| *way);
-        self.chosen = open.and_then(|(way, chosen)| {
-            let pair = self.pairs.iter().position(|pair| pair.way == way)?;
-            Some(Chosen { pair, ..chosen })
+        self.chosen = open.and_then(|(way, mut chosen)| {
+            chosen.pair = self.pairs.iter().position(|pair| pair.way == way)?;
+            Some(chosen)
         });
         if let Some(way) = was_open.filter(|_| self.chosen.is_none()) {
             self.events.push_back(Event::Lost(way));
@@ -216,29 +212,55 @@ impl Puncher {
     fn add(
         &mut self,
         now: Instant,
-        own: u32,
+        (own, peers): (u32, u32),
         way: Way,
-        peers: u32,
+        is_known: bool,
         entropy: &mut dyn Entropy,
     ) -> Option<usize> {
-        if self.pairs.len() >= PAIRS_MAX || self.pairs.iter().any(|pair| pair.way == way) {
+        if self.pairs.iter().any(|pair| pair.way == way) {
             return None;
         }
         let (controlling, controlled) = match self.role {
             Role::Controlling => (own, peers),
             Role::Controlled => (peers, own),
         };
-        self.pairs.push(Pair {
+        let pair = Pair {
             way,
             priority: pair_priority(controlling, controlled),
             number: number(entropy),
             heard: 0,
+            is_known,
             is_open: false,
             is_useless: false,
             sent: 0,
             next_at: now,
-        });
-        Some(self.pairs.len() - 1)
+        };
+        if self.pairs.len() < PAIRS_MAX {
+            self.pairs.push(pair);
+            return Some(self.pairs.len() - 1);
+        }
+        if is_known {
+            return None;
+        }
+        // One of those that may be nobody's gives way, at random: who makes them up does not keep the peer out.
+        let unknown: Vec<usize> =
+            (0..).zip(&self.pairs).filter(|(_, p)| !p.is_known).map(|(n, _)| n).collect();
+        let place = entropy.next_u64() % (unknown.len().max(1) as u64);
+        let index = *unknown.get(place as usize)?;
+        *self.pairs.get_mut(index)? = pair;
+        Some(index)
+    }
+
+    /// A way by which the peer's punch has come from where it has told nothing. Who sends a copy names such ways,
+    /// too: it is answered, which asks for the own number, and not tried before that has come back.
+    // spec: RDV-37
+    fn add_seen(&mut self, now: Instant, from: Way, entropy: &mut dyn Entropy) -> Option<usize> {
+        if !is_of_use(&from.remote, are_local(self.own.iter().map(|own| &own.address))) {
+            return None;
+        }
+        let seen = Candidate::new(Kind::PeerReflexive, from.remote, 0).priority;
+        let own = self.own_at(&from).unwrap_or(seen);
+        self.add(now, (own, seen), from, false, entropy)
     }
 
     /// Takes a datagram that has come by a way; true when it was a punch for this connection.
@@ -262,11 +284,7 @@ impl Puncher {
             return false;
         };
         let known = self.pairs.iter().position(|pair| pair.way == from);
-        let index = known.or_else(|| {
-            let seen = Candidate::new(Kind::PeerReflexive, from.remote, 0).priority;
-            let own = self.own_at(&from).unwrap_or(seen);
-            self.add(now, own, from, seen, entropy)
-        });
+        let index = known.or_else(|| self.add_seen(now, from, entropy));
         let Some(pair) = index.and_then(|index| self.pairs.get_mut(index)) else { return true };
         pair.heard = punch.number;
         let is_answer = punch.echo == pair.number;
@@ -278,7 +296,7 @@ impl Puncher {
             self.answers.push_back((from, punch.number));
         }
         if is_answer {
-            pair.is_open = !pair.is_useless;
+            (pair.is_known, pair.is_open) = (true, !pair.is_useless);
             self.on_open(now, index.unwrap_or_default());
         }
         true
@@ -289,15 +307,13 @@ impl Puncher {
         self.own.iter().any(|own| (own.kind == Kind::Relayed) == (leg == Leg::Turn))
     }
 
-    /// Something of the connection came by this way: a sign of life.
+    /// Something came by this way that may be of the connection: a sign of life, for a while.
     pub fn on_traffic(&mut self, now: Instant, from: impl Into<Way>) {
         let from = from.into();
         if let Some(chosen) = &mut self.chosen
             && self.pairs.get(chosen.pair).is_some_and(|pair| pair.way == from)
         {
-            chosen.heard_at = now;
-            chosen.asked_at = None;
-            chosen.next_at = now + CONSENT_EVERY;
+            chosen.on_traffic(now);
         }
     }
 
@@ -321,8 +337,8 @@ impl Puncher {
     fn on_open(&mut self, now: Instant, index: usize) {
         let pair = self.pairs.get(index).filter(|pair| !pair.is_useless);
         let Some(way) = pair.map(|pair| pair.way) else { return };
-        let is_better = match &self.chosen {
-            Some(chosen) if chosen.pair == index => return self.on_traffic(now, way),
+        let is_better = match &mut self.chosen {
+            Some(chosen) if chosen.pair == index => return chosen.on_answer(now),
             // Ways are in the order of their priority, but for those that were found later.
             Some(chosen) => {
                 let priority = |index: usize| self.pairs.get(index).map(|pair| pair.priority);
@@ -351,8 +367,8 @@ impl Puncher {
     ) -> Option<(Way, Vec<u8>)> {
         self.take_told(now, entropy);
         self.give_up(now);
-        if let Some((to, echo)) = self.answers.pop_front() {
-            let pair = self.pairs.iter_mut().find(|pair| pair.way == to)?;
+        while let Some((to, echo)) = self.answers.pop_front() {
+            let Some(pair) = self.pairs.iter_mut().find(|pair| pair.way == to) else { continue };
             let asks = !pair.is_open && !pair.is_useless;
             if asks {
                 pair.on_tried(now);
@@ -363,19 +379,18 @@ impl Puncher {
         self.ask_for_consent(now, entropy).or_else(|| self.try_next(now))
     }
 
-    /// The chosen way has been silent: is anybody there?
+    /// The chosen way has been silent, or unproved for long: is the peer there?
     fn ask_for_consent(
         &mut self,
         now: Instant,
         entropy: &mut dyn Entropy,
     ) -> Option<(Way, Vec<u8>)> {
-        let chosen = self.chosen.as_mut().filter(|chosen| now >= chosen.next_at)?;
+        let chosen = self.chosen.as_mut()?;
+        let is_first = chosen.poll_question(now)?;
         let pair = self.pairs.get_mut(chosen.pair)?;
-        if chosen.asked_at.is_none() {
+        if is_first {
             pair.number = number(entropy);
-            chosen.asked_at = Some(now);
         }
-        chosen.next_at = now + CONSENT_RETRY;
         let (token, number, echo) = (self.peer_token, pair.number, pair.heard);
         let punch = Punch { asks: true, token, number, echo };
         Some((pair.way, self.sealer.seal(punch)))
@@ -417,7 +432,7 @@ impl Puncher {
 
     fn give_up(&mut self, now: Instant) {
         if let Some(chosen) = &self.chosen
-            && chosen.asked_at.is_some_and(|asked| now.since(asked) >= CONSENT_LOST)
+            && chosen.is_lost(now)
             && let Some(pair) = self.pairs.get_mut(chosen.pair)
         {
             pair.is_open = false;
@@ -445,10 +460,7 @@ impl Puncher {
     /// When [`Puncher::poll_transmit`] is to be called next by itself.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let answer = (!self.answers.is_empty()).then_some(Instant::ZERO);
-        let consent = self.chosen.as_ref().map(|chosen| {
-            let lost = chosen.asked_at.map(|asked| asked + CONSENT_LOST);
-            lost.map_or(chosen.next_at, |lost| lost.min(chosen.next_at))
-        });
+        let consent = self.chosen.as_ref().map(Chosen::due);
         let limit = if self.chosen.is_some() { IMPROVE_FOR } else { GIVE_UP };
         let end = (!self.has_ended).then_some(self.started + limit);
         let told = self.told.as_ref().map(|_| self.told_from);

@@ -159,7 +159,7 @@ fn punches_are_paced() {
 }
 
 #[test]
-// spec-test: RDV-33
+// spec-test: RDV-33, RDV-37
 fn what_has_not_the_token_is_not_heard() {
     let mut table = Table::new(&[]);
     let thief = addr("192.0.2.66:6");
@@ -173,9 +173,15 @@ fn what_has_not_the_token_is_not_heard() {
     let copy = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
     assert!(table.peers[0].handle_datagram(at(0), thief, &copy, &mut entropy));
     table.run(at(0), |_, _| false);
-    let answers = table.sent.iter().filter(|sent| sent.2 == thief).count();
-    assert_eq!(answers, 1);
-    assert_eq!(table.events(0), []);
+    let answers = |table: &Table| table.sent.iter().filter(|sent| sent.2 == thief).count();
+    assert_eq!(answers(&table), 1);
+    // That is all, and what is nobody's address gets none.
+    let own_host = addr("127.0.0.1:22");
+    assert!(table.peers[0].handle_datagram(at(0), own_host, &copy, &mut entropy));
+    table.run(at(11_000), |_, _| false);
+    assert_eq!(answers(&table), 1);
+    assert!(table.sent.iter().all(|sent| sent.2 != own_host));
+    assert_eq!(table.events(0), [Event::Failed]);
 }
 
 #[test]
@@ -213,6 +219,48 @@ fn addresses_that_pour_in_are_bounded() {
     }
     assert!(table.peers[0].pairs.len() <= PAIRS_MAX);
     assert!(table.peers[0].answers.len() <= ANSWERS_MAX);
+}
+
+#[test]
+fn an_address_that_the_peer_has_not_told_is_taken_once_it_answers_whoever_else_pours_in() {
+    let mut table = Table::new(&[]);
+    // The peer's box gives it another address than the one that was told.
+    table.homes[1] = addr("203.0.113.1:777");
+    let mut entropy = entropy(5);
+    for n in 0..100u16 {
+        let from = SocketAddr::from(([192, 0, 2, 1], n + 1));
+        let copy = sealer().seal(Punch { asks: true, token: 11, number: 1, echo: 0 });
+        table.peers[0].handle_datagram(at(0), from, &copy, &mut entropy);
+    }
+    table.run(at(1000), |_, _| true);
+    assert_eq!(table.events(0), [open(table.homes[1])]);
+    assert_eq!(table.events(1), [open(table.homes[0])]);
+}
+
+#[test]
+// spec-test: RDV-190
+fn what_looks_like_traffic_keeps_a_dead_way_for_half_a_minute_at_most() {
+    let mut table = Table::new(&[]);
+    table.run(at(3000), |_, _| true);
+    assert_eq!(table.events(0), [open(table.homes[1])]);
+    let home = table.homes[1];
+    for step in (3000..120_000).step_by(200) {
+        table.run(at(step), |_, _| true);
+        table.peers[0].on_traffic(at(step), home);
+    }
+    // While the peer is there, it is asked every 15 s, and answers.
+    assert_eq!(table.events(0), []);
+    let asked = table.sent.iter().filter(|sent| sent.1 == 0 && sent.0 > at(10_000)).count();
+    assert!((6..=40).contains(&asked), "{asked}");
+    // Then somebody else sends, copies of its last answer too.
+    let echo = table.peers[0].pairs[0].number;
+    let copy = sealer().seal(Punch { asks: false, token: 11, number: 9, echo });
+    for step in (120_000..151_000).step_by(200) {
+        table.run(at(step), |_, _| false);
+        table.peers[0].on_traffic(at(step), home);
+        table.peers[0].handle_datagram(at(step), home, &copy, &mut entropy(3));
+    }
+    assert_eq!(table.events(0).first(), Some(&lost(home)));
 }
 
 #[test]
