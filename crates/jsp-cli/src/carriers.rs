@@ -26,7 +26,7 @@ pub(crate) struct Carriers {
 
 /// What carries datagrams instead of UDP.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
+pub(crate) enum Kind {
     /// TCP
     Tcp,
     /// TLS over TCP
@@ -35,27 +35,46 @@ enum Kind {
     Websocket,
 }
 
-/// UDP, and streams as coordinators accept them: at their port, and TLS at the port that is open everywhere.
-pub(crate) fn any() -> CarrierPolicy {
-    let tls = || Carrier::tls(TlsClient::new());
-    CarrierPolicy::Race(vec![Carrier::tcp(), tls().port(HTTPS), tls(), Carrier::websocket("/")])
+/// TLS at the port that is open everywhere.
+pub(crate) fn https() -> Carrier {
+    Carrier::tls(TlsClient::new()).port(HTTPS)
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Tcp, Self::Tls, Self::Websocket];
+
+    /// At the port that is connected to.
+    pub(crate) fn carrier(self) -> Carrier {
+        match self {
+            Self::Tcp => Carrier::tcp(),
+            Self::Tls => Carrier::tls(TlsClient::new()),
+            Self::Websocket => Carrier::websocket("/"),
+        }
+    }
+
+    /// As coordinators accept it: at their port, and TLS at its own besides.
+    fn at_coordinators(self) -> Vec<Carrier> {
+        match self {
+            Self::Tls => vec![https(), self.carrier()],
+            Self::Tcp | Self::Websocket => vec![self.carrier()],
+        }
+    }
 }
 
 impl Carriers {
     /// For a client.
-    pub(crate) fn connect(&self, mut builder: Builder) -> Builder {
+    pub(crate) fn connect(&self, builder: Builder) -> Builder {
+        self.by(builder, |kind| vec![kind.carrier()])
+    }
+
+    fn by(&self, mut builder: Builder, carriers: impl Fn(Kind) -> Vec<Carrier>) -> Builder {
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(proxy.clone());
         }
         let Some(kind) = self.carrier else { return builder };
-        let carriers = vec![match kind {
-            Kind::Tcp => Carrier::tcp(),
-            Kind::Tls => Carrier::tls(TlsClient::new()),
-            Kind::Websocket => Carrier::websocket("/"),
-        }];
         builder.carriers(match self.no_udp {
-            true => CarrierPolicy::Only(carriers),
-            false => CarrierPolicy::Race(carriers),
+            true => CarrierPolicy::Only(carriers(kind)),
+            false => CarrierPolicy::Race(carriers(kind)),
         })
     }
 
@@ -76,7 +95,11 @@ impl Carriers {
 
     /// For who meets others at a coordinator: unless told otherwise, whatever leads there.
     pub(crate) fn meet(&self, builder: Builder) -> Builder {
-        if self.carrier.is_some() { self.connect(builder) } else { builder.carriers(any()) }
+        if self.carrier.is_some() {
+            return self.by(builder, Kind::at_coordinators);
+        }
+        let all = Kind::ALL.into_iter().flat_map(Kind::at_coordinators).collect();
+        builder.carriers(CarrierPolicy::Race(all))
     }
 
     /// For a server at `bind`.
@@ -92,5 +115,19 @@ impl Carriers {
                 builder.listen_tls(bind, tls)
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_to_a_coordinator_is_tried_at_the_port_of_the_web_too() {
+        let told = |carriers: Vec<Carrier>| format!("{carriers:?}");
+        let both = vec![https(), Carrier::tls(TlsClient::new())];
+        assert!(told(both.clone()).contains("443"));
+        assert_eq!(told(Kind::Tls.at_coordinators()), told(both));
+        assert_eq!(told(Kind::Tcp.at_coordinators()), told(vec![Carrier::tcp()]));
     }
 }

@@ -22,7 +22,7 @@ fn a_network_that_lets_udp_through() {
     assert_eq!(all["udp_ipv4"]["result"], "works", "{all}");
     assert!(all["udp_ipv4"]["connected_ms"].as_f64().unwrap() > 0.0);
     assert_eq!(all["udp_ipv6"]["result"], "no_address");
-    for carrier in ["tcp", "tls", "websocket"] {
+    for carrier in ["tcp", "tls_443", "tls", "websocket"] {
         assert_eq!(all[carrier]["result"], "refused", "{all}");
     }
     assert_eq!(all["own_address"], all["mapped_address"]);

@@ -12,6 +12,10 @@ use jsp_wire::{Instant, Route};
 // spec: CAR-33
 const ASK_AFTER: Duration = Duration::from_secs(4);
 
+/// Longest such time, after datagrams had no way often.
+// spec: CAR-77
+const ASK_SELDOM: Duration = Duration::from_secs(256);
+
 /// Time that a way has to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
@@ -66,6 +70,8 @@ pub struct Switch {
     state: State,
     /// When datagrams are to be asked for, in a stream.
     ask_at: Option<Instant>,
+    /// Time from one question to the next.
+    ask_every: Duration,
     /// Where datagrams went last: the server may have led the connection there.
     last: Option<Route>,
     /// The next question goes there.
@@ -97,6 +103,7 @@ impl Switch {
             has_datagrams: true,
             state: State::Watching,
             ask_at: None,
+            ask_every: ASK_AFTER,
             last: None,
             asks_last: false,
         }
@@ -178,10 +185,10 @@ impl Switch {
         if !self.has_datagrams {
             return None;
         }
-        if now < *self.ask_at.get_or_insert(now + ASK_AFTER) {
+        if now < *self.ask_at.get_or_insert(now + self.ask_every) {
             return None;
         }
-        self.ask_at = Some(now + ASK_AFTER);
+        self.ask_at = Some(now + self.ask_every);
         self.open(now, Which::Datagrams)
     }
 
@@ -205,13 +212,34 @@ impl Switch {
         last.unwrap_or(first)
     }
 
+    /// A proxy does not relay datagrams: nobody asks it soon again. In place of [`on_opened`](Self::on_opened).
+    // spec: CAR-77
+    pub fn on_unsupported(&mut self) {
+        if let State::Opening(Which::Datagrams) = self.state {
+            self.ask_seldom(ASK_SELDOM);
+            self.state = State::Failed(Which::Datagrams);
+        }
+    }
+
+    fn ask_seldom(&mut self, every: Duration) {
+        (self.ask_every, self.ask_at) = (every.min(ASK_SELDOM), None);
+    }
+
     /// What came of [`Step::Open`]: nothing when none has opened.
-    // spec: CAR-76
+    // spec: CAR-76, CAR-77
     pub fn on_opened(&mut self, route: Option<Route>) {
         let State::Opening(which) = self.state else { return };
         self.state = match (route, which) {
-            (Some(route), which) => State::Opened(which, route),
-            (None, Which::Datagrams) => State::Failed(which),
+            (Some(route), which) => {
+                if which == Which::Datagrams {
+                    self.ask_every = ASK_AFTER;
+                }
+                State::Opened(which, route)
+            }
+            (None, Which::Datagrams) => {
+                self.ask_seldom(self.ask_every * 2);
+                State::Failed(which)
+            }
             // All that were left have been tried.
             (None, Which::Stream(_)) => State::Failed(Which::Stream(self.streams)),
         };
@@ -318,6 +346,32 @@ mod tests {
             let asked = [(); 4].map(|()| switch.datagrams_to(first));
             assert_eq!(asked, [udp(), first, udp(), first]);
         }
+    }
+
+    #[test]
+    // spec-test: CAR-77
+    fn datagrams_that_have_no_way_are_asked_for_less_and_less_often() {
+        let (mut switch, there) = (Switch::new(1), [STREAM]);
+        let mut now = at(0);
+        let mut pause = |switch: &mut Switch| {
+            let since = now;
+            assert_eq!(switch.poll(now, &view(&there, false)), None);
+            now = switch.poll_timeout().unwrap();
+            let asks = switch.poll(now, &view(&there, false));
+            assert_eq!(asks, Some(Step::Open(Which::Datagrams)));
+            now.since(since).as_secs()
+        };
+        for expected in [4, 8, 16, 32, 64, 128, 256, 256] {
+            assert_eq!(pause(&mut switch), expected);
+            switch.on_opened(None);
+        }
+        let mut switch = Switch::new(1);
+        assert_eq!(pause(&mut switch), 4);
+        switch.on_unsupported();
+        assert_eq!(pause(&mut switch), 256);
+        // There is a relay after all.
+        switch.on_opened(Some(udp()));
+        assert_eq!(switch.ask_every, ASK_AFTER);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use jsp::link::{Datagram, Link, Route, Transmit, UdpLink};
 use jsp::rendezvous::{CallError, Peer, Policy, Refusal, RegisterError, Registration};
-use jsp::{BindError, Builder, Connection, Endpoint, Fingerprint, Identity, StreamConfig};
+use jsp::{
+    AddPathError, BindError, Builder, Connection, Endpoint, Fingerprint, Identity, StreamConfig,
+};
 use jsp_nat::relay::{Class, classify};
 use jsp_nat::stun::{Request, Response};
 use jsp_server::{Config, Daemon, Status};
@@ -154,6 +156,8 @@ async fn who_may_use_the_relay_alone_stays_there() {
     let (caller, called) = (caller.unwrap(), called.unwrap());
     talk(&caller, &called, |number| number > 200).await;
     assert!(is_relayed(&caller) && is_relayed(&called));
+    let refused = caller.add_path([127, 0, 0, 1].into()).await;
+    assert!(matches!(refused, Err(AddPathError::NotPlain)), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

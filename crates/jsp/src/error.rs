@@ -62,6 +62,11 @@ pub enum AddPathError {
     /// The connection cannot have it.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// The connection goes by a stream, a proxy or a coordinator: nobody would answer elsewhere.
+    #[error(
+        "a further path needs one by plain UDP, and this connection goes by a stream, a proxy or a coordinator; connect to the server's own address"
+    )]
+    NotPlain,
     /// The server did not answer there: a firewall, or no way from this address.
     #[error("the server did not answer from this address; check its interface and its route")]
     Unanswered,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use jsp_proto::{NetworkHint, PathError, PathId, PathInfo, PathUse};
+use jsp_wire::Route;
 
 use crate::connection::Connection;
 use crate::error::AddPathError;
@@ -18,7 +19,7 @@ impl Connection {
     /// [`Connection::set_path_use`] says; without a word, what goes out goes by whichever is the fastest, bulk fills
     /// all of them, and real-time messages change over, or go by two, when one of them fails.
     ///
-    /// Only clients open paths. Before the handshake is confirmed, or while the server has not given what the path
+    /// Only clients open paths, and only beside one that goes to the server by plain UDP. Before the handshake is confirmed, or while the server has not given what the path
     /// needs, the call waits, as long as the connection lives at most.
     ///
     /// Cancel-safe: dropped before the path has begun, the call has done nothing; afterwards the path goes on
@@ -123,10 +124,13 @@ impl crate::shard::Core {
         socket: &Arc<Further>,
     ) -> Result<PathId, AddPathError> {
         let (connection, state) = self.live(key)?;
-        let remote = connection.route().remote();
-        let (Some(remote), Some(handle)) = (remote, state.handle) else {
-            return Err(PathError::Unsupported.into());
+        let handle = state.handle.ok_or(PathError::Unsupported)?;
+        // A relay, or a proxy, would take what comes from elsewhere for a stranger's.
+        let plainly = |path: PathInfo| match path.route {
+            Route::Udp { remote, .. } => Some(remote),
+            Route::Relayed { .. } | Route::Tunnel { .. } => None,
         };
+        let remote = connection.paths().find_map(plainly).ok_or(AddPathError::NotPlain)?;
         let path = self.endpoint.open_path(now, handle, socket.route(remote))?;
         if let Some(state) = self.state(key) {
             state.sockets.push((path, Arc::clone(socket)));

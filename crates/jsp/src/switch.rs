@@ -2,6 +2,7 @@
 //! and back when datagrams pass again.
 
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -82,7 +83,12 @@ impl Watch {
             Some(Way::Udp(addr)) => Some(self.machine.datagrams_to(Route::udp(*addr))),
             Some(way) => match connect::open(&self.offers, way).await {
                 Ok(opened) => Some(self.keep(opened.held)?),
-                Err(_) => None,
+                Err(error) => {
+                    if is_unsupported(&error) {
+                        self.machine.on_unsupported();
+                    }
+                    None
+                }
             },
         };
         self.machine.on_opened(route);
@@ -181,6 +187,12 @@ impl Watch {
         })
         .await
     }
+}
+
+/// The proxy has no such thing.
+// spec: CAR-77
+fn is_unsupported(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::Carrier { source, .. } if source.kind() == ErrorKind::Unsupported)
 }
 
 /// A stream that is being opened.

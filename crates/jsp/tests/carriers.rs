@@ -7,8 +7,8 @@ use std::time::Duration;
 use jsp::carrier::{Connecting, StreamListener, StreamNetwork};
 use jsp::emulate::{BadLink, Control, StreamNet, pair};
 use jsp::{
-    Carrier, CarrierKind, CarrierPolicy, ConnectError, Connection, Endpoint, Identity, Message,
-    MessageFate, StreamConfig,
+    AddPathError, Carrier, CarrierKind, CarrierPolicy, ConnectError, Connection, Endpoint,
+    Identity, Message, MessageFate, StreamConfig,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -67,6 +67,8 @@ async fn everything_goes_over_tcp() {
         assert_eq!(can.datagram_len, 1452);
     }
     talk(&near, &far).await;
+    let refused = near.add_path([127, 0, 0, 5].into()).await;
+    assert!(matches!(refused, Err(AddPathError::NotPlain)), "{refused:?}");
     near.close(7, b"enough");
     assert!(matches!(far.closed().await, jsp::ConnectionError::ClosedByPeer { code: 7, .. }));
     server.shutdown().await;

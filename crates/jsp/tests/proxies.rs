@@ -2,16 +2,21 @@
 //! proxy.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use jsp::carrier::{StreamListener, StreamNetwork};
+use jsp::emulate::StreamNet;
 use jsp::{
     Carrier, CarrierKind, CarrierPolicy, ConnectError, Connection, Endpoint, Identity, Proxy,
-    StreamConfig,
+    StreamConfig, TransportConfig,
 };
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
@@ -262,4 +267,62 @@ async fn an_http_proxy_connects_and_once_more_when_it_has_cut_the_stream() {
     assert_eq!(again, lines);
     assert_eq!(lines[0], format!("CONNECT {name} HTTP/1.1"));
     assert!(lines.contains(&"Proxy-Authorization: Basic YW5uOnNlY3JldA==".to_owned()), "{lines:?}");
+}
+
+/// A SOCKS5 proxy that knows CONNECT alone, and always to `server`; how often it was asked for a relay.
+async fn socks_without_relays(
+    streams: StreamNet,
+    mut listener: Box<dyn StreamListener>,
+    server: SocketAddr,
+    asked: Arc<AtomicUsize>,
+) {
+    loop {
+        let (mut client, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+        let (streams, asked) = (streams.clone(), Arc::clone(&asked));
+        tokio::spawn(async move {
+            let mut request = [0; 3 + 10];
+            client.read_exact(&mut request[..3]).await.unwrap();
+            client.write_all(&[5, 0]).await.unwrap();
+            client.read_exact(&mut request[3..]).await.unwrap();
+            let is_connect = request[4] == 1;
+            let reply = if is_connect { 0 } else { 7 };
+            client.write_all(&[5, reply, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+            if !is_connect {
+                asked.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            let mut onward = streams.connect(server).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut onward).await;
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+/// spec-test: CAR-77
+async fn a_proxy_that_relays_no_datagrams_is_not_asked_again_and_again() {
+    let streams = StreamNet::new(Duration::from_millis(20));
+    let network = || Arc::new(streams.clone()) as Arc<dyn StreamNetwork>;
+    let at_proxy: SocketAddr = "192.0.2.3:1080".parse().unwrap();
+    let addr: SocketAddr = "192.0.2.2:2".parse().unwrap();
+    let asked = Arc::<AtomicUsize>::default();
+    let listener = streams.listen(at_proxy).unwrap();
+    tokio::spawn(socks_without_relays(streams.clone(), listener, addr, Arc::clone(&asked)));
+    let server = Endpoint::builder()
+        .bind("127.0.0.1:0")
+        .identity(Identity::generate())
+        .listen_tcp(addr)
+        .stream_network(network())
+        .build()
+        .unwrap();
+    let keep_alive = Some(Duration::from_secs(10));
+    let client = through(Proxy::socks5(at_proxy))
+        .transport(TransportConfig { keep_alive, ..Default::default() })
+        .stream_network(network())
+        .build()
+        .unwrap();
+    let (near, far) = meet(&client, &server, &addr.to_string()).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    talk(&near, &far).await;
+    // To connect, 4 s later, and every 256 s.
+    assert_eq!(asked.load(Ordering::Relaxed), 4);
 }

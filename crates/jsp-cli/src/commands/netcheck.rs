@@ -86,12 +86,10 @@ impl Netcheck {
             Some(address) => Some(try_datagrams(address, fingerprint, self.stun, patience).await?),
             None => None,
         };
-        let [tcp, tls, websocket] = streams;
         let coordinator =
             Target { fingerprint: Some(fingerprint), ..coordinator.clone() }.to_string();
         let event = "netcheck";
-        let report =
-            Report { event, coordinator, udp_ipv4, udp_ipv6, tcp, tls, websocket, turn, datagrams };
+        let report = Report { event, coordinator, udp_ipv4, udp_ipv6, streams, turn, datagrams };
         report.print(output);
         Ok(match (report.udp_works(), report.anything_works()) {
             (true, _) => Exit::Success,

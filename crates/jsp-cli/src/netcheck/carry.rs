@@ -4,12 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use jsp::carrier::TlsClient;
-use jsp::{
-    Builder, Carrier, CarrierPolicy, ConnectError, Endpoint, Fingerprint, Identity, TransportConfig,
-};
+use jsp::{Builder, CarrierPolicy, ConnectError, Endpoint, Fingerprint, Identity, TransportConfig};
 use serde::Serialize;
 
+use crate::carriers::{Kind, https};
 use crate::output::milliseconds;
 use crate::protocol::APPLICATION_PROTOCOL;
 use crate::session;
@@ -104,16 +102,39 @@ pub(crate) async fn try_udp(
     }
 }
 
-/// Whether the coordinator is reached by TCP, TLS and WebSocket.
+/// What came of the streams to a coordinator.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Streams {
+    pub(crate) tcp: Passage,
+    /// At the port of the web, which is open where others are not.
+    pub(crate) tls_443: Passage,
+    pub(crate) tls: Passage,
+    pub(crate) websocket: Passage,
+}
+
+impl Streams {
+    /// Each as it is called, and as `--carrier` has it.
+    pub(crate) fn each(&self) -> [(&'static str, &'static str, &Passage); 4] {
+        [
+            ("TCP", "tcp", &self.tcp),
+            ("TLS, port 443", "tls", &self.tls_443),
+            ("TLS", "tls", &self.tls),
+            ("WebSocket", "websocket", &self.websocket),
+        ]
+    }
+}
+
+/// Whether the coordinator is reached by TCP, TLS and WebSocket at its port, and by TLS at port 443.
 pub(crate) async fn try_streams(
     to: SocketAddr,
     fingerprint: Fingerprint,
     timeout: Duration,
-) -> [Passage; 3] {
+) -> Streams {
     let by = |carrier| {
         let only = CarrierPolicy::Only(vec![carrier]);
         attempt(client(session::transport(timeout)).carriers(only), to, fingerprint, timeout)
     };
-    let (tcp, tls) = (by(Carrier::tcp()), by(Carrier::tls(TlsClient::new())));
-    tokio::join!(tcp, tls, by(Carrier::websocket("/"))).into()
+    let [tcp, tls, websocket] = [Kind::Tcp, Kind::Tls, Kind::Websocket].map(Kind::carrier);
+    let (tcp, tls_443, tls, websocket) = tokio::join!(by(tcp), by(https()), by(tls), by(websocket));
+    Streams { tcp, tls_443, tls, websocket }
 }

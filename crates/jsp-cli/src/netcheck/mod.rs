@@ -5,7 +5,7 @@ mod datagrams;
 mod report;
 mod turn;
 
-pub(crate) use carry::{Passage, try_streams, try_udp};
+pub(crate) use carry::{Passage, Streams, try_streams, try_udp};
 pub(crate) use datagrams::{Datagrams, try_datagrams};
 pub(crate) use report::Report;
 pub(crate) use turn::{Lent, try_turn};

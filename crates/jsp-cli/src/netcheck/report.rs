@@ -3,7 +3,7 @@
 use jsp::rendezvous::{Filtering, Mapping};
 use serde::Serialize;
 
-use super::{Datagrams, Lent, Passage};
+use super::{Datagrams, Lent, Passage, Streams};
 use crate::output::{Output, Tone};
 
 /// Everything, as one JSON object.
@@ -13,9 +13,8 @@ pub(crate) struct Report {
     pub(crate) coordinator: String,
     pub(crate) udp_ipv4: Passage,
     pub(crate) udp_ipv6: Passage,
-    pub(crate) tcp: Passage,
-    pub(crate) tls: Passage,
-    pub(crate) websocket: Passage,
+    #[serde(flatten)]
+    pub(crate) streams: Streams,
     /// A TURN server, where one was named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) turn: Option<Lent>,
@@ -84,7 +83,7 @@ impl Report {
     }
 
     pub(crate) fn anything_works(&self) -> bool {
-        self.udp_works() || [&self.tcp, &self.tls, &self.websocket].iter().any(|way| way.works())
+        self.udp_works() || self.streams.each().iter().any(|(_, _, way)| way.works())
     }
 
     /// One line each, aligned, and what it means.
@@ -95,9 +94,7 @@ impl Report {
         for (name, passage) in [("UDP, IPv4", &self.udp_ipv4), ("UDP, IPv6", &self.udp_ipv6)] {
             line(name, told(passage, "UDP is dropped on the way", output));
         }
-        for (name, passage) in
-            [("TCP", &self.tcp), ("TLS", &self.tls), ("WebSocket", &self.websocket)]
-        {
+        for (name, _, passage) in self.streams.each() {
             line(name, told(passage, "the port is blocked", output));
         }
         if let Some(found) = &self.datagrams {
@@ -114,13 +111,15 @@ impl Report {
         output.line(self.verdict());
     }
 
-    fn verdict(&self) -> &'static str {
+    fn verdict(&self) -> String {
         let Some(found) = self.datagrams.as_ref().filter(|_| self.udp_works()) else {
-            return match self.anything_works() {
-                true => {
-                    "UDP does not pass: use --carrier, which costs quality but not the connection."
-                }
-                false => "The coordinator is not reached at all.",
+            let works = self.streams.each().into_iter().find(|(_, _, way)| way.works());
+            return match works {
+                Some((name, flag, _)) => format!(
+                    "UDP does not pass, but this does: {name}. Use --carrier {flag}, which costs quality but not \
+                     the connection."
+                ),
+                None => "The coordinator is not reached at all.".into(),
             };
         };
         match found.mapping {
@@ -137,6 +136,7 @@ impl Report {
                 "Peers are reached over the relay at least; a second server (--stun) would tell about direct paths."
             }
         }
+        .into()
     }
 }
 
@@ -227,9 +227,12 @@ mod tests {
             coordinator: "jsp://here".into(),
             udp_ipv4,
             udp_ipv6: Passage::NoAddress,
-            tcp: Passage::Refused,
-            tls: Passage::Failed { error: "odd".into() },
-            websocket: Passage::Refused,
+            streams: Streams {
+                tcp: Passage::Refused,
+                tls_443: Passage::NoAnswer,
+                tls: Passage::Failed { error: "odd".into() },
+                websocket: Passage::Refused,
+            },
             turn: None,
             datagrams,
         }
@@ -256,6 +259,7 @@ mod tests {
         assert_eq!(json["udp_ipv4"]["result"], "works");
         assert_eq!(json["udp_ipv6"]["result"], "no_address");
         assert_eq!(json["tls"]["error"], "odd");
+        assert_eq!(json["tls_443"]["result"], "no_answer");
         assert_eq!(json["mapping"], "dependent");
         assert_eq!(json["filtering"], "dependent");
         assert_eq!(json["direct_paths"], "some");
@@ -279,8 +283,13 @@ mod tests {
     #[test]
     fn the_verdict_follows_what_was_found() {
         assert!(report(None).verdict().contains("not reached at all"));
-        let tcp = Report { tcp: Passage::Works { connected_ms: 3.0 }, ..report(None) };
-        assert!(tcp.verdict().contains("--carrier"));
+        assert!(!report(None).anything_works());
+        let works = Passage::Works { connected_ms: 3.0 };
+        let streams = Streams { tls_443: works, ..report(None).streams };
+        let https = Report { streams, ..report(None) };
+        assert!(https.anything_works() && !https.udp_works());
+        let verdict = https.verdict();
+        assert!(verdict.contains("port 443") && verdict.contains("--carrier tls"), "{verdict}");
         assert!(report(Some(found(None))).verdict().contains("--stun"));
         assert!(report(Some(found(Some(Mapping::Dependent)))).verdict().contains("symmetric"));
     }

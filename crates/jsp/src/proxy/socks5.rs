@@ -16,6 +16,8 @@ const NO_AUTHENTICATION: u8 = 0;
 const USER_AND_PASSWORD: u8 = 2;
 const CONNECT: u8 = 1;
 const ASSOCIATE: u8 = 3;
+/// The reply to a command that the proxy does not know.
+const UNSUPPORTED: u8 = 7;
 const IPV4: u8 = 1;
 const NAME: u8 = 3;
 const IPV6: u8 = 4;
@@ -110,7 +112,12 @@ async fn request(stream: &mut BoxStream, command: u8, target: &Target) -> io::Re
         return Err(malformed("this is no SOCKS5 proxy"));
     };
     if reply != 0 {
-        return Err(refused(format!("the proxy does not connect: {}", meaning(reply))));
+        let kind = match reply {
+            UNSUPPORTED => io::ErrorKind::Unsupported,
+            _ => io::ErrorKind::ConnectionRefused,
+        };
+        let reason = format!("the proxy does not connect: {}", meaning(reply));
+        return Err(io::Error::new(kind, reason));
     }
     let mut address = BytesMut::zeroed(match kind {
         IPV4 => 4 + 2,
@@ -208,7 +215,7 @@ fn meaning(reply: u8) -> String {
         4 => "the host is out of reach",
         5 => "the connection is refused",
         6 => "the way is too long",
-        7 => "it does not know what is asked",
+        UNSUPPORTED => "it does not know what is asked",
         8 => "it does not know this kind of address",
         _ => return format!("code {reply}"),
     };
@@ -267,6 +274,10 @@ mod tests {
             let (result, _) = dialogue(name(), Some(("me", "pw")), refusal).await;
             assert!(result.is_err(), "{refusal:?}");
         }
+        // Who does not know what is asked is told from who does not do it.
+        let unknown = [5, 0, 5, UNSUPPORTED, 0, 1, 0, 0, 0, 0, 0, 0];
+        let (result, _) = dialogue(name(), None, &unknown).await;
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::Unsupported);
         let (result, _) = dialogue(name(), None, &[5, 2]).await;
         assert!(result.unwrap_err().to_string().contains("password"));
     }
