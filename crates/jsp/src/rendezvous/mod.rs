@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod asked;
 mod control;
 mod direct;
 mod error;
@@ -119,7 +120,9 @@ impl Peer {
     /// # Errors
     /// See [`BindError`]; a builder without identity, with a wrapping (which hides what is relayed from
     /// what is not) or with a proxy (past which punches would go), and [`Policy::ProxyOnly`] with plain
-    /// UDP, are errors of configuration.
+    /// UDP, are errors of configuration; so is an address that others are told or can connect to
+    /// ([`Builder::preferred_address`], [`TransportConfig::preferred`](crate::TransportConfig::preferred), listeners
+    /// for streams) with [`Policy::RelayOnly`]: such a peer answers nobody who sends to it directly.
     pub fn build(builder: Builder, policy: Policy) -> Result<Self, BindError> {
         if !policy.allows_udp() {
             return Err(BindError::Config("a peer that may use a proxy alone has no UDP socket"));
@@ -140,7 +143,14 @@ impl Peer {
         if builder.identity.is_none() || !sends_plainly {
             return Err(BindError::Config("a peer has an identity, no wrapping and no proxy"));
         }
-        let switch = Arc::new(Switch::new(link));
+        let hidden = !policy.allows_direct();
+        // spec: RDV-189
+        if hidden && builder.is_found_somewhere() {
+            return Err(BindError::Config(
+                "a peer that may use relays alone has no preferred address, and listens for no streams",
+            ));
+        }
+        let switch = Arc::new(Switch::new(link, hidden));
         let endpoint = builder.link(Box::new(MeetingLink(Arc::clone(&switch)))).build()?;
         let (ready, waiting) = mpsc::channel(READY_MAX);
         let shared = Shared {
@@ -156,7 +166,8 @@ impl Peer {
         Ok(Self { endpoint, shared: Arc::new(shared) })
     }
 
-    /// The endpoint, for everything that needs no coordinator.
+    /// The endpoint, for everything that needs no coordinator. With [`Policy::RelayOnly`] it connects, and is connected to
+    /// by nobody.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -303,7 +314,8 @@ impl Registration {
                     return Poll::Ready(Err(CallError::Refused { peer, reason }));
                 }
             }
-            connecting.as_mut().poll(cx).map_err(CallError::from)
+            let connected = connecting.as_mut().poll(cx);
+            connected.map_err(|error| CallError::Connect { peer, error })
         })
         .await?;
         let config = StreamConfig {
