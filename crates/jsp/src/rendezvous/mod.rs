@@ -20,6 +20,7 @@
 //! ```
 
 mod asked;
+mod awake;
 mod control;
 mod direct;
 mod error;
@@ -99,6 +100,8 @@ pub struct Peer {
 struct Shared {
     switch: Arc<Switch>,
     policy: Policy,
+    /// Datagrams go by a socket of this host, so that its other ports are behind the same boxes.
+    has_own_socket: bool,
     /// The addresses at which a coordinator sees this peer, the latest last.
     seen: Mutex<Vec<SocketAddr>>,
     /// The addresses that routers in front of this host have mapped to its port, by router; none while one is asked,
@@ -127,7 +130,7 @@ impl Peer {
         if !policy.allows_udp() {
             return Err(BindError::Config("a peer that may use a proxy alone has no UDP socket"));
         }
-        Self::with_link(builder, policy, Box::new(UdpLink::bind_wildcard()?))
+        Self::over(builder, policy, Box::new(UdpLink::bind_wildcard()?), true)
     }
 
     /// The same over another link, which must carry datagrams as they are.
@@ -138,6 +141,15 @@ impl Peer {
         builder: Builder,
         policy: Policy,
         link: Box<dyn Link>,
+    ) -> Result<Self, BindError> {
+        Self::over(builder, policy, link, false)
+    }
+
+    fn over(
+        builder: Builder,
+        policy: Policy,
+        link: Box<dyn Link>,
+        has_own_socket: bool,
     ) -> Result<Self, BindError> {
         let sends_plainly = builder.obfuscation.is_none() && builder.proxy.is_none();
         if builder.identity.is_none() || !sends_plainly {
@@ -156,6 +168,7 @@ impl Peer {
         let shared = Shared {
             switch,
             policy,
+            has_own_socket,
             seen: Mutex::default(),
             mapped: Mutex::default(),
             own: Mutex::default(),
@@ -186,7 +199,8 @@ impl Peer {
         let connection = self.endpoint.connect(coordinator, fingerprint).await?;
         let address = connection.remote_addr();
         self.shared.switch.trust_relay(address, connection.route());
-        let control = Control::start(connection, Arc::clone(&self.shared)).await?;
+        let idle = self.endpoint.offers.transport.idle_timeout;
+        let control = Control::start(connection, Arc::clone(&self.shared), idle).await?;
         Ok(Registration { peer: self.clone(), relay: address, control })
     }
 
