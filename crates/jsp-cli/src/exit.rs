@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jsp::rendezvous::CallError;
 use jsp::{
     BindError, ConnectError, ConnectionError, DelegationError, DelegationFileError, IdentityError,
     IssueError, OpenError, RecvError, SendError,
@@ -127,6 +128,18 @@ impl From<ConnectError> for Failure {
             _ => Exit::Unreachable,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(call: CallError) -> Self {
+        let message = call.to_string();
+        let exit = match call {
+            CallError::Connect { error, .. } => Self::from(error).exit,
+            CallError::Refused { .. } => Exit::Refused,
+            _ => Exit::Unreachable,
+        };
+        Self::new(exit, message)
     }
 }
 

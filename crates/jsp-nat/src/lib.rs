@@ -28,6 +28,7 @@ pub mod candidate;
 pub mod coordinator;
 pub mod detour;
 pub mod filtering;
+pub mod keep_alive;
 pub mod lifetime;
 pub mod punch;
 pub mod relay;

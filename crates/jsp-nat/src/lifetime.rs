@@ -70,6 +70,11 @@ impl LifetimeSearch {
         self.low.max(SHORTEST).saturating_mul(2) / 3
     }
 
+    /// The same, once a silence has been tried.
+    pub fn learned(&self) -> Option<Duration> {
+        (!self.low.is_zero() || self.high < LONGEST).then(|| self.interval())
+    }
+
     /// True when the search is over.
     pub fn is_over(&self) -> bool {
         matches!(self.step, Step::Over)

@@ -25,8 +25,8 @@ use crate::link::{ServerLink, Socket};
 const STREAM_WAIT: Duration = Duration::from_secs(10);
 /// Bytes that a client may send before they are read.
 const WINDOW: u64 = 16 << 10;
-/// Silence after which a client is asked whether it is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Silence after which a client is asked whether it is there: it says something itself every 20 s at least.
+const KEEP_ALIVE: Duration = Duration::from_secs(24);
 /// Close codes: no room, and messages that make no sense.
 const CODE_FULL: u64 = 1;
 const CODE_NONSENSE: u64 = 2;

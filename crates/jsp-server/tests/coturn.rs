@@ -262,12 +262,33 @@ async fn a_stale_nonce_and_a_wrong_password() {
     assert!(coturn.said("error 438") > 0);
     assert_eq!(lent.ip(), HOST);
     let wrong = TurnServer::new(coturn.address.to_string(), USER, "another");
-    let error = peer.peer.use_turn(&wrong).await.unwrap_err();
+    let other = running.peer(Policy::RelayOnly, None).await;
+    let error = other.peer.use_turn(&wrong).await.unwrap_err();
     assert!(matches!(error, TurnError::Failed(TurnFailure::Unauthorized)), "{error}");
+    // The right one takes its place at once.
+    other.peer.use_turn(&coturn.server()).await.unwrap();
     // Little goes to who does not answer, or only asks for more.
     let to_coturn = peer.sent.lock().unwrap();
     let to_coturn = to_coturn.iter().filter(|(to, ..)| *to == coturn.address);
     assert!(to_coturn.clone().all(|(_, class, len)| *class == Class::Stun && *len < 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_the_same_server_anew_keeps_the_address() {
+    let coturn = Coturn::start(&["--user=bob:other", "--max-allocate-lifetime=2"]);
+    let running = Running::start();
+    let peer = running.peer(Policy::RelayOnly, Some(&coturn)).await;
+    let bob = TurnServer::new(coturn.address.to_string(), "bob", "other");
+    for server in [&bob, &coturn.server(), &bob] {
+        assert_eq!(peer.peer.use_turn(server).await.ok(), peer.lent);
+    }
+    let before = coturn.said("REFRESH processed, success");
+    while coturn.said("REFRESH processed, success") < before + 3 {
+        let nobody = Identity::generate().fingerprint();
+        assert!(peer.registration.connect(nobody).await.is_err());
+    }
+    assert_eq!(peer.peer.use_turn(&bob).await.ok(), peer.lent);
+    assert_eq!(coturn.said("ALLOCATE processed, success"), 1);
 }
 
 /// Has a client of a server talk to it by a socket until an address is lent.

@@ -13,6 +13,7 @@ use jsp::link::{Datagram, Link, Route, Transmit, UdpLink};
 use jsp::rendezvous::{CallError, Peer, Policy, Refusal, RegisterError, Registration};
 use jsp::{
     AddPathError, BindError, Builder, Connection, Endpoint, Fingerprint, Identity, StreamConfig,
+    TransportConfig,
 };
 use jsp_nat::relay::{Class, classify};
 use jsp_nat::stun::{Request, Response};
@@ -161,6 +162,42 @@ async fn who_may_use_the_relay_alone_stays_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+// spec-test: RDV-189
+async fn who_may_use_the_relay_alone_answers_nobody_who_suspects_it_somewhere() {
+    let running = Running::start(Config::default());
+    let (_one, registration, _) = running.peer(Policy::Any).await;
+    let (two, _stays, fingerprint) = running.peer(Policy::RelayOnly).await;
+    let port = two.endpoint().local_addr().unwrap().port();
+    let suspected = SocketAddr::from(([127, 0, 0, 1], port));
+    let stranger = Endpoint::client().unwrap();
+    // What would be answered without looking into it: a version that nobody speaks, and a connection that is lost.
+    let raw = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut other_version = vec![0; 1200];
+    other_version[..14].copy_from_slice(&[0xc0, 9, 9, 9, 9, 4, 1, 1, 1, 1, 2, 2, 2, 2]);
+    raw.send_to(&other_version, suspected).await.unwrap();
+    raw.send_to(&[0x47; 100], suspected).await.unwrap();
+    let mut asking = std::pin::pin!(stranger.connect(suspected, fingerprint));
+    let poll_once = std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_pending()));
+    assert!(poll_once.await);
+    // It has come before what comes by the relay.
+    let talking = async {
+        let (caller, called) = tokio::join!(registration.connect(fingerprint), two.accept());
+        talk(&caller.unwrap(), &called.unwrap(), |number| number > 300).await;
+    };
+    tokio::select! {
+        biased;
+        _ = asking => panic!("it was answered"),
+        () = talking => {}
+    }
+    let answer = raw.try_recv_from(&mut [0; 1500]);
+    assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    // Others can be called directly still.
+    let (any, _stays, fingerprint) = running.peer(Policy::Any).await;
+    let at = SocketAddr::from(([127, 0, 0, 1], any.endpoint().local_addr().unwrap().port()));
+    stranger.connect(at, fingerprint).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_there_or_not_allowed_is_told_of() {
     let running = Running::start(Config::default());
     let (_peer, registration, _) = running.peer(Policy::Any).await;
@@ -296,4 +333,18 @@ fn a_peer_is_built_only_as_it_can_be() {
     assert!(Peer::build(identity(), Policy::ProxyOnly).is_err());
     let key = Identity::generate().fingerprint();
     assert!(Peer::build(identity().obfuscation(key), Policy::Any).is_err());
+    // spec-test: RDV-189
+    let mut preferred = TransportConfig::default();
+    preferred.preferred.v4 = Some("192.0.2.1:1".parse().unwrap());
+    type Where<'a> = &'a dyn Fn() -> Builder;
+    let found: [Where<'_>; 3] = [
+        &|| identity().preferred_address("127.0.0.1:0"),
+        &|| identity().transport(preferred.clone()),
+        &|| identity().listen_tcp("127.0.0.1:0"),
+    ];
+    for builder in found {
+        let error = Peer::build(builder(), Policy::RelayOnly).unwrap_err();
+        assert!(error.to_string().contains("relays alone"), "{error}");
+        assert!(Peer::build(builder(), Policy::Any).is_ok());
+    }
 }

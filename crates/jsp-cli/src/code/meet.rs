@@ -269,7 +269,7 @@ impl Guest {
                     format!("the coordinator refuses: {reason}"),
                 ));
             }
-            Err(CallError::Connect(error)) => return Err(error.into()),
+            Err(call @ CallError::Connect { .. }) => return Err(call.into()),
             Err(error) => {
                 self.place.registration = None;
                 return Err(Failure::new(Exit::Unreachable, error.to_string()));

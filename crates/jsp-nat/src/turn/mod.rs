@@ -11,8 +11,8 @@
 
 mod message;
 mod peers;
+mod proof;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -24,6 +24,8 @@ use crate::{Entropy, Outgoing};
 pub use message::{Answer, Frame, Reply, TAG_LEN};
 use message::{Ask, Realm};
 use peers::Peers;
+pub use proof::Login;
+use proof::Proof;
 
 /// Time to the first repetition of a request, and how often it is sent at most (RFC 8489, section 6.2.1).
 const RTO: Duration = Duration::from_millis(500);
@@ -45,36 +47,6 @@ const UNAUTHORIZED: u16 = 401;
 /// Servers say it before they look at proofs, and without one of their own.
 const ALLOCATION_MISMATCH: u16 = 437;
 const STALE_NONCE: u16 = 438;
-
-/// A user of a server, and what proves it: HMAC-SHA-1 under the key of RFC 8489, section 9.2.2, which takes the
-/// realm.
-pub struct Login {
-    username: String,
-    tag: Box<Mac>,
-}
-
-/// The tag of a message in a realm: what it is made of is the caller's.
-type Mac = dyn Fn(&[u8], &[u8]) -> [u8; TAG_LEN] + Send + Sync;
-
-impl Login {
-    /// A user; `tag` takes the realm and a message.
-    pub fn new(
-        username: String,
-        tag: impl Fn(&[u8], &[u8]) -> [u8; TAG_LEN] + Send + Sync + 'static,
-    ) -> Self {
-        Self { username, tag: Box::new(tag) }
-    }
-
-    fn tag(&self, realm: &[u8], message: &[u8]) -> [u8; TAG_LEN] {
-        (self.tag)(realm, message)
-    }
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Login")
-    }
-}
 
 /// Why a server lends no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -153,40 +125,8 @@ impl Allocation {
     }
 }
 
-/// What requests are proved by, as the server has said.
-#[derive(Debug)]
-struct Proof {
-    login: Login,
-    realm: Vec<u8>,
-    nonce: Vec<u8>,
-}
-
-impl Proof {
-    fn realm(&self) -> Option<Realm<'_>> {
-        let (login, realm, nonce) = (&self.login, &self.realm[..], &self.nonce[..]);
-        (!nonce.is_empty()).then_some(Realm { login, realm, nonce })
-    }
-
-    /// Takes what a server wants for a request to be proved by; false when it does not take the proof, or asks too
-    /// often.
-    // spec: RDV-42
-    fn challenge(&mut self, request: &Transaction, code: u16, asked: [Option<&[u8]>; 2]) -> bool {
-        let [realm, nonce] = asked;
-        let Some(nonce) = nonce.filter(|nonce| !nonce.is_empty()) else { return false };
-        let is_fresh = match code {
-            UNAUTHORIZED => !request.is_proved && realm.is_some(),
-            _ => code == STALE_NONCE,
-        };
-        if !is_fresh || request.challenges >= CHALLENGES_MAX {
-            return false;
-        }
-        self.realm = realm.map_or(std::mem::take(&mut self.realm), <[u8]>::to_vec);
-        self.nonce = nonce.to_vec();
-        true
-    }
-}
-
 /// What a request is about.
+#[derive(Clone, Copy)]
 enum Subject {
     Allocation,
     Peer(usize),
@@ -209,11 +149,21 @@ impl Client {
     pub fn new(now: Instant, server: SocketAddr, login: Login) -> Self {
         Self {
             server,
-            proof: Proof { login, realm: Vec::new(), nonce: Vec::new() },
+            proof: Proof::new(login),
             allocation: Allocation::Nothing(Some(now)),
             has_ended_old: false,
             peers: Peers::default(),
             failure: None,
+        }
+    }
+
+    /// Another login at the server. An address that is lent belongs to the login that asked for it (RFC 8656, section 5),
+    /// which goes on as long as the server takes it: so it is not lost meanwhile.
+    pub fn use_login(&mut self, now: Instant, login: Login) {
+        self.proof.next = Some(login);
+        if self.relayed().is_none() {
+            (self.failure, self.has_ended_old) = (None, false);
+            self.lose(now);
         }
     }
 
@@ -402,7 +352,10 @@ impl Client {
         match (subject, ask) {
             (Subject::Peer(index), _) => self.peers.on_refused(now, index),
             (Subject::Allocation, Ask::Refresh(0)) => self.ended(now),
-            // It is gone, and may be had anew.
+            // It may live on under the other login; else it is gone, and may be had anew.
+            (Subject::Allocation, Ask::Refresh(_)) if self.proof.take_next() => {
+                self.replace(subject, Transaction::new(now, entropy));
+            }
             (Subject::Allocation, Ask::Refresh(_)) => self.lose(now),
             // spec: RDV-124
             (Subject::Allocation, _)
@@ -428,6 +381,7 @@ impl Client {
     }
 
     fn lose(&mut self, now: Instant) {
+        self.proof.take_next();
         self.allocation = Allocation::Nothing(Some(now));
         self.peers.end();
     }

@@ -387,3 +387,46 @@ fn peers_that_pour_in_are_bounded_and_one_host_leaves_room_for_others() {
     table.run(at(2), PLAIN);
     assert!(table.asked.len() <= 2 + peers::PORTS_MAX + peers::PEERS_MAX);
 }
+
+/// A user whose tags differ from those of [`tag`].
+fn other_tag(realm: &[u8], message: &[u8]) -> [u8; TAG_LEN] {
+    tag(realm, message).map(|byte| byte ^ 1)
+}
+
+fn bob() -> Login {
+    Login::new("bob".to_owned(), other_tag)
+}
+
+#[test]
+fn another_login_takes_over_when_the_first_is_refused_and_the_address_stays() {
+    for refusal in [401, 403] {
+        let mut table = Table::new();
+        table.run(at(10), PLAIN);
+        let asked = table.asked.len();
+        table.client.use_login(table.now, bob());
+        // Nothing is asked for that was not due; then the first login is refused.
+        table.run(at(20), PLAIN);
+        assert_eq!(table.asked.len(), asked);
+        table.now = at(30);
+        let mut entropy = entropy(1);
+        let out = table.client.poll_transmit(table.now, &mut entropy).unwrap();
+        let refusing = Server { error: Some(refusal), ..PLAIN };
+        table.client.handle_message(table.now, &refusing.answer(&out.payload), &mut entropy);
+        assert_eq!(table.client.relayed(), Some(addr(LENT)));
+        table.run(at(31), Server { tags: other_tag, ..PLAIN });
+        let Allocation::Here { refreshing, .. } = &table.client.allocation else { panic!("lost") };
+        assert!(refreshing.is_none(), "the other login is not taken");
+    }
+}
+
+#[test]
+fn another_login_is_used_at_once_where_nothing_is_lent() {
+    let mut table = Table::new();
+    let refusing = Server { error: Some(401), ..PLAIN };
+    table.run(at(200), refusing);
+    assert_eq!(table.client.failure(), Some(Failure::Unauthorized));
+    table.client.use_login(table.now, bob());
+    assert_eq!(table.client.failure(), None);
+    table.run(at(201), Server { tags: other_tag, ..PLAIN });
+    assert_eq!(table.client.relayed(), Some(addr(LENT)));
+}

@@ -34,6 +34,12 @@ impl Builder {
         self.preferred.push(addr.to_string());
         self
     }
+
+    /// Whether others are told an address of this endpoint, or find it at one but that of its socket.
+    pub(crate) fn is_found_somewhere(&self) -> bool {
+        let is_told = !self.preferred.is_empty() || self.transport.preferred.is_any();
+        is_told || !self.listening.is_empty()
+    }
 }
 
 /// What an endpoint has for datagrams: what it was given, or a socket, if it has no listener, which is at

@@ -11,6 +11,7 @@ use jsp_proto::StreamConfig;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::awake::Awake;
 use super::error::RegisterError;
 use crate::connection::Connection;
 use crate::error::SendError;
@@ -18,14 +19,11 @@ use crate::stream::{RecvStream, SendStream};
 
 /// How long a coordinator may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
-/// Between two questions which address the coordinator sees; they keep the box in front of this peer
-/// awake, too: the shortest that is met forgets after 30 s (RFC 8445, section 11 asks every 15 s).
-const PING_EVERY: Duration = Duration::from_secs(15);
 
 /// What the two ends of the stream have in common.
 #[derive(Debug, Default)]
-struct State {
-    observed: Option<SocketAddr>,
+pub(super) struct State {
+    pub(super) observed: Option<SocketAddr>,
     /// Who waits for the coordinator's word on a channel.
     asked: HashMap<u64, oneshot::Sender<Refusal>>,
     /// Who waits for its word on a TURN server.
@@ -47,6 +45,7 @@ impl Control {
     pub(super) async fn start(
         connection: Connection,
         shared: Arc<Shared>,
+        idle_timeout: Duration,
     ) -> Result<Self, RegisterError> {
         let config = StreamConfig {
             content_type: Some(CONTENT_TYPE.to_owned()),
@@ -74,9 +73,11 @@ impl Control {
         let send = Arc::new(send);
         note_observed(&state, &shared, coordinator, observed);
         shared.learn_coordinator(coordinator, Arc::downgrade(&send));
+        let times = (connection.inner.shard.clock, idle_timeout);
+        let awake = Awake::new(&send, &state, &shared, coordinator, times);
         tokio::spawn(follow(connection.clone(), Arc::downgrade(&shared), coordinator));
         tokio::spawn(listen(recv, Arc::clone(&state), shared, coordinator));
-        tokio::spawn(keep_awake(Arc::downgrade(&send)));
+        tokio::spawn(awake.run());
         Ok(Self { connection, send, state, stun })
     }
 
@@ -206,17 +207,6 @@ async fn listen(
             // Who calls shows it by calling.
             Ok(_) => {}
             Err(_) => return,
-        }
-    }
-}
-
-/// Asks again and again which address the coordinator sees.
-async fn keep_awake(send: Weak<SendStream>) {
-    loop {
-        tokio::time::sleep(PING_EVERY).await;
-        let Some(send) = send.upgrade() else { return };
-        if send.send(FromClient::Ping.encode()).await.is_err() {
-            return;
         }
     }
 }

@@ -150,7 +150,8 @@ impl Search {
         let mut direct: Option<Way> = None;
         while let Some(now) = self.now() {
             self.note_changes(now, &mut puncher);
-            if let Some(from) = direct.filter(|from| self.shared.switch.had_traffic(*from)) {
+            let switch = &self.shared.switch;
+            if let Some(from) = direct.filter(|from| switch.had_traffic(&self.relayed, *from)) {
                 puncher.on_traffic(now, from);
             }
             while let Some((way, punch)) = puncher.poll_transmit(now, &mut random) {

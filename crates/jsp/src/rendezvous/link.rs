@@ -14,6 +14,7 @@ use jsp_proto::Datagram;
 use jsp_wire::Route;
 use tokio::sync::{Notify, mpsc};
 
+use super::asked::Asked;
 use super::{Passage, random};
 use crate::link::{CarrierSender, Link, Transmit};
 
@@ -37,14 +38,18 @@ struct Ways {
     punches: HashMap<u64, mpsc::Sender<Punched>>,
     /// Who waits for answers of STUN servers.
     stun: Vec<mpsc::Sender<Vec<u8>>>,
-    /// Ways past the relay that are in use.
-    traffic: HashMap<Way, Traffic>,
+    /// Ways past the relay that are in use, and by which relayed connections.
+    uses: HashMap<Way, Vec<Use>>,
     turn: Option<Turn>,
+    /// Where this peer has sent to, when it answers nobody else by plain UDP.
+    asked: Option<Asked>,
 }
 
-/// A way past the relay.
-struct Traffic {
-    /// Something came by it since this was last asked.
+/// A relayed connection that goes past the relay.
+struct Use {
+    /// The relay, and the connection's channel there.
+    relayed: (SocketAddr, u64),
+    /// Something came by its way since this was last asked.
     has_come: bool,
     passage: Passage,
 }
@@ -54,9 +59,15 @@ struct Turn {
     client: turn::Client,
     /// What the server says goes to the task that talks to it.
     messages: mpsc::Sender<Vec<u8>>,
-    /// Wakes that task.
+    /// Wakes that task, and tells it from that of another server.
     wake: Arc<Notify>,
+    #[cfg(feature = "turn")]
+    told: Told,
 }
+
+/// What a TURN server has answered last.
+#[cfg(feature = "turn")]
+pub(super) type Told = tokio::sync::watch::Sender<Option<Result<SocketAddr, turn::Failure>>>;
 
 impl Ways {
     /// What stands for the coordinator that something came from.
@@ -83,11 +94,29 @@ impl Ways {
         let turn = self.turn.as_ref().filter(|turn| turn.client.server() == via)?;
         turn.client.address_of(u16::try_from(peer).ok()?)
     }
+
+    /// Takes note of a packet by a way; false when nobody may learn that it came.
+    // spec: RDV-189
+    fn came(&mut self, from: Way) -> bool {
+        let is_direct = from.leg == Leg::Socket;
+        if is_direct && self.asked.as_ref().is_some_and(|asked| !asked.knows(from.remote)) {
+            return false;
+        }
+        self.uses.get_mut(&from).into_iter().flatten().for_each(|used| used.has_come = true);
+        true
+    }
+
+    /// How a relayed connection goes past the relay.
+    fn use_of(&mut self, relayed: (SocketAddr, u64), way: Way) -> Option<&mut Use> {
+        self.uses.get_mut(&way)?.iter_mut().find(|used| used.relayed == relayed)
+    }
 }
 
 impl Switch {
-    pub(super) fn new(link: Box<dyn Link>) -> Self {
-        Self { link, carriers: OnceLock::new(), ways: Mutex::default() }
+    /// Over a link. One that is `hidden` answers nobody by plain UDP to whom it has not sent first.
+    pub(super) fn new(link: Box<dyn Link>, hidden: bool) -> Self {
+        let ways = Ways { asked: hidden.then(Asked::default), ..Ways::default() };
+        Self { link, carriers: OnceLock::new(), ways: Mutex::new(ways) }
     }
 
     fn ways(&self) -> MutexGuard<'_, Ways> {
@@ -119,37 +148,51 @@ impl Switch {
 
     /// Which way a route takes now.
     pub(super) fn passage(&self, route: &Route) -> Passage {
-        let ways = self.ways();
-        let way = match *route {
-            Route::Udp { remote, .. } => Some(Way::from(remote)),
-            Route::Relayed { .. } if ways.by_turn(route).is_some() => return Passage::Turn,
-            Route::Relayed { .. } => ways.detours.of(route),
-            Route::Tunnel { .. } => None,
-        };
-        let Some(way) = way else { return Passage::Relay };
-        ways.traffic.get(&way).map_or(Passage::Direct, |traffic| traffic.passage)
+        let mut ways = self.ways();
+        match *route {
+            // It may be an address that a TURN server has lent the other end.
+            Route::Udp { remote, .. } => {
+                let used = ways.uses.get(&Way::from(remote)).and_then(|uses| uses.first());
+                used.map_or(Passage::Direct, |used| used.passage)
+            }
+            Route::Relayed { .. } if ways.by_turn(route).is_some() => Passage::Turn,
+            Route::Relayed { via, peer } => {
+                let past = ways.detours.of(route);
+                let used = past.and_then(|way| ways.use_of((via, peer), way));
+                used.map_or(Passage::Relay, |used| used.passage)
+            }
+            Route::Tunnel { .. } => Passage::Relay,
+        }
     }
 
     /// A relayed connection goes past the relay from now on, or no more.
     pub(super) fn redirect(&self, relayed: &Route, past: Option<(Way, Passage)>) {
         let Route::Relayed { via, peer } = *relayed else { return };
         let mut ways = self.ways();
-        if let Some(old) = ways.detours.of(relayed) {
-            ways.traffic.remove(&old);
+        if let Some(old) = ways.detours.of(relayed)
+            && let Some(uses) = ways.uses.get_mut(&old)
+        {
+            uses.retain(|used| used.relayed != (via, peer));
+            if uses.is_empty() {
+                ways.uses.remove(&old);
+            }
         }
         match past {
             Some((way, passage)) => {
                 ways.detours.open(via, peer, way);
-                ways.traffic.insert(way, Traffic { has_come: false, passage });
+                let used = Use { relayed: (via, peer), has_come: false, passage };
+                ways.uses.entry(way).or_default().push(used);
             }
             None => ways.detours.close(via, peer),
         }
     }
 
-    /// Whether something came by a way past the relay since this was last asked.
-    pub(super) fn had_traffic(&self, way: Way) -> bool {
+    /// Whether something came by the way past the relay that a connection takes, since this was last asked.
+    pub(super) fn had_traffic(&self, relayed: &Route, way: Way) -> bool {
+        let Route::Relayed { via, peer } = *relayed else { return false };
         let mut ways = self.ways();
-        ways.traffic.get_mut(&way).is_some_and(|traffic| std::mem::take(&mut traffic.has_come))
+        let used = ways.use_of((via, peer), way);
+        used.is_some_and(|used| std::mem::take(&mut used.has_come))
     }
 
     #[cfg(feature = "turn")]
@@ -158,21 +201,29 @@ impl Switch {
         &self,
         client: turn::Client,
         messages: mpsc::Sender<Vec<u8>>,
-        wake: Arc<Notify>,
+        (wake, told): (Arc<Notify>, Told),
     ) {
-        let old = self.ways().turn.replace(Turn { client, messages, wake });
+        let old = self.ways().turn.replace(Turn { client, messages, wake, told });
         self.give_back(old);
     }
 
     #[cfg(feature = "turn")]
-    /// Lets the task that talks to the TURN server at its client; `None` when another server has its place.
+    /// What belongs to the TURN server, if it is the one at this address.
+    pub(super) fn turn_at(&self, server: SocketAddr) -> Option<(Arc<Notify>, Told)> {
+        let ways = self.ways();
+        let turn = ways.turn.as_ref().filter(|turn| turn.client.server() == server)?;
+        Some((Arc::clone(&turn.wake), turn.told.clone()))
+    }
+
+    #[cfg(feature = "turn")]
+    /// Lets the task that is woken so at its client; `None` when another server has its place, or the same one anew.
     pub(super) fn with_turn<T>(
         &self,
-        server: SocketAddr,
+        wake: &Arc<Notify>,
         work: impl FnOnce(&mut turn::Client) -> T,
     ) -> Option<T> {
         let mut ways = self.ways();
-        let turn = ways.turn.as_mut().filter(|turn| turn.client.server() == server)?;
+        let turn = ways.turn.as_mut().filter(|turn| Arc::ptr_eq(&turn.wake, wake))?;
         Some(work(&mut turn.client))
     }
 
@@ -182,7 +233,11 @@ impl Switch {
     }
 
     fn give_back(&self, turn: Option<Turn>) {
-        let last = turn.and_then(|mut turn| turn.client.release(&mut random));
+        let last = turn.and_then(|mut turn| {
+            // Its task ends.
+            turn.wake.notify_one();
+            turn.client.release(&mut random)
+        });
         if let Some(last) = last {
             self.send(last.to.into(), &last.payload);
         }
@@ -253,12 +308,7 @@ impl Switch {
             from = way;
         }
         match relay::classify(&datagram.payload) {
-            relay::Class::Transport => {
-                if let Some(traffic) = self.ways().traffic.get_mut(&from) {
-                    traffic.has_come = true;
-                }
-                true
-            }
+            relay::Class::Transport => self.ways().came(from),
             // A peer has no relay, and answers nothing.
             relay::Class::Relay | relay::Class::Stun if from.leg == Leg::Turn => false,
             relay::Class::Relay => self.unwrap_relayed(datagram),
@@ -383,11 +433,15 @@ impl Link for MeetingLink {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
         let exit = {
-            let ways = self.0.ways();
-            match ways.by_turn(&transmit.route) {
+            let mut ways = self.0.ways();
+            let exit = match ways.by_turn(&transmit.route) {
                 Some(to) => Some(Exit::Turn(to)),
                 None => ways.detours.exit(&transmit.route),
+            };
+            if let (Some(Exit::Plain(to)), Some(asked)) = (exit, &mut ways.asked) {
+                asked.note(to);
             }
+            exit
         };
         match exit {
             Some(Exit::Turn(to)) => self.0.send_by_turn(transmit, to, true),
@@ -440,3 +494,6 @@ pub(super) fn any_for(towards: SocketAddr) -> SocketAddr {
     };
     SocketAddr::new(any, 0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use super::{Peer, link, random};
 /// Answers that wait to be looked at.
 const ANSWERS_MAX: usize = 16;
 /// The longest answer that is looked at.
-const ANSWER_LEN_MAX: usize = 600;
+pub(super) const ANSWER_LEN_MAX: usize = 600;
 
 impl Peer {
     /// Finds out what the box in front of this host does, by asking two servers that answer STUN:
@@ -51,7 +51,8 @@ impl Peer {
     }
 
     /// How often something must be sent for the box in front of this host not to forget: what
-    /// [`TransportConfig::keep_alive`](crate::TransportConfig::keep_alive) may be. Takes minutes, for it
+    /// [`TransportConfig::keep_alive`](crate::TransportConfig::keep_alive) may be. A [`Registration`](super::Registration)
+    /// finds out by itself what it needs to know of this. Takes minutes, for it
     /// waits until a port of its own is forgotten; the peer's port is never put at risk. The server must
     /// know RESPONSE-PORT (RFC 5780), as coordinators do.
     ///

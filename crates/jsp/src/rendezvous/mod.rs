@@ -19,6 +19,8 @@
 //! # }
 //! ```
 
+mod asked;
+mod awake;
 mod control;
 mod direct;
 mod error;
@@ -98,6 +100,8 @@ pub struct Peer {
 struct Shared {
     switch: Arc<Switch>,
     policy: Policy,
+    /// Datagrams go by a socket of this host, so that its other ports are behind the same boxes.
+    has_own_socket: bool,
     /// The addresses at which a coordinator sees this peer, the latest last.
     seen: Mutex<Vec<SocketAddr>>,
     /// The addresses that routers in front of this host have mapped to its port, by router; none while one is asked,
@@ -119,12 +123,14 @@ impl Peer {
     /// # Errors
     /// See [`BindError`]; a builder without identity, with a wrapping (which hides what is relayed from
     /// what is not) or with a proxy (past which punches would go), and [`Policy::ProxyOnly`] with plain
-    /// UDP, are errors of configuration.
+    /// UDP, are errors of configuration; so is an address that others are told or can connect to
+    /// ([`Builder::preferred_address`], [`TransportConfig::preferred`](crate::TransportConfig::preferred), listeners
+    /// for streams) with [`Policy::RelayOnly`]: such a peer answers nobody who sends to it directly.
     pub fn build(builder: Builder, policy: Policy) -> Result<Self, BindError> {
         if !policy.allows_udp() {
             return Err(BindError::Config("a peer that may use a proxy alone has no UDP socket"));
         }
-        Self::with_link(builder, policy, Box::new(UdpLink::bind_wildcard()?))
+        Self::over(builder, policy, Box::new(UdpLink::bind_wildcard()?), true)
     }
 
     /// The same over another link, which must carry datagrams as they are.
@@ -136,16 +142,33 @@ impl Peer {
         policy: Policy,
         link: Box<dyn Link>,
     ) -> Result<Self, BindError> {
+        Self::over(builder, policy, link, false)
+    }
+
+    fn over(
+        builder: Builder,
+        policy: Policy,
+        link: Box<dyn Link>,
+        has_own_socket: bool,
+    ) -> Result<Self, BindError> {
         let sends_plainly = builder.obfuscation.is_none() && builder.proxy.is_none();
         if builder.identity.is_none() || !sends_plainly {
             return Err(BindError::Config("a peer has an identity, no wrapping and no proxy"));
         }
-        let switch = Arc::new(Switch::new(link));
+        let hidden = !policy.allows_direct();
+        // spec: RDV-189
+        if hidden && builder.is_found_somewhere() {
+            return Err(BindError::Config(
+                "a peer that may use relays alone has no preferred address, and listens for no streams",
+            ));
+        }
+        let switch = Arc::new(Switch::new(link, hidden));
         let endpoint = builder.link(Box::new(MeetingLink(Arc::clone(&switch)))).build()?;
         let (ready, waiting) = mpsc::channel(READY_MAX);
         let shared = Shared {
             switch,
             policy,
+            has_own_socket,
             seen: Mutex::default(),
             mapped: Mutex::default(),
             own: Mutex::default(),
@@ -156,7 +179,8 @@ impl Peer {
         Ok(Self { endpoint, shared: Arc::new(shared) })
     }
 
-    /// The endpoint, for everything that needs no coordinator.
+    /// The endpoint, for everything that needs no coordinator. With [`Policy::RelayOnly`] it connects, and is connected to
+    /// by nobody.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -175,7 +199,8 @@ impl Peer {
         let connection = self.endpoint.connect(coordinator, fingerprint).await?;
         let address = connection.remote_addr();
         self.shared.switch.trust_relay(address, connection.route());
-        let control = Control::start(connection, Arc::clone(&self.shared)).await?;
+        let idle = self.endpoint.offers.transport.idle_timeout;
+        let control = Control::start(connection, Arc::clone(&self.shared), idle).await?;
         Ok(Registration { peer: self.clone(), relay: address, control })
     }
 
@@ -303,7 +328,8 @@ impl Registration {
                     return Poll::Ready(Err(CallError::Refused { peer, reason }));
                 }
             }
-            connecting.as_mut().poll(cx).map_err(CallError::from)
+            let connected = connecting.as_mut().poll(cx);
+            connected.map_err(|error| CallError::Connect { peer, error })
         })
         .await?;
         let config = StreamConfig {

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 use zeroize::Zeroizing;
 
-use super::link::Switch;
+use super::link::{Switch, Told};
 use super::{Peer, Registration, random};
 use crate::clock::Clock;
 use crate::proxy::decode;
@@ -128,7 +128,8 @@ impl Peer {
     /// Has a TURN server lend this peer an address, which is told to other peers and used where no direct way is
     /// found; with [`Policy::RelayOnly`](super::Policy::RelayOnly) it is the only one that they learn. It is kept for as
     /// long as the peer lives, asked for anew when it is lost or this host has moved, and given back at the end. One
-    /// server at a time: another takes the first one's place. Answers the address.
+    /// server at a time: another takes the first one's place. At the same server, an address that is lent stays, and the
+    /// new login is used once the server does not take the old one any more. Answers the address.
     ///
     /// Takes two round trips; half a minute when the server does not answer. After a failure, it is asked again
     /// every minute, but for a wrong password.
@@ -145,18 +146,39 @@ impl Peer {
         let is_usable = self.usable_family();
         let address =
             found.ok().and_then(|mut all| all.find(is_usable)).ok_or(TurnError::NoName)?;
-        let clock = self.endpoint.shard.clock;
-        let (to, messages) = mpsc::channel(MESSAGES_MAX);
-        let wake = Arc::new(Notify::new());
-        let client = Client::new(clock.now(), address, server.login());
-        self.shared.switch.use_turn(client, to, Arc::clone(&wake));
-        let (tell, mut told) = watch::channel(None);
-        let switch = Arc::downgrade(&self.shared.switch);
-        tokio::spawn(Talk { switch, address, clock, messages, wake, tell }.run());
+        let told = self.log_in_anew(address, server);
+        let mut told = told.unwrap_or_else(|| self.ask_turn_server(address, server));
         match told.wait_for(Option::is_some).await.map(|outcome| *outcome) {
             Ok(Some(outcome)) => outcome.map_err(TurnError::Failed),
             Ok(None) | Err(_) => Err(TurnError::Gone),
         }
+    }
+
+    fn ask_turn_server(&self, address: SocketAddr, server: &TurnServer) -> Outcomes {
+        let clock = self.endpoint.shard.clock;
+        let (to, messages) = mpsc::channel(MESSAGES_MAX);
+        let wake = Arc::new(Notify::new());
+        let client = Client::new(clock.now(), address, server.login());
+        let (tell, told) = watch::channel(None);
+        self.shared.switch.use_turn(client, to, (Arc::clone(&wake), tell.clone()));
+        let switch = Arc::downgrade(&self.shared.switch);
+        tokio::spawn(Talk { switch, clock, messages, wake, tell }.run());
+        told
+    }
+
+    /// The server is in use already: `None` when not.
+    fn log_in_anew(&self, address: SocketAddr, server: &TurnServer) -> Option<Outcomes> {
+        let switch = &self.shared.switch;
+        let (wake, tell) = switch.turn_at(address)?;
+        let now = self.endpoint.shard.clock.now();
+        switch.with_turn(&wake, |client| {
+            client.use_login(now, server.login());
+            if client.relayed().is_none() {
+                tell.send_replace(None);
+            }
+        })?;
+        wake.notify_one();
+        Some(tell.subscribe())
     }
 
     /// A socket that is bound to an address of one family reaches no other.
@@ -182,13 +204,14 @@ impl Registration {
 /// The task that talks to a server.
 struct Talk {
     switch: Weak<Switch>,
-    address: SocketAddr,
     clock: Clock,
     messages: mpsc::Receiver<Vec<u8>>,
     wake: Arc<Notify>,
-    /// What came of it last.
-    tell: watch::Sender<Option<Result<SocketAddr, Failure>>>,
+    tell: Told,
 }
+
+/// What comes of asking a server.
+type Outcomes = watch::Receiver<Option<Result<SocketAddr, Failure>>>;
 
 impl Talk {
     /// Goes on until the peer is gone, or has another server.
@@ -199,7 +222,7 @@ impl Talk {
                 Some(message) = self.messages.recv() => {
                     let Some(switch) = self.switch.upgrade() else { return };
                     let now = self.clock.now();
-                    switch.with_turn(self.address, |client| {
+                    switch.with_turn(&self.wake, |client| {
                         client.handle_message(now, &message, &mut random)
                     });
                 }
@@ -214,15 +237,16 @@ impl Talk {
         let switch = self.switch.upgrade()?;
         let now = self.clock.now();
         while let Some(out) =
-            switch.with_turn(self.address, |client| client.poll_transmit(now, &mut random))?
+            switch.with_turn(&self.wake, |client| client.poll_transmit(now, &mut random))?
         {
             switch.send(out.to.into(), &out.payload);
         }
-        let (outcome, due) = switch.with_turn(self.address, |client| {
+        let due = switch.with_turn(&self.wake, |client| {
             let failed = client.failure().map(Err);
-            (client.relayed().map(Ok).or(failed), client.poll_timeout())
+            let outcome = client.relayed().map(Ok).or(failed);
+            self.tell.send_if_modified(|told| std::mem::replace(told, outcome) != outcome);
+            client.poll_timeout()
         })?;
-        self.tell.send_if_modified(|told| std::mem::replace(told, outcome) != outcome);
         Some(match due {
             Some(due) => self.clock.to_runtime(due),
             None => tokio::time::Instant::now() + LOOK_EVERY,

@@ -1,0 +1,73 @@
+use super::*;
+
+/// A link that nothing comes from.
+#[derive(Debug)]
+struct Silent;
+
+impl Link for Silent {
+    fn poll_recv(&self, _cx: &mut Context<'_>, _inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        Ok(transmit.contents.len())
+    }
+
+    fn poll_writable(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(at(1))
+    }
+}
+
+fn at(port: u16) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], port))
+}
+
+fn came_from(remote: SocketAddr, first: u8) -> Datagram {
+    Datagram { route: Route::udp(remote), ecn: None, payload: [first, 1, 2, 3][..].into() }
+}
+
+#[test]
+fn what_goes_by_one_way_is_told_apart_by_connection() {
+    let switch = Switch::new(Box::new(Silent), false);
+    let [one, two] = [1, 2].map(|peer| Route::Relayed { via: at(9), peer });
+    let way = Way::from(at(7));
+    for route in [&one, &two] {
+        switch.redirect(route, Some((way, Passage::Turn)));
+    }
+    assert!(!switch.had_traffic(&one, way));
+    assert!(switch.sort(&mut came_from(at(7), 0x40)));
+    // It is a sign of life for both.
+    assert!(switch.had_traffic(&one, way) && switch.had_traffic(&two, way));
+    assert!(!switch.had_traffic(&one, way));
+    switch.redirect(&one, None);
+    assert_eq!((switch.passage(&one), switch.passage(&two)), (Passage::Relay, Passage::Turn));
+    assert_eq!(switch.passage(&Route::udp(at(7))), Passage::Turn);
+    assert!(switch.sort(&mut came_from(at(7), 0x40)));
+    assert!(switch.had_traffic(&two, way) && !switch.had_traffic(&one, way));
+    switch.redirect(&two, None);
+    assert_eq!(switch.passage(&Route::udp(at(7))), Passage::Direct);
+    assert!(switch.ways().uses.is_empty());
+}
+
+#[test]
+// spec-test: RDV-189
+fn a_hidden_peer_hears_those_alone_to_whom_it_has_sent() {
+    let link = MeetingLink(Arc::new(Switch::new(Box::new(Silent), true)));
+    for first in [0x40, 0xc0] {
+        assert!(!link.0.sort(&mut came_from(at(7), first)));
+    }
+    let contents = &[0xc0][..];
+    let hello = Transmit { route: Route::udp(at(7)), ecn: None, contents, segment_len: 1 };
+    link.try_send(&hello).unwrap();
+    for first in [0x40, 0xc0] {
+        assert!(link.0.sort(&mut came_from(at(7), first)));
+        assert!(!link.0.sort(&mut came_from(at(8), first)));
+    }
+    // What is sent for other reasons, as questions to STUN servers are, asks for no packets.
+    link.0.send(at(8).into(), b"question");
+    assert!(!link.0.sort(&mut came_from(at(8), 0xc0)));
+}
