@@ -19,8 +19,9 @@ use jsp_sim::trial;
 struct Arguments {
     /// `worlds` for random worlds, a scenario such as S1 or one case of it, `all` for every
     /// scenario, `mobility` for those of a client on the move, `roaming` for random
-    /// worlds with carriers, sessions and processes that are killed, `experiments` or one of them such as E2, `nat` for
-    /// peers behind every pair of boxes, `privacy` for what observers see of so many flows, `list` for the names
+    /// worlds with carriers, sessions and processes that are killed, `certain` for certain ones alone, `experiments` or
+    /// one of them such as E2, `nat` for peers behind every pair of boxes, `privacy` for what observers see of so many
+    /// flows, `list` for the names
     #[arg(default_value = "worlds")]
     what: String,
     /// How many seeds [default: 200 worlds, 10000 flows, 5 of everything else]
@@ -79,6 +80,10 @@ fn main() -> ExitCode {
         "roaming" => {
             let (seed, seeds) = arguments.seeds(200);
             print(&roaming::worlds(seed, seeds), arguments.json)
+        }
+        "certain" => {
+            let (seed, seeds) = arguments.seeds(5);
+            print(&roaming::certain(seed, seeds), arguments.json)
         }
         "mobility" => {
             let scenarios = run_scenarios(&table::MOBILITY, &arguments);
