@@ -65,6 +65,7 @@ compile_error!("jsp-crypto needs the feature `native` or `portable`");
 
 #[cfg(feature = "files")]
 pub mod atomic_file;
+pub mod base64;
 mod client_ticket;
 pub mod cookie;
 #[cfg(feature = "fuzzing")]

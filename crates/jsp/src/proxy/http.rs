@@ -2,6 +2,7 @@
 
 use std::io;
 
+use jsp_crypto::base64;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{malformed, refused};
@@ -20,7 +21,7 @@ pub(super) async fn connect(
 ) -> io::Result<()> {
     let authorization = match credentials {
         Some((user, password)) => {
-            let secret = base64(format!("{user}:{password}").as_bytes());
+            let secret = base64::encode(format!("{user}:{password}").as_bytes());
             format!("Proxy-Authorization: Basic {secret}\r\n")
         }
         None => String::new(),
@@ -56,34 +57,9 @@ async fn read_head(stream: &mut BoxStream) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |group, byte| group << 8 | u32::from(*byte));
-        let group = group << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = (group >> (18 - 6 * place)) & 63;
-            let filled = place <= chunk.len();
-            out.push(if filled { DIGITS[digit as usize] as char } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_as_in_the_rfc() {
-        let pairs =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
-        for (plain, coded) in pairs {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
 
     #[tokio::test]
     /// spec-test: CAR-23
