@@ -298,20 +298,23 @@ impl Inner {
         config: &StreamConfig,
         now: Instant,
     ) -> Result<StreamId, OpenError> {
+        let (connection, state) = self.opening(core)?;
+        let id = connection.open(now, config)?;
+        let held = state.streams.entry(id).or_default();
+        (held.send_held, held.recv_held) = (true, !config.unidirectional);
+        Ok(id)
+    }
+
+    /// A connection on which streams may be opened.
+    fn opening<'a>(
+        &self,
+        core: &'a mut Locked<'_>,
+    ) -> Result<(&'a mut jsp_proto::Connection, &'a mut ConnectionState), OpenError> {
         let (connection, state) = core.live(self.key)?;
         if state.closing.is_some() {
             return Err(OpenError::ConnectionLost(ConnectionError::ClosedLocally { code: 0 }));
         }
-        let id = connection.open(now, config).map_err(|error| match error {
-            jsp_proto::OpenError::LimitReached => OpenError::LimitReached,
-            jsp_proto::OpenError::InvalidConfig => OpenError::InvalidConfig,
-            jsp_proto::OpenError::Closed => {
-                OpenError::ConnectionLost(ConnectionError::EndpointClosed)
-            }
-        })?;
-        let held = state.streams.entry(id).or_default();
-        (held.send_held, held.recv_held) = (true, !config.unidirectional);
-        Ok(id)
+        Ok((connection, state))
     }
 
     /// Opens a stream, sends the message and finishes the stream; pending where the peer allows no more.
@@ -322,22 +325,25 @@ impl Inner {
         message: &mut Message,
         now: Instant,
     ) -> Poll<Result<StreamId, SendError>> {
-        let id = match self.try_open(core, config, now) {
-            Ok(id) => id,
+        let opened = self.opening(core).and_then(|(connection, state)| {
+            let id = connection.open(now, config)?;
+            Ok((id, connection, state))
+        });
+        let (id, connection, state) = match opened {
+            Ok(opened) => opened,
             Err(OpenError::LimitReached) => return Poll::Pending,
             Err(OpenError::InvalidConfig) => return Poll::Ready(Err(SendError::WrongFraming)),
             Err(OpenError::ConnectionLost(error)) => return Poll::Ready(Err(error.into())),
         };
-        let sent = stream::send_now(core, self, id, message, true, now);
-        Poll::Ready(sent.map(|_| id).inspect_err(|_| self.abandon(core, id, now)))
-    }
-
-    /// Takes back a stream that was opened for nothing.
-    fn abandon(&self, core: &mut Locked<'_>, id: StreamId, now: Instant) {
-        if let Ok((connection, state)) = core.live(self.key) {
+        let sent = connection.offer(now, id, message).and_then(|_| connection.finish(now, id));
+        if let Err(error) = sent {
+            // It was opened for nothing.
             connection.reset(now, id, 0);
-            state.streams.remove(&id);
+            return Poll::Ready(Err(error.into()));
         }
+        state.add_finishing(id, !config.unidirectional);
+        self.shard.flush(core, now);
+        Poll::Ready(Ok(id))
     }
 
     /// Stream 0 is held from its first use on.

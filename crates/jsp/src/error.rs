@@ -326,6 +326,17 @@ pub enum OpenError {
     ConnectionLost(#[from] ConnectionError),
 }
 
+impl From<jsp_proto::OpenError> for OpenError {
+    fn from(error: jsp_proto::OpenError) -> Self {
+        use jsp_proto::OpenError as Proto;
+        match error {
+            Proto::LimitReached => Self::LimitReached,
+            Proto::InvalidConfig => Self::InvalidConfig,
+            Proto::Closed => Self::ConnectionLost(ConnectionError::EndpointClosed),
+        }
+    }
+}
+
 /// Why something was not sent. Nothing of it was taken.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum SendError {

@@ -42,9 +42,15 @@ impl Core {
 
     /// Handles all events that wait.
     pub(super) fn dispatch_events(&mut self, now: Instant) {
+        // Events of a connection come in rows; its key is never another's.
+        let mut latest: Option<(ConnectionHandle, Key)> = None;
         while let Some((handle, event)) = self.endpoint.poll_event() {
-            match self.by_handle.get(&handle).copied() {
-                Some(key) => self.dispatch(key, handle, event, now),
+            let known = latest.filter(|(of, _)| *of == handle).map(|(_, key)| key);
+            match known.or_else(|| self.by_handle.get(&handle).copied()) {
+                Some(key) => {
+                    latest = Some((handle, key));
+                    self.dispatch(key, handle, event, now);
+                }
                 None => match event {
                     Event::Connected => self.take_incoming(handle, now),
                     // A handshake that failed, or a connection that is forgotten already.

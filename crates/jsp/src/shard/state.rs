@@ -205,6 +205,13 @@ impl ConnectionState {
         })
     }
 
+    /// A stream of ours whose sending side was finished as it began.
+    pub(crate) fn add_finishing(&mut self, id: StreamId, recv_held: bool) {
+        let (send_held, end) = (true, SendEnd::Finishing);
+        self.streams.insert(id, StreamState { send_held, recv_held, end, ..Default::default() });
+        self.unconfirmed += 1;
+    }
+
     /// The sending side of a stream has come to `end`. Answers whether nothing is unconfirmed now.
     pub(crate) fn end_sending(&mut self, id: StreamId, end: SendEnd, wakes: &mut WakeList) {
         let Entry::Occupied(mut entry) = self.streams.entry(id) else { return };
