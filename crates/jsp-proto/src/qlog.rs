@@ -235,7 +235,7 @@ fn write_frame(out: &mut String, token: &Token) {
                 "{{\"frame_type\":\"stream\",\"stream_id\":{},\"offset\":{offset},\"length\":{len},\"fin\":{fin}}}",
                 token.stream
             ),
-            StreamPart::Message { number, offset, len, fin } => write!(
+            StreamPart::Message { number, offset, len, fin, .. } => write!(
                 out,
                 "{{\"frame_type\":\"stream\",\"stream_id\":{},\"message\":{number},\"offset\":{offset},\"length\":{len},\"fin\":{fin}}}",
                 token.stream

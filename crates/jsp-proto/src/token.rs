@@ -47,6 +47,13 @@ pub(crate) enum Token {
     MtuProbe { size: u16 },
 }
 
+impl Token {
+    /// It would have to go again if it were lost.
+    pub(crate) fn may_go_again(&self) -> bool {
+        !matches!(self, Self::Ack { .. } | Self::PathChallenge | Self::MtuProbe { .. })
+    }
+}
+
 /// Something of one stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct StreamToken {
@@ -80,8 +87,8 @@ impl StreamToken {
 pub(crate) enum StreamPart {
     /// Bytes of a byte stream.
     Bytes { offset: u64, len: u32, fin: bool },
-    /// Bytes of a message.
-    Message { number: u64, offset: u32, len: u32, fin: bool },
+    /// Bytes of a message, and which sending of it they belong to.
+    Message { number: u64, offset: u32, len: u32, fin: bool, sending: Sending },
     /// Whole messages one after another, for the first time; `len` bytes together.
     Messages { first: u64, count: u32, len: u32 },
     /// A symbol made of all of a message.
@@ -102,6 +109,25 @@ pub(crate) enum StreamPart {
     Consumed { floor: u64 },
     /// A note that credit is missing; informative.
     Blocked,
+}
+
+/// Which time something of a message left, the first being 0; all that are beyond the last one told apart are that one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Sending(u8);
+
+impl Sending {
+    /// The first.
+    pub(crate) const FIRST: Self = Self(0);
+
+    /// The one after this.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.saturating_add(1).min(15))
+    }
+
+    /// The bit that stands for it in a set of sendings.
+    pub(crate) fn bit(self) -> u16 {
+        1 << self.0
+    }
 }
 
 /// Credit that belongs to the connection as a whole.

@@ -541,3 +541,54 @@ fn a_slow_carrier_is_kept_and_a_dead_one_is_not() {
     let took = pair.now - start;
     assert!(took >= Duration::from_secs(4) && took <= Duration::from_secs(6), "{took:?}");
 }
+
+#[test]
+// spec-test: REC-37
+fn a_path_that_is_kept_warm_is_given_up_when_nothing_answers() {
+    let (mut pair, [client, server], stream) = two_paths(Pair::new());
+    let second = pair.second_addr;
+    pair.filter_from = Some(Box::new(move |from, to| from == second || to == second));
+    for n in 0..300 {
+        send(&mut pair, client, stream, n.to_string());
+        pair.run_for(Duration::from_millis(100));
+    }
+    assert_eq!(received(&mut pair, server).len(), 300);
+    let ended = Event::PathClosed { path: FIRST, cause: PathEnd::Unanswered };
+    assert!(pair.events.iter().any(|(end, _, event)| *end == End::Client && *event == ended));
+}
+
+#[test]
+// spec-test: PTH-16
+fn credit_that_was_told_by_a_path_that_fails_is_told_by_another() {
+    let config = TransportConfig {
+        connection_window: 20_000,
+        connection_window_max: 20_000,
+        message_len_max: 1000,
+        ..TransportConfig::default()
+    };
+    let (mut pair, [client, server], _) = two_paths(Pair::with(config, RetryPolicy::Never));
+    let now = pair.now;
+    let connection = pair.client.connection(client).unwrap();
+    connection.set_path_use(SECOND, PathUse::Standby).unwrap();
+    let stream = connection.open(now, StreamConfig::bytes()).unwrap();
+    connection.write(now, stream, Bytes::from(vec![7; 30_000])).unwrap();
+    pair.run_for(Duration::from_secs(1));
+    // From here on nothing gets through by the first path, where the credit is told in the second packet.
+    let second = pair.second_addr;
+    pair.filter_from = Some(Box::new(move |from, to| from == second || to == second));
+    let now = pair.now;
+    let connection = pair.server.connection(server).unwrap();
+    let back = connection.open(now, StreamConfig::messages()).unwrap();
+    connection.send(now, back, Message::binary(vec![8; 10])).unwrap();
+    pair.flush();
+    let mut got = 0;
+    for _ in 0..20 {
+        let now = pair.now;
+        let connection = pair.server.connection(server).unwrap();
+        while let Ok(Some(bytes)) = connection.read(now, stream, usize::MAX) {
+            got += bytes.len();
+        }
+        pair.run_for(Duration::from_millis(100));
+    }
+    assert_eq!(got, 30_000);
+}

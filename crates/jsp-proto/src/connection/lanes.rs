@@ -14,7 +14,7 @@ use crate::path::plural::PathList;
 use crate::path::{Duty, Path};
 use crate::permit;
 use crate::streams::Overdue;
-use crate::token::Token;
+use crate::token::{Fate, Token};
 
 /// A path that carries nothing is asked this often whether it still works, while the connection carries stream
 /// data.
@@ -50,18 +50,14 @@ impl Connection {
     /// The path at hand has not answered in time: what is under way there goes once more by another one,
     /// if there is one that works. Nothing is held lost by that.
     // spec: PTH-16
-    pub(super) fn doubt_path(&mut self, now: Instant) {
+    pub(super) fn doubt_path(&mut self, now: Instant, fates: &mut Vec<(Token, Fate)>) {
         if self.paths.others.iter().all(|path| path.is_failing()) {
             return;
         }
         let mut doubted = core::mem::take(&mut self.scratch.tokens);
         doubted.clear();
         while self.paths.active.numbers.recovery.probe_tokens(&mut doubted) {}
-        for token in doubted.drain(..) {
-            if let Token::Stream(token) = token {
-                self.streams.on_doubt(now, token);
-            }
-        }
+        self.doubt(now, &doubted, fates);
         self.scratch.tokens = doubted;
     }
 

@@ -235,10 +235,11 @@ impl Connection {
                 // packet of the present keys shows it where we are.
                 self.paths.active.probes.owe(SpaceId::Data, 1);
             }
-            self.doubt(now, space, &doubted, &mut fates);
+            self.doubt(now, &doubted, &mut fates);
             self.scratch.tokens = doubted;
             if space == SpaceId::Data {
-                self.doubt_path(now);
+                self.doubt_size(now);
+                self.doubt_path(now, &mut fates);
                 self.seek_refuge(now);
             }
         }
@@ -269,29 +270,28 @@ impl Connection {
             fec.on_probe(now);
         }
         let mut fates = core::mem::take(&mut self.scratch.fates);
-        self.doubt(now, SpaceId::Data, &doubted, &mut fates);
+        self.doubt(now, &doubted, &mut fates);
         self.scratch.tokens = doubted;
+        self.doubt_size(now);
         self.settle_fates(now, SpaceId::Data, &mut fates);
         self.scratch.fates = fates;
     }
 
-    /// A probe is due: what is oldest goes again with it, for it may be what was lost. Nothing is
-    /// held lost by that.
-    fn doubt(
-        &mut self,
-        now: Instant,
-        space: SpaceId,
-        tokens: &[Token],
-        fates: &mut Vec<(Token, Fate)>,
-    ) {
+    /// A probe is due: these, which are under way, go again with it or by another path, for they may be what was
+    /// lost. Nothing is held lost by that.
+    pub(super) fn doubt(&mut self, now: Instant, tokens: &[Token], fates: &mut Vec<(Token, Fate)>) {
         for token in tokens {
             match token {
                 Token::Stream(token) => self.streams.on_doubt(now, *token),
                 token => fates.push((*token, Fate::Lost)),
             }
         }
+    }
+
+    /// It may be that datagrams are too long for the path at hand.
+    fn doubt_size(&mut self, now: Instant) {
         let count = self.paths.active.numbers.recovery.pto_count();
-        if space == SpaceId::Data && self.paths.active.mtud.on_probe_timeout(now, count) {
+        if self.paths.active.mtud.on_probe_timeout(now, count) {
             let path = &mut self.paths.active;
             path.congestion.set_mtu(path.mtud.current());
         }

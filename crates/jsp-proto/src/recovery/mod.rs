@@ -81,7 +81,7 @@ pub(crate) struct Recovery {
     quiet: usize,
     /// When an ack-eliciting packet was last acknowledged.
     acked_at: Instant,
-    /// When the newest ack-eliciting packet left.
+    /// When the newest ack-eliciting packet left that the probe timeout counts from.
     eliciting_sent_at: Option<Instant>,
     /// Probe timeouts since the last acknowledgement.
     pto_count: u32,
@@ -198,8 +198,11 @@ impl Recovery {
             self.bytes_in_flight = self.bytes_in_flight.saturating_add(u64::from(info.size));
         }
         if info.ack_eliciting {
+            // spec: REC-37
+            if self.eliciting == 0 || tokens.iter().any(Token::may_go_again) {
+                self.eliciting_sent_at = Some(now);
+            }
             self.eliciting = self.eliciting.saturating_add(1);
-            self.eliciting_sent_at = Some(now);
             return Ok(());
         }
         self.quiet = self.quiet.saturating_add(1);

@@ -43,9 +43,9 @@ impl Streams {
         }
         let Some((key, stream)) = self.table.find(token.stream) else { return };
         match token.what {
-            StreamPart::Message { number, offset, len, fin } => {
+            StreamPart::Message { number, offset, len, fin, sending } => {
                 if let Some(messages) = messages_of(stream)
-                    && messages.doubt(now, number, offset, len)
+                    && messages.doubt(now, (number, offset, len), sending)
                 {
                     unsend_fin(stream, fin);
                 }
@@ -90,7 +90,7 @@ impl Streams {
                     stream.send.fin = Fin::Acked;
                 }
             }
-            StreamPart::Message { number, offset, len, fin } => {
+            StreamPart::Message { number, offset, len, fin, sending } => {
                 let id = stream.id;
                 if fin {
                     stream.send.fin = Fin::Acked;
@@ -98,7 +98,7 @@ impl Streams {
                 if let Some(messages) = messages_of(stream) {
                     let (credit, events) = (&mut self.credit, &mut self.events);
                     let mut scope = SendScope { now, stream: id, credit, events };
-                    messages.acked((number, offset, len), fate, &mut scope);
+                    messages.acked((number, offset, len), (sending, fate), &mut scope);
                 }
             }
             StreamPart::Messages { first, count, .. } => {
@@ -149,13 +149,13 @@ impl Streams {
                     bytes.lost(offset, len.into());
                 }
             }
-            StreamPart::Message { number, offset, len, fin } => {
+            StreamPart::Message { number, offset, len, fin, sending } => {
                 unsend_fin(stream, fin);
                 let id = stream.id;
                 if let Some(messages) = messages_of(stream) {
                     let (credit, events) = (&mut self.credit, &mut self.events);
                     let mut scope = SendScope { now, stream: id, credit, events };
-                    messages.lost(number, offset, len, &mut scope);
+                    messages.lost((number, offset, len), sending, &mut scope);
                 }
             }
             StreamPart::Messages { first, count, .. } => {

@@ -243,7 +243,7 @@ pub(super) fn copy(
     };
     let SendBody::Messages(messages) = &mut stream.send.body else { return None };
     let record = messages.record(number)?;
-    let (len, due) = (record.len, record.due);
+    let (len, due, sending) = (record.len, record.due, record.sending.next());
     if packet.remaining() < len as usize + open_len + HEAD_LEN_MAX {
         return None;
     }
@@ -253,7 +253,7 @@ pub(super) fn copy(
     if let Some(rate) = &mut stream.rate {
         rate.spend(len as usize);
     }
-    let what = StreamPart::Message { number, offset: 0, len, fin: false };
+    let what = StreamPart::Message { number, offset: 0, len, fin: false, sending };
     packet.push(Token::Stream(StreamToken { stream: id, what, open: carries }));
     Some(len.into())
 }

@@ -7,6 +7,7 @@ use jsp_wire::{Instant, PathId};
 use super::credit::MESSAGE_COST;
 use super::objects::Fountain;
 use super::ranges::RangeSet;
+use crate::token::Sending;
 
 /// A message between `send` and its fate.
 #[derive(Debug)]
@@ -22,8 +23,10 @@ pub(super) struct Record {
     pub(super) len: u32,
     /// Bytes that were sent at least once.
     pub(super) sent: u32,
-    /// Pieces and copies that are on their way.
-    pub(super) flying: u16,
+    /// Pieces and copies that are waited for: on their way, and nothing has gone in their stead.
+    pub(super) hopes: u16,
+    /// The latest of them.
+    pub(super) sending: Sending,
     /// When any of it was sent first, and last.
     pub(super) first_sent_at: Instant,
     pub(super) sent_at: Instant,
@@ -72,17 +75,25 @@ pub(super) struct Pieces {
 impl Record {
     /// Some of it leaves.
     pub(super) fn on_sent(&mut self, now: Instant) {
+        self.sending = if self.started { self.sending.next() } else { Sending::FIRST };
+        self.hopes |= self.sending.bit();
+        self.on_symbol_sent(now);
+    }
+
+    /// A symbol of it leaves, which counts for itself.
+    pub(super) fn on_symbol_sent(&mut self, now: Instant) {
         if !self.started {
             self.first_sent_at = now;
         }
-        self.flying = self.flying.saturating_add(1);
         self.sent_at = now;
     }
 
-    /// A piece has its fate; true when a copy of the whole message is still on its way.
-    pub(super) fn on_fate(&mut self, offset: u32, len: u32) -> bool {
-        self.flying = self.flying.saturating_sub(1);
-        self.flying > 0 && offset == 0 && len == self.len
+    /// A piece has its fate, or goes again because it is in doubt: it is not waited for any more. True when a copy of
+    /// the whole message still is.
+    // spec: SEN-8, SEN-32
+    pub(super) fn on_settled(&mut self, sending: Sending, offset: u32, len: u32) -> bool {
+        self.hopes &= !sending.bit();
+        self.hopes != 0 && offset == 0 && len == self.len
     }
 
     /// Credit that the message has used.

@@ -10,7 +10,7 @@ use super::event::StreamEvent;
 use super::queue::Queue;
 use super::ranges::RangeSet;
 use super::send_messages::{Lost, SendMessages, SendScope};
-use crate::token::Fate;
+use crate::token::{Fate, Sending};
 
 impl SendMessages {
     // spec: STR-33
@@ -89,7 +89,7 @@ impl SendMessages {
     pub(super) fn acked(
         &mut self,
         (number, offset, len): (u64, u32, u32),
-        fate: Fate,
+        (sending, fate): (Sending, Fate),
         scope: &mut SendScope<'_>,
     ) {
         let was_flying = fate != Fate::Late;
@@ -97,7 +97,7 @@ impl SendMessages {
         self.acked_next = self.acked_next.max(number + 1);
         let Some(record) = self.record_mut(number) else { return };
         if was_flying {
-            record.on_fate(offset, len);
+            record.on_settled(sending, offset, len);
         }
         if record.done {
             return;
@@ -135,7 +135,7 @@ impl SendMessages {
     pub(super) fn run_lost(&mut self, first: u64, count: u32, scope: &mut SendScope<'_>) {
         for number in first..first.saturating_add(u64::from(count)) {
             let len = self.record(number).map_or(0, |record| record.len);
-            self.lost(number, 0, len, scope);
+            self.lost((number, 0, len), Sending::FIRST, scope);
         }
     }
 
@@ -143,19 +143,23 @@ impl SendMessages {
     pub(super) fn doubt_run(&mut self, now: Instant, first: u64, count: u32) {
         for number in first..first.saturating_add(u64::from(count)) {
             let len = self.record(number).map_or(0, |record| record.len);
-            self.doubt(now, number, 0, len);
+            self.doubt(now, (number, 0, len), Sending::FIRST);
         }
     }
 
     /// A piece was lost: it goes again, or its message is given up.
     // spec: STR-30, STR-31, STR-32
-    pub(super) fn lost(&mut self, number: u64, offset: u32, len: u32, scope: &mut SendScope<'_>) {
+    pub(super) fn lost(
+        &mut self,
+        (number, offset, len): (u64, u32, u32),
+        sending: Sending,
+        scope: &mut SendScope<'_>,
+    ) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let unreliable = !self.is_credited();
         let Some(record) = self.record_mut(number) else { return };
-        // A copy left later than what is lost: its fate decides.
-        // spec: SEN-8
-        let has_copy = record.on_fate(offset, len) && !unreliable;
+        // A copy is waited for: its fate decides.
+        let has_copy = record.on_settled(sending, offset, len) && !unreliable;
         record.was_lost = true;
         if record.done || self.divided_lost((number, offset, len), scope) {
             return;
@@ -250,10 +254,16 @@ impl SendMessages {
     /// A piece goes once more, whatever becomes of the first; says whether it does. That counts where
     /// retransmissions are bounded.
     // spec: STR-31
-    pub(super) fn doubt(&mut self, now: Instant, number: u64, offset: u32, len: u32) -> bool {
+    pub(super) fn doubt(
+        &mut self,
+        now: Instant,
+        (number, offset, len): (u64, u32, u32),
+        sending: Sending,
+    ) -> bool {
         let waits = self.waits(number, offset, len.min(1));
         let credited = self.is_credited();
         let Some(record) = self.record_mut(number) else { return false };
+        record.on_settled(sending, offset, len);
         let useless = record.done || record.superseded || record.expires <= now;
         if waits || useless || !credited || record.missing(offset, len).is_none() {
             return false;

@@ -14,6 +14,7 @@ use super::pack::{Content, pack};
 use super::queue::Queue;
 use super::record::Record;
 use super::send_bytes::{Packed, Packing};
+use crate::token::Sending;
 
 /// A real-time message without a lifetime is due this long after it was queued.
 const DUE_WITHOUT_LIFETIME: Duration = Duration::from_millis(100);
@@ -206,7 +207,8 @@ impl SendMessages {
             key: message.supersede_key,
             len,
             sent: 0,
-            flying: 0,
+            hopes: 0,
+            sending: Sending::FIRST,
             first_sent_at: scope.now,
             sent_at: scope.now,
             path: PathId::FIRST,
@@ -362,11 +364,11 @@ impl SendMessages {
         behind == 0 && ahead <= limits::MESSAGE_NUMBER_LOW8_REACH
     }
 
-    /// The message left by this path.
-    pub(super) fn went_by(&mut self, number: u64, path: PathId) {
-        if let Some(record) = self.record_mut(number) {
-            record.path = path;
-        }
+    /// Some of the message left by this path; answers which sending of it that was.
+    pub(super) fn went_by(&mut self, number: u64, path: PathId) -> Sending {
+        let Some(record) = self.record_mut(number) else { return Sending::FIRST };
+        record.path = path;
+        record.sending
     }
 
     /// Notes that the first `len` bytes of `piece` went out, over a path with this round-trip time; true

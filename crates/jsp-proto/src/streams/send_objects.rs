@@ -144,7 +144,7 @@ impl SendMessages {
     pub(super) fn symbol_sent(&mut self, number: u64, now: Instant) {
         self.in_flight += 1;
         if let Some(record) = self.record_mut(number) {
-            record.on_sent(now);
+            record.on_symbol_sent(now);
         }
     }
 
@@ -261,9 +261,6 @@ impl SendMessages {
     fn symbol_settled(&mut self, number: u64, fate: Fate) {
         if let Some(record) = self.record_mut(number) {
             record.was_lost |= fate == Fate::Lost;
-            if fate != Fate::Late {
-                record.flying = record.flying.saturating_sub(1);
-            }
         }
         if fate != Fate::Late {
             self.in_flight = self.in_flight.saturating_sub(1);

@@ -12,7 +12,7 @@ use super::stream::{Fin, SendBody, SendPhase, Sendable, Stream, owed};
 use super::table::Key;
 use crate::fec::Protection;
 use crate::packet::PacketBuilder;
-use crate::token::{StreamPart, StreamToken, Token};
+use crate::token::{Sending, StreamPart, StreamToken, Token};
 
 /// What a turn of a stream came to.
 pub(super) enum Turn {
@@ -164,7 +164,7 @@ impl Streams {
             let (credit, events) = (&mut self.credit, &mut self.events);
             let mut scope = SendScope { now, stream: stream.id, credit, events };
             let is_whole = messages.sent(piece, packed.len, self.rtt, &mut scope);
-            messages.went_by(piece.number, packet.path());
+            let sending = messages.went_by(piece.number, packet.path());
             pieces += 1;
             wrote += packed.len;
             self.repeats.note(piece.again, packed.len);
@@ -176,7 +176,7 @@ impl Streams {
                 run.add(piece, token, packet);
             } else {
                 run.end(token, packet);
-                let what = message_part(piece, symbol_id, &packed);
+                let what = message_part(piece, symbol_id, &packed, sending);
                 packet.push(Token::Stream(StreamToken { what, ..token }));
             }
             if wrote >= place.allowance || stream.rate.is_some() || packet.remaining() == 0 {
@@ -294,10 +294,15 @@ fn bytes_part(piece: BytesPiece, packed: &Packed) -> StreamPart {
     StreamPart::Bytes { offset: piece.offset, len: packed.len as u32, fin: packed.fin }
 }
 
-fn message_part(piece: MessagePiece, symbol_id: u32, packed: &Packed) -> StreamPart {
+fn message_part(
+    piece: MessagePiece,
+    symbol_id: u32,
+    packed: &Packed,
+    sending: Sending,
+) -> StreamPart {
     if piece.symbol {
         return StreamPart::Symbol { number: piece.number, id: symbol_id };
     }
     let (number, offset) = (piece.number, piece.offset);
-    StreamPart::Message { number, offset, len: packed.len as u32, fin: packed.fin }
+    StreamPart::Message { number, offset, len: packed.len as u32, fin: packed.fin, sending }
 }

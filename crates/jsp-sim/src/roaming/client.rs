@@ -444,7 +444,7 @@ impl Client {
         };
         let connection = self.endpoint.connection(live.handle);
         let told = connection.map(|connection| {
-            let ways: Vec<Route> = connection.paths().map(|path| path.route).collect();
+            let ways: Vec<_> = connection.paths().collect();
             let closed = connection.is_closed();
             (connection.route(), ways, connection.is_silent(), closed, connection.stats())
         });

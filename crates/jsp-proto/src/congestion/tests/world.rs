@@ -12,6 +12,7 @@ use crate::error::TransportError;
 use crate::pacer::Pacer;
 use crate::packet::PacketBuilder;
 use crate::recovery::{DeliveryRate, LossOutcome, Recovery, SentInfo};
+use crate::token::Token;
 
 pub(super) const MTU: u64 = 1200;
 const DELAY_MAX: Duration = Duration::from_millis(25);
@@ -356,7 +357,9 @@ impl Loop {
         };
         self.next_pn += 1;
         let limited = self.delivery.app_limited();
-        self.recovery.on_sent(now, info, &[], limited, &mut self.delivery).expect("load");
+        // Something that would have to go again.
+        let tokens = [Token::HandshakeDone];
+        self.recovery.on_sent(now, info, &tokens, limited, &mut self.delivery).expect("load");
         self.congestion.on_sent(now, size, self.recovery.bytes_in_flight());
         self.pacer.on_sent(size as usize);
         self.totals.sent += 1;

@@ -28,6 +28,23 @@ fn probe_timeouts_back_off_and_an_ack_ends_that() {
 }
 
 #[test]
+/// spec-test: REC-37
+fn what_need_not_go_again_puts_off_no_probe() {
+    let mut bench = Bench::warm();
+    bench.send(at(200));
+    let pto = bench.rtt.pto_base(DELAY_MAX);
+    for token in [None, Some(Token::PathChallenge), Some(Token::MtuProbe { size: 1400 })] {
+        let info = bench.info();
+        let Bench { recovery, delivery, .. } = &mut bench;
+        recovery.on_sent(at(300), info, token.as_slice(), false, delivery).expect("no overload");
+        bench.next_pn += 1;
+        assert_eq!(bench.timer(), Some((at(200) + pto, TimerKind::Probe)));
+    }
+    bench.send(at(400));
+    assert_eq!(bench.timer(), Some((at(400) + pto, TimerKind::Probe)));
+}
+
+#[test]
 /// spec-test: REC-13
 fn back_off_ends_at_a_minute() {
     let mut bench = Bench::warm();

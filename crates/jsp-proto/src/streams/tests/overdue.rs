@@ -202,6 +202,31 @@ fn the_fate_of_the_copy_decides() {
     assert!(events(pipe.a()).contains(&fate));
 }
 
+/// What a packet carries goes once more, though it has no fate yet.
+fn doubt(pipe: &mut Pipe, now: Instant, sent: &Sent) {
+    for token in &sent.tokens {
+        if let Token::Stream(token) = token {
+            pipe.a().on_doubt(now, *token);
+        }
+    }
+}
+
+#[test]
+// spec-test: SEN-32
+fn a_copy_in_doubt_is_not_waited_for() {
+    let mut pipe = Pipe::new(1, 0);
+    let (_, first) = one_in_flight(&mut pipe, realtime(), Message::binary(vec![7; 200]));
+    let now = pipe.now;
+    doubt(&mut pipe, now, &first);
+    let second = build(pipe.a(), now, 1200).unwrap();
+    assert_eq!(carried(&second), [0]);
+    settle(pipe.a(), now, &second, Fate::Lost);
+    let third = build(pipe.a(), now, 1200).expect("the first may never have a fate");
+    assert_eq!(carried(&third), [0]);
+    settle(pipe.a(), now, &first, Fate::Lost);
+    assert!(!pipe.a().wants(now), "the third is waited for");
+}
+
 #[test]
 // spec-test: STR-44
 fn the_last_retransmission_before_a_deadline_goes_twice() {
@@ -300,15 +325,8 @@ fn what_is_lost_beside_a_part_of_it_that_waits_goes_once() {
     let mut pipe = Pipe::new(1, 0);
     pipe.a().send(start, id, Message::binary(vec![7; 2000])).unwrap();
     let sent = build(pipe.a(), start, 3000).unwrap();
-    let doubt = |pipe: &mut Pipe, sent: &Sent| {
-        for token in &sent.tokens {
-            if let Token::Stream(token) = token {
-                pipe.a().on_doubt(start, *token);
-            }
-        }
-    };
     // The first half goes again; the second waits.
-    doubt(&mut pipe, &sent);
+    doubt(&mut pipe, start, &sent);
     let half = build(pipe.a(), start, 1200).unwrap();
     let (offset, len) = piece(&half);
     assert!(offset == 0 && len < 2000);
