@@ -19,8 +19,9 @@ impl Connection {
     /// [`Connection::set_path_use`] says; without a word, what goes out goes by whichever is the fastest, bulk fills
     /// all of them, and real-time messages change over, or go by two, when one of them fails.
     ///
-    /// Only clients open paths, and only beside one that goes to the server by plain UDP. Before the handshake is confirmed, or while the server has not given what the path
-    /// needs, the call waits, as long as the connection lives at most.
+    /// Only clients open paths, and only beside one that goes to the server by plain UDP. Before the handshake is
+    /// confirmed, or while the server has not given what the path needs, the call waits, as long as the connection lives
+    /// at most.
     ///
     /// Cancel-safe: dropped before the path has begun, the call has done nothing; afterwards the path goes on
     /// and stands among [`Connection::paths`], where `is_validated` tells whether the server has answered.

@@ -311,8 +311,11 @@ async fn receive(
 /// Writes what waits, and tells when there is room again.
 async fn send(id: u64, writer: &mut Writer, queue: &Queue, news: &mpsc::Sender<News>) {
     loop {
-        let written = writer.write(queue.take().await).await;
-        if written.is_err() || news.send(News::Drained(id)).await.is_err() {
+        if writer.write(queue.take().await).await.is_err() {
+            // The peer is gone. What it has sent before can still be read, and may be all that it will ever send.
+            return tokio::time::sleep(LINGER).await;
+        }
+        if news.send(News::Drained(id)).await.is_err() {
             return;
         }
     }

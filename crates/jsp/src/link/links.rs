@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use super::{Datagram, Further, Interfaces, Link, Transmit};
 use crate::carrier::CarrierKind;
 use crate::carrier::table::{News, Tunnels};
-use crate::error::BindError;
+use crate::error::{AddPathError, BindError};
 use crate::link::Route;
 
 /// What an endpoint has for datagrams.
@@ -94,10 +94,10 @@ impl Links {
     }
 
     /// A further socket at an address of this machine, for [`Further::route`]s; there as long as it is held.
-    pub(crate) fn further_at(&self, local: IpAddr) -> Result<Arc<Further>, BindError> {
+    pub(crate) fn further_at(&self, local: IpAddr) -> Result<Arc<Further>, AddPathError> {
         match &self.base {
-            Base::Link(link) => link.further_at(local),
-            Base::Nothing(_) => Err(BindError::Config("this endpoint uses carriers alone")),
+            Base::Link(link) => Ok(link.further_at(local)?),
+            Base::Nothing(_) => Err(AddPathError::NotPlain),
         }
     }
 
