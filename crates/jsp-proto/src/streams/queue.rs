@@ -31,27 +31,6 @@ impl<T> Queue<T> {
         }
     }
 
-    pub(super) fn front(&self) -> Option<&T> {
-        match self {
-            Self::One(item) => item.as_ref(),
-            Self::Many(items) => items.front(),
-        }
-    }
-
-    pub(super) fn get(&self, index: usize) -> Option<&T> {
-        match self {
-            Self::One(item) => item.as_ref().filter(|_| index == 0),
-            Self::Many(items) => items.get(index),
-        }
-    }
-
-    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        match self {
-            Self::One(item) => item.as_mut().filter(|_| index == 0),
-            Self::Many(items) => items.get_mut(index),
-        }
-    }
-
     pub(super) fn push_back(&mut self, item: T) {
         match self {
             Self::One(place @ None) => *place = Some(item),
@@ -68,14 +47,6 @@ impl<T> Queue<T> {
             Self::Many(items) => items.pop_front(),
         }
     }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        let (one, many) = match self {
-            Self::One(item) => (item.as_ref(), None),
-            Self::Many(items) => (None, Some(items)),
-        };
-        one.into_iter().chain(many.into_iter().flatten())
-    }
 }
 
 #[cfg(test)]
@@ -90,15 +61,8 @@ mod tests {
                 queue.push_back(next);
                 next += 1;
             }
-            assert_eq!(queue.iter().copied().collect::<Vec<_>>(), (due..next).collect::<Vec<_>>());
             assert_eq!(queue.len() as u64, next - due);
-            for (index, item) in (due..next).enumerate() {
-                assert_eq!(queue.get(index), Some(&item));
-                assert_eq!(queue.get_mut(index).copied(), Some(item));
-            }
-            assert_eq!(queue.get(queue.len()), None);
             for _ in 0..pops {
-                assert_eq!(queue.front(), Some(&due));
                 assert_eq!(queue.pop_front(), Some(due));
                 due += 1;
             }

@@ -7,7 +7,6 @@ use jsp_wire::Instant;
 
 use super::config::MessageFate;
 use super::event::StreamEvent;
-use super::queue::Queue;
 use super::ranges::RangeSet;
 use super::send_messages::{Lost, SendMessages, SendScope};
 use crate::token::{Fate, Sending};
@@ -352,7 +351,7 @@ impl SendMessages {
         }
         self.first = self.count();
         self.cursor = self.first;
-        self.records = Queue::default();
+        self.records = VecDeque::new();
         self.lost = VecDeque::new();
         self.symbols = VecDeque::new();
         self.keys = HashMap::new();

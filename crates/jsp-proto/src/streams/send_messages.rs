@@ -11,7 +11,6 @@ use super::config::{Message, MessageFate};
 use super::credit::{MESSAGE_COST, NUMBER_REACH, START_MIN, SendCredit};
 use super::event::Events;
 use super::pack::{Content, pack};
-use super::queue::Queue;
 use super::record::Record;
 use super::send_bytes::{Packed, Packing};
 use crate::token::Sending;
@@ -70,7 +69,7 @@ pub(super) struct SendScope<'a> {
 #[derive(Debug)]
 pub(super) struct SendMessages {
     pub(super) delivery: Delivery,
-    pub(super) records: Queue<Record>,
+    pub(super) records: VecDeque<Record>,
     /// Number of the first record.
     pub(super) first: u64,
     /// The message to start or to continue.
@@ -105,7 +104,7 @@ impl SendMessages {
     pub(super) fn new(delivery: Delivery) -> Self {
         Self {
             delivery,
-            records: Queue::default(),
+            records: VecDeque::new(),
             first: 0,
             cursor: 0,
             lost: VecDeque::new(),
@@ -199,6 +198,10 @@ impl SendMessages {
         let len = message.payload.len() as u32;
         self.waiting += u64::from(len);
         self.expiry = self.expiry.min(expires);
+        if self.records.capacity() == 0 {
+            // Many a stream carries one message.
+            self.records.reserve_exact(1);
+        }
         self.records.push_back(Record {
             payload: message.payload,
             attributes: message.attributes,
