@@ -45,10 +45,12 @@ impl Counted {
     }
 }
 
-/// Until there is no more. A process that is killed may leave its stream in any way.
+/// Until there is no more. A process that is killed may leave its stream in any way; what it has sent must not be lost here
+/// for that, so that the other side's stream ends in order.
 fn forward(mut from: TcpStream, mut to: TcpStream) -> u64 {
     let mut buffer = vec![0; 64 << 10];
     let mut counted = 0;
+    let mut is_taken = true;
     loop {
         let len = match from.read(&mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -56,10 +58,11 @@ fn forward(mut from: TcpStream, mut to: TcpStream) -> u64 {
             Err(_) => 0,
         };
         counted += len as u64;
-        if len == 0 || to.write_all(&buffer[..len]).is_err() {
+        if len == 0 {
             let _ = to.shutdown(Shutdown::Write);
             return counted;
         }
+        is_taken = is_taken && to.write_all(&buffer[..len]).is_ok();
     }
 }
 
