@@ -32,7 +32,7 @@ pub enum CarrierPolicy {
     /// UDP first; when it stays silent for 250 ms, the carriers besides, in their order and as long
     /// after each other. Who connects first is used (in the manner of RFC 8305).
     Race(Vec<Carrier>),
-    /// These, and never a datagram.
+    /// These, and never a datagram. When the stream in use ends, another is opened.
     Only(Vec<Carrier>),
 }
 
