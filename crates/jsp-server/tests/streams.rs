@@ -4,6 +4,7 @@ mod talk;
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -13,8 +14,8 @@ use jsp::carrier::TlsClient;
 use jsp::link::{Datagram, Link, Transmit, UdpLink};
 use jsp::rendezvous::{Passage, Peer, Policy, Registration};
 use jsp::{
-    Carrier, CarrierKind, CarrierPolicy, Endpoint, Fingerprint, Identity, StreamConfig,
-    TransportConfig,
+    Builder, Carrier, CarrierKind, CarrierPolicy, Endpoint, Fingerprint, Identity, Proxy,
+    StreamConfig, TransportConfig,
 };
 use jsp_server::{Config, Daemon, StreamsConfig};
 use talk::talk;
@@ -113,6 +114,34 @@ struct Met {
     sent: Arc<AtomicUsize>,
 }
 
+/// A proxy that speaks SOCKS5, from the system's packages; ends with the test.
+struct Microsocks(Child, SocketAddr);
+
+impl Microsocks {
+    async fn start() -> Self {
+        // A port that is free at this moment.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let child = Command::new("microsocks")
+            .args(["-i", "127.0.0.1", "-p", &address.port().to_string()])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("microsocks does not run: install it");
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        Self(child, address)
+    }
+}
+
+impl Drop for Microsocks {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// One calls the other over the relay, and bulk passes whole.
 async fn call_and_send(running: &Running, one: &Met, other: &Met) {
     let (caller, called) = tokio::join!(one.registration.connect(other.name), other.peer.accept());
@@ -167,4 +196,48 @@ async fn a_relayed_conversation_goes_on_by_a_stream_when_udp_is_blocked_and_come
     one.passes.store(true, Ordering::Relaxed);
     talk(&caller, &called, |_| one.registration.kind() == CarrierKind::Udp).await;
     talk(&caller, &called, |number| number > 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+// spec-test: RDV-30
+async fn peers_who_may_use_a_proxy_alone_meet_through_it_and_have_no_socket() {
+    let (running, other) = (Running::start(), Running::start());
+    let microsocks = Microsocks::start().await;
+    let proxied = |identity, carriers| {
+        let proxy: Proxy = format!("socks5://{}", microsocks.1).parse().unwrap();
+        Endpoint::builder().identity(identity).proxy(proxy).carriers(carriers)
+    };
+    let only = || CarrierPolicy::Only(vec![running.carrier(CarrierKind::Tcp)]);
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        let identity = Identity::generate();
+        let name = identity.fingerprint();
+        let peer = Peer::build(proxied(identity, only()), Policy::ProxyOnly).unwrap();
+        let registration = peer.register(running.udp, running.daemon.fingerprint()).await.unwrap();
+        let (passes, sent) = (Arc::default(), Arc::default());
+        all.push(Met { peer, registration, name, passes, sent });
+    }
+    let with_udp = running.peer(CarrierPolicy::UdpOnly).await;
+    call_and_send(&running, &all[0], &all[1]).await;
+    call_and_send(&running, &with_udp, &all[0]).await;
+    for met in &all {
+        // The coordinator sees the proxy, and this host has no port that anything could come to.
+        assert_eq!(met.registration.observed(), None);
+        assert_eq!(met.peer.endpoint().local_addr().unwrap().port(), 0);
+        assert!(met.peer.discover([running.udp, other.udp]).await.is_err());
+        assert!(met.peer.keep_alive_interval(running.udp).await.is_err());
+        assert!(met.peer.filtering([running.udp, other.udp]).await.is_err());
+    }
+    let id = Identity::generate;
+    let unfit: [(Builder, Policy); 4] = [
+        (Endpoint::builder().identity(id()).carriers(only()), Policy::ProxyOnly),
+        (proxied(id(), CarrierPolicy::Race(vec![Carrier::tcp()])), Policy::ProxyOnly),
+        (proxied(id(), only()).listen_tcp("127.0.0.1:0"), Policy::ProxyOnly),
+        (proxied(id(), only()), Policy::Any),
+    ];
+    for (builder, policy) in unfit {
+        assert!(Peer::build(builder, policy).is_err());
+    }
+    let link = UdpLink::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    assert!(Peer::with_link(proxied(id(), only()), Policy::ProxyOnly, Box::new(link)).is_err());
 }

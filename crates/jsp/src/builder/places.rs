@@ -35,6 +35,12 @@ impl Builder {
         self
     }
 
+    /// Whether all that leaves goes by streams through a proxy.
+    pub(crate) fn uses_proxied_streams_alone(&self) -> bool {
+        let has_streams = self.carriers.as_ref().is_some_and(|policy| !policy.has_udp());
+        self.proxy.is_some() && has_streams
+    }
+
     /// Whether others are told an address of this endpoint, or find it at one but that of its socket.
     pub(crate) fn is_found_somewhere(&self) -> bool {
         let is_told = !self.preferred.is_empty() || self.transport.preferred.is_any();

@@ -45,6 +45,7 @@ impl Control {
     pub(super) async fn start(
         connection: Connection,
         shared: Arc<Shared>,
+        coordinator: SocketAddr,
         idle_timeout: Duration,
     ) -> Result<Self, RegisterError> {
         let config = StreamConfig {
@@ -62,7 +63,6 @@ impl Control {
             }
             None
         };
-        let coordinator = connection.remote_addr();
         let Ok(Some((observed, stun))) = tokio::time::timeout(ANSWER_WAIT, registered).await else {
             return Err(match connection.error() {
                 Some(error) => RegisterError::Closed(error),

@@ -26,8 +26,9 @@ impl Peer {
     /// Cancel-safe.
     ///
     /// # Errors
-    /// When the endpoint's link is gone, or this host has no way to the first server.
+    /// When the endpoint's link is gone, this host has no way to the first server, or the policy forbids UDP.
     pub async fn discover(&self, servers: [SocketAddr; 2]) -> io::Result<Report> {
+        self.may_ask()?;
         let port = self.endpoint.local_addr()?.port();
         let [first, _] = servers;
         let ip = link::own_ip(first).ok_or(io::ErrorKind::NetworkUnreachable)?;
@@ -59,8 +60,9 @@ impl Peer {
     /// Cancel-safe.
     ///
     /// # Errors
-    /// When no further port can be had.
+    /// When no further port can be had, or the policy forbids UDP.
     pub async fn keep_alive_interval(&self, server: SocketAddr) -> io::Result<Duration> {
+        self.may_ask()?;
         let any = link::any_for(server);
         let spare = UdpSocket::bind(any).await?;
         let clock = self.endpoint.shard.clock;
@@ -95,8 +97,9 @@ impl Peer {
     /// Cancel-safe.
     ///
     /// # Errors
-    /// When no further port can be had.
+    /// When no further port can be had, or the policy forbids UDP.
     pub async fn filtering(&self, servers: [SocketAddr; 2]) -> io::Result<Option<Filtering>> {
+        self.may_ask()?;
         let [_, second] = servers;
         let spare = UdpSocket::bind(link::any_for(second)).await?;
         let clock = self.endpoint.shard.clock;
@@ -125,6 +128,14 @@ impl Peer {
                 },
                 () = tokio::time::sleep_until(until) => {}
             }
+        }
+    }
+
+    // spec: RDV-30
+    fn may_ask(&self) -> io::Result<()> {
+        match self.shared.policy.allows_udp() {
+            true => Ok(()),
+            false => Err(io::Error::other("a peer that may use a proxy alone asks no STUN server")),
         }
     }
 

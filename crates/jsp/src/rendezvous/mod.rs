@@ -26,6 +26,7 @@ mod direct;
 mod error;
 mod link;
 mod measure;
+mod no_udp;
 #[cfg(feature = "port-mapping")]
 mod port_map;
 #[cfg(feature = "turn")]
@@ -35,7 +36,7 @@ mod upnp;
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
@@ -67,6 +68,7 @@ pub use jsp_nat::filtering::Filtering;
 pub use jsp_nat::rendezvous::Refusal;
 pub use jsp_nat::turn::Failure as TurnFailure;
 use link::{MeetingLink, Switch};
+use no_udp::NoUdp;
 #[cfg(feature = "port-mapping")]
 pub use port_map::{PortMap, PortMapError};
 #[cfg(feature = "turn")]
@@ -122,13 +124,20 @@ impl Peer {
     ///
     /// # Errors
     /// See [`BindError`]; a builder without identity, with a wrapping (which hides what is relayed from
-    /// what is not) or with a proxy (past which punches would go), and [`Policy::ProxyOnly`] with plain
-    /// UDP, are errors of configuration; so is an address that others are told or can connect to
-    /// ([`Builder::preferred_address`], [`TransportConfig::preferred`](crate::TransportConfig::preferred), listeners
-    /// for streams) with [`Policy::RelayOnly`]: such a peer answers nobody who sends to it directly.
+    /// what is not) or with a proxy (past which punches would go) are errors of configuration; so is an address that
+    /// others are told or can connect to ([`Builder::preferred_address`],
+    /// [`TransportConfig::preferred`](crate::TransportConfig::preferred), listeners for streams) with
+    /// [`Policy::RelayOnly`]: such a peer answers nobody who sends to it directly. [`Policy::ProxyOnly`] wants a proxy,
+    /// and [`CarrierPolicy::Only`](crate::CarrierPolicy::Only): such a peer opens no UDP socket, and is in streams through
+    /// the proxy alone.
     pub fn build(builder: Builder, policy: Policy) -> Result<Self, BindError> {
         if !policy.allows_udp() {
-            return Err(BindError::Config("a peer that may use a proxy alone has no UDP socket"));
+            if !builder.uses_proxied_streams_alone() {
+                return Err(BindError::Config(
+                    "a peer that may use a proxy alone is given one, and carriers only",
+                ));
+            }
+            return Self::over(builder, policy, Box::new(NoUdp), false);
         }
         Self::over(builder, policy, Box::new(UdpLink::bind_wildcard()?), true)
     }
@@ -142,6 +151,9 @@ impl Peer {
         policy: Policy,
         link: Box<dyn Link>,
     ) -> Result<Self, BindError> {
+        if !policy.allows_udp() {
+            return Err(BindError::Config("a peer that may use a proxy alone has no link"));
+        }
         Self::over(builder, policy, link, false)
     }
 
@@ -151,7 +163,8 @@ impl Peer {
         link: Box<dyn Link>,
         has_own_socket: bool,
     ) -> Result<Self, BindError> {
-        let sends_plainly = builder.obfuscation.is_none() && builder.proxy.is_none();
+        let has_proxy = builder.proxy.is_some() && policy.allows_udp();
+        let sends_plainly = builder.obfuscation.is_none() && !has_proxy;
         if builder.identity.is_none() || !sends_plainly {
             return Err(BindError::Config("a peer has an identity, no wrapping and no proxy"));
         }
@@ -197,10 +210,15 @@ impl Peer {
         fingerprint: Fingerprint,
     ) -> Result<Registration, RegisterError> {
         let connection = self.endpoint.connect(coordinator, fingerprint).await?;
-        let address = connection.remote_addr();
+        let address = match connection.route() {
+            // Proxies need not tell where a coordinator is, and several must not be taken for one.
+            Route::Tunnel { id } if !self.shared.policy.allows_udp() => stand_in(id),
+            _ => connection.remote_addr(),
+        };
         self.shared.switch.trust_relay(address, connection.route());
         let idle = self.endpoint.offers.transport.idle_timeout;
-        let control = Control::start(connection, Arc::clone(&self.shared), idle).await?;
+        let shared = Arc::clone(&self.shared);
+        let control = Control::start(connection, shared, address, idle).await?;
         Ok(Registration { peer: self.clone(), relay: address, control })
     }
 
@@ -370,6 +388,11 @@ impl Registration {
     pub async fn closed(&self) -> crate::error::ConnectionError {
         self.control.connection().closed().await
     }
+}
+
+/// An address that stands for the coordinator in a stream, and that nothing is ever sent to (RFC 6666).
+fn stand_in(stream: u64) -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::from((0x0100 << 112) | u128::from(stream)), 0))
 }
 
 fn is_relayed(connection: &Connection) -> bool {
