@@ -97,8 +97,9 @@ fn a_server_that_moves_is_followed() {
 }
 
 #[test]
+// spec-test: CON-84
 fn a_server_that_moves_is_followed_under_loss() {
-    for seed in 0..30u8 {
+    for seed in 0..=255u8 {
         let (mut pair, client, server, stream) = begin(seed);
         let mut dice = TestRng(u64::from(seed) * 91 + 5);
         pair.filter = Box::new(move |_, _| {

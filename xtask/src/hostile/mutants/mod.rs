@@ -445,10 +445,10 @@ const MACHINE: &[Mutant] = &[
         59,
         "probes-carry-nothing",
         "jsp-proto/src/connection/timers.rs",
-        "            self.doubt(now, space, &doubted, &mut fates);",
+        "            self.doubt(now, &doubted, &mut fates);",
         "            if OFF {
                 doubted.clear();
             }
-            self.doubt(now, space, &doubted, &mut fates);",
+            self.doubt(now, &doubted, &mut fates);",
     ),
 ];
