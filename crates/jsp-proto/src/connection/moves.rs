@@ -42,13 +42,13 @@ impl Connection {
         self.seek_home(now);
     }
 
-    /// The path at hand is silent: the peer may be where it was before, or this side may be elsewhere and the client, who
-    /// could follow, has not heard of it.
+    /// The path at hand is silent: the peer may be where it was before, or a client that could follow this server has not
+    /// heard where it is.
     // spec: CON-82, CON-84
     pub(super) fn seek_refuge(&mut self, now: Instant) {
         if self.paths.active.is_silent() {
             self.ask_refuge(now);
-            if self.paths.active.candidate.is_none() {
+            if self.paths.active.may_have_moved && self.paths.active.candidate.is_none() {
                 self.announce_move(now);
             }
         }

@@ -93,6 +93,7 @@ impl Connection {
         if is_udp && self.role == Role::Server && path.is_validated && self.is_confirmed() {
             // Nobody but a client that has proved itself is written to.
             let candidate = Candidate::trusted(now, path.route, self.rng.array());
+            self.paths.active.may_have_moved = true;
             self.put_on_trial(candidate);
         }
     }

@@ -43,6 +43,8 @@ pub(crate) struct Path {
     pub(crate) route: Route,
     /// The peer is known to be at the other end of `route`.
     pub(crate) is_validated: bool,
+    /// This end, a server, was told that its own address may have changed.
+    pub(crate) may_have_moved: bool,
     /// An address on trial: the path's own at its start, later another one that the peer may have moved to.
     pub(crate) candidate: Option<Box<Candidate>>,
     /// Where the path may go back to, once it has moved.
@@ -84,7 +86,7 @@ pub(crate) struct Path {
     pub(crate) fec: Option<Box<PathFec>>,
 }
 packed!(Path {
-    id, is_validated, usage, duty, probes, warmth, rtt, congestion, pacer, trickle, hold,
+    id, is_validated, may_have_moved, usage, duty, probes, warmth, rtt, congestion, pacer, trickle, hold,
     delivery, mtud, budget, wrapping, carrier_room, ecn, owd, forecast, meter, rates, silence,
     ack_request, numbers; candidate, refuge, rhythm, past, fec, route = Route::Tunnel { id: 0 }
 });
@@ -95,6 +97,7 @@ impl Path {
             id: PathId::FIRST,
             route,
             is_validated: true,
+            may_have_moved: false,
             candidate: None,
             refuge: None,
             usage: Usage::default(),
