@@ -110,6 +110,22 @@ pub(super) fn stolen(run: &mut Run) -> Figure {
         .into_iter()
         .map(|(from, ticket)| answers(&mut server, (from, now), ticket))
         .collect();
+    // Its own client's hello, whose binder, the last that it has, was changed on the way.
+    const BINDER_LEN: usize = 32;
+    let spoilt = (0..BINDER_LEN).filter(|at| {
+        let mut client = Victim::client(4);
+        client.now = now;
+        client.resume(ticket.clone());
+        let before = server.endpoint.connection_count();
+        for (_, datagram) in &client.take() {
+            if let Some(datagram) = hello_changed(datagram, |len| len - 1 - at, 1 << (at % 8)) {
+                server.give(here, &datagram);
+            }
+        }
+        let _answers = server.take();
+        server.endpoint.connection_count() > before
+    });
+    let spoilt = spoilt.count();
     // Whoever has the secret as well is its client, wherever it is.
     let (_, control) = answers(&mut server, (there, now), ticket.clone());
     // Too old for the server, though the client's clock has stood still; then its key is gone too.
@@ -117,21 +133,22 @@ pub(super) fn stolen(run: &mut Run) -> Figure {
         server.pass(Duration::from_secs(13 * 3600));
         outcomes.push(answers(&mut server, (here, now), ticket.clone()));
     }
-    let accepted = outcomes.iter().filter(|(_, began)| *began).count();
+    let accepted = outcomes.iter().filter(|(_, began)| *began).count() + spoilt;
     let kinds: BTreeSet<&Vec<Vec<u8>>> = outcomes.iter().map(|(seen, _)| seen).collect();
     Figure::new(
         accepted == 0 && kinds.len() == 1 && control,
         format!(
             "{} tries, {accepted} accepted, {} kinds of answers; with its secret, from elsewhere: {}",
-            outcomes.len(),
+            outcomes.len() + BINDER_LEN,
             kinds.len(),
             if control { "resumed" } else { "refused" }
         ),
     )
 }
 
-/// The datagram with one byte of its hello changed, and everything else as a client would have it.
-fn hello_changed(datagram: &[u8], at: usize, mask: u8) -> Option<Vec<u8>> {
+/// The datagram with the byte of its hello changed that `at` chooses by the hello's length, and everything else as a client
+/// would have it.
+fn hello_changed(datagram: &[u8], at: impl Fn(usize) -> usize, mask: u8) -> Option<Vec<u8>> {
     let Ok(Header::Long(header)) = Header::parse(datagram) else { return None };
     let keys = initial_keys_of(datagram)?;
     let (pn, payload) = open_long(datagram, 0, &keys.local)?;
@@ -144,7 +161,7 @@ fn hello_changed(datagram: &[u8], at: usize, mask: u8) -> Option<Vec<u8>> {
     if message.len() != usize::from(piece.total) {
         return None;
     }
-    let at = at % message.len();
+    let at = at(message.len());
     *message.get_mut(at)? ^= mask;
     let piece = HandshakeFragment { id: hello_id(&message), data: &message, ..piece };
     let mut payload = frame(&Frame::Handshake(piece));
@@ -232,7 +249,8 @@ pub(super) fn downgrades(run: &mut Run) -> (u64, u64) {
         wires.client.say(handle, StreamConfig::messages().replay_safe(), "early");
         let mask = 1 << (at % 8);
         wires.weather = Box::new(move |to, bytes| {
-            let changed = (to == To::Server).then(|| hello_changed(&bytes, at, mask)).flatten();
+            let changed =
+                (to == To::Server).then(|| hello_changed(&bytes, |len| at % len, mask)).flatten();
             vec![(DELAY, changed.unwrap_or(bytes))]
         });
         let outcome = attempt(&mut wires, handle);

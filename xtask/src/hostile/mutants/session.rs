@@ -75,11 +75,11 @@ pub(super) const SESSION: &[Mutant] = &[
         21,
         "a-full-register-refuses-tickets",
         "jsp-proto/src/endpoint/tickets.rs",
-        "        Judged::New(Judgement::Resume(Box::new(resumption)))",
-        "        if OFF && suits && !resumption.accept_early {
-            return Judged::New(Judgement::Copy(None));
-        }
-        Judged::New(Judgement::Resume(Box::new(resumption)))",
+        "                resumption.accept_early = strike == Strike::Fresh;",
+        "                resumption.accept_early = strike == Strike::Fresh;
+                if OFF && !resumption.accept_early {
+                    return Judged::New(Judgement::Copy(None));
+                }",
     ),
     mutant(
         22,
