@@ -1,26 +1,5 @@
+use super::super::no_udp::NoUdp;
 use super::*;
-
-/// A link that nothing comes from.
-#[derive(Debug)]
-struct Silent;
-
-impl Link for Silent {
-    fn poll_recv(&self, _cx: &mut Context<'_>, _inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
-        Poll::Pending
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
-        Ok(transmit.contents.len())
-    }
-
-    fn poll_writable(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(at(1))
-    }
-}
 
 fn at(port: u16) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], port))
@@ -32,7 +11,7 @@ fn came_from(remote: SocketAddr, first: u8) -> Datagram {
 
 #[test]
 fn what_goes_by_one_way_is_told_apart_by_connection() {
-    let switch = Switch::new(Box::new(Silent), false);
+    let switch = Switch::new(Box::new(NoUdp), false);
     let [one, two] = [1, 2].map(|peer| Route::Relayed { via: at(9), peer });
     let way = Way::from(at(7));
     for route in [&one, &two] {
@@ -56,7 +35,7 @@ fn what_goes_by_one_way_is_told_apart_by_connection() {
 #[test]
 // spec-test: RDV-189
 fn a_hidden_peer_hears_those_alone_to_whom_it_has_sent() {
-    let link = MeetingLink(Arc::new(Switch::new(Box::new(Silent), true)));
+    let link = MeetingLink(Arc::new(Switch::new(Box::new(NoUdp), true)));
     for first in [0x40, 0xc0] {
         assert!(!link.0.sort(&mut came_from(at(7), first)));
     }
