@@ -165,7 +165,8 @@ async fn without_udp_a_stream_is_there_in_400_ms_and_two_round_trips() {
 async fn a_connection_that_only_loses_packets_stays_where_it_is() {
     let world = World::new(race());
     let (near, far) = world.meet().await;
-    let lossy = BadLink { loss: 0.3, one_way_delay: DELAY, ..BadLink::default() };
+    // At twice this loss chance alone makes the 500 ms of silence that CAR-30 asks for, once in half an hour.
+    let lossy = BadLink { loss: 0.15, one_way_delay: DELAY, ..BadLink::default() };
     world.udp.set(lossy, BadLink { seed: 9, ..lossy });
     call(&near, &far, 500).await;
     assert_eq!(near.capabilities().carrier, CarrierKind::Udp);
