@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use jsp_server::TurnConfig;
 use support::{Coordinator, Finished, Place, noise};
@@ -35,6 +36,7 @@ impl Coturn {
             .stderr(Stdio::null())
             .spawn()
             .expect("turnserver does not run: install coturn");
+        wait_for_stun(address);
         Self { child, address }
     }
 
@@ -52,6 +54,19 @@ impl Drop for Coturn {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Asks with a Binding request (RFC 8489, section 6) until the server answers one.
+fn wait_for_stun(server: SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut request = [0; 20];
+    request[..8].copy_from_slice(&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
+    let mut answer = [0; 1500];
+    // A port that nobody has bound yet says so at once.
+    let answered = || socket.send(&request).and_then(|_sent| socket.recv(&mut answer)).is_ok();
+    assert!(std::iter::repeat_with(answered).take(1_000_000).any(|answered| answered));
 }
 
 /// Long enough for another way than the slow relay to be found while it is sent.

@@ -352,6 +352,9 @@ mod tests {
         assert!(suits(&whole, same) && !suits(&classical, same));
         let require = |config: &mut ClientConfig| config.require_pq = true;
         assert!(suits(&whole, require) && !suits(&classical, require));
+        let signed = |config: &mut ClientConfig| config.signatures = SignaturePolicy::PostQuantum;
+        let strong = with(|ticket| ticket.peer.signer = SignatureScheme::MlDsa65);
+        assert!(!suits(&whole, signed) && suits(&strong, signed));
         let nobody = |config: &mut ClientConfig| config.credential = None;
         assert!(!suits(&whole, nobody) && suits(&with(|ticket| ticket.own = None), nobody));
         assert!(!suits(&whole, |config| config.application_protocols = vec![b"mail".to_vec()]));

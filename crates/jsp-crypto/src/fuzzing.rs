@@ -16,9 +16,15 @@ fn alg(long: bool) -> HashAlg {
     if long { HashAlg::Sha384 } else { HashAlg::Sha256 }
 }
 
-/// SHA-256, or SHA-384 where `long`, of all parts together.
-pub fn hash(backend: Backend, long: bool, parts: &[&[u8]]) -> Vec<u8> {
-    backend.primitives().hash(alg(long), parts).as_bytes().to_vec()
+/// SHA-256, or SHA-384 where `long`, of all parts together; the same for both backends.
+pub fn hash(long: bool, parts: &[&[u8]]) -> Vec<u8> {
+    alg(long).hash(parts).as_bytes().to_vec()
+}
+
+/// The same by the native backend's library.
+pub fn library_hash(long: bool, text: &[u8]) -> Vec<u8> {
+    use aws_lc_rs::digest::{SHA256, SHA384, digest};
+    digest(if long { &SHA384 } else { &SHA256 }, text).as_ref().to_vec()
 }
 
 /// HMAC, which is the same for both backends.

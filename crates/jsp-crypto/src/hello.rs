@@ -2,13 +2,13 @@
 
 use crate::handshake::codec::Reader;
 use crate::handshake::messages::{CLIENT_HELLO, Core};
-use crate::primitives::{Backend, HashAlg};
+use crate::primitives::HashAlg;
 
 /// The identifier that ties the fragments of a message together: the first 8
 /// bytes of its SHA-256.
 pub fn hello_id(message: &[u8]) -> [u8; 8] {
     // spec: HS-21
-    Backend::preferred().primitives().hash(HashAlg::Sha256, &[message]).prefix()
+    HashAlg::Sha256.hash(&[message]).prefix()
 }
 
 /// SHA-256 of the core of a client hello (random, offers, X25519 key, hash of
@@ -25,5 +25,5 @@ pub fn hello_core_hash(first_fragment: &[u8]) -> Option<[u8; 32]> {
     let start = reader.rest();
     Core::read(&mut reader)?;
     let core = start.get(..start.len().checked_sub(reader.rest().len())?)?;
-    Some(Backend::preferred().primitives().hash(HashAlg::Sha256, &[core]).prefix())
+    Some(HashAlg::Sha256.hash(&[core]).prefix())
 }

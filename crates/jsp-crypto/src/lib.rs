@@ -123,9 +123,9 @@ pub use replay::{Strike, StrikeRegister};
 pub use retry::{
     RETRY_TAG_LEN, reset_token, reset_tokens_equal, retry_integrity_tag, verify_retry_integrity_tag,
 };
-pub use rng::Rng;
 #[cfg(feature = "system-rng")]
 pub use rng::SystemRng;
+pub use rng::{ErasingRng, Rng};
 pub use schedule::{DataKeys, initial_keys, initial_keys_with};
 pub use suite::Suite;
 pub use ticket::{PathMemory, TICKET_LEN, TicketContents, TicketError, TicketKeys};

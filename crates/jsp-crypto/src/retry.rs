@@ -1,6 +1,6 @@
 //! The integrity tag of Retry packets, and stateless reset tokens.
 
-use crate::primitives::{Backend, HashAlg, MacKey};
+use crate::primitives::{HashAlg, MacKey};
 use crate::secret::constant_time_eq;
 
 /// Length of the tag at the end of a Retry packet, in bytes.
@@ -13,8 +13,7 @@ pub const RETRY_TAG_LEN: usize = 16;
 /// that the sender saw the hello, and catches corruption.
 pub fn retry_integrity_tag(version: u32, odcid: &[u8], retry: &[u8]) -> [u8; RETRY_TAG_LEN] {
     // spec: HS-53
-    let primitives = Backend::preferred().primitives();
-    let key = primitives.hash(HashAlg::Sha256, &[b"JetStreamProto retry", &version.to_be_bytes()]);
+    let key = HashAlg::Sha256.hash(&[b"JetStreamProto retry", &version.to_be_bytes()]);
     let odcid_len = u64::try_from(odcid.len()).unwrap_or(u64::MAX).to_be_bytes();
     MacKey::new(HashAlg::Sha256, key.as_bytes()).mac(&[&odcid_len, odcid, retry]).prefix()
 }

@@ -3,7 +3,7 @@
 use crate::handshake::Role;
 use crate::identity::Fingerprint;
 use crate::packet::{DirectionKeys, HeaderKey, Keys, NONCE_LEN, PacketKey};
-use crate::primitives::{Backend, HashAlg, MacKey, Primitives, hkdf};
+use crate::primitives::{Backend, HashAlg, MacKey, hkdf};
 use crate::secret::Digest;
 use crate::suite::Suite;
 use crate::wiped::{Wiped, off_the_stack};
@@ -23,10 +23,6 @@ impl Schedule {
         Self { backend, alg: suite.hash(), version }
     }
 
-    pub(crate) fn primitives(&self) -> &'static dyn Primitives {
-        self.backend.primitives()
-    }
-
     /// Expands this secret, once or several times.
     pub(crate) fn expander(&self, secret: &Digest) -> Expander {
         Expander { schedule: *self, key: MacKey::new(self.alg, secret.as_bytes()) }
@@ -42,7 +38,7 @@ impl Schedule {
     }
 
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> Digest {
-        self.primitives().hash(self.alg, parts)
+        self.alg.hash(parts)
     }
 
     pub(crate) fn packet_key(&self, suite: Suite, secret: &Digest) -> PacketKey {

@@ -368,6 +368,8 @@ mod tests {
         }
         keys.advance(10 * TICKET_KEY_SECONDS);
         keys.advance(11 * TICKET_KEY_SECONDS - 1);
+        assert!(keys.are_of(0) && keys.are_of(11 * TICKET_KEY_SECONDS - 1));
+        assert!(!keys.are_of(11 * TICKET_KEY_SECONDS));
         assert!(keys.open(&ticket, &SERVER, 1_000_000) == Ok(contents()));
         keys.advance(11 * TICKET_KEY_SECONDS);
         // The clock may go back; keys do not.
@@ -435,6 +437,25 @@ mod tests {
         for form in forms {
             let ticket = keys.seal(&form, &SERVER, &mut SeededRng(1)).unwrap();
             assert!(keys.open(&ticket, &SERVER, 1_000_000) == Ok(form));
+        }
+    }
+
+    #[test]
+    fn a_ticket_tells_clients_of_every_kind_apart() {
+        use SignatureScheme::{Ed25519, MlDsa65};
+        let keys = TicketKeys::new([7; 32], 5);
+        for delegated in [false, true] {
+            for (scheme, signer) in
+                [(Ed25519, Ed25519), (Ed25519, MlDsa65), (MlDsa65, Ed25519), (MlDsa65, MlDsa65)]
+            {
+                let fingerprint = Fingerprint::from_bytes([4; 32]);
+                let until = delegated.then_some(1_060);
+                let client = Some(PeerIdentity { fingerprint, scheme, signer, delegated, until });
+                let given = TicketContents { client, ..contents() };
+                let ticket = keys.seal(&given, &SERVER, &mut SeededRng(1)).unwrap();
+                let opened = keys.open(&ticket, &SERVER, 1_000_000).ok().unwrap();
+                assert_eq!((opened.client, opened.post_quantum), (client, true));
+            }
         }
     }
 

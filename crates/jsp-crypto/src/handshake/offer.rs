@@ -148,11 +148,7 @@ fn write_hello_with(
     random: [u8; 32],
     rng: &mut dyn Rng,
 ) -> Result<Vec<u8>, HandshakeError> {
-    let ek_hash = if ek.is_empty() {
-        [0; 32]
-    } else {
-        config.backend.primitives().hash(HashAlg::Sha256, &[ek]).prefix()
-    };
+    let ek_hash = if ek.is_empty() { [0; 32] } else { HashAlg::Sha256.hash(&[ek]).prefix() };
     if config.versions.is_empty() || parts.suites.is_empty() {
         return Err(HandshakeError::Config("no version or no cipher suite"));
     }

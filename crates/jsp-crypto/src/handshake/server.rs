@@ -207,7 +207,7 @@ impl Listening {
             Kem::X25519 | Kem::TicketX25519 => (Vec::new(), None),
             Kem::X25519MlKem768 => {
                 // spec: HS-20
-                let hash: [u8; 32] = primitives.hash(HashAlg::Sha256, &[hello.ek]).prefix();
+                let hash: [u8; 32] = HashAlg::Sha256.hash(&[hello.ek]).prefix();
                 if hash != hello.core.ek_hash {
                     return Err(HandshakeError::KeyShare);
                 }

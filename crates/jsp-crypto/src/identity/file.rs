@@ -2,7 +2,7 @@
 
 use super::{Identity, SignatureScheme, base32};
 use crate::atomic_file;
-use crate::primitives::{Backend, HashAlg};
+use crate::primitives::HashAlg;
 use alloc::string::String;
 use core::fmt;
 use std::fs::File;
@@ -136,8 +136,7 @@ fn label(scheme: SignatureScheme) -> &'static str {
 }
 
 fn checksum(seed: &[u8; 32]) -> [u8; CHECKSUM_LEN] {
-    let primitives = Backend::preferred().primitives();
-    primitives.hash(HashAlg::Sha256, &[b"jsp1 identity file", seed]).prefix()
+    HashAlg::Sha256.hash(&[b"jsp1 identity file", seed]).prefix()
 }
 
 /// Looks at the opened file, not at the path, which may change in between.

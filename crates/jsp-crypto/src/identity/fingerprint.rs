@@ -1,7 +1,7 @@
 //! Fingerprints: what is pinned, written down and compared.
 
 use super::{SignatureScheme, base32};
-use crate::primitives::{Backend, HashAlg};
+use crate::primitives::HashAlg;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -53,7 +53,7 @@ impl Fingerprint {
 }
 
 fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    Backend::preferred().primitives().hash(HashAlg::Sha256, parts).prefix()
+    HashAlg::Sha256.hash(parts).prefix()
 }
 
 fn checksum(bytes: &[u8; 32]) -> [u8; CHECKSUM_LEN] {

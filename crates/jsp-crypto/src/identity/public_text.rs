@@ -1,7 +1,7 @@
 //! Public keys as text, to be carried to where an identity key is kept.
 
 use super::{PublicIdentity, SignatureScheme, base32};
-use crate::primitives::{Backend, HashAlg};
+use crate::primitives::HashAlg;
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
@@ -38,8 +38,7 @@ impl fmt::Display for PublicTextError {
 impl core::error::Error for PublicTextError {}
 
 fn checksum(key: &[u8]) -> [u8; CHECKSUM_LEN] {
-    let primitives = Backend::preferred().primitives();
-    primitives.hash(HashAlg::Sha256, &[b"jsp1 public key", key]).prefix()
+    HashAlg::Sha256.hash(&[b"jsp1 public key", key]).prefix()
 }
 
 /// `jsp1key-` and 55 letters or digits, or `jsp1mldsa65key-` and 3127: base32 of the key and a

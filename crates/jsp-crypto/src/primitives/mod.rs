@@ -14,7 +14,7 @@ mod tests;
 
 use crate::identity::SignatureScheme;
 use crate::rng::Rng;
-use crate::secret::{Digest, Secret32};
+use crate::secret::Secret32;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 pub(crate) use mac::MacKey;
@@ -106,7 +106,6 @@ pub(crate) trait SigningKey: Send + Sync {
 /// What a backend provides. Peer-controlled values may be anything; a `None`
 /// or `false` means that they were refused.
 pub(crate) trait Primitives: Sync {
-    fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest;
     fn x25519(&self, private: &[u8; 32]) -> Option<Box<dyn Agree>>;
     fn kem_generate(&self, rng: &mut dyn Rng) -> Option<(Box<dyn Decapsulate>, Vec<u8>)>;
     /// `None` when the encapsulation key has the wrong length or unreduced coefficients.

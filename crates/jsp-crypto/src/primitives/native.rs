@@ -1,17 +1,17 @@
 //! The handshake's primitives by `aws-lc-rs`; HMAC is in [`super::mac`].
 
-use super::{Agree, Decapsulate, HashAlg, Primitives, SigningKey, ed25519_strict, mlkem_check};
+use super::{Agree, Decapsulate, Primitives, SigningKey, ed25519_strict, mlkem_check};
 use crate::identity::SignatureScheme;
 use crate::rng::Rng;
-use crate::secret::{Digest, Secret32};
+use crate::secret::Secret32;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use aws_lc_rs::agreement;
 use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768, SharedSecret};
 use aws_lc_rs::signature::{
     ED25519, Ed25519KeyPair, KeyPair as _, ML_DSA_65, ML_DSA_65_SIGNING, PqdsaKeyPair,
     UnparsedPublicKey,
 };
-use aws_lc_rs::{agreement, digest};
 use zeroize::Zeroizing;
 
 pub(crate) struct Native;
@@ -45,13 +45,6 @@ impl Agree for X25519 {
     }
 }
 
-fn hash_context(alg: HashAlg) -> digest::Context {
-    digest::Context::new(match alg {
-        HashAlg::Sha256 => &digest::SHA256,
-        HashAlg::Sha384 => &digest::SHA384,
-    })
-}
-
 struct Pair(Ed25519KeyPair);
 
 impl SigningKey for Pair {
@@ -83,14 +76,6 @@ fn secret32(shared: &SharedSecret) -> Option<Secret32> {
 }
 
 impl Primitives for Native {
-    fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest {
-        let mut context = hash_context(alg);
-        for part in parts {
-            context.update(part);
-        }
-        Digest::from_slice(context.finish().as_ref())
-    }
-
     fn x25519(&self, private: &[u8; 32]) -> Option<Box<dyn Agree>> {
         let key = agreement::PrivateKey::from_private_key(&agreement::X25519, private).ok()?;
         let public = key.compute_public_key().ok()?.as_ref().try_into().ok()?;

@@ -1,15 +1,14 @@
 //! The handshake's primitives by the RustCrypto and dalek crates.
 
-use super::{Agree, Decapsulate, HashAlg, Primitives, SigningKey, ed25519_strict, mlkem_check};
+use super::{Agree, Decapsulate, Primitives, SigningKey, ed25519_strict, mlkem_check};
 use crate::identity::SignatureScheme;
 use crate::rng::{self, Rng};
-use crate::secret::{Digest, Secret32};
+use crate::secret::Secret32;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
 use ml_dsa::MlDsa65;
 use ml_kem::{Decapsulate as _, KeyExport, ml_kem_768};
-use sha2::{Sha256, Sha384};
 use zeroize::Zeroizing;
 
 pub(crate) struct Portable;
@@ -80,22 +79,7 @@ fn ml_dsa_verify(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
     key.verify_with_context(message, &[], &signature)
 }
 
-fn hash_parts<D: sha2::Digest>(parts: &[&[u8]]) -> Digest {
-    let mut hasher = D::new();
-    for part in parts {
-        hasher.update(part);
-    }
-    Digest::from_slice(&hasher.finalize())
-}
-
 impl Primitives for Portable {
-    fn hash(&self, alg: HashAlg, parts: &[&[u8]]) -> Digest {
-        match alg {
-            HashAlg::Sha256 => hash_parts::<Sha256>(parts),
-            HashAlg::Sha384 => hash_parts::<Sha384>(parts),
-        }
-    }
-
     fn x25519(&self, private: &[u8; 32]) -> Option<Box<dyn Agree>> {
         let public = x25519_dalek::x25519(*private, x25519_dalek::X25519_BASEPOINT_BYTES);
         Some(Box::new(X25519 { private: Zeroizing::new(*private), public }))

@@ -1,9 +1,28 @@
-//! A hash that goes on, the same for both backends: it lives as long as a handshake, and is a plain value.
+//! Hashing, the same for both backends, by plain values: no context of a library has to be made for a short text.
+//! One goes on as long as a handshake lives.
 
 use super::HashAlg;
 use crate::secret::Digest;
 use alloc::boxed::Box;
 use sha2::{Digest as _, Sha256, Sha384};
+
+impl HashAlg {
+    /// The hash of all parts together.
+    pub(crate) fn hash(self, parts: &[&[u8]]) -> Digest {
+        match self {
+            Self::Sha256 => hash_parts::<Sha256>(parts),
+            Self::Sha384 => hash_parts::<Sha384>(parts),
+        }
+    }
+}
+
+fn hash_parts<H: sha2::Digest>(parts: &[&[u8]]) -> Digest {
+    let mut hash = H::new();
+    for part in parts {
+        hash.update(part);
+    }
+    Digest::from_slice(&hash.finalize())
+}
 
 /// A hash of what has been added so far. Wiped when dropped.
 #[derive(Clone)]
