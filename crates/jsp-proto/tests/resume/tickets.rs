@@ -65,6 +65,32 @@ fn a_ticket_of_a_delegated_server_lives_as_long_as_the_delegation() {
     assert_eq!(mode(&mut pair, client).0, Mode::Resumed);
 }
 
+#[test]
+// spec-test: HS-64
+fn a_ticket_is_good_for_the_epoch_of_its_key_and_the_next() {
+    let begin = 1_800_000_000u64;
+    let mut pair = Pair::new();
+    let mut config = pair.server_config();
+    Arc::make_mut(&mut config.transport).ticket_lifetime = Duration::from_secs(24 * 3600);
+    pair.server = Endpoint::new(config);
+    let tickets = [pair.ticket(), pair.ticket()];
+    let epoch = TicketKeys::epoch_at(begin);
+    let ends = (begin..).step_by(60).find(|at| TicketKeys::epoch_at(*at) == epoch + 2).unwrap();
+    let wait = |pair: &mut Pair, until: u64| {
+        let gone = pair.now - Instant::ZERO;
+        pair.run_for(Duration::from_secs(until - begin) - gone);
+    };
+    let [in_time, late] = tickets;
+    for (until, ticket, expected) in
+        [(ends - 70, in_time, Mode::Resumed), (ends + 10, late, Mode::Full)]
+    {
+        wait(&mut pair, until);
+        let client = pair.resume(ticket, false);
+        pair.run_for(RTT * 4);
+        assert_eq!(mode(&mut pair, client).0, expected);
+    }
+}
+
 /// A server that lets everybody in who proves an identity.
 struct Anybody;
 
