@@ -130,13 +130,26 @@ const MODULES: &[Module] = &[
             part("jsp-proto", &["crates/jsp-proto/src/tickets.rs"], &["--lib"], &["tickets"]),
             part(
                 "jsp-proto",
-                &[
-                    "crates/jsp-proto/src/endpoint/tickets.rs",
-                    "crates/jsp-proto/src/endpoint/time.rs",
-                ],
-                &["--test", "resume"],
+                &["crates/jsp-proto/src/endpoint/tickets.rs"],
+                &["--lib", "--test", "resume"],
                 // Many thousand connections, in code that was built for speed of building.
-                &["--", "--skip", "chaos_", "--skip", "ten_thousand_"],
+                &[
+                    "tickets",
+                    "early_data",
+                    "late",
+                    "replay",
+                    "--",
+                    "--skip",
+                    "chaos_",
+                    "--skip",
+                    "ten_thousand_",
+                ],
+            ),
+            part(
+                "jsp-proto",
+                &["crates/jsp-proto/src/endpoint/time.rs"],
+                &["--test", "privacy", "--test", "handshake"],
+                &["who_has_not", "have_slept", "cookie"],
             ),
         ],
     },

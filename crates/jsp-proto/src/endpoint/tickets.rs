@@ -335,3 +335,20 @@ pub(super) fn network_hash(route: &Route) -> [u8; 4] {
     let hash = hello_id(&prefix);
     hash.first_chunk().copied().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_24_bits_of_an_ipv4_address_and_48_of_an_ipv6_one() {
+        let hash = |address: &str| network_hash(&Route::udp(address.parse().unwrap()));
+        let one = hash("192.0.2.1:1000");
+        assert_eq!([hash("192.0.2.254:2000"), hash("[::ffff:192.0.2.9]:1")], [one; 2]);
+        let six = hash("[2001:db8:7::1]:1000");
+        assert_eq!(hash("[2001:db8:7:ffff::9]:1"), six);
+        let others = [one, six, hash("192.0.3.1:1000"), hash("[2001:db8:8::1]:1000")];
+        let distinct: std::collections::HashSet<_> = others.into_iter().collect();
+        assert_eq!(distinct.len(), others.len());
+    }
+}
