@@ -463,6 +463,15 @@ mod tests {
         PacketKey::new(backend, suite, &[7; 32][..suite.key_len()], [9; NONCE_LEN])
     }
 
+    #[test]
+    fn a_key_has_the_limits_of_its_suite() {
+        for suite in Suite::ALL {
+            let key = key(Backend::Native, suite);
+            assert_eq!(key.confidentiality_limit(), suite.confidentiality_limit());
+            assert_eq!(key.integrity_limit(), suite.integrity_limit());
+        }
+    }
+
     // spec-test: HS-40
     #[test]
     /// spec-test: PTH-5
