@@ -15,6 +15,7 @@ mod instructions;
 mod interop;
 mod mutants;
 mod no_std;
+mod portable;
 mod process;
 mod python;
 mod report;

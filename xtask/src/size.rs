@@ -1,4 +1,4 @@
-//! `cargo xtask bench size`: what the first program weighs, and quinn's same program.
+//! `cargo xtask bench size`: what the first program weighs, with either backend, and quinn's same program.
 
 use std::path::{Path, PathBuf};
 
@@ -8,28 +8,34 @@ use crate::process;
 use crate::report::{Output, Row};
 use crate::workspace;
 
-/// Whose program, and how cargo is asked for it.
-type Program = (&'static str, &'static [&'static str]);
+/// Whose program, and which features of it.
+struct Program {
+    subject: &'static str,
+    package: &'static str,
+    features: &'static [&'static str],
+    /// One of ours, which has a bar.
+    is_ours: bool,
+}
 
-/// The first program, a server and a client in one; quinn's with the smallest of its settings, and with a post-quantum key
-/// exchange as ours has.
+/// The first program, a server and a client in one: ours as it comes, and without a C compiler and what comes beside; quinn's with
+/// the smallest of its settings, and with a post-quantum key exchange as ours always has.
 const PROGRAMS: &[Program] = &[
-    ("jsp", &["--package", "jsp", "--example", "first"]),
-    ("quinn", QUINN),
-    (
-        "quinn-pq",
-        &[
-            "--manifest-path",
-            "bench/Cargo.toml",
-            "--package",
-            "quinn-first",
-            "--no-default-features",
-            "--features",
-            "post-quantum",
-        ],
-    ),
+    Program { subject: "jsp", package: "jsp-first", features: &[], is_ours: true },
+    Program {
+        subject: "jsp-portable",
+        package: "jsp-first",
+        features: &["--no-default-features", "--features", "portable"],
+        is_ours: true,
+    },
+    Program { subject: QUINN, package: "quinn-first", features: &[], is_ours: false },
+    Program {
+        subject: "quinn-pq",
+        package: "quinn-first",
+        features: &["--no-default-features", "--features", "post-quantum"],
+        is_ours: false,
+    },
 ];
-const QUINN: &[&str] = &["--manifest-path", "bench/Cargo.toml", "--package", "quinn-first"];
+const QUINN: &str = "quinn";
 
 /// Ours weighs at most this part of quinn's classical one.
 const PART: f64 = 0.7;
@@ -49,23 +55,25 @@ pub(crate) fn run(output: Output) -> Result<bool> {
     let mut holds = true;
     for profile in ["release", "small"] {
         let mut sizes = Vec::new();
-        for (subject, what) in PROGRAMS {
-            let name = format!("{subject}-{profile}");
-            sizes.push((*subject, stripped_size(&build(what, profile, output)?, &name)?));
+        for program in PROGRAMS {
+            let name = format!("{}-{profile}", program.subject);
+            sizes.push((program, stripped_size(&build(program, profile, output)?, &name)?));
         }
-        let quinn = sizes.iter().find(|(subject, _)| *subject == "quinn").map(|size| size.1);
-        let limit = PART * quinn.context("quinn's program was not built")? as f64;
-        for (subject, bytes) in sizes {
-            let row = Row::new("size", profile, "stripped_size", bytes, "B").subject(subject);
-            let kibibytes = bytes.div_ceil(1024);
-            let line = format!("{profile:7}  {subject:8} {bytes:>10} bytes ({kibibytes} KiB)");
-            if subject != "jsp" {
+        let quinn = sizes.iter().find(|(program, _)| program.subject == QUINN).map(|size| size.1);
+        let quinn = quinn.context("quinn's program was not built")? as f64;
+        for (program, bytes) in sizes {
+            let row =
+                Row::new("size", profile, "stripped_size", bytes, "B").subject(program.subject);
+            let part = bytes as f64 / quinn;
+            let line =
+                format!("{profile:7}  {:12} {bytes:>10} bytes  {part:.2} x quinn", program.subject);
+            if !program.is_ours {
                 output.say(line);
                 output.row(&row);
                 continue;
             }
-            let pass = bytes as f64 <= limit;
-            let bar = format!("<= {limit:.0} ({PART} x quinn)");
+            let pass = part <= PART;
+            let bar = format!("<= {:.0} ({PART} x quinn)", PART * quinn);
             let verdict = if pass { "holds" } else { "MISSED" };
             output.say(format!("{line}  bar {verdict}: {bar}"));
             output.row(&row.bar(bar, pass));
@@ -75,9 +83,10 @@ pub(crate) fn run(output: Output) -> Result<bool> {
     Ok(holds)
 }
 
-fn build(what: &[&str], profile: &str, output: Output) -> Result<PathBuf> {
+fn build(program: &Program, profile: &str, output: Output) -> Result<PathBuf> {
     let mut cargo = process::cargo();
-    cargo.args(["build", "--profile", profile]).args(what);
+    cargo.args(["build", "--profile", profile, "--manifest-path", "bench/Cargo.toml"]);
+    cargo.args(["--package", program.package]).args(program.features);
     if profile == "small" {
         for setting in SMALL {
             cargo.args(["--config", setting]);

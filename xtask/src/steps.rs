@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::process;
 use crate::report::Output;
 use crate::workspace;
-use crate::{deny, formal, instructions, interop, no_std, python, spec, tidy};
+use crate::{deny, formal, instructions, interop, no_std, portable, python, spec, tidy};
 
 /// The generators of test vectors are part of what is linted and tested.
 const WITH_VECTORS: &[&str] = &["--features", "xtask/vectors"];
@@ -76,6 +76,10 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step { name: "docs", run: docs },
     Step { name: "no_std", run: |context| noted(no_std::run(context.output)?) },
+    Step {
+        name: "portable",
+        run: |context| portable::run(context.output).map(|()| Tally::default()),
+    },
     Step { name: "deny", run: |context| noted(deny::run(context.output)?) },
     Step { name: "side", run: side },
 ];

@@ -61,7 +61,9 @@
 extern crate alloc;
 
 #[cfg(not(any(feature = "native", feature = "portable")))]
-compile_error!("jsp-crypto needs the feature `native` or `portable`");
+compile_error!(
+    "no backend: turn on the feature `native` (the default; ring and aws-lc-rs, which need a C compiler) or `portable` (Rust alone), of `jsp` or of `jsp-crypto`"
+);
 
 #[cfg(feature = "files")]
 pub mod atomic_file;

@@ -97,10 +97,11 @@ impl Choices {
         let host = way.host();
         let near = |other: &Way| other.host() == host;
         let datagram = self.datagrams.into_iter().find(near);
-        let mut streams: Vec<_> = self.streams.into_iter().filter(near).collect();
+        let streams = self.streams.into_iter().filter(near);
         // What has worked is tried first.
         // spec: CAR-76
-        streams.sort_by_key(|other| !way.is_like(other));
+        let (mut streams, others): (Vec<_>, Vec<_>) = streams.partition(|other| way.is_like(other));
+        streams.extend(others);
         (!streams.is_empty()).then_some(Choice { datagram, streams })
     }
 }

@@ -143,6 +143,21 @@
 //! # }
 //! ```
 //!
+//! # Features
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `native` (default) | encryption by `ring` and `aws-lc-rs`: the fast one; needs a C compiler for the target |
+//! | `portable` | encryption in Rust alone: `default-features = false, features = ["portable"]` builds for any target that has `std` and tokio, without a C compiler |
+//! | `tls` | the TLS carrier; brings `ring` whichever backend is chosen |
+//! | `websocket` | the WebSocket carrier |
+//! | `turn` | TURN servers of others for [`rendezvous`] |
+//! | `port-mapping` | ports mapped by the router for [`rendezvous`] |
+//! | `raptorq` | RaptorQ for large messages ([`FecPolicy::Fountain`]) |
+//!
+//! One backend must be on; where both are, `native` is used. They speak to each other, and all of this crate works with
+//! either. What the portable one costs in speed and saves in bytes is in `docs/PERFORMANCE.md`.
+//!
 //! # Testing on a bad network
 //!
 //! [`emulate`] has links with loss, delay, a rate and a queue, from a seed; with

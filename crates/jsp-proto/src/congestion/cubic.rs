@@ -235,7 +235,8 @@ impl Cubic {
         }
         let ahead = elapsed.saturating_add(rtt.smoothed());
         let target = curve(ahead, epoch.k, window_max / mtu) * mtu;
-        let target = target.clamp(window, window * TARGET_MAX);
+        // `clamp` would bring the formatting of floats into every program, for its panic.
+        let target = target.max(window).min(window * TARGET_MAX);
         self.window = window + (target - window) / window * acked;
     }
 

@@ -55,7 +55,8 @@ impl RealTime {
             return (-distance).max(least);
         }
         let base = self.queue.base().unwrap_or_default().as_secs_f64().max(0.001);
-        let most = (QUEUE_BEFORE_SEEN.as_secs_f64() / base).clamp(least, GAIN_ABOVE_MAX);
-        (distance * GAIN_ABOVE).clamp(least, most)
+        // `clamp` would bring the formatting of floats into every program, for its panic.
+        let most = (QUEUE_BEFORE_SEEN.as_secs_f64() / base).max(least).min(GAIN_ABOVE_MAX);
+        (distance * GAIN_ABOVE).max(least).min(most)
     }
 }
