@@ -54,6 +54,15 @@ mod tests {
     }
 
     #[test]
+    // spec-test: WIRE-8
+    fn a_number_grows_where_half_of_what_its_bytes_tell_apart_is_not_enough() {
+        for (edge, short) in [(1 << 7, 1), (1 << 15, 2), (1 << 23, 3)] {
+            assert_eq!((len(edge - 2, None), len(edge - 1, None)), (short, short + 1));
+            assert_eq!((len(9 + edge - 1, Some(9)), len(9 + edge, Some(9))), (short, short + 1));
+        }
+    }
+
+    #[test]
     // spec-test: WIRE-9
     fn the_closest_number_is_meant() {
         let edges = [0, 1, 127, 128, 129, 255, 256, 1 << 20, (1 << 40) + 77];

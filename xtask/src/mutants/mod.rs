@@ -101,7 +101,7 @@ const MODULES: &[Module] = &[
             part(
                 "jsp-proto",
                 &["crates/jsp-proto/src/packet.rs", "crates/jsp-proto/src/seal.rs"],
-                &["--test", "connection"],
+                &["--test", "connection", "--test", "fec", "--test", "paths"],
                 &[],
             ),
         ],
