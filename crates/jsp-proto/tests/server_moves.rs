@@ -179,6 +179,46 @@ fn a_client_without_ids_stays() {
 }
 
 #[test]
+// spec-test: CON-263
+fn a_server_that_is_not_followed_gets_no_answer_and_both_find_out() {
+    const IDLE: Duration = Duration::from_secs(5);
+    for data in [0, 20_000] {
+        let config = TransportConfig {
+            idle_timeout: IDLE,
+            keep_alive: Some(Duration::from_secs(1)),
+            ..TransportConfig::default()
+        };
+        let mut pair = Pair::seeded(config, RetryPolicy::Never, 16, 1);
+        let (client, server) = pair.establish();
+        let now = pair.now;
+        let connection = pair.client.connection(client).unwrap();
+        connection.watch_silence(now);
+        let stream = connection.open(now, StreamConfig::bytes()).unwrap();
+        connection.write(now, stream, Bytes::from_static(b"go")).unwrap();
+        pair.run_for(Duration::from_millis(100));
+        let start = pair.now;
+        move_server(&mut pair, server);
+        // What the server sends still comes, and answers nothing.
+        for (end, handle) in [(&mut pair.client, client), (&mut pair.server, server)] {
+            let connection = end.connection(handle).unwrap();
+            connection.write(start, stream, Bytes::from(vec![7; data])).unwrap();
+        }
+        let silent = (End::Client, client, Event::PathSilent);
+        pair.run_until(|pair| pair.events.contains(&silent));
+        // The keep-alive finds out where there is nothing to say.
+        assert!(pair.now - start < Duration::from_secs(2), "{:?}", pair.now - start);
+        let is_over = |pair: &mut Pair, end: End| {
+            let closed = |(at, _, event): &(End, ConnectionHandle, Event)| {
+                *at == end && matches!(event, Event::Closed { .. })
+            };
+            pair.events.iter().any(closed)
+        };
+        pair.run_until(|pair| is_over(pair, End::Client) && is_over(pair, End::Server));
+        assert!(pair.now - start < IDLE * 3, "{:?}", pair.now - start);
+    }
+}
+
+#[test]
 // spec-test: CON-82
 fn a_client_goes_back_when_the_address_that_it_followed_to_dies() {
     for when in [0, 10_000, 30_000] {

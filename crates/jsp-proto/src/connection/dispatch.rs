@@ -303,7 +303,9 @@ impl Connection {
     }
 
     fn on_path_challenge(&mut self, now: Instant, opened: &Opened, challenge: [u8; 8]) {
-        self.consider_move(now, opened.route, opened.received);
+        if !self.consider_move(now, opened.route, opened.received) {
+            return;
+        }
         let path = &self.paths.active;
         let received = (opened.received, path.is_settled_at(&opened.route));
         self.paths.responses.push(path.id, opened.route, challenge, received);

@@ -98,35 +98,41 @@ impl Connection {
         }
     }
 
-    /// A challenge came from an address of the server that this side does not know: it may have moved.
-    // spec: CON-74
-    pub(super) fn consider_move(&mut self, now: Instant, route: Route, received: usize) {
+    /// A challenge came by this route: from an address of the server that this side does not know, it may have moved.
+    /// Answers whether the challenge is to be answered: where the client does not go, an answer would have the server
+    /// believe that the path leads there.
+    // spec: CON-74, CON-263
+    pub(super) fn consider_move(&mut self, now: Instant, route: Route, received: usize) -> bool {
         let path = &self.paths.active;
         let is_tried = path.candidate.as_ref().is_some_and(|c| c.route.same_peer(&route));
         let is_known = is_tried || path.route.same_peer(&route);
+        let is_kept = path.refuge.as_ref().is_some_and(|refuge| refuge.route.same_peer(&route));
         let (Route::Udp { remote: there, .. }, Route::Udp { remote: here, .. }) =
             (route, self.paths.active.route)
         else {
-            return;
+            return true;
         };
-        let may_follow = self.role == Role::Client
-            && self.config.follow_server
+        if is_known || self.role == Role::Server {
+            return true;
+        }
+        let may_follow = self.config.follow_server
             && self.is_confirmed()
             && !self.local_ids.first().is_empty()
             && may_lead(here.ip(), there.ip())
             && self.paths.active.is_validated;
-        if !may_follow || is_known {
-            return;
+        if !may_follow {
+            return is_kept;
         }
         if self.paths.active.is_wary() && !self.paths.active.is_silent() {
             // It finds out whether the server is still heard where the path leads.
             // spec: CON-83
             self.paths.active.probes.owe(SpaceId::Data, 1);
-        } else {
-            let mut candidate = Candidate::new(now, route, self.rng.array(), received);
-            candidate.is_led = true;
-            self.put_on_trial(candidate);
+            return is_kept;
         }
+        let mut candidate = Candidate::new(now, route, self.rng.array(), received);
+        candidate.is_led = true;
+        self.put_on_trial(candidate);
+        true
     }
 
     /// Where the server would rather be reached, once for each connection, when it is time to go there.
