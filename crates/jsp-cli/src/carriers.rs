@@ -63,19 +63,19 @@ impl Kind {
 
 impl Carriers {
     /// For a client.
-    pub(crate) fn connect(&self, builder: Builder) -> Builder {
-        self.by(builder, |kind| vec![kind.carrier()])
-    }
-
-    fn by(&self, mut builder: Builder, carriers: impl Fn(Kind) -> Vec<Carrier>) -> Builder {
+    pub(crate) fn connect(&self, mut builder: Builder) -> Builder {
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(proxy.clone());
         }
         let Some(kind) = self.carrier else { return builder };
-        builder.carriers(match self.no_udp {
-            true => CarrierPolicy::Only(carriers(kind)),
-            false => CarrierPolicy::Race(carriers(kind)),
-        })
+        builder.carriers(self.beside_udp(vec![kind.carrier()]))
+    }
+
+    fn beside_udp(&self, carriers: Vec<Carrier>) -> CarrierPolicy {
+        match self.no_udp {
+            true => CarrierPolicy::Only(carriers),
+            false => CarrierPolicy::Race(carriers),
+        }
     }
 
     /// Whether nothing but UDP is asked for.
@@ -93,13 +93,17 @@ impl Carriers {
         self.no_udp
     }
 
-    /// For who meets others at a coordinator: unless told otherwise, whatever leads there.
+    /// For who meets others at a coordinator: unless told otherwise, whatever leads there; of streams alone, through
+    /// a proxy.
     pub(crate) fn meet(&self, builder: Builder) -> Builder {
-        if self.carrier.is_some() {
-            return self.by(builder, Kind::at_coordinators);
+        let carriers = match self.carrier {
+            Some(kind) => kind.at_coordinators(),
+            None => Kind::ALL.into_iter().flat_map(Kind::at_coordinators).collect(),
+        };
+        match &self.proxy {
+            Some(proxy) => builder.proxy(proxy.clone()).carriers(CarrierPolicy::Only(carriers)),
+            None => builder.carriers(self.beside_udp(carriers)),
         }
-        let all = Kind::ALL.into_iter().flat_map(Kind::at_coordinators).collect();
-        builder.carriers(CarrierPolicy::Race(all))
     }
 
     /// For a server at `bind`.

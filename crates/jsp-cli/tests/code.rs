@@ -5,7 +5,8 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use jsp::CarrierKind;
 
@@ -127,6 +128,72 @@ fn where_udp_does_not_pass_a_code_goes_by_streams() {
     }
 }
 
+/// A proxy that speaks SOCKS5, from the system's packages; ends with the test.
+struct Microsocks(Child, SocketAddr);
+
+impl Microsocks {
+    fn start() -> Self {
+        // A port that is free at this moment.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let child = Command::new("microsocks")
+            .args(["-i", "127.0.0.1", "-p", &address.port().to_string()])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("microsocks does not run: install it");
+        let proxy = Self(child, address);
+        while TcpStream::connect(address).is_err() {
+            std::thread::yield_now();
+        }
+        proxy
+    }
+
+    fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Microsocks {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[test]
+fn a_code_goes_through_a_proxy_and_never_around_it() {
+    let coordinator = Coordinator::start_by(CarrierKind::Tcp);
+    let mut microsocks = Microsocks::start();
+    let (alice, bob) = (Side::new("proxied", &coordinator), Side::new("free", &coordinator));
+    let data = noise(7, 2_000_000);
+    alice.place.write("a.bin", &data);
+    let proxy = format!("socks5://{}", microsocks.1);
+    let proxied = ["--proxy-only", "--proxy", &proxy];
+    // Both through it, then one of them.
+    for (folder, other) in [("first", &proxied[..]), ("second", &[])] {
+        let receive = [&["recv", "--dir", folder][..], other, &["--code"]].concat();
+        let (receiver, _out, code) = bob.make(&receive);
+        let sent = alice.run(&[&["send", "a.bin", "--code", &code][..], &proxied].concat());
+        let sent = sent.left_with(0);
+        assert!(sent.out.contains(r#""way":"relay""#), "{}", sent.out);
+        end(receiver).left_with(0);
+        assert!(fs::read(bob.place.path(folder).join("a.bin")).unwrap() == data);
+    }
+    microsocks.end();
+    // The coordinator can be reached, but not so.
+    alice.run(&[&["recv", "--code", "--expires", "0.5"][..], &proxied].concat()).left_with(3);
+    let typed = ["send", "a.bin", "--code", "lomus-dohiv-hifuj"];
+    let around = alice.run(&[&typed[..], &proxied].concat()).left_with(3);
+    assert!(around.err.contains("coordinator"), "{}", around.err);
+    // What it cannot be told to do, and what is to be done.
+    let without = alice.run(&[&typed[..], &["--proxy-only"]].concat()).left_with(2);
+    assert!(without.err.contains("--proxy socks5://HOST:PORT"), "{}", without.err);
+    let only = alice.run(&[&typed[..], &proxied[1..]].concat()).left_with(2);
+    assert!(only.err.contains("add --proxy-only"), "{}", only.err);
+    let turn = ["--turn", "turn://ann:secret@127.0.0.1"];
+    let turn = alice.run(&[&typed[..], &proxied, &turn].concat()).left_with(2);
+    assert!(turn.err.contains("--turn"), "{}", turn.err);
+}
+
 #[test]
 fn a_code_allows_one_guess() {
     let coordinator = Coordinator::start();
@@ -181,7 +248,7 @@ fn an_interrupt_tells_how_to_go_on() {
     let bob = Side::new("interrupted", &coordinator);
     let (receiver, _out, code) = bob.make(&["recv", "--code"]);
     let id = receiver.id().to_string();
-    let mut kill = std::process::Command::new("kill");
+    let mut kill = Command::new("kill");
     assert!(kill.args(["-INT", &id]).status().unwrap().success());
     let left = end(receiver).left_with(130);
     let command = format!("jsp recv --code {code} --wait");

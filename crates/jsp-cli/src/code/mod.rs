@@ -43,10 +43,14 @@ pub(crate) struct Codes {
     /// Never tell the other side this machine's address: all goes over the coordinator's relay, or the TURN server
     #[arg(long, requires = "code")]
     relay_only: bool,
+    /// Never show this machine's address to anybody but the --proxy: open no UDP socket, and meet at the coordinator in
+    /// streams through the proxy, whose address is all that it sees; implies --relay-only
+    #[arg(long, requires = "code")]
+    proxy_only: bool,
     /// Ask the router in front of this machine to map a port (PCP, NAT-PMP, UPnP), which makes direct ways likelier;
     /// with =ROUTER, that at this address
-    #[arg(long, requires = "code", conflicts_with = "relay_only", value_name = "ROUTER")]
-    #[arg(num_args = 0..=1, require_equals = true)]
+    #[arg(long, requires = "code", conflicts_with_all = ["relay_only", "proxy_only"])]
+    #[arg(value_name = "ROUTER", num_args = 0..=1, require_equals = true)]
     map_port: Option<Option<Ipv4Addr>>,
     /// A TURN server, turn://USER:PASSWORD@HOST[:PORT], in the place of the coordinator's relay where no direct way is
     /// found [default: the one that the coordinator names, if it does]
@@ -82,14 +86,14 @@ impl Codes {
             None if self.wait => return Err(Failure::usage("--wait needs the CODE to wait under")),
             None => (Code::random(), true),
         };
+        let policy = self.checked_policy(global)?;
         let coordinator = self.checked_coordinator(global)?;
-        if self.turn.is_some() && global.carriers.forbid_udp() {
+        let has_udp = policy.allows_udp() && !global.carriers.forbid_udp();
+        if self.turn.is_some() && !has_udp {
             return Err(Failure::usage(
-                "--turn (or JSP_TURN) is reached by UDP: leave --no-udp out",
+                "--turn (or JSP_TURN) is reached by UDP: leave it out, or --no-udp and --proxy-only",
             ));
         }
-        let shows_nothing = self.relay_only || global.carriers.forbid_udp();
-        let policy = if shows_nothing { Policy::RelayOnly } else { Policy::Any };
         let identity = if has_made_it { code.place()? } else { Identity::generate() };
         let mut place = Place::open(identity, &coordinator, policy, global).await?;
         let endpoint = place.endpoint().clone();
@@ -106,7 +110,7 @@ impl Codes {
             // Before a code is told: it leads here from the first moment.
             place.register().await?;
             // A TURN server is reached by UDP.
-            if self.turn.is_none() && !global.carriers.forbid_udp() {
+            if self.turn.is_none() && has_udp {
                 place.use_granted_turn(global.timeout).await;
             }
             let mut meeting = if has_made_it {
@@ -134,10 +138,32 @@ impl Codes {
         ended
     }
 
+    /// What this side may use and tell, which holds before anything leaves.
+    fn checked_policy(&self, global: &Global) -> Result<Policy, Failure> {
+        let has_proxy = global.carriers.have_proxy();
+        if self.proxy_only && !has_proxy {
+            let sentence = "--proxy-only needs the proxy to go through: name it with --proxy, as in \
+                            --proxy socks5://HOST:PORT, http://HOST:PORT or tor://HOST:PORT";
+            return Err(Failure::usage(sentence));
+        }
+        if has_proxy && !self.proxy_only {
+            let sentence = "by a code, a direct way would go around the proxy: add --proxy-only to go through it \
+                            alone, over the coordinator's relay, or leave --proxy out";
+            return Err(Failure::usage(sentence));
+        }
+        Ok(if self.proxy_only {
+            Policy::ProxyOnly
+        } else if self.relay_only || global.carriers.forbid_udp() {
+            Policy::RelayOnly
+        } else {
+            Policy::Any
+        })
+    }
+
     fn checked_coordinator(&self, global: &Global) -> Result<Target, Failure> {
-        if global.carriers.have_proxy() || global.obfuscate || global.pq_identity {
-            let sentence = "a code goes without a proxy and by identities of its own: without --proxy, \
-                            --obfuscate and --pq-identity";
+        if global.obfuscate || global.pq_identity {
+            let sentence =
+                "a code goes by identities of its own: without --obfuscate and --pq-identity";
             return Err(Failure::usage(sentence));
         }
         self.coordinator.clone().ok_or_else(|| {
