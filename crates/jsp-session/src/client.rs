@@ -1,10 +1,11 @@
 //! The client's end: connects, and connects again.
 
 use std::error::Error;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jsp::monitor::Arrivals;
 use jsp::{ConnectError, Connection, Endpoint, StreamConfig, Trust};
 use jsp_app::session::{self as machine, CONTROL_LABEL};
 use tokio::task::JoinHandle;
@@ -37,12 +38,17 @@ impl Drop for Driver {
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, SessionError>> + Send>>;
 
 /// How connections are made.
-type Connect = Box<dyn Fn() -> Connecting + Send + Sync>;
+struct Connect {
+    by: Box<dyn Fn() -> Connecting + Send + Sync>,
+    /// Whose monitor tells when it is worth while to try again.
+    endpoint: Option<Endpoint>,
+}
 
 impl Session {
     /// Begins a session with the server at `addr`, or goes on with the one that the configuration's
     /// store has. A new one returns when it runs; one from a store returns at once, and runs when the
-    /// server can be reached. The session connects again by itself whenever its connection is lost.
+    /// server can be reached. The session connects again by itself whenever its connection is lost, with pauses between
+    /// attempts, and at once when the endpoint's monitor ([`jsp::monitor`]) says that this machine has got an address.
     ///
     /// # Errors
     /// [`SessionError`].
@@ -52,17 +58,19 @@ impl Session {
         trust: impl Into<Trust>,
         config: SessionConfig,
     ) -> Result<Self, SessionError> {
-        let (endpoint, addr, trust) = (endpoint.clone(), addr.to_string(), trust.into());
-        let connect: Connect = Box::new(move || {
+        let (watched, addr, trust) = (endpoint.clone(), addr.to_string(), trust.into());
+        let endpoint = endpoint.clone();
+        let by = Box::new(move || -> Connecting {
             let (endpoint, addr, trust) = (endpoint.clone(), addr.clone(), trust.clone());
             Box::pin(async move { Ok(endpoint.connect(&addr, trust).await?) })
         });
-        Self::begin(connect, config).await
+        Self::begin(Connect { by, endpoint: Some(watched) }, config).await
     }
 
     /// The same over connections that `connect` makes, each time one is needed: to a peer through a coordinator, for
     /// example (the registration must live as long as its calls), whom [`Sessions::attend`](crate::Sessions::attend) serves at the other end. What fails is tried again
-    /// for as long as the other side may hold the session.
+    /// for as long as the other side may hold the session. When the network comes back is for the application to tell
+    /// ([`Session::hasten`]), as by [`Endpoint::network_arrivals`].
     ///
     /// ```no_run
     /// # use std::sync::Arc;
@@ -88,14 +96,14 @@ impl Session {
         F: Future<Output = Result<Connection, E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let connect: Connect = Box::new(move || {
+        let by = Box::new(move || -> Connecting {
             let connecting = connect();
             Box::pin(async move {
                 let failed = |error: E| SessionError::Unreachable(Arc::from(error.into()));
                 connecting.await.map_err(failed)
             })
         });
-        Self::begin(connect, config).await
+        Self::begin(Connect { by, endpoint: None }, config).await
     }
 
     async fn begin(connect: Connect, config: SessionConfig) -> Result<Self, SessionError> {
@@ -114,7 +122,7 @@ impl Session {
         };
         let shared = Arc::new(Shared::new(machine));
         let first = match is_new {
-            true => Some(connect().await?),
+            true => Some((connect.by)().await?),
             false => None,
         };
         let mut tasks = vec![tokio::spawn(drive(Arc::clone(&shared), connect, first))];
@@ -184,17 +192,29 @@ impl Attempts {
         Self { until, pause: PAUSES.0, due: false }
     }
 
-    /// Connects, with pauses in between, for as long as the server may know the session; once at least.
+    /// Connects, with pauses in between, for as long as the server may know the session; once at least. A hint that
+    /// the network is back ends a pause, and an attempt that may have said all it had to say to nobody.
     async fn reach(
         &mut self,
         shared: &Shared,
         connect: &Connect,
     ) -> Result<Connection, SessionError> {
+        let mut hints = Hints::from_now_on(shared, connect);
         loop {
             if core::mem::replace(&mut self.due, true) {
-                self.rest(shared).await;
+                tokio::select! {
+                    () = tokio::time::sleep(self.pause) => self.pause = PAUSES.1.min(self.pause * 2),
+                    () = hints.next() => self.pause = PAUSES.0,
+                }
             }
-            match connect().await {
+            let attempt = tokio::select! {
+                attempt = (connect.by)() => attempt,
+                () = hints.next(), if Instant::now() < self.until => {
+                    (self.due, self.pause) = (false, PAUSES.0);
+                    continue;
+                }
+            };
+            match attempt {
                 Err(failure) if is_final(&failure) || Instant::now() >= self.until => {
                     return Err(failure);
                 }
@@ -203,11 +223,27 @@ impl Attempts {
             }
         }
     }
+}
 
-    async fn rest(&mut self, shared: &Shared) {
+/// What says that the network is back.
+struct Hints<'a> {
+    shared: &'a Shared,
+    arrivals: Arrivals,
+}
+
+impl<'a> Hints<'a> {
+    fn from_now_on(shared: &'a Shared, connect: &Connect) -> Self {
+        // What was said while there was a connection was for that.
+        pin!(shared.hasten.notified()).enable();
+        let arrivals = connect.endpoint.as_ref().map(Endpoint::network_arrivals);
+        Self { shared, arrivals: arrivals.unwrap_or_default() }
+    }
+
+    /// The application says so, or an address has come.
+    async fn next(&mut self) {
         tokio::select! {
-            () = tokio::time::sleep(self.pause) => self.pause = PAUSES.1.min(self.pause * 2),
-            () = shared.hasten.notified() => self.pause = PAUSES.0,
+            () = self.shared.hasten.notified() => {}
+            () = self.arrivals.next() => {}
         }
     }
 }

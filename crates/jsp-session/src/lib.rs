@@ -150,8 +150,9 @@ impl Session {
         self.shared.error()
     }
 
-    /// Tries to connect again at once rather than after the pause: call it when the system says that
-    /// the network is back. Does nothing on servers, and while a connection is there.
+    /// Tries to connect again at once rather than after the pause, or after an attempt that is under way: call it when
+    /// the system says that the network is back. Sessions of [`Session::connect`] hear of addresses that come by
+    /// themselves, where the endpoint has a monitor. Does nothing on servers, and while a connection is there.
     pub fn hasten(&self) {
         self.shared.hasten();
     }

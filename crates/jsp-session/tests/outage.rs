@@ -3,16 +3,19 @@
 
 use std::time::Duration;
 
-use jsp::emulate::{BadLink, Control, pair};
+use jsp::emulate::{Attachment, BadLink, Control, pair};
 use jsp::{Endpoint, Identity, StreamConfig};
 use jsp_session::{Event, Received, Session, SessionConfig, SessionError, Sessions};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 const SERVER: &str = "192.0.2.2:2";
 const OUTAGE: Duration = Duration::from_secs(60);
+const RTT: Duration = Duration::from_millis(50);
 
 struct World {
     network: Control,
+    /// Where the client is, which its monitor tells.
+    attachment: Attachment,
     sessions: Sessions,
     session: Session,
     // They live as long as their sessions.
@@ -22,22 +25,25 @@ struct World {
 /// A client and a server, 50 ms apart by round trip, and a session between them.
 async fn world(config: SessionConfig) -> World {
     let (near, far) = pair();
-    let slow = BadLink { one_way_delay: Duration::from_millis(25), ..BadLink::default() };
+    let attachment = near.attachment();
+    let slow = BadLink { one_way_delay: RTT / 2, ..BadLink::default() };
     let near = slow.link(near);
     let network = near.control();
     let server = Endpoint::builder().identity(Identity::generate()).link(Box::new(far));
     let server = server.build().unwrap();
-    let client = Endpoint::builder().link(Box::new(near)).build().unwrap();
+    let client = Endpoint::builder().network_monitor(attachment.monitor()).link(Box::new(near));
+    let client = client.build().unwrap();
     let sessions = Sessions::serve(&server, config);
     let trust = server.fingerprint();
     let session = Session::connect(&client, SERVER, trust, SessionConfig::default()).await.unwrap();
     assert_eq!(session.event().await, Some(Event::Started));
-    World { network, sessions, session, _endpoints: [server, client] }
+    World { network, attachment, sessions, session, _endpoints: [server, client] }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_minute_without_a_network_loses_and_doubles_nothing() {
-    let World { network, sessions, session, _endpoints } = world(SessionConfig::default()).await;
+    let World { network, sessions, session, _endpoints, .. } =
+        world(SessionConfig::default()).await;
     let there = sessions.accept().await.unwrap();
     let up = session.open("up", StreamConfig::messages()).await.unwrap();
     let echo = there.accept().await.unwrap();
@@ -80,7 +86,8 @@ async fn a_minute_without_a_network_loses_and_doubles_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hint_ends_the_pause_between_attempts() {
-    let World { network, sessions, session, _endpoints } = world(SessionConfig::default()).await;
+    let World { network, sessions, session, _endpoints, .. } =
+        world(SessionConfig::default()).await;
     let there = sessions.accept().await.unwrap();
     let up = session.open("up", StreamConfig::messages()).await.unwrap();
     network.cut();
@@ -98,9 +105,35 @@ async fn a_hint_ends_the_pause_between_attempts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_address_that_comes_ends_pauses_and_attempts() {
+    let World { attachment, sessions, session, _endpoints, .. } =
+        world(SessionConfig::default()).await;
+    let there = sessions.accept().await.unwrap();
+    let up = session.open("up", StreamConfig::messages()).await.unwrap();
+    up.send("begin").await.unwrap();
+    let echo = there.accept().await.unwrap();
+    assert_eq!(echo.recv().await.unwrap().unwrap().payload, "begin");
+    // An attempt takes ten seconds, and a pause five.
+    for step in 0..16u8 {
+        attachment.detach();
+        up.send("x").await.unwrap();
+        assert_eq!(session.event().await, Some(Event::Suspended));
+        let away = OUTAGE + Duration::from_secs(step.into());
+        assert!(timeout(away, session.event()).await.is_err());
+        attachment.move_to(([198, 51, 100, step + 1], 4242).into());
+        let begun = Instant::now();
+        assert_eq!(session.event().await, Some(Event::Resumed));
+        // The handshake, the greeting, and the pace of looking.
+        let waited = begun.elapsed();
+        assert!(waited <= RTT * 2 + Duration::from_millis(40), "{away:?}: {waited:?}");
+        assert_eq!(echo.recv().await.unwrap().unwrap().payload, "x");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_forgets_after_its_grace_time() {
     let config = SessionConfig { grace: Duration::from_secs(20), ..SessionConfig::default() };
-    let World { network, sessions, session, _endpoints } = world(config).await;
+    let World { network, sessions, session, _endpoints, .. } = world(config).await;
     let there = sessions.accept().await.unwrap();
     let up = session.open("up", StreamConfig::messages()).await.unwrap();
     up.send("x").await.unwrap();

@@ -18,6 +18,7 @@ use crate::connect;
 use crate::connection::Connection;
 use crate::error::{BindError, ConnectError, RenewError};
 use crate::identity::{ClientAuth, Identity, Trust};
+use crate::monitor::{Arrivals, Followed};
 use crate::register::RegisterStore;
 use crate::remote::Remote;
 use crate::shard::{Core, Shard, Waiters};
@@ -173,6 +174,13 @@ impl Endpoint {
     /// builder.
     pub fn carrier_addrs(&self) -> &[(CarrierKind, SocketAddr)] {
         &self.offers.carrier_addrs
+    }
+
+    /// Tells of addresses that come to this machine from now on, as the endpoint's monitor sees them
+    /// ([`monitor`](crate::monitor)): connections hear of them by themselves, and who has none learns when it is worth
+    /// while to try again. Never tells where the endpoint has no monitor.
+    pub fn network_arrivals(&self) -> Arrivals {
+        self.shard.lock().followed.as_ref().map(Followed::arrivals).unwrap_or_default()
     }
 
     /// The fingerprint that clients pin.

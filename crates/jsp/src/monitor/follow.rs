@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use jsp_proto::{NetworkHint, PathError, PathId};
 use jsp_wire::{Instant, Route};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{self, sleep_until};
 
 use super::origins::{Ends, Origins, Scene, Used};
 use super::pace::Pace;
-use super::{NetworkMonitor, Source};
+use super::{Arrivals, NetworkMonitor, Source};
 use crate::link::Links;
 use crate::shard::{Core, Key, Shard};
 
@@ -36,8 +36,10 @@ pub(crate) struct Followed {
     keys: HashSet<Key>,
     /// Those of them that are new, or have new paths: the task looks where these leave from.
     fresh: HashSet<Key>,
-    /// Tells the task of fresh ones, of the last one's end, and of the endpoint's.
+    /// Tells the task of fresh ones, of the last one's end, of the endpoint's, and of who waits for addresses.
     news: Arc<Notify>,
+    /// Tells those that wait of addresses that have come.
+    arrivals: watch::Sender<()>,
 }
 
 impl Followed {
@@ -68,6 +70,18 @@ impl Followed {
     pub(crate) fn end(&self) {
         self.news.notify_one();
     }
+
+    /// Who waits for addresses has the network watched.
+    pub(crate) fn arrivals(&self) -> Arrivals {
+        let heard = self.arrivals.subscribe();
+        self.news.notify_one();
+        Arrivals { watched: Some((heard, Arc::clone(&self.news))) }
+    }
+
+    /// Nobody needs to know of changes.
+    fn is_idle(&self) -> bool {
+        self.keys.is_empty() && self.arrivals.receiver_count() == 0
+    }
 }
 
 /// Watches for the connections of an endpoint as long as it lives, without holding it.
@@ -85,8 +99,8 @@ pub(crate) fn start(shard: &Arc<Shard>, source: Source, runtime: &tokio::runtime
     });
 }
 
-/// Asks `source` while there are connections to watch for. A system that tells nothing, for lack of a way or of
-/// permission, ends it.
+/// Asks `source` while there are connections to watch for, or somebody waits for addresses. A system that tells nothing,
+/// for lack of a way or of permission, ends it.
 async fn follow(shard: &Weak<Shard>, mut source: Source, news: &Notify) {
     loop {
         news.notified().await;
@@ -117,15 +131,16 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Goes on until there is no connection left to watch for.
+    /// Goes on until there is nobody left to watch for.
     async fn run(mut self, news: &Notify) -> Result<(), Over> {
         loop {
-            let (fresh, count) = self.with(|core, link| {
+            let (fresh, count, is_idle) = self.with(|core, link| {
                 let fresh = core.followed.as_mut().map(|followed| mem::take(&mut followed.fresh));
                 let count = core.followed.as_ref().map_or(0, |followed| followed.keys.len());
-                (core.used_paths(link, fresh.into_iter().flatten()), count)
+                let is_idle = core.followed.as_ref().is_none_or(Followed::is_idle);
+                (core.used_paths(link, fresh.into_iter().flatten()), count, is_idle)
             })?;
-            if count == 0 {
+            if is_idle {
                 if !self.awaits_more(news).await {
                     return Ok(());
                 }
@@ -152,7 +167,7 @@ impl Watch<'_> {
         }
     }
 
-    /// No connection is left: answers whether there is one again before long, and nothing has changed meanwhile.
+    /// Nobody is left: answers whether there is somebody again before long, and nothing has changed meanwhile.
     async fn awaits_more(&mut self, news: &Notify) -> bool {
         tokio::select! {
             biased;
@@ -167,10 +182,11 @@ impl Watch<'_> {
         let used = self.used()?;
         let Ok(addresses) = self.monitor.addresses() else { return Ok(false) };
         let before = mem::replace(&mut self.addresses, addresses);
+        let is_awaited = self.tell_arrivals(&before)?;
         self.lose_carriers(before)?;
         let hints = self.origins.compare(&used, &mut scene(&self.addresses, self.monitor));
         if hints.is_empty() {
-            return Ok(false);
+            return Ok(is_awaited);
         }
         let shard = self.shard.upgrade().ok_or(Over)?;
         let now = shard.clock.now();
@@ -182,6 +198,16 @@ impl Watch<'_> {
         }
         shard.flush(&mut core, now);
         Ok(true)
+    }
+
+    /// Tells who waits for it that there is an address which was not there `before`. Answers whether there was one, and
+    /// somebody waited.
+    fn tell_arrivals(&self, before: &[IpAddr]) -> Result<bool, Over> {
+        let has_come = self.addresses.iter().any(|ip| !before.contains(ip));
+        self.with(|core, _| {
+            let followed = core.followed.as_ref().filter(|_| has_come);
+            followed.is_some_and(|followed| followed.arrivals.send(()).is_ok())
+        })
     }
 
     /// Carriers that are bound to an address of `before` which is gone end: the system says nothing to them.

@@ -17,6 +17,9 @@
 //! the address at which it was begun, as long as that is there. What no path leaves from
 //! (loopback, bridges, containers, another interface) causes nothing.
 //!
+//! Who has no connection, and waits for a network to make one, hears of addresses that come:
+//! [`Endpoint::network_arrivals`](crate::Endpoint::network_arrivals).
+//!
 //! The first change after a quiet time is looked at once, further ones 20 ms after the last look at the
 //! soonest; that time doubles, to 640 ms at most, while changes go on that concern no path.
 //!
@@ -24,6 +27,7 @@
 //! [`Builder::network_monitor`](crate::Builder::network_monitor) puts another source in the system's place, such
 //! as [`Attachment::monitor`](crate::emulate::Attachment::monitor) of an emulated network.
 
+mod arrivals;
 mod follow;
 mod origins;
 mod pace;
@@ -35,6 +39,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 
+pub use arrivals::Arrivals;
 pub(crate) use follow::{Followed, machine_has, start};
 
 /// Tells which addresses a machine has, and when that may have changed.
