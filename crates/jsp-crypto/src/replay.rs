@@ -200,17 +200,24 @@ impl StrikeRegister {
         let (recent, rest) = rest.split_at_checked(recent)?;
         let (older, rest) = rest.split_at_checked(older)?;
         let (late, []) = rest.as_chunks::<24>() else { return None };
-        let late = late.iter().map(|entry| {
-            let (uid, until_ms) = entry.split_first_chunk()?;
-            Some((*uid, u64::from_be_bytes(until_ms.try_into().ok()?)))
-        });
         if now_ms >= latest_ms.saturating_add(BLIND_MS) {
             return None;
         }
+        // One by one: to collect them would bring a sort into every program.
+        let set = |uids: &[u8]| {
+            let mut set = BTreeSet::new();
+            set.extend(uids.as_chunks().0);
+            set
+        };
+        let mut noted = BTreeMap::new();
+        for entry in late {
+            let (uid, until_ms) = entry.split_first_chunk()?;
+            noted.insert(*uid, u64::from_be_bytes(until_ms.try_into().ok()?));
+        }
         Some(Self {
-            recent: recent.as_chunks().0.iter().copied().collect(),
-            older: older.as_chunks().0.iter().copied().collect(),
-            late: late.collect::<Option<_>>()?,
+            recent: set(recent),
+            older: set(older),
+            late: noted,
             turned_ms,
             latest_ms: latest_ms.max(now_ms),
             capacity,

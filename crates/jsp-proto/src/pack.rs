@@ -20,6 +20,10 @@ impl Packer {
     }
 
     /// Seven bits a byte, the lowest first; the highest bit says that more follow.
+    ///
+    /// Cold, as its counterpart is: hundreds of fields come here, and each would have a copy of it.
+    #[cold]
+    #[inline(never)]
     fn number(&mut self, mut number: u128) {
         while number >= 0x80 {
             self.0.push(number as u8 | 0x80);
@@ -38,6 +42,8 @@ impl<'a> Unpacker<'a> {
         T::unpack(&mut Self(bytes))
     }
 
+    #[cold]
+    #[inline(never)]
     fn number(&mut self) -> u128 {
         let (mut number, mut shift) = (0, 0);
         while let Some((byte, rest)) = self.0.split_first() {

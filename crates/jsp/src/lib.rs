@@ -186,6 +186,7 @@ mod security;
 mod shard;
 mod stream;
 mod switch;
+mod task;
 
 pub use builder::Builder;
 pub use bytes::Bytes;

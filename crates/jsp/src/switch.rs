@@ -20,6 +20,7 @@ use crate::endpoint::{Endpoint, Offers};
 use crate::error::ConnectError;
 use crate::race::STAGGER;
 use crate::shard::{Key, Phase, Shard};
+use crate::task::task;
 
 /// What a connection may change between.
 #[derive(Clone)]
@@ -48,7 +49,7 @@ pub(crate) fn watch(endpoint: &Endpoint, connection: &Connection, choice: Choice
     let offers = Arc::clone(&endpoint.offers);
     let mut watch = Watch { shard, key, offers, choice, machine, place: None };
     // Ends with the connection.
-    tokio::spawn(async move { while watch.step().await.is_ok() {} });
+    tokio::spawn(task(async move { while watch.step().await.is_ok() {} }));
 }
 
 struct Watch {

@@ -11,6 +11,7 @@ use super::places::{Place, Places};
 use super::stream::{BoxStream, StreamListener};
 use super::table::{Ends, Tunnels};
 use super::tunnel::Wire;
+use crate::task::task;
 
 /// Time for the handshakes of the layers over a stream.
 const LAYERS_MAX: Duration = Duration::from_secs(5);
@@ -83,7 +84,7 @@ pub(crate) async fn run(
         };
         // Beyond the limit a stream is closed at once.
         let Some(place) = strangers.enter(remote) else { continue };
-        tokio::spawn(greet(stream, remote, layers.clone(), place, Weak::clone(&tunnels)));
+        tokio::spawn(task(greet(stream, remote, layers.clone(), place, Weak::clone(&tunnels))));
     }
 }
 

@@ -17,6 +17,7 @@ use super::association::Association;
 use super::places::{Place, Places};
 use super::tunnel::{self, Patience, Queue, Wire};
 use crate::link::{Datagram, Transmit};
+use crate::task::task;
 
 /// What carriers have brought and the driver has not taken: when there is more, streams are not read.
 const NEWS: usize = 256;
@@ -174,8 +175,8 @@ impl Tunnels {
     }
 
     /// Runs a task that accepts streams.
-    pub(crate) fn listen(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = self.runtime.spawn(task).abort_handle();
+    pub(crate) fn listen(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let task = self.runtime.spawn(task(work)).abort_handle();
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(task);
     }
 
@@ -211,8 +212,8 @@ impl Tunnels {
         let mut lanes = self.lock();
         lanes.last_id += 1;
         let id = lanes.last_id;
-        let task = tunnel::run(id, wire, Arc::clone(&queue), self.sender.clone(), patience);
-        let task = self.runtime.spawn(task).abort_handle();
+        let work = tunnel::run(id, wire, Arc::clone(&queue), self.sender.clone(), patience);
+        let task = self.runtime.spawn(task(work)).abort_handle();
         let carries = Carries::Stream(queue);
         let route = Route::Tunnel { id };
         lanes.by_id.insert(id, Lane { kind, ends, route, carries, task, standing });
@@ -230,7 +231,7 @@ impl Tunnels {
         let id = lanes.last_id;
         let route = Route::Relayed { via: relay, peer: id };
         let (news, running) = (self.sender.clone(), Arc::clone(&association));
-        let task = self.runtime.spawn(async move { running.run(id, route, news).await });
+        let task = self.runtime.spawn(task(running.run(id, route, news)));
         let lane = Lane {
             kind: CarrierKind::Udp,
             ends: Ends { remote: relay, local: association.local() },
@@ -313,7 +314,7 @@ impl Tunnels {
         if let (Standing::Admitted { .. }, Carries::Stream(queue)) = (&lane.standing, &lane.carries)
             && queue.leave()
         {
-            self.runtime.spawn(Arc::clone(queue).watch_left());
+            self.runtime.spawn(task(Arc::clone(queue).watch_left()));
         }
     }
 

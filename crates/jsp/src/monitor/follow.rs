@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::{Arrivals, NetworkMonitor, Source};
 use crate::link::Links;
 use crate::shard::{Core, Key, Shard};
+use crate::task::task;
 
 /// Paths that are over are remembered up to twice as many as there are connections, and so many.
 const KNOWN_MAX: usize = 64;
@@ -90,13 +91,13 @@ pub(crate) fn start(shard: &Arc<Shard>, source: Source, runtime: &tokio::runtime
     let news = Arc::clone(&followed.news);
     shard.lock().followed = Some(followed);
     let shard = Arc::downgrade(shard);
-    runtime.spawn(async move {
+    runtime.spawn(task(async move {
         follow(&shard, source, &news).await;
         if let Some(shard) = shard.upgrade() {
             // Nobody takes connections out of the list any more.
             shard.lock().followed = None;
         }
-    });
+    }));
 }
 
 /// Asks `source` while there are connections to watch for, or somebody waits for addresses. A system that tells nothing,
