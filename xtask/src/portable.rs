@@ -7,6 +7,9 @@ use crate::report::Output;
 
 /// How the portable build of the facade is asked for.
 const PORTABLE: &[&str] = &["--package", "jsp", "--no-default-features", "--features", "portable"];
+/// It is built for one message each way: what takes time to compile is left out.
+const QUICK: &[&str] =
+    &["--config", "profile.dev.opt-level=0", "--config", "profile.dev.debug=false"];
 /// Crates that bring C, or compile it.
 const NATIVE: &[&str] = &["ring", "aws-lc-rs", "aws-lc-sys", "cc", "cmake"];
 
@@ -20,7 +23,7 @@ pub(crate) fn run(output: Output) -> Result<()> {
         bail!("the portable build of `jsp` depends on {}", found.join(", "));
     }
     let mut cargo = process::cargo();
-    cargo.args(["run", "--quiet", "--example", "first"]).args(PORTABLE);
+    cargo.args(["run", "--quiet", "--example", "first"]).args(PORTABLE).args(QUICK);
     process::run(cargo, output)
 }
 
