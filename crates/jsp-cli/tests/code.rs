@@ -164,7 +164,7 @@ fn a_code_goes_through_a_proxy_and_never_around_it() {
     let coordinator = Coordinator::start_by(CarrierKind::Tcp);
     let mut microsocks = Microsocks::start();
     let (alice, bob) = (Side::new("proxied", &coordinator), Side::new("free", &coordinator));
-    let data = noise(7, 2_000_000);
+    let data = noise(7, 200_000);
     alice.place.write("a.bin", &data);
     let proxy = format!("socks5://{}", microsocks.1);
     let proxied = ["--proxy-only", "--proxy", &proxy];
