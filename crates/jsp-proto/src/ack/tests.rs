@@ -517,3 +517,36 @@ fn receive_times_are_told_once_both_sides_know_them() {
     acks.tell_times();
     assert!(acks.tells_times());
 }
+
+#[test]
+fn what_is_not_packed_is_taken_out_and_put_back() {
+    let mut acks = AckPolicy::new(DELAY);
+    acks.tell_times();
+    acks.on_packet(at(1), 1, true, None);
+    acks.on_recovered(1);
+    let apart = acks.take_apart();
+    assert!(acks.times.is_none() && !acks.is_recovered(1));
+    acks.put_back(apart);
+    assert!(acks.times.is_some() && acks.is_recovered(1));
+}
+
+#[test]
+// spec-test: ACK-13
+fn large_packets_of_a_fast_stream_are_acknowledged_more_often() {
+    let threshold = |len| {
+        let mut acks = AckPolicy::new(DELAY);
+        for pn in 0..5_000u64 {
+            acks.on_packet(Instant::from_nanos(1 + pn * 10_000), pn, true, None);
+            acks.on_bytes(len);
+        }
+        acks.threshold()
+    };
+    assert_eq!((threshold(1_200), threshold(65_507)), (44, 1));
+}
+
+#[test]
+fn the_room_for_an_ack_holds_the_longest_sections() {
+    // A stamp and four pairs; the recovered numbers, two bytes each.
+    assert_eq!((SECTION_LEN_MAX, RECOVERED_LEN_MAX), (50, 2 * limits::RECOVERED_NUMBERS_MAX));
+    assert_eq!(ABOUT_ROOM_MIN, 80 + 50 + 2 * limits::RECOVERED_NUMBERS_MAX);
+}

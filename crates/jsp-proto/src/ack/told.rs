@@ -68,3 +68,41 @@ impl AckPolicy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Ecn;
+
+    #[test]
+    fn what_was_told_in_few_bytes_is_whole_again() {
+        let at = Instant::from_nanos(7);
+        let mut acks = AckPolicy::new(Duration::ZERO);
+        assert!(acks.clone().into_told().is_none(), "nothing has arrived");
+        for pn in [3, 5] {
+            acks.on_packet(at, pn, true, Some(Ecn::Ect0));
+        }
+        (acks.missing, acks.unconfirmed) = (Some(4), 2);
+        let all = |acks: &AckPolicy| {
+            let ranges: Vec<_> = acks.ranges.iter().collect();
+            let due = (acks.missing, acks.deadline, acks.unacked, acks.unconfirmed);
+            (ranges, acks.counts, acks.largest, due, acks.has_news, acks.at_once)
+        };
+        let before = all(&acks);
+        let told = acks.into_told().unwrap();
+        assert_eq!(told.ranges().iter().collect::<Vec<_>>(), [(5, 5), (3, 3)]);
+        assert_eq!(all(&told.into_policy()), before);
+        assert_eq!(before.3, (Some(4), Some(at), 2, 2));
+        assert!(before.4 && before.5);
+    }
+
+    #[test]
+    fn what_few_bytes_do_not_tell_is_not_left_out() {
+        let plain = AckPolicy::new(Duration::ZERO);
+        assert!(plain.is_plain());
+        let requested = AckPolicy { requested: Some(1), ..plain.clone() };
+        let times = AckPolicy { times: Some(Box::default()), ..plain.clone() };
+        let recovered = AckPolicy { recovered: Some(Box::default()), ..plain };
+        assert!(![requested, times, recovered].iter().any(AckPolicy::is_plain));
+    }
+}
