@@ -139,3 +139,69 @@ fn protect(
     let sample = Protected::sample(packet, pn_offset).map_err(internal)?;
     Protected::mask(packet, pn_offset, header_key.mask(&sample)).map_err(internal)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsp_crypto::{Role, VERSION_1, initial_keys};
+    use jsp_wire::{ConnectionId, Shape};
+
+    const PN: u64 = 0x1234_5678;
+
+    /// Seals a payload of so many bytes of 7 behind a number of `pn_len` bytes, and opens it: length of the number, and payload.
+    fn sealed(shape: Shape, pn_len: usize, len: usize) -> (usize, Vec<u8>) {
+        let dcid = ConnectionId::new(&[9; 8]).unwrap();
+        let keys = initial_keys(Role::Client, VERSION_1, dcid.as_bytes(), None).local;
+        let mut packet = vec![7; 100];
+        let path = PathId::FIRST;
+        let fields = ShortHeader { path, dcid: &dcid, phase: true, pn: PN, pn_len };
+        let pn_offset = write_short_header(&mut packet, &fields).unwrap();
+        packet[pn_offset + pn_len + len..].fill(1);
+        let content = (0, len);
+        let built = Built { len, shape, ack_eliciting: true, protection: None, content };
+        let end = seal_short(&mut packet, &fields, built, &keys.packet, &keys.header).unwrap();
+        packet.truncate(end);
+        let mask = keys.header.mask(&Protected::sample(&packet, pn_offset).unwrap());
+        let opened = Protected::unmask_short(&mut packet, pn_offset, mask).unwrap();
+        assert_eq!((opened.shape, opened.key_phase), (Some(shape), true));
+        let pn = jsp_wire::pn::expand(opened.truncated_pn, opened.pn_len, PN);
+        let (header, payload) = packet.split_at_mut(pn_offset + opened.pn_len);
+        let len = keys.packet.open_on_path(0, pn, header, payload).unwrap();
+        (opened.pn_len, payload[..len].to_vec())
+    }
+
+    #[test]
+    fn frames_that_are_too_short_for_the_sample_are_padded() {
+        for (pn_len, len, padded) in [(1, 1, 3), (1, 3, 3), (2, 1, 2), (4, 0, 0), (1, 9, 9)] {
+            let expected: Vec<u8> = [vec![7; len], vec![0; padded - len]].concat();
+            assert_eq!(sealed(Shape::Frames, pn_len, len), (pn_len, expected), "{pn_len} {len}");
+        }
+    }
+
+    #[test]
+    fn a_shape_that_is_too_short_for_the_sample_has_a_longer_number() {
+        for (pn_len, len, longer) in
+            [(1, 1, 3), (1, 2, 2), (2, 1, 3), (1, 3, 1), (4, 1, 4), (1, 0, 4)]
+        {
+            assert_eq!(sealed(Shape::Ack, pn_len, len), (longer, vec![7; len]), "{pn_len} {len}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_sealed() {
+        let dcid = ConnectionId::new(&[9; 8]).unwrap();
+        let keys = initial_keys(Role::Client, VERSION_1, dcid.as_bytes(), None).local;
+        let path = PathId::FIRST;
+        let fields = ShortHeader { path, dcid: &dcid, phase: false, pn: PN, pn_len: 1 };
+        let shape = Shape::Ack;
+        let built = Built { len: 1, shape, ack_eliciting: true, protection: None, content: (0, 1) };
+        // One byte of header, the id, a number of three bytes, the payload and the tag.
+        let least = 1 + 8 + 3 + 1 + limits::TAG_LEN;
+        for (room, fits) in [(least - 1, false), (least, true), (11, false)] {
+            let mut packet = vec![0; room];
+            write_short_header(&mut packet, &fields).unwrap();
+            let sealed = seal_short(&mut packet, &fields, built, &keys.packet, &keys.header);
+            assert_eq!(sealed.is_ok(), fits, "{room}");
+        }
+    }
+}
