@@ -158,8 +158,8 @@ const MODULES: &[Module] = &[
             part(
                 "jsp-proto",
                 &["crates/jsp-proto/src/endpoint/time.rs"],
-                &["--test", "privacy", "--test", "handshake"],
-                &["who_has_not", "have_slept", "cookie"],
+                &["--test", "privacy", "--test", "handshake", "--test", "resume"],
+                &["who_has_not", "have_slept", "cookie", "tickets::"],
             ),
         ],
     },

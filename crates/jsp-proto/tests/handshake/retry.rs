@@ -57,6 +57,36 @@ fn a_hello_with_a_bad_cookie_opens_nothing() {
 }
 
 #[test]
+// spec-test: HS-51
+fn a_cookie_is_good_for_ten_seconds() {
+    for (age, opened) in [(9, 1), (12, 0)] {
+        let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
+        let hellos = Arc::new(Mutex::new(Vec::new()));
+        let sink = hellos.clone();
+        pair.filter = Box::new(move |to, bytes| {
+            let retried =
+                matches!(Header::parse(bytes), Ok(Header::Long(h)) if !h.token.is_empty());
+            if to == End::Server && retried {
+                sink.lock().unwrap().push(bytes.clone());
+            }
+            !retried
+        });
+        let client = pair.connect();
+        pair.run_for(DELAY * 3);
+        let held = hellos.lock().unwrap().clone();
+        assert_eq!(held.len(), 2);
+        pair.client.forget(pair.now, client);
+        pair.filter = Box::new(|_, _| true);
+        pair.run_for(Duration::from_secs(age));
+        for hello in &held {
+            pair.inject(End::Server, pair.client_addr, hello);
+        }
+        pair.run_for(DELAY);
+        assert_eq!(pair.server.connection_count(), opened, "{age} s");
+    }
+}
+
+#[test]
 // spec-test: CON-2, CON-15
 fn a_retry_is_obeyed_once_and_its_cookie_serves_one_address() {
     let mut pair = Pair::with(TransportConfig::default(), RetryPolicy::Always);
