@@ -365,6 +365,14 @@ mod tests {
         Fingerprint::from_bytes([byte; 32])
     }
 
+    #[test]
+    fn what_the_file_system_said_is_the_source() {
+        use std::error::Error as _;
+        let error = KnownHostsError::Io(PathBuf::from("hosts"), io::Error::other("full"));
+        assert_eq!(error.source().unwrap().to_string(), "full");
+        assert!(KnownHostsError::Host.source().is_none());
+    }
+
     // spec-test: HS-59
     #[test]
     fn first_use_match_and_change() {

@@ -23,3 +23,25 @@ pub(super) fn extension(rng: &mut dyn Rng) -> u16 {
 pub(super) fn protocol(rng: &mut dyn Rng) -> [u8; 2] {
     [0x0a | (id8(rng) & 0xf0), 0x0a]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_rng::SeededRng;
+
+    #[test]
+    fn noise_has_the_reserved_forms_and_differs() {
+        let mut rng = SeededRng(1);
+        let mut seen = alloc::collections::BTreeSet::new();
+        for _ in 0..100 {
+            let (one, version, extension) = (id8(&mut rng), version(&mut rng), extension(&mut rng));
+            assert_eq!(one & 0x0f, 0x0a);
+            assert_eq!(version & 0x0f0f_0f0f, 0x0a0a_0a0a);
+            assert_eq!(extension & 0x0f0f, 0x0a0b);
+            let [first, last] = protocol(&mut rng);
+            assert_eq!((first & 0x0f, last), (0x0a, 0x0a));
+            seen.insert((one, version, extension, first));
+        }
+        assert!(seen.len() > 90);
+    }
+}

@@ -160,6 +160,12 @@ mod tests {
 
     const NOW: u64 = 1000;
 
+    // spec-test: HS-34
+    #[test]
+    fn each_role_signs_for_its_own_purpose() {
+        assert_eq!((purpose(Role::Client), purpose(Role::Server)), ("client", "server"));
+    }
+
     fn identity(scheme: SignatureScheme, byte: u8) -> Identity {
         Identity::from_seed_with(scheme, &[byte; 32]).unwrap()
     }

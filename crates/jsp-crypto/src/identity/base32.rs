@@ -69,6 +69,7 @@ mod tests {
         assert_eq!(decode("mz1q"), None);
         assert_eq!(decode("mb"), None, "leftover bits");
         assert_eq!(decode("m"), None, "a lone letter holds no byte");
+        assert_eq!(decode("a"), None, "nor does one that stands for zeros");
     }
 
     #[test]

@@ -168,6 +168,14 @@ mod tests {
     }
 
     #[test]
+    fn what_the_file_system_said_is_the_source() {
+        use std::error::Error as _;
+        let error = IdentityFileError::Io(PathBuf::from("key"), io::Error::other("full"));
+        assert_eq!(error.source().unwrap().to_string(), "full");
+        assert!(IdentityFileError::Exists(PathBuf::from("key")).source().is_none());
+    }
+
+    #[test]
     fn text_round_trips_and_damage_is_noticed() {
         let text = identity().to_text();
         let back = Identity::from_text(&text).unwrap();

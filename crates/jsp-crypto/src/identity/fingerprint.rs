@@ -123,6 +123,13 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
 
+    #[test]
+    fn the_short_form_is_twelve_letters_in_groups() {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(b"foobar\0\0");
+        assert_eq!(Fingerprint::from_bytes(bytes).short(), "mzxw-6ytb-oiaa");
+    }
+
     // spec-test: HS-61
     #[test]
     fn text_form_round_trips_and_catches_typing_errors() {

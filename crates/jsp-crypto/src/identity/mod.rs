@@ -222,3 +222,17 @@ impl Floor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_only_goes_up() {
+        let old = Floor { version: 2, post_quantum: false };
+        let new = Floor { version: 1, post_quantum: true };
+        let both = Floor { version: 2, post_quantum: true };
+        assert_eq!((old.raised(new), new.raised(old)), (both, both));
+        assert_eq!(both.raised(Floor::default()), both);
+    }
+}

@@ -25,6 +25,19 @@ fn choices_that_were_not_offered_are_refused() {
 }
 
 #[test]
+fn no_server_hello_is_longer_than_the_hybrid() {
+    let mut longest = 0;
+    let mut ends = Ends::new(client_config(), server_config(), 1);
+    let result = ends.run(|which, bytes| {
+        if which == SERVER_HELLO {
+            longest = bytes.len();
+        }
+    });
+    assert!(result.is_ok());
+    assert_eq!(longest, SERVER_HELLO_LEN_MAX);
+}
+
+#[test]
 fn feature_bits_stand_where_the_specification_says() {
     assert_eq!(features::RESUME, 1);
     assert_eq!(features::GREASE_MASK, 0xff00_0000_0000_0000);
