@@ -45,15 +45,14 @@ impl ReplayWindow {
         window
     }
 
-    /// True when the packet is neither a duplicate nor too old to tell. Ask before any work is
-    /// done, and again when the packet has proved authentic: [`ReplayWindow::commit`].
+    /// True when the packet is neither a duplicate nor too old to tell. Asked when it has proved authentic: how
+    /// long the answer takes would tell a forger which numbers have come.
     // spec: ACK-2
     pub(crate) fn accept(&self, pn: u64) -> bool {
-        let Some(largest) = self.largest else { return true };
-        // All of it for every number: forgeries are asked for theirs, too.
+        let Some(largest) = self.largest.filter(|largest| pn <= *largest) else { return true };
         let (word, bit) = self.place(pn);
         let is_unseen = self.bits.get(word).is_some_and(|word| word & bit == 0);
-        (pn > largest) | ((largest.saturating_sub(pn) < WINDOW) & is_unseen)
+        largest.saturating_sub(pn) < WINDOW && is_unseen
     }
 
     /// Takes an authentic packet's number. False when [`ReplayWindow::accept`] would be.

@@ -342,12 +342,8 @@ impl Connection {
             return Ok(None);
         };
         let path = self.paths.active.id;
-        let numbers = &self.paths.active.numbers;
-        let expected = numbers.window.expected();
+        let expected = self.paths.active.numbers.window.expected();
         let pn = jsp_wire::pn::expand(fields.truncated_pn, fields.pn_len, expected);
-        // Repair was quicker: then the network has not lost it, if it is the peer's.
-        let is_late = numbers.acks.is_recovered(pn);
-        let is_new = numbers.window.accept(pn);
         let Some((key, generation)) = self.keys.open_short(now, fields.key_phase, path, pn) else {
             return Ok(None);
         };
@@ -363,20 +359,24 @@ impl Connection {
         self.heed_origin(now, &arrival.route);
         // Not asked before: how long a forgery takes would tell which number and phase it was taken for.
         // spec: CON-69
-        if (!is_new && !is_late) || generation == Generation::TooSoon {
+        if generation == Generation::TooSoon {
+            return Ok(None);
+        }
+        let numbers = &mut self.paths.active.numbers;
+        // Repair was quicker: the network has not lost it.
+        // spec: FEC-7
+        if numbers.acks.is_recovered(pn) {
+            numbers.acks.on_late(pn, arrival.ecn);
+            return Ok(None);
+        }
+        // spec: CON-40
+        if !numbers.window.commit(pn) {
             return Ok(None);
         }
         packet.advance(header_len);
         packet.truncate(len);
         let payload = packet.freeze();
-        // spec: FEC-7
-        if is_late {
-            self.paths.active.numbers.acks.on_late(pn, arrival.ecn);
-            return Ok(None);
-        }
         let is_newest = pn >= expected;
-        // spec: CON-40
-        self.paths.active.numbers.window.commit(pn);
         self.lifecycle.on_received(now);
         if let Some(rhythm) = &mut self.paths.active.rhythm {
             rhythm.arrivals.note(now);

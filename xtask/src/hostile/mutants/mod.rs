@@ -269,11 +269,11 @@ const MACHINE: &[Mutant] = &[
         29,
         "known-numbers-not-opened",
         "jsp-proto/src/connection/inbound.rs",
-        "        let is_new = numbers.window.accept(pn);",
-        "        let is_new = numbers.window.accept(pn);
-        if OFF && !is_new {
+        "        let Ok(len) = key.open_on_path(path.0, pn, head, body) else {",
+        "        if OFF && !self.paths.active.numbers.window.accept(pn) {
             return Ok(None);
-        }",
+        }
+        let Ok(len) = key.open_on_path(path.0, pn, head, body) else {",
     ),
     mutant(
         29,
