@@ -1,13 +1,12 @@
 //! JetStreamProto through its tokio facade.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
 use jsp::{ConnectionError, Identity, Received, StreamConfig, TransportConfig, Trust};
-use tokio::sync::OnceCell;
 
 use super::{Flavour, Profile, Subject, Use};
 use crate::plan::Plan;
@@ -85,17 +84,18 @@ impl super::Endpoint for Endpoint {
     }
 }
 
-/// A connection, with the streams of its datagrams once there are any.
+/// A connection, with the streams of its datagrams once there are any: one task sends them, and one takes them. Places
+/// that cost nothing while they are empty, for idle connections are weighed with them.
 #[derive(Clone)]
 pub(crate) struct Connection {
     connection: jsp::Connection,
-    outbox: Arc<OnceCell<jsp::Stream>>,
-    inbox: Arc<OnceCell<jsp::Stream>>,
+    outbox: OnceLock<Arc<jsp::Stream>>,
+    inbox: OnceLock<Arc<jsp::Stream>>,
 }
 
 impl Connection {
     fn new(connection: jsp::Connection) -> Self {
-        Self { connection, outbox: Arc::default(), inbox: Arc::default() }
+        Self { connection, outbox: OnceLock::new(), inbox: OnceLock::new() }
     }
 }
 
@@ -149,16 +149,24 @@ impl super::Connection for Connection {
     }
 
     async fn send_datagram(&self, datagram: Bytes) -> Result<()> {
-        let open = || self.connection.open(datagrams());
-        self.outbox.get_or_try_init(open).await?.send(datagram).await?;
+        let outbox = match self.outbox.get() {
+            Some(outbox) => outbox,
+            None => {
+                let opened = Arc::new(self.connection.open(datagrams()).await?);
+                self.outbox.get_or_init(|| opened)
+            }
+        };
+        outbox.send(datagram).await?;
         Ok(())
     }
 
     async fn recv_datagram(&self) -> Result<Option<usize>> {
-        let accept = || self.connection.accept();
-        let inbox = match self.inbox.get_or_try_init(accept).await {
-            Ok(inbox) => inbox,
-            Err(error) => return end_or(error),
+        let inbox = match self.inbox.get() {
+            Some(inbox) => inbox,
+            None => match self.connection.accept().await {
+                Ok(accepted) => self.inbox.get_or_init(|| Arc::new(accepted)),
+                Err(error) => return end_or(error),
+            },
         };
         match inbox.recv().await {
             Ok(message) => Ok(message.map(|message| message.payload.len())),

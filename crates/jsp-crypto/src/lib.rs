@@ -116,8 +116,8 @@ pub use identity::{
 };
 pub use obfuscation::{DatagramTag, OBFUSCATION_LEN, ObfuscationKey, Obfuscator};
 pub use packet::{
-    DirectionKeys, HeaderKey, HeaderMaterial, Keys, KeysMaterial, OpenError, PacketKey,
-    PacketMaterial, SealError, TAG_LEN,
+    DirectionKeys, HeaderKey, Keys, KeysMaterial, OpenError, PacketKey, RunningKeys,
+    RunningMaterial, SealError, TAG_LEN,
 };
 pub use prf::Prf;
 pub use renewal::{Fresh, Renewal};

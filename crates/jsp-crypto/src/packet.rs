@@ -2,7 +2,8 @@
 
 mod material;
 
-pub use material::{HeaderMaterial, KeysMaterial, PacketMaterial};
+use material::{HeaderMaterial, PacketMaterial};
+pub use material::{KeysMaterial, RunningKeys, RunningMaterial};
 
 use crate::primitives::Backend;
 use crate::suite::Suite;
@@ -95,11 +96,6 @@ impl PacketKey {
     /// `key` has the suite's key length.
     pub(crate) fn new(backend: Backend, suite: Suite, key: &[u8], iv: [u8; NONCE_LEN]) -> Self {
         PacketMaterial::new(backend, suite, key, iv).into_key()
-    }
-
-    /// What this key can be expanded from again.
-    pub fn material(&self) -> &PacketMaterial {
-        &self.0.material
     }
 
     /// Seals `buf`, which is the plaintext followed by [`TAG_LEN`] spare bytes,
@@ -361,11 +357,6 @@ impl HeaderKey {
     /// `key` has the suite's key length.
     pub(crate) fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
         HeaderMaterial::new(backend, suite, key).into_key()
-    }
-
-    /// What this key can be expanded from again.
-    pub fn material(&self) -> &HeaderMaterial {
-        &self.0.material
     }
 
     /// The mask for a 16-byte sample of ciphertext: byte 0 for the first byte

@@ -4,13 +4,13 @@ mod set;
 
 use core::time::Duration;
 
-use jsp_crypto::{DataKeys, DirectionKeys, Fresh, HeaderKey, Keys, PacketKey, Suite};
+use jsp_crypto::{DataKeys, DirectionKeys, Fresh, HeaderKey, Keys, PacketKey, RunningKeys, Suite};
 use jsp_wire::{CloseCode, Instant, PathId, limits};
 
 use crate::bounded::Bounded;
 use crate::error::TransportError;
 use crate::exchange::RETRIES_MAX;
-use set::{Expanded, KeySet};
+use set::KeySet;
 pub(crate) use set::{RestingKeys, UnheardKeys};
 
 /// The packet number spaces: each has keys and numbers of its own.
@@ -177,7 +177,7 @@ impl Keyring {
             return Err(TransportError::new(CloseCode::INTERNAL, "data keys were taken twice"));
         };
         let next = schedule.next();
-        let set = KeySet::new(Expanded {
+        let set = KeySet::new(RunningKeys {
             local_header: keys.local.header,
             remote_header: keys.remote.header,
             local: keys.local.packet,

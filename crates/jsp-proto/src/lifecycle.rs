@@ -18,7 +18,7 @@ const REFUSED_GRACE_PTOS: u32 = 3;
 
 /// A connection that is silent for so long gives memory back: longer than whoever sends at a rhythm pauses, and what
 /// is given back is had again in microseconds. Short, so that of many that begin together few are whole at a time.
-const REST_AFTER: Duration = Duration::from_millis(250);
+const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// A connection that has ended is remembered for no longer: behind a queue of half a minute, as the buffers of a
 /// stream can be, three probe time-outs are minutes, and what comes later is answered without state.

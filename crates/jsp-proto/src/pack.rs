@@ -16,7 +16,12 @@ impl Packer {
     pub(crate) fn pack(value: &impl Pack) -> Box<[u8]> {
         let mut packer = Self::default();
         value.pack(&mut packer);
-        packer.0.into_boxed_slice()
+        packer.finish()
+    }
+
+    /// All that was packed.
+    pub(crate) fn finish(self) -> Box<[u8]> {
+        self.0.into_boxed_slice()
     }
 
     /// Seven bits a byte, the lowest first; the highest bit says that more follow.
@@ -37,6 +42,11 @@ impl Packer {
 pub(crate) struct Unpacker<'a>(&'a [u8]);
 
 impl<'a> Unpacker<'a> {
+    /// For several values, in the order in which they were packed.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// The value that [`Packer::pack`] has packed.
     pub(crate) fn unpack<T: Pack>(bytes: &'a [u8]) -> T {
         T::unpack(&mut Self(bytes))

@@ -44,8 +44,10 @@ pub(crate) struct Session {
     next_ticket: Option<Instant>,
     /// Tickets that have arrived.
     tickets: VecDeque<ClientTicket>,
-    /// Of the exchanges, once there was one.
+    /// Of the exchange that is under way.
     flight: Option<Box<Flight>>,
+    /// The name of the peer's last whole message in one, as a number: its late pieces are nothing new.
+    heard: u64,
     stage: Stage,
     round: u32,
     /// Since when the present secret is in the keys.
@@ -53,30 +55,22 @@ pub(crate) struct Session {
     /// Bytes that it has protected, both ways.
     bytes: u64,
 }
-packed!(Session { given, next_ticket, round, renewed_at, bytes; grant, tickets, flight, stage });
-
-/// What is not packed of it.
-pub(crate) struct SessionApart {
-    tickets: Box<[ClientTicket]>,
-    flight: Option<Box<Flight>>,
-}
+packed!(Session { given, next_ticket, heard, round, renewed_at, bytes; grant, tickets, flight, stage });
 
 impl Session {
     /// True when nothing is under way.
     pub(crate) fn can_rest(&self) -> bool {
-        self.grant.is_none() && matches!(self.stage, Stage::Idle)
+        self.grant.is_none() && matches!(self.stage, Stage::Idle) && self.flight.is_none()
     }
 
-    /// Takes out what is not packed.
-    pub(crate) fn take_apart(&mut self) -> SessionApart {
-        let tickets = Vec::from(core::mem::take(&mut self.tickets)).into_boxed_slice();
-        SessionApart { tickets, flight: self.flight.take() }
+    /// Takes out what is not packed: tickets that nobody has taken.
+    pub(crate) fn take_apart(&mut self) -> Box<[ClientTicket]> {
+        Vec::from(core::mem::take(&mut self.tickets)).into_boxed_slice()
     }
 
     /// Puts it back.
-    pub(crate) fn put_back(&mut self, apart: SessionApart) {
-        self.tickets = Vec::from(apart.tickets).into();
-        self.flight = apart.flight;
+    pub(crate) fn put_back(&mut self, tickets: Box<[ClientTicket]>) {
+        self.tickets = Vec::from(tickets).into();
     }
 
     /// Bytes that the present secret has protected.
@@ -195,6 +189,8 @@ impl Session {
                 self.round = self.round.wrapping_add(1);
                 self.renewed_at = now;
                 self.bytes = 0;
+                // Both sides have both messages: who steps shows that.
+                self.flight = None;
                 Some(*fresh)
             }
             other => {
@@ -210,8 +206,15 @@ impl Session {
         content: &[u8],
     ) -> Result<Option<Vec<u8>>, TransportError> {
         let fragment = HandshakeFragment::read_exchange(content)?;
-        let flight = self.flight.get_or_insert_default();
-        Ok(flight.on_fragment(&fragment)?.map(|joined| joined.message))
+        let name = u64::from_be_bytes(fragment.id);
+        if name == self.heard {
+            return Ok(None);
+        }
+        let joined = self.flight.get_or_insert_default().on_fragment(&fragment)?;
+        if joined.is_some() {
+            self.heard = name;
+        }
+        Ok(joined.map(|joined| joined.message))
     }
 
     pub(crate) fn wants(&self) -> bool {
@@ -244,6 +247,37 @@ impl Session {
             && let Some(flight) = &mut self.flight
         {
             flight.on_fate(offset, len, fate);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsp_crypto::hello_id;
+
+    use super::*;
+
+    /// The content of an EXCHANGE frame.
+    fn piece(message: &[u8], from: usize, to: usize) -> Vec<u8> {
+        let (offset, total) = ((from as u16).to_be_bytes(), (message.len() as u16).to_be_bytes());
+        [&hello_id(message)[..], &offset, &total, &message[from..to]].concat()
+    }
+
+    #[test]
+    fn late_pieces_of_an_exchange_that_is_over_are_nothing_new() {
+        let mut session = Session::default();
+        let (first, second) = (vec![1; 600], vec![2; 600]);
+        for message in [&first, &second] {
+            assert_eq!(session.on_fragment(&piece(message, 0, 300)).unwrap(), None);
+            assert!(!session.can_rest(), "a message is on its way");
+            let joined = session.on_fragment(&piece(message, 300, 600)).unwrap();
+            assert_eq!(joined.as_ref(), Some(message));
+            // The keys have stepped.
+            session.flight = None;
+            for (from, to) in [(0, 300), (300, 600), (0, 600)] {
+                assert_eq!(session.on_fragment(&piece(message, from, to)).unwrap(), None);
+            }
+            assert!(session.can_rest(), "nothing of it is kept");
         }
     }
 }

@@ -151,7 +151,7 @@ pub(crate) async fn connect_early(
     };
     let start = Start { via, server: Some(trust.ticket_name(&name)), early: true };
     let (connection, outcome) = begin(endpoint, start, verification)?;
-    connection.inner.with_state(|state| state.unremembered = Some(outcome));
+    connection.inner.with_state(|state| state.unremembered = Some(Box::new(outcome)));
     if let Some(choice) = choices.after(&way) {
         switch::watch(endpoint, &connection, choice);
     }
@@ -168,7 +168,7 @@ pub(crate) async fn connect_by(
     let verification = Verification::new(&trust, &route.to_string())?;
     let start = Start { via: Via::by(route), server: None, early: false };
     let (connection, outcome) = begin(endpoint, start, verification)?;
-    connection.inner.with_state(|state| state.unremembered = Some(outcome));
+    connection.inner.with_state(|state| state.unremembered = Some(Box::new(outcome)));
     connection.connected().await?;
     Ok(connection)
 }
@@ -257,7 +257,7 @@ pub(crate) fn begin(
     };
     let handle = handle.map_err(|error| connect_error(remote, error))?;
     let mut state = ConnectionState::new(handle, Phase::Handshake, route);
-    state.tickets = tickets;
+    state.tickets = tickets.map(|(store, server)| (store, server.into_boxed_str()));
     let carrier = opened.as_ref().map(|opened| opened.held.id);
     state.carriers.extend(opened.map(|opened| opened.held));
     let key = core.insert(handle, state);

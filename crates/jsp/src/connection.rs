@@ -431,10 +431,9 @@ impl<'a> Waiting<'a> {
 
     fn leave(&mut self, core: &mut Locked<'_>) {
         if let Some(key) = self.key.take()
-            && let Some(waiters) =
-                core.state(self.inner.key).and_then(|state| state.waiters(self.place))
+            && let Some(state) = core.state(self.inner.key)
         {
-            waiters.remove(key);
+            state.forget_waiter(self.place, key);
         }
     }
 }

@@ -275,7 +275,7 @@ impl Attempt {
             Some(state) => match &state.phase {
                 Phase::Handshake => Poll::Pending,
                 Phase::Open => Poll::Ready(Ok(self.connection.clone())),
-                Phase::Closed(error) => Poll::Ready(Err((remote, error.clone()))),
+                Phase::Closed(error) => Poll::Ready(Err((remote, ConnectionError::clone(error)))),
             },
             None => Poll::Ready(Err((remote, ConnectionError::EndpointClosed))),
         });

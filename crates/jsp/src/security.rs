@@ -80,8 +80,8 @@ impl Connection {
                     Phase::Handshake => Poll::Pending,
                     Phase::Open => Poll::Ready(Ok(state.unremembered.take())),
                     Phase::Closed(error) => {
-                        let error = error.clone();
-                        let mismatch = state.unremembered.as_ref().and_then(Outcome::mismatch);
+                        let error = ConnectionError::clone(error);
+                        let mismatch = state.unremembered.as_deref().and_then(Outcome::mismatch);
                         Poll::Ready(Err(match mismatch {
                             Some((expected, got)) => {
                                 ConnectError::Identity { remote, expected, got: Some(got) }

@@ -7,13 +7,14 @@ use super::{
 use crate::primitives::Backend;
 use crate::suite::Suite;
 use crate::wiped::{Wiped, off_the_stack};
+use alloc::boxed::Box;
 
-/// What a [`PacketKey`] is expanded from: a tenth of its bytes, for a connection that rests.
-/// Wiped when dropped.
-#[derive(Clone)]
-pub struct PacketMaterial {
-    /// The key, zeros behind a short one, and the IV.
-    secret: Wiped<([u8; KEY_LEN_MAX], [u8; NONCE_LEN])>,
+/// The secrets of a direction's packets: the key, zeros behind a short one, and the IV.
+type PacketSecret = ([u8; KEY_LEN_MAX], [u8; NONCE_LEN]);
+
+/// What a [`PacketKey`] is expanded from: a tenth of its bytes. Wiped when dropped.
+pub(super) struct PacketMaterial {
+    secret: Wiped<PacketSecret>,
     pub(super) suite: Suite,
     backend: Backend,
 }
@@ -21,11 +22,6 @@ pub struct PacketMaterial {
 impl PacketMaterial {
     pub(super) fn new(backend: Backend, suite: Suite, key: &[u8], iv: [u8; NONCE_LEN]) -> Self {
         Self { secret: Wiped::new((padded(key), iv)), suite, backend }
-    }
-
-    /// The key, as it was.
-    pub fn expand(&self) -> PacketKey {
-        off_the_stack(|| self.clone().into_key())
     }
 
     pub(super) fn into_key(self) -> PacketKey {
@@ -36,8 +32,7 @@ impl PacketMaterial {
 }
 
 /// What a [`HeaderKey`] is expanded from. Wiped when dropped.
-#[derive(Clone)]
-pub struct HeaderMaterial {
+pub(super) struct HeaderMaterial {
     /// Zeros stand behind a short key.
     key: Wiped<[u8; KEY_LEN_MAX]>,
     suite: Suite,
@@ -47,11 +42,6 @@ pub struct HeaderMaterial {
 impl HeaderMaterial {
     pub(super) fn new(backend: Backend, suite: Suite, key: &[u8]) -> Self {
         Self { key: Wiped::new(padded(key)), suite, backend }
-    }
-
-    /// The key, as it was.
-    pub fn expand(&self) -> HeaderKey {
-        off_the_stack(|| self.clone().into_key())
     }
 
     pub(super) fn into_key(self) -> HeaderKey {
@@ -89,13 +79,92 @@ impl Keys {
     /// What these keys can be expanded from again.
     pub fn material(&self) -> KeysMaterial {
         let direction = |keys: &DirectionKeys| {
-            let (key, iv) = *keys.packet.material().secret;
-            (key, iv, *keys.header.material().key)
+            let (key, iv) = *keys.packet.0.material.secret;
+            (key, iv, *keys.header.0.material.key)
         };
-        let PacketMaterial { suite, backend, .. } = *self.local.packet.material();
+        let PacketMaterial { suite, backend, .. } = self.local.packet.0.material;
         off_the_stack(|| {
             let secrets = [direction(&self.local), direction(&self.remote)];
             KeysMaterial { secrets: Wiped::new(secrets), suite, backend }
+        })
+    }
+}
+
+/// The keys of a connection that runs: of this generation, of the next one, and those that packets of the last one
+/// are opened with.
+pub struct RunningKeys {
+    /// Of our headers, in all generations.
+    pub local_header: HeaderKey,
+    /// Of the peer's headers.
+    pub remote_header: HeaderKey,
+    /// Of our packets.
+    pub local: PacketKey,
+    /// Of the peer's packets.
+    pub remote: PacketKey,
+    /// Both after the next update.
+    pub next: (PacketKey, PacketKey),
+    /// Of the peer's packets before the last update.
+    pub previous: Option<Box<PacketKey>>,
+}
+
+/// What [`RunningKeys`] are expanded from, at one place and in a tenth of their bytes: for connections that rest. Wiped
+/// when dropped.
+pub struct RunningMaterial {
+    secrets: Wiped<RunningSecrets>,
+    has_previous: bool,
+    suite: Suite,
+    backend: Backend,
+}
+
+/// In the order of [`RunningKeys`]; zeros where there is no previous key.
+struct RunningSecrets {
+    headers: [[u8; KEY_LEN_MAX]; 2],
+    packets: [PacketSecret; 5],
+}
+
+impl RunningMaterial {
+    /// The keys, as they were.
+    pub fn expand(&self) -> RunningKeys {
+        let Self { suite, backend, .. } = *self;
+        let header = |key: &[u8]| HeaderMaterial::new(backend, suite, key).into_key();
+        let packet =
+            |(key, iv): &PacketSecret| PacketMaterial::new(backend, suite, key, *iv).into_key();
+        let RunningSecrets {
+            headers: [our, their],
+            packets: [local, remote, next, their_next, previous],
+        } = &*self.secrets;
+        off_the_stack(|| RunningKeys {
+            local_header: header(our),
+            remote_header: header(their),
+            local: packet(local),
+            remote: packet(remote),
+            next: (packet(next), packet(their_next)),
+            previous: self.has_previous.then(|| Box::new(packet(previous))),
+        })
+    }
+}
+
+impl RunningKeys {
+    /// What these keys can be expanded from again.
+    pub fn material(&self) -> RunningMaterial {
+        let header = |key: &HeaderKey| *key.0.material.key;
+        let packet = |key: &PacketKey| *key.0.material.secret;
+        let Self { local, remote, next, .. } = self;
+        let PacketMaterial { suite, backend, .. } = local.0.material;
+        off_the_stack(|| {
+            let previous =
+                self.previous.as_deref().map_or(([0; KEY_LEN_MAX], [0; NONCE_LEN]), packet);
+            let secrets = Wiped::new(RunningSecrets {
+                headers: [header(&self.local_header), header(&self.remote_header)],
+                packets: [
+                    packet(local),
+                    packet(remote),
+                    packet(&next.0),
+                    packet(&next.1),
+                    previous,
+                ],
+            });
+            RunningMaterial { secrets, has_previous: self.previous.is_some(), suite, backend }
         })
     }
 }

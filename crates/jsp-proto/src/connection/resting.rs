@@ -13,7 +13,7 @@ use crate::control::Control;
 use crate::exchange::RestingExchange;
 use crate::keys::RestingKeys;
 use crate::lifecycle::Lifecycle;
-use crate::pack::{Packer, Unpacker, packed};
+use crate::pack::{Pack, Packer, Unpacker, packed};
 use crate::padding::Padding;
 use crate::path::plural::RestingPaths;
 use crate::qlog::{Qlog, Trace};
@@ -25,7 +25,7 @@ use crate::streams::{RestingStreams, Side};
 pub(crate) struct Resting {
     config: Arc<TransportConfig>,
     role: Role,
-    /// Lifecycle, ids, control and counters.
+    /// All that is packed, of the parts below too.
     packed: Box<[u8]>,
     exchange: RestingExchange,
     keys: RestingKeys,
@@ -59,22 +59,26 @@ impl Connection {
 
     /// The connection in few bytes: see [`Connection::can_be_laid_aside`].
     pub(crate) fn into_resting(mut self) -> Resting {
+        let qlog = self.trace.take_apart();
+        let plain = Plain {
+            lifecycle: self.lifecycle,
+            local_ids: self.local_ids,
+            remote_ids: self.remote_ids,
+            control: self.control,
+            trace: self.trace,
+        };
+        let mut packer = Packer::default();
+        plain.pack(&mut packer);
         Resting {
             config: self.config,
             role: self.role,
-            qlog: self.trace.take_apart(),
-            packed: Packer::pack(&Plain {
-                lifecycle: self.lifecycle,
-                local_ids: self.local_ids,
-                remote_ids: self.remote_ids,
-                control: self.control,
-                trace: self.trace,
-            }),
-            exchange: self.exchange.into_resting(),
+            qlog,
+            exchange: self.exchange.into_resting(&mut packer),
             keys: self.keys.into_resting(),
-            paths: self.paths.into_resting(),
-            streams: self.streams.into_resting(),
+            paths: self.paths.into_resting(&mut packer),
+            streams: self.streams.into_resting(&mut packer),
             rng: self.rng,
+            packed: packer.finish(),
         }
     }
 }
@@ -87,17 +91,20 @@ impl Resting {
             Role::Client => Side::Client,
             Role::Server => Side::Server,
         };
-        let Plain { lifecycle, local_ids, remote_ids, control, mut trace } =
-            Unpacker::unpack(&self.packed);
+        let packed = &mut Unpacker::new(&self.packed);
+        let Plain { lifecycle, local_ids, remote_ids, control, mut trace } = Plain::unpack(packed);
         trace.put_back(self.qlog);
+        let exchange = self.exchange.into_exchange(packed);
+        let paths = self.paths.into_paths(packed, &config.padding);
+        let limits = |hash_key| config.stream_limits(hash_key);
         Connection {
-            streams: self.streams.into_streams(side, |hash_key| config.stream_limits(hash_key)),
+            streams: self.streams.into_streams(packed, side, limits),
             role: self.role,
             lifecycle,
-            exchange: self.exchange.into_exchange(),
+            exchange,
             keys: self.keys.into_keyring(),
             early: EarlySpaces::over(),
-            paths: self.paths.into_paths(&config.padding),
+            paths,
             local_ids,
             remote_ids,
             control,
@@ -223,7 +230,7 @@ mod tests {
                 assert!(before.can_be_laid_aside());
                 let (known, stats) = (portrait(&before), before.stats());
                 let resting = before.into_resting();
-                let is_blank = matches!(resting.streams, RestingStreams::Blank(_));
+                let is_blank = matches!(resting.streams, RestingStreams::Blank);
                 assert_eq!(is_blank, finish, "without streams they are few bytes");
                 let after = resting.into_connection();
                 assert_eq!(portrait(&after), known);

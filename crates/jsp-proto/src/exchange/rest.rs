@@ -1,22 +1,20 @@
 //! What two ends have told each other, in few bytes, while their connection rests.
 
-use jsp_crypto::{Fingerprint, Security};
+use jsp_crypto::{ClientTicket, Fingerprint, Security};
 use jsp_wire::{PreferredAddress, TransportParams};
 
 use super::{Exchange, HandshakeIds};
 use crate::early_data::EarlyData;
-use crate::pack::{Packer, Unpacker, packed};
-use crate::session::{Session, SessionApart};
+use crate::pack::{Pack, Packer, Unpacker, packed};
+use crate::session::Session;
 use crate::unix_time::UnixTime;
 
-/// The exchange of a connection that rests.
+/// The exchange of a connection that rests, but for what is packed.
 pub(crate) struct RestingExchange {
-    packed: Box<[u8]>,
     preferred: Option<Box<PreferredAddress>>,
     security: Option<Box<Security>>,
-    session: SessionApart,
+    tickets: Box<[ClientTicket]>,
     own: Option<Box<Fingerprint>>,
-    pin: Option<Box<Fingerprint>>,
     unix_time: UnixTime,
 }
 
@@ -39,9 +37,9 @@ packed!(TransportParams {
 
 impl RestingExchange {
     /// The exchange as it was.
-    pub(crate) fn into_exchange(self) -> Exchange {
-        let mut agreed: Agreed = Unpacker::unpack(&self.packed);
-        agreed.session.put_back(self.session);
+    pub(crate) fn into_exchange(self, packed: &mut Unpacker<'_>) -> Exchange {
+        let mut agreed = Agreed::unpack(packed);
+        agreed.session.put_back(self.tickets);
         if let Some(peer) = &mut agreed.peer {
             peer.preferred = self.preferred.map(|preferred| *preferred);
         }
@@ -58,7 +56,8 @@ impl RestingExchange {
             session: agreed.session,
             own_features: agreed.own_features,
             own: self.own.map(|own| *own),
-            pin: self.pin.map(|pin| *pin),
+            // It made the keys of the hello, and that is over.
+            pin: None,
             unix_time: self.unix_time,
         }
     }
@@ -72,21 +71,22 @@ impl Exchange {
     }
 
     /// The same in few bytes: see [`Exchange::can_rest`].
-    pub(crate) fn into_resting(mut self) -> RestingExchange {
+    pub(crate) fn into_resting(mut self, packer: &mut Packer) -> RestingExchange {
+        let tickets = self.session.take_apart();
+        let agreed = Agreed {
+            ids: self.ids,
+            peer: self.peer,
+            complete: self.complete,
+            early_data: self.early_data,
+            own_features: self.own_features,
+            session: self.session,
+        };
+        agreed.pack(packer);
         RestingExchange {
-            session: self.session.take_apart(),
+            tickets,
             preferred: self.peer.and_then(|peer| peer.preferred).map(Box::new),
-            packed: Packer::pack(&Agreed {
-                ids: self.ids,
-                peer: self.peer,
-                complete: self.complete,
-                early_data: self.early_data,
-                own_features: self.own_features,
-                session: self.session,
-            }),
             security: self.security,
             own: self.own.map(Box::new),
-            pin: self.pin.map(Box::new),
             unix_time: self.unix_time,
         }
     }

@@ -1,79 +1,37 @@
 //! Keys and what they are expanded from: few bytes, for a connection that rests or waits.
 
-use jsp_crypto::{HeaderKey, HeaderMaterial, KeysMaterial, PacketKey, PacketMaterial};
+use jsp_crypto::{KeysMaterial, RunningKeys, RunningMaterial};
 
 use super::{Data, Keyring};
 use crate::bounded::Bounded;
 
 /// The keys themselves, and what they are expanded from: all that a connection has of them that rests.
 pub(super) struct KeySet {
-    material: Material,
-    expanded: Option<Box<Expanded>>,
-}
-
-pub(super) struct Expanded {
-    pub(super) local_header: HeaderKey,
-    pub(super) remote_header: HeaderKey,
-    pub(super) local: PacketKey,
-    pub(super) remote: PacketKey,
-    pub(super) next: (PacketKey, PacketKey),
-    pub(super) previous: Option<Box<PacketKey>>,
-}
-
-struct Material {
-    local_header: HeaderMaterial,
-    remote_header: HeaderMaterial,
-    local: PacketMaterial,
-    remote: PacketMaterial,
-    next: (PacketMaterial, PacketMaterial),
-    previous: Option<PacketMaterial>,
+    material: RunningMaterial,
+    expanded: Option<Box<RunningKeys>>,
 }
 
 impl KeySet {
-    pub(super) fn new(keys: Expanded) -> Self {
-        Self { material: Material::of(&keys), expanded: Some(Box::new(keys)) }
+    pub(super) fn new(keys: RunningKeys) -> Self {
+        Self { material: keys.material(), expanded: Some(Box::new(keys)) }
     }
 
     /// All of them are expanded at once: how long that takes tells nothing of the packet it is for.
     // spec: CON-69
-    pub(super) fn expand(&mut self) -> &mut Expanded {
+    pub(super) fn expand(&mut self) -> &mut RunningKeys {
         let Self { material, expanded } = self;
         expanded.get_or_insert_with(|| Box::new(material.expand()))
     }
 
-    pub(super) fn change(&mut self, change: impl FnOnce(&mut Expanded)) {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut RunningKeys)) {
         let keys = self.expand();
         change(keys);
-        self.material = Material::of(keys);
+        self.material = keys.material();
     }
 
     /// Only what they are expanded from is kept until they are asked for.
     pub(super) fn pack(&mut self) {
         self.expanded = None;
-    }
-}
-
-impl Material {
-    fn of(keys: &Expanded) -> Self {
-        Self {
-            local_header: keys.local_header.material().clone(),
-            remote_header: keys.remote_header.material().clone(),
-            local: keys.local.material().clone(),
-            remote: keys.remote.material().clone(),
-            next: (keys.next.0.material().clone(), keys.next.1.material().clone()),
-            previous: keys.previous.as_ref().map(|key| key.material().clone()),
-        }
-    }
-
-    fn expand(&self) -> Expanded {
-        Expanded {
-            local_header: self.local_header.expand(),
-            remote_header: self.remote_header.expand(),
-            local: self.local.expand(),
-            remote: self.remote.expand(),
-            next: (self.next.0.expand(), self.next.1.expand()),
-            previous: self.previous.as_ref().map(|key| Box::new(key.expand())),
-        }
     }
 }
 

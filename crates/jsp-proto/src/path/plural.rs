@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use jsp_wire::{Instant, PathId, Route, limits};
 
+use crate::pack::{Packer, Unpacker};
 use crate::padding::{Padder, Padding};
 use crate::path::Path;
 use crate::path::rest::RestingPath;
@@ -66,8 +67,8 @@ pub(crate) struct Paths {
 
 impl RestingPaths {
     /// The paths as they were.
-    pub(crate) fn into_paths(self, padding: &Padding) -> Paths {
-        let active = self.path.into_path();
+    pub(crate) fn into_paths(self, packed: &mut Unpacker<'_>, padding: &Padding) -> Paths {
+        let active = self.path.into_path(packed);
         Paths {
             padder: Padder::new(padding, active.wrapping),
             active: Box::new(active),
@@ -104,9 +105,9 @@ impl Paths {
     }
 
     /// The same in few bytes: see [`Paths::can_rest`]. The padder follows from the configuration.
-    pub(crate) fn into_resting(self) -> RestingPaths {
+    pub(crate) fn into_resting(self, packer: &mut Packer) -> RestingPaths {
         RestingPaths {
-            path: self.active.into_resting(),
+            path: self.active.into_resting(packer),
             preferred: self.preferred,
             busy_at: self.busy_at,
             next: self.next,

@@ -4,14 +4,13 @@ use jsp_wire::Route;
 
 use super::{Path, Rhythm};
 use crate::fec::PathFec;
-use crate::pack::{Packer, Unpacker};
+use crate::pack::{Pack, Packer, Unpacker};
 use crate::path::memory::PastPaths;
 use crate::path::refuge::Refuge;
 use crate::spaces::SpaceApart;
 
-/// A path, packed but for what most paths do not have.
+/// A path, but for what is packed: where it leads, and what most paths do not have.
 pub(crate) struct RestingPath {
-    packed: Box<[u8]>,
     route: Route,
     refuge: Option<Box<Refuge>>,
     rhythm: Option<Box<Rhythm>>,
@@ -28,23 +27,24 @@ impl Path {
     }
 
     /// The same in few bytes: see [`Path::can_rest`].
-    pub(super) fn into_resting(mut self) -> RestingPath {
-        RestingPath {
+    pub(super) fn into_resting(mut self, packer: &mut Packer) -> RestingPath {
+        let resting = RestingPath {
             route: self.route,
             refuge: self.refuge.take(),
             rhythm: self.rhythm.take(),
             past: self.past.take(),
             fec: self.fec.take(),
             apart: self.numbers.take_apart(),
-            packed: Packer::pack(&self),
-        }
+        };
+        self.pack(packer);
+        resting
     }
 }
 
 impl RestingPath {
     /// The path as it was.
-    pub(super) fn into_path(self) -> Path {
-        let mut path: Path = Unpacker::unpack(&self.packed);
+    pub(super) fn into_path(self, packed: &mut Unpacker<'_>) -> Path {
+        let mut path = Path::unpack(packed);
         path.route = self.route;
         (path.refuge, path.rhythm) = (self.refuge, self.rhythm);
         (path.past, path.fec) = (self.past, self.fec);

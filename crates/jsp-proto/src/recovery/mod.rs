@@ -157,8 +157,17 @@ impl Recovery {
         self.eliciting == 0 && self.bytes_in_flight == 0 && !self.guard_deadlock
     }
 
-    /// Nothing happens: the ledger shrinks to what is under way.
+    /// Nothing happens: the ledger shrinks to what is under way. Acknowledgements alone are not: should the peer
+    /// acknowledge them after all, that would be no news.
     pub(crate) fn rest(&mut self) {
+        let is_idle = |packet: &Packet| {
+            !packet.ack_eliciting && matches!(packet.state, State::Outstanding | State::Skipped)
+        };
+        if self.is_quiet() && self.ledger.iter_from(0).all(|(_, packet)| is_idle(packet)) {
+            self.ledger.clear();
+            self.scan_from = self.ledger.end();
+            self.quiet = 0;
+        }
         self.ledger.shrink();
     }
 

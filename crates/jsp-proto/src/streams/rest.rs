@@ -9,12 +9,12 @@ use super::overdue::{Allowance, Repeats};
 use super::stream::{Accounted, Fin, RecvBody, RecvPhase, SendBody, SendPhase, Stream};
 use super::table::{LocalStreams, PeerStreams};
 use super::{Side, StreamLimits, Streams, early};
-use crate::pack::{Packer, Unpacker, packed};
+use crate::pack::{Pack, Packer, Unpacker, packed};
 
 /// The streams of a connection that rests.
 pub(crate) enum RestingStreams {
-    /// There are none but stream 0, which was not used: [`Counts`].
-    Blank(Box<[u8]>),
+    /// There are none but stream 0, which was not used: [`Counts`] are packed.
+    Blank,
     Some(Box<Streams>),
 }
 
@@ -66,9 +66,9 @@ impl Streams {
     }
 
     /// Streams of which nothing is to be told, in few bytes if there are none but the first.
-    pub(crate) fn into_resting(self) -> RestingStreams {
+    pub(crate) fn into_resting(self, packer: &mut Packer) -> RestingStreams {
         let Some(limit) = self.blank_limit() else { return RestingStreams::Some(Box::new(self)) };
-        RestingStreams::Blank(Packer::pack(&Counts {
+        let counts = Counts {
             hash_key: self.limits.hash_key,
             peer: self.peer,
             rtt: self.rtt,
@@ -81,7 +81,9 @@ impl Streams {
             repeats: self.repeats,
             tried: self.tried,
             limit,
-        }))
+        };
+        counts.pack(packer);
+        RestingStreams::Blank
     }
 
     /// True when the application has heard all that there is to hear.
@@ -132,14 +134,14 @@ impl RestingStreams {
     /// The streams as they were: `limits` makes the configured ones out of the key of the table's hash.
     pub(crate) fn into_streams(
         self,
+        packed: &mut Unpacker<'_>,
         side: Side,
         limits: impl FnOnce(u64) -> StreamLimits,
     ) -> Streams {
-        let packed = match self {
+        let counts = match self {
             Self::Some(streams) => return *streams,
-            Self::Blank(packed) => packed,
+            Self::Blank => Counts::unpack(packed),
         };
-        let counts: Counts = Unpacker::unpack(&packed);
         let mut streams = Streams::new(side, &limits(counts.hash_key));
         if let Some((_, stream)) = streams.table.find(StreamId::SIGNALLING) {
             stream.send.limit = counts.limit;

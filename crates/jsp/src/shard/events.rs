@@ -199,7 +199,7 @@ impl Core {
                 followed.add(key);
             }
         }
-        state.connected.wake(&mut self.wakes);
+        state.connected.wake_for_good(&mut self.wakes);
     }
 
     /// Hands the tickets that have come to the store; without one nobody needs them.

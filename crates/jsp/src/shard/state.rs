@@ -56,9 +56,9 @@ pub(crate) struct ConnectionState {
     pub(crate) sockets: Sockets,
     pub(crate) paths: Seldom,
     /// Where tickets of the server are kept, and under which name.
-    pub(crate) tickets: Option<(Arc<dyn TicketStore>, String)>,
+    pub(crate) tickets: Option<(Arc<dyn TicketStore>, Box<str>)>,
     /// What is to be remembered of the server once it is proved.
-    pub(crate) unremembered: Option<Outcome>,
+    pub(crate) unremembered: Option<Box<Outcome>>,
 }
 
 /// Sockets that are held for paths.
@@ -68,7 +68,7 @@ pub(crate) type Sockets = Vec<(PathId, Arc<Further>)>;
 pub(crate) enum Phase {
     Handshake,
     Open,
-    Closed(ConnectionError),
+    Closed(Box<ConnectionError>),
 }
 
 /// A place where tasks wait.
@@ -190,18 +190,38 @@ impl ConnectionState {
         }
     }
 
+    /// Who waits at this place; `None` where there is no such place any more.
     pub(crate) fn waiters(&mut self, place: Place) -> Option<&mut Waiters> {
+        match place {
+            Place::Readable(stream) => Some(&mut self.streams.get_mut(&stream)?.readable),
+            _ => self.seldom(place).map(Seldom::get),
+        }
+    }
+
+    /// Forgets a waiter that gave up or is served.
+    pub(crate) fn forget_waiter(&mut self, place: Place, key: u64) {
+        match place {
+            Place::Readable(stream) => {
+                if let Some(stream) = self.streams.get_mut(&stream) {
+                    stream.readable.remove(key);
+                }
+            }
+            _ => self.seldom(place).into_iter().for_each(|waiters| waiters.remove(key)),
+        }
+    }
+
+    fn seldom(&mut self, place: Place) -> Option<&mut Seldom> {
         Some(match place {
-            Place::Connected => self.connected.get(),
-            Place::Closed => self.closed.get(),
-            Place::Opening => self.opening.get(),
-            Place::Accepting => self.accepting.get(),
-            Place::Capacity => self.capacity_waiters.get(),
-            Place::Route => self.path_waiters.get(),
-            Place::Paths => self.paths.get(),
-            Place::Readable(stream) => &mut self.streams.get_mut(&stream)?.readable,
-            Place::Writable(stream) => self.streams.get_mut(&stream)?.writable.get(),
-            Place::Ended(stream) => self.streams.get_mut(&stream)?.ended.get(),
+            Place::Connected => &mut self.connected,
+            Place::Closed => &mut self.closed,
+            Place::Opening => &mut self.opening,
+            Place::Accepting => &mut self.accepting,
+            Place::Capacity => &mut self.capacity_waiters,
+            Place::Route => &mut self.path_waiters,
+            Place::Paths => &mut self.paths,
+            Place::Readable(_) => return None,
+            Place::Writable(stream) => &mut self.streams.get_mut(&stream)?.writable,
+            Place::Ended(stream) => &mut self.streams.get_mut(&stream)?.ended,
         })
     }
 
@@ -292,7 +312,7 @@ impl ConnectionState {
         if self.error().is_some() {
             return;
         }
-        self.phase = Phase::Closed(error);
+        self.phase = Phase::Closed(Box::new(error));
         self.unconfirmed = 0;
         for slot in self.fates.values_mut() {
             if let FateSlot::Waiting(waker) = slot {

@@ -59,11 +59,24 @@ impl Seldom {
         self.0.get_or_insert_default()
     }
 
+    /// Forgets a waiter that gave up or is served.
+    pub(crate) fn remove(&mut self, key: u64) {
+        if let Some(waiters) = &mut self.0 {
+            waiters.remove(key);
+        }
+    }
+
     /// Hands all waiters over to be woken.
     pub(crate) fn wake(&mut self, wakes: &mut WakeList) {
         if let Some(waiters) = &mut self.0 {
             waiters.wake(wakes);
         }
+    }
+
+    /// The same, and nobody will wait here again: what was waited for has come for good.
+    pub(crate) fn wake_for_good(&mut self, wakes: &mut WakeList) {
+        self.wake(wakes);
+        self.0 = None;
     }
 }
 

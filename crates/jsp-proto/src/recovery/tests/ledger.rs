@@ -193,3 +193,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_rests_keeps_no_acknowledgements_under_way() {
+    let mut bench = Bench::warm();
+    for _ in 0..3 {
+        let info = SentInfo { ack_eliciting: false, in_flight: false, ..bench.info() };
+        bench.send_as(at(200), info);
+    }
+    assert_eq!((bench.recovery.ledger.len(), bench.recovery.quiet()), (3, 3));
+    bench.recovery.rest();
+    assert_eq!((bench.recovery.ledger.len(), bench.recovery.quiet()), (0, 0));
+    // They are acknowledged with what follows, and only that is news.
+    let next = bench.send(at(400));
+    bench.ack(at(500), &[(1, next)]);
+    assert_eq!(bench.fates, [(Token::NewConnectionId { sequence: next }, Fate::Acked)]);
+    assert_eq!(bench.recovery.largest_acked(), Some(next));
+    // What waits for an acknowledgement stays, and so does what is with it.
+    let waiting = bench.send(at(600));
+    let info = SentInfo { ack_eliciting: false, in_flight: false, ..bench.info() };
+    bench.send_as(at(600), info);
+    bench.recovery.rest();
+    assert_eq!(bench.recovery.ledger.len(), 2);
+    bench.ack(at(700), &[(waiting, waiting)]);
+    assert_eq!(bench.recovery.bytes_in_flight(), 0);
+}
