@@ -10,7 +10,7 @@ use super::messages::{
 };
 use super::resume::{self, EarlySecrets};
 use crate::client_ticket::ClientTicket;
-use crate::primitives::{Agree, CT_LEN, Decapsulate, HashAlg};
+use crate::primitives::{Agree, Decapsulate, HashAlg};
 use crate::rng::{self, Rng};
 use crate::secret::Secret32;
 use crate::suite::Suite;
@@ -95,7 +95,7 @@ impl Offer {
         // spec: HS-17
         match kem {
             Kem::X25519 | Kem::TicketX25519 if ciphertext.is_empty() => Ok(None),
-            Kem::X25519MlKem768 if ciphertext.len() == CT_LEN => {
+            Kem::X25519MlKem768 => {
                 let key = self.decapsulation.as_ref().ok_or(HandshakeError::KeyShare)?;
                 Ok(Some(key.decapsulate(ciphertext).ok_or(HandshakeError::KeyShare)?))
             }
@@ -208,4 +208,19 @@ fn write_extensions(
     let noise = alloc::vec![0; usize::from(len & 7)];
     put_extension(&mut out, grease::extension(rng), &noise)?;
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec-test: HS-1
+    #[test]
+    fn a_hello_has_4096_bytes_at_most() {
+        let head_len = finish_hello(Vec::new()).unwrap().len();
+        let longest = alloc::vec![0; MAX_HELLO_LEN - head_len];
+        assert_eq!(finish_hello(longest.clone()).unwrap().len(), MAX_HELLO_LEN);
+        let too_long = [longest, alloc::vec![0]].concat();
+        assert!(matches!(finish_hello(too_long), Err(HandshakeError::Config(_))));
+    }
 }

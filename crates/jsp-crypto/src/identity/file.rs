@@ -178,6 +178,7 @@ mod tests {
     #[test]
     fn text_round_trips_and_damage_is_noticed() {
         let text = identity().to_text();
+        assert!(text.lines().any(|line| line.starts_with("secret ")));
         let back = Identity::from_text(&text).unwrap();
         assert_eq!(back.seed(), identity().seed());
         for at in 0..text.len() {

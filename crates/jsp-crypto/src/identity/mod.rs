@@ -227,6 +227,21 @@ impl Floor {
 mod tests {
     use super::*;
 
+    // spec-test: CON-203
+    #[test]
+    fn each_server_has_its_reset_key() {
+        let [one, other] = [1, 2].map(|byte| Identity::from_seed(&[byte; 32]).unwrap());
+        let key = one.reset_key(b"a");
+        assert_eq!(key, one.reset_key(b"a"));
+        assert!(key != one.reset_key(b"b") && key != other.reset_key(b"a"));
+    }
+
+    #[test]
+    fn one_scheme_is_post_quantum() {
+        let schemes = SignatureScheme::ALL.map(|scheme| (scheme.name(), scheme.is_post_quantum()));
+        assert_eq!(schemes, [("ed25519", false), ("ml-dsa-65", true)]);
+    }
+
     #[test]
     fn a_floor_only_goes_up() {
         let old = Floor { version: 2, post_quantum: false };

@@ -88,4 +88,16 @@ mod tests {
         largest[0] -= 1;
         assert!(is_acceptable_point(&largest));
     }
+
+    #[test]
+    fn key_and_signature_are_both_looked_at() {
+        let [mut good, bad] = [p_minus_1(), SMALL_ORDER_Y[0]];
+        good[0] -= 1;
+        let signature = |point: [u8; 32]| [point, [0; 32]].concat();
+        assert!(are_acceptable(&good, &signature(good)));
+        assert!(!are_acceptable(&bad, &signature(good)));
+        assert!(!are_acceptable(&good, &signature(bad)));
+        assert!(!are_acceptable(&good[1..], &signature(good)));
+        assert!(!are_acceptable(&good, &good[1..]));
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jsp_crypto::{ClientConfig, Fingerprint, Identity, ServerConfig, ServerIdentity};
+use jsp_crypto::{ClientConfig, ClientTicket, Fingerprint, Identity, ServerConfig, ServerIdentity};
 use jsp_proto::{
     Batch, Connection, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, Instant,
     RetryPolicy, Route, ServerSetup, StreamConfig, StreamId, TransportConfig,
@@ -92,6 +92,13 @@ impl Machine {
     pub fn connect(&mut self) -> ConnectionHandle {
         let (route, client) = (Route::udp(self.addrs[1]), self.client.clone());
         self.ends[0].connect(self.now, route, client, self.transport.clone()).unwrap()
+    }
+
+    /// The same with a ticket.
+    pub fn resume(&mut self, ticket: ClientTicket) -> ConnectionHandle {
+        let (route, client) = (Route::udp(self.addrs[1]), self.client.clone());
+        let transport = self.transport.clone();
+        self.ends[0].resume(self.now, route, client, transport, ticket, false).unwrap()
     }
 
     /// The client's application, and the server's with it, has no more use for a connection.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::client_ticket::TicketGrant;
+use crate::handshake::resume::EarlySecrets;
 use crate::identity::Floor;
 use crate::renewal::Renewal;
 use crate::ticket::{PathMemory, TicketContents, TicketError, TicketKeys};
@@ -112,7 +113,7 @@ fn a_ticket_resumes_with_and_without_early_data() {
             assert!(hello.len() < 520, "one datagram has room for early data: {}", hello.len());
             let resumption = check(&server, &hello).unwrap().unwrap();
             assert!(resumption.wants_early());
-            assert_eq!(resumption.hello_ms(), NOW_MS + 500);
+            assert_eq!((resumption.hello_ms(), resumption.uid()), (NOW_MS + 500, &[1; 16]));
             assert_eq!((resumption.home_shard(), resumption.max_early_data()), (3, 4000));
             assert_eq!((resumption.params_hash(), resumption.protocol()), (&[2; 8], None));
             assert_eq!(resumption.path_memory(&[7; 4]).unwrap().rtt_min_us, 60_000);
@@ -158,9 +159,9 @@ fn a_hello_with_any_bit_changed_is_refused_or_fails() {
     let (_, hello) = resume(client_config(), &ticket);
     let late = Resumption::check(&keys(), &server, &hello, NOW_MS + 3_600_001);
     assert_eq!(late.err(), Some(TicketError::Expired));
-    // Nor one that its client says is over.
+    // Nor one that its client says is over: an hour is its life, the last millisecond included.
     let (mut short, mut long) = (ticket.clone(), ticket.clone());
-    (short.received_ms, long.received_ms) = (NOW_MS + 500 - 3_599_999, NOW_MS + 500 - 3_600_001);
+    (short.received_ms, long.received_ms) = (NOW_MS + 500 - 3_600_000, NOW_MS + 500 - 3_600_001);
     (short.lifetime_s, long.lifetime_s) = (7_200, 7_200);
     let (_, hello) = resume(client_config(), &short);
     assert!(check(&server, &hello).is_ok());
@@ -438,4 +439,16 @@ fn a_ticket_is_kept_for_a_day_and_for_a_delegation_at_most() {
     assert_eq!(kept(3600, Some(u64::MAX)), 3600);
     security.peer = None;
     assert!(ClientTicket::keep(&grant, security, None, b"limits", NOW_MS).is_none());
+}
+
+// spec-test: HS-68
+#[test]
+fn a_ticket_cannot_be_told_by_its_age() {
+    let secrets =
+        |psk: [u8; 32]| EarlySecrets::new(Backend::preferred(), Suite::Aes128Gcm, VERSION_1, &psk);
+    let one = secrets([1; 32]);
+    let masks =
+        [one.age_mask(&[1; 32]), one.age_mask(&[2; 32]), secrets([2; 32]).age_mask(&[1; 32])];
+    assert!(masks[0] != masks[1] && masks[0] != masks[2], "{masks:x?}");
+    assert_eq!(masks[0], one.age_mask(&[1; 32]));
 }
