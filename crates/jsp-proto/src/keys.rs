@@ -606,6 +606,10 @@ mod tests {
             assert_eq!(open(&mut server, now, &first), Some(Generation::Next));
             server.rest();
             assert_eq!(open(&mut server, now, &late), Some(Generation::Previous));
+            // The server has stepped as well, with what it sends.
+            let answer = seal(&mut server, pn);
+            client.rest();
+            assert_eq!(open(&mut client, now, &answer), Some(Generation::Current));
         }
     }
 

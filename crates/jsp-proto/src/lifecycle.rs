@@ -16,8 +16,9 @@ const REFUSED_GRACE: Duration = Duration::from_millis(1500);
 /// trips.
 const REFUSED_GRACE_PTOS: u32 = 3;
 
-/// A connection that is silent for so long gives memory back: longer than whoever sends at a rhythm pauses, and what
-/// is given back is had again in microseconds. Short, so that of many that begin together few are whole at a time.
+/// A connection that is silent for so long gives memory back: longer than those pause who send sounds, pictures or the
+/// moves of a game, and what is given back is had again in microseconds. Short, so that of many that begin together
+/// few are whole at a time.
 const REST_AFTER: Duration = Duration::from_millis(100);
 
 /// A connection that has ended is remembered for no longer: behind a queue of half a minute, as the buffers of a

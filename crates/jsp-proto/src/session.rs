@@ -46,8 +46,9 @@ pub(crate) struct Session {
     tickets: VecDeque<ClientTicket>,
     /// Of the exchange that is under way.
     flight: Option<Box<Flight>>,
-    /// The name of the peer's last whole message in one, as a number: its late pieces are nothing new.
-    heard: u64,
+    /// The names of the peer's last whole messages in exchanges, as numbers, the latest first: late pieces of them are
+    /// nothing new. Packets of two generations of keys open, and each exchange steps to the next.
+    heard: (u64, u64),
     stage: Stage,
     round: u32,
     /// Since when the present secret is in the keys.
@@ -71,6 +72,12 @@ impl Session {
     /// Puts it back.
     pub(crate) fn put_back(&mut self, tickets: Box<[ClientTicket]>) {
         self.tickets = Vec::from(tickets).into();
+    }
+
+    /// What is packed of it.
+    #[cfg(test)]
+    pub(crate) fn portrait(&self) -> impl core::fmt::Debug {
+        (self.given, self.next_ticket, self.heard, self.round, self.renewed_at, self.bytes)
     }
 
     /// Bytes that the present secret has protected.
@@ -207,12 +214,12 @@ impl Session {
     ) -> Result<Option<Vec<u8>>, TransportError> {
         let fragment = HandshakeFragment::read_exchange(content)?;
         let name = u64::from_be_bytes(fragment.id);
-        if name == self.heard {
+        if name == self.heard.0 || name == self.heard.1 {
             return Ok(None);
         }
         let joined = self.flight.get_or_insert_default().on_fragment(&fragment)?;
         if joined.is_some() {
-            self.heard = name;
+            self.heard = (name, self.heard.0);
         }
         Ok(joined.map(|joined| joined.message))
     }
@@ -274,8 +281,11 @@ mod tests {
             assert_eq!(joined.as_ref(), Some(message));
             // The keys have stepped.
             session.flight = None;
-            for (from, to) in [(0, 300), (300, 600), (0, 600)] {
-                assert_eq!(session.on_fragment(&piece(message, from, to)).unwrap(), None);
+            // The first message is late once more when the second has come.
+            for late in [message, &first] {
+                for (from, to) in [(0, 300), (300, 600), (0, 600)] {
+                    assert_eq!(session.on_fragment(&piece(late, from, to)).unwrap(), None);
+                }
             }
             assert!(session.can_rest(), "nothing of it is kept");
         }

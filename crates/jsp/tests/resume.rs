@@ -106,6 +106,23 @@ async fn early_data_go_with_the_first_datagram_where_there_is_a_ticket() {
     assert_eq!(connection.security().unwrap().mode, Mode::Full);
 }
 
+// A client is connected a round trip before that is confirmed: some begin to wait between.
+#[tokio::test(start_paused = true)]
+async fn all_who_wait_for_the_confirmation_hear_of_it() {
+    let (peers, _network) = peers::emulated(peers::far()).await;
+    let trust = peers.server.fingerprint();
+    let early = peers.client.connect_early("192.0.2.2:2", trust).await.unwrap();
+    let confirmed = |connection: Connection| async move { connection.handshake_confirmed().await };
+    let first = tokio::spawn(confirmed(early.clone()));
+    tokio::task::yield_now().await;
+    early.connected().await.unwrap();
+    let second = tokio::spawn(confirmed(early.clone()));
+    for waiter in [first, second] {
+        let heard = tokio::time::timeout(Duration::from_secs(5), waiter).await;
+        heard.expect("it is confirmed").unwrap().unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_early_connection_to_the_wrong_server_says_so() {
     let (server, client) = memory_builders();

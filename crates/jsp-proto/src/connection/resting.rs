@@ -144,6 +144,7 @@ mod tests {
         writeln!(text, "{:?} {:?}", path.silence, path.ack_request).unwrap();
         let exchange = &connection.exchange;
         writeln!(text, "{:?} {:?}", exchange.peer, exchange.early_data).unwrap();
+        writeln!(text, "{:?}", exchange.session.portrait()).unwrap();
         let due = connection.lifecycle.poll_timeout(connection.pto());
         writeln!(text, "{:?} {due:?}", exchange.ids().original_destination).unwrap();
         writeln!(text, "{:?}", connection.trace.traffic()).unwrap();

@@ -189,6 +189,7 @@ impl Core {
 
     fn on_connected(&mut self, key: Key, handle: ConnectionHandle) {
         let connection = self.endpoint.connection(handle);
+        let is_confirmed = connection.as_ref().is_some_and(|connection| connection.is_confirmed());
         let security = connection.and_then(|c| Security::of(c)).map(Arc::new);
         let Some(state) = self.connections.get_mut(&key) else { return };
         state.security = security;
@@ -199,7 +200,12 @@ impl Core {
                 followed.add(key);
             }
         }
-        state.connected.wake_for_good(&mut self.wakes);
+        if is_confirmed {
+            state.connected.wake_for_good(&mut self.wakes);
+        } else {
+            // Some wait until it is.
+            state.connected.wake(&mut self.wakes);
+        }
     }
 
     /// Hands the tickets that have come to the store; without one nobody needs them.
