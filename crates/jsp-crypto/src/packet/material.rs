@@ -147,24 +147,21 @@ impl RunningMaterial {
 impl RunningKeys {
     /// What these keys can be expanded from again.
     pub fn material(&self) -> RunningMaterial {
-        let header = |key: &HeaderKey| *key.0.material.key;
-        let packet = |key: &PacketKey| *key.0.material.secret;
         let Self { local, remote, next, .. } = self;
         let PacketMaterial { suite, backend, .. } = local.0.material;
-        off_the_stack(|| {
-            let previous =
-                self.previous.as_deref().map_or(([0; KEY_LEN_MAX], [0; NONCE_LEN]), packet);
-            let secrets = Wiped::new(RunningSecrets {
-                headers: [header(&self.local_header), header(&self.remote_header)],
-                packets: [
-                    packet(local),
-                    packet(remote),
-                    packet(&next.0),
-                    packet(&next.1),
-                    previous,
-                ],
-            });
-            RunningMaterial { secrets, has_previous: self.previous.is_some(), suite, backend }
-        })
+        // From one place to the other, and not by the stack.
+        let mut secrets = Wiped::new(RunningSecrets {
+            headers: [[0; KEY_LEN_MAX]; 2],
+            packets: [([0; KEY_LEN_MAX], [0; NONCE_LEN]); 5],
+        });
+        let headers = [&self.local_header, &self.remote_header];
+        for (to, key) in secrets.headers.iter_mut().zip(headers) {
+            *to = *key.0.material.key;
+        }
+        let packets = [local, remote, &next.0, &next.1].into_iter().chain(self.previous.as_deref());
+        for (to, key) in secrets.packets.iter_mut().zip(packets) {
+            *to = *key.0.material.secret;
+        }
+        RunningMaterial { secrets, has_previous: self.previous.is_some(), suite, backend }
     }
 }

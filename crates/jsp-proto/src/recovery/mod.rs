@@ -157,18 +157,11 @@ impl Recovery {
         self.eliciting == 0 && self.bytes_in_flight == 0 && !self.guard_deadlock
     }
 
-    /// Nothing happens: the ledger shrinks to what is under way. Acknowledgements alone are not: should the peer
-    /// acknowledge them after all, that would be no news.
+    /// Nothing happens: the ledger shrinks to what is under way.
     pub(crate) fn rest(&mut self) {
-        let is_idle = |packet: &Packet| {
-            !packet.ack_eliciting && matches!(packet.state, State::Outstanding | State::Skipped)
-        };
-        if self.is_quiet() && self.ledger.iter_from(0).all(|(_, packet)| is_idle(packet)) {
-            self.ledger.clear();
-            self.scan_from = self.ledger.end();
-            self.quiet = 0;
+        if self.ledger.rest() {
+            (self.scan_from, self.quiet) = (self.ledger.end(), 0);
         }
-        self.ledger.shrink();
     }
 
     /// The path leads elsewhere now: what is under way went to the old one. It has its fates, and says

@@ -205,6 +205,21 @@ impl Ledger {
         self.tokens = VecDeque::new();
     }
 
+    /// Nothing happens: both rings shrink to what is under way. Acknowledgements alone are not: should the peer
+    /// acknowledge them after all, that would be no news. Answers whether nothing is left.
+    pub(super) fn rest(&mut self) -> bool {
+        let is_idle = |packet: &Packet| {
+            !packet.ack_eliciting && matches!(packet.state, State::Outstanding | State::Skipped)
+        };
+        let is_over = self.packets.iter().all(is_idle);
+        if is_over {
+            self.clear();
+        } else {
+            self.shrink();
+        }
+        is_over
+    }
+
     /// Both rings shrink to what they hold.
     pub(super) fn shrink(&mut self) {
         self.packets.shrink_to_fit();
