@@ -445,6 +445,8 @@ impl Streams {
             if let Some(stream) = self.table.get_mut(key) {
                 stream.in_capped = false;
                 self.line_up(now, key);
+                // What was to go again may have arrived meanwhile: then the end is left to be told.
+                self.refresh_quietly(key);
             }
         }
     }

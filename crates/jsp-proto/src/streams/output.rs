@@ -237,7 +237,7 @@ impl Streams {
     }
 
     /// What a turn changes for the stream beside its place in line.
-    fn refresh_quietly(&mut self, key: Key) {
+    pub(super) fn refresh_quietly(&mut self, key: Key) {
         let Some(stream) = self.table.get_mut(key) else { return };
         let (skips, expiry) = match &stream.send.body {
             SendBody::Messages(messages) => (messages.wants_skip(), messages.expiry()),
