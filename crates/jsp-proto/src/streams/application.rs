@@ -379,7 +379,7 @@ impl Streams {
                 // Its place in the old line is stale from here on.
                 stream.class = class;
                 stream.in_line = false;
-                self.line_up(now, key);
+                self.refresh(now, key);
             }
         }
     }

@@ -215,7 +215,7 @@ impl Streams {
         for key in std::mem::take(&mut self.blocked) {
             if let Some(stream) = self.table.get_mut(key) {
                 stream.in_blocked = false;
-                self.line_up(now, key);
+                self.refresh(now, key);
             }
         }
     }

@@ -419,7 +419,7 @@ impl Streams {
         }
         if frame.value > stream.send.limit {
             stream.send.limit = frame.value;
-            self.line_up(now, key);
+            self.refresh(now, key);
         }
         Ok(())
     }

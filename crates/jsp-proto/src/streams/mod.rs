@@ -321,24 +321,11 @@ impl Streams {
         }
     }
 
-    /// Brings everything that depends on a sending half up to date after a change.
+    /// Brings everything that depends on a sending half up to date after a change. Its place in line comes first: who
+    /// looks for what can be sent lets go of what has expired or arrived, which may leave a SKIP or the end to be told.
     fn refresh(&mut self, now: Instant, key: Key) {
-        let Some(stream) = self.table.get_mut(key) else { return };
-        let (mut expiry, mut skips) = (Instant::FAR_FUTURE, false);
-        if let SendBody::Messages(messages) = &stream.send.body {
-            skips = messages.wants_skip();
-            expiry = messages.expiry();
-        }
-        if skips && matches!(stream.send.phase, SendPhase::Open | SendPhase::Finishing) {
-            self.owe(key, owed::SKIP);
-        }
-        if expiry != Instant::FAR_FUTURE {
-            self.arm(key, expiry);
-        }
-        self.refresh_end(key);
-        self.refresh_room(key);
         self.line_up(now, key);
-        self.free_if_over(key);
+        self.refresh_quietly(key);
     }
 
     fn arm(&mut self, key: Key, expiry: Instant) {
@@ -444,9 +431,7 @@ impl Streams {
         while let Some(key) = self.scheduler.release(now) {
             if let Some(stream) = self.table.get_mut(key) {
                 stream.in_capped = false;
-                self.line_up(now, key);
-                // What was to go again may have arrived meanwhile: then the end is left to be told.
-                self.refresh_quietly(key);
+                self.refresh(now, key);
             }
         }
     }

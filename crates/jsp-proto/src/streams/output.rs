@@ -236,15 +236,16 @@ impl Streams {
         stays
     }
 
-    /// What a turn changes for the stream beside its place in line.
+    /// What a change, as a turn, leaves to be told or done beside the stream's place in line.
     pub(super) fn refresh_quietly(&mut self, key: Key) {
         let Some(stream) = self.table.get_mut(key) else { return };
         let (skips, expiry) = match &stream.send.body {
             SendBody::Messages(messages) => (messages.wants_skip(), messages.expiry()),
             _ => (false, Instant::FAR_FUTURE),
         };
-        let (may_end, wants_room) = (stream.send.phase != SendPhase::Open, stream.send.wants_room);
-        if skips {
+        let (phase, wants_room) = (stream.send.phase, stream.send.wants_room);
+        let may_end = phase != SendPhase::Open;
+        if skips && matches!(phase, SendPhase::Open | SendPhase::Finishing) {
             self.owe(key, owed::SKIP);
         }
         if expiry != Instant::FAR_FUTURE {
