@@ -78,15 +78,17 @@ impl KeysMaterial {
 impl Keys {
     /// What these keys can be expanded from again.
     pub fn material(&self) -> KeysMaterial {
-        let direction = |keys: &DirectionKeys| {
-            let (key, iv) = *keys.packet.0.material.secret;
-            (key, iv, *keys.header.0.material.key)
-        };
         let PacketMaterial { suite, backend, .. } = self.local.packet.0.material;
-        off_the_stack(|| {
-            let secrets = [direction(&self.local), direction(&self.remote)];
-            KeysMaterial { secrets: Wiped::new(secrets), suite, backend }
-        })
+        // From one place to the other, and not by the stack.
+        let blank = ([0; KEY_LEN_MAX], [0; NONCE_LEN], [0; KEY_LEN_MAX]);
+        let mut secrets = Wiped::new([blank; 2]);
+        for (to, keys) in secrets.iter_mut().zip([&self.local, &self.remote]) {
+            let (key, iv) = &*keys.packet.0.material.secret;
+            to.0 = *key;
+            to.1 = *iv;
+            to.2 = *keys.header.0.material.key;
+        }
+        KeysMaterial { secrets, suite, backend }
     }
 }
 
@@ -149,7 +151,6 @@ impl RunningKeys {
     pub fn material(&self) -> RunningMaterial {
         let Self { local, remote, next, .. } = self;
         let PacketMaterial { suite, backend, .. } = local.0.material;
-        // From one place to the other, and not by the stack.
         let mut secrets = Wiped::new(RunningSecrets {
             headers: [[0; KEY_LEN_MAX]; 2],
             packets: [([0; KEY_LEN_MAX], [0; NONCE_LEN]); 5],
