@@ -86,12 +86,28 @@ async fn what_cannot_be_preferred_is_refused() {
     }
 }
 
-/// UDP sockets of this machine that are bound to an IPv4 address.
+/// How many UDP sockets of this machine are bound to an IPv4 address.
 fn sockets_at(address: [u8; 4]) -> usize {
     let local = format!("{:08X}:", u32::from_ne_bytes(address));
-    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
-    let locals = table.lines().filter_map(|line| line.split_whitespace().nth(1));
-    locals.filter(|at| at.starts_with(&local)).count()
+    udp_sockets().iter().filter(|(at, _)| at.starts_with(&local)).count()
+}
+
+/// Local address and inode of each UDP socket of this machine. The kernel hands the table out by pages, and leaves
+/// entries out when others go meanwhile; of two readings that agree nothing went, for no inode comes again.
+fn udp_sockets() -> Vec<(String, String)> {
+    let read = || {
+        let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+        let fields = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        fields.map(|fields| (fields[1].to_owned(), fields[9].to_owned())).collect::<Vec<_>>()
+    };
+    let mut before = read();
+    loop {
+        let now = read();
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
 }
 
 #[tokio::test]

@@ -380,9 +380,7 @@ impl Streams {
             return;
         }
         let Some(stream) = self.table.get_mut(key) else { return };
-        if (stream.in_line && stream.class != Class::RealTime)
-            || stream.send.phase == SendPhase::Closed
-        {
+        if (stream.in_line && stream.class != Class::RealTime) || stream.is_settled() {
             return;
         }
         let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
