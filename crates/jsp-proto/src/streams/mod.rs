@@ -380,7 +380,10 @@ impl Streams {
             return;
         }
         let Some(stream) = self.table.get_mut(key) else { return };
-        if (stream.in_line && stream.class != Class::RealTime) || stream.is_settled() {
+        if stream.in_line && stream.class != Class::RealTime {
+            return;
+        }
+        if stream.is_settled() && stream.is_drained() {
             return;
         }
         let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
