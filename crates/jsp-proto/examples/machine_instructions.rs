@@ -13,7 +13,7 @@ use bytes::Bytes;
 use jsp_crypto::{
     ClientConfig, DirectionKeys, Handshake, Identity, Output, ServerConfig, ServerIdentity,
 };
-use jsp_proto::{Event, Message, StreamConfig, StreamId};
+use jsp_proto::{Delivery, Event, Message, StreamConfig, StreamId};
 use machine::{FixedRng, Machine};
 
 /// Callgrind counts what happens in here.
@@ -97,7 +97,7 @@ impl Workload for Bulk {
     }
 }
 
-/// Messages of 64 bytes on one stream, so many at a time; a unit is a message.
+/// Messages on one stream, so many at a time; a unit is a message.
 struct Messages {
     stream: StreamId,
     payload: Bytes,
@@ -108,6 +108,13 @@ impl Messages {
     fn new(machine: &mut Machine, burst: u32) -> Self {
         let stream = machine.open(StreamConfig::messages());
         Self { stream, payload: Bytes::from(vec![7; 64]), burst }
+    }
+
+    /// Messages of 1000 bytes that are sent once, in whatever order they arrive.
+    fn datagrams(machine: &mut Machine, burst: u32) -> Self {
+        let delivery = Delivery::Unreliable;
+        let config = StreamConfig { delivery, ordered: false, ..StreamConfig::messages() };
+        Self { stream: machine.open(config), payload: Bytes::from(vec![7; 1000]), burst }
     }
 }
 
@@ -403,11 +410,12 @@ fn main() {
         protection(1420);
         protection(64);
     }
-    let workloads: [(&str, u32, MakeWorkload); 4] = [
+    let workloads: [(&str, u32, MakeWorkload); 5] = [
         ("bulk", 12, |machine| Box::new(Bulk::new(machine))),
         ("messages-64", 40, |machine| Box::new(Messages::new(machine, 400))),
         ("lone-64", 400, |machine| Box::new(Messages::new(machine, 1))),
         ("one-shots", 30, |_| Box::new(OneShots::new())),
+        ("datagrams-1000", 40, |machine| Box::new(Messages::datagrams(machine, 100))),
     ];
     for (name, rounds, make) in workloads {
         if wants(name) {
