@@ -114,5 +114,7 @@ mod tests {
         assert!(matches!(Delegation::load(&path), Err(DelegationFileError::Format(..))));
         let missing = Delegation::load(&directory.0.join("none"));
         assert!(matches!(missing, Err(DelegationFileError::Io(..))));
+        let cause = std::error::Error::source(missing.as_ref().unwrap_err()).unwrap();
+        assert_eq!(cause.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::NotFound);
     }
 }

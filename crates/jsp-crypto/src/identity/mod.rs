@@ -237,6 +237,16 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_is_of_a_purpose_and_a_content() {
+        let identity = Identity::from_seed(&[1; 32]).unwrap();
+        let signature = identity.sign("purpose", b"content").unwrap();
+        let public = identity.public();
+        assert!(public.verify("purpose", b"content", &signature));
+        assert!(!public.verify("purpose", b"another", &signature));
+        assert!(!public.verify("another", b"content", &signature));
+    }
+
+    #[test]
     fn one_scheme_is_post_quantum() {
         let schemes = SignatureScheme::ALL.map(|scheme| (scheme.name(), scheme.is_post_quantum()));
         assert_eq!(schemes, [("ed25519", false), ("ml-dsa-65", true)]);

@@ -11,8 +11,14 @@ fn a_wrong_pin_is_refused_and_named() {
         ..client_config()
     };
     let mut ends = Ends::new(wrong, server_config(), 1);
-    let (role, error) = ends.run(|_, _| {}).unwrap_err();
-    assert_eq!(role, Role::Client);
+    let hello = ends.from_client.take_message(Level::Initial).unwrap();
+    ends.give_server(Level::Initial, &hello).unwrap();
+    assert_eq!(ends.client.live_candidates(), 0);
+    let answer = ends.from_server.take_message(Level::Initial).unwrap();
+    ends.give_client(Level::Initial, &answer).unwrap();
+    assert_eq!(ends.client.live_candidates(), 1);
+    let flight = ends.from_server.take_message(Level::Handshake).unwrap();
+    let error = ends.give_client(Level::Handshake, &flight).unwrap_err();
     let expected = HandshakeError::PinMismatch {
         expected: identity(9).fingerprint(),
         found: identity(1).fingerprint(),

@@ -23,7 +23,7 @@ fn grant(ends: &Ends, keys: &TicketKeys, server: &ServerConfig) -> TicketGrant {
         issued_ms: NOW_MS,
         lifetime_s: 3600,
         home_shard: 3,
-        uid: [1; 16],
+        uid: [9; 16],
         psk: *security.resumption_psk(&nonce),
         params_hash: [2; 8],
         client: security.peer,
@@ -113,7 +113,7 @@ fn a_ticket_resumes_with_and_without_early_data() {
             assert!(hello.len() < 520, "one datagram has room for early data: {}", hello.len());
             let resumption = check(&server, &hello).unwrap().unwrap();
             assert!(resumption.wants_early());
-            assert_eq!((resumption.hello_ms(), resumption.uid()), (NOW_MS + 500, &[1; 16]));
+            assert_eq!((resumption.hello_ms(), resumption.uid()), (NOW_MS + 500, &[9; 16]));
             assert_eq!((resumption.home_shard(), resumption.max_early_data()), (3, 4000));
             assert_eq!((resumption.params_hash(), resumption.protocol()), (&[2; 8], None));
             assert_eq!(resumption.path_memory(&[7; 4]).unwrap().rtt_min_us, 60_000);
@@ -231,7 +231,7 @@ fn a_client_that_is_refused_sends_a_full_hello_and_still_takes_either_answer() {
         let refused = Resumption::refused(&keys(), &server, &full);
         let hello_ms_max = NOW_MS + 3_600_000;
         let ticket =
-            RefusedTicket { uid: [1; 16], home_shard: refused.unwrap().home_shard, hello_ms_max };
+            RefusedTicket { uid: [9; 16], home_shard: refused.unwrap().home_shard, hello_ms_max };
         assert_eq!(refused, Some(ticket));
         assert!(matches!(check(&server, &full), Ok(None)));
         if takes_ticket {
