@@ -433,6 +433,9 @@ mod tests {
             assert!(matches!(refused, Err(KnownHostsError::Host)), "{name:?}");
             assert_eq!(store.lookup(name, &print(1)), Lookup::Unknown);
         }
+        let longest = "a".repeat(259);
+        store.remember(&longest, print(1), FLOOR).unwrap();
+        assert_eq!(store.lookup(&longest, &print(1)), Lookup::Match(FLOOR));
     }
 
     #[test]

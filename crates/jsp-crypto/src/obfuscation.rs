@@ -185,6 +185,8 @@ mod tests {
             assert!(opens(&obfuscator, sent + EPOCH * 3 / 2 + 1, &wire).is_none());
             assert!(opens(&obfuscator, sent - EPOCH * 3 / 2 - 1, &wire).is_none());
         }
+        let ahead = wrapped(&obfuscator, NOON + EPOCH, b"half an hour ahead");
+        assert!(opens(&obfuscator, NOON + EPOCH / 2, &ahead).is_some());
         assert!(opens(&obfuscator, 0, &wrapped(&obfuscator, 0, b"the beginning")).is_some());
         let end = wrapped(&obfuscator, u64::MAX, b"the end");
         assert!(opens(&obfuscator, u64::MAX, &end).is_some());

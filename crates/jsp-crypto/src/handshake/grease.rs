@@ -33,6 +33,7 @@ mod tests {
     fn noise_has_the_reserved_forms_and_differs() {
         let mut rng = SeededRng(1);
         let mut seen = alloc::collections::BTreeSet::new();
+        let mut names = alloc::collections::BTreeSet::new();
         for _ in 0..100 {
             let (one, version, extension) = (id8(&mut rng), version(&mut rng), extension(&mut rng));
             assert_eq!(one & 0x0f, 0x0a);
@@ -40,8 +41,10 @@ mod tests {
             assert_eq!(extension & 0x0f0f, 0x0a0b);
             let [first, last] = protocol(&mut rng);
             assert_eq!((first & 0x0f, last), (0x0a, 0x0a));
-            seen.insert((one, version, extension, first));
+            seen.insert((one, version, extension));
+            names.insert(first);
         }
         assert!(seen.len() > 90);
+        assert_eq!(names.len(), 16, "all that the form allows");
     }
 }

@@ -92,6 +92,7 @@ fn exports_depend_on_label_context_and_connection() {
     assert_ne!(value, export(&first, "b", b"b"));
     assert_ne!(value, export(&first, "a", b"c"));
     assert_ne!(value, export(&other, "a", b"b"));
+    assert_eq!(first.export("a", b"", &mut [0; 8160]), Ok(()));
     assert_eq!(first.export("a", b"", &mut [0; 8161]), Err(ExportTooLong));
 }
 

@@ -12,6 +12,23 @@ fn a_hello_of_more_than_4096_bytes_is_refused() {
     assert_eq!(ends.give_server(Level::Initial, &hello), refused);
 }
 
+// spec-test: HS-1, HS-2
+#[test]
+fn the_longest_hello_that_a_client_makes_is_one_that_a_server_takes() {
+    let hello = |params: usize| {
+        let params = alloc::vec![0; params];
+        let config = Arc::new(client_config());
+        let mut client = Handshake::client(config, &params, &mut SeededRng(1)).unwrap();
+        let mut made = Collected::default();
+        made.drain(&mut client);
+        made.take_message(Level::Initial).unwrap()
+    };
+    let longest = hello(2600 + 4096 - hello(2600).len());
+    assert_eq!(longest.len(), 4096);
+    let mut ends = Ends::new(client_config(), server_config(), 1);
+    assert_eq!(ends.give_server(Level::Initial, &longest), Ok(()));
+}
+
 // spec-test: HS-1
 #[test]
 fn a_configuration_that_does_not_fit_is_refused_at_once() {
