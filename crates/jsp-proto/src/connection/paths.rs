@@ -289,10 +289,14 @@ impl Connection {
             let reason = "a path was abandoned that its sender must keep";
             return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
         }
-        // Nothing may have come of it.
         self.paths.pass(end.path);
-        self.remote_ids.end_path(end.path);
-        self.end_path(now, end.path, PathEnd::ByPeer);
+        if self.paths.get(end.path).is_some() {
+            self.end_path(now, end.path, PathEnd::ByPeer);
+        } else {
+            // Nothing came of it; it has an id of ours all the same.
+            let until = now + self.pto().saturating_mul(STRAYS_PTOS);
+            self.forget_path(now, end.path, until);
+        }
         Ok(())
     }
 
@@ -469,6 +473,22 @@ mod tests {
         let opened = Opened { space, pn: 900, payload, ecn: None, route, received: 1200 };
         let result = connection.handle_data_payload(NOW, &opened, Some(Shape::Frames), false);
         result.err().map(|error| error.code)
+    }
+
+    #[test]
+    // spec-test: CON-20, PTH-18
+    fn paths_that_never_began_leave_no_ids_behind() {
+        let [_, (mut server, with)] = pair();
+        let mut batch = crate::Batch::new(65_507, 44);
+        for n in 1..=100 {
+            let abandon = Frame::PathAbandon(PathAbandon { path: PathId(n), code: 0 });
+            assert_eq!(take(server.connection(with).unwrap(), &[abandon], 1), None);
+            while server.poll_transmit(NOW, &mut batch) {
+                batch.clear();
+            }
+            let ids = server.connection(with).unwrap().local_ids().count();
+            assert!(ids <= 4 + 8 + 1, "{ids} ids after {n} paths");
+        }
     }
 
     #[test]
