@@ -31,8 +31,10 @@ pub(crate) struct EarlyData {
     state: State,
     /// Bytes of 0-RTT packets that may still go, or come.
     left: u64,
+    /// The server's hello has gone to more than one address.
+    is_answered_elsewhere: bool,
 }
-packed!(EarlyData { state, left });
+packed!(EarlyData { state, left, is_answered_elsewhere });
 
 impl EarlyData {
     /// True when there never were any.
@@ -42,12 +44,12 @@ impl EarlyData {
 
     /// A client that may send this many bytes.
     pub(crate) fn offered(max: u32) -> Self {
-        Self { state: State::Offered, left: u64::from(max) }
+        Self { state: State::Offered, left: u64::from(max), is_answered_elsewhere: false }
     }
 
     /// A server that takes this many bytes.
     pub(crate) fn accepted(max: u32) -> Self {
-        Self { state: State::Accepted, left: u64::from(max) }
+        Self { state: State::Accepted, left: u64::from(max), is_answered_elsewhere: false }
     }
 
     /// True for a client that may send another packet.
@@ -74,6 +76,16 @@ impl EarlyData {
     /// them.
     pub(crate) fn is_undecided(&self) -> bool {
         matches!(self.state, State::Offered | State::Paused)
+    }
+
+    /// The hello has come again from another address, and is answered there as well.
+    pub(crate) fn answer_elsewhere(&mut self) {
+        self.is_answered_elsewhere = true;
+    }
+
+    /// True when a finish does not tell which address its maker has read the server's hello at.
+    pub(crate) fn is_answered_elsewhere(&self) -> bool {
+        self.is_answered_elsewhere
     }
 
     /// A packet came; a client that sends more than its ticket allows breaks the protocol.

@@ -12,6 +12,7 @@ use crate::handshake::space_of;
 use crate::keys::SpaceId;
 use crate::lifecycle::Farewell;
 use crate::path::Budget;
+use crate::path::validation::Candidate;
 
 impl Connection {
     /// The hello that made the endpoint create this connection.
@@ -171,11 +172,26 @@ impl Connection {
         }
         self.renew_if_resumed(now);
         if self.role == Role::Server {
-            self.paths.active.budget = Budget::Unlimited;
             self.control.announce_handshake_done();
             self.confirm_handshake(now);
+            self.prove_address(now);
         }
         self.replay_early(now);
+    }
+
+    /// The client's finish proves the address that the hello went to. Where it went to several, the latest is asked
+    /// whether the client is there.
+    // spec: CON-10, CON-264
+    fn prove_address(&mut self, now: Instant) {
+        let challenge = self.rng.array();
+        let path = &mut self.paths.active;
+        if path.budget == Budget::Unlimited || !self.exchange.early_data.is_answered_elsewhere() {
+            path.budget = Budget::Unlimited;
+            return;
+        }
+        path.is_validated = false;
+        let trial = Candidate::here(now, path, challenge);
+        self.put_on_trial(trial);
     }
 
     /// Leaves out one packet number ahead: who acknowledges it is lying.

@@ -264,9 +264,11 @@ impl Connection {
             self.remote_ids.set_handshake_id(*source);
         }
         if space == SpaceId::Handshake && self.role == Role::Server {
-            // Only who has our hello can have these keys: the address is proved.
+            // Only who has our hello can have these keys: the address is proved, if it went to no other.
             // spec: CON-9
-            self.paths.active.budget = Budget::Unlimited;
+            if !self.exchange.early_data.is_answered_elsewhere() {
+                self.paths.active.budget = Budget::Unlimited;
+            }
             self.lifecycle.take_time();
             self.discard_space(SpaceId::Initial);
         }

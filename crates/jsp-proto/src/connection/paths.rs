@@ -446,7 +446,11 @@ impl Connection {
             self.paths.active.usage = usage;
         }
         self.plan_skip();
-        self.events.push_back(Event::PathOpened { path: id, route });
+        self.events.push_back(if id == PathId::FIRST {
+            Event::PathChanged { path: id, route }
+        } else {
+            Event::PathOpened { path: id, route }
+        });
     }
 }
 

@@ -234,6 +234,7 @@ impl Connection {
         } else {
             path.route = route;
             path.budget = Budget::for_received(received);
+            self.exchange.early_data.answer_elsewhere();
         }
         for space in [SpaceId::Initial, SpaceId::Handshake] {
             if let Some(flight) = self.exchange.flight(space) {

@@ -30,6 +30,11 @@ impl Candidate {
         Self { route, challenge, budget, is_led: false, sent: 0, next_at: now }
     }
 
+    /// The address that a path leads to already, as far as its `budget` goes.
+    pub(crate) fn here(now: Instant, path: &Path, challenge: [u8; 8]) -> Self {
+        Self { budget: path.budget, ..Self::new(now, path.route, challenge, 0) }
+    }
+
     /// An address that nobody has to pay for: the peer is known to have been there, or to have proved itself
     /// before it was told of.
     pub(crate) fn trusted(now: Instant, route: Route, challenge: [u8; 8]) -> Self {

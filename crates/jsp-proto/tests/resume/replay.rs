@@ -1,6 +1,7 @@
 //! The register against replays: copies of hellos, restarts, and other shards.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use super::*;
 
@@ -123,6 +124,51 @@ fn a_copy_that_comes_first_from_elsewhere_makes_one_connection() {
             assert!(*told <= 3 * pair.heard[address], "{told} bytes to who is not proved");
         }
     }
+}
+
+/// A client whose hello came again from somebody else's address, to which all that it sends afterwards seems to come
+/// from; its server has much to say.
+fn one_who_points_at_another(pair: &mut Pair, victim: SocketAddr) -> ConnectionHandle {
+    let ticket = pair.ticket();
+    let client = pair.resume(ticket, true);
+    let stream = say(pair, client, safe(), "much, please");
+    pair.held = Some(Vec::new());
+    pair.flush();
+    let hello = pair.held.take().unwrap();
+    let own = pair.client_addr;
+    pair.held = Some(Vec::new());
+    pair.inject(End::Server, own, &hello[0]);
+    pair.run_for(DELAY);
+    pair.inject(End::Server, victim, &hello[0]);
+    let mut server = None;
+    for _ in 0..200 {
+        pair.run_for(DELAY);
+        for datagram in pair.held.replace(Vec::new()).unwrap() {
+            pair.inject(End::Server, victim, &datagram);
+        }
+        let now = pair.now;
+        if server.is_none()
+            && let Some(handle) = server_handles(pair).first()
+        {
+            server = Some(*handle);
+            let connection = pair.server.connection(*handle).unwrap();
+            let much = Message::from(vec![7; 200_000]);
+            connection.send(now, stream, much).unwrap();
+        }
+    }
+    server.unwrap()
+}
+
+#[test]
+// spec-test: CON-9, CON-10, CON-58
+fn an_address_that_a_hello_came_again_from_proves_itself() {
+    let mut pair = Pair::new();
+    let victim = "192.0.2.66:666".parse().unwrap();
+    let server = one_who_points_at_another(&mut pair, victim);
+    assert!(pair.server.connection(server).unwrap().is_established());
+    let (told, heard) = (pair.told[&victim], pair.heard[&victim]);
+    assert!(told <= 3 * heard, "{told} bytes for {heard}");
+    assert!(told < 20_000, "{told} bytes to who has not asked");
 }
 
 /// A server with its own clock, shard and memory, for replays.
