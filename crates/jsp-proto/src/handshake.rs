@@ -265,25 +265,11 @@ impl Incoming {
     /// Takes a fragment that contradicts nothing that is there; one that would make the message whole, but
     /// not the one of this name, is let go of.
     fn add(&mut self, fragment: &HandshakeFragment<'_>) -> Joining {
-        const CONTRADICTS: Joining = Joining::Not("a handshake fragment contradicts its message");
-        let start = usize::from(fragment.offset);
-        let end = start.saturating_add(fragment.data.len());
-        if usize::from(fragment.total) != self.bytes.len() || end > self.bytes.len() {
-            return CONTRADICTS;
-        }
         let before = self.have;
-        let same = before.within(fragment.offset, end as u16).all(|(from, to)| {
-            let (from, to) = (usize::from(from), usize::from(to));
-            let theirs = from.saturating_sub(start)..to.saturating_sub(start);
-            self.bytes.get(from..to) == fragment.data.get(theirs)
-        });
-        let Some(slot) = self.bytes.get_mut(start..end).filter(|_| same) else {
-            return CONTRADICTS;
-        };
-        if !self.have.add(fragment.offset, end as u16) {
-            return CONTRADICTS;
+        let is_same = usize::from(fragment.total) == self.bytes.len();
+        if !is_same || !self.have.put(&mut self.bytes, fragment.offset, fragment.data) {
+            return Joining::Not("a handshake fragment contradicts its message");
         }
-        slot.copy_from_slice(fragment.data);
         if !self.is_whole() {
             return Joining::Partly;
         }

@@ -43,8 +43,29 @@ impl Pieces {
         fits
     }
 
+    /// Copies a piece to its place in `message` and notes that it is there. False, and nothing has changed, when it
+    /// contradicts what is there, does not fit, or would be one range too many.
+    // spec: CON-182
+    pub(crate) fn put(&mut self, message: &mut [u8], offset: u16, data: &[u8]) -> bool {
+        let start = usize::from(offset);
+        let Ok(end) = u16::try_from(start.saturating_add(data.len())) else { return false };
+        let same = self.within(offset, end).all(|(from, to)| {
+            let (from, to) = (usize::from(from), usize::from(to));
+            let theirs = from.saturating_sub(start)..to.saturating_sub(start);
+            message.get(from..to) == data.get(theirs)
+        });
+        let slot = message.get_mut(start..usize::from(end)).filter(|_| same);
+        match slot {
+            Some(slot) if self.add(offset, end) => {
+                slot.copy_from_slice(data);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The parts of `start..end` that are there.
-    pub(crate) fn within(&self, start: u16, end: u16) -> impl Iterator<Item = (u16, u16)> {
+    fn within(&self, start: u16, end: u16) -> impl Iterator<Item = (u16, u16)> {
         let parts = self.ranges.iter().take(self.len);
         let parts = parts.map(move |&(from, to)| (from.max(start), to.min(end)));
         parts.filter(|(from, to)| from < to)

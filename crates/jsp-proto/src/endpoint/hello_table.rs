@@ -35,6 +35,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// Packets that may bring one hello: each of its pieces three times.
 const PACKETS_MAX: usize = 3 * limits::HELLO_FRAGMENTS_MAX;
 
+/// Hellos of one name that are joined apart: somebody on the way can make up pieces for the name of another.
+const RIVALS_MAX: u8 = 4;
+
 /// Bytes of a slot.
 const SLOT_LEN: usize = limits::HELLO_LEN_MAX;
 
@@ -53,6 +56,8 @@ pub(super) struct HelloName {
 #[derive(Clone, Copy)]
 struct Hello {
     name: HelloName,
+    /// Which of those that bear the name.
+    rival: u8,
     prefix: Prefix,
     total: u16,
     have: Pieces,
@@ -82,12 +87,20 @@ pub(super) struct WholeHello {
     pub(super) received: usize,
 }
 
+/// What became of a piece.
+enum Joining {
+    Whole(WholeHello),
+    Partly,
+    /// It does not belong to the hello.
+    Not,
+}
+
 /// All incomplete hellos.
 pub(super) struct HelloTable {
     slots: Vec<Option<Hello>>,
     bytes: Vec<u8>,
     free: Vec<usize>,
-    by_name: HashMap<HelloName, usize>,
+    by_name: HashMap<(HelloName, u8), usize>,
     shares: HashMap<Prefix, u16>,
     /// Places that one network may hold.
     share_max: u16,
@@ -154,9 +167,9 @@ impl HelloTable {
         }
     }
 
-    /// Takes a piece; answers the hello when it is whole. Pieces that contradict what is there are
-    /// not listened to: the true client sends its hello again.
-    // spec: CON-3, CON-4
+    /// Takes a piece; answers the hello when it is whole. A piece stands in each hello of its name that it contradicts
+    /// nothing of, and in one of its own where there is none.
+    // spec: CON-3, CON-4, CON-182
     pub(super) fn add(
         &mut self,
         name: HelloName,
@@ -167,40 +180,91 @@ impl HelloTable {
         if usize::from(piece.total) > SLOT_LEN {
             return None;
         }
-        let place = match self.by_name.get(&name) {
-            Some(place) => *place,
-            None => self.admit(name, carrier, piece.total)?,
-        };
-        let hello = self.slots.get_mut(place)?.as_mut()?;
-        let end = piece.offset.checked_add(u16::try_from(piece.data.len()).ok()?)?;
-        if piece.total != hello.total || end > hello.total || !hello.have.add(piece.offset, end) {
+        let mut is_taken = false;
+        for rival in 0..RIVALS_MAX {
+            let Some(place) = self.by_name.get(&(name, rival)).copied() else { continue };
+            match self.join(place, carrier, piece) {
+                Joining::Whole(hello) => return Some(self.settle(name, hello)),
+                Joining::Partly => is_taken = true,
+                Joining::Not => {}
+            }
+        }
+        if is_taken {
             return None;
         }
+        let rival = self.room_beside(&name);
+        let place = self.admit((name, rival), carrier, piece.total)?;
+        match self.join(place, carrier, piece) {
+            Joining::Whole(hello) => return Some(self.settle(name, hello)),
+            Joining::Partly => {}
+            Joining::Not => self.release(place),
+        }
+        None
+    }
+
+    /// Puts a piece into a hello. One that contradicts what is there, or would make it whole but not the one of this
+    /// name, is let go of.
+    fn join(&mut self, place: usize, carrier: &Carrier, piece: &HandshakeFragment<'_>) -> Joining {
+        let Some(hello) = self.slots.get_mut(place).and_then(Option::as_mut) else {
+            return Joining::Not;
+        };
         let start = place.saturating_mul(SLOT_LEN);
-        let from = start.saturating_add(usize::from(piece.offset));
-        let to = start.saturating_add(usize::from(end));
-        self.bytes.get_mut(from..to)?.copy_from_slice(piece.data);
-        let is_exhausted = hello.note_packet(carrier);
-        if !hello.have.is_whole(hello.total) {
-            if is_exhausted {
+        let held = self.bytes.get_mut(start..start.saturating_add(usize::from(hello.total)));
+        let (Some(held), true) = (held, piece.total == hello.total) else { return Joining::Not };
+        let before = hello.have;
+        if !hello.have.put(held, piece.offset, piece.data) {
+            return Joining::Not;
+        }
+        if hello.have.is_whole(hello.total) {
+            if hello_id(held) != hello.name.id {
+                hello.have = before;
+                return Joining::Not;
+            }
+            hello.note_packet(carrier);
+            return Joining::Whole(WholeHello {
+                message: held.to_vec(),
+                packets: hello.packets.iter().copied().take(hello.packets_len).collect(),
+                received: hello.received,
+            });
+        }
+        if hello.note_packet(carrier) {
+            self.release(place);
+        }
+        Joining::Partly
+    }
+
+    /// Which place beside others of its name a hello takes: a free one, or that of any.
+    fn room_beside(&mut self, name: &HelloName) -> u8 {
+        let free = (0..RIVALS_MAX).find(|rival| !self.by_name.contains_key(&(*name, *rival)));
+        free.unwrap_or_else(|| {
+            self.random = mix(self.random);
+            let rival = (self.random % u64::from(RIVALS_MAX)) as u8;
+            if let Some(place) = self.by_name.get(&(*name, rival)).copied() {
                 self.release(place);
             }
-            return None;
+            rival
+        })
+    }
+
+    /// The hello is whole: nothing else of its name is of use.
+    fn settle(&mut self, name: HelloName, hello: WholeHello) -> WholeHello {
+        for rival in 0..RIVALS_MAX {
+            if let Some(place) = self.by_name.get(&(name, rival)).copied() {
+                self.release(place);
+            }
         }
-        let message = self.bytes.get(start..start.saturating_add(usize::from(hello.total)))?;
-        let whole = WholeHello {
-            message: message.to_vec(),
-            packets: hello.packets.iter().copied().take(hello.packets_len).collect(),
-            received: hello.received,
-        };
-        self.release(place);
-        (hello_id(&whole.message) == name.id).then_some(whole)
+        hello
     }
 
     // spec: CON-62
     /// Finds a slot for a new hello: a network that holds its share gives up one of its own, a full
     /// table any.
-    fn admit(&mut self, name: HelloName, carrier: &Carrier, total: u16) -> Option<usize> {
+    fn admit(
+        &mut self,
+        (name, rival): (HelloName, u8),
+        carrier: &Carrier,
+        total: u16,
+    ) -> Option<usize> {
         if self.share(&carrier.prefix) >= self.share_max {
             let ours = |hello: &Hello| hello.prefix == carrier.prefix;
             self.evict(ours);
@@ -210,6 +274,7 @@ impl HelloTable {
         let place = self.free.pop()?;
         *self.slots.get_mut(place)? = Some(Hello {
             name,
+            rival,
             prefix: carrier.prefix,
             total,
             have: Pieces::default(),
@@ -218,7 +283,7 @@ impl HelloTable {
             received: 0,
             expires: carrier.now + LIFE,
         });
-        self.by_name.insert(name, place);
+        self.by_name.insert((name, rival), place);
         let share = self.share(&carrier.prefix).saturating_add(1);
         self.shares.insert(carrier.prefix, share);
         Some(place)
@@ -240,7 +305,7 @@ impl HelloTable {
 
     fn release(&mut self, place: usize) {
         let Some(hello) = self.slots.get_mut(place).and_then(Option::take) else { return };
-        self.by_name.remove(&hello.name);
+        self.by_name.remove(&(hello.name, hello.rival));
         self.free.push(place);
         match self.share(&hello.prefix).saturating_sub(1) {
             0 => self.shares.remove(&hello.prefix),
@@ -316,6 +381,8 @@ mod tests {
         let bytes = vec![8; 900];
         lie.data = &bytes;
         assert!(table.add(theirs, &carrier(&client, at, 1), &lie).is_none());
+        let rest = piece(&other, 1100, 2000);
+        assert!(table.add(theirs, &carrier(&client, at, 1), &rest).is_some());
         assert!(table.len() == 0 && is_consistent(&table));
         // One longer than a hello may be, as only a server's flight is.
         let long = vec![9; SLOT_LEN + 1];
@@ -323,6 +390,35 @@ mod tests {
         let last = piece(&long, SLOT_LEN as u16, SLOT_LEN as u16 + 1);
         assert!(table.add(theirs, &carrier(&client, at, 1), &last).is_none());
         assert!(table.len() == 0 && table.bytes == before);
+    }
+
+    #[test]
+    // spec-test: CON-182
+    fn pieces_that_somebody_made_up_keep_no_hello_away() {
+        let message: Vec<u8> = (0..3000).map(|n| n as u8).collect();
+        let client = peer(0xc000_0201);
+        let at = Instant::from_nanos(1);
+        let own = name(client, &message);
+        let cuts = [(0, 1100), (1100, 2200), (2200, 3000)];
+        let made_up = vec![8; 3000];
+        // Whatever was made up comes first, each time that the client sends its hello.
+        for (lies, seed) in [(&cuts[..1], 1), (&cuts[1..], 2), (&cuts[..], 3)] {
+            let mut table = HelloTable::of(16, seed);
+            let mut whole = None;
+            for _ in 0..2 {
+                for &(from, to) in lies {
+                    let data = &made_up[usize::from(from)..usize::from(to)];
+                    let lie = HandshakeFragment { data, ..piece(&message, from, to) };
+                    assert!(table.add(own, &carrier(&client, at, 9), &lie).is_none());
+                }
+                for (from, to) in cuts {
+                    let piece = piece(&message, from, to);
+                    whole = whole.or(table.add(own, &carrier(&client, at, 0), &piece));
+                }
+            }
+            assert!(whole.is_some_and(|whole| whole.message == message), "{lies:?}");
+            assert!(is_consistent(&table));
+        }
     }
 
     #[test]
