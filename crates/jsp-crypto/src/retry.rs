@@ -26,11 +26,11 @@ pub fn verify_retry_integrity_tag(version: u32, odcid: &[u8], packet: &[u8]) -> 
     }
 }
 
-/// The stateless reset token of a connection id: HMAC-SHA-256 under the
-/// server's static `key`, cut to 16 bytes.
-pub fn reset_token(key: &[u8; 32], cid: &[u8]) -> [u8; 16] {
+/// The stateless reset token of a connection id for a client at the IP address `host`, of 4 or 16 bytes, or none where
+/// it has none: HMAC-SHA-256 under the server's static `key`, cut to 16 bytes.
+pub fn reset_token(key: &[u8; 32], cid: &[u8], host: &[u8]) -> [u8; 16] {
     // spec: HS-54
-    MacKey::new(HashAlg::Sha256, key).mac(&[b"jsp1 reset", cid]).prefix()
+    MacKey::new(HashAlg::Sha256, key).mac(&[b"jsp1 reset", cid, host]).prefix()
 }
 
 /// Compares two reset tokens in constant time.
@@ -44,8 +44,8 @@ mod tests {
 
     #[test]
     fn reset_tokens_are_equal_when_every_bit_is() {
-        let token = reset_token(&[1; 32], b"cid");
-        assert!(reset_tokens_equal(&token, &reset_token(&[1; 32], b"cid")));
+        let token = reset_token(&[1; 32], b"cid", b"host");
+        assert!(reset_tokens_equal(&token, &reset_token(&[1; 32], b"cid", b"host")));
         for bit in 0..token.len() * 8 {
             let mut other = token;
             other[bit / 8] ^= 1 << (bit % 8);
@@ -72,8 +72,10 @@ mod tests {
 
     // spec-test: HS-54
     #[test]
-    fn reset_tokens_depend_on_key_and_cid() {
-        assert_ne!(reset_token(&[1; 32], b"a"), reset_token(&[1; 32], b"b"));
-        assert_ne!(reset_token(&[1; 32], b"a"), reset_token(&[2; 32], b"a"));
+    fn reset_tokens_depend_on_key_cid_and_host() {
+        let token = reset_token(&[1; 32], b"a", b"host");
+        assert_ne!(token, reset_token(&[1; 32], b"b", b"host"));
+        assert_ne!(token, reset_token(&[2; 32], b"a", b"host"));
+        assert_ne!(token, reset_token(&[1; 32], b"a", b"HOST"));
     }
 }

@@ -30,6 +30,8 @@ const BACKEND: Backend = Backend::Portable;
 /// The time of the vectors, seconds since 1970 UTC.
 const TIME: u64 = 1_800_000_000;
 /// The destination connection id of the vectors.
+/// 192.0.2.1, a client of whom reset tokens are.
+const RESET_HOST: [u8; 4] = [192, 0, 2, 1];
 const DCID: [u8; 8] = [0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];
 
 /// A JSON value.
@@ -214,7 +216,8 @@ fn stateless() -> Json {
         ("retry_packet", hex(b"retry packet")),
         ("retry_tag", hex(&retry_integrity_tag(VERSION_1, &DCID, b"retry packet"))),
         ("reset_key", hex(&[0x22; 32])),
-        ("reset_token", hex(&reset_token(&[0x22; 32], &DCID))),
+        ("reset_host", hex(&RESET_HOST)),
+        ("reset_token", hex(&reset_token(&[0x22; 32], &DCID, &RESET_HOST))),
     ])
 }
 

@@ -259,5 +259,5 @@ def retry_tag(odcid: bytes, packet: bytes) -> bytes:
     return hmac.digest(key, len(odcid).to_bytes(8, "big") + odcid + packet, "sha256")[:16]
 
 
-def reset_token(key: bytes, cid: bytes) -> bytes:
-    return hmac.digest(key, b"jsp1 reset" + cid, "sha256")[:16]  # HS-54
+def reset_token(key: bytes, cid: bytes, host: bytes) -> bytes:
+    return hmac.digest(key, b"jsp1 reset" + cid + host, "sha256")[:16]  # HS-54

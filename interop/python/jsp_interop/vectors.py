@@ -222,7 +222,8 @@ def check_stateless(vector: Vector) -> None:
     tag = crypto.retry_tag(odcid, unhex(vector["retry_packet"]))
     must(tag.hex() == vector["retry_tag"], "Retry")
     must(vector["retry_version"] == wire.VERSION, "version of the Retry")
-    token = crypto.reset_token(unhex(vector["reset_key"]), odcid)
+    reset_key, reset_host = (unhex(vector[name]) for name in ("reset_key", "reset_host"))
+    token = crypto.reset_token(reset_key, odcid, reset_host)
     must(token.hex() == vector["reset_token"], "reset token")
 
 

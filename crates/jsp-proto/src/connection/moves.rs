@@ -1,5 +1,6 @@
 //! An address on trial has answered: the path goes there, and comes back when it falls silent.
 
+use jsp_crypto::Role;
 use jsp_wire::{Instant, PathId, Route};
 
 use super::Connection;
@@ -66,7 +67,8 @@ impl Connection {
     // spec: CON-83
     pub(super) fn heed_origin(&mut self, now: Instant, route: &Route) {
         let refuge = self.paths.active.refuge.as_ref();
-        if refuge.is_some_and(|refuge| refuge.route.same_peer(route)) {
+        // A server does not ask: anybody can send what a client has sent once more, from where that was before.
+        if self.role == Role::Client && refuge.is_some_and(|refuge| refuge.route.same_peer(route)) {
             self.seek_home(now);
         }
     }

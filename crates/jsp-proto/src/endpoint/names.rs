@@ -3,6 +3,7 @@
 use core::hash::{BuildHasher, Hash, Hasher};
 use std::collections::HashMap;
 use std::hash::RandomState;
+use std::net::IpAddr;
 
 use jsp_crypto::Rng;
 use jsp_wire::{ConnectionId, Instant, Route, limits};
@@ -36,8 +37,18 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn reset_token(&self, id: &ConnectionId) -> [u8; limits::RESET_TOKEN_LEN] {
-        jsp_crypto::reset_token(&self.reset_key, id.as_bytes())
+    /// What tells a peer at the other end of `route` that the connection with this id is gone.
+    pub(super) fn reset_token(
+        &self,
+        id: &ConnectionId,
+        route: &Route,
+    ) -> [u8; limits::RESET_TOKEN_LEN] {
+        let token = |host: &[u8]| jsp_crypto::reset_token(&self.reset_key, id.as_bytes(), host);
+        match route.remote().map(|remote| remote.ip().to_canonical()) {
+            Some(IpAddr::V4(host)) => token(&host.octets()),
+            Some(IpAddr::V6(host)) => token(&host.octets()),
+            None => token(&[]),
+        }
     }
 
     /// Nothing can arrive for a drained connection: its names are free. What has arrived can still
@@ -92,10 +103,13 @@ impl Endpoint {
     }
 
     /// An id and its reset token for the addresses that we prefer, where there are any.
-    pub(super) fn preferred_id(&mut self) -> Option<(ConnectionId, [u8; limits::RESET_TOKEN_LEN])> {
+    pub(super) fn preferred_id(
+        &mut self,
+        route: &Route,
+    ) -> Option<(ConnectionId, [u8; limits::RESET_TOKEN_LEN])> {
         self.config.transport.preferred.is_any().then(|| {
             let id = self.fresh_local_id();
-            (id, self.reset_token(&id))
+            (id, self.reset_token(&id, route))
         })
     }
 
@@ -109,10 +123,10 @@ impl Endpoint {
     }
 
     pub(super) fn issue_ids(&mut self, handle: ConnectionHandle) {
-        let missing = |slot: &Slot| slot.connection.id_missing();
-        while let Some(path) = self.connections.get(&handle).and_then(missing) {
+        let missing = |slot: &Slot| Some((slot.connection.id_missing()?, slot.connection.route()));
+        while let Some((path, route)) = self.connections.get(&handle).and_then(missing) {
             let id = self.fresh_local_id();
-            let token = self.reset_token(&id);
+            let token = self.reset_token(&id, &route);
             if let Some(slot) = self.connections.get_mut(&handle) {
                 slot.connection.issue_id(path, id, token);
             }

@@ -127,7 +127,7 @@ impl Endpoint {
         if let Some(first) = datagram.first_mut() {
             *first = *first & 0x3f | 0x40;
         }
-        let token = self.reset_token(&id);
+        let token = self.reset_token(&id, &route);
         let token_at = len.saturating_sub(limits::RESET_TOKEN_LEN);
         if let Some(slot) = datagram.get_mut(token_at..) {
             slot.copy_from_slice(&token);

@@ -160,7 +160,7 @@ fn one_who_points_at_another(pair: &mut Pair, victim: SocketAddr) -> ConnectionH
 }
 
 #[test]
-// spec-test: CON-9, CON-10, CON-58
+// spec-test: CON-9, CON-10, CON-58, CON-264
 fn an_address_that_a_hello_came_again_from_proves_itself() {
     let mut pair = Pair::new();
     let victim = "192.0.2.66:666".parse().unwrap();
