@@ -43,6 +43,7 @@ impl Connection {
     pub(super) fn take_back(&mut self, now: Instant) {
         let mut fates = core::mem::take(&mut self.scratch.fates);
         self.paths.active.numbers.recovery.surrender(&mut fates);
+        self.paths.active.mtud.forget_probe();
         self.settle_fates(now, SpaceId::Data, &mut fates);
         self.scratch.fates = fates;
     }

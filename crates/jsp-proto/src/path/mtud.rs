@@ -205,6 +205,13 @@ impl Mtud {
         }
     }
 
+    /// Nobody waits any more for what is under way: the probe goes once more.
+    pub(crate) fn forget_probe(&mut self) {
+        if let State::Searching { in_flight, .. } = &mut self.state {
+            *in_flight = false;
+        }
+    }
+
     /// The largest ordinary packet that an ACK settled had `size` bytes.
     pub(crate) fn on_acked(&mut self, size: usize) {
         if size > limits::MTU_BASE {
@@ -351,6 +358,18 @@ mod tests {
         assert_eq!((small.current(), small.probe(at(0))), (1200, None));
         small.limit(0);
         assert_eq!(small.current(), 1200);
+    }
+
+    #[test]
+    fn a_probe_that_nobody_waits_for_goes_once_more() {
+        let mut mtud = Mtud::new(1452);
+        let size = mtud.probe(at(0)).unwrap();
+        mtud.forget_probe();
+        assert_eq!(mtud.probe(at(0)), Some(size));
+        mtud.on_probe_acked(at(0), size);
+        search(&mut mtud, at(0), 1452);
+        mtud.forget_probe();
+        assert_eq!((mtud.current(), mtud.probe(at(0))), (1452, None));
     }
 
     #[test]

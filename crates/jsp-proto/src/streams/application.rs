@@ -374,11 +374,11 @@ impl Streams {
     /// Changes the class and the weight of our sending half.
     pub(crate) fn set_priority(&mut self, now: Instant, id: StreamId, class: Class, weight: u8) {
         if let Some((key, stream)) = self.table.find(id) {
+            let before = std::mem::replace(&mut stream.class, class);
             stream.weight = weight.max(1);
-            if stream.class != class {
-                // Its place in the old line is stale from here on.
-                stream.class = class;
+            if stream.in_line {
                 stream.in_line = false;
+                self.scheduler.remove(before, key);
                 self.refresh(now, key);
             }
         }

@@ -6,9 +6,6 @@ use jsp_wire::frame::Attributes;
 use super::gaps::Gaps;
 use super::objects::Symbols;
 
-/// First allocation for a message of several pieces, in bytes.
-const ASSEMBLY_START: usize = 16 << 10;
-
 /// A message of which some pieces are missing.
 #[derive(Debug)]
 pub(super) struct Partial {
@@ -64,7 +61,8 @@ impl Partial {
         if missing < data.len() {
             let total = usize::try_from(self.total).unwrap_or(usize::MAX);
             let left = total.saturating_sub(self.start.len());
-            let grown = self.start.len().max(ASSEMBLY_START).max(data.len());
+            // No more than what has come: a message may be said to be long and never come.
+            let grown = self.start.len().max(data.len());
             self.start.reserve(grown.min(left).max(data.len()));
         }
         self.start.extend_from_slice(data);

@@ -3,6 +3,7 @@
 use jsp_wire::{CloseCode, Frame, Instant, StreamId, TransportParams};
 
 use super::Streams;
+use super::credit::WINDOW_MIN;
 use super::table::{Key, Standing};
 use crate::error::TransportError;
 
@@ -25,8 +26,15 @@ const NOT_EARLY: TransportError = TransportError::new(
 
 impl Streams {
     /// Replay-safe streams may send from here on, under the limits of the last connection.
+    /// What may be refused must find room in the smallest windows that the peer can have come to.
+    // spec: STR-51
     pub(crate) fn begin_early(&mut self, now: Instant, remembered: &TransportParams) {
-        self.set_peer_params(now, remembered);
+        let params = TransportParams {
+            data_max: remembered.data_max.min(WINDOW_MIN),
+            stream_data_max: remembered.stream_data_max.min(WINDOW_MIN),
+            ..*remembered
+        };
+        self.set_peer_params(now, &params);
         self.early = Phase::Early;
     }
 

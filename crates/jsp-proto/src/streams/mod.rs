@@ -88,6 +88,9 @@ pub(crate) use self::rest::RestingStreams;
 /// and the handling would outweigh it.
 const FRAGMENT_MIN: usize = 64;
 
+/// Bytes of a real-time stream are due so long after they came to the head of their stream.
+const BYTES_DUE: Duration = Duration::from_millis(100);
+
 /// Timers of expiry fire at most this often.
 const EXPIRY_GRAIN: Duration = Duration::from_millis(1);
 
@@ -222,7 +225,10 @@ impl Streams {
                 break;
             }
             self.expiries.pop();
-            let Some(stream) = self.table.get_mut(key) else { continue };
+            let Some(stream) = self.table.get_mut(key).filter(|stream| stream.armed == at) else {
+                // It was armed anew since, for a time of which it stands here, too.
+                continue;
+            };
             stream.armed = Instant::FAR_FUTURE;
             if let SendBody::Messages(messages) = &mut stream.send.body {
                 let (credit, events) = (&mut self.credit, &mut self.events);
@@ -395,7 +401,7 @@ impl Streams {
         let due = match sendable {
             Sendable::Message(piece) => piece.due,
             Sendable::Bytes(_) if stream.in_line => stream.due,
-            Sendable::Bytes(_) => now + Duration::from_millis(100),
+            Sendable::Bytes(_) => now + BYTES_DUE,
             Sendable::Nothing => return,
             Sendable::StreamCredit => {
                 if stream.send.told != Some(stream.send.limit) {

@@ -4,12 +4,15 @@
 use jsp_wire::frame::{ResetStream, Skip, StreamLimit};
 use jsp_wire::{Class, Frame, Instant, StreamId};
 
-use super::Streams;
 use super::stream::{Fin, RecvPhase, SendBody, SendPhase, Sendable, Stream, owed};
 use super::table::Key;
 use super::turn::Turn;
+use super::{BYTES_DUE, Streams};
 use crate::packet::PacketBuilder;
 use crate::token::{CreditToken, StreamPart, StreamToken, Token};
+
+/// Streams that are looked at before the data of a packet, whether they wait to be opened without any.
+const OPENS_AT_ONCE: usize = 32;
 
 /// The packet has no room for the frame.
 pub(super) struct NoRoom;
@@ -68,13 +71,12 @@ impl Streams {
         }
         self.release_capped(now);
         self.scheduler.let_floors_wait(urgent_first);
-        if self.write_control(packet).is_err() {
+        if self.write_control(packet).is_err() || self.write_opens(packet, false).is_err() {
             return;
         }
-        // A packet that is full leaves openings to the data that will carry them.
         let next = self.write_data(now, packet);
         if next.is_none() {
-            let _full = self.write_opens(packet);
+            let _full = self.write_opens(packet, true);
         }
         self.settle_line(now, next.flatten());
     }
@@ -218,9 +220,11 @@ impl Streams {
         let stays = matches!(next, Sendable::Bytes(_) | Sendable::Message(_));
         match next {
             Sendable::Bytes(_) | Sendable::Message(_) => {
-                if let Sendable::Message(piece) = next {
-                    stream.due = piece.due;
-                }
+                stream.due = match next {
+                    Sendable::Message(piece) => piece.due,
+                    // Bytes that were queued for long must not keep their class to themselves.
+                    _ => now + BYTES_DUE,
+                };
                 let due = stream.due;
                 self.scheduler.charge(class, bytes, due);
                 self.refresh_quietly(key);
@@ -262,17 +266,25 @@ impl Streams {
         }
     }
 
-    /// Openings of streams that have no data to carry them.
+    /// Openings of streams that have no data to carry them; of `all`, or of those that no turn will carry. Those are
+    /// looked for among a few at a time, so that many streams with data cost a packet little.
     // spec: STR-3
-    fn write_opens(&mut self, packet: &mut PacketBuilder<'_>) -> Result<(), NoRoom> {
-        while let Some(key) = self.opens.front().copied() {
-            if let Some(stream) = self.table.get_mut(key) {
-                if stream.owes & owed::OPEN != 0 {
-                    write_opening(stream, packet)?;
+    fn write_opens(&mut self, packet: &mut PacketBuilder<'_>, all: bool) -> Result<(), NoRoom> {
+        let most = if all { usize::MAX } else { OPENS_AT_ONCE };
+        for _ in 0..self.opens.len().min(most) {
+            let Some(key) = self.opens.pop_front() else { break };
+            let Some(stream) = self.table.get_mut(key) else { continue };
+            if stream.owes & owed::OPEN != 0 {
+                if stream.in_line && !all {
+                    self.opens.push_back(key);
+                    continue;
                 }
-                stream.in_opens = false;
+                if let Err(full) = write_opening(stream, packet) {
+                    self.opens.push_front(key);
+                    return Err(full);
+                }
             }
-            self.opens.pop_front();
+            stream.in_opens = false;
         }
         Ok(())
     }

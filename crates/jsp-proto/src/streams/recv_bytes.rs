@@ -14,8 +14,8 @@ const BLOCK: usize = 4096;
 
 /// Pieces beyond gaps that a stream may always have, and bytes that each further one must bring on
 /// average: records of pieces must not take more room than their bytes.
-const PIECES_ALWAYS: u64 = 1024;
-const PIECE_LEN_MIN: u64 = 512;
+pub(super) const PIECES_ALWAYS: u64 = 1024;
+pub(super) const PIECE_LEN_MIN: u64 = 512;
 
 /// Bytes in order and not yet read, and pieces beyond the first gap.
 #[derive(Default, Debug)]

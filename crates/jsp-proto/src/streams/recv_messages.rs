@@ -129,9 +129,12 @@ impl RecvMessages {
     }
 
     pub(super) fn overhead(&self) -> (u64, u64) {
-        if self.seen.is_empty() || !self.is_credited() {
-            // What an unreliable stream keeps is bounded by itself.
+        if self.seen.is_empty() {
             return (0, 0);
+        }
+        if !self.is_credited() {
+            // What else an unreliable stream keeps is bounded by itself.
+            return (0, self.crumbs());
         }
         (self.seen.len() as u64, (self.pieces + self.partial.len()) as u64)
     }

@@ -7,6 +7,7 @@ use jsp_wire::limits;
 
 use super::assembly::Partial;
 use super::credit::MESSAGE_COST;
+use super::recv_bytes::{PIECE_LEN_MIN, PIECES_ALWAYS};
 use super::recv_messages::{COMPLETE, RecvMessages, Taken};
 use crate::error::TransportError;
 
@@ -118,11 +119,22 @@ impl RecvMessages {
         Some(partial)
     }
 
+    /// Pieces that weigh too little for what a record of each takes.
+    pub(super) fn crumbs(&self) -> u64 {
+        if self.pieces == 0 {
+            return 0;
+        }
+        let bytes: u64 = self.partial.iter().map(Partial::size).sum();
+        (self.pieces as u64).saturating_sub(bytes / PIECE_LEN_MIN)
+    }
+
     /// Keeps incomplete unreliable messages within bounds: the oldest go first.
+    // spec: STR-36
     pub(super) fn evict(&mut self) {
         let mut bytes: u64 = self.partial.iter().map(Partial::size).sum();
         while self.partial.len() > UNRELIABLE_PARTIAL_MAX
             || (self.partial.len() > 1 && bytes > self.keep_max)
+            || self.pieces as u64 > PIECES_ALWAYS.saturating_add(bytes / PIECE_LEN_MIN)
         {
             let Some(oldest) = self.pop_partial() else { break };
             bytes = bytes.saturating_sub(oldest.size());

@@ -8,7 +8,7 @@ use super::credit::{SendCredit, Told, Window};
 use super::overdue::{Allowance, Repeats};
 use super::stream::{Accounted, Fin, RecvBody, RecvPhase, SendBody, SendPhase, Stream};
 use super::table::{LocalStreams, PeerStreams};
-use super::{Side, StreamLimits, Streams, early};
+use super::{Side, StreamLimits, Streams, early, opening};
 use crate::pack::{Pack, Packer, Unpacker, packed};
 
 /// The streams of a connection that rests.
@@ -125,7 +125,11 @@ impl Stream {
             || recv.accounted.position > 0
             || recv.consumed_below > 0
             || recv.told_readable;
-        let is_plain = self.owes == 0 && self.armed == Instant::FAR_FUTURE && self.rate.is_none();
+        let is_plain = self.owes == 0
+            && self.armed == Instant::FAR_FUTURE
+            && self.rate.is_none()
+            && self.class == self.profile.class
+            && self.weight == opening::WEIGHT_DEFAULT;
         !sent && !received && is_plain
     }
 }

@@ -186,6 +186,16 @@ impl Scheduler {
         }
     }
 
+    /// Takes a stream out of the line of a class, wherever it stands.
+    pub(super) fn remove(&mut self, class: Class, key: Key) {
+        match class {
+            Class::Control => self.control.retain(|other| *other != key),
+            Class::RealTime => self.realtime.retain(|Reverse((_, _, other))| *other != key),
+            Class::Interactive => self.interactive.turns.retain(|turn| turn.key != key),
+            Class::Scavenger => self.scavenger.turns.retain(|turn| turn.key != key),
+        }
+    }
+
     /// The head of a class lets others have what is left of a packet; it keeps its place.
     pub(super) fn set_aside(&mut self, class: Class) {
         let alone = |key| Turn { key, weight: 1, deficit: 0 };

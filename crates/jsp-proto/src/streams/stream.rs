@@ -339,7 +339,10 @@ impl RecvHalf {
                 let (position, consumed) = (messages.position(), messages.consumed());
                 Accounted { position, consumed, numbers, pieces }
             }
-            RecvBody::Messages(_) => Accounted::default(),
+            RecvBody::Messages(messages) => {
+                let (numbers, pieces) = messages.overhead();
+                Accounted { numbers, pieces, ..Accounted::default() }
+            }
         }
     }
 

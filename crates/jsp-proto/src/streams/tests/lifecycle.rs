@@ -1,6 +1,7 @@
 use super::super::config::Delivery;
 use super::*;
 use crate::error::OpenError;
+use jsp_wire::Class;
 
 fn one_shot(delivery: Delivery) -> StreamConfig {
     one_way(StreamConfig { delivery, ..StreamConfig::messages() })
@@ -103,6 +104,40 @@ fn the_opening_travels_until_one_of_them_has_arrived() {
     let numbers: Vec<u64> =
         std::iter::from_fn(|| b.recv(now, id).unwrap()).map(|received| received.number).collect();
     assert_eq!(numbers, [0, 1, 2, 3]);
+}
+
+// spec-test: STR-3
+#[test]
+fn a_stream_without_data_opens_behind_a_line_that_never_ends() {
+    let window = 1 << 30;
+    let (stream_window, data_window) = (window, window);
+    let limits =
+        StreamLimits { stream_window, data_window, streams_max: 4000, ..StreamLimits::default() };
+    let (mut a, mut b, now) = pair(&limits);
+    let bulk =
+        a.open(now, StreamConfig { send_buffer: 64 << 20, ..StreamConfig::bytes() }).unwrap();
+    a.write_bytes(now, bulk, Bytes::from(vec![0; 8 << 20])).unwrap();
+    take(&mut b, now, &build(&mut a, now, 1200).unwrap()).unwrap();
+    let quiet = a.open(now, StreamConfig::bytes()).unwrap();
+    let sent = build(&mut a, now, 1200).unwrap();
+    take(&mut b, now, &sent).unwrap();
+    assert_eq!(std::iter::from_fn(|| b.accept()).collect::<Vec<_>>(), [bulk, quiet]);
+    // A lost one goes again.
+    settle(&mut a, now, &sent, Fate::Lost);
+    let again = build(&mut a, now, 1200).unwrap();
+    let opens = |token: &Token| matches!(token, Token::Stream(t) if t.stream == quiet && t.open);
+    assert!(again.tokens.iter().any(opens), "{:?}", again.tokens);
+    // Streams that their data opened leave nothing behind.
+    for _ in 0..2000 {
+        let one = a
+            .open(now, one_way(StreamConfig { class: Class::RealTime, ..StreamConfig::messages() }))
+            .unwrap();
+        a.send(now, one, Message::binary(vec![1])).unwrap();
+        a.finish(now, one).unwrap();
+        let sent = build(&mut a, now, 1200).unwrap();
+        settle(&mut a, now, &sent, Fate::Acked);
+        assert!(a.opens.len() < 64, "{}", a.opens.len());
+    }
 }
 
 #[test]

@@ -130,6 +130,47 @@ fn a_scavenger_takes_what_is_left() {
     assert!(shares(&mut a, now, 10)[&file] > 11_000);
 }
 
+// spec-test: STR-42
+#[test]
+fn a_priority_that_changes_in_line_holds_at_once() {
+    let (mut a, _, now) = pair(&wide());
+    let mut open = || {
+        let id = a.open(now, bulk(Class::Interactive, 16)).unwrap();
+        a.write_bytes(now, id, Bytes::from(vec![0; 20 << 20])).unwrap();
+        id
+    };
+    let (one, two) = (open(), open());
+    let ratio = |a: &mut Streams| {
+        let got = shares(a, now, 4000);
+        got[&one] as f64 / got[&two] as f64
+    };
+    assert!((0.9..1.1).contains(&ratio(&mut a)));
+    a.set_priority(now, one, Class::Interactive, 64);
+    let now_more = ratio(&mut a);
+    assert!((3.7..4.3).contains(&now_more), "{now_more}");
+    // To another class and back: one turn, not two.
+    a.set_priority(now, one, Class::Control, 16);
+    a.set_priority(now, one, Class::Interactive, 16);
+    let as_before = ratio(&mut a);
+    assert!((0.9..1.1).contains(&as_before), "{as_before}");
+}
+
+// spec-test: STR-41
+#[test]
+fn bytes_of_real_time_that_wait_for_long_let_others_have_their_turn() {
+    let (mut a, _, now) = pair(&wide());
+    let bytes = a.open(now, bulk(Class::RealTime, 16)).unwrap();
+    a.write_bytes(now, bytes, Bytes::from(vec![0; 8 << 20])).unwrap();
+    build(&mut a, now, 1200).unwrap();
+    let now = now + ms(200);
+    build(&mut a, now, 1200).unwrap();
+    let delivery = Delivery::Partial { retransmits: None, lifetime: None };
+    let config = StreamConfig { delivery, class: Class::RealTime, ..StreamConfig::messages() };
+    let voice = a.open(now, config).unwrap();
+    a.send(now, voice, Message::binary(vec![0; 100]).with_lifetime(ms(50))).unwrap();
+    assert!(shares(&mut a, now, 2).contains_key(&voice));
+}
+
 // spec-test: STR-41
 #[test]
 fn real_time_goes_by_the_earliest_deadline() {

@@ -354,6 +354,56 @@ fn unreliable_floods_keep_only_the_newest() {
     assert_eq!(b.received.numbers, 0);
 }
 
+/// A piece of an unreliable message on the stream with this number.
+fn crumb(stream: u64, number: u64, offset: u64) -> Frame<'static> {
+    let unreliable = Profile { delivery: Delivery::Unreliable, ordered: false, ..MESSAGES };
+    Frame::Message(MessageFrame {
+        stream: StreamId(stream),
+        open: open(unreliable),
+        number: MessageNumber::Full(number),
+        fragment: Some(Fragment { offset, total: 100_000 }),
+        attributes: Attributes::default(),
+        fin: false,
+        data: b"x",
+        to_end: false,
+    })
+}
+
+// spec-test: STR-17, STR-36
+#[test]
+fn crumbs_of_unreliable_messages_are_few() {
+    let (mut b, now) = victim();
+    for i in 0..40_000 {
+        feed(&mut b, now, &crumb(2, 0, 1 + i * 2)).unwrap();
+        assert!(b.received.pieces <= 1026, "{}", b.received.pieces);
+    }
+    // The message was let go of, and the next one is taken.
+    feed(&mut b, now, &crumb(2, 1, 1)).unwrap();
+    assert_eq!(b.received.pieces, 1);
+    // Over many streams they are counted together.
+    let (_, mut b, now) = pair(&StreamLimits { streams_max: 200, ..small() });
+    let mut refused = None;
+    for i in 0..200_000u64 {
+        if let Err(code) = feed(&mut b, now, &crumb(2 + i % 200 * 2, 0, 1 + i / 200 * 2)) {
+            refused = Some(code);
+            assert!((60_000..70_000).contains(&i), "{i}");
+            break;
+        }
+    }
+    assert_eq!(refused, Some(CloseCode::EXCESSIVE_LOAD));
+}
+
+#[test]
+fn a_long_message_takes_no_more_room_than_what_has_come_of_it() {
+    let mut partial = crate::streams::assembly::Partial::new(0, 1 << 24, Attributes::default());
+    partial.insert(0, Bytes::from_static(b"x"));
+    assert!(partial.start.capacity() < 64, "{}", partial.start.capacity());
+    for n in 1..2000u64 {
+        partial.insert(n, Bytes::from_static(b"x"));
+        assert!(partial.start.capacity() as u64 <= 2 * n.max(32), "{n}");
+    }
+}
+
 #[test]
 fn small_pieces_do_not_keep_large_datagrams_alive() {
     let (mut b, now) = victim();
