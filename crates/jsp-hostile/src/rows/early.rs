@@ -454,6 +454,41 @@ pub(super) fn early_amplification(seeds: u64) -> f64 {
     worst
 }
 
+/// A part of row 9: a client that is answered has its hello come again from somebody else's address, and all that it
+/// sends from then on, its finish first; the most bytes out for one in.
+pub(super) fn pointed_at_another(seeds: u64) -> f64 {
+    let mut worst = 0.0f64;
+    let victim = addr("203.0.113.9:9");
+    for seed in 0..seeds {
+        let (mut server, ticket) = given(seed as u8);
+        let mut peer = hostile_resumption(&server, ticket, seed);
+        let hello = peer.take();
+        let asks = peer.early(&bytes_on(StreamId::new(1, false), Some(true)));
+        hello.iter().chain([&asks]).for_each(|datagram| server.give(peer.addr, datagram));
+        server.take().iter().for_each(|(_, datagram)| peer.read(datagram));
+        let (mut got, mut sent) = (0usize, 0usize);
+        for datagram in hello.into_iter().chain(peer.take()) {
+            got += datagram.len();
+            server.give(victim, &datagram);
+        }
+        let handle = server.newest().expect("the ticket is good");
+        let now = server.now;
+        let connection = server.connection(handle);
+        if let Some(stream) = connection.accept() {
+            let _ = connection.write(now, stream, vec![0; 100_000].into());
+        }
+        for _ in 0..30 {
+            let out = server.pass(Duration::from_millis(100));
+            sent += out.iter().filter(|(to, _)| *to == victim).map(|(_, b)| b.len()).sum::<usize>();
+            worst = worst.max(sent as f64 / got as f64);
+            let ping = peer.frames(&frame(&Frame::Ping));
+            got += ping.len();
+            server.give(victim, &ping);
+        }
+    }
+    worst
+}
+
 fn answer_at_length(server: &mut Victim, handle: ConnectionHandle) {
     let now = server.now;
     let Some(connection) = server.endpoint.connection(handle) else { return };

@@ -8,7 +8,7 @@ use jsp_crypto::Level;
 use jsp_proto::{RetryPolicy, TransportConfig};
 use jsp_wire::{Header, limits};
 
-use super::early::early_amplification;
+use super::early::{early_amplification, pointed_at_another};
 use crate::allocated;
 use crate::peer::{Peer, Random};
 use crate::row::{Figure, Run, Scale};
@@ -295,11 +295,12 @@ pub(super) fn amplification(run: &mut Run) -> Figure {
         worst = worst.max(got as f64 / sent as f64);
     }
     let early = early_amplification(run.count(60, 5_000));
+    let pointed = pointed_at_another(run.count(5, 500));
     Figure::new(
-        worst <= 3.0 && early <= 3.0 && early > 2.0,
+        worst <= 3.0 && early <= 3.0 && early > 2.0 && pointed <= 3.0 && pointed > 1.0,
         format!(
-            "{worst:.3} in {seeds} seeds, {early:.3} with early data that is answered at length; \
-             retransmissions counted"
+            "{worst:.3} in {seeds} seeds, {early:.3} with early data that is answered at length, {pointed:.3} to an \
+             address that the finish comes from after the hello came again from there; retransmissions counted"
         ),
     )
 }

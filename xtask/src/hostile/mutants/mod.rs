@@ -125,6 +125,16 @@ const MACHINE: &[Mutant] = &[
         Self::Bytes(",
     ),
     mutant(
+        9,
+        "any-finish-proves",
+        "jsp-proto/src/connection/establish.rs",
+        "if path.budget == Budget::Unlimited || !self.exchange.early_data.is_answered_elsewhere() {",
+        "if OFF
+            || path.budget == Budget::Unlimited
+            || !self.exchange.early_data.is_answered_elsewhere()
+        {",
+    ),
+    mutant(
         10,
         "any-cookie",
         "jsp-crypto/src/cookie.rs",
