@@ -2,11 +2,19 @@
 
 mod peers;
 
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use jsp::emulate::BadLink;
-use jsp::{ConnectionError, Endpoint, Identity, MessageFate, RecvError, SendError, StreamConfig};
-use peers::{emulated, far, loopback};
+use jsp::emulate::{BadLink, MemoryLink, pair};
+use jsp::link::{Datagram, Link, Transmit};
+use jsp::{
+    ConnectionError, Endpoint, Identity, Message, MessageFate, RecvError, SendError, StreamConfig,
+};
+use peers::{emulated, far, join, loopback};
 
 #[tokio::test]
 async fn the_peer_sees_code_and_reason() {
@@ -213,4 +221,26 @@ async fn a_server_that_was_killed_and_started_anew_ends_what_was_before() {
     let stream = connection.open(StreamConfig::chat()).await.unwrap();
     stream.send("are you there?").await.unwrap();
     assert_eq!(connection.closed().await, ConnectionError::Reset);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_their_opener_let_go_of_are_read_by_who_accepts_after_the_end() {
+    let (peers, _control) = emulated(BadLink::default()).await;
+    for text in ["first", "second"] {
+        // Whoever lets go of the receiving half says that it wants no answer.
+        drop(peers.at_client.send_one(StreamConfig::messages(), text).await.unwrap());
+    }
+    let bytes = peers.at_client.open(StreamConfig::bytes()).await.unwrap();
+    bytes.write_all(b"third").await.unwrap();
+    drop(bytes);
+    peers.at_client.shutdown().await;
+    assert!(peers.at_server.closed().await.is_orderly());
+    for text in ["first", "second"] {
+        let stream = peers.at_server.accept().await.unwrap();
+        assert_eq!(stream.recv().await.unwrap().unwrap().text(), Some(text));
+        assert_eq!(stream.recv().await.unwrap(), None);
+    }
+    let stream = peers.at_server.accept().await.unwrap();
+    assert_eq!(stream.read_to_end(100).await.unwrap(), b"third");
+    assert!(peers.at_server.accept().await.is_err());
 }

@@ -240,8 +240,8 @@ impl Core {
         while let Some(id) = connection.accept() {
             if let Some(info) = connection.stream_info(id) {
                 state.unaccepted.push_back((id, info));
-                let held = StreamState { recv_held: true, ..StreamState::default() };
-                state.streams.entry(id).or_insert(held);
+                // It may be known already: by what the peer has said of the half that sends.
+                state.streams.entry(id).or_default().recv_held = true;
             }
         }
         state.streams.entry(StreamId::SIGNALLING).or_default().recv_held = true;
