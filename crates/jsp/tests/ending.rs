@@ -244,3 +244,55 @@ async fn streams_that_their_opener_let_go_of_are_read_by_who_accepts_after_the_e
     assert_eq!(stream.read_to_end(100).await.unwrap(), b"third");
     assert!(peers.at_server.accept().await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_is_read_although_the_link_failed() {
+    let (near, far) = pair();
+    let fails = Arc::new(AtomicBool::new(false));
+    let link = Failing { link: far, fails: Arc::clone(&fails) };
+    let server = Endpoint::builder().link(Box::new(link)).identity(Identity::generate());
+    let client = Endpoint::builder().link(Box::new(near));
+    let peers = join(server.build().unwrap(), client.build().unwrap()).await;
+    let accepted = peers.at_client.open(StreamConfig::messages()).await.unwrap();
+    let fate = accepted.send_tracked("one").await.unwrap();
+    let at_server = peers.at_server.accept().await.unwrap();
+    let unaccepted = peers.at_client.open(StreamConfig::messages()).await.unwrap();
+    let other = unaccepted.send_tracked("two").await.unwrap();
+    assert_eq!((fate.await, other.await), (MessageFate::Acknowledged, MessageFate::Acknowledged));
+    fails.store(true, Ordering::Relaxed);
+    accepted.send("never received").await.unwrap();
+    let told = peers.at_server.closed().await;
+    assert!(matches!(told, ConnectionError::Link(..)), "{told}");
+    assert_eq!(at_server.recv().await.unwrap().unwrap().text(), Some("one"));
+    assert_eq!(at_server.recv().await, Err(RecvError::ConnectionLost(told)));
+    let second = peers.at_server.accept().await.unwrap();
+    assert_eq!(second.recv().await.unwrap().unwrap().text(), Some("two"));
+}
+
+/// A link that receives nothing but an error once it is told so.
+#[derive(Debug)]
+struct Failing {
+    link: MemoryLink,
+    fails: Arc<AtomicBool>,
+}
+
+impl Link for Failing {
+    fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
+        match self.fails.load(Ordering::Relaxed) {
+            true => Poll::Ready(Err(io::Error::other("the card was pulled"))),
+            false => self.link.poll_recv(cx, inbox),
+        }
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        self.link.try_send(transmit)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link.poll_writable(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.link.local_addr()
+    }
+}

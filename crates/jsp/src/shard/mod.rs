@@ -460,6 +460,8 @@ impl Core {
 
     /// True when nobody needs the driver any more.
     fn is_finished(&self) -> bool {
+        let now = self.now;
+        self.keys().into_iter().for_each(|key| self.salvage(key, now));
         self.endpoint_handles == 0 && self.connections.is_empty() && self.endpoint.is_idle()
     }
 
