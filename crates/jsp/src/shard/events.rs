@@ -80,12 +80,12 @@ impl Core {
         let mut state = ConnectionState::new(handle, Phase::Open, connection.route());
         state.security = Security::of(connection).map(Arc::new);
         state.note_carrier(&connection.route());
+        state.is_incoming = true;
         let key = self.insert(handle, state);
         if let Some(followed) = &mut self.followed {
             followed.add(key);
         }
-        self.incoming.push_back(key);
-        self.accepting.wake(&mut self.wakes);
+        self.add_incoming(key);
     }
 
     fn dispatch(&mut self, key: Key, handle: ConnectionHandle, event: Event, now: Instant) {

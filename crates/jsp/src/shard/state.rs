@@ -39,6 +39,8 @@ pub(crate) struct ConnectionState {
     pub(crate) closing: Option<u64>,
     /// Nobody holds the connection any more.
     pub(crate) orphan: bool,
+    /// A peer has made it, and nobody has accepted it yet.
+    pub(crate) is_incoming: bool,
     pub(crate) connected: Seldom,
     pub(crate) closed: Seldom,
     pub(crate) opening: Seldom,
@@ -167,6 +169,7 @@ impl ConnectionState {
             path_waiters: Seldom::default(),
             carriers: Vec::new(),
             used_carriers: Vec::new(),
+            is_incoming: false,
             sockets: Vec::new(),
             paths: Seldom::default(),
             tickets: None,
