@@ -136,9 +136,8 @@ impl Core {
             }
             Event::PathSilent => state.path_waiters.wake(wakes),
             Event::CapacityChanged(capacity) => {
-                let (changes, latest) = &mut state.capacity;
-                *changes += 1;
-                **latest.get_or_insert_default() = capacity;
+                state.capacity.changes += 1;
+                **state.capacity.latest.get_or_insert_default() = capacity;
                 state.capacity_waiters.wake(wakes);
             }
             Event::PathsAvailable => state.paths.wake(wakes),

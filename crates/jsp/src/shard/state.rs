@@ -45,8 +45,7 @@ pub(crate) struct ConnectionState {
     pub(crate) closed: Seldom,
     pub(crate) opening: Seldom,
     pub(crate) accepting: Seldom,
-    /// How often the transport has told a capacity, and the latest.
-    pub(crate) capacity: (u64, Option<Box<Capacity>>),
+    pub(crate) capacity: CapacityTold,
     pub(crate) capacity_waiters: Seldom,
     /// Who wants to know when the path changes or falls silent.
     pub(crate) path_waiters: Seldom,
@@ -65,6 +64,16 @@ pub(crate) struct ConnectionState {
 
 /// Sockets that are held for paths.
 pub(crate) type Sockets = Vec<(PathId, Arc<Further>)>;
+
+/// What the transport has told of the network.
+#[derive(Default)]
+pub(crate) struct CapacityTold {
+    /// How often.
+    pub(crate) changes: u64,
+    /// How often it had when the application was told last.
+    pub(crate) answered: u64,
+    pub(crate) latest: Option<Box<Capacity>>,
+}
 
 /// How far a connection is.
 pub(crate) enum Phase {
@@ -164,7 +173,7 @@ impl ConnectionState {
             closed: Seldom::default(),
             opening: Seldom::default(),
             accepting: Seldom::default(),
-            capacity: (0, None),
+            capacity: CapacityTold::default(),
             capacity_waiters: Seldom::default(),
             path_waiters: Seldom::default(),
             carriers: Vec::new(),
