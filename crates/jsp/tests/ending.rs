@@ -296,3 +296,15 @@ impl Link for Failing {
         self.link.local_addr()
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_worth_nothing_from_the_start_has_a_fate() {
+    let (peers, _control) = emulated(far()).await;
+    let stream = peers.at_client.open(StreamConfig::video()).await.unwrap();
+    stream.send("first").await.unwrap();
+    // Nothing is under way: the call sends by itself.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let fate = stream.send_tracked(Message::text("late").with_lifetime(Duration::ZERO)).await;
+    let fate = tokio::time::timeout(Duration::from_secs(5), fate.unwrap()).await;
+    assert_eq!(fate, Ok(MessageFate::Expired));
+}
