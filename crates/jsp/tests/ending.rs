@@ -308,3 +308,41 @@ async fn a_message_that_is_worth_nothing_from_the_start_has_a_fate() {
     let fate = tokio::time::timeout(Duration::from_secs(5), fate.unwrap()).await;
     assert_eq!(fate, Ok(MessageFate::Expired));
 }
+
+#[tokio::test(start_paused = true)]
+async fn stopping_ends_the_wait_of_a_reader() {
+    let (peers, _control) = emulated(far()).await;
+    for config in [StreamConfig::messages(), StreamConfig::bytes()] {
+        let is_bytes = config.framing == jsp::Framing::Bytes;
+        let stream = peers.at_client.open(config).await.unwrap();
+        let read = async {
+            match is_bytes {
+                true => stream.read_chunk(1).await.map(|chunk| chunk.is_none()),
+                false => stream.recv().await.map(|message| message.is_none()),
+            }
+        };
+        let stop = async { stream.stop(4) };
+        // In this order: the reader waits when the stream is stopped.
+        let began = tokio::time::Instant::now();
+        let (waited, ()) = tokio::join!(biased; read, stop);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let anew = match is_bytes {
+            true => stream.read_chunk(1).await.map(|chunk| chunk.is_none()),
+            false => stream.recv().await.map(|message| message.is_none()),
+        };
+        assert_eq!(waited, anew);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn finishing_ends_the_wait_of_a_sender() {
+    let (peers, _control) = emulated(far()).await;
+    let config = StreamConfig { send_buffer: 1000, ..StreamConfig::messages() };
+    let stream = peers.at_client.open(config).await.unwrap();
+    while stream.try_send(vec![0; 500]).is_ok() {}
+    let finish = async { stream.finish() };
+    let began = tokio::time::Instant::now();
+    let (sent, finished) = tokio::join!(biased; stream.send(vec![0; 500]), finish);
+    assert_eq!((sent, finished), (Err(SendError::Closed), Ok(())));
+    assert_eq!(began.elapsed(), Duration::ZERO, "sooner than anything could be confirmed");
+}

@@ -169,6 +169,7 @@ impl ConnectionState {
             unconfirmed: 0,
             closing: None,
             orphan: false,
+            is_incoming: false,
             connected: Seldom::default(),
             closed: Seldom::default(),
             opening: Seldom::default(),
@@ -178,7 +179,6 @@ impl ConnectionState {
             path_waiters: Seldom::default(),
             carriers: Vec::new(),
             used_carriers: Vec::new(),
-            is_incoming: false,
             sockets: Vec::new(),
             paths: Seldom::default(),
             tickets: None,
@@ -256,9 +256,10 @@ impl ConnectionState {
             (true, false) => self.unconfirmed = self.unconfirmed.saturating_sub(1),
             _ => {}
         }
+        // Whoever waits for room finds that nothing more is taken.
+        stream.writable.wake(wakes);
         if !is_finishing {
             stream.ended.wake(wakes);
-            stream.writable.wake(wakes);
         }
         if was_finishing && stream.is_idle() {
             entry.remove();
