@@ -275,6 +275,10 @@ pub(crate) fn begin(
     if core.closed || core.is_gone() {
         return Err(ConnectError::EndpointClosed);
     }
+    if opened.is_some() && shard.link.tunnels.describe(&route).is_none() {
+        // It has ended, and that was heard before anybody knew whose it is: nobody would be told.
+        return Err(ConnectError::Ended { remote, error: ConnectionError::CarrierClosed });
+    }
     if let Route::Tunnel { id } = route {
         let room = shard.link.tunnels.room(id);
         core.endpoint.carrier_has_room(id, room);
@@ -307,5 +311,30 @@ fn connect_error(remote: SocketAddr, error: jsp_proto::ConnectError) -> ConnectE
     match error {
         jsp_proto::ConnectError::Handshake(error) => ConnectError::Handshake { remote, error },
         jsp_proto::ConnectError::Closed => ConnectError::EndpointClosed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_carrier_that_has_ended_already_makes_nobody_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Endpoint::builder().bind("127.0.0.1:0").build().unwrap();
+        let way = Way::Carrier(Carrier::tcp(), Target::Addr(listener.local_addr().unwrap()));
+        let (opened, accepted) = tokio::join!(open(&client.offers, &way), listener.accept());
+        let opened = opened.unwrap();
+        drop(accepted);
+        while client.shard.link.tunnels.describe(&opened.held.route).is_some() {
+            tokio::task::yield_now().await;
+        }
+        let verification = Verification::new(&Trust::Insecure, "").unwrap();
+        let start = Start { via: Via::opened(&way, opened), server: None, early: false };
+        let begun = begin(&client, start, verification).map(drop);
+        let is_told =
+            matches!(begun, Err(ConnectError::Ended { error: ConnectionError::CarrierClosed, .. }));
+        assert!(is_told, "{begun:?}");
     }
 }
