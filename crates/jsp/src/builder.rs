@@ -121,7 +121,10 @@ impl Builder {
         self
     }
 
-    /// Accepts connections under this identity.
+    /// Accepts connections under this identity. An endpoint that has one goes on to accept
+    /// ([`Endpoint::accept`]): clients are connected before it does, and up to
+    /// [`Builder::connections_max`] of them are held until then. Of those that end unaccepted, the latest 256
+    /// of each shard are kept to be accepted still, with what had arrived; older ones are forgotten.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self

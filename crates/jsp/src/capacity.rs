@@ -20,9 +20,10 @@ impl Connection {
 
     /// Waits until the advice for media ([`Capacity::media_rate`]) has changed: fallen by 10 % or
     /// more, which is told at most every 50 ms, or risen by 15 % or more, at most every 500 ms.
-    /// Answers the latest; what changed while nobody waited counts from the next call on.
+    /// Answers the latest. A change that comes while nobody waits is told by the next call, at once; of several tasks,
+    /// all those get a change that wait when it comes.
     ///
-    /// Cancel-safe.
+    /// Cancel-safe: no change is lost.
     ///
     /// # Errors
     /// Once the connection is over.
@@ -36,11 +37,13 @@ impl Connection {
                 if let Some(error) = state.error() {
                     return Poll::Ready(Err(error.clone()));
                 }
-                let (changes, latest) = &state.capacity;
-                if *changes == *seen.get_or_insert(*changes) {
+                let told = &mut state.capacity;
+                // What the latest call has answered, as this one began.
+                if told.changes == *seen.get_or_insert(told.answered) {
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok(latest.as_deref().copied().unwrap_or_default()))
+                told.answered = told.changes;
+                Poll::Ready(Ok(told.latest.as_deref().copied().unwrap_or_default()))
             })
             .await
     }

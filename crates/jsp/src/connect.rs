@@ -1,5 +1,6 @@
 //! Establishing a connection: the ways to a server, trust, tickets.
 
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::carrier::Carrier;
 use crate::carrier::dial::Opened;
 use crate::connection::Connection;
 use crate::endpoint::{Endpoint, Offers};
-use crate::error::ConnectError;
+use crate::error::{ConnectError, ConnectionError};
 use crate::identity::{Outcome, Trust, Verification};
 use crate::race::{Race, Won};
 use crate::remote::{Remote, Target};
@@ -37,6 +38,34 @@ impl Way {
         }
     }
 
+    /// The server's address at the port that is asked; `None` where a proxy resolves its name.
+    fn addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Udp(addr) | Self::Relay(Target::Addr(addr)) => Some(*addr),
+            Self::Relay(Target::Name(..)) => None,
+            Self::Carrier(carrier, target) => match carrier.at(target) {
+                Target::Addr(addr) => Some(addr),
+                Target::Name(..) => None,
+            },
+        }
+    }
+
+    /// Why there is no connection by this way, on which `remote` was asked.
+    pub(crate) fn explain(&self, remote: SocketAddr, error: ConnectionError) -> ConnectError {
+        match (self, ConnectError::new(remote, error)) {
+            // The proxy did what it was asked for: who does not answer is the server.
+            (
+                Self::Relay(target @ Target::Name(..))
+                | Self::Carrier(_, target @ Target::Name(..)),
+                ConnectError::Timeout { .. },
+            ) => {
+                let source = io::Error::new(ErrorKind::TimedOut, "the server does not answer");
+                ConnectError::Carrier { target: target.to_string(), source }
+            }
+            (_, error) => error,
+        }
+    }
+
     /// The server's host, as far as this side knows it.
     fn host(&self) -> Target {
         match self {
@@ -57,7 +86,7 @@ pub(crate) struct Ways {
 impl Ways {
     /// All ways that the endpoint may take to `remote`. Through a proxy, names are not resolved here.
     // spec: CAR-25
-    async fn to(offers: &Offers, remote: &Remote) -> std::io::Result<Self> {
+    async fn to(offers: &Offers, remote: &Remote) -> io::Result<Self> {
         let proxied = offers.dialer.proxy.is_some();
         let targets = if proxied {
             vec![remote.unresolved()?]
@@ -147,7 +176,7 @@ pub(crate) async fn connect_early(
     };
     let via = match &way {
         Way::Udp(addr) => Via::udp(*addr),
-        way => open(&endpoint.offers, way).await?.into(),
+        way => Via::opened(way, open(&endpoint.offers, way).await?),
     };
     let start = Start { via, server: Some(trust.ticket_name(&name)), early: true };
     let (connection, outcome) = begin(endpoint, start, verification)?;
@@ -177,7 +206,7 @@ pub(crate) async fn connect_by(
 pub(crate) async fn open(offers: &Offers, way: &Way) -> Result<Opened, ConnectError> {
     let dialer = &offers.dialer;
     let (opened, target) = match way {
-        Way::Udp(addr) => (Err(std::io::ErrorKind::Unsupported.into()), Target::Addr(*addr)),
+        Way::Udp(addr) => (Err(ErrorKind::Unsupported.into()), Target::Addr(*addr)),
         Way::Relay(target) => (dialer.associate(target).await, target.clone()),
         Way::Carrier(carrier, target) => (dialer.dial(carrier, target).await, target.clone()),
     };
@@ -186,6 +215,7 @@ pub(crate) async fn open(offers: &Offers, way: &Way) -> Result<Opened, ConnectEr
 
 /// A way that is open.
 pub(crate) struct Via {
+    /// The server; the proxy, where that resolves the server's name.
     pub(crate) remote: SocketAddr,
     route: Route,
     opened: Option<Opened>,
@@ -200,11 +230,10 @@ impl Via {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         Self { remote: route.remote().unwrap_or(unknown), route, opened: None }
     }
-}
 
-impl From<Opened> for Via {
-    fn from(opened: Opened) -> Self {
-        Self { remote: opened.remote, route: opened.held.route, opened: Some(opened) }
+    pub(crate) fn opened(way: &Way, opened: Opened) -> Self {
+        let remote = way.addr().unwrap_or(opened.remote);
+        Self { remote, route: opened.held.route, opened: Some(opened) }
     }
 }
 
@@ -224,7 +253,7 @@ pub(crate) fn begin(
 ) -> Result<(Connection, Outcome), ConnectError> {
     let Start { via: Via { remote, route, opened }, server, early } = start;
     let offers = &endpoint.offers;
-    let (mut crypto, outcome) = verification.split();
+    let (mut crypto, outcome) = verification.split(remote);
     crypto.credential = offers.credential();
     crypto.application_protocols = offers.application_protocols.clone();
     crypto.signatures = offers.signatures;
@@ -245,6 +274,10 @@ pub(crate) fn begin(
     core.endpoint.set_unix_time(now, shard.clock.unix_time(now));
     if core.closed || core.is_gone() {
         return Err(ConnectError::EndpointClosed);
+    }
+    if opened.is_some() && shard.link.tunnels.describe(&route).is_none() {
+        // It has ended, and that was heard before anybody knew whose it is: nobody would be told.
+        return Err(ConnectError::Ended { remote, error: ConnectionError::CarrierClosed });
     }
     if let Route::Tunnel { id } = route {
         let room = shard.link.tunnels.room(id);
@@ -278,5 +311,30 @@ fn connect_error(remote: SocketAddr, error: jsp_proto::ConnectError) -> ConnectE
     match error {
         jsp_proto::ConnectError::Handshake(error) => ConnectError::Handshake { remote, error },
         jsp_proto::ConnectError::Closed => ConnectError::EndpointClosed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_carrier_that_has_ended_already_makes_nobody_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Endpoint::builder().bind("127.0.0.1:0").build().unwrap();
+        let way = Way::Carrier(Carrier::tcp(), Target::Addr(listener.local_addr().unwrap()));
+        let (opened, accepted) = tokio::join!(open(&client.offers, &way), listener.accept());
+        let opened = opened.unwrap();
+        drop(accepted);
+        while client.shard.link.tunnels.describe(&opened.held.route).is_some() {
+            tokio::task::yield_now().await;
+        }
+        let verification = Verification::new(&Trust::Insecure, "").unwrap();
+        let start = Start { via: Via::opened(&way, opened), server: None, early: false };
+        let begun = begin(&client, start, verification).map(drop);
+        let is_told =
+            matches!(begun, Err(ConnectError::Ended { error: ConnectionError::CarrierClosed, .. }));
+        assert!(is_told, "{begun:?}");
     }
 }

@@ -151,15 +151,10 @@ impl Connection {
         let place = Place::Writable(StreamId::SIGNALLING);
         poll_fn_waiting(&self.inner, place, |core, inner, now| {
             let id = StreamId::SIGNALLING;
-            match stream::send_now(core, inner, id, &mut message, false, now) {
+            let count = |state: &mut ConnectionState, _| state.unconfirmed += 1;
+            match stream::send_now(core, inner, id, &mut message, false, now, count) {
                 Err(SendError::Full) => Poll::Pending,
-                Ok(_) => {
-                    if let Some(state) = core.state(inner.key) {
-                        state.unconfirmed += 1;
-                    }
-                    Poll::Ready(Ok(()))
-                }
-                Err(error) => Poll::Ready(Err(error)),
+                result => Poll::Ready(result.map(drop)),
             }
         })
         .await

@@ -140,6 +140,9 @@ impl Endpoint {
     /// The next connection that a client has established; `None` once the endpoint is closed.
     /// A client with early data need not be there yet: see [`Connection::handshake_confirmed`].
     ///
+    /// A connection that has ended before is handed out too, with what had arrived: of those, the latest 256 of each
+    /// shard are kept.
+    ///
     /// Cancel-safe: no connection is lost. An endpoint without identity waits until it is closed.
     pub async fn accept(&self) -> Option<Connection> {
         let mut waiting: Vec<_> = self.shards().map(Waiting::to_accept).collect();

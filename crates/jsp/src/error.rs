@@ -132,7 +132,7 @@ pub enum ConnectError {
     },
     /// Nobody answered in time.
     #[error(
-        "{remote} does not answer; check that the server runs, the address, and that no firewall drops UDP"
+        "{remote} does not answer; check that the server runs, the address, and that no firewall drops what goes there (UDP, or the carriers that were chosen)"
     )]
     Timeout {
         /// Who was asked.
@@ -260,7 +260,7 @@ pub enum ConnectionError {
     NotThePinnedServer,
     /// The handshake was not answered in time.
     #[error(
-        "no answer in time; check the address, that the server runs, and that UDP is not blocked"
+        "no answer in time; check the address, that the server runs, and that no firewall drops what goes there"
     )]
     HandshakeTimeout,
     /// No version of the protocol is common.

@@ -14,7 +14,7 @@ use jsp_crypto::{
 };
 
 use crate::clock;
-use crate::error::{ConnectError, IdentityError};
+use crate::error::{ConnectError, ConnectionError, IdentityError};
 
 /// How long before its issue a delegation begins, as peers' clocks differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(3600);
@@ -343,15 +343,21 @@ impl Verification {
         Self { crypto: ClientConfig::new(expected), witness: Some(witness), store: None }
     }
 
-    /// What outlives the handshake.
-    pub(crate) fn split(self) -> (ClientConfig, Outcome) {
-        (self.crypto, Outcome { witness: self.witness, store: self.store })
+    /// What outlives the handshake with `remote`.
+    pub(crate) fn split(self, remote: SocketAddr) -> (ClientConfig, Outcome) {
+        let pinned = match self.crypto.expected {
+            ServerIdentity::Pinned(fingerprint) => Some(fingerprint),
+            _ => None,
+        };
+        (self.crypto, Outcome { remote, pinned, witness: self.witness, store: self.store })
     }
 }
 
 /// What the check of a server has shown.
 #[derive(Clone)]
 pub(crate) struct Outcome {
+    remote: SocketAddr,
+    pinned: Option<Fingerprint>,
     witness: Option<Witness>,
     store: Option<(PathBuf, String)>,
 }
@@ -367,6 +373,20 @@ impl Outcome {
     pub(crate) fn mismatch(&self) -> Option<(Fingerprint, Fingerprint)> {
         let Accepts::One(expected) = self.witness.as_ref()?.accepts else { return None };
         self.shown().filter(|shown| *shown != expected).map(|shown| (expected, shown))
+    }
+
+    /// Why there is no connection.
+    pub(crate) fn explain(&self, error: ConnectionError) -> ConnectError {
+        let remote = self.remote;
+        if let Some((expected, got)) = self.mismatch() {
+            return ConnectError::Identity { remote, expected, got: Some(got) };
+        }
+        match (self.pinned, error) {
+            (Some(expected), ConnectionError::NotThePinnedServer) => {
+                ConnectError::Identity { remote, expected, got: None }
+            }
+            (_, error) => ConnectError::new(remote, error),
+        }
     }
 
     /// Remembers the server, where it was met for the first time. Blocks on the disk.

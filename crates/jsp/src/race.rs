@@ -128,7 +128,10 @@ impl<'a> Race<'a> {
                 continue;
             };
             let Opening { way, is_inquiry, .. } = self.openings.remove(index);
-            let begun = result.and_then(|opened| self.begin(way, opened.into(), is_inquiry));
+            let begun = result.and_then(|opened| {
+                let via = Via::opened(&way, opened);
+                self.begin(way, via, is_inquiry)
+            });
             if let (Err(error), false) = (begun, is_inquiry) {
                 self.failure = Some(error);
                 // What fails at once makes nobody wait.
@@ -262,7 +265,7 @@ impl<'a> Race<'a> {
         {
             self.renew(attempt.way.clone());
         }
-        self.failure = Some(ConnectError::new(remote, error));
+        self.failure = Some(attempt.way.explain(remote, error));
         None
     }
 }

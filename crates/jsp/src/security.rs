@@ -6,7 +6,6 @@ use jsp_crypto::{Kem, Mode, PeerIdentity, Suite};
 
 use crate::connection::Connection;
 use crate::error::{ConnectError, ConnectionError};
-use crate::identity::Outcome;
 use crate::shard::{Phase, Place};
 
 /// What the handshake has established.
@@ -81,11 +80,9 @@ impl Connection {
                     Phase::Open => Poll::Ready(Ok(state.unremembered.take())),
                     Phase::Closed(error) => {
                         let error = ConnectionError::clone(error);
-                        let mismatch = state.unremembered.as_deref().and_then(Outcome::mismatch);
-                        Poll::Ready(Err(match mismatch {
-                            Some((expected, got)) => {
-                                ConnectError::Identity { remote, expected, got: Some(got) }
-                            }
+                        let outcome = state.unremembered.as_deref();
+                        Poll::Ready(Err(match outcome {
+                            Some(outcome) => outcome.explain(error),
                             None => ConnectError::new(remote, error),
                         }))
                     }

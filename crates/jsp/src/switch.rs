@@ -83,7 +83,7 @@ impl Watch {
             None => None,
             Some(Way::Udp(addr)) => Some(self.machine.datagrams_to(Route::udp(*addr))),
             Some(way) => match connect::open(&self.offers, way).await {
-                Ok(opened) => Some(self.keep(opened.held)?),
+                Ok(opened) => self.keep(opened.held)?,
                 Err(error) => {
                     if is_unsupported(&error) {
                         self.machine.on_unsupported();
@@ -111,25 +111,29 @@ impl Watch {
                 if let Some(head) = streams.get_mut(..=place) {
                     head.rotate_right(1);
                 }
-                Some(self.keep(opened.held)?)
+                self.keep(opened.held)?
             }
         };
         self.machine.on_opened(route);
         Ok(())
     }
 
-    /// The connection holds the carrier from here on.
-    fn keep(&self, held: Held) -> Result<Route, Over> {
+    /// The connection holds the carrier from here on; `None` when it has ended already, which nobody would be told
+    /// any more.
+    fn keep(&self, held: Held) -> Result<Option<Route>, Over> {
         let route = held.route;
         let mut core = self.shard.lock();
         core.live(self.key).map_err(|_| Over)?;
+        if self.shard.link.tunnels.describe(&route).is_none() {
+            return Ok(None);
+        }
         if let Route::Tunnel { id } = route {
             let room = self.shard.link.tunnels.room(id);
             core.endpoint.carrier_has_room(id, room);
         }
         core.by_carrier.insert(held.id, self.key);
         core.state(self.key).ok_or(Over)?.carriers.push(held);
-        Ok(route)
+        Ok(Some(route))
     }
 
     /// Sends a challenge.
@@ -232,4 +236,47 @@ async fn first_to_open(offers: &Offers, ways: &[Way]) -> Option<(usize, Opened)>
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carrier::Carrier;
+    use crate::emulate::pair;
+    use crate::identity::Identity;
+    use crate::remote::Target;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_carrier_that_has_ended_already_is_not_asked() {
+        let (near, far) = pair();
+        let server = Endpoint::builder().link(Box::new(far)).identity(Identity::generate());
+        let server = server.build().unwrap();
+        let client = Endpoint::builder().link(Box::new(near)).build().unwrap();
+        let trust = server.fingerprint();
+        let connection = client.connect(server.local_addr().unwrap(), trust).await.unwrap();
+        let watch = Watch {
+            shard: Arc::clone(&client.shard),
+            key: connection.inner.key,
+            offers: Arc::clone(&client.offers),
+            choice: Choice { datagram: None, streams: Vec::new() },
+            machine: Switch::without_datagrams(0),
+            place: None,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let way = Way::Carrier(Carrier::tcp(), Target::Addr(listener.local_addr().unwrap()));
+        for ends_first in [false, true] {
+            let opening = connect::open(&client.offers, &way);
+            let (opened, accepted) = tokio::join!(opening, listener.accept());
+            let held = opened.unwrap().held;
+            let kept_open = (!ends_first).then_some(accepted);
+            while ends_first && client.shard.link.tunnels.describe(&held.route).is_some() {
+                tokio::task::yield_now().await;
+            }
+            let route = held.route;
+            let kept = watch.keep(held).ok().flatten();
+            assert_eq!(kept, (!ends_first).then_some(route));
+            drop(kept_open);
+        }
+    }
 }

@@ -45,6 +45,8 @@ async fn a_hint_is_an_alarm_and_lowers_the_advice() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let before = peers.at_client.capacity();
+    // What has changed until now is told first, at once.
+    peers.at_client.capacity_changed().await.unwrap();
     let mut changed = Box::pin(peers.at_client.capacity_changed());
     assert!(futures_poll(changed.as_mut()).await.is_none());
     peers.at_client.hint(NetworkHint::InterfaceDown);
@@ -56,6 +58,32 @@ async fn a_hint_is_an_alarm_and_lowers_the_advice() {
     peers.at_client.close(0, b"");
     while let Ok(_later) = peers.at_client.capacity_changed().await {}
     drop(waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_nobody_waited_for_is_told_by_the_next_call() {
+    let (peers, _control) = emulated(far()).await;
+    let stream = peers.at_client.open(StreamConfig::voice()).await.unwrap();
+    for _ in 0..100 {
+        stream.send(vec![7; 1000]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let connection = &peers.at_client;
+    connection.capacity_changed().await.unwrap();
+    // Two that wait, of which one gives up.
+    let mut waits = Box::pin(connection.capacity_changed());
+    let mut gives_up = Box::pin(connection.capacity_changed());
+    assert!(futures_poll(waits.as_mut()).await.is_none());
+    assert!(futures_poll(gives_up.as_mut()).await.is_none());
+    connection.hint(NetworkHint::InterfaceDown);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    drop(gives_up);
+    let told = futures_poll(Box::pin(connection.capacity_changed()).as_mut()).await;
+    assert_eq!(told.unwrap().unwrap().alarm.cause, Some(AlarmCause::Hint));
+    // Who waited when it came gets it too; who comes now waits for another.
+    let waited = futures_poll(waits.as_mut()).await;
+    assert_eq!(waited.unwrap().unwrap().alarm.cause, Some(AlarmCause::Hint));
+    assert!(futures_poll(Box::pin(connection.capacity_changed()).as_mut()).await.is_none());
 }
 
 /// One poll, for a future that is to go on waiting.

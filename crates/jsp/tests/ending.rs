@@ -2,11 +2,19 @@
 
 mod peers;
 
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use jsp::emulate::BadLink;
-use jsp::{ConnectionError, Endpoint, Identity, MessageFate, RecvError, SendError, StreamConfig};
-use peers::{emulated, far, loopback};
+use jsp::emulate::{BadLink, MemoryLink, pair};
+use jsp::link::{Datagram, Link, Transmit};
+use jsp::{
+    ConnectionError, Endpoint, Identity, Message, MessageFate, RecvError, SendError, StreamConfig,
+};
+use peers::{emulated, far, join, loopback};
 
 #[tokio::test]
 async fn the_peer_sees_code_and_reason() {
@@ -213,4 +221,128 @@ async fn a_server_that_was_killed_and_started_anew_ends_what_was_before() {
     let stream = connection.open(StreamConfig::chat()).await.unwrap();
     stream.send("are you there?").await.unwrap();
     assert_eq!(connection.closed().await, ConnectionError::Reset);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_their_opener_let_go_of_are_read_by_who_accepts_after_the_end() {
+    let (peers, _control) = emulated(BadLink::default()).await;
+    for text in ["first", "second"] {
+        // Whoever lets go of the receiving half says that it wants no answer.
+        drop(peers.at_client.send_one(StreamConfig::messages(), text).await.unwrap());
+    }
+    let bytes = peers.at_client.open(StreamConfig::bytes()).await.unwrap();
+    bytes.write_all(b"third").await.unwrap();
+    drop(bytes);
+    peers.at_client.shutdown().await;
+    assert!(peers.at_server.closed().await.is_orderly());
+    for text in ["first", "second"] {
+        let stream = peers.at_server.accept().await.unwrap();
+        assert_eq!(stream.recv().await.unwrap().unwrap().text(), Some(text));
+        assert_eq!(stream.recv().await.unwrap(), None);
+    }
+    let stream = peers.at_server.accept().await.unwrap();
+    assert_eq!(stream.read_to_end(100).await.unwrap(), b"third");
+    assert!(peers.at_server.accept().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_is_read_although_the_link_failed() {
+    let (near, far) = pair();
+    let fails = Arc::new(AtomicBool::new(false));
+    let link = Failing { link: far, fails: Arc::clone(&fails) };
+    let server = Endpoint::builder().link(Box::new(link)).identity(Identity::generate());
+    let client = Endpoint::builder().link(Box::new(near));
+    let peers = join(server.build().unwrap(), client.build().unwrap()).await;
+    let accepted = peers.at_client.open(StreamConfig::messages()).await.unwrap();
+    let fate = accepted.send_tracked("one").await.unwrap();
+    let at_server = peers.at_server.accept().await.unwrap();
+    let unaccepted = peers.at_client.open(StreamConfig::messages()).await.unwrap();
+    let other = unaccepted.send_tracked("two").await.unwrap();
+    assert_eq!((fate.await, other.await), (MessageFate::Acknowledged, MessageFate::Acknowledged));
+    fails.store(true, Ordering::Relaxed);
+    accepted.send("never received").await.unwrap();
+    let told = peers.at_server.closed().await;
+    assert!(matches!(told, ConnectionError::Link(..)), "{told}");
+    assert_eq!(at_server.recv().await.unwrap().unwrap().text(), Some("one"));
+    assert_eq!(at_server.recv().await, Err(RecvError::ConnectionLost(told)));
+    let second = peers.at_server.accept().await.unwrap();
+    assert_eq!(second.recv().await.unwrap().unwrap().text(), Some("two"));
+}
+
+/// A link that receives nothing but an error once it is told so.
+#[derive(Debug)]
+struct Failing {
+    link: MemoryLink,
+    fails: Arc<AtomicBool>,
+}
+
+impl Link for Failing {
+    fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
+        match self.fails.load(Ordering::Relaxed) {
+            true => Poll::Ready(Err(io::Error::other("the card was pulled"))),
+            false => self.link.poll_recv(cx, inbox),
+        }
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        self.link.try_send(transmit)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link.poll_writable(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.link.local_addr()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_worth_nothing_from_the_start_has_a_fate() {
+    let (peers, _control) = emulated(far()).await;
+    let stream = peers.at_client.open(StreamConfig::video()).await.unwrap();
+    stream.send("first").await.unwrap();
+    // Nothing is under way: the call sends by itself.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let fate = stream.send_tracked(Message::text("late").with_lifetime(Duration::ZERO)).await;
+    let fate = tokio::time::timeout(Duration::from_secs(5), fate.unwrap()).await;
+    assert_eq!(fate, Ok(MessageFate::Expired));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_ends_the_wait_of_a_reader() {
+    let (peers, _control) = emulated(far()).await;
+    for config in [StreamConfig::messages(), StreamConfig::bytes()] {
+        let is_bytes = config.framing == jsp::Framing::Bytes;
+        let stream = peers.at_client.open(config).await.unwrap();
+        let read = async {
+            match is_bytes {
+                true => stream.read_chunk(1).await.map(|chunk| chunk.is_none()),
+                false => stream.recv().await.map(|message| message.is_none()),
+            }
+        };
+        let stop = async { stream.stop(4) };
+        // In this order: the reader waits when the stream is stopped.
+        let began = tokio::time::Instant::now();
+        let (waited, ()) = tokio::join!(biased; read, stop);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let anew = match is_bytes {
+            true => stream.read_chunk(1).await.map(|chunk| chunk.is_none()),
+            false => stream.recv().await.map(|message| message.is_none()),
+        };
+        assert_eq!(waited, anew);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn finishing_ends_the_wait_of_a_sender() {
+    let (peers, _control) = emulated(far()).await;
+    let config = StreamConfig { send_buffer: 1000, ..StreamConfig::messages() };
+    let stream = peers.at_client.open(config).await.unwrap();
+    while stream.try_send(vec![0; 500]).is_ok() {}
+    let finish = async { stream.finish() };
+    let began = tokio::time::Instant::now();
+    let (sent, finished) = tokio::join!(biased; stream.send(vec![0; 500]), finish);
+    assert_eq!((sent, finished), (Err(SendError::Closed), Ok(())));
+    assert_eq!(began.elapsed(), Duration::ZERO, "sooner than anything could be confirmed");
 }

@@ -326,3 +326,39 @@ async fn a_proxy_that_relays_no_datagrams_is_not_asked_again_and_again() {
     // To connect, 4 s later, and every 256 s.
     assert_eq!(asked.load(Ordering::Relaxed), 4);
 }
+
+/// A SOCKS5 proxy at which all is well, but the server behind it says nothing.
+async fn socks_to_nobody(mut listener: Box<dyn StreamListener>) {
+    loop {
+        let (mut client, _) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+        tokio::spawn(async move {
+            let mut heard = [0; 512];
+            for reply in [&[5, 0][..], &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]] {
+                assert!(client.read(&mut heard).await.unwrap() > 0);
+                client.write_all(reply).await.unwrap();
+            }
+            while client.read(&mut heard).await.is_ok_and(|len| len > 0) {}
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_is_named_and_not_its_proxy() {
+    let streams = StreamNet::new(Duration::from_millis(20));
+    let at_proxy: SocketAddr = "192.0.2.3:1080".parse().unwrap();
+    tokio::spawn(socks_to_nobody(streams.listen(at_proxy).unwrap()));
+    let client = through(Proxy::socks5(at_proxy))
+        .carriers(only_tcp())
+        .stream_network(Arc::new(streams.clone()))
+        .build()
+        .unwrap();
+    let trust = Identity::generate().fingerprint();
+    for server in ["192.0.2.2:2", "server.test:2"] {
+        let failed = client.connect(server, trust).await.unwrap_err().to_string();
+        assert!(failed.contains(server) && !failed.contains("192.0.2.3"), "{failed}");
+    }
+    let server = "192.0.2.2:2";
+    let early = client.connect_early(server, trust).await.unwrap();
+    let failed = early.connected().await.unwrap_err().to_string();
+    assert!(failed.contains(server) && !failed.contains("192.0.2.3"), "{failed}");
+}

@@ -120,7 +120,7 @@ impl Carrier {
         self.kind() == other.kind() && self.port == other.port
     }
 
-    fn at(&self, target: &Target) -> Target {
+    pub(crate) fn at(&self, target: &Target) -> Target {
         match self.port {
             Some(port) => target.with_port(port),
             None => target.clone(),

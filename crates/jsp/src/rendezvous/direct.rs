@@ -74,7 +74,8 @@ impl Offers {
     fn tell(self, inner: &Inner, offer: &Offer) -> bool {
         let now = inner.shard.clock.now();
         let mut message = Message::from(offer.encode());
-        send_now(&mut inner.shard.lock(), inner, self.0, &mut message, false, now).is_ok()
+        let mut core = inner.shard.lock();
+        send_now(&mut core, inner, self.0, &mut message, false, now, |_, _| {}).is_ok()
     }
 
     /// What the peer has told since.

@@ -262,7 +262,7 @@ impl Future for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.shard.lock().end(None);
-        self.shard.siblings.are_done();
+        self.shard.siblings.leave();
     }
 }
 

@@ -80,12 +80,12 @@ impl Core {
         let mut state = ConnectionState::new(handle, Phase::Open, connection.route());
         state.security = Security::of(connection).map(Arc::new);
         state.note_carrier(&connection.route());
+        state.is_incoming = true;
         let key = self.insert(handle, state);
         if let Some(followed) = &mut self.followed {
             followed.add(key);
         }
-        self.incoming.push_back(key);
-        self.accepting.wake(&mut self.wakes);
+        self.add_incoming(key);
     }
 
     fn dispatch(&mut self, key: Key, handle: ConnectionHandle, event: Event, now: Instant) {
@@ -136,9 +136,8 @@ impl Core {
             }
             Event::PathSilent => state.path_waiters.wake(wakes),
             Event::CapacityChanged(capacity) => {
-                let (changes, latest) = &mut state.capacity;
-                *changes += 1;
-                **latest.get_or_insert_default() = capacity;
+                state.capacity.changes += 1;
+                **state.capacity.latest.get_or_insert_default() = capacity;
                 state.capacity_waiters.wake(wakes);
             }
             Event::PathsAvailable => state.paths.wake(wakes),
@@ -240,8 +239,8 @@ impl Core {
         while let Some(id) = connection.accept() {
             if let Some(info) = connection.stream_info(id) {
                 state.unaccepted.push_back((id, info));
-                let held = StreamState { recv_held: true, ..StreamState::default() };
-                state.streams.entry(id).or_insert(held);
+                // It may be known already: by what the peer has said of the half that sends.
+                state.streams.entry(id).or_default().recv_held = true;
             }
         }
         state.streams.entry(StreamId::SIGNALLING).or_default().recv_held = true;

@@ -8,6 +8,7 @@
 mod driver;
 mod events;
 mod hash;
+mod incoming;
 mod outbox;
 mod siblings;
 mod state;
@@ -19,7 +20,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use jsp_proto::{Connection, ConnectionHandle, Endpoint};
@@ -32,6 +33,8 @@ use crate::link::Links;
 use crate::monitor::Followed;
 pub(crate) use driver::Driver;
 use hash::IntegerHash;
+#[cfg(test)]
+use incoming::ENDED_MAX;
 use outbox::Outbox;
 pub(crate) use siblings::Siblings;
 use state::Sockets;
@@ -79,6 +82,8 @@ pub(crate) struct Core {
     last_key: u64,
     /// Established by peers, not yet accepted.
     pub(crate) incoming: VecDeque<Key>,
+    /// Those among them that are over already.
+    ended: VecDeque<Key>,
     pub(crate) accepting: Waiters,
     /// Tasks that wait for the last connection's state to be gone.
     pub(crate) draining: Waiters,
@@ -164,6 +169,7 @@ impl Shard {
             by_carrier: HashMap::default(),
             last_key: 0,
             incoming: VecDeque::new(),
+            ended: VecDeque::new(),
             accepting: Waiters::default(),
             draining: Waiters::default(),
             closed: false,
@@ -305,25 +311,6 @@ impl Core {
         self.want_driver();
     }
 
-    /// The next connection that nobody has accepted yet; `None` when there will be none.
-    pub(crate) fn next_incoming(&mut self) -> Poll<Option<Key>> {
-        match self.incoming.pop_front() {
-            Some(key) => Poll::Ready(Some(key)),
-            None if self.closed => Poll::Ready(None),
-            None => Poll::Pending,
-        }
-    }
-
-    /// Forgets the connections that nobody has accepted; they are closed already or about to be.
-    pub(crate) fn drop_incoming(&mut self) {
-        for key in std::mem::take(&mut self.incoming) {
-            if let Some(state) = self.connections.get_mut(&key) {
-                state.orphan = true;
-            }
-            self.forget_if_over(key);
-        }
-    }
-
     /// True when every connection that is still held is over.
     pub(crate) fn all_over(&self) -> bool {
         self.connections.values().all(|state| state.error().is_some())
@@ -368,6 +355,7 @@ impl Core {
                 }
             }
         }
+        self.bound_ended(key);
         self.forget_if_over(key);
     }
 
@@ -472,15 +460,17 @@ impl Core {
             Some(error) => ConnectionError::Link(error.kind(), error.to_string()),
             None => ConnectionError::EndpointClosed,
         };
+        let now = self.now;
+        self.keys().into_iter().for_each(|key| self.salvage(key, now));
         for state in self.connections.values_mut() {
             state.close(error.clone(), &mut self.wakes);
             state.handle = None;
             state.sockets.clear();
         }
         self.parting.clear();
+        self.drop_incoming();
         self.connections.retain(|_, state| !state.orphan);
         self.by_handle.clear();
-        self.incoming.clear();
         if let Some(followed) = &self.followed {
             followed.end();
         }

@@ -41,6 +41,8 @@ struct Waiting {
     /// Of carriers, in order.
     news: VecDeque<News>,
     waker: Option<Waker>,
+    /// The shard's driver has ended: nobody takes anything from here any more.
+    is_left: bool,
 }
 
 impl Door {
@@ -68,7 +70,9 @@ impl Courier<'_> {
             self.leave();
             self.at = self.doors.get(index).map(|door| (index, door.lock()));
         }
-        if let Some((_, waiting)) = &mut self.at {
+        if let Some((_, waiting)) = &mut self.at
+            && !waiting.is_left
+        {
             put(waiting);
         }
     }
@@ -159,6 +163,14 @@ impl Siblings {
         }
     }
 
+    /// This shard's driver has ended, with its runtime or by an error of its link.
+    pub(super) fn leave(&self) {
+        if let Some(own) = self.doors.get(self.own) {
+            *own.lock() = Waiting { is_left: true, ..Waiting::default() };
+        }
+        self.are_done();
+    }
+
     /// This shard has nothing left to do. True when no other has, either; else its driver goes on, as what comes to
     /// it may be for them.
     pub(super) fn are_done(&self) -> bool {
@@ -233,6 +245,24 @@ mod tests {
                 _ => panic!("in order, and nothing else"),
             }
         }
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_shard_whose_driver_has_ended() {
+        let places: Vec<_> = Siblings::places(3).collect();
+        let cx = Context::from_waker(Waker::noop());
+        let waiting = |index: usize| {
+            let door = places[0].doors[index].lock();
+            door.datagrams.len() + door.news.len()
+        };
+        let bring = || {
+            let mut news = vec![News::Drained(1), News::Arrived(datagram(1)), News::Closed(1)];
+            places[0].trade(&cx, &mut vec![datagram(1), datagram(2)], &mut news);
+            [1, 2].map(waiting)
+        };
+        assert_eq!(bring(), [4, 3]);
+        places[1].leave();
+        assert_eq!(bring(), [0, 6]);
     }
 
     #[test]

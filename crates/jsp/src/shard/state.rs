@@ -39,12 +39,13 @@ pub(crate) struct ConnectionState {
     pub(crate) closing: Option<u64>,
     /// Nobody holds the connection any more.
     pub(crate) orphan: bool,
+    /// A peer has made it, and nobody has accepted it yet.
+    pub(crate) is_incoming: bool,
     pub(crate) connected: Seldom,
     pub(crate) closed: Seldom,
     pub(crate) opening: Seldom,
     pub(crate) accepting: Seldom,
-    /// How often the transport has told a capacity, and the latest.
-    pub(crate) capacity: (u64, Option<Box<Capacity>>),
+    pub(crate) capacity: CapacityTold,
     pub(crate) capacity_waiters: Seldom,
     /// Who wants to know when the path changes or falls silent.
     pub(crate) path_waiters: Seldom,
@@ -63,6 +64,16 @@ pub(crate) struct ConnectionState {
 
 /// Sockets that are held for paths.
 pub(crate) type Sockets = Vec<(PathId, Arc<Further>)>;
+
+/// What the transport has told of the network.
+#[derive(Default)]
+pub(crate) struct CapacityTold {
+    /// How often.
+    pub(crate) changes: u64,
+    /// How often it had when the application was told last.
+    pub(crate) answered: u64,
+    pub(crate) latest: Option<Box<Capacity>>,
+}
 
 /// How far a connection is.
 pub(crate) enum Phase {
@@ -158,11 +169,12 @@ impl ConnectionState {
             unconfirmed: 0,
             closing: None,
             orphan: false,
+            is_incoming: false,
             connected: Seldom::default(),
             closed: Seldom::default(),
             opening: Seldom::default(),
             accepting: Seldom::default(),
-            capacity: (0, None),
+            capacity: CapacityTold::default(),
             capacity_waiters: Seldom::default(),
             path_waiters: Seldom::default(),
             carriers: Vec::new(),
@@ -244,9 +256,10 @@ impl ConnectionState {
             (true, false) => self.unconfirmed = self.unconfirmed.saturating_sub(1),
             _ => {}
         }
+        // Whoever waits for room finds that nothing more is taken.
+        stream.writable.wake(wakes);
         if !is_finishing {
             stream.ended.wake(wakes);
-            stream.writable.wake(wakes);
         }
         if was_finishing && stream.is_idle() {
             entry.remove();

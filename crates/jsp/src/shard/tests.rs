@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
+use crate::emulate::pair;
 use crate::link::{Datagram, Link, Transmit, UdpLink};
 use crate::{Builder, Connection as Dialled, Endpoint as Server, Identity, StreamConfig};
 
@@ -89,6 +90,44 @@ async fn connections_are_spread_and_served_by_the_shard_that_their_ids_name() {
             tokio::task::yield_now().await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_connections_that_ended_before_anybody_accepted_them_the_latest_are_kept() {
+    let (near, far) = pair();
+    let server = Server::builder().link(Box::new(far)).identity(Identity::generate());
+    let server = server.build().unwrap();
+    let client = Server::builder().link(Box::new(near)).build().unwrap();
+    let address = server.local_addr().unwrap();
+    let connect = || async { client.connect(address, server.fingerprint()).await.unwrap() };
+    let first = connect().await;
+    let beyond = 3;
+    for number in 0..super::ENDED_MAX + beyond {
+        let connection = connect().await;
+        let config = StreamConfig::messages();
+        connection.send_one(config, format!("{number}")).await.unwrap();
+        connection.shutdown().await;
+    }
+    let waiting = || {
+        let core = server.shard.lock();
+        (core.incoming.len(), core.ended.len())
+    };
+    while waiting() != (super::ENDED_MAX + 1, super::ENDED_MAX) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // One that lives is not among them.
+    let at_server = server.accept().await.unwrap();
+    assert_eq!(at_server.error(), None);
+    for number in beyond..super::ENDED_MAX + beyond {
+        let connection = server.accept().await.unwrap();
+        let message = connection.accept().await.unwrap().recv().await.unwrap().unwrap();
+        assert_eq!(message.text(), Some(&*number.to_string()));
+    }
+    assert_eq!(waiting(), (0, 0));
+    drop(first);
+    assert!(at_server.closed().await.is_orderly());
+    drop(at_server);
+    assert_eq!(held(&server), [0]);
 }
 
 /// Passes datagrams on between one client and `server`, from a new port whenever it is told to.

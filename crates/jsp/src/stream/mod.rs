@@ -16,7 +16,7 @@ use jsp_wire::{Instant, StreamId};
 
 use crate::connection::Inner;
 use crate::error::{RecvError, SendError};
-use crate::shard::{Locked, Rest};
+use crate::shard::{ConnectionState, Locked, Rest};
 pub use chunk::IntoChunk;
 pub use fate::Fate;
 pub use recv::RecvStream;
@@ -185,7 +185,8 @@ impl fmt::Debug for Shared {
 }
 
 /// Queues a message under the lock and lets it go out. `Full` when there is no room: then, and only
-/// then, the message is still there.
+/// then, the message is still there. What is to be known of it, by its number, is noted before it goes: its fate
+/// may be told as it does.
 pub(crate) fn send_now(
     core: &mut Locked<'_>,
     inner: &Inner,
@@ -193,9 +194,13 @@ pub(crate) fn send_now(
     message: &mut Message,
     last: bool,
     now: Instant,
+    note: impl FnOnce(&mut ConnectionState, u64),
 ) -> Result<u64, SendError> {
-    let (connection, _) = core.live(inner.key)?;
+    let (connection, state) = core.live(inner.key)?;
     let sent = connection.offer(now, id, message);
+    if let Ok(number) = sent {
+        note(state, number);
+    }
     let finished = last && sent.is_ok() && connection.finish(now, id).is_ok();
     let number = sent.map_err(|error| explain_closed(core, inner, error))?;
     if finished {

@@ -218,13 +218,19 @@ impl RecvStream {
         }
     }
 
-    /// Wants no more: the peer's sends fail with `code`, and what has arrived is dropped.
+    /// Wants no more: the peer's sends fail with `code`, and what has arrived is dropped. To this side's readers,
+    /// also those that wait, the stream is at its end.
     pub fn stop(&self, code: u64) {
         let inner = &self.shared.inner;
         let now = inner.shard.clock.now();
         let mut core = inner.shard.lock();
         if let Ok((connection, _)) = core.live(inner.key) {
             connection.stop(now, self.shared.id, code);
+            if let Some((state, wakes)) = core.state_and_wakes(inner.key)
+                && let Some(stream) = state.streams.get_mut(&self.shared.id)
+            {
+                stream.readable.wake(wakes);
+            }
             inner.shard.flush(&mut core, now);
         }
     }

@@ -13,7 +13,7 @@ use jsp_wire::{Framing, Instant, StreamId};
 use super::{Fate, IntoChunk, Shared, explain_closed, send_now};
 use crate::connection::{Inner, Waiting, mark_finishing};
 use crate::error::{ConnectionError, SendError};
-use crate::shard::{FateSlot, Locked, Place, SendEnd};
+use crate::shard::{ConnectionState, FateSlot, Locked, Place, SendEnd};
 
 /// Bytes that a borrowed write copies at most in one call.
 const COPY_MAX: usize = 64 << 10;
@@ -72,10 +72,8 @@ impl SendStream {
         let mut message = message.into();
         message.want_fate = true;
         let id = self.shared.id;
-        let number = self.send_as(message, false, |core, number| {
-            if let Some(state) = core.state(self.shared.inner.key) {
-                state.fates.entry((id, number)).or_insert(FateSlot::Waiting(None));
-            }
+        let number = self.send_as(message, false, |state, number| {
+            state.fates.insert((id, number), FateSlot::Waiting(None));
         });
         Ok(Fate::new(Arc::clone(&self.shared), number.await?))
     }
@@ -84,19 +82,15 @@ impl SendStream {
         &self,
         mut message: Message,
         last: bool,
-        mut note: impl FnMut(&mut Locked<'_>, u64),
+        mut note: impl FnMut(&mut ConnectionState, u64),
     ) -> Result<u64, SendError> {
         let id = self.shared.id;
         let mut waiting = Waiting::new(&self.shared.inner, Place::Writable(id));
         poll_fn(|cx| {
             waiting.poll(cx, |core, inner, now| {
-                match send_now(core, inner, id, &mut message, last, now) {
+                match send_now(core, inner, id, &mut message, last, now, &mut note) {
                     Err(SendError::Full) => Poll::Pending,
-                    Ok(number) => {
-                        note(core, number);
-                        Poll::Ready(Ok(number))
-                    }
-                    Err(error) => Poll::Ready(Err(error)),
+                    result => Poll::Ready(result),
                 }
             })
         })
@@ -111,7 +105,8 @@ impl SendStream {
         let inner = &self.shared.inner;
         let now = inner.shard.clock.now();
         let mut message = message.into();
-        send_now(&mut inner.shard.lock(), inner, self.shared.id, &mut message, false, now)
+        let mut core = inner.shard.lock();
+        send_now(&mut core, inner, self.shared.id, &mut message, false, now, |_, _| {})
     }
 
     /// Writes as much of `data` as finds room in the send buffer and answers how many bytes that
