@@ -11,8 +11,8 @@ const PER_SERVER: usize = 4;
 /// Servers that are remembered; the one whose last ticket is oldest gives way.
 const SERVERS: usize = 1024;
 
-/// Where tickets are kept, by the name that the application has for a server. Must be quick: it is
-/// asked while a connection is started. A store that outlives the program keeps
+/// Where tickets are kept, by the name that the application has for a server. Must be quick, and must not call back: it is
+/// asked while a connection is started and when tickets come, and everything else of its endpoint waits meanwhile. A store that outlives the program keeps
 /// [`ClientTicket::to_bytes`] as it would keep a key.
 pub trait TicketStore: Send + Sync {
     /// Keeps a ticket.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use jsp_proto::{ConnectionStats, Message, Received, StreamConfig, StreamInfo};
+use jsp_proto::{ConnectionStats, Message, PathMemory, Received, StreamConfig, StreamInfo};
 use jsp_wire::frame::Kind;
 use jsp_wire::{Instant, Route, StreamId};
 use tokio::task::coop;
@@ -76,7 +76,9 @@ impl Connection {
     }
 
     /// Sends one message on a stream of its own: opened, sent and finished in one step, so that it
-    /// may travel in one small frame. Waits while the peer allows no more streams.
+    /// may travel in one small frame. Waits while the peer allows no more streams. Nobody can answer on it: a stream of both
+    /// directions is one that this side reads nothing of, which costs a frame each way; make it
+    /// [`unidirectional`](StreamConfig::unidirectional).
     ///
     /// Cancel-safe: nothing is sent unless the call returns.
     ///
@@ -139,6 +141,8 @@ impl Connection {
 
     /// Sends a metadata message; as [`Connection::signal`], but of the other kind.
     ///
+    /// Cancel-safe: nothing is sent unless the call returns.
+    ///
     /// # Errors
     /// See [`SendError`].
     pub async fn metadata(&self, message: impl Into<Message>) -> Result<(), SendError> {
@@ -187,9 +191,30 @@ impl Connection {
             Ok((connection, _)) => connection.stats(),
             Err(_) => core
                 .state(self.inner.key)
-                .and_then(|state| state.last_stats.as_deref().copied())
+                .and_then(|state| state.last.as_deref().map(|last| last.stats))
                 .unwrap_or_default(),
         }
+    }
+
+    /// Takes the qlog text written so far (JSON-SEQ, qlog 0.3), for qvis; after the end what was left. Empty unless
+    /// [`TransportConfig::qlog`](crate::TransportConfig::qlog) asked for it. What is not taken is bounded: of more than
+    /// 4 MiB the rest is left out.
+    pub fn take_qlog(&self) -> String {
+        let mut core = self.inner.shard.lock();
+        if let Ok((connection, _)) = core.live(self.inner.key) {
+            return connection.take_qlog();
+        }
+        let last = core.state(self.inner.key).and_then(|state| state.last.as_deref_mut());
+        last.map(|last| std::mem::take(&mut last.qlog)).unwrap_or_default()
+    }
+
+    /// What a later connection over this path should know of it, to be given to it as
+    /// [`TransportConfig::initial_path_memory`](crate::TransportConfig::initial_path_memory). `None` before anything was
+    /// measured, and after the end.
+    pub fn path_memory(&self) -> Option<PathMemory> {
+        let mut core = self.inner.shard.lock();
+        let (connection, _) = core.live(self.inner.key).ok()?;
+        connection.path_memory()
     }
 
     /// The peer's address; that of the relay or the proxy where there is one.
@@ -272,7 +297,8 @@ impl Connection {
     /// The peer hears of the end from the endpoint's task, a moment later: a program that ends here
     /// awaits [`Endpoint::shutdown`](crate::Endpoint::shutdown) instead.
     ///
-    /// Cancel-safe: once begun it goes on by itself.
+    /// Cancel-safe: once begun it goes on by itself, for 10 seconds at most from when the last handle of the connection is
+    /// dropped.
     pub async fn shutdown(&self) -> ConnectionError {
         let now = self.inner.shard.clock.now();
         self.inner.shard.lock().close_when_delivered(self.inner.key, now, 0);

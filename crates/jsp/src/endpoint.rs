@@ -119,13 +119,18 @@ impl Endpoint {
         connect::connect(self, remote.into(), trust.into()).await
     }
 
-    /// Connects as [`Endpoint::connect`], but returns at once, so that early data may go: with a ticket
+    /// Connects as [`Endpoint::connect`], but returns before the handshake, so that early data may go: with a ticket
     /// of the server, streams that are [`replay_safe`](crate::StreamConfig::replay_safe) can be opened
     /// and used now, and what they send leaves with the first datagram. Everything else, and all of it
     /// where there is no ticket or the server takes no early data, goes when the connection is made, in
     /// the usual order and once. [`Connection::connected`] waits for that.
     ///
-    /// Of a name's several addresses the first is tried.
+    /// A name is looked up first, and a proxy or a carrier ([`CarrierPolicy::Only`](crate::CarrierPolicy::Only)) dialled,
+    /// for 10 seconds at most. Of a name's several addresses the first is tried, and of
+    /// [`CarrierPolicy::Race`](crate::CarrierPolicy::Race) the first way alone: where it may be blocked, use
+    /// [`Endpoint::connect`].
+    ///
+    /// Cancel-safe: when the call is dropped, no connection is left.
     ///
     /// # Errors
     /// See [`ConnectError`]; those of the handshake come from [`Connection::connected`].

@@ -337,7 +337,8 @@ impl From<jsp_proto::OpenError> for OpenError {
     }
 }
 
-/// Why something was not sent. Nothing of it was taken.
+/// Why something was not sent. Nothing of it was taken, but by `write_all`, of which a part may have been written, and
+/// `write_chunks`, which takes what it has written from the front of its list.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum SendError {
     /// The send buffer is full (calls that start with `try_` only).

@@ -215,7 +215,8 @@ pub enum ClientAuth {
 }
 
 /// Decides about an identity that its holder has proved, and how: by which signatures, itself or by an online key.
-/// Runs inside the handshake: must be quick.
+/// Runs inside the handshake while the endpoint is locked: it must be quick, and must not call the endpoint or any of its
+/// connections, which would wait for each other for ever.
 ///
 /// ```
 /// use std::sync::Arc;

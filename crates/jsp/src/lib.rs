@@ -74,10 +74,10 @@
 //! # Waiting, and giving up waiting
 //!
 //! A slow receiver slows its sender: buffers are bounded on both sides ([`TransportConfig`],
-//! [`StreamConfig::send_buffer`]), and `send` and `write` wait for room. Unreliable streams drop
-//! their oldest messages instead. Each call says whether it is cancel-safe, that is, whether it may
-//! be used in `tokio::select!` without losing data; all but `write_all`, `read_exact` and
-//! `read_to_end` are.
+//! [`StreamConfig::send_buffer`]), and `send` and `write` wait for room, also on unreliable streams: give live messages a
+//! lifetime, or use [`SendStream::try_send`]. Of an unreliable stream a slow reader loses the oldest messages. Each call
+//! that waits says whether it is cancel-safe, that is, whether it may be used in `tokio::select!` without losing data; all
+//! but `write_all`, `read_exact` and `read_to_end` are.
 //!
 //! # Coming back
 //!
@@ -108,6 +108,10 @@
 //! | [`Connection::shutdown`], [`Endpoint::shutdown`] | arrives; waits for it |
 //! | dropping the last handle | arrives, if it does within 10 seconds |
 //! | dropping a [`SendStream`] | arrives: it is [finished](SendStream::finish) |
+//!
+//! A connection on which nothing goes either way for 30 seconds ends with [`ConnectionError::TimedOut`]: set
+//! [`TransportConfig::keep_alive`] where it shall live through silence, or another
+//! [`TransportConfig::idle_timeout`] at both ends, of which the smaller holds.
 //! | dropping a [`RecvStream`] | is not wanted: it is [stopped](RecvStream::stop) |
 //!
 //! What has arrived can be read after the connection's end.
@@ -209,8 +213,8 @@ pub use jsp_proto::{
     Alarm, AlarmCause, AlarmLevel, Attributes, Buckets, Capacity, Class, CloseCode,
     CongestionControl, ConnectionStats, ConstantRate, Delivery, Duplicate, FecPolicy, Framing,
     Kind, Message, MessageFate, NetworkHint, Outlook, Padding, PathError, PathId, PathInfo,
-    PathUse, PreferredAddresses, Received, RetryPolicy, StreamConfig, StreamId, StreamInfo,
-    TicketMemory, TicketStore, Traffic, TransportConfig,
+    PathMemory, PathUse, PreferredAddresses, Received, RetryPolicy, Signals, StreamConfig,
+    StreamId, StreamInfo, TicketMemory, TicketStore, Traffic, TransportConfig,
 };
 pub use proxy::{Proxy, ProxyError};
 pub use register::{RegisterFile, RegisterStore};

@@ -238,7 +238,7 @@ impl HelloTable {
         let free = (0..RIVALS_MAX).find(|rival| !self.by_name.contains_key(&(*name, *rival)));
         free.unwrap_or_else(|| {
             self.random = mix(self.random);
-            let rival = (self.random % u64::from(RIVALS_MAX)) as u8;
+            let rival = self.random.checked_rem(RIVALS_MAX.into()).unwrap_or(0) as u8;
             if let Some(place) = self.by_name.get(&(*name, rival)).copied() {
                 self.release(place);
             }

@@ -46,8 +46,9 @@ pub enum FecPolicy {
 
 /// How a stream behaves. Start from a preset and change what differs.
 ///
-/// Both directions of a bidirectional stream have the same framing, delivery, order and class; the
-/// rest is each sender's own.
+/// Both directions of a bidirectional stream have what its opener says: framing, delivery, order and class, and also
+/// weight, rate cap, lifetime, retransmissions and error correction, until the accepting side sets its own priority.
+/// [`StreamConfig::send_buffer`] is the opener's alone; the accepting side has 1 MiB.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StreamConfig {
     /// Bytes or messages. Byte streams are always reliable and ordered.

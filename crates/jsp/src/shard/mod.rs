@@ -38,7 +38,9 @@ use incoming::ENDED_MAX;
 use outbox::Outbox;
 pub(crate) use siblings::Siblings;
 use state::Sockets;
-pub(crate) use state::{ConnectionState, FateSlot, Phase, Place, Rest, SendEnd, StreamState};
+pub(crate) use state::{
+    ConnectionState, FateSlot, LastWords, Phase, Place, Rest, SendEnd, StreamState,
+};
 pub(crate) use waiters::{Waiters, WakeList};
 
 /// A caller sends in its own context when nothing was sent for this long; calls in closer

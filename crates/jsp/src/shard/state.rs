@@ -28,7 +28,8 @@ pub(crate) struct ConnectionState {
     pub(crate) phase: Phase,
     pub(crate) route: Route,
     pub(crate) security: Option<Arc<Security>>,
-    pub(crate) last_stats: Option<Box<ConnectionStats>>,
+    /// What the transport said last, once it has ended.
+    pub(crate) last: Option<Box<LastWords>>,
     pub(crate) streams: HashMap<StreamId, StreamState, IntegerHash>,
     pub(crate) fates: HashMap<(StreamId, u64), FateSlot, IntegerHash>,
     /// Streams that the peer opened and that nobody had accepted when the connection ended.
@@ -60,6 +61,14 @@ pub(crate) struct ConnectionState {
     pub(crate) tickets: Option<(Arc<dyn TicketStore>, Box<str>)>,
     /// What is to be remembered of the server once it is proved.
     pub(crate) unremembered: Option<Box<Outcome>>,
+}
+
+/// What is known of a connection that the transport has forgotten.
+#[derive(Default)]
+pub(crate) struct LastWords {
+    pub(crate) stats: ConnectionStats,
+    /// What was not taken of it.
+    pub(crate) qlog: String,
 }
 
 /// Sockets that are held for paths.
@@ -162,7 +171,7 @@ impl ConnectionState {
             phase,
             route,
             security: None,
-            last_stats: None,
+            last: None,
             streams: HashMap::default(),
             fates: HashMap::default(),
             unaccepted: VecDeque::new(),
