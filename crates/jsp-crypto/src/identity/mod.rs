@@ -250,6 +250,8 @@ mod tests {
     fn one_scheme_is_post_quantum() {
         let schemes = SignatureScheme::ALL.map(|scheme| (scheme.name(), scheme.is_post_quantum()));
         assert_eq!(schemes, [("ed25519", false), ("ml-dsa-65", true)]);
+        let known = SignatureScheme::ALL.map(|scheme| SignatureScheme::from_id(scheme.id()));
+        assert_eq!(known, SignatureScheme::ALL.map(Some));
     }
 
     #[test]

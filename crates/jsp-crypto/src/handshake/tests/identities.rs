@@ -15,6 +15,8 @@ fn a_wrong_pin_is_refused_and_named() {
     ends.give_server(Level::Initial, &hello).unwrap();
     assert_eq!(ends.client.live_candidates(), 0);
     let answer = ends.from_server.take_message(Level::Initial).unwrap();
+    let _ = ends.give_client(Level::Initial, &[&answer[..], &[0]].concat());
+    assert_eq!(ends.client.live_candidates(), 0, "nothing may stand behind a hello");
     ends.give_client(Level::Initial, &answer).unwrap();
     assert_eq!(ends.client.live_candidates(), 1);
     let flight = ends.from_server.take_message(Level::Handshake).unwrap();
