@@ -367,3 +367,37 @@ async fn what_was_traced_is_there_after_the_end() {
     assert_eq!((at_client.take_qlog(), at_server.take_qlog()), (String::new(), String::new()));
     assert!(at_client.path_memory().is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_what_cannot_be_told_any_more_is_told_so() {
+    let (peers, _control) = emulated(far()).await;
+    let one_way = StreamConfig { unidirectional: true, ..StreamConfig::messages() };
+    for config in [one_way, StreamConfig::messages()] {
+        let is_told = !config.unidirectional;
+        let (send, _recv) = peers.at_client.open(config).await.unwrap().split();
+        send.send_last("all there is").await.unwrap();
+        let waits = async {
+            let began = tokio::time::Instant::now();
+            let told = send.consumed(0).await;
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            told
+        };
+        let reads = async {
+            let (_send, recv) = peers.at_server.accept().await.unwrap().split();
+            assert_eq!(recv.recv().await.unwrap().unwrap().text(), Some("all there is"));
+            // The end is not read, and the other direction is open.
+            recv.consumed(1);
+            peers.at_client.closed().await
+        };
+        let told = tokio::select! {
+            told = waits => told,
+            error = reads => panic!("{error}"),
+        };
+        assert_eq!(told, if is_told { Ok(()) } else { Err(SendError::Closed) });
+    }
+    let stream = peers.at_client.open(StreamConfig::messages()).await.unwrap();
+    stream.send("withdrawn").await.unwrap();
+    let (send, _recv) = stream.split();
+    send.reset(1);
+    assert_eq!(send.consumed(0).await, Err(SendError::Closed));
+}

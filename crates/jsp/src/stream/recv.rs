@@ -207,7 +207,8 @@ impl RecvStream {
     }
 
     /// Tells the peer's application that this one has taken all messages below `number`. The
-    /// transport tells arrival by itself; this tells consumption.
+    /// transport tells arrival by itself; this tells consumption. On a stream that was read to its end, and that this
+    /// side has nothing to send on, the peer is not told any more: see [`SendStream::consumed`](crate::SendStream::consumed).
     pub fn consumed(&self, number: u64) {
         let inner = &self.shared.inner;
         let now = inner.shard.clock.now();

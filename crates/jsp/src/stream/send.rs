@@ -295,10 +295,15 @@ impl SendStream {
     /// Waits until the peer's application says that it has taken message `number` and all before
     /// it, with [`RecvStream::consumed`](crate::RecvStream::consumed).
     ///
-    /// Cancel-safe. Waits as long as the peer's application does not say so.
+    /// A stream that is over on both sides is forgotten, and nothing is told of it any more. For its last messages this is
+    /// of no use on a stream that the peer reads to its end and sends nothing on, as on every unidirectional one:
+    /// [`SendStream::closed`] tells that they have arrived, and an answer that they are taken.
+    ///
+    /// Cancel-safe. Waits as long as the peer's application does not say so and still may.
     ///
     /// # Errors
-    /// When the peer stops the stream, or the connection ends first.
+    /// [`SendError::Closed`] when it cannot say so any more: all of the finished stream has arrived, and nothing comes
+    /// back on it; or this side has reset it. And when the peer stops the stream, or the connection ends first.
     pub async fn consumed(&self, number: u64) -> Result<(), SendError> {
         let id = self.shared.id;
         let mut waiting = Waiting::new(&self.shared.inner, Place::Ended(id));
@@ -315,7 +320,10 @@ impl SendStream {
                         Poll::Ready(Err(SendError::Stopped(code)))
                     }
                     (_, Some(error)) => Poll::Ready(Err(error.into())),
-                    (None, None) => Poll::Ready(Err(SendError::Closed)),
+                    (None | Some((_, SendEnd::Reset)), None) => Poll::Ready(Err(SendError::Closed)),
+                    (Some((_, SendEnd::Finished)), None) if is_forgotten(core, inner, id) => {
+                        Poll::Ready(Err(SendError::Closed))
+                    }
                     (Some(_), None) => Poll::Pending,
                 }
             })
@@ -335,6 +343,11 @@ impl SendStream {
     pub(super) fn is_bytes(&self) -> bool {
         self.shared.info.profile.framing == Framing::Bytes
     }
+}
+
+/// The transport knows nothing of the stream any more.
+fn is_forgotten(core: &mut Locked<'_>, inner: &Inner, id: StreamId) -> bool {
+    core.live(inner.key).is_ok_and(|(connection, _)| connection.stream_info(id).is_none())
 }
 
 fn write_now(
