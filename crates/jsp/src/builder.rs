@@ -229,6 +229,9 @@ impl Builder {
     /// Keeps the tickets of servers here. By default they are kept in memory, as long as the endpoint
     /// lives: connections after the first to a server then cost both sides less, and may have early
     /// data ([`Endpoint::connect_early`]).
+    ///
+    /// [`TicketStore::put`] is called while the endpoint is locked: it must not block, nor call the endpoint or
+    /// anything of it, which would wait for ever.
     pub fn tickets(mut self, store: Arc<dyn TicketStore>) -> Self {
         self.tickets = Some(store);
         self

@@ -19,6 +19,10 @@ use crate::stream::{self, SendStream, Stream};
 
 /// A connection to a peer. Cheap to clone; all clones are the same connection.
 ///
+/// It ends when nothing comes for [`TransportConfig::idle_timeout`](crate::TransportConfig::idle_timeout), 30 s by
+/// default, also while both sides merely have nothing to say;
+/// [`TransportConfig::keep_alive`](crate::TransportConfig::keep_alive) prevents that.
+///
 /// When the last clone and the last stream are dropped, the connection closes with code 0, after
 /// what was finished has arrived, at most 10 seconds later. To know that all has arrived, use
 /// [`Connection::shutdown`].
@@ -76,14 +80,17 @@ impl Connection {
     }
 
     /// Sends one message on a stream of its own: opened, sent and finished in one step, so that it
-    /// may travel in one small frame. Waits while the peer allows no more streams. Nobody can answer on it: a stream of both
-    /// directions is one that this side reads nothing of, which costs a frame each way; make it
-    /// [`unidirectional`](StreamConfig::unidirectional).
+    /// may travel in one small frame. Waits while the peer allows no more streams.
+    ///
+    /// Nobody can answer on it: the receiving half of a bidirectional stream is stopped at once. Where an answer is
+    /// wanted, take [`Connection::open`] and [`Stream::send_last`]; where not,
+    /// [`unidirectional`](StreamConfig::unidirectional) says so.
     ///
     /// Cancel-safe: nothing is sent unless the call returns.
     ///
     /// # Errors
-    /// See [`SendError`]; a configuration that is no message stream is `WrongFraming`.
+    /// See [`SendError`]; a configuration that is no message stream, or contradicts itself
+    /// ([`OpenError::InvalidConfig`]), is `WrongFraming`.
     pub async fn send_one(
         &self,
         config: StreamConfig,
@@ -191,30 +198,35 @@ impl Connection {
             Ok((connection, _)) => connection.stats(),
             Err(_) => core
                 .state(self.inner.key)
-                .and_then(|state| state.last.as_deref().map(|last| last.stats))
+                .and_then(|state| state.last_stats.as_deref().copied())
                 .unwrap_or_default(),
         }
     }
 
-    /// Takes the qlog text written so far (JSON-SEQ, qlog 0.3), for qvis; after the end what was left. Empty unless
-    /// [`TransportConfig::qlog`](crate::TransportConfig::qlog) asked for it. What is not taken is bounded: of more than
-    /// 4 MiB the rest is left out.
+    /// Takes what was written of the qlog since the last call, as text (JSON-SEQ, qlog 0.3); empty unless
+    /// [`TransportConfig::qlog`](crate::TransportConfig::qlog) asks for it. It grows until it is taken. After the
+    /// connection's end, the rest.
     pub fn take_qlog(&self) -> String {
         let mut core = self.inner.shard.lock();
-        if let Ok((connection, _)) = core.live(self.inner.key) {
-            return connection.take_qlog();
+        match core.live(self.inner.key) {
+            Ok((connection, _)) => connection.take_qlog(),
+            Err(_) => core
+                .state(self.inner.key)
+                .map(|state| std::mem::take(&mut state.last_qlog))
+                .unwrap_or_default(),
         }
-        let last = core.state(self.inner.key).and_then(|state| state.last.as_deref_mut());
-        last.map(|last| std::mem::take(&mut last.qlog)).unwrap_or_default()
     }
 
-    /// What a later connection over this path should know of it, to be given to it as
-    /// [`TransportConfig::initial_path_memory`](crate::TransportConfig::initial_path_memory). `None` before anything was
-    /// measured, and after the end.
+    /// What a later connection over the same path should know of it
+    /// ([`TransportConfig::initial_path_memory`](crate::TransportConfig::initial_path_memory)): how much it
+    /// carried, if it was ever asked for enough to tell; after the end, what was known then. Connections that are
+    /// resumed by a ticket know it without this.
     pub fn path_memory(&self) -> Option<PathMemory> {
         let mut core = self.inner.shard.lock();
-        let (connection, _) = core.live(self.inner.key).ok()?;
-        connection.path_memory()
+        match core.live(self.inner.key) {
+            Ok((connection, _)) => connection.path_memory(),
+            Err(_) => core.state(self.inner.key).and_then(|state| state.last_memory),
+        }
     }
 
     /// The peer's address; that of the relay or the proxy where there is one.
@@ -284,8 +296,8 @@ impl Connection {
         .await
     }
 
-    /// Closes at once. What is under way or in buffers is lost; the peer's application sees `code`
-    /// and at most 255 bytes of `reason`.
+    /// Closes at once. What is under way or in buffers is lost; the peer's application sees `code`, at most 2^62 - 1
+    /// (larger ones are cut to that), and at most 255 bytes of `reason`.
     pub fn close(&self, code: u64, reason: &[u8]) {
         let now = self.inner.shard.clock.now();
         self.inner.shard.lock().close(self.inner.key, now, code, reason);
@@ -297,8 +309,8 @@ impl Connection {
     /// The peer hears of the end from the endpoint's task, a moment later: a program that ends here
     /// awaits [`Endpoint::shutdown`](crate::Endpoint::shutdown) instead.
     ///
-    /// Cancel-safe: once begun it goes on by itself, for 10 seconds at most from when the last handle of the connection is
-    /// dropped.
+    /// Cancel-safe: once begun it goes on by itself, but no longer than 10 s after the last handle of the connection
+    /// and its streams is dropped.
     pub async fn shutdown(&self) -> ConnectionError {
         let now = self.inner.shard.clock.now();
         self.inner.shard.lock().close_when_delivered(self.inner.key, now, 0);

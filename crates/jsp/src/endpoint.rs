@@ -119,18 +119,18 @@ impl Endpoint {
         connect::connect(self, remote.into(), trust.into()).await
     }
 
-    /// Connects as [`Endpoint::connect`], but returns before the handshake, so that early data may go: with a ticket
+    /// Connects as [`Endpoint::connect`], but does not wait for the server, so that early data may go: with a ticket
     /// of the server, streams that are [`replay_safe`](crate::StreamConfig::replay_safe) can be opened
     /// and used now, and what they send leaves with the first datagram. Everything else, and all of it
     /// where there is no ticket or the server takes no early data, goes when the connection is made, in
     /// the usual order and once. [`Connection::connected`] waits for that.
     ///
-    /// A name is looked up first, and a proxy or a carrier ([`CarrierPolicy::Only`](crate::CarrierPolicy::Only)) dialled,
-    /// for 10 seconds at most. Of a name's several addresses the first is tried, and of
-    /// [`CarrierPolicy::Race`](crate::CarrierPolicy::Race) the first way alone: where it may be blocked, use
-    /// [`Endpoint::connect`].
+    /// There is no race: of a name's several addresses, and of the ways that
+    /// [`Builder::carriers`](crate::Builder::carriers) allows, the first alone is tried, so that with UDP blocked
+    /// the attempt fails. A name is resolved first; where the way goes through a proxy or by a
+    /// carrier of streams, that is opened first, which takes up to 10 s.
     ///
-    /// Cancel-safe: when the call is dropped, no connection is left.
+    /// Cancel-safe: dropping the call gives the attempt up.
     ///
     /// # Errors
     /// See [`ConnectError`]; those of the handshake come from [`Connection::connected`].
@@ -226,7 +226,7 @@ impl Endpoint {
     }
 
     /// Closes the endpoint and all its connections at once; what is under way is lost. Peers see
-    /// `code` and at most 255 bytes of `reason`.
+    /// `code`, cut to 2^62 - 1, and at most 255 bytes of `reason`.
     pub fn close(&self, code: u64, reason: &[u8]) {
         let now = self.shard.clock.now();
         for shard in self.shards() {

@@ -97,6 +97,9 @@ pub struct IdentityError(#[from] pub(crate) jsp_crypto::identity::IdentityFileEr
 pub struct RenewError(pub Fingerprint);
 
 /// Why a connection was not established.
+///
+/// `remote` is the server's address, as far as this side knows it; where a proxy resolves the server's name, the
+/// proxy's.
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// The name, or the address that it should be, means nothing.
@@ -315,7 +318,7 @@ impl From<CloseReason> for ConnectionError {
 pub enum OpenError {
     /// The configuration contradicts itself.
     #[error(
-        "a byte stream must be reliable and ordered, weight at least 1, label at most 255 bytes"
+        "a byte stream must be reliable and ordered, weight at least 1, label and content type at most 255 bytes"
     )]
     InvalidConfig,
     /// The peer allows no more streams now ([`Connection::try_open`](crate::Connection::try_open) only).
@@ -337,8 +340,9 @@ impl From<jsp_proto::OpenError> for OpenError {
     }
 }
 
-/// Why something was not sent. Nothing of it was taken, but by `write_all`, of which a part may have been written, and
-/// `write_chunks`, which takes what it has written from the front of its list.
+/// Why something was not sent. Nothing of it was taken, but by [`SendStream::write_all`](crate::SendStream::write_all),
+/// which may have written a part, and [`SendStream::write_chunks`](crate::SendStream::write_chunks), which leaves what it
+/// has not written.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum SendError {
     /// The send buffer is full (calls that start with `try_` only).

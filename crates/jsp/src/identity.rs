@@ -215,8 +215,8 @@ pub enum ClientAuth {
 }
 
 /// Decides about an identity that its holder has proved, and how: by which signatures, itself or by an online key.
-/// Runs inside the handshake while the endpoint is locked: it must be quick, and must not call the endpoint or any of its
-/// connections, which would wait for each other for ever.
+/// Runs inside the handshake, while the endpoint is locked: must be quick, must not block, and must not call the
+/// endpoint or anything of it, which would wait for ever.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -74,10 +74,11 @@
 //! # Waiting, and giving up waiting
 //!
 //! A slow receiver slows its sender: buffers are bounded on both sides ([`TransportConfig`],
-//! [`StreamConfig::send_buffer`]), and `send` and `write` wait for room, also on unreliable streams: give live messages a
-//! lifetime, or use [`SendStream::try_send`]. Of an unreliable stream a slow reader loses the oldest messages. Each call
-//! that waits says whether it is cancel-safe, that is, whether it may be used in `tokio::select!` without losing data; all
-//! but `write_all`, `read_exact` and `read_to_end` are.
+//! [`StreamConfig::send_buffer`]), and `send` and `write` wait for room. On unreliable streams `send` waits for room
+//! too, but a slow reader holds up nobody: it loses the oldest messages that wait for it
+//! ([`TransportConfig::unreliable_buffer`]). Each call says whether it is cancel-safe, that is, whether it may
+//! be used in `tokio::select!` without losing data; all but `write_all`, `read_exact` and
+//! `read_to_end` are.
 //!
 //! # Coming back
 //!
@@ -108,13 +109,13 @@
 //! | [`Connection::shutdown`], [`Endpoint::shutdown`] | arrives; waits for it |
 //! | dropping the last handle | arrives, if it does within 10 seconds |
 //! | dropping a [`SendStream`] | arrives: it is [finished](SendStream::finish) |
-//!
-//! A connection on which nothing goes either way for 30 seconds ends with [`ConnectionError::TimedOut`]: set
-//! [`TransportConfig::keep_alive`] where it shall live through silence, or another
-//! [`TransportConfig::idle_timeout`] at both ends, of which the smaller holds.
 //! | dropping a [`RecvStream`] | is not wanted: it is [stopped](RecvStream::stop) |
 //!
 //! What has arrived can be read after the connection's end.
+//!
+//! A connection on which nothing comes for 30 s ([`TransportConfig::idle_timeout`]) ends with
+//! [`ConnectionError::TimedOut`], also where both sides are well and have nothing to say: one that is to outlast
+//! pauses wants [`TransportConfig::keep_alive`] (off by default) on one side.
 //!
 //! # Errors
 //!

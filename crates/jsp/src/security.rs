@@ -142,7 +142,8 @@ impl Connection {
     /// else, get for the same label and context.
     ///
     /// # Errors
-    /// When the connection is over.
+    /// When the connection is over; [`ConnectionError::EndpointClosed`] also before the handshake is complete, for which
+    /// [`Connection::connected`] waits.
     ///
     /// # Panics
     /// When `out` is longer than 8160 bytes.

@@ -146,3 +146,19 @@ async fn ten_thousand_streams_each_carry_their_own() {
     }
     sender.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_read_of_nothing_waits_for_something() {
+    let peers = loopback().await;
+    let near = peers.at_client.open(StreamConfig::bytes()).await.unwrap();
+    near.write_all(b"abc").await.unwrap();
+    near.finish().unwrap();
+    let (_send, far) = peers.at_server.accept().await.unwrap().split();
+    assert_eq!(far.read_chunk(0).await.unwrap().as_deref(), Some(&b"a"[..]));
+    let mut chunks = Vec::new();
+    assert!(far.read_chunks(&mut chunks, 0).await.unwrap() > 0);
+    let mut got = chunks.concat();
+    got.extend(far.read_to_end(10).await.unwrap());
+    assert_eq!(got, b"bc");
+    assert_eq!(far.read_chunks(&mut chunks, 0).await.unwrap(), 0);
+}

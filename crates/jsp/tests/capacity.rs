@@ -4,9 +4,12 @@ mod peers;
 
 use std::time::Duration;
 
-use jsp::{AlarmCause, AlarmLevel, Class, NetworkHint, StreamConfig};
+use jsp::emulate::BadLink;
+use jsp::{
+    AlarmCause, AlarmLevel, Class, MessageFate, NetworkHint, Signals, StreamConfig, TransportConfig,
+};
 
-use peers::{emulated, far};
+use peers::{emulated, far, join, memory_builders};
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_messages_measures_the_network() {
@@ -95,4 +98,47 @@ async fn futures_poll<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>
         })
     })
     .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_qlog_is_taken_in_parts_and_its_rest_after_the_end() {
+    let (server, client) = memory_builders();
+    let transport = TransportConfig { qlog: true, ..TransportConfig::default() };
+    let client = client.transport(transport).build().unwrap();
+    let peers = join(server.build().unwrap(), client).await;
+    let first = peers.at_client.take_qlog();
+    assert!(first.contains("qlog_version"), "{first}");
+    let stream = peers.at_client.open(StreamConfig::messages()).await.unwrap();
+    let fate = stream.send_tracked("x").await.unwrap();
+    assert_eq!(fate.await, MessageFate::Acknowledged);
+    let second = peers.at_client.take_qlog();
+    assert!(!second.is_empty() && !second.contains("qlog_version"), "{second}");
+    peers.at_client.shutdown().await;
+    let rest = peers.at_client.take_qlog();
+    assert!(!rest.is_empty() && !rest.contains("qlog_version"), "{rest}");
+    assert_eq!(peers.at_client.take_qlog(), "");
+    assert_eq!(peers.at_server.take_qlog(), "", "nobody has asked for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_path_carried_is_known_after_the_end() {
+    let bad = BadLink { rate: Some(20_000_000), queue: 256 << 10, ..far() };
+    let (peers, _control) = emulated(bad).await;
+    let stream = peers.at_client.open(StreamConfig::bytes()).await.unwrap();
+    let at_server = peers.at_server.clone();
+    let reader = tokio::spawn(async move {
+        at_server.accept().await.unwrap().read_to_end(usize::MAX).await.unwrap().len()
+    });
+    stream.write_all(vec![1; 5 << 20]).await.unwrap();
+    stream.finish().unwrap();
+    assert_eq!(reader.await.unwrap(), 5 << 20);
+    let known = peers.at_client.path_memory();
+    // The line takes 2441 KiB a second.
+    let is_near = |rate| (1200..2500).contains(&rate);
+    assert!(known.is_some_and(|known| is_near(known.delivery_rate_kib)), "{known:?}");
+    peers.at_client.shutdown().await;
+    let after = peers.at_client.path_memory();
+    assert!(after.is_some_and(|known| is_near(known.delivery_rate_kib)), "{after:?}");
+    let later = TransportConfig { initial_path_memory: known, ..TransportConfig::default() };
+    assert_eq!(later.signals, Signals::ALL);
 }

@@ -13,7 +13,6 @@ use jsp::emulate::{BadLink, MemoryLink, pair};
 use jsp::link::{Datagram, Link, Transmit};
 use jsp::{
     ConnectionError, Endpoint, Identity, Message, MessageFate, RecvError, SendError, StreamConfig,
-    TransportConfig,
 };
 use peers::{emulated, far, join, loopback};
 
@@ -346,26 +345,6 @@ async fn finishing_ends_the_wait_of_a_sender() {
     let (sent, finished) = tokio::join!(biased; stream.send(vec![0; 500]), finish);
     assert_eq!((sent, finished), (Err(SendError::Closed), Ok(())));
     assert_eq!(began.elapsed(), Duration::ZERO, "sooner than anything could be confirmed");
-}
-
-#[tokio::test]
-async fn what_was_traced_is_there_after_the_end() {
-    let server = Endpoint::server("127.0.0.1:0", Identity::generate()).unwrap();
-    let transport = TransportConfig { qlog: true, ..TransportConfig::default() };
-    let client = Endpoint::builder().transport(transport).build().unwrap();
-    let addr = server.local_addr().unwrap();
-    let connecting = client.connect(addr, server.fingerprint());
-    let (at_client, at_server) = tokio::join!(connecting, server.accept());
-    let (at_client, at_server) = (at_client.unwrap(), at_server.unwrap());
-    let begin = at_client.take_qlog();
-    assert!(begin.contains("\"qlog_version\"") && begin.contains("packet_sent"), "{begin}");
-    let stream = at_client.open(StreamConfig::messages()).await.unwrap();
-    stream.send("x").await.unwrap();
-    at_server.accept().await.unwrap().recv().await.unwrap();
-    at_client.shutdown().await;
-    assert!(at_client.take_qlog().contains("packet_sent"));
-    assert_eq!((at_client.take_qlog(), at_server.take_qlog()), (String::new(), String::new()));
-    assert!(at_client.path_memory().is_none());
 }
 
 #[tokio::test(start_paused = true)]

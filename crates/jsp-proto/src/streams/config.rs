@@ -46,9 +46,10 @@ pub enum FecPolicy {
 
 /// How a stream behaves. Start from a preset and change what differs.
 ///
-/// Both directions of a bidirectional stream have what its opener says: framing, delivery, order and class, and also
-/// weight, rate cap, lifetime, retransmissions and error correction, until the accepting side sets its own priority.
-/// [`StreamConfig::send_buffer`] is the opener's alone; the accepting side has 1 MiB.
+/// Both directions of a bidirectional stream have the same framing, delivery, order and class, and the accepting side
+/// begins with its opener's weight, rate cap, lifetime, retransmissions and forward error correction for what it
+/// sends; class and weight may be changed ([`Connection::set_priority`](crate::Connection::set_priority)). `duplicate` and
+/// `send_buffer` are the opener's alone: the accepting side may have 1 MiB wait.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StreamConfig {
     /// Bytes or messages. Byte streams are always reliable and ordered.
@@ -67,7 +68,7 @@ pub struct StreamConfig {
     pub unidirectional: bool,
     /// What the stream is for; told to the accepting side. At most 255 bytes of UTF-8.
     pub label: String,
-    /// Media type of the content, told to the accepting side.
+    /// Media type of the content, told to the accepting side. At most 255 bytes of UTF-8.
     pub content_type: Option<String>,
     /// Forward error correction.
     pub fec: FecPolicy,
@@ -78,7 +79,8 @@ pub struct StreamConfig {
     /// to a server that the rest of the connection never reaches: mark what does no harm then, such as
     /// a request that only reads.
     pub replay_safe: bool,
-    /// Bytes that may wait in the send buffer before `send` and `write` say that they would block.
+    /// Bytes that may wait in the opener's send buffer before `send` and `write` have no room. Is not told: the
+    /// accepting side's holds 1 MiB.
     pub send_buffer: usize,
 }
 
@@ -197,7 +199,8 @@ pub struct Message {
     pub attributes: Attributes,
     /// Worth sending for this long, instead of what the stream says. On a reliable stream ignored.
     pub lifetime: Option<Duration>,
-    /// Sent again at most this often, instead of what the stream says.
+    /// Sent again at most this often, instead of what the stream says. Counts on partially reliable streams alone:
+    /// on reliable and unreliable ones ignored.
     pub retransmits: Option<u32>,
     /// A newer message with the same key makes an older one that has not arrived worthless.
     pub supersede_key: Option<u64>,

@@ -40,7 +40,8 @@ pub struct Transmit<'a> {
 
 /// A carrier of datagrams. One driver task polls it; any task of the program may send.
 ///
-/// None of the calls may block. A link that loses, delays or reorders datagrams is normal; one that
+/// None of the calls may block, nor call the endpoint or anything of it: [`Link::try_send`] runs while the endpoint is
+/// locked, and would wait for ever. A link that loses, delays or reorders datagrams is normal; one that
 /// changes them only costs time, as every datagram is authenticated.
 pub trait Link: fmt::Debug + Send + Sync + 'static {
     /// Moves what has arrived to the end of `inbox`. `Pending` when nothing has: then the task of

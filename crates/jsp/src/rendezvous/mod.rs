@@ -202,6 +202,8 @@ impl Peer {
     /// registration lives. It is reached by whatever [`Builder::carriers`] allows; where that is a stream, what is
     /// relayed goes by the stream as well.
     ///
+    /// Cancel-safe: dropping the call gives the attempt up.
+    ///
     /// # Errors
     /// See [`RegisterError`].
     pub async fn register(

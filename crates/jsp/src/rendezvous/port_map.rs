@@ -74,6 +74,8 @@ impl PortMap {
 
     /// Gives the port back, and waits until the router has said so, a second at most. Dropping it does the
     /// same without waiting, while the runtime lives.
+    ///
+    /// Cancel-safe: the port is given back although the call is dropped.
     pub async fn release(self) {
         drop(self.stop);
         let _ = self.task.await;

@@ -38,9 +38,7 @@ use incoming::ENDED_MAX;
 use outbox::Outbox;
 pub(crate) use siblings::Siblings;
 use state::Sockets;
-pub(crate) use state::{
-    ConnectionState, FateSlot, LastWords, Phase, Place, Rest, SendEnd, StreamState,
-};
+pub(crate) use state::{ConnectionState, FateSlot, Phase, Place, Rest, SendEnd, StreamState};
 pub(crate) use waiters::{Waiters, WakeList};
 
 /// A caller sends in its own context when nothing was sent for this long; calls in closer
@@ -351,6 +349,10 @@ impl Core {
             state.carriers.clear();
             if let Some(handle) = state.handle.take() {
                 self.by_handle.remove(&handle);
+                if let Some(connection) = self.endpoint.connection(handle) {
+                    // How it ended is in it.
+                    state.last_qlog.push_str(&connection.take_qlog());
+                }
                 self.endpoint.forget(now, handle);
                 if !state.sockets.is_empty() {
                     self.parting.push((handle, std::mem::take(&mut state.sockets)));

@@ -8,8 +8,8 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use jsp_proto::{
-    Capacity, ConnectionHandle, ConnectionStats, MessageFate, PathId, Received, StreamInfo,
-    TicketStore,
+    Capacity, ConnectionHandle, ConnectionStats, MessageFate, PathId, PathMemory, Received,
+    StreamInfo, TicketStore,
 };
 use jsp_wire::{Route, StreamId};
 
@@ -28,8 +28,10 @@ pub(crate) struct ConnectionState {
     pub(crate) phase: Phase,
     pub(crate) route: Route,
     pub(crate) security: Option<Arc<Security>>,
-    /// What the transport said last, once it has ended.
-    pub(crate) last: Option<Box<LastWords>>,
+    pub(crate) last_stats: Option<Box<ConnectionStats>>,
+    /// What the path carried, and the rest of the qlog, as the connection ended.
+    pub(crate) last_memory: Option<PathMemory>,
+    pub(crate) last_qlog: String,
     pub(crate) streams: HashMap<StreamId, StreamState, IntegerHash>,
     pub(crate) fates: HashMap<(StreamId, u64), FateSlot, IntegerHash>,
     /// Streams that the peer opened and that nobody had accepted when the connection ended.
@@ -61,14 +63,6 @@ pub(crate) struct ConnectionState {
     pub(crate) tickets: Option<(Arc<dyn TicketStore>, Box<str>)>,
     /// What is to be remembered of the server once it is proved.
     pub(crate) unremembered: Option<Box<Outcome>>,
-}
-
-/// What is known of a connection that the transport has forgotten.
-#[derive(Default)]
-pub(crate) struct LastWords {
-    pub(crate) stats: ConnectionStats,
-    /// What was not taken of it.
-    pub(crate) qlog: String,
 }
 
 /// Sockets that are held for paths.
@@ -171,7 +165,9 @@ impl ConnectionState {
             phase,
             route,
             security: None,
-            last: None,
+            last_stats: None,
+            last_memory: None,
+            last_qlog: String::new(),
             streams: HashMap::default(),
             fates: HashMap::default(),
             unaccepted: VecDeque::new(),

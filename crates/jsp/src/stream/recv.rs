@@ -137,14 +137,14 @@ impl RecvStream {
         Ok(true)
     }
 
-    /// The next bytes, at most `max`, without a copy; `None` at the end of the stream.
+    /// The next bytes, at most `max`, without a copy; `None` at the end of the stream. A `max` of 0 is taken as 1.
     ///
     /// Cancel-safe: no byte is lost.
     ///
     /// # Errors
     /// See [`RecvError`].
     pub async fn read_chunk(&self, max: usize) -> Result<Option<Bytes>, RecvError> {
-        let id = self.shared.id;
+        let (id, max) = (self.shared.id, max.max(1));
         let mut waiting = self.readable();
         let read = |core: &mut Locked<'_>, inner: &Inner, now| read_now(core, inner, id, max, now);
         let result = poll_fn(|cx| waiting.poll(cx, read)).await;
@@ -153,7 +153,8 @@ impl RecvStream {
     }
 
     /// Waits for bytes and appends all chunks there are, up to about `max` bytes, to `chunks`,
-    /// without a copy and under one lock. Answers how many bytes; 0 at the end of the stream.
+    /// without a copy and under one lock. Answers how many bytes; 0 at the end of the stream. A `max` of 0 is taken
+    /// as 1.
     ///
     /// Cancel-safe: no byte is lost.
     ///
@@ -164,7 +165,7 @@ impl RecvStream {
         chunks: &mut Vec<Bytes>,
         max: usize,
     ) -> Result<usize, RecvError> {
-        let id = self.shared.id;
+        let (id, max) = (self.shared.id, max.max(1));
         let mut waiting = self.readable();
         poll_fn(|cx| {
             waiting.poll(cx, |core, inner, now| read_many_now(core, inner, id, now, chunks, max))
@@ -219,7 +220,7 @@ impl RecvStream {
         }
     }
 
-    /// Wants no more: the peer's sends fail with `code`, and what has arrived is dropped. To this side's readers,
+    /// Wants no more: the peer's sends fail with `code` (larger ones are cut to 2^62 - 1), and what has arrived is dropped. To this side's readers,
     /// also those that wait, the stream is at its end.
     pub fn stop(&self, code: u64) {
         let inner = &self.shared.inner;

@@ -249,7 +249,8 @@ impl SendStream {
         Ok(())
     }
 
-    /// Abandons the stream: what has not arrived is not sent again, and the peer sees `code`.
+    /// Abandons the stream: what has not arrived is not sent again, and the peer sees `code`, at most 2^62 - 1; larger
+    /// ones are cut to that.
     pub fn reset(&self, code: u64) {
         let inner = &self.shared.inner;
         let now = inner.shard.clock.now();
