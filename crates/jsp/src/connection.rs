@@ -14,7 +14,7 @@ use tokio::task::coop;
 
 use crate::carrier::Capabilities;
 use crate::error::{ConnectionError, OpenError, RecvError, SendError};
-use crate::shard::{ConnectionState, Key, Locked, Place, SendEnd, Shard};
+use crate::shard::{ConnectionState, Key, LastWords, Locked, Place, SendEnd, Shard};
 use crate::stream::{self, SendStream, Stream};
 
 /// A connection to a peer. Cheap to clone; all clones are the same connection.
@@ -193,28 +193,15 @@ impl Connection {
 
     /// Counters and estimates of this moment; after the end those of the last moment.
     pub fn stats(&self) -> ConnectionStats {
-        let mut core = self.inner.shard.lock();
-        match core.live(self.inner.key) {
-            Ok((connection, _)) => connection.stats(),
-            Err(_) => core
-                .state(self.inner.key)
-                .and_then(|state| state.last_stats.as_deref().copied())
-                .unwrap_or_default(),
-        }
+        self.now_or_last(|now| now.stats(), |last| last.stats).unwrap_or_default()
     }
 
     /// Takes what was written of the qlog since the last call, as text (JSON-SEQ, qlog 0.3); empty unless
-    /// [`TransportConfig::qlog`](crate::TransportConfig::qlog) asks for it. It grows until it is taken. After the
+    /// [`TransportConfig::qlog`](crate::TransportConfig::qlog) asks for it. What is not taken grows to 4 MiB. After the
     /// connection's end, the rest.
     pub fn take_qlog(&self) -> String {
-        let mut core = self.inner.shard.lock();
-        match core.live(self.inner.key) {
-            Ok((connection, _)) => connection.take_qlog(),
-            Err(_) => core
-                .state(self.inner.key)
-                .map(|state| std::mem::take(&mut state.last_qlog))
-                .unwrap_or_default(),
-        }
+        let rest = |last: &mut LastWords| std::mem::take(&mut last.qlog);
+        self.now_or_last(|now| now.take_qlog(), rest).unwrap_or_default()
     }
 
     /// What a later connection over the same path should know of it
@@ -222,11 +209,20 @@ impl Connection {
     /// carried, if it was ever asked for enough to tell; after the end, what was known then. Connections that are
     /// resumed by a ticket know it without this.
     pub fn path_memory(&self) -> Option<PathMemory> {
+        self.now_or_last(|now| now.path_memory(), |last| last.memory).flatten()
+    }
+
+    /// What the transport says, or has said last.
+    fn now_or_last<R>(
+        &self,
+        now: impl FnOnce(&mut jsp_proto::Connection) -> R,
+        last: impl FnOnce(&mut LastWords) -> R,
+    ) -> Option<R> {
         let mut core = self.inner.shard.lock();
-        match core.live(self.inner.key) {
-            Ok((connection, _)) => connection.path_memory(),
-            Err(_) => core.state(self.inner.key).and_then(|state| state.last_memory),
+        if let Ok((connection, _)) = core.live(self.inner.key) {
+            return Some(now(connection));
         }
+        core.state(self.inner.key)?.last.as_deref_mut().map(last)
     }
 
     /// The peer's address; that of the relay or the proxy where there is one.

@@ -184,7 +184,10 @@ impl HelloTable {
         for rival in 0..RIVALS_MAX {
             let Some(place) = self.by_name.get(&(name, rival)).copied() else { continue };
             match self.join(place, carrier, piece) {
-                Joining::Whole(hello) => return Some(self.settle(name, hello)),
+                Joining::Whole(hello) => {
+                    self.forget(name);
+                    return Some(hello);
+                }
                 Joining::Partly => is_taken = true,
                 Joining::Not => {}
             }
@@ -195,7 +198,10 @@ impl HelloTable {
         let rival = self.room_beside(&name);
         let place = self.admit((name, rival), carrier, piece.total)?;
         match self.join(place, carrier, piece) {
-            Joining::Whole(hello) => return Some(self.settle(name, hello)),
+            Joining::Whole(hello) => {
+                self.forget(name);
+                return Some(hello);
+            }
             Joining::Partly => {}
             Joining::Not => self.release(place),
         }
@@ -246,14 +252,13 @@ impl HelloTable {
         })
     }
 
-    /// The hello is whole: nothing else of its name is of use.
-    fn settle(&mut self, name: HelloName, hello: WholeHello) -> WholeHello {
+    /// Lets go of all of this name.
+    fn forget(&mut self, name: HelloName) {
         for rival in 0..RIVALS_MAX {
             if let Some(place) = self.by_name.get(&(name, rival)).copied() {
                 self.release(place);
             }
         }
-        hello
     }
 
     // spec: CON-62

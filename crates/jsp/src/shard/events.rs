@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jsp_proto::{ConnectionHandle, Event, RecvError};
 use jsp_wire::{Instant, Route, StreamId};
 
-use super::{ConnectionState, Core, Key, Phase, Rest, SendEnd, StreamState};
+use super::{ConnectionState, Core, Key, LastWords, Phase, Rest, SendEnd, StreamState};
 use crate::carrier::table::News;
 use crate::error::ConnectionError;
 use crate::security::Security;
@@ -234,9 +234,8 @@ impl Core {
         else {
             return;
         };
-        state.last_stats = Some(Box::new(connection.stats()));
-        state.last_memory = connection.path_memory();
-        state.last_qlog.push_str(&connection.take_qlog());
+        let (stats, memory) = (connection.stats(), connection.path_memory());
+        state.last = Some(Box::new(LastWords { stats, memory, qlog: connection.take_qlog() }));
         state.security = Security::of(connection).map(Arc::new);
         while let Some(id) = connection.accept() {
             if let Some(info) = connection.stream_info(id) {

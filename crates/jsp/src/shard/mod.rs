@@ -38,7 +38,9 @@ use incoming::ENDED_MAX;
 use outbox::Outbox;
 pub(crate) use siblings::Siblings;
 use state::Sockets;
-pub(crate) use state::{ConnectionState, FateSlot, Phase, Place, Rest, SendEnd, StreamState};
+pub(crate) use state::{
+    ConnectionState, FateSlot, LastWords, Phase, Place, Rest, SendEnd, StreamState,
+};
 pub(crate) use waiters::{Waiters, WakeList};
 
 /// A caller sends in its own context when nothing was sent for this long; calls in closer
@@ -351,7 +353,10 @@ impl Core {
                 self.by_handle.remove(&handle);
                 if let Some(connection) = self.endpoint.connection(handle) {
                     // How it ended is in it.
-                    state.last_qlog.push_str(&connection.take_qlog());
+                    let qlog = connection.take_qlog();
+                    if !qlog.is_empty() {
+                        state.last.get_or_insert_default().qlog.push_str(&qlog);
+                    }
                 }
                 self.endpoint.forget(now, handle);
                 if !state.sockets.is_empty() {

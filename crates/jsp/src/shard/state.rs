@@ -28,10 +28,8 @@ pub(crate) struct ConnectionState {
     pub(crate) phase: Phase,
     pub(crate) route: Route,
     pub(crate) security: Option<Arc<Security>>,
-    pub(crate) last_stats: Option<Box<ConnectionStats>>,
-    /// What the path carried, and the rest of the qlog, as the connection ended.
-    pub(crate) last_memory: Option<PathMemory>,
-    pub(crate) last_qlog: String,
+    /// What was known as the connection ended.
+    pub(crate) last: Option<Box<LastWords>>,
     pub(crate) streams: HashMap<StreamId, StreamState, IntegerHash>,
     pub(crate) fates: HashMap<(StreamId, u64), FateSlot, IntegerHash>,
     /// Streams that the peer opened and that nobody had accepted when the connection ended.
@@ -67,6 +65,16 @@ pub(crate) struct ConnectionState {
 
 /// Sockets that are held for paths.
 pub(crate) type Sockets = Vec<(PathId, Arc<Further>)>;
+
+/// What is known of a connection that the transport has forgotten.
+#[derive(Default)]
+pub(crate) struct LastWords {
+    pub(crate) stats: ConnectionStats,
+    /// What the path carried.
+    pub(crate) memory: Option<PathMemory>,
+    /// What was not taken of it.
+    pub(crate) qlog: String,
+}
 
 /// What the transport has told of the network.
 #[derive(Default)]
@@ -165,9 +173,7 @@ impl ConnectionState {
             phase,
             route,
             security: None,
-            last_stats: None,
-            last_memory: None,
-            last_qlog: String::new(),
+            last: None,
             streams: HashMap::default(),
             fates: HashMap::default(),
             unaccepted: VecDeque::new(),

@@ -220,8 +220,8 @@ impl RecvStream {
         }
     }
 
-    /// Wants no more: the peer's sends fail with `code` (larger ones are cut to 2^62 - 1), and what has arrived is dropped. To this side's readers,
-    /// also those that wait, the stream is at its end.
+    /// Wants no more: the peer's sends fail with `code` (larger ones are cut to 2^62 - 1), and what has arrived is
+    /// dropped. To this side's readers, also those that wait, the stream is at its end.
     pub fn stop(&self, code: u64) {
         let inner = &self.shared.inner;
         let now = inner.shard.clock.now();
