@@ -138,6 +138,11 @@ impl TicketKeys {
         u32::try_from(unix_seconds / TICKET_KEY_SECONDS).unwrap_or(u32::MAX)
     }
 
+    /// Milliseconds since 1970 UTC at which no ticket that was sealed under these keys is good any more.
+    pub fn void_ms(&self) -> u64 {
+        u64::from(self.epoch).saturating_add(2).saturating_mul(TICKET_KEY_SECONDS * 1000)
+    }
+
     /// Whether [`TicketKeys::advance`] has nothing to do at this time.
     pub fn are_of(&self, unix_seconds: u64) -> bool {
         Self::epoch_at(unix_seconds) <= self.epoch

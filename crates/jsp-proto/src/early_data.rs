@@ -33,8 +33,10 @@ pub(crate) struct EarlyData {
     left: u64,
     /// The server's hello has gone to more than one address.
     is_answered_elsewhere: bool,
+    /// Until when a client may go on trying, in milliseconds since 1970 UTC.
+    until_ms: u64,
 }
-packed!(EarlyData { state, left, is_answered_elsewhere });
+packed!(EarlyData { state, left, is_answered_elsewhere, until_ms });
 
 impl EarlyData {
     /// True when there never were any.
@@ -42,14 +44,14 @@ impl EarlyData {
         self.state == State::None
     }
 
-    /// A client that may send this many bytes.
-    pub(crate) fn offered(max: u32) -> Self {
-        Self { state: State::Offered, left: u64::from(max), is_answered_elsewhere: false }
+    /// A client that may send this many bytes, and try until then.
+    pub(crate) fn offered(max: u32, until_ms: u64) -> Self {
+        Self { state: State::Offered, left: max.into(), until_ms, ..Self::default() }
     }
 
     /// A server that takes this many bytes.
     pub(crate) fn accepted(max: u32) -> Self {
-        Self { state: State::Accepted, left: u64::from(max), is_answered_elsewhere: false }
+        Self { state: State::Accepted, left: max.into(), ..Self::default() }
     }
 
     /// True for a client that may send another packet.
@@ -76,6 +78,11 @@ impl EarlyData {
     /// them.
     pub(crate) fn is_undecided(&self) -> bool {
         matches!(self.state, State::Offered | State::Paused)
+    }
+
+    /// True for a client that was away for so long that its server may have taken early data and have forgotten it.
+    pub(crate) fn is_overdue(&self, unix_ms: u64) -> bool {
+        self.is_undecided() && unix_ms > self.until_ms
     }
 
     /// The hello has come again from another address, and is answered there as well.
@@ -117,7 +124,7 @@ mod tests {
     #[test]
     /// spec-test: CON-54
     fn neither_side_goes_beyond_what_the_ticket_allows() {
-        let mut client = EarlyData::offered(1000);
+        let mut client = EarlyData::offered(1000, 7);
         assert!(client.may_send() && client.is_undecided());
         assert_eq!(client.room(), 1000);
         client.on_sent(950);

@@ -176,7 +176,7 @@ impl Flight {
 /// Joins the fragments of the peer's messages, a bounded number at a time.
 #[derive(Default)]
 struct Joiner {
-    /// Incomplete messages; the oldest gives way.
+    /// Incomplete messages; the one of which least is there gives way, the older of two.
     incoming: Bounded<Incoming, INCOMING_MAX>,
     /// Ids of messages that are complete: their late fragments are nothing new.
     done: Bounded<[u8; 8], INCOMING_MAX>,
@@ -207,14 +207,9 @@ impl Joiner {
         }
         if !is_taken {
             let mut alone = Incoming::new(fragment.id, fragment.total);
-            let joining = alone.add(fragment);
-            if !alone.have.is_empty() {
-                self.make_room(alone.bytes.len());
-                self.incoming.push_evicting(alone);
-            }
-            match joining {
-                Joining::Whole => return Ok(self.finish(self.incoming.len().saturating_sub(1))),
-                Joining::Partly => {}
+            match alone.add(fragment) {
+                Joining::Whole => return Ok(Some(self.note_whole(alone))),
+                Joining::Partly => self.keep(alone),
                 Joining::Not(reason) => error = Some(reason),
             }
         }
@@ -223,20 +218,32 @@ impl Joiner {
         })
     }
 
-    /// Takes the message out that is whole, and forgets others of its name.
+    /// Takes the message out that is whole.
     fn finish(&mut self, place: usize) -> Option<Joined> {
-        let Incoming { id, bytes, .. } = self.incoming.remove(place)?;
-        self.incoming.retain(|other| other.id != id);
-        self.done.push_evicting(id);
-        Some(Joined { message: bytes })
+        let whole = self.incoming.remove(place)?;
+        Some(self.note_whole(whole))
     }
 
-    /// The oldest messages give way to one of this length.
-    fn make_room(&mut self, len: usize) {
+    /// The message is whole: others of its name are forgotten.
+    fn note_whole(&mut self, whole: Incoming) -> Joined {
+        let Incoming { id, bytes, .. } = whole;
+        self.incoming.retain(|other| other.id != id);
+        self.done.push_evicting(id);
+        Joined { message: bytes }
+    }
+
+    /// Keeps a message that has begun, in place of those of which no more is there: who makes some up must send as
+    /// many bytes as there are in the pieces that he would be rid of.
+    // spec: CON-4
+    fn keep(&mut self, message: Incoming) {
+        let (len, there) = (message.bytes.len(), message.have.bytes());
         let held = |joiner: &Self| joiner.incoming.iter().map(|i| i.bytes.len()).sum::<usize>();
-        while held(self).saturating_add(len) > INCOMING_BYTES_MAX
-            && self.incoming.pop_front().is_some()
-        {}
+        while self.incoming.is_full() || held(self).saturating_add(len) > INCOMING_BYTES_MAX {
+            let least = self.incoming.iter().enumerate().min_by_key(|(_, i)| i.have.bytes());
+            let Some((place, _)) = least.filter(|(_, i)| i.have.bytes() <= there) else { return };
+            self.incoming.remove(place);
+        }
+        self.incoming.push_if_room(message);
     }
 }
 
@@ -319,6 +326,24 @@ mod tests {
     fn piece<'a>(id: [u8; 8], message: &'a [u8], from: usize, to: usize) -> HandshakeFragment<'a> {
         let (offset, total) = (from as u16, message.len() as u16);
         HandshakeFragment { id, offset, total, data: &message[from..to] }
+    }
+
+    // spec-test: CON-4
+    #[test]
+    fn crumbs_do_not_drive_out_the_first_half_of_a_message() {
+        let truth: Vec<u8> = (0..200u8).cycle().take(1162).collect();
+        let id = hello_id(&truth);
+        let mut joiner = Joiner::default();
+        assert!(joiner.on_fragment(&piece(id, &truth, 0, 1000)).unwrap().is_none());
+        let lie = vec![0xaa; 12288];
+        for n in 0..40u64 {
+            for len in [2, 12288] {
+                let name = (n << 32 | len as u64).to_be_bytes();
+                let crumb = piece(name, &lie[..len], 0, 1);
+                assert!(joiner.on_fragment(&crumb).is_ok());
+            }
+        }
+        assert!(joiner.on_fragment(&piece(id, &truth, 1000, 1162)).unwrap().is_some());
     }
 
     // Every order of two true pieces and two or three false ones under the same name: the message is joined as

@@ -155,7 +155,7 @@ pub(crate) fn is_full(path: &Path, in_flight: u64, urgent: bool) -> bool {
     wanted > window.saturating_add(beyond).max(start)
 }
 
-/// Until when what is not urgent waits because the path is on alarm; neither probes nor repairs do.
+/// Until when what is not urgent waits because the path is on alarm, repairs with it; probes do not.
 pub(crate) fn held_until(now: Instant, path: &Path, urgent: bool) -> Option<Instant> {
     path.hold.until(now, &path.forecast).filter(|_| !urgent)
 }

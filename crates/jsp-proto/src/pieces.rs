@@ -71,8 +71,10 @@ impl Pieces {
         parts.filter(|(from, to)| from < to)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+    /// How many bytes are there.
+    pub(crate) fn bytes(&self) -> usize {
+        let ranges = self.ranges.iter().take(self.len);
+        ranges.map(|(from, to)| usize::from(to.saturating_sub(*from))).sum()
     }
 
     /// True when all of a message of `total` bytes is there.

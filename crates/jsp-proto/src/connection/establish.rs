@@ -159,7 +159,12 @@ impl Connection {
     }
 
     /// Both sides are who they should be.
+    // spec: CON-57
     fn on_complete(&mut self, now: Instant, security: Security) {
+        let is_overdue = self.exchange.early_data.is_overdue(self.exchange.unix_time.millis(now));
+        if is_overdue && !security.early_data {
+            return self.give_up(now);
+        }
         let awaits_verdict = security.awaits_verdict;
         let is_known = self.exchange.early_data.is_accepting();
         self.exchange.complete(security);
@@ -177,6 +182,15 @@ impl Connection {
             self.prove_address(now);
         }
         self.replay_early(now);
+    }
+
+    /// The client has tried for too long, if not by its own count: its host may have slept.
+    fn give_up(&mut self, now: Instant) {
+        let pto = self.pto();
+        let code = CloseCode::NO_ERROR;
+        let farewell = Farewell { by_application: false, code, reason: Vec::new() };
+        self.lifecycle.close(now, farewell, pto);
+        self.announce_end(now, CloseReason::HandshakeTimeout);
     }
 
     /// The client's finish proves the address that the hello went to. Where it went to several, the latest is asked

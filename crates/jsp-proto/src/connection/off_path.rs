@@ -76,10 +76,14 @@ impl Connection {
         let Some(sealed) = self.data_packet(now, room, Allowance::Probe, purpose, fill)? else {
             return Ok(None);
         };
-        if let Some(candidate) = &mut self.paths.active.candidate
-            && candidate.route.same_ends(&route)
-        {
-            candidate.budget.on_sent(sealed.len.saturating_add(wrapping));
+        let path = &mut self.paths.active;
+        let len = sealed.len.saturating_add(wrapping);
+        if let Some(candidate) = path.candidate.as_mut().filter(|c| c.route.same_ends(&route)) {
+            candidate.budget.on_sent(len);
+        }
+        // Where the path leads there itself, its last words go within the same bound.
+        if path.route.same_peer(&route) {
+            path.budget.on_sent(len);
         }
         batch.commit(route, None, sealed.len);
         Ok(Some(true))

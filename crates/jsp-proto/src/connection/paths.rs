@@ -289,13 +289,15 @@ impl Connection {
             let reason = "a path was abandoned that its sender must keep";
             return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
         }
-        self.paths.pass(end.path);
+        let unused = self.paths.pass(end.path);
         if self.paths.get(end.path).is_some() {
             self.end_path(now, end.path, PathEnd::ByPeer);
-        } else {
-            // Nothing came of it; it has an id of ours all the same.
-            let until = now + self.pto().saturating_mul(STRAYS_PTOS);
-            self.forget_path(now, end.path, until);
+            return Ok(());
+        }
+        // Nothing came of it, nor will of those before it that it passes over; they have ids of ours all the same.
+        let until = now + self.pto().saturating_mul(STRAYS_PTOS);
+        for id in unused.0.min(end.path.0)..=end.path.0 {
+            self.forget_path(now, PathId(id), until);
         }
         Ok(())
     }
@@ -432,11 +434,17 @@ impl Connection {
         }
     }
 
-    /// A path has proved itself.
+    /// A path has proved itself, maybe elsewhere than it led: an id that was seen there goes no further.
+    // spec: CON-72
     pub(super) fn on_path_proved(&mut self, route: Route) {
         let path = &mut self.paths.active;
         path.is_validated = true;
-        path.route = route;
+        let before = core::mem::replace(&mut path.route, route);
+        if !before.same_ends(&route) {
+            self.remote_ids.move_to(path.id, &route);
+        }
+        self.end_trials();
+        let path = &mut self.paths.active;
         path.budget = Budget::Unlimited;
         path.warmth.owe();
         let id = path.id;
@@ -484,7 +492,8 @@ mod tests {
     fn paths_that_never_began_leave_no_ids_behind() {
         let [_, (mut server, with)] = pair();
         let mut batch = crate::Batch::new(65_507, 44);
-        for n in 1..=100 {
+        // One after the other, and then some that are passed over.
+        for n in (1..=100).chain((102..=300).step_by(2)).chain((304..=700).step_by(4)) {
             let abandon = Frame::PathAbandon(PathAbandon { path: PathId(n), code: 0 });
             assert_eq!(take(server.connection(with).unwrap(), &[abandon], 1), None);
             while server.poll_transmit(NOW, &mut batch) {

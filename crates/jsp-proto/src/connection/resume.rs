@@ -66,7 +66,9 @@ impl Connection {
     pub(super) fn remember(&mut self, now: Instant, remembered: &Remembered) {
         self.exchange.own = remembered.own;
         if let Some((max, params)) = &remembered.early {
-            self.exchange.early_data = EarlyData::offered(*max);
+            let tries_ms = EARLY_ATTEMPT_MAX.as_millis() as u64;
+            let until_ms = self.exchange.unix_time.millis(now).saturating_add(tries_ms);
+            self.exchange.early_data = EarlyData::offered(*max, until_ms);
             self.streams.begin_early(now, params);
             self.lifecycle.shorten_handshake(now + EARLY_ATTEMPT_MAX);
         }

@@ -1,5 +1,6 @@
 //! Two ends that know each other, for tests that look inside of them.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -10,6 +11,7 @@ use crate::batch::Batch;
 use crate::config::{EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
 use crate::endpoint::{ConnectionHandle, Datagram, Endpoint};
 use crate::event::Event;
+use crate::padding::{ConstantRate, Padder, Padding};
 use crate::path::Path;
 use crate::recovery::SentInfo;
 use crate::rng::SeededRng;
@@ -79,4 +81,23 @@ fn last_words_that_cannot_be_sent_are_not_tried_for_ever() {
         batch.clear();
     }
     assert!(server.poll_timeout().is_some(), "it closes");
+}
+
+#[test]
+/// spec-test: PRV-6
+fn slots_that_a_full_carrier_has_no_room_for_pass() {
+    let [_, (mut server, with)] = pair();
+    let connection = server.connection(with).unwrap();
+    let rate = ConstantRate { size: 1200, interval: Duration::from_millis(10) };
+    connection.paths.padder = Padder::new(&Padding::ConstantRate(rate), 0);
+    connection.paths.active.route = Route::Tunnel { id: 1 };
+    connection.paths.active.carrier_room = 0;
+    let mut batch = Batch::new(0, 1);
+    for n in 1..5 {
+        let now = NOW + Duration::from_millis(10) * n;
+        server.handle_timeout(now);
+        assert!(!server.poll_transmit(now, &mut batch));
+        let (next, _) = server.poll_timeout().unwrap();
+        assert!(next > now, "it would be asked again at once");
+    }
 }

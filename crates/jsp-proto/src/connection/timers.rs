@@ -39,6 +39,8 @@ pub enum Reason {
     KeyUpdate,
     /// Nothing happens: memory that is easily had again is given back.
     Rest,
+    /// Ticket keys that are of no use any more are to be wiped; it may come when there is no connection.
+    TicketKeys,
 }
 
 /// Probe time-outs of a handshake space until its back-off starts anew: the handshake has an end of
@@ -109,7 +111,6 @@ impl Connection {
         if self.has_budget() && (has_frames || self.owes_repair(now)) {
             let (in_flight, urgent) = (self.bytes_in_flight(), self.is_urgent());
             let held = permit::held_until(now, &self.paths.active, urgent);
-            let held = held.filter(|_| !self.owes_repair(now));
             let path = &mut self.paths.active;
             let at = held.or_else(|| permit::paced_until(now, path, in_flight, urgent));
             soonest.offer(at, Reason::Pacing);

@@ -83,6 +83,8 @@ impl Connection {
         let (probe, urgent) = (self.paths.active.probes.any(), self.is_urgent());
         let Some(permit) = permit::permit(now, &mut self.paths.active, in_flight, probe, urgent)
         else {
+            // The slot has passed all the same: nothing would wake the driver for it but itself.
+            self.use_slot(now);
             return Ok(Next::Nothing);
         };
         let extent = self.extent(self.room_beside_repairs(permit.room));

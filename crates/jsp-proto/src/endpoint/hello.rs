@@ -146,7 +146,9 @@ impl Endpoint {
         }
     }
 
-    /// Opens the datagram's Initial packets and keeps what they bring of the hello.
+    /// Opens the datagram's Initial packets and keeps what they bring of the hello: of one, and few pieces, for each
+    /// may have another hello give way, or whole messages hashed.
+    // spec: CON-265
     fn take_pieces(
         &mut self,
         now: Instant,
@@ -156,6 +158,7 @@ impl Endpoint {
         datagram: &mut [u8],
     ) -> Option<WholeHello> {
         let mut uncounted = datagram.len().saturating_add(self.wrapping());
+        let (mut pieces, mut hello) = (0_usize, None);
         let mut rest = datagram;
         while let Ok(Header::Long(header)) = Header::parse(rest) {
             if header.kind != LongType::Initial || header.dcid != stranger.dcid {
@@ -167,6 +170,11 @@ impl Endpoint {
                 for frame in FrameIter::new(packet.get(range).unwrap_or_default()) {
                     match frame {
                         Ok(Frame::Handshake(piece)) => {
+                            pieces = pieces.saturating_add(1);
+                            let is_other = *hello.get_or_insert(piece.id) != piece.id;
+                            if is_other || pieces > limits::HELLO_FRAGMENTS_MAX {
+                                return None;
+                            }
                             let peer = peer_key(&stranger.route);
                             let name = HelloName { peer, dcid: stranger.dcid, id: piece.id };
                             let carrier = Carrier { now, prefix, pn, len: uncounted };
@@ -314,4 +322,62 @@ fn opens(keys: &Keys, datagram: &[u8]) -> bool {
     let Ok(Header::Long(header)) = Header::parse(datagram) else { return false };
     let Some(packet) = datagram.get(..header.packet_len) else { return false };
     seal::open_long(&mut packet.to_vec(), header.pn_offset, 0, &keys.remote).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jsp_crypto::{Identity, ServerConfig};
+    use jsp_wire::frame::HandshakeFragment;
+    use jsp_wire::header::LongFields;
+    use jsp_wire::{Shape, Writer};
+
+    use super::*;
+    use crate::config::{EndpointConfig, TransportConfig};
+    use crate::packet::Built;
+    use crate::rng::SeededRng;
+
+    /// A full datagram with these pieces, by somebody who does not know the server.
+    fn datagram(dcid: ConnectionId, pieces: &[HandshakeFragment<'_>]) -> BytesMut {
+        let keys =
+            jsp_crypto::initial_keys(Role::Client, jsp_wire::VERSION_1, dcid.as_bytes(), None);
+        let (kind, token) = (LongType::Initial, &[][..]);
+        let fields = LongFields { kind, dcid, scid: dcid, token, pn: 0, pn_len: 1 };
+        let mut room = [0; limits::MTU_BASE];
+        let layout = seal::write_long_header(&mut room, &fields).unwrap();
+        let mut writer = Writer::new(&mut room[layout.pn_offset + 1..]);
+        for piece in pieces {
+            Frame::Handshake(*piece).write(&mut writer).unwrap();
+        }
+        let (len, shape) = (writer.len(), Shape::Frames);
+        let built = Built { len, shape, ack_eliciting: true, protection: None, content: (0, len) };
+        seal::seal_long(&mut room, layout, &fields, built, &keys.local).unwrap();
+        BytesMut::from(&room[..])
+    }
+
+    #[test]
+    // spec-test: CON-265
+    fn a_datagram_brings_few_pieces_of_one_hello() {
+        let identity = Arc::new(Identity::generate(&mut SeededRng::new([1; 32])));
+        let crypto = Arc::new(ServerConfig::new(identity));
+        let (retry, connections_max, silent) = (RetryPolicy::Never, 1000, false);
+        let server = Some(ServerSetup { crypto, retry, connections_max, silent });
+        let transport = Arc::new(TransportConfig::default());
+        let (seed, unix_seconds_at_zero) = ([2; 32], 0);
+        let config = EndpointConfig { server, transport, seed, unix_seconds_at_zero };
+        let mut endpoint = Endpoint::new(config);
+        let dcid = ConnectionId::new(&[7; 8]).unwrap();
+        let route = Route::udp("192.0.2.1:1".parse().unwrap());
+        let stranger = Stranger { route, dcid, scid: dcid };
+        let piece = |id: u8, data| HandshakeFragment { id: [id; 8], offset: 0, total: 4096, data };
+        let many: Vec<_> = (0..60).map(|id| piece(id, &[1])).collect();
+        endpoint.handle_hello(Instant::ZERO, stranger, &[], &mut datagram(dcid, &many));
+        assert_eq!(endpoint.hellos.len(), 1, "hellos of one datagram");
+        // Pieces of one name that contradict each other; those that come last are not looked at.
+        let data = [[9], [9], [9], [9], [9], [1], [2]];
+        let pieces: Vec<_> = data.iter().map(|data| piece(99, data)).collect();
+        endpoint.handle_hello(Instant::ZERO, stranger, &[], &mut datagram(dcid, &pieces));
+        assert_eq!(endpoint.hellos.len(), 2, "hellos of two datagrams");
+    }
 }

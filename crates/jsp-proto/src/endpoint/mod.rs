@@ -254,6 +254,7 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.hellos.expire(now);
         self.drop_stale_key_share(now);
+        self.tickets.handle_timeout(now, self.unix_time.at_zero_ms());
         while let Some(handle) = self.schedule.pop_due(now) {
             self.take_up(handle);
             if let Some(slot) = self.connections.get_mut(&handle) {
@@ -265,7 +266,7 @@ impl Endpoint {
 
     /// The earliest deadline, and what it is for. Ask after `poll_transmit` has said no.
     pub fn poll_timeout(&mut self) -> Option<(Instant, Reason)> {
-        let due = [self.schedule.peek(), self.key_share_until()];
+        let due = [self.schedule.peek(), self.key_share_until(), self.tickets.poll_timeout()];
         due.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 

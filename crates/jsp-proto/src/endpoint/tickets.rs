@@ -13,7 +13,7 @@ use jsp_wire::{Instant, Route};
 use super::hello::Stranger;
 use super::names::HelloNames;
 use super::source::Prefix;
-use super::{ConnectionHandle, Endpoint, peer_key, release};
+use super::{ConnectionHandle, Endpoint, Reason, peer_key, release};
 use crate::config::ServerSetup;
 use crate::rng::SeededRng;
 
@@ -25,6 +25,8 @@ pub(super) struct Tickets {
     early: HashMap<[u8; 16], ConnectionHandle>,
     /// The table is tidied when it has so many entries.
     tidy_at: usize,
+    /// When the keys that this shard has used last are of no use any more.
+    void_at: Instant,
 }
 
 /// The ticket keys of a server, and the tickets that have brought early data.
@@ -43,7 +45,8 @@ struct Office {
 
 impl Default for Tickets {
     fn default() -> Self {
-        Self { office: Arc::default(), early: HashMap::new(), tidy_at: EARLY_TIDY_MIN }
+        let void_at = Instant::FAR_FUTURE;
+        Self { office: Arc::default(), early: HashMap::new(), tidy_at: EARLY_TIDY_MIN, void_at }
     }
 }
 
@@ -65,11 +68,37 @@ impl Tickets {
     /// The time was set: milliseconds since 1970 UTC at `Instant::ZERO`. Each shard tells it for itself, and a clock that
     /// was set ahead and back may be set ahead again: what the register was told before does not count once more.
     // spec: HS-228
-    pub(super) fn on_time_set(&self, at_zero_ms: u64) {
+    pub(super) fn on_time_set(&mut self, at_zero_ms: u64) {
         if let Some(office) = lock(&self.office).as_mut() {
             office.register.on_set_ahead(at_zero_ms.saturating_sub(office.at_zero_ms));
             office.at_zero_ms = office.at_zero_ms.max(at_zero_ms);
+            self.void_at = office.void_at(at_zero_ms);
         }
+    }
+
+    /// When keys that nobody has needed since are wiped.
+    pub(super) fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        (self.void_at != Instant::FAR_FUTURE).then_some((self.void_at, Reason::TicketKeys))
+    }
+
+    /// Wipes keys whose tickets are all over. Those that others have too go on from the next.
+    // spec: HS-64
+    pub(super) fn handle_timeout(&mut self, now: Instant, at_zero_ms: u64) {
+        if now < self.void_at {
+            return;
+        }
+        let mut office = lock(&self.office);
+        // Another shard may have used them since.
+        let is_void = |office: &Office| office.void_at(at_zero_ms) <= now;
+        if let Some(kept) = office.as_mut().filter(|office| is_void(office)) {
+            if kept.begins_here() {
+                *office = None;
+            } else {
+                kept.keep_up(at_zero_ms.saturating_add(now.as_nanos() / 1_000_000));
+            }
+        }
+        let void_at = office.as_ref().map(|office| office.void_at(at_zero_ms));
+        self.void_at = void_at.unwrap_or(Instant::FAR_FUTURE);
     }
 }
 
@@ -93,6 +122,24 @@ enum Judged {
 }
 
 impl Office {
+    /// Steps to the keys of this time, in milliseconds since 1970 UTC.
+    fn keep_up(&mut self, now_ms: u64) {
+        if !self.keys.are_of(now_ms / 1000) {
+            Arc::make_mut(&mut self.keys).advance(now_ms / 1000);
+        }
+    }
+
+    /// The keys were made here, and nobody else has them.
+    fn begins_here(&self) -> bool {
+        self.register_key.is_none() && !self.is_kept
+    }
+
+    /// When no ticket of these keys is good any more, where `at_zero_ms` is the time at `Instant::ZERO`.
+    fn void_at(&self, at_zero_ms: u64) -> Instant {
+        let from_zero = self.keys.void_ms().saturating_sub(at_zero_ms);
+        Instant::from_nanos(from_zero.saturating_mul(1_000_000))
+    }
+
     /// What becomes of a hello that names a ticket as refused, or brings one; `suits` says whether its early data may
     /// be taken.
     fn judge(
@@ -164,9 +211,12 @@ impl Endpoint {
         let key = Prf::new(Prf::new(*secret).derive("register of a shard", &shard.to_be_bytes()));
         let kept = kept.and_then(|kept| StrikeRegister::restore(kept, &key, now_ms, most));
         let is_kept = kept.is_some();
+        let at_zero_ms = self.unix_time.at_zero_ms();
+        // Looked at as soon as anything is: they may be of an epoch before.
+        self.tickets.void_at = now;
         *lock(&self.tickets.office) = Some(Office {
             keys: Arc::new(TicketKeys::new(*secret, epoch)),
-            at_zero_ms: self.unix_time.at_zero_ms(),
+            at_zero_ms,
             // spec: HS-95
             register: kept.unwrap_or_else(|| StrikeRegister::new(now_ms, most, false)),
             register_key: Some(key),
@@ -209,9 +259,8 @@ impl Endpoint {
             shard: 0,
             is_kept: false,
         });
-        if !office.keys.are_of(now_ms / 1000) {
-            Arc::make_mut(&mut office.keys).advance(now_ms / 1000);
-        }
+        office.keep_up(now_ms);
+        self.tickets.void_at = office.void_at(at_zero_ms);
         act(office, rng)
     }
 

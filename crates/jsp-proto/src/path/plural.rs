@@ -181,9 +181,11 @@ impl Paths {
         id.0 < self.next.0.saturating_add(PATHS_MAX as u32)
     }
 
-    /// The path has come and gone, whether or not anything was seen of it.
-    pub(crate) fn pass(&mut self, id: PathId) {
-        self.next = PathId(id.0.saturating_add(1)).max(self.next);
+    /// The path has come and gone, whether or not anything was seen of it. Answers the first of those that had not been
+    /// used before.
+    pub(crate) fn pass(&mut self, id: PathId) -> PathId {
+        let next = PathId(id.0.saturating_add(1)).max(self.next);
+        core::mem::replace(&mut self.next, next)
     }
 
     /// A path begins; the corridor is not moved to it.

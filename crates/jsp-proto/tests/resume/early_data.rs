@@ -159,6 +159,30 @@ fn a_client_with_early_data_gives_up_in_time() {
 }
 
 #[test]
+// spec-test: CON-57
+fn a_client_whose_host_slept_sends_nothing_once_more_that_may_have_been_taken() {
+    let mut pair = sharing();
+    let ticket = pair.ticket();
+    let client = pair.resume(ticket, true);
+    say(&mut pair, client, safe(), "early");
+    // The server takes them; nothing comes back before the host sleeps.
+    pair.filter = Box::new(|to, _| to == End::Server);
+    let mut heard = Heard::default();
+    listen_for(&mut pair, &mut heard, RTT * 2);
+    assert_eq!(heard.count("early"), 1);
+    // Its connection is over by then, and its register has let the ticket go.
+    pair.restart_server();
+    share(&mut pair, 0);
+    let (now, awake) = (pair.now, Duration::from_secs(1_800_000_000 + 3600));
+    pair.client.set_unix_time(now, awake);
+    pair.server.set_unix_time(now, awake);
+    pair.filter = Box::new(|_, _| true);
+    listen_for(&mut pair, &mut heard, Duration::from_secs(9));
+    assert_eq!(heard.count("early"), 1);
+    assert_eq!(pair.close_reason(End::Client, client), Some(CloseReason::HandshakeTimeout));
+}
+
+#[test]
 fn chaos_neither_loses_nor_doubles_early_data() {
     for seed in 1..=60u64 {
         let retry = if seed % 3 == 0 { RetryPolicy::Always } else { RetryPolicy::Never };

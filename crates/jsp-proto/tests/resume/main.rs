@@ -12,7 +12,7 @@ use std::time::Duration;
 use jsp_crypto::{ClientTicket, Mode, TicketKeys};
 use jsp_proto::{
     CloseReason, ConnectionHandle, Datagram, Endpoint, EndpointConfig, Event, Instant, Message,
-    RetryPolicy, Route, StreamConfig, StreamId, TransportConfig,
+    Reason, RetryPolicy, Route, StreamConfig, StreamId, TransportConfig,
 };
 use pair::{DELAY, End, Pair, TestRng};
 

@@ -169,6 +169,12 @@ fn an_address_that_a_hello_came_again_from_proves_itself() {
     let (told, heard) = (pair.told[&victim], pair.heard[&victim]);
     assert!(told <= 3 * heard, "{told} bytes for {heard}");
     assert!(told < 20_000, "{told} bytes to who has not asked");
+    // Last words go within the same bound.
+    let now = pair.now;
+    pair.server.connection(server).unwrap().close(now, 1, &[7; 1000]);
+    pair.run_for(DELAY);
+    let told = pair.told[&victim];
+    assert!(told <= 3 * heard, "{told} bytes for {heard} with the last words");
 }
 
 /// A server with its own clock, shard and memory, for replays.

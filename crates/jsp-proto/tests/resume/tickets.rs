@@ -91,6 +91,33 @@ fn a_ticket_is_good_for_the_epoch_of_its_key_and_the_next() {
     }
 }
 
+#[test]
+// spec-test: HS-64
+fn keys_whose_tickets_are_over_are_wiped_though_nobody_comes() {
+    let mut pair = Pair::new();
+    let ticket = pair.ticket();
+    let (at, why) = pair.server.poll_timeout().unwrap();
+    let waited = at.since(Instant::ZERO).as_secs();
+    assert_eq!(why, Reason::TicketKeys);
+    assert!((12 * 3600..=24 * 3600).contains(&waited), "{waited} s");
+    pair.run_for(at.since(pair.now));
+    assert_eq!(pair.server.poll_timeout(), None, "there are none any more");
+    let client = pair.resume(ticket, false);
+    pair.run_for(RTT * 4);
+    assert_eq!(mode(&mut pair, client).0, Mode::Full);
+}
+
+#[test]
+// spec-test: HS-64
+fn keys_that_servers_share_go_on_though_nobody_comes() {
+    let mut pair = sharing();
+    let (at, why) = pair.server.poll_timeout().unwrap();
+    assert_eq!(why, Reason::TicketKeys);
+    pair.run_for(at.since(pair.now));
+    let (next, why) = pair.server.poll_timeout().unwrap();
+    assert_eq!((next.since(at).as_secs(), why), (24 * 3600, Reason::TicketKeys));
+}
+
 /// A server that lets everybody in who proves an identity.
 struct Anybody;
 
