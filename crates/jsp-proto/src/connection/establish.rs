@@ -159,7 +159,7 @@ impl Connection {
     }
 
     /// Both sides are who they should be.
-    // spec: CON-57
+    // spec: CON-266
     fn on_complete(&mut self, now: Instant, security: Security) {
         let is_overdue = self.exchange.early_data.is_overdue(self.exchange.unix_time.millis(now));
         if is_overdue && !security.early_data {

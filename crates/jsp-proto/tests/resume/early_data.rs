@@ -159,7 +159,7 @@ fn a_client_with_early_data_gives_up_in_time() {
 }
 
 #[test]
-// spec-test: CON-57
+// spec-test: CON-266
 fn a_client_whose_host_slept_sends_nothing_once_more_that_may_have_been_taken() {
     let mut pair = sharing();
     let ticket = pair.ticket();
