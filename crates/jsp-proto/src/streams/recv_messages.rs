@@ -44,8 +44,11 @@ pub(super) struct RecvMessages {
     pub(super) expected: u64,
     /// One more than the highest number of a symbol. It stands apart, as short numbers are placed by pieces alone.
     pub(super) symbols_expected: u64,
-    /// Of unreliable streams: packet numbers that raised `expected`, and what they raised it to.
+    /// Packets that brought a higher number than all before them in the order of packet numbers, and one more than
+    /// that number: both rise.
     pub(super) marks: VecDeque<(u64, u64)>,
+    /// The oldest marks gave way to newer ones.
+    pub(super) has_lost_marks: bool,
     /// Incomplete messages by number.
     pub(super) partial: VecDeque<Partial>,
     /// Pieces of all of them that wait for what stands in front of them.
@@ -77,6 +80,7 @@ impl RecvMessages {
             expected: 0,
             symbols_expected: 0,
             marks: VecDeque::new(),
+            has_lost_marks: false,
             partial: VecDeque::new(),
             pieces: 0,
             held: VecDeque::new(),
