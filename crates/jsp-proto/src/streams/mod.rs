@@ -288,6 +288,7 @@ impl Streams {
                 wants_room: false,
                 told: None,
                 consumed_below: 0,
+                is_watched: false,
             },
             recv: RecvHalf {
                 phase: if receives { RecvPhase::Open } else { RecvPhase::Absent },
@@ -453,6 +454,9 @@ impl Streams {
     fn free_if_over(&mut self, key: Key) {
         let Some(stream) = self.table.get(key).filter(|stream| stream.is_over()) else { return };
         let (is_local, accounted) = (stream.is_local, stream.recv.accounted);
+        if stream.send.is_watched {
+            self.events.push_back(StreamEvent::Forgotten(stream.id));
+        }
         self.table.remove(key);
         self.received.numbers = self.received.numbers.saturating_sub(accounted.numbers);
         self.received.pieces = self.received.pieces.saturating_sub(accounted.pieces);

@@ -277,6 +277,13 @@ impl ConnectionState {
         }
     }
 
+    /// The transport tells nothing of a stream any more.
+    pub(crate) fn wake_ended(&mut self, id: StreamId, wakes: &mut WakeList) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.ended.wake(wakes);
+        }
+    }
+
     /// Nobody holds the sending half any more. Answers whether it was never finished nor reset: then it is to be
     /// finished, before the state is dropped.
     pub(crate) fn let_go_of_send(&mut self, id: StreamId) -> bool {

@@ -322,7 +322,7 @@ impl SendStream {
                     }
                     (_, Some(error)) => Poll::Ready(Err(error.into())),
                     (None | Some((_, SendEnd::Reset)), None) => Poll::Ready(Err(SendError::Closed)),
-                    (Some((_, SendEnd::Finished)), None) if is_forgotten(core, inner, id) => {
+                    (Some((_, SendEnd::Finished)), None) if will_not_tell(core, inner, id) => {
                         Poll::Ready(Err(SendError::Closed))
                     }
                     (Some(_), None) => Poll::Pending,
@@ -346,9 +346,9 @@ impl SendStream {
     }
 }
 
-/// The transport knows nothing of the stream any more.
-fn is_forgotten(core: &mut Locked<'_>, inner: &Inner, id: StreamId) -> bool {
-    core.live(inner.key).is_ok_and(|(connection, _)| connection.stream_info(id).is_none())
+/// The transport knows nothing of the stream any more. If it does, it tells when it does not.
+fn will_not_tell(core: &mut Locked<'_>, inner: &Inner, id: StreamId) -> bool {
+    core.live(inner.key).is_ok_and(|(connection, _)| !connection.watch_forgotten(id))
 }
 
 fn write_now(
