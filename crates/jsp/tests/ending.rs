@@ -408,3 +408,21 @@ async fn who_waits_for_what_a_two_way_stream_will_not_tell_any_more_is_told_so()
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_changes_no_end_that_is_known() {
+    let (peers, _control) = emulated(far()).await;
+    let (send, _recv) = peers.at_client.open(StreamConfig::messages()).await.unwrap().split();
+    send.send_last("all there is").await.unwrap();
+    send.closed().await.unwrap();
+    send.reset(1);
+    assert_eq!(send.closed().await, Ok(()));
+    let (send, _recv) = peers.at_client.open(StreamConfig::messages()).await.unwrap().split();
+    send.send("unwanted").await.unwrap();
+    peers.at_server.accept().await.unwrap();
+    let (_far_send, far_recv) = peers.at_server.accept().await.unwrap().split();
+    far_recv.stop(7);
+    assert_eq!(send.closed().await, Err(SendError::Stopped(7)));
+    send.reset(1);
+    assert_eq!(send.closed().await, Err(SendError::Stopped(7)));
+}

@@ -160,6 +160,11 @@ pub(crate) enum FateSlot {
 }
 
 impl StreamState {
+    /// How the sending side ended is known.
+    pub(crate) fn has_ended(&self) -> bool {
+        !matches!(self.end, SendEnd::Open | SendEnd::Finishing)
+    }
+
     /// Nobody holds the stream, and nothing is expected of it.
     fn is_idle(&self) -> bool {
         !self.send_held && !self.recv_held && self.end != SendEnd::Finishing

@@ -250,14 +250,16 @@ impl SendStream {
     }
 
     /// Abandons the stream: what has not arrived is not sent again, and the peer sees `code`, at most 2^62 - 1; larger
-    /// ones are cut to that.
+    /// ones are cut to that. Does nothing on a stream that has ended: all of it has arrived, or the peer has stopped it.
     pub fn reset(&self, code: u64) {
         let inner = &self.shared.inner;
         let now = inner.shard.clock.now();
         let mut core = inner.shard.lock();
         let Ok((connection, _)) = core.live(inner.key) else { return };
         connection.reset(now, self.shared.id, code);
-        if let Some((state, wakes)) = core.state_and_wakes(inner.key) {
+        if let Some((state, wakes)) = core.state_and_wakes(inner.key)
+            && !state.streams.get(&self.shared.id).is_some_and(|stream| stream.has_ended())
+        {
             state.end_sending(self.shared.id, SendEnd::Reset, wakes);
         }
         core.close_if_delivered(inner.key, now);
