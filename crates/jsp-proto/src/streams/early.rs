@@ -183,7 +183,7 @@ mod tests {
             client.begin_early(Instant::ZERO, &remembered);
             let config = StreamConfig { replay_safe: true, ..StreamConfig::messages() };
             let id = client.open(Instant::ZERO, &config).unwrap();
-            let mut send = |client: &mut Streams, len| {
+            let send = |client: &mut Streams, len| {
                 client.send(Instant::ZERO, id, Message::binary(vec![0; len]))
             };
             assert_eq!(send(&mut client, 65_536), Ok(0));

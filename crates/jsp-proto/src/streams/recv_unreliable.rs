@@ -7,7 +7,7 @@ use jsp_wire::limits;
 
 use super::assembly::Partial;
 use super::credit::MESSAGE_COST;
-use super::recv_bytes::{PIECE_LEN_MIN, PIECES_ALWAYS};
+use super::gaps::{PIECE_LEN_MIN, PIECES_ALWAYS};
 use super::recv_messages::{COMPLETE, RecvMessages, Taken};
 use crate::error::TransportError;
 
@@ -137,13 +137,13 @@ impl RecvMessages {
         let by = usize::try_from(base.saturating_sub(self.base)).unwrap_or(usize::MAX);
         self.seen.drain(..by.min(self.seen.len()));
         self.base = self.base.max(base);
-        while self.partial.front().is_some_and(|partial| partial.number < self.base) {
+        while self.partial.first_key_value().is_some_and(|(number, _)| *number < self.base) {
             self.pop_partial();
         }
     }
 
     pub(super) fn pop_partial(&mut self) -> Option<Partial> {
-        let partial = self.partial.pop_front()?;
+        let (_, partial) = self.partial.pop_first()?;
         self.pieces = self.pieces.saturating_sub(partial.pieces());
         Some(partial)
     }
@@ -153,14 +153,14 @@ impl RecvMessages {
         if self.pieces == 0 {
             return 0;
         }
-        let bytes: u64 = self.partial.iter().map(Partial::size).sum();
+        let bytes: u64 = self.partial.values().map(Partial::size).sum();
         (self.pieces as u64).saturating_sub(bytes / PIECE_LEN_MIN)
     }
 
     /// Keeps incomplete unreliable messages within bounds: the oldest go first.
     // spec: STR-36
     pub(super) fn evict(&mut self) {
-        let mut bytes: u64 = self.partial.iter().map(Partial::size).sum();
+        let mut bytes: u64 = self.partial.values().map(Partial::size).sum();
         while self.partial.len() > UNRELIABLE_PARTIAL_MAX
             || (self.partial.len() > 1 && bytes > self.keep_max)
             || self.pieces as u64 > PIECES_ALWAYS.saturating_add(bytes / PIECE_LEN_MIN)
