@@ -174,6 +174,7 @@ fn a_stream_has_one_alarm_however_often_it_is_set_anew() {
         a.send(now, id, Message::binary(vec![0; 10]).with_lifetime(ms(2))).unwrap();
         now = now + ms(4);
         a.handle_timeout(now);
+        assert!(a.expiries.len() <= super::super::alarms::ALARMS_ALWAYS + 2);
     }
     // Where it was set again and again, one is left once the time has come.
     now = now + ms(400);
