@@ -261,6 +261,43 @@ fn a_lost_piece_is_repeated_as_often_as_allowed() {
     }
 }
 
+#[test]
+fn all_of_a_long_message_that_is_lost_goes_once_more() {
+    const LEN: usize = 32 << 20;
+    let window = 64 << 20;
+    for retransmits in [None, Some(1)] {
+        let (mut a, _, now) = pair(&StreamLimits {
+            stream_window: window,
+            stream_window_max: window,
+            data_window: window,
+            data_window_max: window,
+            message_len_max: window,
+            ..StreamLimits::default()
+        });
+        let id = a.open(now, partial(retransmits, None)).unwrap();
+        a.send(now, id, Message::binary(vec![7; LEN])).unwrap();
+        let sent: Vec<_> = std::iter::from_fn(|| build(&mut a, now, 1200)).collect();
+        let mut again = Vec::new();
+        // The second half is doubted before it is lost.
+        for sent in &sent[sent.len() / 2..] {
+            for token in &sent.tokens {
+                let Token::Stream(token) = token else { continue };
+                a.on_doubt(now, *token);
+            }
+        }
+        for sent in &sent {
+            settle(&mut a, now, sent, Fate::Lost);
+        }
+        assert_eq!(a.buffered(), LEN as u64);
+        again.extend(std::iter::from_fn(|| build(&mut a, now, 1200)));
+        assert!(again.len().abs_diff(sent.len()) < 10, "{} of {}", again.len(), sent.len());
+        for sent in &again {
+            settle(&mut a, now, sent, Fate::Lost);
+        }
+        assert_eq!(a.buffered() == 0, retransmits.is_some());
+    }
+}
+
 // spec-test: STR-33
 #[test]
 fn a_newer_message_with_the_key_replaces_the_older() {
