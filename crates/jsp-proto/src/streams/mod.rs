@@ -403,10 +403,7 @@ impl Streams {
                 return;
             }
             Sendable::ConnectionCredit => {
-                if !stream.in_blocked {
-                    stream.in_blocked = true;
-                    self.blocked.push_back(key);
-                }
+                self.block(key);
                 self.owes_blocked |= self.credit.tell_blocked();
                 return;
             }
