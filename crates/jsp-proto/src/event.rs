@@ -68,6 +68,12 @@ pub enum Event {
         /// The stream.
         stream: StreamId,
     },
+    /// A stream is over on both sides, and nothing more is told of it; told where it was asked for
+    /// ([`Connection::watch_forgotten`](crate::Connection::watch_forgotten)).
+    StreamForgotten {
+        /// The stream.
+        stream: StreamId,
+    },
     /// The path looks worse, or better, than it did: the level of the alarm has changed.
     Alarm(Alarm),
     /// What the network carries has changed: the advice for media fell by 10 % or more, or rose by
@@ -130,6 +136,7 @@ impl From<StreamEvent> for Event {
             StreamEvent::SendStopped { stream, code } => Self::SendStopped { stream, code },
             StreamEvent::SendFinished(stream) => Self::SendFinished { stream },
             StreamEvent::Consumed { stream, below } => Self::Consumed { stream, below },
+            StreamEvent::Forgotten(stream) => Self::StreamForgotten { stream },
         }
     }
 }

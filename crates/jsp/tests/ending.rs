@@ -380,3 +380,49 @@ async fn who_waits_for_what_cannot_be_told_any_more_is_told_so() {
     send.reset(1);
     assert_eq!(send.consumed(0).await, Err(SendError::Closed));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_what_a_two_way_stream_will_not_tell_any_more_is_told_so() {
+    let (peers, _control) = emulated(far()).await;
+    for stops in [false, true] {
+        let (send, recv) = peers.at_client.open(StreamConfig::messages()).await.unwrap().split();
+        send.send_last("all there is").await.unwrap();
+        let (far_send, far_recv) = peers.at_server.accept().await.unwrap().split();
+        assert_eq!(far_recv.recv().await.unwrap().unwrap().text(), Some("all there is"));
+        assert!(far_recv.recv().await.unwrap().is_none());
+        send.closed().await.unwrap();
+        let began = tokio::time::Instant::now();
+        let waits = send.consumed(0);
+        let ends = async {
+            // All of the other direction is there, and nobody has said that anything was taken.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            far_send.send("an answer").await.unwrap();
+            if stops {
+                recv.stop(1);
+            }
+            far_send.finish().unwrap();
+            while !stops && recv.recv().await.unwrap().is_some() {}
+        };
+        let (told, ()) = tokio::join!(waits, ends);
+        assert_eq!(told, Err(SendError::Closed));
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_changes_no_end_that_is_known() {
+    let (peers, _control) = emulated(far()).await;
+    let (send, _recv) = peers.at_client.open(StreamConfig::messages()).await.unwrap().split();
+    send.send_last("all there is").await.unwrap();
+    send.closed().await.unwrap();
+    send.reset(1);
+    assert_eq!(send.closed().await, Ok(()));
+    let (send, _recv) = peers.at_client.open(StreamConfig::messages()).await.unwrap().split();
+    send.send("unwanted").await.unwrap();
+    peers.at_server.accept().await.unwrap();
+    let (_far_send, far_recv) = peers.at_server.accept().await.unwrap().split();
+    far_recv.stop(7);
+    assert_eq!(send.closed().await, Err(SendError::Stopped(7)));
+    send.reset(1);
+    assert_eq!(send.closed().await, Err(SendError::Stopped(7)));
+}

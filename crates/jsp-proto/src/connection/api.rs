@@ -147,10 +147,16 @@ impl Connection {
         self.streams.is_read(stream)
     }
 
-    /// True when the peer should hear of credit, or of something else about streams: after reading, this says
-    /// whether it is worth a turn to send.
+    /// True when the peer should hear of credit, or of something else about streams, or the application of a stream
+    /// that is forgotten with this: after reading, this says whether it is worth a turn to send.
     pub fn owes_credit(&self) -> bool {
-        self.streams.owes()
+        self.streams.owes() || self.streams.has_forgotten()
+    }
+
+    /// Tells [`Event::StreamForgotten`](crate::Event::StreamForgotten) once the stream is over on both sides; false
+    /// when it is already.
+    pub fn watch_forgotten(&mut self, stream: StreamId) -> bool {
+        self.streams.watch_forgotten(stream)
     }
 
     /// True when bytes or messages of a stream wait to be sent, because nothing more may go now or the turn to

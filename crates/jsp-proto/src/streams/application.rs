@@ -13,7 +13,7 @@ use super::send_bytes::SendBytes;
 use super::send_messages::{SendMessages, SendScope};
 use super::stream::{RecvBody, RecvPhase, ResetCause, SendBody, SendPhase, Stream, owed};
 use super::table::Key;
-use super::{Streams, opening};
+use super::{StreamEvent, Streams, opening};
 use crate::error::{OpenError, RecvError, SendError};
 
 impl Streams {
@@ -382,6 +382,18 @@ impl Streams {
                 self.refresh(now, key);
             }
         }
+    }
+
+    /// Asks to be told when nothing more is told of a stream; false when that is so already.
+    pub(crate) fn watch_forgotten(&mut self, id: StreamId) -> bool {
+        let Some((_, stream)) = self.table.find(id) else { return false };
+        stream.send.is_watched = true;
+        true
+    }
+
+    /// True when the last thing to be told is that a stream is forgotten.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        matches!(self.events.back(), Some(StreamEvent::Forgotten(_)))
     }
 
     /// What the stream said about itself when it opened.

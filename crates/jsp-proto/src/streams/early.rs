@@ -3,7 +3,7 @@
 use jsp_wire::{CloseCode, Frame, Instant, StreamId, TransportParams};
 
 use super::Streams;
-use super::credit::WINDOW_MIN;
+use super::credit::{MESSAGE_LEN_ALWAYS, WINDOW_MIN};
 use super::table::{Key, Standing};
 use crate::error::TransportError;
 
@@ -26,12 +26,14 @@ const NOT_EARLY: TransportError = TransportError::new(
 
 impl Streams {
     /// Replay-safe streams may send from here on, under the limits of the last connection.
-    /// What may be refused must find room in the smallest windows that the peer can have come to.
-    // spec: STR-51
+    /// What may be refused must find room in the smallest windows that the peer can have come to, and be as long as
+    /// everybody takes.
+    // spec: STR-16, STR-51
     pub(crate) fn begin_early(&mut self, now: Instant, remembered: &TransportParams) {
         let params = TransportParams {
             data_max: remembered.data_max.min(WINDOW_MIN),
             stream_data_max: remembered.stream_data_max.min(WINDOW_MIN),
+            message_len_max: remembered.message_len_max.min(MESSAGE_LEN_ALWAYS),
             ..*remembered
         };
         self.set_peer_params(now, &params);
@@ -119,7 +121,7 @@ mod tests {
     use jsp_wire::{Open, tlv};
 
     use super::super::Side;
-    use super::super::config::{StreamConfig, StreamLimits};
+    use super::super::config::{Message, StreamConfig, StreamLimits};
     use super::*;
 
     /// Bytes of a stream with this opening, if any.
@@ -168,5 +170,27 @@ mod tests {
         server.on_open(Instant::ZERO, three, &plain).unwrap();
         assert_eq!(server.check_early_frame(&bytes(one, None)), Ok(()));
         assert!(server.check_early_frame(&bytes(three, None)).is_err());
+    }
+
+    #[test]
+    /// spec-test: STR-16, STR-51
+    fn early_messages_are_as_long_as_every_server_takes() {
+        let long = TransportParams { message_len_max: 1 << 20, ..TransportParams::default() };
+        let short = TransportParams { message_len_max: 0, ..long };
+        for told in [long, short] {
+            let mut client = Streams::new(Side::Client, &StreamLimits::default());
+            let remembered = TransportParams { streams_max: 8, ..long };
+            client.begin_early(Instant::ZERO, &remembered);
+            let config = StreamConfig { replay_safe: true, ..StreamConfig::messages() };
+            let id = client.open(Instant::ZERO, &config).unwrap();
+            let send = |client: &mut Streams, len| {
+                client.send(Instant::ZERO, id, Message::binary(vec![0; len]))
+            };
+            assert_eq!(send(&mut client, 65_536), Ok(0));
+            assert!(send(&mut client, 65_537).is_err());
+            // The server may have come to less than it told before.
+            client.forget_remembered(Instant::ZERO, &told);
+            assert_eq!(send(&mut client, 65_537).is_ok(), told == long);
+        }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum StreamEvent {
     SendFinished(StreamId),
     /// The peer's application has taken all messages below this number.
     Consumed { stream: StreamId, below: u64 },
+    /// A stream that was watched is over on both sides: nothing more is told of it.
+    Forgotten(StreamId),
 }
 
 /// Events that wait to be polled.

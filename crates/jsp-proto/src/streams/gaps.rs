@@ -3,10 +3,18 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use jsp_wire::CloseCode;
+
+use crate::error::TransportError;
 
 /// Pieces shorter than this are copied, so that a few bytes never keep a whole datagram alive.
 /// Two thirds of the smallest path MTU: longer pieces pin at most half as much again.
 pub(super) const COPY_BELOW: usize = 800;
+
+/// Pieces beyond gaps that a byte stream or a message may always have, and bytes that each further one must bring on
+/// average: records of pieces must not take more room than their bytes, nor the search for their places more time.
+pub(super) const PIECES_ALWAYS: u64 = 1024;
+pub(super) const PIECE_LEN_MIN: u64 = 512;
 
 /// Capacity of the buffers that small pieces are copied together in, in bytes.
 const MERGE_CAPACITY: usize = 4096;
@@ -69,6 +77,17 @@ impl Gaps {
     /// True when none waits.
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
+    }
+
+    /// Checks that what waits is not made of crumbs.
+    // spec: STR-45
+    pub(super) fn check(&self) -> Result<(), TransportError> {
+        let most = PIECES_ALWAYS.saturating_add(self.bytes / PIECE_LEN_MIN);
+        if self.pieces.len() as u64 > most {
+            let reason = "too many small pieces arrived out of order";
+            return Err(TransportError::new(CloseCode::EXCESSIVE_LOAD, reason));
+        }
+        Ok(())
     }
 
     /// All pieces with their places.

@@ -2,6 +2,7 @@
 //!
 //! | file | concept |
 //! |------|---------|
+//! | `alarms` | when messages that wait expire |
 //! | `application` | what the application calls |
 //! | `output`, `turn` | frames into a packet, in the order of the policy; one stream's turn |
 //! | `overdue` | messages that go once more before they are lost |
@@ -20,6 +21,7 @@
 //!
 //! The normative text is `docs/spec/03-streams.md`; code cites its sentences as `spec: STR-n`.
 
+mod alarms;
 mod application;
 mod assembly;
 pub(crate) mod config;
@@ -91,9 +93,6 @@ const FRAGMENT_MIN: usize = 64;
 /// Bytes of a real-time stream are due so long after they came to the head of their stream.
 const BYTES_DUE: Duration = Duration::from_millis(100);
 
-/// Timers of expiry fire at most this often.
-const EXPIRY_GRAIN: Duration = Duration::from_millis(1);
-
 /// Which side of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Side {
@@ -127,6 +126,8 @@ pub(crate) struct Streams {
     opens: VecDeque<Key>,
     blocked: VecDeque<Key>,
     expiries: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// When there are more, those that were set anew since are let go of.
+    expiries_max: usize,
     accept: VecDeque<StreamId>,
     events: Events,
     /// Real-time streams whose messages may become overdue.
@@ -170,6 +171,7 @@ impl Streams {
             opens: VecDeque::new(),
             blocked: VecDeque::new(),
             expiries: BinaryHeap::new(),
+            expiries_max: alarms::ALARMS_ALWAYS,
             accept: VecDeque::new(),
             events: Events::new(),
             watched: VecDeque::new(),
@@ -288,6 +290,7 @@ impl Streams {
                 wants_room: false,
                 told: None,
                 consumed_below: 0,
+                is_watched: false,
             },
             recv: RecvHalf {
                 phase: if receives { RecvPhase::Open } else { RecvPhase::Absent },
@@ -332,17 +335,6 @@ impl Streams {
     fn refresh(&mut self, now: Instant, key: Key) {
         self.line_up(now, key);
         self.refresh_quietly(key);
-    }
-
-    fn arm(&mut self, key: Key, expiry: Instant) {
-        let Some(stream) = self.table.get_mut(key) else { return };
-        let grain = EXPIRY_GRAIN.as_nanos() as u64;
-        let rounded = expiry.as_nanos().div_ceil(grain).saturating_mul(grain);
-        let at = Instant::from_nanos(rounded).max(expiry);
-        if at < stream.armed {
-            stream.armed = at;
-            self.expiries.push(Reverse((at, key)));
-        }
     }
 
     /// Sends the end of a finished half once all before it is sent; closes it once all has arrived.
@@ -411,10 +403,7 @@ impl Streams {
                 return;
             }
             Sendable::ConnectionCredit => {
-                if !stream.in_blocked {
-                    stream.in_blocked = true;
-                    self.blocked.push_back(key);
-                }
+                self.block(key);
                 self.owes_blocked |= self.credit.tell_blocked();
                 return;
             }
@@ -453,6 +442,9 @@ impl Streams {
     fn free_if_over(&mut self, key: Key) {
         let Some(stream) = self.table.get(key).filter(|stream| stream.is_over()) else { return };
         let (is_local, accounted) = (stream.is_local, stream.recv.accounted);
+        if stream.send.is_watched {
+            self.events.push_back(StreamEvent::Forgotten(stream.id));
+        }
         self.table.remove(key);
         self.received.numbers = self.received.numbers.saturating_sub(accounted.numbers);
         self.received.pieces = self.received.pieces.saturating_sub(accounted.pieces);

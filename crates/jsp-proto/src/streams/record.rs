@@ -42,7 +42,8 @@ pub(super) struct Record {
     pub(super) is_whole: bool,
     /// Some of it was held lost.
     pub(super) was_lost: bool,
-    /// Pieces of it in the queue of what goes again.
+    /// Pieces of it in the queue of what goes again. Which bytes they hold stands in `pieces`, if there are such; else
+    /// they hold all of it.
     pub(super) queued: u32,
     /// Its last retransmission goes, or went, twice.
     pub(super) is_echoed: bool,
@@ -57,7 +58,7 @@ pub(super) struct Record {
     pub(super) given_up: bool,
     /// A newer message with its key exists: if lost, it stays lost.
     pub(super) superseded: bool,
-    /// For messages of several pieces, once one of them is acknowledged or lost.
+    /// For messages of several pieces, once one of them is acknowledged or lost, and where losses are counted.
     pub(super) pieces: Option<Box<Pieces>>,
     /// For messages that go as symbols.
     pub(super) fountain: Option<Box<Fountain>>,
@@ -68,8 +69,59 @@ pub(super) struct Record {
 pub(super) struct Pieces {
     acked: RangeSet,
     acked_bytes: u64,
-    /// Lost pieces and how often each was lost; kept only where that is limited.
+    /// What was lost, in rising order without overlap, and how often; kept only where that is limited.
     losses: Vec<(u32, u32, u32)>,
+    /// What stands in the queue of what goes again.
+    queued: RangeSet,
+}
+
+impl Pieces {
+    /// How often each of these bytes was lost, at least.
+    fn repeats(&self, offset: u32, end: u32) -> u32 {
+        let first = self.losses.partition_point(|(_, stop, _)| *stop <= offset);
+        let (mut at, mut least) = (offset, u32::MAX);
+        for (start, stop, times) in self.losses.iter().skip(first) {
+            if *start > at {
+                break;
+            }
+            (at, least) = (*stop, least.min(*times));
+            if at >= end {
+                return least;
+            }
+        }
+        0
+    }
+
+    /// Each of these bytes was lost so often, or more often.
+    fn note_loss(&mut self, offset: u32, end: u32, times: u32) {
+        if self.losses.last().is_none_or(|(_, stop, _)| *stop <= offset) {
+            return self.losses.push((offset, end, times));
+        }
+        let first = self.losses.partition_point(|(_, stop, _)| *stop <= offset);
+        match self.losses.get_mut(first) {
+            Some(loss) if loss.0 == offset && loss.1 == end => {
+                loss.2 = loss.2.max(times);
+                return;
+            }
+            _ => {}
+        }
+        let after = self.losses.partition_point(|(start, _, _)| *start < end);
+        let (mut cut, mut at) = (Vec::new(), offset);
+        for (start, stop, known) in self.losses.drain(first..after) {
+            let (from, to) = (start.max(offset), stop.min(end));
+            cut.extend([(start, from, known), (at, from, times), (from, to, known.max(times))]);
+            cut.push((to, stop, known));
+            at = to;
+        }
+        cut.push((at, end, times));
+        cut.retain(|(start, stop, _)| start < stop);
+        self.losses.splice(first..first, cut);
+    }
+}
+
+/// Where a lost piece ends: one of no bytes counts as one byte.
+fn end_of_loss(offset: u32, len: u32) -> u32 {
+    offset.saturating_add(len.max(1))
 }
 
 impl Record {
@@ -111,10 +163,58 @@ impl Record {
         if offset == 0 && len == self.len {
             return true;
         }
-        let pieces = self.pieces.get_or_insert_default();
+        let pieces = self.pieces_mut();
         let start = u64::from(offset);
         pieces.acked_bytes += pieces.acked.insert(start, start + u64::from(len));
-        pieces.acked_bytes >= u64::from(self.len)
+        let acked_bytes = pieces.acked_bytes;
+        acked_bytes >= u64::from(self.len)
+    }
+
+    fn pieces_mut(&mut self) -> &mut Pieces {
+        let is_queued = self.queued > 0 && self.pieces.is_none();
+        let pieces = self.pieces.get_or_insert_default();
+        if is_queued {
+            pieces.queued.insert(0, self.len.into());
+        }
+        pieces
+    }
+
+    /// Some of it stands in the queue of what goes again.
+    pub(super) fn is_queued(&self) -> bool {
+        self.queued > 0
+    }
+
+    /// A piece came into the queue: bytes of which none stood there.
+    pub(super) fn on_queued(&mut self, offset: u32, len: u32) {
+        if self.pieces.is_some() || offset != 0 || len != self.len {
+            let start = u64::from(offset);
+            self.pieces_mut().queued.insert(start, start + u64::from(len));
+        }
+        self.queued += 1;
+    }
+
+    /// The first bytes of a piece, or all, have left the queue; `ends` when all have.
+    pub(super) fn on_unqueued(&mut self, offset: u32, len: u32, ends: bool) {
+        let is_noted = self.pieces.is_some() || offset != 0 || len != self.len;
+        // What is done has no pieces any more.
+        if is_noted && !self.done {
+            let start = u64::from(offset);
+            self.pieces_mut().queued.remove(start, start + u64::from(len));
+        }
+        self.queued = self.queued.saturating_sub(u32::from(ends));
+    }
+
+    /// The first of these bytes that do not stand in the queue.
+    pub(super) fn first_unqueued(&self, offset: u32, len: u32) -> Option<(u32, u32)> {
+        let start = u64::from(offset);
+        let end = start + u64::from(len);
+        let (from, to) = match &self.pieces {
+            _ if self.queued == 0 => (start, end),
+            Some(pieces) if self.len > 0 => pieces.queued.first_missing(start, end)?,
+            _ => return None,
+        };
+        // Both lie inside the piece, whose ends are 32 bits.
+        Some((from as u32, (to - from) as u32))
     }
 
     /// Symbols of it are to go.
@@ -133,10 +233,7 @@ impl Record {
 
     /// How often a piece went again because it, or what holds it, was lost or in doubt; kept only where that is limited.
     pub(super) fn repeats(&self, offset: u32, len: u32) -> u32 {
-        let end = offset.saturating_add(len);
-        let losses = self.pieces.iter().flat_map(|pieces| &pieces.losses);
-        let around = losses.filter(|(start, stop, _)| *start <= offset && end <= *stop);
-        around.map(|(_, _, times)| *times).max().unwrap_or(0)
+        self.pieces.as_ref().map_or(0, |pieces| pieces.repeats(offset, end_of_loss(offset, len)))
     }
 
     /// A piece was lost, or is in doubt; true when it may go again, which then counts.
@@ -145,15 +242,11 @@ impl Record {
         if self.retransmits_max == u32::MAX {
             return true;
         }
-        let (end, before) = (offset.saturating_add(len), self.repeats(offset, len));
+        let before = self.repeats(offset, len);
         if before >= self.retransmits_max {
             return false;
         }
-        let pieces = self.pieces.get_or_insert_default();
-        match pieces.losses.iter_mut().find(|(start, stop, _)| *start == offset && *stop == end) {
-            Some(loss) => loss.2 = before + 1,
-            None => pieces.losses.push((offset, end, before + 1)),
-        }
+        self.pieces_mut().note_loss(offset, end_of_loss(offset, len), before + 1);
         true
     }
 
@@ -167,5 +260,31 @@ impl Record {
         let (from, to) = pieces.acked.first_missing(start, start + u64::from(len))?;
         // Both lie inside the piece, whose ends are 32 bits.
         Some((from as u32, (to - from) as u32))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn losses_are_counted_for_each_byte(
+            lost in prop::collection::vec((0u32..60, 1u32..30), 1..40),
+            (offset, len) in (0u32..60, 1u32..30),
+        ) {
+            let (mut pieces, mut counts) = (Pieces::default(), [0u32; 100]);
+            for (offset, len) in lost {
+                let bytes = &mut counts[offset as usize..(offset + len) as usize];
+                let before = *bytes.iter().min().unwrap();
+                prop_assert_eq!(pieces.repeats(offset, offset + len), before);
+                pieces.note_loss(offset, offset + len, before + 1);
+                bytes.iter_mut().for_each(|count| *count = (*count).max(before + 1));
+                prop_assert!(pieces.losses.is_sorted_by(|a, b| a.1 <= b.0));
+            }
+            let least = counts[offset as usize..(offset + len) as usize].iter().min();
+            prop_assert_eq!(Some(&pieces.repeats(offset, offset + len)), least);
+        }
     }
 }

@@ -12,11 +12,6 @@ use super::gaps::{COPY_BELOW, Gaps};
 /// Capacity of the blocks that small unread pieces are copied into, in bytes.
 const BLOCK: usize = 4096;
 
-/// Pieces beyond gaps that a stream may always have, and bytes that each further one must bring on
-/// average: records of pieces must not take more room than their bytes.
-pub(super) const PIECES_ALWAYS: u64 = 1024;
-pub(super) const PIECE_LEN_MIN: u64 = 512;
-
 /// Bytes in order and not yet read, and pieces beyond the first gap.
 #[derive(Default, Debug)]
 pub(super) struct RecvBytes {
@@ -75,12 +70,7 @@ impl RecvBytes {
     /// Checks that what waits beyond gaps is not made of crumbs.
     // spec: STR-45
     pub(super) fn check_gaps(&self) -> Result<(), TransportError> {
-        let most = PIECES_ALWAYS.saturating_add(self.gaps.bytes() / PIECE_LEN_MIN);
-        if self.gaps.len() as u64 > most {
-            let reason = "too many small pieces arrived out of order";
-            return Err(TransportError::new(CloseCode::EXCESSIVE_LOAD, reason));
-        }
-        Ok(())
+        self.gaps.check()
     }
 
     /// The stream has this many bytes.

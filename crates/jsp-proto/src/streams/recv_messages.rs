@@ -1,7 +1,7 @@
 //! The receiving half of a message stream: which numbers are settled, which messages are on their
 //! way together, which wait for their turn or to be read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use jsp_wire::frame::{Attributes, MessageFrame, Skip};
@@ -44,14 +44,17 @@ pub(super) struct RecvMessages {
     pub(super) expected: u64,
     /// One more than the highest number of a symbol. It stands apart, as short numbers are placed by pieces alone.
     pub(super) symbols_expected: u64,
-    /// Of unreliable streams: packet numbers that raised `expected`, and what they raised it to.
+    /// Packets that brought a higher number than all before them in the order of packet numbers, and one more than
+    /// that number: both rise.
     pub(super) marks: VecDeque<(u64, u64)>,
-    /// Incomplete messages by number.
-    pub(super) partial: VecDeque<Partial>,
+    /// The oldest marks gave way to newer ones.
+    pub(super) has_lost_marks: bool,
+    /// Incomplete messages by number. They may come in any order, and be as many as numbers are within reach.
+    pub(super) partial: BTreeMap<u64, Partial>,
     /// Pieces of all of them that wait for what stands in front of them.
     pub(super) pieces: usize,
     /// Complete messages that wait for lower ones, by number.
-    pub(super) held: VecDeque<Received>,
+    pub(super) held: BTreeMap<u64, Received>,
     pub(super) ready: Queue<Received>,
     pub(super) ready_bytes: u64,
     copies: Copies,
@@ -77,9 +80,10 @@ impl RecvMessages {
             expected: 0,
             symbols_expected: 0,
             marks: VecDeque::new(),
-            partial: VecDeque::new(),
+            has_lost_marks: false,
+            partial: BTreeMap::new(),
             pieces: 0,
-            held: VecDeque::new(),
+            held: BTreeMap::new(),
             ready: Queue::default(),
             ready_bytes: 0,
             copies: Copies::default(),
@@ -108,7 +112,7 @@ impl RecvMessages {
 
     /// Bytes of the lowest incomplete message.
     pub(super) fn lowest_total(&self) -> u64 {
-        self.partial.front().map_or(0, |partial| partial.total)
+        self.partial.first_key_value().map_or(0, |(_, partial)| partial.total)
     }
 
     pub(super) fn expected(&self) -> u64 {
@@ -244,7 +248,7 @@ impl RecvMessages {
         keep: bool,
     ) -> Taken {
         if self.ordered && number != self.base {
-            self.hold(Received { number, payload, attributes });
+            self.held.insert(number, Received { number, payload, attributes });
             return Taken::default();
         }
         let mut taken = self.deliver(number, attributes, payload, keep);
@@ -253,32 +257,26 @@ impl RecvMessages {
     }
 
     /// Adds a piece; the new bytes, and the message when it is whole.
+    // spec: STR-15, STR-45
     pub(super) fn assemble(
         &mut self,
         number: u64,
         frame: &MessageFrame<'_>,
         data: Bytes,
     ) -> Result<(u64, Option<(Bytes, Attributes)>), TransportError> {
-        let at = match self.partial.back() {
-            Some(last) if last.number >= number => {
-                self.partial.partition_point(|partial| partial.number < number)
-            }
-            _ => self.partial.len(),
-        };
-        let known = self.partial.get_mut(at).filter(|partial| partial.number == number);
+        let credited = self.is_credited();
         let (offset, total) =
             frame.fragment.map_or((0, data.len() as u64), |part| (part.offset, part.total));
-        let Some(partial) = known else {
+        let Some(partial) = self.partial.get_mut(&number) else {
             if data.len() as u64 == total {
                 return Ok((total, Some((data, frame.attributes))));
             }
             let mut partial = Partial::new(number, total, frame.attributes);
             let new = partial.insert(offset, data);
             self.pieces += partial.pieces();
-            self.partial.insert(at, partial);
+            self.partial.insert(number, partial);
             return Ok((new, None));
         };
-        // spec: STR-15
         if partial.total != total {
             return Err(TransportError::new(
                 CloseCode::PROTOCOL_VIOLATION,
@@ -291,27 +289,21 @@ impl RecvMessages {
             partial.attributes = frame.attributes;
         }
         let new = partial.insert(offset, data);
+        if credited {
+            // Of unreliable messages, the oldest give way instead.
+            partial.gaps.check()?;
+        }
         // With the first symbol all of the message was paid for.
         let new = if partial.symbols.is_some() { 0 } else { new };
         self.pieces = (self.pieces + partial.pieces()).saturating_sub(before);
         if !partial.is_complete() {
             return Ok((new, None));
         }
-        let whole = self.partial.remove(at).map(|done| {
+        let whole = self.partial.remove(&number).map(|done| {
             let attributes = done.attributes;
             (done.into_payload(), attributes)
         });
         Ok((new, whole))
-    }
-
-    fn hold(&mut self, received: Received) {
-        let at = match self.held.back() {
-            Some(last) if last.number > received.number => {
-                self.held.partition_point(|held| held.number < received.number)
-            }
-            _ => self.held.len(),
-        };
-        self.held.insert(at, received);
     }
 
     pub(super) fn deliver(
@@ -345,8 +337,8 @@ impl RecvMessages {
             self.received_below += u64::from(slot & !COMPLETE);
         }
         let mut ready = false;
-        while self.held.front().is_some_and(|held| held.number < self.base) {
-            let Some(held) = self.held.pop_front() else { break };
+        while self.held.first_key_value().is_some_and(|(number, _)| *number < self.base) {
+            let Some((_, held)) = self.held.pop_first() else { break };
             ready |= self.deliver(held.number, held.attributes, held.payload, keep).ready;
         }
         ready
@@ -381,7 +373,7 @@ impl RecvMessages {
         self.received_below = below;
         self.seen.drain(..count.min(self.seen.len()));
         self.base = skip.floor;
-        while self.partial.front().is_some_and(|partial| partial.number < self.base) {
+        while self.partial.first_key_value().is_some_and(|(number, _)| *number < self.base) {
             if let Some(partial) = self.pop_partial() {
                 let cost = partial.charged().saturating_add(MESSAGE_COST);
                 self.consumed = self.consumed.saturating_add(cost);
@@ -392,8 +384,8 @@ impl RecvMessages {
 
     /// Bytes of unread messages, and of those that are incomplete or wait.
     pub(super) fn unread(&self) -> u64 {
-        let partial: u64 = self.partial.iter().map(Partial::held).sum();
-        let held: u64 = self.held.iter().map(|held| held.payload.len() as u64).sum();
+        let partial: u64 = self.partial.values().map(Partial::held).sum();
+        let held: u64 = self.held.values().map(|held| held.payload.len() as u64).sum();
         self.ready_bytes.saturating_add(partial).saturating_add(held)
     }
 
@@ -414,7 +406,7 @@ impl RecvMessages {
     /// Nobody will read: all that is complete counts as consumed.
     pub(super) fn drop_ready(&mut self) {
         while self.recv().is_some() {}
-        while let Some(held) = self.held.pop_front() {
+        while let Some((_, held)) = self.held.pop_first() {
             let cost = held.payload.len() as u64 + MESSAGE_COST;
             self.consumed = self.consumed.saturating_add(cost);
         }
@@ -423,8 +415,8 @@ impl RecvMessages {
     /// The stream was reset: everything counts as consumed.
     pub(super) fn abandon(&mut self, position: u64) {
         self.ready = Queue::default();
-        self.held = VecDeque::new();
-        self.partial = VecDeque::new();
+        self.held = BTreeMap::new();
+        self.partial = BTreeMap::new();
         self.pieces = 0;
         self.seen = VecDeque::new();
         self.forgiven = 0;

@@ -69,11 +69,8 @@ impl RecvMessages {
         if before & COMPLETE != 0 {
             return Ok(Taken::default());
         }
-        let at = self.partial.partition_point(|partial| partial.number < number);
-        if self.partial.get(at).is_none_or(|partial| partial.number != number) {
-            self.partial.insert(at, Partial::new(number, symbol.total, Attributes::default()));
-        }
-        let Some(partial) = self.partial.get_mut(at) else { return Ok(Taken::default()) };
+        let blank = || Partial::new(number, symbol.total, Attributes::default());
+        let partial = self.partial.entry(number).or_insert_with(blank);
         if !partial.insert_symbol(symbol) {
             return Err(violation("a symbol contradicts what came of its message"));
         }
@@ -89,17 +86,13 @@ impl RecvMessages {
     /// Puts a message together if that can be done.
     // spec: FEC-22
     pub(super) fn rebuild(&mut self, number: u64, keep: bool) -> Taken {
-        let at = self.partial.partition_point(|partial| partial.number < number);
-        let Some(partial) = self.partial.get_mut(at) else { return Taken::default() };
-        if partial.number != number {
-            return Taken::default();
-        }
+        let Some(partial) = self.partial.get_mut(&number) else { return Taken::default() };
         let payload = match partial.rebuild() {
             Ok(payload) => payload,
             Err(tried) => return Taken { tried, ..Taken::default() },
         };
         let (pieces, attributes) = (partial.pieces(), partial.attributes);
-        self.partial.remove(at);
+        self.partial.remove(&number);
         self.pieces = self.pieces.saturating_sub(pieces);
         let index = usize::try_from(number.saturating_sub(self.base)).unwrap_or(usize::MAX);
         if let Some(slot) = self.seen.get_mut(index) {

@@ -7,7 +7,7 @@ use jsp_wire::limits;
 
 use super::assembly::Partial;
 use super::credit::MESSAGE_COST;
-use super::recv_bytes::{PIECE_LEN_MIN, PIECES_ALWAYS};
+use super::gaps::{PIECE_LEN_MIN, PIECES_ALWAYS};
 use super::recv_messages::{COMPLETE, RecvMessages, Taken};
 use crate::error::TransportError;
 
@@ -39,25 +39,54 @@ impl RecvMessages {
         let before = self.marks.iter().rev().find(|mark| mark.0 < pn).map(|mark| mark.1);
         match before {
             Some(expected) => Ok(Some(number.resolve(expected)?)),
-            None if self.marks.len() < MARKS_MAX => Ok(Some(number.resolve(0)?)),
+            None if !self.has_lost_marks => Ok(Some(number.resolve(0)?)),
             None => Ok(None),
         }
     }
 
     /// Notes the number of a message in packet `pn`. Number 0 is what is known without a mark, which
     /// keeps streams of one message free of them.
+    // spec: STR-18
     pub(super) fn note_number(&mut self, pn: u64, number: u64) {
-        if number < self.expected {
-            return;
-        }
-        self.expected = number.saturating_add(1);
-        if number == 0 || self.marks.back().is_some_and(|mark| mark.0 > pn) {
-            return;
+        let next = number.saturating_add(1);
+        self.expected = self.expected.max(next);
+        match self.marks.back_mut() {
+            Some(last) if last.0 > pn => return self.note_late(pn, next),
+            Some(last) if last.1 >= next => return,
+            Some(last) if last.0 == pn => {
+                last.1 = next;
+                return;
+            }
+            None if number == 0 => return,
+            _ => {}
         }
         if self.marks.len() >= MARKS_MAX {
             self.marks.pop_front();
+            self.has_lost_marks = true;
         }
-        self.marks.push_back((pn, self.expected));
+        self.marks.push_back((pn, next));
+    }
+
+    /// The same of a packet that others overtook: it may tell more than the marks of those.
+    fn note_late(&mut self, pn: u64, next: u64) {
+        let mut at = self.marks.partition_point(|mark| mark.0 < pn);
+        // Marks rise by both: from here on they tell more than this packet.
+        let above = self.marks.partition_point(|mark| mark.0 < pn || mark.1 <= next);
+        let before = at.checked_sub(1).and_then(|before| self.marks.get(before));
+        let is_known = before.map_or(next <= 1, |mark| mark.1 >= next)
+            || self.marks.get(above).is_some_and(|mark| mark.0 == pn);
+        // In front of all marks, it might tell less than one that is lost.
+        if is_known || (self.has_lost_marks && above == 0) {
+            return;
+        }
+        self.marks.drain(at..above);
+        if self.marks.len() >= MARKS_MAX {
+            self.has_lost_marks = true;
+            let Some(left) = at.checked_sub(1) else { return };
+            self.marks.pop_front();
+            at = left;
+        }
+        self.marks.insert(at, (pn, next));
     }
 
     pub(super) fn insert_unreliable(
@@ -108,13 +137,13 @@ impl RecvMessages {
         let by = usize::try_from(base.saturating_sub(self.base)).unwrap_or(usize::MAX);
         self.seen.drain(..by.min(self.seen.len()));
         self.base = self.base.max(base);
-        while self.partial.front().is_some_and(|partial| partial.number < self.base) {
+        while self.partial.first_key_value().is_some_and(|(number, _)| *number < self.base) {
             self.pop_partial();
         }
     }
 
     pub(super) fn pop_partial(&mut self) -> Option<Partial> {
-        let partial = self.partial.pop_front()?;
+        let (_, partial) = self.partial.pop_first()?;
         self.pieces = self.pieces.saturating_sub(partial.pieces());
         Some(partial)
     }
@@ -124,14 +153,14 @@ impl RecvMessages {
         if self.pieces == 0 {
             return 0;
         }
-        let bytes: u64 = self.partial.iter().map(Partial::size).sum();
+        let bytes: u64 = self.partial.values().map(Partial::size).sum();
         (self.pieces as u64).saturating_sub(bytes / PIECE_LEN_MIN)
     }
 
     /// Keeps incomplete unreliable messages within bounds: the oldest go first.
     // spec: STR-36
     pub(super) fn evict(&mut self) {
-        let mut bytes: u64 = self.partial.iter().map(Partial::size).sum();
+        let mut bytes: u64 = self.partial.values().map(Partial::size).sum();
         while self.partial.len() > UNRELIABLE_PARTIAL_MAX
             || (self.partial.len() > 1 && bytes > self.keep_max)
             || self.pieces as u64 > PIECES_ALWAYS.saturating_add(bytes / PIECE_LEN_MIN)

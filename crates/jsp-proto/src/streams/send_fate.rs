@@ -7,7 +7,7 @@ use jsp_wire::Instant;
 
 use super::config::MessageFate;
 use super::event::StreamEvent;
-use super::ranges::RangeSet;
+use super::record::Record;
 use super::send_messages::{Lost, SendMessages, SendScope};
 use crate::token::{Fate, Sending};
 
@@ -194,59 +194,45 @@ impl SendMessages {
         }
     }
 
-    /// True when a piece with all of these bytes stands in the queue of what goes again.
+    /// True when all of these bytes stand in the queue of what goes again.
     pub(super) fn waits(&self, number: u64, offset: u32, len: u32) -> bool {
-        let end = u64::from(offset) + u64::from(len);
-        let holds = |piece: &Lost| piece.offset <= offset && piece.end() >= end;
-        self.is_queued(number)
-            && self.lost.iter().any(|piece| piece.number == number && holds(piece))
+        let record = self.record(number).filter(|record| record.is_queued());
+        record.is_some_and(|record| record.first_unqueued(offset, len).is_none())
     }
 
-    /// True when a piece of the message stands in the queue of what goes again. The queue itself is searched only
-    /// for messages of which this is true: a burst of losses is mostly of many messages, each asked for once.
+    /// True when a piece of the message stands in the queue of what goes again. The queue itself is never searched: it
+    /// may hold all of a long message.
     pub(super) fn is_queued(&self, number: u64) -> bool {
-        let queued = self.record(number).is_some_and(|record| record.queued > 0);
-        let is_there = || self.lost.iter().any(|piece| piece.number == number);
-        debug_assert!(self.record(number).is_none() || queued == is_there());
-        queued
+        self.record(number).is_some_and(Record::is_queued)
     }
 
     fn push_lost(&mut self, piece: Lost) {
         if let Some(record) = self.record_mut(piece.number) {
-            record.queued += 1;
+            record.on_queued(piece.offset, piece.len);
         }
         self.waiting += u64::from(piece.len);
         self.lost.push_back(piece);
     }
 
-    /// A piece has left the queue.
-    pub(super) fn note_unqueued(&mut self, number: u64) {
-        if let Some(record) = self.record_mut(number) {
-            record.queued = record.queued.saturating_sub(1);
+    /// The first `len` bytes of a piece have left the queue, or all of it.
+    pub(super) fn note_unqueued(&mut self, piece: Lost, len: u32) {
+        if let Some(record) = self.record_mut(piece.number) {
+            record.on_unqueued(piece.offset, len, len == piece.len);
         }
     }
 
     /// Queues a piece to go again. What of it stands in the queue already, cut otherwise, goes once.
     pub(super) fn queue_again(&mut self, piece: Lost) {
-        if !self.is_queued(piece.number) {
-            return self.push_lost(piece);
-        }
-        let (mut start, end) = (u64::from(piece.offset), piece.end());
-        let touches = |other: &&Lost| {
-            other.number == piece.number && u64::from(other.offset) < end && other.end() > start
-        };
-        let mut there = RangeSet::default();
-        for other in self.lost.iter().filter(touches) {
-            there.insert(other.offset.into(), other.end());
-        }
-        if there.is_empty() {
-            return self.push_lost(piece);
-        }
-        while let Some((from, to)) = there.first_missing(start, end) {
-            // Both lie inside the piece, whose ends are 32 bits.
-            let (offset, len) = (from as u32, (to - from) as u32);
+        let mut rest = piece;
+        while let Some(record) = self.record(piece.number)
+            && let Some((offset, len)) = record.first_unqueued(rest.offset, rest.len)
+        {
             self.push_lost(Lost { offset, len, ..piece });
-            start = to;
+            let known = (offset - rest.offset) + len;
+            if known >= rest.len {
+                break;
+            }
+            rest = Lost { offset: rest.offset + known, len: rest.len - known, ..piece };
         }
     }
 
@@ -295,7 +281,7 @@ impl SendMessages {
                 earliest = earliest.min(expires.unwrap_or(Instant::FAR_FUTURE));
             } else {
                 self.waiting = self.waiting.saturating_sub(u64::from(piece.len));
-                self.note_unqueued(piece.number);
+                self.note_unqueued(*piece, piece.len);
                 self.give_up(piece.number, MessageFate::Expired, scope);
             }
             keep

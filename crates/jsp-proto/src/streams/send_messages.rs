@@ -26,13 +26,6 @@ pub(super) struct Lost {
     pub(super) len: u32,
 }
 
-impl Lost {
-    /// Where it ends.
-    pub(super) fn end(&self) -> u64 {
-        u64::from(self.offset) + u64::from(self.len)
-    }
-}
-
 /// A piece that may go next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MessagePiece {
@@ -159,6 +152,12 @@ impl SendMessages {
         self.records.is_empty() && self.skip_acked >= self.skip_needed
     }
 
+    /// True when a message has begun of which some was never sent.
+    pub(super) fn is_in_progress(&self) -> bool {
+        let record = self.record(self.cursor);
+        record.is_some_and(|record| record.started && !record.done && !record.is_sent())
+    }
+
     /// True when the last piece may say that the stream ends: a receiver of unreliable messages
     /// stops listening there, so nothing may be on its way before it.
     pub(super) fn may_finish(&self) -> bool {
@@ -277,6 +276,7 @@ impl SendMessages {
                 front.offset += known;
                 front.len -= known;
                 self.waiting = self.waiting.saturating_sub(u64::from(known));
+                self.note_unqueued(piece, known);
             }
             let number = piece.number;
             let (again, symbol) = (true, false);
@@ -287,7 +287,7 @@ impl SendMessages {
 
     fn drop_lost(&mut self) {
         if let Some(piece) = self.lost.pop_front() {
-            self.note_unqueued(piece.number);
+            self.note_unqueued(piece, piece.len);
             self.waiting = self.waiting.saturating_sub(u64::from(piece.len));
         }
     }
@@ -401,12 +401,13 @@ impl SendMessages {
         }
         if piece.again {
             if let Some(front) = self.lost.front_mut() {
+                let before = *front;
                 front.offset += len;
                 front.len = front.len.saturating_sub(len);
                 if front.len == 0 {
                     self.lost.pop_front();
-                    self.note_unqueued(piece.number);
                 }
+                self.note_unqueued(before, len.min(before.len));
             }
             self.plan_echo(piece.number, scope.now, rtt);
             return false;

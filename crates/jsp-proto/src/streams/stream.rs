@@ -126,6 +126,8 @@ pub(super) struct SendHalf {
     pub(super) told: Option<u64>,
     /// The peer's application has taken all messages below this.
     pub(super) consumed_below: u64,
+    /// The application is to hear when the stream is forgotten.
+    pub(super) is_watched: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -16,7 +16,7 @@ use crate::token::{Sending, StreamPart, StreamToken, Token};
 
 /// What a turn of a stream came to.
 pub(super) enum Turn {
-    /// So many bytes went into the packet. What the stream may send next, where the turn found out.
+    /// So many bytes went into the packet, for which the stream is charged. What the stream may send next, where the turn found out.
     Wrote { bytes: usize, next: Option<Sendable> },
     /// The next piece does not fit into what is left of the packet.
     NoRoom,
@@ -147,6 +147,7 @@ impl Streams {
             let packing = packing(stream.id, open, packet, place.has_data || pieces > 0, alone);
             let SendBody::Messages(messages) = &mut stream.send.body else { break };
             let (mut symbol_id, mut packed) = (0, None);
+            let before = packet.writer().len();
             if !piece.symbol {
                 packed = messages.write(piece, &packing, finishing, packet.writer());
             } else if let Some((id, written)) = stream.write_symbol(piece.number, packet) {
@@ -166,7 +167,8 @@ impl Streams {
             let is_whole = messages.sent(piece, packed.len, self.rtt, &mut scope);
             let sending = messages.went_by(piece.number, packet.path());
             pieces += 1;
-            wrote += packed.len;
+            // With its head: an empty message takes room, too.
+            wrote += packet.writer().len().saturating_sub(before);
             self.repeats.note(piece.again, packed.len);
             stream.note_packed(&packed, packet);
             if is_whole && goes_twice {

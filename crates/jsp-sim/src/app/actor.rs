@@ -108,7 +108,8 @@ impl Actor {
             Event::Consumed { stream, below } => {
                 log(Observation::ConsumptionTold { flow: self.sends(*stream), below: *below });
             }
-            Event::PathChanged { .. }
+            Event::StreamForgotten { .. }
+            | Event::PathChanged { .. }
             | Event::PathsAvailable
             | Event::PathOpened { .. }
             | Event::PathClosed { .. }

@@ -134,6 +134,7 @@ impl Core {
                     stream.ended.wake(wakes);
                 }
             }
+            Event::StreamForgotten { stream } => state.wake_ended(stream, wakes),
             Event::PathSilent => state.path_waiters.wake(wakes),
             Event::CapacityChanged(capacity) => {
                 state.capacity.changes += 1;

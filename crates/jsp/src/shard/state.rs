@@ -160,6 +160,11 @@ pub(crate) enum FateSlot {
 }
 
 impl StreamState {
+    /// How the sending side ended is known.
+    pub(crate) fn has_ended(&self) -> bool {
+        !matches!(self.end, SendEnd::Open | SendEnd::Finishing)
+    }
+
     /// Nobody holds the stream, and nothing is expected of it.
     fn is_idle(&self) -> bool {
         !self.send_held && !self.recv_held && self.end != SendEnd::Finishing
@@ -274,6 +279,13 @@ impl ConnectionState {
         }
         if was_finishing && stream.is_idle() {
             entry.remove();
+        }
+    }
+
+    /// The transport tells nothing of a stream any more.
+    pub(crate) fn wake_ended(&mut self, id: StreamId, wakes: &mut WakeList) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.ended.wake(wakes);
         }
     }
 

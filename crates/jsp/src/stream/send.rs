@@ -250,14 +250,16 @@ impl SendStream {
     }
 
     /// Abandons the stream: what has not arrived is not sent again, and the peer sees `code`, at most 2^62 - 1; larger
-    /// ones are cut to that.
+    /// ones are cut to that. Does nothing on a stream that has ended: all of it has arrived, or the peer has stopped it.
     pub fn reset(&self, code: u64) {
         let inner = &self.shared.inner;
         let now = inner.shard.clock.now();
         let mut core = inner.shard.lock();
         let Ok((connection, _)) = core.live(inner.key) else { return };
         connection.reset(now, self.shared.id, code);
-        if let Some((state, wakes)) = core.state_and_wakes(inner.key) {
+        if let Some((state, wakes)) = core.state_and_wakes(inner.key)
+            && !state.streams.get(&self.shared.id).is_some_and(|stream| stream.has_ended())
+        {
             state.end_sending(self.shared.id, SendEnd::Reset, wakes);
         }
         core.close_if_delivered(inner.key, now);
@@ -322,7 +324,7 @@ impl SendStream {
                     }
                     (_, Some(error)) => Poll::Ready(Err(error.into())),
                     (None | Some((_, SendEnd::Reset)), None) => Poll::Ready(Err(SendError::Closed)),
-                    (Some((_, SendEnd::Finished)), None) if is_forgotten(core, inner, id) => {
+                    (Some((_, SendEnd::Finished)), None) if will_not_tell(core, inner, id) => {
                         Poll::Ready(Err(SendError::Closed))
                     }
                     (Some(_), None) => Poll::Pending,
@@ -346,9 +348,9 @@ impl SendStream {
     }
 }
 
-/// The transport knows nothing of the stream any more.
-fn is_forgotten(core: &mut Locked<'_>, inner: &Inner, id: StreamId) -> bool {
-    core.live(inner.key).is_ok_and(|(connection, _)| connection.stream_info(id).is_none())
+/// The transport knows nothing of the stream any more. If it does, it tells when it does not.
+fn will_not_tell(core: &mut Locked<'_>, inner: &Inner, id: StreamId) -> bool {
+    core.live(inner.key).is_ok_and(|(connection, _)| !connection.watch_forgotten(id))
 }
 
 fn write_now(

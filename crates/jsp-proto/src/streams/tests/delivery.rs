@@ -174,6 +174,7 @@ fn a_stream_has_one_alarm_however_often_it_is_set_anew() {
         a.send(now, id, Message::binary(vec![0; 10]).with_lifetime(ms(2))).unwrap();
         now = now + ms(4);
         a.handle_timeout(now);
+        assert!(a.expiries.len() <= super::super::alarms::ALARMS_ALWAYS + 2);
     }
     // Where it was set again and again, one is left once the time has come.
     now = now + ms(400);
@@ -257,6 +258,43 @@ fn a_lost_piece_is_repeated_as_often_as_allowed() {
         assert_eq!(transmissions, allowed + 1);
         let fate = StreamEvent::Fate { stream: id, number: 0, fate: MessageFate::Lost };
         assert!(events(&mut a).contains(&fate));
+    }
+}
+
+#[test]
+fn all_of_a_long_message_that_is_lost_goes_once_more() {
+    const LEN: usize = 32 << 20;
+    let window = 64 << 20;
+    for retransmits in [None, Some(1)] {
+        let (mut a, _, now) = pair(&StreamLimits {
+            stream_window: window,
+            stream_window_max: window,
+            data_window: window,
+            data_window_max: window,
+            message_len_max: window,
+            ..StreamLimits::default()
+        });
+        let id = a.open(now, partial(retransmits, None)).unwrap();
+        a.send(now, id, Message::binary(vec![7; LEN])).unwrap();
+        let sent: Vec<_> = std::iter::from_fn(|| build(&mut a, now, 1200)).collect();
+        let mut again = Vec::new();
+        // The second half is doubted before it is lost.
+        for sent in &sent[sent.len() / 2..] {
+            for token in &sent.tokens {
+                let Token::Stream(token) = token else { continue };
+                a.on_doubt(now, *token);
+            }
+        }
+        for sent in &sent {
+            settle(&mut a, now, sent, Fate::Lost);
+        }
+        assert_eq!(a.buffered(), LEN as u64);
+        again.extend(std::iter::from_fn(|| build(&mut a, now, 1200)));
+        assert!(again.len().abs_diff(sent.len()) < 10, "{} of {}", again.len(), sent.len());
+        for sent in &again {
+            settle(&mut a, now, sent, Fate::Lost);
+        }
+        assert_eq!(a.buffered() == 0, retransmits.is_some());
     }
 }
 

@@ -40,6 +40,25 @@ fn shares(a: &mut Streams, now: Instant, packets: usize) -> HashMap<StreamId, u6
 
 // spec-test: STR-42
 #[test]
+fn empty_messages_take_no_more_than_their_share() {
+    let (mut a, _, now) = pair(&wide());
+    let empty = a.open(now, StreamConfig::messages()).unwrap();
+    for _ in 0..50_000 {
+        a.send(now, empty, Message::binary(Bytes::new())).unwrap();
+    }
+    let [equal, lower] = [Class::Interactive, Class::Scavenger].map(|class| {
+        let id = a.open(now, bulk(class, 16)).unwrap();
+        a.write_bytes(now, id, Bytes::from(vec![0; 1 << 20])).unwrap();
+        id
+    });
+    let shares = shares(&mut a, now, 100);
+    let share = |id| shares.get(&id).copied().unwrap_or(0) as f64 / 120_000.0;
+    assert!(share(equal) > 0.4, "{}", share(equal));
+    assert!(share(lower) > 0.04, "{}", share(lower));
+}
+
+// spec-test: STR-42
+#[test]
 fn weights_share_a_class() {
     let (mut a, _, now) = pair(&wide());
     let weights = [1u8, 2, 16, 64, 255];

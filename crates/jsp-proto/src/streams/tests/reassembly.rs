@@ -13,6 +13,38 @@ fn pieces() -> impl Strategy<Value = Vec<(usize, usize)>> {
     prop::collection::vec((0usize..LEN, 1usize..2500), 1..60)
 }
 
+fn message_frame(number: u64, fragment: Option<Fragment>) -> MessageFrame<'static> {
+    MessageFrame {
+        stream: StreamId(4),
+        open: None,
+        number: MessageNumber::Full(number),
+        fragment,
+        attributes: Attributes::default(),
+        fin: false,
+        data: &[],
+        to_end: true,
+    }
+}
+
+#[test]
+fn many_messages_in_any_order_behind_a_missing_one_come_in_theirs() {
+    const COUNT: u64 = 100_000;
+    let mut recv = RecvMessages::new(Delivery::Reliable, true, 1 << 20);
+    let mut insert = |number: u64, offset, data: &'static [u8]| {
+        let frame = message_frame(number, Some(Fragment { offset, total: 2 }));
+        recv.insert(0, number, &frame, Bytes::from_static(data), true).unwrap();
+    };
+    for offset in [0, 1] {
+        // The step has no divisor in common with COUNT: each number comes once.
+        for number in (0..COUNT).map(|at| 1 + at * 38_197 % COUNT) {
+            insert(number, offset, b"x");
+        }
+    }
+    insert(0, 0, b"xx");
+    let got: Vec<u64> = std::iter::from_fn(|| recv.recv()).map(|got| got.number).collect();
+    assert!(got.into_iter().eq(0..=COUNT));
+}
+
 proptest! {
     #[test]
     fn bytes_in_any_order_and_overlap_come_out_as_written(

@@ -249,14 +249,19 @@ fn tables_of_numbers_and_pieces_are_bounded() {
     let (_, mut b, now) = pair(&StreamLimits { data_window: 1 << 20, ..limits });
     let mut refused = None;
     for i in 0..200_000u64 {
-        let fragment = piece(i / 40_000, Some((1 + i % 40_000 * 2, 100_000)), b"x");
+        let fragment = piece(i / 1000, Some((1 + i % 1000 * 2, 100_000)), b"x");
         if let Err(code) = feed(&mut b, now, &fragment) {
             refused = Some((i, code));
             break;
         }
     }
-    // The first pieces of the two messages count twice.
-    assert_eq!(refused, Some(((1 << 16) - 2, CloseCode::EXCESSIVE_LOAD)));
+    // The first pieces of the 66 messages count twice.
+    assert_eq!(refused, Some(((1 << 16) - 66, CloseCode::EXCESSIVE_LOAD)));
+    // Every second byte of one message.
+    let (mut b, now) = victim();
+    let mut crumbs = (0..50_000u64).map(|i| piece(0, Some((1 + i * 2, 100_000)), b"x"));
+    let refused = crumbs.position(|crumb| feed(&mut b, now, &crumb).is_err());
+    assert_eq!(refused, Some(1026));
 }
 
 // spec-test: STR-34, STR-35, STR-39
