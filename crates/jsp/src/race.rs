@@ -142,6 +142,7 @@ impl<'a> Race<'a> {
         }
     }
 
+    // spec: CAR-15
     fn poll_attempts(&mut self, cx: &mut Context<'_>) -> Option<Result<Won, ConnectError>> {
         let mut index = 0;
         while let Some(attempt) = self.attempts.get(index) {
@@ -155,6 +156,10 @@ impl<'a> Race<'a> {
                     let attempt = self.attempts.remove(index);
                     if let Some(fatal) = self.judge(&attempt, remote, error) {
                         return Some(Err(fatal));
+                    }
+                    if !attempt.is_inquiry {
+                        // What has failed makes nobody wait.
+                        self.next.as_mut().reset(tokio::time::Instant::now());
                     }
                 }
             }
@@ -350,5 +355,20 @@ mod tests {
         tokio::time::advance(INQUIRY_AFTER).await;
         assert!(race.poll(&mut Context::from_waker(&waker)).is_pending());
         assert!(race.inquired && race.attempts.len() == 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    // spec-test: CAR-15
+    async fn the_next_way_does_not_wait_once_a_handshake_has_failed() {
+        let endpoint = client();
+        let mut race = race(&endpoint, vec![silent(2)]);
+        let Way::Udp(remote) = silent(1) else { unreachable!() };
+        race.begin(silent(1), Via::udp(remote), false).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(race.poll(&mut cx).is_pending());
+        assert_eq!(race.datagrams.len(), 1);
+        race.attempts[0].connection.close(0, b"");
+        assert!(race.poll(&mut cx).is_pending());
+        assert!(race.datagrams.is_empty() && race.attempts.len() == 1);
     }
 }
