@@ -29,9 +29,9 @@ use alloc::vec::Vec;
 const BACKEND: Backend = Backend::Portable;
 /// The time of the vectors, seconds since 1970 UTC.
 const TIME: u64 = 1_800_000_000;
-/// The destination connection id of the vectors.
 /// 192.0.2.1, a client of whom reset tokens are.
 const RESET_HOST: [u8; 4] = [192, 0, 2, 1];
+/// The destination connection id of the vectors.
 const DCID: [u8; 8] = [0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];
 
 /// A JSON value.

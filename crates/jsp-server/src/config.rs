@@ -141,7 +141,7 @@ pub struct LimitsConfig {
     pub channels_per_client: usize,
     /// Ways that a client may ask for in a minute; those of one network half of them to one peer.
     pub asks_per_minute: u32,
-    /// Bytes a second that one client may have forwarded.
+    /// Bytes a second that one client may have forwarded, with 37 for the headers of each datagram.
     pub relay_bytes_per_second: u64,
     /// Bytes a second that all together may have forwarded.
     pub relay_bytes_per_second_total: u64,

@@ -238,8 +238,15 @@ impl Inner {
                 self.registry().insert(&grant, client, Arc::clone(&shared));
                 let session = Session { shared: Arc::clone(&shared), _driver: None };
                 let attendance = Attendance::new(self, shared, connection, &grant);
-                if self.new.send(session).await.is_err() {
-                    return attendance.connection.close(REFUSED, b"no session is taken any more");
+                tokio::select! {
+                    taken = self.new.send(session) => if taken.is_err() {
+                        let reason = b"no session is taken any more";
+                        return attendance.connection.close(REFUSED, reason);
+                    },
+                    // Nobody was granted it, so nobody can come back to it.
+                    _ = attendance.connection.closed() => {
+                        return attendance.shared.change(|state| state.machine.forget());
+                    }
                 }
                 (attendance, grant)
             }

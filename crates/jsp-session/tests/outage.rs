@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jsp::emulate::{Attachment, BadLink, Control, pair};
-use jsp::{Endpoint, Identity, StreamConfig};
+use jsp::{Connection, Endpoint, Identity, StreamConfig};
 use jsp_session::{Event, Received, Session, SessionConfig, SessionError, Sessions};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -181,4 +181,43 @@ async fn a_server_that_turns_everybody_away_for_a_while_is_asked_with_pauses() {
     assert_eq!(session.event().await, Some(Event::Suspended));
     attend(server.accept().await.unwrap());
     assert_eq!(session.event().await, Some(Event::Resumed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_before_its_session_is_taken_leaves_none() {
+    let (near, far) = pair();
+    let server = Endpoint::builder().identity(Identity::generate()).link(Box::new(far));
+    let server = server.build().unwrap();
+    let client = Endpoint::builder().link(Box::new(near)).build().unwrap();
+    let sessions = Sessions::new(SessionConfig::default());
+    let trust = server.fingerprint();
+    let connect = || Session::connect(&client, SERVER, trust, SessionConfig::default());
+    // As many as wait for the application, which takes none.
+    let mut begun = Vec::new();
+    for _ in 0..64 {
+        let (session, _) = tokio::join!(connect(), attend_next(&server, &sessions));
+        begun.push(session.unwrap());
+    }
+    let ends = async {
+        let connection = attend_next(&server, &sessions).await;
+        while sessions.len() == begun.len() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        connection.close(0, b"cut by the test");
+        while sessions.len() > begun.len() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let last = async { timeout(OUTAGE, connect()).await.map(|last| last.is_ok()) };
+    let (last, ended) = tokio::join!(last, timeout(OUTAGE, ends));
+    assert!(last != Ok(true), "nothing is granted");
+    ended.expect("it is held without a client");
+}
+
+/// Has the next client's session run; returns its connection.
+async fn attend_next(server: &Endpoint, sessions: &Sessions) -> Connection {
+    let connection = server.accept().await.unwrap();
+    let (attended, sessions) = (connection.clone(), sessions.clone());
+    tokio::spawn(async move { sessions.attend(attended).await });
+    connection
 }

@@ -290,15 +290,27 @@ enum Accepts {
     None,
 }
 
-impl ServerVerifier for Witness {
-    fn verify(&self, shown: &Fingerprint) -> Result<(), VerifierRejection> {
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(*shown);
+impl Witness {
+    fn judge(&self, fingerprint: &Fingerprint) -> Result<(), VerifierRejection> {
         match self.accepts {
             Accepts::Any => Ok(()),
-            Accepts::One(known) if known == *shown => Ok(()),
+            Accepts::One(known) if known == *fingerprint => Ok(()),
             Accepts::One(_) => Err(VerifierRejection("it is not the identity met before")),
             Accepts::None => Err(VerifierRejection("only its identity was asked for")),
         }
+    }
+}
+
+impl ServerVerifier for Witness {
+    fn verify(&self, shown: &Fingerprint) -> Result<(), VerifierRejection> {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(*shown);
+        self.judge(shown)
+    }
+
+    /// A ticket that a server has once given is not shown by it.
+    // spec: HS-58
+    fn would_accept(&self, known: &Fingerprint) -> bool {
+        self.judge(known).is_ok()
     }
 }
 
@@ -399,5 +411,27 @@ impl Outcome {
             return Ok(());
         }
         store.remember(host, shown, floor).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    // spec-test: HS-58
+    fn only_what_a_server_shows_is_another_identity() {
+        let [known, other] = [1, 2].map(|_| Identity::generate().fingerprint());
+        let witness = Witness { accepts: Accepts::One(known), shown: Arc::default() };
+        let outcome = Outcome {
+            remote: SocketAddr::from(([192, 0, 2, 1], 1)),
+            pinned: None,
+            witness: Some(witness.clone()),
+            store: None,
+        };
+        assert!(witness.would_accept(&known) && !witness.would_accept(&other));
+        assert_eq!((outcome.shown(), outcome.mismatch()), (None, None));
+        assert!(witness.verify(&other).is_err());
+        assert_eq!(outcome.mismatch(), Some((known, other)));
     }
 }

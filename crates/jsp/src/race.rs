@@ -108,7 +108,9 @@ impl<'a> Race<'a> {
                 let failure = self.failure.take().unwrap_or(ConnectError::EndpointClosed);
                 return Poll::Ready(Err(failure));
             }
-            let may_inquire = !self.inquired && matches!(self.trust, Trust::Pinned(_));
+            // Where nothing was said yet, silence says nothing.
+            let may_inquire =
+                !self.inquired && matches!(self.trust, Trust::Pinned(_)) && self.has_attempts();
             if may_inquire && self.inquire_at.as_mut().poll(cx).is_ready() {
                 let ways: Vec<_> =
                     self.attempts.iter().map(|attempt| attempt.way.clone()).collect();
@@ -140,6 +142,7 @@ impl<'a> Race<'a> {
         }
     }
 
+    // spec: CAR-15
     fn poll_attempts(&mut self, cx: &mut Context<'_>) -> Option<Result<Won, ConnectError>> {
         let mut index = 0;
         while let Some(attempt) = self.attempts.get(index) {
@@ -154,6 +157,10 @@ impl<'a> Race<'a> {
                     if let Some(fatal) = self.judge(&attempt, remote, error) {
                         return Some(Err(fatal));
                     }
+                    if !attempt.is_inquiry {
+                        // What has failed makes nobody wait.
+                        self.next.as_mut().reset(tokio::time::Instant::now());
+                    }
                 }
             }
         }
@@ -162,8 +169,12 @@ impl<'a> Race<'a> {
 
     /// True while an attempt is under way that may win.
     fn has_others(&self) -> bool {
+        self.has_attempts() || self.openings.iter().any(|opening| !opening.is_inquiry)
+    }
+
+    /// True while a server has a hello, or is to have it, that it may answer with a connection.
+    fn has_attempts(&self) -> bool {
         self.attempts.iter().any(|attempt| !attempt.is_inquiry)
-            || self.openings.iter().any(|opening| !opening.is_inquiry)
     }
 
     /// Starts the next way of datagrams, and of streams: these not before datagrams had their time.
@@ -202,6 +213,10 @@ impl<'a> Race<'a> {
         let remote = via.remote;
         let start = Start { via, server, early: false };
         let (connection, outcome) = connect::begin(self.endpoint, start, verification)?;
+        if !is_inquiry && !self.has_attempts() {
+            // There is no silence before somebody was spoken to.
+            self.inquire_at.as_mut().reset(tokio::time::Instant::now() + INQUIRY_AFTER);
+        }
         self.attempts.push(Attempt { way, remote, connection, outcome, is_inquiry });
         Ok(())
     }
@@ -284,5 +299,78 @@ impl Attempt {
         });
         waiting.keep();
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    /// Whether it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn client() -> Endpoint {
+        Endpoint::builder().bind("127.0.0.1:0").build().unwrap()
+    }
+
+    /// A race to a server that is pinned, by a way that does not open, and others of datagrams.
+    fn race(endpoint: &Endpoint, datagrams: Vec<Way>) -> Race<'_> {
+        let trust = Trust::Pinned(crate::Identity::generate().fingerprint());
+        let ways = Ways { datagrams, streams: Vec::new() };
+        let mut race = Race::new(endpoint, trust, "server".to_owned(), ways);
+        let opened = Box::pin(std::future::pending());
+        race.openings.push(Opening { way: silent(1), is_inquiry: false, opened });
+        race
+    }
+
+    /// Nobody is there.
+    fn silent(port: u16) -> Way {
+        Way::Udp(SocketAddr::from(([192, 0, 2, 1], port)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_asked_who_they_are_before_a_way_to_them_is_open() {
+        let endpoint = client();
+        let mut race = race(&endpoint, Vec::new());
+        tokio::time::advance(INQUIRY_AFTER * 2).await;
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(race.poll(&mut Context::from_waker(&waker)).is_pending());
+        // Who takes too many turns is stopped, and woken later.
+        tokio::task::yield_now().await;
+        assert!(!woken.0.load(Ordering::Relaxed), "it goes round in circles");
+        // One that is open has its time from now on.
+        let Way::Udp(remote) = silent(2) else { unreachable!() };
+        race.begin(silent(2), Via::udp(remote), false).unwrap();
+        assert!(race.poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(!race.inquired && race.attempts.len() == 1);
+        tokio::time::advance(INQUIRY_AFTER).await;
+        assert!(race.poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(race.inquired && race.attempts.len() == 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    // spec-test: CAR-15
+    async fn the_next_way_does_not_wait_once_a_handshake_has_failed() {
+        let endpoint = client();
+        let mut race = race(&endpoint, vec![silent(2)]);
+        let Way::Udp(remote) = silent(1) else { unreachable!() };
+        race.begin(silent(1), Via::udp(remote), false).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(race.poll(&mut cx).is_pending());
+        assert_eq!(race.datagrams.len(), 1);
+        race.attempts[0].connection.close(0, b"");
+        assert!(race.poll(&mut cx).is_pending());
+        assert!(race.datagrams.is_empty() && race.attempts.len() == 1);
     }
 }

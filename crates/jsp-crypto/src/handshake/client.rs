@@ -344,11 +344,11 @@ impl Waiting {
                 if peer.signer.id() != candidate.signature {
                     return Err(HandshakeError::Malformed("identity"));
                 }
-                check_identity(&self.config, &peer)?;
                 peer
             }
             _ => return Err(HandshakeError::Malformed("server flight")),
         };
+        check_identity(&self.config, &peer)?;
         let extensions = self.read_extensions(flight.extensions, candidate.version)?;
         let has_early = offer.ticket.as_ref().is_some_and(|offered| offered.early);
         let wrong_early = extensions.early_data && !has_early;
@@ -461,9 +461,16 @@ impl Waiting {
 
 /// Whether a client with this configuration may use the ticket now.
 pub(super) fn accepts_ticket(config: &ClientConfig, ticket: &ClientTicket, now_ms: u64) -> bool {
-    ticket.is_valid_at(now_ms)
-        && ticket.suits(config)
-        && check_identity(config, &ticket.peer).is_ok()
+    let peer = &ticket.peer;
+    let is_expected = match &config.expected {
+        // Nothing is proved yet.
+        // spec: HS-58
+        ServerIdentity::TrustOnFirstUse(verifier) => verifier.would_accept(&peer.fingerprint),
+        ServerIdentity::Pinned(_) | ServerIdentity::AnyInsecure => {
+            check_identity(config, peer).is_ok()
+        }
+    };
+    is_expected && ticket.is_valid_at(now_ms) && ticket.suits(config)
 }
 
 fn check_identity(config: &ClientConfig, peer: &PeerIdentity) -> Result<(), HandshakeError> {

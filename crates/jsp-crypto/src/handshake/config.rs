@@ -125,6 +125,13 @@ impl fmt::Display for VerifierRejection {
 pub trait ServerVerifier: Send + Sync {
     /// Accepts or refuses the server's long-term identity.
     fn verify(&self, fingerprint: &Fingerprint) -> Result<(), VerifierRejection>;
+
+    /// Whether [`verify`](Self::verify) would accept an identity that nobody has
+    /// shown yet: that of a ticket which is to be used. One that keeps account of
+    /// what it was shown leaves this out.
+    fn would_accept(&self, fingerprint: &Fingerprint) -> bool {
+        self.verify(fingerprint).is_ok()
+    }
 }
 
 /// Decides about a client's identity, after the client has proved that it

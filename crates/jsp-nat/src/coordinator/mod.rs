@@ -6,6 +6,7 @@
 
 mod allowance;
 mod callers;
+mod limits;
 mod registered;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,8 @@ use crate::relay;
 use crate::rendezvous::{FromClient, FromCoordinator, PeerKey, Refusal, TurnGrant};
 use allowance::Allowance;
 use callers::{Caller, Callers};
+use limits::BESIDE;
+pub use limits::Limits;
 use registered::Registered;
 
 /// The caller's name for a client's connection.
@@ -31,38 +34,6 @@ const HELD_MAX: usize = 4;
 const HELD_FOR: Duration = Duration::from_secs(1);
 /// A way unused for so long gives its place to a new one when there is none left.
 const IDLE: Duration = Duration::from_secs(60);
-
-/// What clients may have and do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Clients at once.
-    pub clients_max: usize,
-    /// Ways that one client has asked for, and as many that others have asked for to it. One caller has
-    /// no more of the latter than are left for others.
-    pub channels_max: usize,
-    /// Ways that one client may ask for in a minute. One caller may ask for half of them to one client,
-    /// at least one.
-    pub asks_per_minute: u32,
-    /// Bytes that one client may have forwarded in a second; twice that at once.
-    pub relay_rate: u64,
-    /// Bytes that all together may have forwarded in a second.
-    pub relay_rate_total: u64,
-    /// The longest datagram that is forwarded, in bytes, without the relay's header.
-    pub datagram_len_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            clients_max: 10_000,
-            channels_max: 64,
-            asks_per_minute: 120,
-            relay_rate: 1_000_000,
-            relay_rate_total: 100_000_000,
-            datagram_len_max: 1500,
-        }
-    }
-}
 
 /// What happened since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -386,7 +357,7 @@ impl Coordinator {
     ) -> Option<Forward<'a>> {
         let (number, sealed) = relay::parse(datagram)?;
         let id = self.by_route.get(&named(from)).copied();
-        let Some(client) = id.and_then(|id| self.clients.get_mut(&id)) else {
+        let Some((id, client)) = id.and_then(|id| Some((id, self.clients.get_mut(&id)?))) else {
             self.counters.dropped_unknown += 1;
             return None;
         };
@@ -394,16 +365,29 @@ impl Coordinator {
             self.counters.dropped_rate += 1;
             return None;
         }
+        // Before it is held back, too: that is work as well.
+        let cost = (sealed.len() as u64).saturating_add(BESIDE);
+        if !client.bytes.take(now, cost) || !self.total.take(now, cost) {
+            self.counters.dropped_rate += 1;
+            return None;
+        }
+        self.pass(now, id, number, sealed)
+    }
+
+    /// Where something goes that a client may send, by this channel; it is held back where there is none yet.
+    fn pass<'a>(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        number: u64,
+        sealed: &'a [u8],
+    ) -> Option<Forward<'a>> {
+        let client = self.clients.get_mut(&id)?;
         let Some(channel) = client.channels.get_mut(&number) else {
             hold(now, client, number, sealed);
             self.counters.dropped_unknown += 1;
             return None;
         };
-        let len = sealed.len() as u64;
-        if !client.bytes.take(now, len) || !self.total.take(now, len) {
-            self.counters.dropped_rate += 1;
-            return None;
-        }
         // spec: RDV-128
         let is_congested = client.bytes.is_low() || self.total.is_low();
         channel.used = now;
@@ -413,7 +397,7 @@ impl Coordinator {
             channel.used = now;
         }
         self.counters.forwarded += 1;
-        self.counters.forwarded_bytes += len;
+        self.counters.forwarded_bytes += sealed.len() as u64;
         let header = relay::header(peers_number);
         Some(Forward { to: peer.route, header, sealed, is_congested })
     }
@@ -421,15 +405,13 @@ impl Coordinator {
     /// What came too early goes on its way.
     fn release(&mut self, now: Instant, id: ClientId, number: u64) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        let from = client.route;
         let (mine, others) =
             std::mem::take(&mut client.held).into_iter().partition(|held| held.channel == number);
         client.held = others;
         let mine: VecDeque<Held> = mine;
         for held in mine.into_iter().filter(|held| now.since(held.since) < HELD_FOR) {
-            let mut datagram = relay::header(number).to_vec();
-            datagram.extend(held.sealed);
-            if let Some(forward) = self.forward(now, &from, &datagram) {
+            // It was counted when it came.
+            if let Some(forward) = self.pass(now, id, number, &held.sealed) {
                 let mut out = forward.header.to_vec();
                 out.extend(forward.sealed);
                 let to = forward.to;

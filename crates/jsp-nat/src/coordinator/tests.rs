@@ -174,11 +174,32 @@ fn rates_and_lengths_are_held() {
     say(&mut meeting, 0, 0, FromClient::Connect { peer: KEYS[1], channel: 7 });
     assert_eq!(meeting.forward(at(0), &route(0), &datagram(7, &[0; 501])), None);
     let sent =
-        (0..100).filter(|_| meeting.forward(at(0), &route(0), &datagram(7, &[0; 100])).is_some());
+        (0..100).filter(|_| meeting.forward(at(0), &route(0), &datagram(7, &[0; 63])).is_some());
     assert_eq!(sent.count(), 20);
     let sent = (0..100)
-        .filter(|n| meeting.forward(at(n * 10), &route(0), &datagram(7, &[0; 100])).is_some());
+        .filter(|n| meeting.forward(at(n * 10), &route(0), &datagram(7, &[0; 63])).is_some());
     assert!((9..=10).contains(&sent.count()));
+}
+
+#[test]
+// spec-test: RDV-23
+fn small_datagrams_cost_their_headers_wherever_they_go() {
+    let limits = Limits { relay_rate: 1000, ..Limits::default() };
+    for is_known in [true, false] {
+        let mut meeting = meeting(limits);
+        say(&mut meeting, 0, 0, FromClient::Connect { peer: KEYS[1], channel: 7 });
+        let small = datagram(if is_known { 7 } else { 8 }, b"x");
+        for _ in 0..100 {
+            meeting.forward(at(0), &route(0), &small);
+        }
+        // 2000 bytes at once, 38 each.
+        assert_eq!(meeting.counters().dropped_rate, 48);
+        assert!(meeting.forward(at(0), &route(0), &datagram(7, b"x")).is_none());
+        // What was held back is not counted twice.
+        say(&mut meeting, 0, 0, FromClient::Connect { peer: KEYS[1], channel: 8 });
+        let released = std::iter::from_fn(|| meeting.poll_released()).count();
+        assert_eq!(released, if is_known { 0 } else { HELD_MAX });
+    }
 }
 
 #[test]
@@ -306,7 +327,7 @@ fn who_asks_is_told_of_a_turn_server_but_not_too_often() {
 fn who_sends_too_much_is_told_before_anything_is_lost() {
     let mut meeting = meeting(Limits { relay_rate: 1000, ..Limits::default() });
     assert!(say(&mut meeting, 0, 0, FromClient::Connect { peer: KEYS[1], channel: 7 }));
-    let there = datagram(7, &[64; 100]);
+    let there = datagram(7, &[64; 63]);
     let mut told = Vec::new();
     while let Some(forward) = meeting.forward(at(0), &route(0), &there) {
         told.push(forward.is_congested);

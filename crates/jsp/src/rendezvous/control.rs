@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::awake::Awake;
 use super::error::RegisterError;
+use super::relays::Trusted;
 use crate::connection::Connection;
 use crate::error::SendError;
 use crate::stream::{RecvStream, SendStream};
@@ -45,7 +46,7 @@ impl Control {
     pub(super) async fn start(
         connection: Connection,
         shared: Arc<Shared>,
-        coordinator: SocketAddr,
+        (coordinator, relay): (SocketAddr, Trusted),
         idle_timeout: Duration,
     ) -> Result<Self, RegisterError> {
         let config = StreamConfig {
@@ -75,7 +76,7 @@ impl Control {
         shared.learn_coordinator(coordinator, Arc::downgrade(&send));
         let times = (connection.inner.shard.clock, idle_timeout);
         let awake = Awake::new(&send, &state, &shared, coordinator, times);
-        tokio::spawn(follow(connection.clone(), Arc::downgrade(&shared), coordinator));
+        tokio::spawn(follow(connection.clone(), relay));
         tokio::spawn(listen(recv, Arc::clone(&state), shared, coordinator));
         tokio::spawn(awake.run());
         Ok(Self { connection, send, state, stun })
@@ -167,12 +168,10 @@ fn note_observed(
 
 /// Has what is relayed come and go where the coordinator is, until the connection to it ends.
 // spec: RDV-126
-async fn follow(connection: Connection, shared: Weak<Shared>, coordinator: SocketAddr) {
+async fn follow(connection: Connection, relay: Trusted) {
     let mut at = Some(connection.route());
     while let Some(route) = at {
-        let Some(shared) = shared.upgrade() else { return };
-        shared.switch.trust_relay(coordinator, route);
-        drop(shared);
+        relay.moved(route);
         at = connection.route_changed(route).await;
     }
 }

@@ -1,5 +1,6 @@
 //! From the relay to a way past it, and back when that is lost: the task of one relayed connection.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use tokio::sync::mpsc;
 use super::control::Channel;
 use super::link::Punched;
 use super::{Passage, Shared, random};
-use crate::connection::{Connection, Inner};
-use crate::shard::{Locked, Place};
+use crate::connection::{Connection, Inner, Waiting};
+use crate::shard::Place;
 use crate::stream::{recv_now, send_now};
 
 /// Time between two punches.
@@ -89,13 +90,14 @@ impl Offers {
 
     /// Waits for what the peer tells first; nothing where it tells nothing.
     async fn first(self, inner: Weak<Inner>) -> Offer {
-        let first = async {
-            let inner = inner.upgrade()?;
-            let attempt =
-                |core: &mut Locked<'_>, inner: &Inner, now| recv_now(core, inner, self.0, now);
-            let message = inner.wait(Place::Readable(self.0), attempt).await;
-            Offer::decode(&message.ok()??.payload).ok()
-        };
+        let first = poll_fn(|cx| {
+            // Held no longer than it takes to look: a connection that is dropped meanwhile ends.
+            let Some(inner) = inner.upgrade() else { return Poll::Ready(None) };
+            let mut waiting = Waiting::shared(&inner, Place::Readable(self.0));
+            let heard = waiting.poll(cx, |core, inner, now| recv_now(core, inner, self.0, now));
+            waiting.keep();
+            heard.map(|message| Offer::decode(&message.ok()??.payload).ok())
+        });
         let first = tokio::time::timeout(OFFER_WAIT, first).await.ok().flatten();
         first.unwrap_or(Offer { token: 0, candidates: Vec::new() })
     }
@@ -226,4 +228,39 @@ fn same_addresses(one: &[Candidate], other: &[Candidate]) -> bool {
         one.iter().all(|a| other.iter().any(|b| a.address == b.address))
     };
     all_in(one, other) && all_in(other, one)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use jsp_proto::StreamConfig;
+
+    use super::*;
+    use crate::emulate::pair;
+    use crate::{Endpoint, Identity};
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_an_offer_does_not_hold_the_connection() {
+        let (near, far) = pair();
+        let server = Endpoint::builder().link(Box::new(far)).identity(Identity::generate());
+        let server = server.build().unwrap();
+        let client = Endpoint::builder().link(Box::new(near)).build().unwrap();
+        let to = server.local_addr().unwrap();
+        let (connection, _there) =
+            tokio::join!(client.connect(to, server.fingerprint()), server.accept());
+        let connection = connection.unwrap();
+        let inner = &connection.inner;
+        let (config, now) = (StreamConfig::messages(), inner.shard.clock.now());
+        let offers = Offers(inner.try_open(&mut inner.shard.lock(), &config, now).unwrap());
+        let inner = Arc::downgrade(inner);
+        let mut first = pin!(offers.first(Weak::clone(&inner)));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        drop(connection);
+        assert_eq!(inner.strong_count(), 0);
+        let Poll::Ready(nothing) = first.as_mut().poll(&mut cx) else { panic!("it waits on") };
+        assert!(nothing.candidates.is_empty());
+    }
 }

@@ -15,6 +15,7 @@ use jsp_wire::Route;
 use tokio::sync::{Notify, mpsc};
 
 use super::asked::Asked;
+use super::relays::Relays;
 use super::{Passage, random};
 use crate::link::{CarrierSender, Link, Transmit};
 
@@ -32,8 +33,7 @@ pub(super) struct Switch {
 #[derive(Default)]
 struct Ways {
     detours: Detours,
-    /// Coordinators whose relays this peer listens to: where they are now, by the addresses that stand for them.
-    relays: HashMap<SocketAddr, Route>,
+    relays: Relays,
     /// Who waits for punches with a token.
     punches: HashMap<u64, mpsc::Sender<Punched>>,
     /// Who waits for answers of STUN servers.
@@ -70,11 +70,6 @@ struct Turn {
 pub(super) type Told = tokio::sync::watch::Sender<Option<Result<SocketAddr, turn::Failure>>>;
 
 impl Ways {
-    /// What stands for the coordinator that something came from.
-    fn relay_at(&self, route: &Route) -> Option<SocketAddr> {
-        self.relays.iter().find(|(_, at)| *at == route).map(|(relay, _)| *relay)
-    }
-
     /// Data that a TURN server has brought: the way that they came, the number of their sender, and where they are.
     fn brought(&mut self, by: SocketAddr, datagram: &[u8]) -> Option<(Way, u16, Range<usize>)> {
         let turn = self.turn.as_mut().filter(|turn| turn.client.server() == by)?;
@@ -123,10 +118,9 @@ impl Switch {
         self.ways.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what a coordinator relays, which this address stands for, from where it is now, and sends it there.
-    // spec: RDV-126
-    pub(super) fn trust_relay(&self, relay: SocketAddr, at: Route) {
-        self.ways().relays.insert(relay, unbound(at));
+    /// Sees to the coordinators whose relays this peer listens to.
+    pub(super) fn relays<T>(&self, change: impl FnOnce(&mut Relays) -> T) -> T {
+        change(&mut self.ways().relays)
     }
 
     /// Punches with this token go there.
@@ -336,7 +330,7 @@ impl Switch {
     /// Takes a datagram of a relay out of its wrapping; false when it is none of a coordinator's.
     fn unwrap_relayed(&self, datagram: &mut Datagram) -> bool {
         let Some((channel, _)) = relay::parse(&datagram.payload) else { return false };
-        let Some(via) = self.ways().relay_at(&unbound(datagram.route)) else { return false };
+        let Some(via) = self.ways().relays.named(&datagram.route) else { return false };
         let _ = datagram.payload.split_to(relay::HEADER_LEN);
         datagram.route = Route::Relayed { via, peer: channel };
         true
@@ -349,7 +343,9 @@ impl Switch {
         relay: SocketAddr,
         header: &[u8],
     ) -> io::Result<usize> {
-        let route = self.ways().relays.get(&relay).copied().unwrap_or(Route::udp(relay));
+        // Without a registration nothing is relayed.
+        let known = self.ways().relays.find(relay);
+        let Some(route) = known else { return Ok(transmit.contents.len()) };
         let segment_len = transmit.segment_len.max(1);
         let wrapped_len = segment_len + header.len();
         let count = transmit.contents.len().div_ceil(segment_len);
@@ -467,14 +463,6 @@ impl Link for MeetingLink {
 
     fn segments_max(&self) -> usize {
         self.0.link.segments_max()
-    }
-}
-
-/// A route without the address of this host in it.
-fn unbound(route: Route) -> Route {
-    match route {
-        Route::Udp { remote, .. } => Route::udp(remote),
-        other => other,
     }
 }
 

@@ -29,6 +29,7 @@ mod measure;
 mod no_udp;
 #[cfg(feature = "port-mapping")]
 mod port_map;
+mod relays;
 #[cfg(feature = "turn")]
 mod turn;
 #[cfg(feature = "port-mapping")]
@@ -71,6 +72,7 @@ use link::{MeetingLink, Switch};
 use no_udp::NoUdp;
 #[cfg(feature = "port-mapping")]
 pub use port_map::{PortMap, PortMapError};
+use relays::Trusted;
 #[cfg(feature = "turn")]
 pub use turn::{TurnError, TurnServer, TurnServerError};
 
@@ -217,10 +219,10 @@ impl Peer {
             Route::Tunnel { id } if !self.shared.policy.allows_udp() => stand_in(id),
             _ => connection.remote_addr(),
         };
-        self.shared.switch.trust_relay(address, connection.route());
+        let relay = Trusted::new(&self.shared.switch, address, connection.route());
         let idle = self.endpoint.offers.transport.idle_timeout;
         let shared = Arc::clone(&self.shared);
-        let control = Control::start(connection, shared, address, idle).await?;
+        let control = Control::start(connection, shared, (address, relay), idle).await?;
         Ok(Registration { peer: self.clone(), relay: address, control })
     }
 

@@ -42,6 +42,10 @@ impl ServerVerifier for AcceptOnly {
     fn verify(&self, found: &Fingerprint) -> Result<(), VerifierRejection> {
         self.decide(found)
     }
+
+    fn would_accept(&self, known: &Fingerprint) -> bool {
+        *known == self.0
+    }
 }
 
 impl ClientVerifier for AcceptOnly {

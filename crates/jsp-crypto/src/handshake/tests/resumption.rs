@@ -284,6 +284,26 @@ fn a_ticket_that_does_not_suit_is_not_used() {
     assert!(!resumes(client_config(), &short, NOW_MS + 100_000));
 }
 
+// spec-test: HS-58
+#[test]
+fn a_verifier_is_asked_about_a_resumed_server_once_that_is_proved() {
+    let (client, server) = (client_config(), server_config());
+    let ticket = ticket_of(&client, &server);
+    for (known, resumes) in [(1, true), (2, false)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let verifier = Box::new(AcceptOnly(identity(known).fingerprint(), asked.clone()));
+        let expected = ServerIdentity::TrustOnFirstUse(verifier);
+        let (mut ends, hello) = resume(ClientConfig::new(expected), &ticket);
+        assert_eq!((ends.client.is_resuming(), asked.load(Ordering::Relaxed)), (resumes, 0));
+        if resumes {
+            accept(&mut ends, &server, &hello, true);
+            ends.run(|_, _| {}).unwrap();
+            assert_eq!(ends.from_client.security.unwrap().mode, Mode::Resumed);
+            assert_eq!(asked.load(Ordering::Relaxed), 1);
+        }
+    }
+}
+
 // spec-test: HS-79
 #[test]
 fn a_clients_identity_comes_with_its_ticket_and_can_be_refused() {

@@ -1,4 +1,5 @@
 use super::super::no_udp::NoUdp;
+use super::super::relays::Trusted;
 use super::*;
 
 fn at(port: u16) -> SocketAddr {
@@ -49,4 +50,29 @@ fn a_hidden_peer_hears_those_alone_to_whom_it_has_sent() {
     // What is sent for other reasons, as questions to STUN servers are, asks for no packets.
     link.0.send(at(8).into(), b"question");
     assert!(!link.0.sort(&mut came_from(at(8), 0xc0)));
+}
+
+#[test]
+// spec-test: RDV-126
+fn a_relay_is_listened_to_while_somebody_is_registered_there() {
+    let switch = Arc::new(Switch::new(Box::new(NoUdp), false));
+    let relayed = |from: Route| {
+        let payload = [&relay::header(5)[..], &[0x40]].concat();
+        let mut datagram = Datagram { route: from, ecn: None, payload: payload[..].into() };
+        switch.unwrap_relayed(&mut datagram).then_some(datagram.route)
+    };
+    let (here, there) = (Route::udp(at(7)), Route::Tunnel { id: 3 });
+    let route = Some(Route::Relayed { via: at(9), peer: 5 });
+    assert_eq!(relayed(here), None);
+    let before = Trusted::new(&switch, at(9), here);
+    let after = Trusted::new(&switch, at(9), here);
+    after.moved(there);
+    assert_eq!((relayed(here), relayed(there)), (route, route));
+    assert_eq!(switch.relays(|relays| relays.find(at(9))), Some(there));
+    // The one that goes takes nothing from the other.
+    drop(after);
+    assert_eq!((relayed(here), relayed(there)), (route, None));
+    assert_eq!(switch.relays(|relays| relays.find(at(9))), Some(here));
+    drop(before);
+    assert_eq!((relayed(here), switch.relays(|relays| relays.find(at(9)))), (None, None));
 }
