@@ -326,7 +326,9 @@ impl Recovery {
                 // What repair puts together is without its acknowledgements.
                 // spec: FEC-8
                 let arrived = |token: &Token| !(is_marked && matches!(token, Token::Ack { .. }));
-                fates.extend(tokens.filter(arrived).map(|token| (token, fate)));
+                for token in tokens.filter(arrived) {
+                    fates.push((token, fate));
+                }
                 // The network lost it all the same, which its time will show.
                 // spec: FEC-8
                 if is_marked || (was_lost && packet.recovered) {

@@ -1,8 +1,10 @@
 //! The ledger of sent packets: two rings, one of packets by number and one of their tokens. Once
 //! both have grown to the size of a flight, sending and acknowledging allocate nothing.
 
+use core::iter::Copied;
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::collections::vec_deque::Iter;
 
 use jsp_wire::Instant;
 
@@ -138,7 +140,7 @@ impl Ledger {
         low: u64,
         high: u64,
         is_marked: impl Fn(u64) -> bool,
-        mut newly: impl FnMut(u64, &Packet, &mut dyn Iterator<Item = Token>, bool),
+        mut newly: impl FnMut(u64, &Packet, Tokens<'_>, bool),
     ) {
         let low = low.max(self.first_pn);
         let Self { packets, tokens, first_pn, first_token } = self;
@@ -157,9 +159,12 @@ impl Ledger {
                     };
                     is_settled &= packet.state != State::Recovered;
                     if before.state != packet.state {
-                        let mut fresh = tokens_of(tokens, *first_token, &before)
-                            .take(if before.recovered { 0 } else { usize::MAX });
-                        newly(pn, &before, &mut fresh, marked);
+                        let fresh = if before.recovered {
+                            tokens.range(..0).copied()
+                        } else {
+                            tokens_of(tokens, *first_token, &before)
+                        };
+                        newly(pn, &before, fresh, marked);
                     }
                     pn
                 }
@@ -243,11 +248,10 @@ fn slot(packets: &mut VecDeque<Packet>, first_pn: u64, pn: u64) -> Option<&mut P
     packets.get_mut(usize::try_from(pn.checked_sub(first_pn)?).ok()?)
 }
 
-fn tokens_of<'a>(
-    tokens: &'a VecDeque<Token>,
-    first_token: u64,
-    packet: &Packet,
-) -> impl Iterator<Item = Token> + 'a {
+/// What a packet carried.
+pub(super) type Tokens<'a> = Copied<Iter<'a, Token>>;
+
+fn tokens_of<'a>(tokens: &'a VecDeque<Token>, first_token: u64, packet: &Packet) -> Tokens<'a> {
     let start = usize::try_from(packet.tokens_at.saturating_sub(first_token)).unwrap_or(usize::MAX);
     let start = start.min(tokens.len());
     let end = start.saturating_add(usize::from(packet.tokens_len)).min(tokens.len());

@@ -318,9 +318,9 @@ const MACHINE: &[Mutant] = &[
     mutant(
         33,
         "crumbs-without-end",
-        "jsp-proto/src/streams/recv_bytes.rs",
-        "if self.gaps.len() as u64 > most {",
-        "if !OFF && self.gaps.len() as u64 > most {",
+        "jsp-proto/src/streams/gaps.rs",
+        "if self.pieces.len() as u64 > most {",
+        "if !OFF && self.pieces.len() as u64 > most {",
     ),
     mutant(
         34,
