@@ -207,39 +207,15 @@ impl Streams {
         }
     }
 
-    /// A stream waits for the connection's credit: behind those that do already, but in front of them when its message
-    /// has begun. What that has yet to send is kept from all others.
-    pub(super) fn block(&mut self, key: Key) {
-        let Some(stream) = self.table.get_mut(key) else { return };
-        let was_blocked = std::mem::replace(&mut stream.in_blocked, true);
-        if !messages_of(stream).is_some_and(|messages| messages.is_in_progress()) {
-            if !was_blocked {
-                self.blocked.push_back(key);
-            }
-        } else if self.blocked.front() != Some(&key) {
-            if was_blocked {
-                self.blocked.retain(|blocked| *blocked != key);
-            }
-            self.blocked.push_front(key);
-        }
-    }
-
-    /// Lets streams that waited for the connection's credit try again, in their order, until there is too little for
-    /// one of them. A little credit is worth no look at all of them.
+    /// Lets streams that waited for the connection's credit try again.
     pub(super) fn unblock(&mut self, now: Instant) {
-        while self.credit.is_open()
-            && let Some(key) = self.blocked.pop_front()
-        {
-            let Some(stream) = self.table.get_mut(key) else { continue };
-            stream.in_blocked = false;
-            self.refresh(now, key);
-            if self.table.get(key).is_some_and(|stream| stream.in_blocked) {
-                // It keeps its place.
-                if self.blocked.back() == Some(&key) {
-                    self.blocked.pop_back();
-                    self.blocked.push_front(key);
-                }
-                return;
+        if !self.credit.is_open() {
+            return;
+        }
+        for key in std::mem::take(&mut self.blocked) {
+            if let Some(stream) = self.table.get_mut(key) {
+                stream.in_blocked = false;
+                self.refresh(now, key);
             }
         }
     }

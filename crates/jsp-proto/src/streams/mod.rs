@@ -403,7 +403,10 @@ impl Streams {
                 return;
             }
             Sendable::ConnectionCredit => {
-                self.block(key);
+                if !stream.in_blocked {
+                    stream.in_blocked = true;
+                    self.blocked.push_back(key);
+                }
                 self.owes_blocked |= self.credit.tell_blocked();
                 return;
             }

@@ -152,12 +152,6 @@ impl SendMessages {
         self.records.is_empty() && self.skip_acked >= self.skip_needed
     }
 
-    /// True when a message has begun of which some was never sent.
-    pub(super) fn is_in_progress(&self) -> bool {
-        let record = self.record(self.cursor);
-        record.is_some_and(|record| record.started && !record.done && !record.is_sent())
-    }
-
     /// True when the last piece may say that the stream ends: a receiver of unreliable messages
     /// stops listening there, so nothing may be on its way before it.
     pub(super) fn may_finish(&self) -> bool {

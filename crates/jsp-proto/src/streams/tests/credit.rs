@@ -141,62 +141,6 @@ fn what_waits_for_credit_goes_on_when_a_message_in_progress_is_given_up() {
     }
 }
 
-/// A client with messages of so many bytes each on a stream of its own, and so much credit of the connection.
-fn blocked(credit: u64, lens: impl IntoIterator<Item = usize>) -> (Streams, Instant) {
-    let mut a = Streams::new(Side::Client, &StreamLimits::default());
-    let now = Instant::from_nanos(1_000_000_000);
-    let params = TransportParams {
-        data_max: credit,
-        stream_data_max: 1 << 30,
-        streams_max: 2000,
-        message_len_max: 1 << 20,
-        ..TransportParams::default()
-    };
-    a.set_peer_params(now, &params);
-    for len in lens {
-        let id = a.open(now, StreamConfig::messages()).unwrap();
-        a.send(now, id, Message::binary(vec![0; len])).unwrap();
-    }
-    (a, now)
-}
-
-#[test]
-fn streams_behind_one_that_still_has_too_little_credit_are_not_looked_at() {
-    let (mut a, now) = blocked(100, std::iter::repeat_n(30_000, 10));
-    let delivery = super::super::config::Delivery::Partial { retransmits: None, lifetime: None };
-    let id = a.open(now, StreamConfig { delivery, ..StreamConfig::messages() }).unwrap();
-    let message = Message { want_fate: true, ..Message::binary(vec![0; 30_000]) };
-    a.send(now, id, message.with_lifetime(Duration::from_millis(5))).unwrap();
-    let order = a.blocked.clone();
-    assert_eq!(order.len(), 11);
-    let later = now + Duration::from_millis(10);
-    for i in 1..=25 {
-        a.on_max_data(later, 100 + i * 34).unwrap();
-    }
-    assert_eq!(a.blocked, order);
-    // Whoever looks at the last one sees that its message has expired.
-    assert_eq!(events(&mut a), []);
-    a.handle_timeout(later);
-    let fate = StreamEvent::Fate { stream: id, number: 0, fate: MessageFate::Expired };
-    assert_eq!(events(&mut a), [fate]);
-}
-
-// spec-test: STR-23
-#[test]
-fn a_message_that_has_begun_does_not_wait_behind_one_that_has_not() {
-    for lens in [[20_000, 50_000], [50_000, 20_000]] {
-        let (mut a, now) = blocked(10_000, lens);
-        while build(&mut a, now, 1200).is_some() {}
-        assert_eq!(a.blocked.len(), 2);
-        // Enough for either, and not for both.
-        for limit in [60_000, 80_000] {
-            a.on_max_data(now, limit).unwrap();
-            while build(&mut a, now, 1200).is_some() {}
-        }
-        assert_eq!((a.blocked.len(), a.buffered()), (0, 0), "{lens:?}");
-    }
-}
-
 // spec-test: STR-21, STR-34
 #[test]
 fn credit_of_messages_given_up_comes_back() {
