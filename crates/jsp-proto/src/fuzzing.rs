@@ -158,7 +158,11 @@ impl BareStreams {
             Frame::ResetStream(f) => streams.on_reset(now, f),
             Frame::StopSending(f) => streams.on_stop(now, f),
             Frame::Skip(f) => streams.on_skip(now, f),
-            Frame::MaxData(limit) => streams.on_max_data(now, *limit),
+            Frame::MaxData(limit) => {
+                streams.on_max_data(*limit);
+                streams.use_credit(now);
+                Ok(())
+            }
             Frame::MaxStreamData(f) => streams.on_max_stream_data(now, f),
             Frame::MaxStreams(limit) => streams.on_max_streams(now, *limit),
             Frame::Consumed(f) => streams.on_consumed(now, f),

@@ -176,7 +176,7 @@ impl Flight {
 /// Joins the fragments of the peer's messages, a bounded number at a time.
 #[derive(Default)]
 struct Joiner {
-    /// Incomplete messages; the one of which least is there gives way, the older of two.
+    /// Incomplete messages; the one that keeps its place least gives way, the older of two.
     incoming: Bounded<Incoming, INCOMING_MAX>,
     /// Ids of messages that are complete: their late fragments are nothing new.
     done: Bounded<[u8; 8], INCOMING_MAX>,
@@ -232,15 +232,20 @@ impl Joiner {
         Joined { message: bytes }
     }
 
-    /// Keeps a message that has begun, in place of those of which no more is there: who makes some up must send as
-    /// many bytes as there are in the pieces that he would be rid of.
+    /// Keeps a message that has begun. Each that it could take the place of is worth as many bytes as there are of
+    /// it, less those that were refused for its sake: who makes some up must send as many bytes as those have that he
+    /// would be rid of, and nothing that he has sent keeps others out for long.
     // spec: CON-4
     fn keep(&mut self, message: Incoming) {
         let (len, there) = (message.bytes.len(), message.have.bytes());
         let held = |joiner: &Self| joiner.incoming.iter().map(|i| i.bytes.len()).sum::<usize>();
         while self.incoming.is_full() || held(self).saturating_add(len) > INCOMING_BYTES_MAX {
-            let least = self.incoming.iter().enumerate().min_by_key(|(_, i)| i.have.bytes());
-            let Some((place, _)) = least.filter(|(_, i)| i.have.bytes() <= there) else { return };
+            let places = self.incoming.iter_mut().enumerate();
+            let Some((place, least)) = places.min_by_key(|(_, other)| other.worth()) else { break };
+            if least.worth() > there {
+                least.spared = least.spared.saturating_add(there);
+                return;
+            }
             self.incoming.remove(place);
         }
         self.incoming.push_if_room(message);
@@ -261,12 +266,20 @@ struct Incoming {
     id: [u8; 8],
     bytes: Vec<u8>,
     have: Pieces,
+    /// Bytes of others that were refused for its sake.
+    spared: usize,
 }
 
 impl Incoming {
+    /// What another must have to take its place.
+    fn worth(&self) -> usize {
+        self.have.bytes().saturating_sub(self.spared)
+    }
+
     /// An empty message of `total` bytes, at most 12288 by the wire format.
     fn new(id: [u8; 8], total: u16) -> Self {
-        Self { id, bytes: vec![0; usize::from(total)], have: Pieces::default() }
+        let bytes = vec![0; usize::from(total)];
+        Self { id, bytes, have: Pieces::default(), spared: 0 }
     }
 
     /// Takes a fragment that contradicts nothing that is there; one that would make the message whole, but
@@ -344,6 +357,22 @@ mod tests {
             }
         }
         assert!(joiner.on_fragment(&piece(id, &truth, 1000, 1162)).unwrap().is_some());
+    }
+
+    // spec-test: CON-4, CON-182
+    #[test]
+    fn what_was_made_up_in_one_go_keeps_the_truth_out_for_a_round_at_most() {
+        let truth: Vec<u8> = (0..200u8).cycle().take(1162).collect();
+        let id = hello_id(&truth);
+        let mut joiner = Joiner::default();
+        let lie = vec![0xaa; 1162];
+        for n in 0..8u64 {
+            assert!(joiner.on_fragment(&piece(n.to_be_bytes(), &lie, 0, 1161)).is_ok());
+        }
+        let mut sent_again = (0..2).flat_map(|_| [(0, 1140), (1140, 1162)]);
+        let whole = sent_again
+            .find_map(|(from, to)| joiner.on_fragment(&piece(id, &truth, from, to)).unwrap());
+        assert_eq!(whole.unwrap().message, truth);
     }
 
     // Every order of two true pieces and two or three false ones under the same name: the message is joined as

@@ -44,7 +44,7 @@ impl Connection {
             Frame::ResetStream(f) => self.streams.on_reset(now, f)?,
             Frame::StopSending(f) => self.streams.on_stop(now, f)?,
             Frame::Skip(f) => self.streams.on_skip(now, f)?,
-            Frame::MaxData(limit) => self.streams.on_max_data(now, *limit)?,
+            Frame::MaxData(limit) => self.streams.on_max_data(*limit),
             Frame::MaxStreamData(f) => self.streams.on_max_stream_data(now, f)?,
             Frame::MaxStreams(limit) => self.streams.on_max_streams(now, *limit)?,
             Frame::Consumed(f) => self.streams.on_consumed(now, f)?,

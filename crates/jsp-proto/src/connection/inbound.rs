@@ -445,6 +445,7 @@ impl Connection {
             }
         }
         self.scratch.about = None;
+        self.streams.use_credit(now);
         self.note_for_ack(now, opened, eliciting);
         if is_recovered {
             self.note_recovered(pn);

@@ -398,12 +398,17 @@ impl Streams {
         self.after_arrival(now, key)
     }
 
-    /// The peer grants the connection credit.
-    pub(crate) fn on_max_data(&mut self, now: Instant, limit: u64) -> Result<(), TransportError> {
-        if self.credit.raise(limit) && !self.blocked.is_empty() {
+    /// The peer grants the connection credit. See [`Streams::use_credit`].
+    pub(crate) fn on_max_data(&mut self, limit: u64) {
+        self.has_new_credit |= self.credit.raise(limit);
+    }
+
+    /// Streams that waited for the connection's credit try again, if a packet that is read now has brought some: once
+    /// for all of its frames, of which there may be many.
+    pub(crate) fn use_credit(&mut self, now: Instant) {
+        if std::mem::take(&mut self.has_new_credit) && !self.blocked.is_empty() {
             self.unblock(now);
         }
-        Ok(())
     }
 
     /// The peer grants a stream credit.

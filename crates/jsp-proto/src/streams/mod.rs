@@ -122,6 +122,8 @@ pub(crate) struct Streams {
     owes_max_data: bool,
     owes_max_streams: bool,
     owes_blocked: bool,
+    /// The peer has granted some to the connection, and nobody has tried to use it.
+    has_new_credit: bool,
     control: VecDeque<Key>,
     opens: VecDeque<Key>,
     blocked: VecDeque<Key>,
@@ -167,6 +169,7 @@ impl Streams {
             owes_max_data: false,
             owes_max_streams: false,
             owes_blocked: false,
+            has_new_credit: false,
             control: VecDeque::new(),
             opens: VecDeque::new(),
             blocked: VecDeque::new(),
