@@ -337,7 +337,7 @@ impl Node {
 
     /// Whether the endpoint has nothing left to do, now or later.
     pub(crate) fn is_at_rest(&mut self) -> bool {
-        self.endpoint.poll_timeout().is_none() && self.endpoint.is_idle()
+        self.endpoint.is_at_rest()
     }
 
     fn hand_out_events(&mut self, around: &mut Surroundings<'_>) -> bool {

@@ -419,6 +419,12 @@ impl Endpoint {
         drained && self.waiting.len() == 0 && self.answers.is_empty()
     }
 
+    /// True when nothing is left to do, now or later, but to wipe ticket keys ([`Reason::TicketKeys`]).
+    pub fn is_at_rest(&mut self) -> bool {
+        let waits = self.poll_timeout().is_some_and(|(_, why)| why != Reason::TicketKeys);
+        !waits && self.is_idle()
+    }
+
     /// Connections that exist, drained ones included until they are forgotten.
     pub fn connection_count(&self) -> usize {
         self.connections.len().saturating_add(self.waiting.len())

@@ -460,7 +460,7 @@ impl Client {
 
     /// Nothing is left to do.
     pub(super) fn is_at_rest(&mut self) -> bool {
-        self.endpoint.poll_timeout().is_none() && self.endpoint.is_idle()
+        self.endpoint.is_at_rest()
     }
 }
 
