@@ -30,8 +30,8 @@
 //! cheap, so one stream per message is fine ([`Connection::send_one`]).
 //!
 //! A stream carries messages ([`Stream::send`], [`Stream::recv`]) or bytes ([`Stream::write_all`],
-//! [`Stream::read_chunk`], tokio's `AsyncRead` and `AsyncWrite`). Messages have any size in every
-//! mode; larger ones travel in pieces.
+//! [`Stream::read_chunk`], tokio's `AsyncRead` and `AsyncWrite`). Messages have any size up to a limit
+//! ([`TransportConfig::message_len_max`], 16 MiB) in every mode; larger ones travel in pieces.
 //!
 //! # Delivery
 //!
@@ -56,7 +56,8 @@
 //! | [`telemetry`](StreamConfig::telemetry) | messages | one retransmission, 2 s | none | interactive, low weight |
 //! | [`file`](StreamConfig::file) | bytes | reliable | as sent | what others leave |
 //!
-//! Classes are strict: real time goes before interactive, whenever a packet is built. Inside a class
+//! Real time goes before interactive, and interactive before what others leave, whenever a packet is built; but each
+//! of the latter two gets 5 % of the bytes while it has data, so that nothing starves it. Inside a class
 //! weights share; in real time the earliest deadline is first. [`StreamConfig::rate_cap`] keeps one
 //! stream from taking the whole line.
 //!
@@ -69,14 +70,14 @@
 //! [`Stream::send`] returns when the message is queued. [`SendStream::send_tracked`] gives a
 //! [`Fate`] to await: arrived, expired, replaced, lost. [`SendStream::closed`] waits until a whole
 //! finished stream has arrived. These tell that the peer's *transport* has the data;
-//! [`RecvStream::consumed`] lets the peer's application say more.
+//! [`RecvStream::consumed`] lets the peer's application say more (on two-way streams).
 //!
 //! # Waiting, and giving up waiting
 //!
 //! A slow receiver slows its sender: buffers are bounded on both sides ([`TransportConfig`],
 //! [`StreamConfig::send_buffer`]), and `send` and `write` wait for room. On unreliable streams `send` waits for room
 //! too, but a slow reader holds up nobody: it loses the oldest messages that wait for it
-//! ([`TransportConfig::unreliable_buffer`]). Each call says whether it is cancel-safe, that is, whether it may
+//! ([`TransportConfig::unreliable_buffer`]). The calls of [`SendStream`] and [`RecvStream`] say whether they are cancel-safe, that is, whether they may
 //! be used in `tokio::select!` without losing data; all but `write_all`, `read_exact` and
 //! `read_to_end` are.
 //!
