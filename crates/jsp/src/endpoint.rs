@@ -123,8 +123,8 @@ impl Endpoint {
     /// of the server, streams that are [`replay_safe`](crate::StreamConfig::replay_safe) can be opened
     /// and used now, and what they send leaves with the first datagram. Everything else, and all of it
     /// where there is no ticket or the server takes no early data, goes when the connection is made, in
-    /// the usual order and once. [`Connection::connected`] waits for that. Until then messages are at most
-    /// 65,536 bytes long.
+    /// the usual order and once. [`Connection::connected`] waits for that. Messages of more than 65,536 bytes
+    /// wait for it, too: what the server takes is not known before.
     ///
     /// There is no race: of a name's several addresses, and of the ways that
     /// [`Builder::carriers`](crate::Builder::carriers) allows, the first alone is tried, so that with UDP blocked

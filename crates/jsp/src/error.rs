@@ -348,8 +348,7 @@ pub enum SendError {
     /// The send buffer is full (calls that start with `try_` only).
     #[error("the send buffer is full; wait with send or write, or send less")]
     Full,
-    /// The peer accepts no message of this size. Before a connection is made, none is known to accept more than 65,536
-    /// bytes: a longer message waits for [`Connection::connected`](crate::Connection::connected).
+    /// The peer accepts no message of this size.
     #[error(
         "the message has {len} bytes, but the peer accepts at most {max}; split it or use a byte stream"
     )]

@@ -7,6 +7,7 @@ use jsp_wire::{Class, Instant, Open, StreamId};
 
 use super::config::{self, Message, Received, StreamConfig, StreamInfo};
 use super::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING};
+use super::early::Phase;
 use super::rate::RateCap;
 use super::recv_bytes::RecvBytes;
 use super::send_bytes::SendBytes;
@@ -75,8 +76,13 @@ impl Streams {
         }
         let len = message.payload.len() as u64;
         // spec: STR-16
-        if len > len_max {
+        if len > len_max && self.early == Phase::Over {
             return Err(SendError::TooLarge { len, max: len_max });
+        }
+        if len > len_max {
+            // What the peer takes is not known yet.
+            stream.send.wants_room = true;
+            return Err(SendError::WouldBlock);
         }
         if matches!(stream.send.body, SendBody::Idle) {
             let messages = SendMessages::new(stream.profile.delivery);

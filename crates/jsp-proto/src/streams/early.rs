@@ -121,8 +121,10 @@ mod tests {
     use jsp_wire::{Open, tlv};
 
     use super::super::Side;
+    use super::super::StreamEvent;
     use super::super::config::{Message, StreamConfig, StreamLimits};
     use super::*;
+    use crate::error::SendError;
 
     /// Bytes of a stream with this opening, if any.
     fn bytes<'a>(stream: StreamId, open: Option<Open<'a>>) -> Frame<'a> {
@@ -187,9 +189,11 @@ mod tests {
                 client.send(Instant::ZERO, id, Message::binary(vec![0; len]))
             };
             assert_eq!(send(&mut client, 65_536), Ok(0));
-            assert!(send(&mut client, 65_537).is_err());
+            assert_eq!(send(&mut client, 65_537), Err(SendError::WouldBlock));
             // The server may have come to less than it told before.
             client.forget_remembered(Instant::ZERO, &told);
+            let told_again = core::iter::from_fn(|| client.poll_event()).collect::<Vec<_>>();
+            assert!(told_again.contains(&StreamEvent::Writable(id)), "{told_again:?}");
             assert_eq!(send(&mut client, 65_537).is_ok(), told == long);
         }
     }
