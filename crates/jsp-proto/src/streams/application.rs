@@ -76,13 +76,15 @@ impl Streams {
         }
         let len = message.payload.len() as u64;
         // spec: STR-16
-        if len > len_max && self.early == Phase::Over {
-            return Err(SendError::TooLarge { len, max: len_max });
-        }
         if len > len_max {
-            // What the peer takes is not known yet.
-            stream.send.wants_room = true;
-            return Err(SendError::WouldBlock);
+            let is_known = self.early == Phase::Over;
+            // It is told that there is room once what the peer takes is known.
+            stream.send.wants_room |= !is_known;
+            return Err(if is_known {
+                SendError::TooLarge { len, max: len_max }
+            } else {
+                SendError::WouldBlock
+            });
         }
         if matches!(stream.send.body, SendBody::Idle) {
             let messages = SendMessages::new(stream.profile.delivery);
