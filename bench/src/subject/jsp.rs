@@ -170,7 +170,7 @@ impl super::Connection for Connection {
         };
         match inbox.recv().await {
             Ok(message) => Ok(message.map(|message| message.payload.len())),
-            Err(jsp::RecvError::ConnectionLost(error)) => end_or(error),
+            Err(jsp::RecvError::ConnectionLost(error)) => end_or(*error),
             Err(error) => Err(error.into()),
         }
     }

@@ -163,7 +163,7 @@ impl From<ConnectionError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::ConnectionLost(error) => error.into(),
+            OpenError::ConnectionLost(error) => (*error).into(),
             error => Self::new(Exit::Refused, error.to_string()),
         }
     }
@@ -172,7 +172,7 @@ impl From<OpenError> for Failure {
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
         match error {
-            SendError::ConnectionLost(error) => error.into(),
+            SendError::ConnectionLost(error) => (*error).into(),
             SendError::Stopped(code) => Self::stopped(code),
             error => Self::new(Exit::Refused, error.to_string()),
         }
@@ -182,7 +182,7 @@ impl From<SendError> for Failure {
 impl From<RecvError> for Failure {
     fn from(error: RecvError) -> Self {
         match error {
-            RecvError::ConnectionLost(error) => error.into(),
+            RecvError::ConnectionLost(error) => (*error).into(),
             RecvError::Reset(code) => Self::stopped(code),
             error => Self::new(Exit::Refused, error.to_string()),
         }

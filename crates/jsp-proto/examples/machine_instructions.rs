@@ -13,7 +13,7 @@ use bytes::Bytes;
 use jsp_crypto::{
     ClientConfig, DirectionKeys, Handshake, Identity, Output, ServerConfig, ServerIdentity,
 };
-use jsp_proto::{Delivery, Event, Message, StreamConfig, StreamId};
+use jsp_proto::{Delivery, Event, Message, Received, StreamConfig, StreamId};
 use machine::{FixedRng, Machine};
 
 /// Callgrind counts what happens in here.
@@ -102,19 +102,21 @@ struct Messages {
     stream: StreamId,
     payload: Bytes,
     burst: u32,
+    received: Vec<Received>,
 }
 
 impl Messages {
     fn new(machine: &mut Machine, burst: u32) -> Self {
         let stream = machine.open(StreamConfig::messages());
-        Self { stream, payload: Bytes::from(vec![7; 64]), burst }
+        Self { stream, payload: Bytes::from(vec![7; 64]), burst, received: Vec::new() }
     }
 
     /// Messages of 1000 bytes that are sent once, in whatever order they arrive.
     fn datagrams(machine: &mut Machine, burst: u32) -> Self {
         let delivery = Delivery::Unreliable;
         let config = StreamConfig { delivery, ordered: false, ..StreamConfig::messages() };
-        Self { stream: machine.open(config), payload: Bytes::from(vec![7; 1000]), burst }
+        let (stream, payload) = (machine.open(config), Bytes::from(vec![7; 1000]));
+        Self { stream, payload, burst, received: Vec::new() }
     }
 }
 
@@ -130,12 +132,10 @@ impl Workload for Messages {
     }
 
     fn receive(&mut self, machine: &mut Machine) -> u64 {
-        let (now, mut count) = (machine.now, 0);
-        let server = machine.connection(1);
-        while let Ok(Some(_)) = server.recv(now, self.stream) {
-            count += 1;
-        }
-        count
+        let (now, server) = (machine.now, machine.connection(1));
+        let count = server.recv_all(now, self.stream, usize::MAX, &mut self.received);
+        self.received.clear();
+        count.unwrap_or(0) as u64
     }
 }
 

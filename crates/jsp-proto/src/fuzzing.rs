@@ -138,7 +138,7 @@ impl BareStreams {
         for frame in Payload::read(shape, payload)? {
             self.take_frame(now, pn, &frame?, payload)?;
         }
-        Ok(())
+        self.streams.end_of_packet(now)
     }
 
     fn take_frame(
@@ -160,7 +160,6 @@ impl BareStreams {
             Frame::Skip(f) => streams.on_skip(now, f),
             Frame::MaxData(limit) => {
                 streams.on_max_data(*limit);
-                streams.use_credit(now);
                 Ok(())
             }
             Frame::MaxStreamData(f) => streams.on_max_stream_data(now, f),

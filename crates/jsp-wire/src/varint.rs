@@ -20,9 +20,14 @@ pub const fn len(value: u64) -> usize {
 
 /// Reads one varint. Longer forms than needed are accepted, as RFC 9000 does.
 // spec: WIRE-40
+#[inline]
 pub fn read(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
-    let first = reader.peek()?;
-    match first >> 6 {
+    // Most take one byte.
+    if reader.peek()? < 1 << 6 { reader.u8().map(u64::from) } else { read_long(reader) }
+}
+
+fn read_long(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    match reader.peek()? >> 6 {
         0 => Ok(u64::from(reader.u8()?)),
         1 => Ok(u64::from(u16::from_be_bytes(reader.array()?) & 0x3fff)),
         2 => Ok(u64::from(u32::from_be_bytes(reader.array()?) & 0x3fff_ffff)),
@@ -34,10 +39,13 @@ pub fn read(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
 ///
 /// # Errors
 /// [`Full`] when the buffer has no room, or when `value` is over [`MAX`].
+#[inline]
 pub fn write(writer: &mut Writer<'_>, value: u64) -> Result<(), Full> {
-    if value < 1 << 6 {
-        writer.u8(value as u8)
-    } else if value < 1 << 14 {
+    if value < 1 << 6 { writer.u8(value as u8) } else { write_long(writer, value) }
+}
+
+fn write_long(writer: &mut Writer<'_>, value: u64) -> Result<(), Full> {
+    if value < 1 << 14 {
         writer.bytes(&(value as u16 | 0x4000).to_be_bytes())
     } else if value < 1 << 30 {
         writer.bytes(&(value as u32 | 0x8000_0000).to_be_bytes())

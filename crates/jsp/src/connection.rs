@@ -186,7 +186,7 @@ impl Connection {
         .await;
         match received {
             Ok(Some(message)) => Ok(message),
-            Err(RecvError::ConnectionLost(error)) => Err(error),
+            Err(RecvError::ConnectionLost(error)) => Err(*error),
             Ok(None) | Err(_) => Err(self.error().unwrap_or(ConnectionError::EndpointClosed)),
         }
     }
@@ -341,7 +341,7 @@ impl Inner {
     ) -> Result<(&'a mut jsp_proto::Connection, &'a mut ConnectionState), OpenError> {
         let (connection, state) = core.live(self.key)?;
         if state.closing.is_some() {
-            return Err(OpenError::ConnectionLost(ConnectionError::ClosedLocally { code: 0 }));
+            return Err(ConnectionError::ClosedLocally { code: 0 }.into());
         }
         Ok((connection, state))
     }
@@ -362,7 +362,7 @@ impl Inner {
             Ok(opened) => opened,
             Err(OpenError::LimitReached) => return Poll::Pending,
             Err(OpenError::InvalidConfig) => return Poll::Ready(Err(SendError::WrongFraming)),
-            Err(OpenError::ConnectionLost(error)) => return Poll::Ready(Err(error.into())),
+            Err(OpenError::ConnectionLost(error)) => return Poll::Ready(Err((*error).into())),
         };
         let sent = connection.offer(now, id, message).and_then(|_| connection.finish(now, id));
         if let Err(error) = sent {
@@ -434,6 +434,7 @@ impl<'a> Waiting<'a> {
     }
 
     /// One attempt; when it is not ready, the task is noted under the same lock.
+    #[inline]
     pub(crate) fn poll<R>(
         &mut self,
         cx: &mut Context<'_>,

@@ -326,7 +326,13 @@ pub enum OpenError {
     LimitReached,
     /// The connection is over.
     #[error(transparent)]
-    ConnectionLost(#[from] ConnectionError),
+    ConnectionLost(Box<ConnectionError>),
+}
+
+impl From<ConnectionError> for OpenError {
+    fn from(error: ConnectionError) -> Self {
+        Self::ConnectionLost(Box::new(error))
+    }
 }
 
 impl From<jsp_proto::OpenError> for OpenError {
@@ -335,7 +341,7 @@ impl From<jsp_proto::OpenError> for OpenError {
         match error {
             Proto::LimitReached => Self::LimitReached,
             Proto::InvalidConfig => Self::InvalidConfig,
-            Proto::Closed => Self::ConnectionLost(ConnectionError::EndpointClosed),
+            Proto::Closed => ConnectionError::EndpointClosed.into(),
         }
     }
 }
@@ -369,7 +375,13 @@ pub enum SendError {
     WrongFraming,
     /// The connection is over.
     #[error(transparent)]
-    ConnectionLost(#[from] ConnectionError),
+    ConnectionLost(Box<ConnectionError>),
+}
+
+impl From<ConnectionError> for SendError {
+    fn from(error: ConnectionError) -> Self {
+        Self::ConnectionLost(Box::new(error))
+    }
 }
 
 impl From<jsp_proto::SendError> for SendError {
@@ -414,7 +426,13 @@ pub enum RecvError {
     },
     /// The connection ended before the stream did.
     #[error(transparent)]
-    ConnectionLost(#[from] ConnectionError),
+    ConnectionLost(Box<ConnectionError>),
+}
+
+impl From<ConnectionError> for RecvError {
+    fn from(error: ConnectionError) -> Self {
+        Self::ConnectionLost(Box::new(error))
+    }
 }
 
 impl From<RecvError> for io::Error {

@@ -26,8 +26,8 @@ async fn the_peer_sees_code_and_reason() {
     peers.at_server.close(42, b"enough");
     let told = ConnectionError::ClosedByPeer { code: 42, reason: "enough".into() };
     assert_eq!(peers.at_client.closed().await, told);
-    assert_eq!(stream.recv().await, Err(RecvError::ConnectionLost(told.clone())));
-    assert_eq!(stream.send("y").await, Err(SendError::ConnectionLost(told.clone())));
+    assert_eq!(stream.recv().await, Err(RecvError::from(told.clone())));
+    assert_eq!(stream.send("y").await, Err(SendError::from(told.clone())));
     assert_eq!(peers.at_client.accept().await.map(|_| ()), Err(told.clone()));
     assert_eq!(peers.at_client.open(StreamConfig::chat()).await.map(|_| ()), Err(told.into()));
     assert_eq!(peers.at_server.error(), Some(ConnectionError::ClosedLocally { code: 42 }));
@@ -69,7 +69,7 @@ async fn a_peer_that_vanishes_is_noticed() {
     control.cut();
     let fate = stream.send_tracked("into the void").await.unwrap();
     let started = tokio::time::Instant::now();
-    assert_eq!(stream.recv().await, Err(RecvError::ConnectionLost(ConnectionError::TimedOut)));
+    assert_eq!(stream.recv().await, Err(RecvError::from(ConnectionError::TimedOut)));
     let took = started.elapsed();
     assert!(took > Duration::from_secs(25) && took < Duration::from_secs(60), "{took:?}");
     assert_eq!(fate.await, MessageFate::Abandoned);
@@ -264,7 +264,7 @@ async fn what_has_arrived_is_read_although_the_link_failed() {
     let told = peers.at_server.closed().await;
     assert!(matches!(told, ConnectionError::Link(..)), "{told}");
     assert_eq!(at_server.recv().await.unwrap().unwrap().text(), Some("one"));
-    assert_eq!(at_server.recv().await, Err(RecvError::ConnectionLost(told)));
+    assert_eq!(at_server.recv().await, Err(RecvError::from(told)));
     let second = peers.at_server.accept().await.unwrap();
     assert_eq!(second.recv().await.unwrap().unwrap().text(), Some("two"));
 }

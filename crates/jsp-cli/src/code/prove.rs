@@ -93,7 +93,7 @@ async fn step(stream: &Stream) -> Result<Vec<u8>, Failure> {
     match tokio::time::timeout(STEP_WAIT, stream.recv()).await.map_err(|_| silent())? {
         Ok(Some(message)) => Ok(message.payload.to_vec()),
         Ok(None) => Err(malformed("too little")),
-        Err(RecvError::ConnectionLost(error)) => Err(refused(error)),
+        Err(RecvError::ConnectionLost(error)) => Err(refused(*error)),
         Err(error) => Err(error.into()),
     }
 }
@@ -101,7 +101,7 @@ async fn step(stream: &Stream) -> Result<Vec<u8>, Failure> {
 async fn say(stream: &Stream, message: impl Into<Message>) -> Result<(), Failure> {
     match stream.send(message).await {
         Ok(_) => Ok(()),
-        Err(SendError::ConnectionLost(error)) => Err(refused(error)),
+        Err(SendError::ConnectionLost(error)) => Err(refused(*error)),
         Err(error) => Err(error.into()),
     }
 }

@@ -127,6 +127,21 @@ impl Connection {
         self.streams.read(now, stream, max)
     }
 
+    /// All messages that are there now, at most `max`, behind those in `received`. Answers how many; 0 when there are
+    /// none now.
+    ///
+    /// # Errors
+    /// [`RecvError::Closed`] at the end of the stream.
+    pub fn recv_all(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        max: usize,
+        received: &mut Vec<Received>,
+    ) -> Result<usize, RecvError> {
+        self.streams.recv_all(now, stream, max, received)
+    }
+
     /// All bytes that are there now, at most `max`, as pieces behind those in `chunks`. Answers how many
     /// bytes; 0 when there are none now.
     ///

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jsp_crypto::Role;
 use jsp_wire::frame::{Ack, Close};
 use jsp_wire::params::feature;
-use jsp_wire::{CloseCode, Frame, Instant};
+use jsp_wire::{CloseCode, Frame, Instant, Payload, Shape};
 
 use super::Connection;
 use super::inbound::Opened;
@@ -17,6 +17,45 @@ use crate::spaces;
 use crate::token::{Fate, Token};
 
 impl Connection {
+    /// Takes the frames of a 1-RTT packet; answers whether one asks for an acknowledgement, and nothing when the packet
+    /// must pass for lost.
+    pub(super) fn take_frames(
+        &mut self,
+        now: Instant,
+        opened: &Opened,
+        shape: Shape,
+    ) -> Result<Option<bool>, TransportError> {
+        let mut eliciting = false;
+        for frame in Payload::read(shape, &opened.payload)? {
+            let frame = frame?;
+            if let Frame::Message(message) = &frame
+                && !self.can_place(opened.pn, message)?
+            {
+                return Ok(None);
+            }
+            if matches!(frame, Frame::Message(_) | Frame::Bytes(_)) {
+                self.paths.busy_at = now;
+            }
+            eliciting |= frame.is_ack_eliciting();
+            let about = core::mem::take(&mut self.scratch.about);
+            if about.is_some() && !matches!(frame, Frame::Ack(_) | Frame::NewConnectionId(_)) {
+                let reason = "ABOUT_PATH stands before a frame that it means nothing to";
+                return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
+            }
+            match (&frame, about) {
+                (Frame::AboutPath(path), _) => self.scratch.about = Some(*path),
+                (Frame::NewConnectionId(id), Some(path)) => {
+                    self.restrain(now, &frame)?;
+                    self.on_path_id(path, id)?;
+                }
+                (_, about) => {
+                    self.about(about, |connection| connection.dispatch(now, opened, &frame))?;
+                }
+            }
+        }
+        Ok(Some(eliciting))
+    }
+
     pub(super) fn dispatch(
         &mut self,
         now: Instant,

@@ -4,8 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use jsp_crypto::Role;
 use jsp_wire::header::{LongHeader, Protected};
 use jsp_wire::{
-    CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Payload, Route, Shape,
-    limits,
+    CloseCode, ConnectionId, Frame, FrameIter, Header, Instant, LongType, Route, Shape, limits,
 };
 
 use super::Connection;
@@ -416,36 +415,10 @@ impl Connection {
         }
         self.exchange.session.on_bytes(opened.payload.len());
         self.trace.packet_received(now, SpaceId::Data, pn, opened.received);
-        let mut eliciting = false;
-        for frame in Payload::read(shape, &opened.payload)? {
-            let frame = frame?;
-            if let Frame::Message(message) = &frame
-                && !self.can_place(opened.pn, message)?
-            {
-                return Ok(());
-            }
-            if matches!(frame, Frame::Message(_) | Frame::Bytes(_)) {
-                self.paths.busy_at = now;
-            }
-            eliciting |= frame.is_ack_eliciting();
-            let about = core::mem::take(&mut self.scratch.about);
-            if about.is_some() && !matches!(frame, Frame::Ack(_) | Frame::NewConnectionId(_)) {
-                let reason = "ABOUT_PATH stands before a frame that it means nothing to";
-                return Err(TransportError::new(CloseCode::PROTOCOL_VIOLATION, reason));
-            }
-            match (&frame, about) {
-                (Frame::AboutPath(path), _) => self.scratch.about = Some(*path),
-                (Frame::NewConnectionId(id), Some(path)) => {
-                    self.restrain(now, &frame)?;
-                    self.on_path_id(path, id)?;
-                }
-                (_, about) => {
-                    self.about(about, |connection| connection.dispatch(now, opened, &frame))?;
-                }
-            }
-        }
+        let eliciting = self.take_frames(now, opened, shape)?;
         self.scratch.about = None;
-        self.streams.use_credit(now);
+        self.streams.end_of_packet(now)?;
+        let Some(eliciting) = eliciting else { return Ok(()) };
         self.note_for_ack(now, opened, eliciting);
         if is_recovered {
             self.note_recovered(pn);

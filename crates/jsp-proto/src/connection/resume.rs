@@ -215,6 +215,7 @@ impl Connection {
             eliciting |= frame.is_ack_eliciting();
             self.dispatch(now, &opened, &frame)?;
         }
+        self.streams.end_of_packet(now)?;
         self.note_for_ack(now, &opened, eliciting);
         Ok(())
     }

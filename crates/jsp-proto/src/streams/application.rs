@@ -3,13 +3,14 @@
 use core::borrow::Borrow;
 
 use bytes::Bytes;
-use jsp_wire::{Class, Instant, Open, StreamId};
+use jsp_wire::{Class, Framing, Instant, Open, StreamId};
 
 use super::config::{self, Message, Received, StreamConfig, StreamInfo};
 use super::credit::{MESSAGE_LEN_ALWAYS, MESSAGE_LEN_CEILING};
 use super::early::Phase;
 use super::rate::RateCap;
 use super::recv_bytes::RecvBytes;
+use super::recv_messages::RecvMessages;
 use super::send_bytes::SendBytes;
 use super::send_messages::{SendMessages, SendScope};
 use super::stream::{RecvBody, RecvPhase, ResetCause, SendBody, SendPhase, Stream, owed};
@@ -260,23 +261,32 @@ impl Streams {
         now: Instant,
         id: StreamId,
     ) -> Result<Option<Received>, RecvError> {
-        let Some((key, stream)) = self.table.find(id) else { return Err(RecvError::Closed) };
-        if !stream.has_messages() {
-            return Err(RecvError::WrongFraming);
-        }
-        stream.recv.told_readable = false;
-        if let Some(end) = self.read_end(key) {
-            return Err(end);
-        }
-        let Some(stream) = self.table.get_mut(key) else { return Err(RecvError::Closed) };
-        let received = match &mut stream.recv.body {
-            RecvBody::Messages(messages) => messages.recv(),
-            _ => None,
-        };
+        let (key, messages) = self.readable_messages(id)?;
+        let received = messages.and_then(RecvMessages::recv);
         if received.is_some() {
             self.note_read(now, key);
         }
         Ok(received)
+    }
+
+    /// All messages that are there, `max` at most, to the end of `received`; answers how many. Credit is looked at
+    /// once.
+    pub(crate) fn recv_all(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        max: usize,
+        received: &mut Vec<Received>,
+    ) -> Result<usize, RecvError> {
+        let (key, messages) = self.readable_messages(id)?;
+        let Some(messages) = messages else { return Ok(0) };
+        let before = received.len();
+        received.extend(std::iter::from_fn(|| messages.recv()).take(max));
+        let count = received.len() - before;
+        if count > 0 {
+            self.note_read(now, key);
+        }
+        Ok(count)
     }
 
     /// The next bytes, `max` at most; `None` when there are none now.
@@ -320,8 +330,30 @@ impl Streams {
 
     /// The receiving half of a byte stream that the application is about to read, if anything came yet.
     fn readable_bytes(&mut self, id: StreamId) -> Result<(Key, Option<&mut RecvBytes>), RecvError> {
+        match self.readable(id, Framing::Bytes)? {
+            (key, RecvBody::Bytes(bytes)) => Ok((key, Some(bytes))),
+            (key, _) => Ok((key, None)),
+        }
+    }
+
+    /// The same of a message stream.
+    fn readable_messages(
+        &mut self,
+        id: StreamId,
+    ) -> Result<(Key, Option<&mut RecvMessages>), RecvError> {
+        match self.readable(id, Framing::Messages)? {
+            (key, RecvBody::Messages(messages)) => Ok((key, Some(messages))),
+            (key, _) => Ok((key, None)),
+        }
+    }
+
+    fn readable(
+        &mut self,
+        id: StreamId,
+        framing: Framing,
+    ) -> Result<(Key, &mut RecvBody), RecvError> {
         let Some((key, stream)) = self.table.find(id) else { return Err(RecvError::Closed) };
-        if stream.has_messages() {
+        if stream.profile.framing != framing {
             return Err(RecvError::WrongFraming);
         }
         stream.recv.told_readable = false;
@@ -329,10 +361,7 @@ impl Streams {
             return Err(end);
         }
         let Some(stream) = self.table.get_mut(key) else { return Err(RecvError::Closed) };
-        match &mut stream.recv.body {
-            RecvBody::Bytes(bytes) => Ok((key, Some(bytes))),
-            _ => Ok((key, None)),
-        }
+        Ok((key, &mut stream.recv.body))
     }
 
     /// True when nothing is left to read of a stream, nor will anything come.

@@ -4,10 +4,9 @@ use bytes::Bytes;
 use jsp_wire::frame::{BytesFrame, MessageFrame, MessageNumber, ResetStream, Skip, StreamLimit};
 use jsp_wire::{CloseCode, Framing, Instant, Open, StreamId};
 
-use super::credit::Overhead;
 use super::rate::RateCap;
 use super::recv_messages::RecvMessages;
-use super::stream::{RecvBody, RecvPhase, ResetCause, SendPhase, Stream, owed};
+use super::stream::{RecvBody, RecvPhase, ResetCause, SendPhase, Stream};
 use super::table::{Key, Standing};
 use super::{StreamEvent, Streams, opening};
 use crate::error::TransportError;
@@ -22,7 +21,7 @@ const NEVER_OPENED: TransportError =
     TransportError::new(CloseCode::STREAM_STATE, "a frame for a stream that was never opened");
 const BAD_OPENING: TransportError =
     TransportError::new(CloseCode::STREAM_STATE, "an opening for a stream that exists otherwise");
-const OVER_CREDIT: TransportError =
+pub(super) const OVER_CREDIT: TransportError =
     TransportError::new(CloseCode::FLOW_CONTROL, "more data than the credit allows");
 
 impl Streams {
@@ -120,7 +119,13 @@ impl Streams {
         frame: &MessageFrame<'_>,
         data: Bytes,
     ) -> Result<(), TransportError> {
-        let Some(key) = self.enter(frame.stream, frame.open.as_ref())? else { return Ok(()) };
+        let key = match self.same_again(frame) {
+            Some(key) => key,
+            None => match self.enter(frame.stream, frame.open.as_ref())? {
+                Some(key) => key,
+                None => return Ok(()),
+            },
+        };
         let total = frame.fragment.map_or(data.len() as u64, |part| part.total);
         self.check_message_len(total)?;
         let Some(stream) = self.receiving(key, Framing::Messages)? else { return Ok(()) };
@@ -134,7 +139,17 @@ impl Streams {
             messages.set_end(number.saturating_add(1))?;
         }
         self.tried = self.tried.saturating_add(tried);
-        self.after_arrival(now, key)
+        if self.arrived != Some(key) {
+            self.settle_arrived(now)?;
+            self.arrived = Some(key);
+        }
+        Ok(())
+    }
+
+    /// The stream of the message before in the same packet, if this one is for it too.
+    fn same_again(&self, frame: &MessageFrame<'_>) -> Option<Key> {
+        let key = self.arrived.filter(|_| frame.open.is_none())?;
+        self.table.get(key).filter(|stream| stream.id == frame.stream).map(|_| key)
     }
 
     // spec: STR-16
@@ -189,76 +204,6 @@ impl Streams {
             };
         }
         Ok(Some(stream))
-    }
-
-    /// Accounts what came, tells the application, and ends what is complete.
-    pub(super) fn after_arrival(&mut self, now: Instant, key: Key) -> Result<(), TransportError> {
-        self.account(now, key)?;
-        if let Some(stream) = self.table.get_mut(key) {
-            let recv = &mut stream.recv;
-            let news = recv.has_ready() || recv.is_complete();
-            if recv.phase == RecvPhase::Open && news && !recv.told_readable {
-                recv.told_readable = true;
-                self.events.push_back(StreamEvent::Readable(stream.id));
-            }
-        }
-        self.close_if_read(key);
-        self.free_if_over(key);
-        Ok(())
-    }
-
-    /// Brings the connection's sums up to date with one receiving half; checks and grants credit.
-    // spec: STR-20, STR-22
-    pub(super) fn account(&mut self, now: Instant, key: Key) -> Result<(), TransportError> {
-        let Some(stream) = self.table.get_mut(key) else { return Ok(()) };
-        let has_messages = stream.has_messages();
-        let recv = &mut stream.recv;
-        let credited = recv.is_credited();
-        let new = recv.figures();
-        let old = std::mem::replace(&mut recv.accounted, new);
-        let sums = &mut self.received;
-        sums.position = shift(sums.position, old.position, new.position);
-        sums.consumed = shift(sums.consumed, old.consumed, new.consumed);
-        sums.numbers = shift(sums.numbers, old.numbers, new.numbers);
-        sums.pieces = shift(sums.pieces, old.pieces, new.pieces);
-        if new.position > recv.window.announced() || sums.position > self.window.announced() {
-            return Err(OVER_CREDIT);
-        }
-        if new.numbers > old.numbers || new.pieces > old.pieces {
-            Overhead { numbers: sums.numbers, pieces: sums.pieces }.check()?;
-        }
-        // Credit becomes due by what is consumed, or by the length of a message that is to fit.
-        let is_consumed = new.consumed != old.consumed;
-        if !credited || (!is_consumed && !has_messages) {
-            return Ok(());
-        }
-        let mut widened = 0;
-        if is_consumed {
-            if recv.window.note_consumed(now, self.rtt, new.consumed) {
-                widened = recv.window.size();
-            }
-            self.window.note_consumed(now, self.rtt, sums.consumed);
-        }
-        let wants = recv.phase == RecvPhase::Open
-            && !recv.has_end()
-            && recv.window.wants(new.consumed, recv.extra());
-        // One stream alone must be able to use its window.
-        self.window.widen(widened.saturating_add(widened / 2));
-        self.owes_max_data |= self.window.wants(sums.consumed, self.limits.message_len_max);
-        if wants {
-            self.owe(key, owed::MAX_DATA);
-        }
-        Ok(())
-    }
-
-    /// Closes a receiving half of which nothing is left to come or to read.
-    pub(super) fn close_if_read(&mut self, key: Key) {
-        let Some(stream) = self.table.get_mut(key) else { return };
-        let recv = &mut stream.recv;
-        let stopped = matches!(recv.phase, RecvPhase::Stopped { .. });
-        if (recv.phase == RecvPhase::Open || stopped) && recv.is_complete() && !recv.has_ready() {
-            recv.phase = RecvPhase::Closed;
-        }
     }
 
     /// The peer says how long a stream is.
@@ -398,17 +343,9 @@ impl Streams {
         self.after_arrival(now, key)
     }
 
-    /// The peer grants the connection credit. See [`Streams::use_credit`].
+    /// The peer grants the connection credit. It is used at the [end of the packet](Streams::end_of_packet).
     pub(crate) fn on_max_data(&mut self, limit: u64) {
         self.has_new_credit |= self.credit.raise(limit);
-    }
-
-    /// Streams that waited for the connection's credit try again, if a packet that is read now has brought some: once
-    /// for all of its frames, of which there may be many.
-    pub(crate) fn use_credit(&mut self, now: Instant) {
-        if std::mem::take(&mut self.has_new_credit) && !self.blocked.is_empty() {
-            self.unblock(now);
-        }
     }
 
     /// The peer grants a stream credit.
@@ -474,11 +411,6 @@ impl Streams {
         }
         Ok(())
     }
-}
-
-/// `sum` with one of its parts changed from `old` to `new`.
-fn shift(sum: u64, old: u64, new: u64) -> u64 {
-    sum.saturating_sub(old).saturating_add(new)
 }
 
 fn over_limit() -> TransportError {

@@ -4,13 +4,13 @@
 //! |------|---------|
 //! | `alarms` | when messages that wait expire |
 //! | `application` | what the application calls |
-//! | `output`, `turn` | frames into a packet, in the order of the policy; one stream's turn |
+//! | `output`, `turn`, `run` | frames into a packet, in the order of the policy; one stream's turn; messages that need no more than to be written |
 //! | `overdue` | messages that go once more before they are lost |
 //! | `doubles` | messages that go by two paths at once |
 //! | `early` | what may go before the handshake is complete |
 //! | `echo` | the last retransmission before a deadline |
 //! | `fate` | what became of them |
-//! | `input` | frames of the peer |
+//! | `input`, `arrival` | frames of the peer; what they change |
 //! | `table`, `stream` | which streams exist; one stream |
 //! | `send_bytes`, `send_messages`, `send_fate`, `record`, `pack` | sending halves |
 //! | `recv_bytes`, `recv_messages`, `recv_unreliable`, `assembly`, `gaps`, `copies` | receiving halves |
@@ -23,6 +23,7 @@
 
 mod alarms;
 mod application;
+mod arrival;
 mod assembly;
 pub(crate) mod config;
 mod copies;
@@ -49,6 +50,7 @@ mod recv_messages;
 mod recv_objects;
 mod recv_unreliable;
 mod rest;
+mod run;
 mod scheduler;
 mod send_bytes;
 mod send_fate;
@@ -131,6 +133,8 @@ pub(crate) struct Streams {
     /// When there are more, those that were set anew since are let go of.
     expiries_max: usize,
     accept: VecDeque<StreamId>,
+    /// The stream that the last message of the packet at hand is for, while it is not accounted for.
+    arrived: Option<Key>,
     events: Events,
     /// Real-time streams whose messages may become overdue.
     watched: VecDeque<Key>,
@@ -176,6 +180,7 @@ impl Streams {
             expiries: BinaryHeap::new(),
             expiries_max: alarms::ALARMS_ALWAYS,
             accept: VecDeque::new(),
+            arrived: None,
             events: Events::new(),
             watched: VecDeque::new(),
             doubles: Doubles::default(),

@@ -140,7 +140,7 @@ fn pack_shape(
 }
 
 /// Bytes of a frame beside its data and the length of that.
-fn head_len(frame: &MessageFrame<'_>) -> usize {
+pub(super) fn head_len(frame: &MessageFrame<'_>) -> usize {
     let number = match frame.number {
         MessageNumber::Full(number) => varint::len(number),
         MessageNumber::Low8(_) => 1,

@@ -132,6 +132,15 @@ impl Record {
         self.on_symbol_sent(now);
     }
 
+    /// All of it leaves by this path, in one piece and for the first time.
+    pub(super) fn went_whole(&mut self, now: Instant, path: PathId) {
+        self.on_sent(now);
+        self.path = path;
+        self.is_whole = true;
+        self.started = true;
+        self.sent = self.len;
+    }
+
     /// A symbol of it leaves, which counts for itself.
     pub(super) fn on_symbol_sent(&mut self, now: Instant) {
         if !self.started {

@@ -18,6 +18,10 @@ use crate::token::Sending;
 /// A real-time message without a lifetime is due this long after it was queued.
 const DUE_WITHOUT_LIFETIME: Duration = Duration::from_millis(100);
 
+/// Bytes that the head of a frame with a whole message takes at most, where the stream is known: type, stream, number,
+/// attributes.
+const HEAD_MAX: usize = 1 + 8 + 8 + 9;
+
 /// A piece that must go again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lost {
@@ -338,13 +342,19 @@ impl SendMessages {
         writer: &mut Writer<'_>,
     ) -> Option<Packed> {
         let record = self.record(piece.number)?;
+        let len = piece.len as usize;
+        let is_behind = packing.has_data && packing.open.is_none() && piece.len == record.len;
+        if is_behind && len > writer.remaining() && len + HEAD_MAX <= packing.capacity {
+            // Plain to see without a head: the next packet holds it uncut.
+            return None;
+        }
         let start = piece.offset as usize;
         let content = Content {
             number: piece.number,
             offset: piece.offset,
             total: record.len,
             attributes: record.attributes,
-            data: record.payload.get(start..start + piece.len as usize)?,
+            data: record.payload.get(start..start + len)?,
             fins: finishing && piece.number + 1 == self.count() && self.may_finish(),
             in_reach: !piece.again && !packing.in_full && self.in_reach(piece.number),
         };

@@ -37,35 +37,6 @@ struct Place {
     allowance: usize,
 }
 
-/// Whole messages that stand one after another in a packet, under one token.
-#[derive(Default)]
-struct Run {
-    first: u64,
-    count: u32,
-    len: u32,
-}
-
-impl Run {
-    fn add(&mut self, piece: MessagePiece, token: StreamToken, packet: &mut PacketBuilder<'_>) {
-        if self.count > 0 && piece.number != self.first + u64::from(self.count) {
-            self.end(token, packet);
-        }
-        if self.count == 0 {
-            self.first = piece.number;
-        }
-        self.count += 1;
-        self.len += piece.len;
-    }
-
-    fn end(&mut self, token: StreamToken, packet: &mut PacketBuilder<'_>) {
-        let Run { first, count, len } = core::mem::take(self);
-        if count > 0 {
-            let what = StreamPart::Messages { first, count, len };
-            packet.push(Token::Stream(StreamToken { what, ..token }));
-        }
-    }
-}
-
 impl Streams {
     /// One stream writes until its share of the packet is used, or it has nothing more.
     pub(super) fn turn(
@@ -130,24 +101,25 @@ impl Streams {
         let finishing = stream.send.phase == SendPhase::Finishing;
         let carries = stream.is_local && !stream.is_known;
         let token = StreamToken { stream: stream.id, what: StreamPart::Open, open: carries };
-        let (mut run, mut pieces, mut wrote) = (Run::default(), 0usize, 0);
-        let mut next = None;
+        let begin = packet.writer().len();
+        let mut run = stream.write_run(now, place.allowance, &mut self.credit, packet);
+        let (mut pieces, mut next) = (run.count(), None);
+        // With heads: an empty message takes room, too.
+        let mut wrote = packet.writer().len() - begin;
         loop {
-            let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
-            let Sendable::Message(piece) = sendable else {
-                if pieces == 0 {
-                    return Turn::Over(sendable);
-                }
-                next = Some(sendable);
+            let is_bound = stream.rate.is_some() || packet.remaining() == 0;
+            if pieces > 0 && (wrote >= place.allowance || is_bound) {
                 break;
-            };
+            }
+            let sendable = stream.sendable(now, &mut self.credit, &mut self.events);
+            next = Some(sendable);
+            let Sendable::Message(piece) = sendable else { break };
             let piece = if may_symbols { stream.divide(piece, packet) } else { piece };
             let alone = !place.others && u64::from(piece.len) >= stream.waiting();
             let open = carries.then_some(Open { profile: stream.profile, params: &stream.opening });
             let packing = packing(stream.id, open, packet, place.has_data || pieces > 0, alone);
             let SendBody::Messages(messages) = &mut stream.send.body else { break };
             let (mut symbol_id, mut packed) = (0, None);
-            let before = packet.writer().len();
             if !piece.symbol {
                 packed = messages.write(piece, &packing, finishing, packet.writer());
             } else if let Some((id, written)) = stream.write_symbol(piece.number, packet) {
@@ -157,9 +129,9 @@ impl Streams {
                 if pieces == 0 {
                     return self.no_room(now, key, piece, packet, place);
                 }
-                next = Some(sendable);
                 break;
             };
+            next = None;
             let goes_twice = stream.cover(now, piece.number, packet);
             let SendBody::Messages(messages) = &mut stream.send.body else { break };
             let (credit, events) = (&mut self.credit, &mut self.events);
@@ -167,8 +139,7 @@ impl Streams {
             let is_whole = messages.sent(piece, packed.len, self.rtt, &mut scope);
             let sending = messages.went_by(piece.number, packet.path());
             pieces += 1;
-            // With its head: an empty message takes room, too.
-            wrote += packet.writer().len().saturating_sub(before);
+            wrote = packet.writer().len() - begin;
             self.repeats.note(piece.again, packed.len);
             stream.note_packed(&packed, packet);
             if is_whole && goes_twice {
@@ -181,12 +152,12 @@ impl Streams {
                 let what = message_part(piece, symbol_id, &packed, sending);
                 packet.push(Token::Stream(StreamToken { what, ..token }));
             }
-            if wrote >= place.allowance || stream.rate.is_some() || packet.remaining() == 0 {
-                break;
-            }
         }
         run.end(token, packet);
-        Turn::Wrote { bytes: wrote, next }
+        match next {
+            Some(why) if pieces == 0 => Turn::Over(why),
+            next => Turn::Wrote { bytes: wrote, next },
+        }
     }
 
     /// The piece does not fit into what is left of the packet. A message whose symbols will not fit into any goes in

@@ -24,7 +24,7 @@ pub enum RegisterError {
 impl From<OpenError> for RegisterError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::ConnectionLost(error) => Self::Closed(error),
+            OpenError::ConnectionLost(error) => Self::Closed(*error),
             OpenError::LimitReached | OpenError::InvalidConfig => Self::NoCoordinator,
         }
     }

@@ -187,6 +187,7 @@ impl fmt::Debug for Shared {
 /// Queues a message under the lock and lets it go out. `Full` when there is no room: then, and only
 /// then, the message is still there. What is to be known of it, by its number, is noted before it goes: its fate
 /// may be told as it does.
+#[inline]
 pub(crate) fn send_now(
     core: &mut Locked<'_>,
     inner: &Inner,
@@ -216,7 +217,7 @@ fn explain_closed(core: &mut Locked<'_>, inner: &Inner, error: jsp_proto::SendEr
         return error.into();
     }
     let over = core.state(inner.key).and_then(|state| state.error().cloned());
-    over.map_or(SendError::Closed, SendError::ConnectionLost)
+    over.map_or(SendError::Closed, SendError::from)
 }
 
 /// The next message under the lock; `Ready(Ok(None))` at the end of the stream.
@@ -267,33 +268,22 @@ pub(crate) fn recv_many_now(
     messages: &mut Vec<Received>,
     max: usize,
 ) -> Poll<Result<usize, RecvError>> {
-    let before = messages.len();
-    let mut end = None;
     if let Ok((connection, _)) = core.live(inner.key) {
         let owed = connection.owes_credit();
-        while messages.len() - before < max {
-            match connection.recv(now, id) {
-                Ok(Some(message)) => messages.push(message),
-                Ok(None) => break,
-                Err(error) => {
-                    end = Some(end_of::<Received>(error));
-                    break;
-                }
-            }
-        }
-        let count = messages.len() - before;
+        let received = connection.recv_all(now, id, max, messages);
         let is_due = !owed && connection.owes_credit();
         inner.shard.flush_read(core, is_due);
-        return match end {
-            _ if count > 0 => Poll::Ready(Ok(count)),
-            Some(end) => Poll::Ready(end.map(|_| 0)),
-            None => Poll::Pending,
+        return match received {
+            Ok(0) => Poll::Pending,
+            Ok(count) => Poll::Ready(Ok(count)),
+            Err(error) => Poll::Ready(end_of::<Received>(error).map(|_| 0)),
         };
     }
     // After the connection's end: one by one, from what was kept.
     recv_now(core, inner, id, now).map_ok(|message| {
+        let count = usize::from(message.is_some());
         messages.extend(message);
-        messages.len() - before
+        count
     })
 }
 

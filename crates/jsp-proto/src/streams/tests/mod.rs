@@ -108,12 +108,24 @@ static NEXT_PN: AtomicU64 = AtomicU64::new(0);
 /// Takes every frame of a packet in.
 pub(super) fn take(streams: &mut Streams, now: Instant, sent: &Sent) -> Result<(), TransportError> {
     for frame in Payload::read(sent.shape, &sent.payload)? {
-        take_frame(streams, now, sent.pn, &frame?, &sent.payload)?;
+        hand_on(streams, now, sent.pn, &frame?, &sent.payload)?;
     }
-    Ok(())
+    streams.end_of_packet(now)
 }
 
+/// Takes in a packet of one frame.
 pub(super) fn take_frame(
+    streams: &mut Streams,
+    now: Instant,
+    pn: u64,
+    frame: &Frame<'_>,
+    payload: &Bytes,
+) -> Result<(), TransportError> {
+    hand_on(streams, now, pn, frame, payload)?;
+    streams.end_of_packet(now)
+}
+
+fn hand_on(
     streams: &mut Streams,
     now: Instant,
     pn: u64,
@@ -131,7 +143,6 @@ pub(super) fn take_frame(
         Frame::Skip(f) => streams.on_skip(now, f),
         Frame::MaxData(limit) => {
             streams.on_max_data(*limit);
-            streams.use_credit(now);
             Ok(())
         }
         Frame::MaxStreamData(f) => streams.on_max_stream_data(now, f),
