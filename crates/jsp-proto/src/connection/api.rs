@@ -131,7 +131,8 @@ impl Connection {
     /// none now.
     ///
     /// # Errors
-    /// [`RecvError::Closed`] at the end of the stream.
+    /// [`RecvError::Closed`] at the end of the stream, [`RecvError::Reset`] when the peer gave it up,
+    /// [`RecvError::WrongFraming`] on a stream of bytes.
     pub fn recv_all(
         &mut self,
         now: Instant,

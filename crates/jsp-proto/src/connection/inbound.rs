@@ -415,10 +415,11 @@ impl Connection {
         }
         self.exchange.session.on_bytes(opened.payload.len());
         self.trace.packet_received(now, SpaceId::Data, pn, opened.received);
-        let eliciting = self.take_frames(now, opened, shape)?;
+        let taken = self.take_frames(now, opened, shape);
         self.scratch.about = None;
+        // What stands before a frame that is an error has come.
         self.streams.end_of_packet(now)?;
-        let Some(eliciting) = eliciting else { return Ok(()) };
+        let Some(eliciting) = taken? else { return Ok(()) };
         self.note_for_ack(now, opened, eliciting);
         if is_recovered {
             self.note_recovered(pn);

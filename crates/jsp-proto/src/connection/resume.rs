@@ -208,16 +208,22 @@ impl Connection {
         }
         let Arrival { route, ecn, len } = arrival;
         let opened = Opened { space: SpaceId::Data, pn, payload, ecn, route, received: len };
+        let taken = self.take_early_frames(now, &opened);
+        self.streams.end_of_packet(now)?;
+        self.note_for_ack(now, &opened, taken?);
+        Ok(())
+    }
+
+    /// Takes the frames of a 0-RTT packet; answers whether one asks for an acknowledgement.
+    fn take_early_frames(&mut self, now: Instant, opened: &Opened) -> Result<bool, TransportError> {
         let mut eliciting = false;
         for frame in FrameIter::new(&opened.payload) {
             let frame = frame?;
             self.streams.check_early_frame(&frame)?;
             eliciting |= frame.is_ack_eliciting();
-            self.dispatch(now, &opened, &frame)?;
+            self.dispatch(now, opened, &frame)?;
         }
-        self.streams.end_of_packet(now)?;
-        self.note_for_ack(now, &opened, eliciting);
-        Ok(())
+        Ok(eliciting)
     }
 
     /// True for a server that has taken early data of a client that is not proved to be there.

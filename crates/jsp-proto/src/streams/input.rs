@@ -121,10 +121,13 @@ impl Streams {
     ) -> Result<(), TransportError> {
         let key = match self.same_again(frame) {
             Some(key) => key,
-            None => match self.enter(frame.stream, frame.open.as_ref())? {
-                Some(key) => key,
-                None => return Ok(()),
-            },
+            None => {
+                self.settle_arrived(now)?;
+                let Some(key) = self.enter(frame.stream, frame.open.as_ref())? else {
+                    return Ok(());
+                };
+                key
+            }
         };
         let total = frame.fragment.map_or(data.len() as u64, |part| part.total);
         self.check_message_len(total)?;
@@ -134,15 +137,13 @@ impl Streams {
             return Err(WRONG_FRAMING);
         };
         let Some(number) = messages.resolve(pn, frame.number)? else { return Ok(()) };
-        let tried = messages.insert(pn, number, frame, data, keep)?.tried;
+        let numbers = messages.seen.len();
+        let tried = messages.insert(pn, number, frame, data, keep)?.tried + messages.leap(numbers);
         if frame.fin {
             messages.set_end(number.saturating_add(1))?;
         }
         self.tried = self.tried.saturating_add(tried);
-        if self.arrived != Some(key) {
-            self.settle_arrived(now)?;
-            self.arrived = Some(key);
-        }
+        self.arrived = Some(key);
         Ok(())
     }
 

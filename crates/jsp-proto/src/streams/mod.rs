@@ -133,7 +133,7 @@ pub(crate) struct Streams {
     /// When there are more, those that were set anew since are let go of.
     expiries_max: usize,
     accept: VecDeque<StreamId>,
-    /// The stream that the last message of the packet at hand is for, while it is not accounted for.
+    /// The stream that the last message of the packet at hand is for, while it may not be accounted for.
     arrived: Option<Key>,
     events: Events,
     /// Real-time streams whose messages may become overdue.
@@ -142,7 +142,7 @@ pub(crate) struct Streams {
     copies: overdue::Allowance,
     repeats: Repeats,
     early: early::Phase,
-    /// Bytes of large messages that were worked through in vain.
+    /// Bytes of large messages, and of tables of numbers, that were worked through in vain.
     tried: u64,
     is_closed: bool,
 }

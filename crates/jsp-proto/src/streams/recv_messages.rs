@@ -22,6 +22,9 @@ pub(super) const COMPLETE: u32 = 1 << 31;
 /// Beyond this many unread messages, small ones are copied, so that they pin no datagrams.
 const UNREAD_SHARED_MAX: usize = 16;
 
+/// A table for so many numbers is neither given back nor counted as work.
+const NUMBERS_KEPT: usize = 1024;
+
 /// What a frame did.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Taken {
@@ -336,12 +339,29 @@ impl RecvMessages {
             self.base += 1;
             self.received_below += u64::from(slot & !COMPLETE);
         }
+        self.give_room_back();
         let mut ready = false;
         while self.held.first_key_value().is_some_and(|(number, _)| *number < self.base) {
             let Some((_, held)) = self.held.pop_first() else { break };
             ready |= self.deliver(held.number, held.attributes, held.payload, keep).ready;
         }
         ready
+    }
+
+    /// Room for numbers that ran far ahead is given back once they are settled: it is counted while it is used alone.
+    // spec: STR-17
+    fn give_room_back(&mut self) {
+        let (room, used) = (self.seen.capacity(), self.seen.len());
+        if room > NUMBERS_KEPT && room / 4 > used {
+            self.seen.shrink_to(used * 2);
+        }
+    }
+
+    /// Bytes that the table of numbers has grown by at once beyond what losses explain, since it had `before` numbers.
+    // spec: STR-46
+    pub(super) fn leap(&self, before: usize) -> u64 {
+        let numbers = self.seen.len().saturating_sub(before).saturating_sub(NUMBERS_KEPT);
+        (numbers * size_of::<u32>()) as u64
     }
 
     /// The sender has given messages up.

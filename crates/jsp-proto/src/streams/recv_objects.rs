@@ -37,7 +37,8 @@ impl Streams {
         let RecvBody::Messages(messages) = &mut stream.recv.body else {
             return Err(WRONG_FRAMING);
         };
-        let tried = messages.insert_symbol(symbol, keep)?.tried;
+        let numbers = messages.seen.len();
+        let tried = messages.insert_symbol(symbol, keep)?.tried + messages.leap(numbers);
         self.tried = self.tried.saturating_add(tried);
         self.after_arrival(now, key)
     }

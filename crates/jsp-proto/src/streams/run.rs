@@ -133,10 +133,12 @@ impl SendMessages {
         for (record, number) in self.records.iter_mut().skip(index).zip(self.cursor..end) {
             let len = record.payload.len();
             let cost = MESSAGE_COST + len as u64;
+            // What stands alone is written without its length.
+            let is_alone = writer.len() == 0 && len > 0 && len as u64 >= self.waiting;
             let own = terms.limit.saturating_sub(self.credited);
             let is_new = !record.started && !record.done && record.fountain.is_none();
             let is_allowed = own >= cost && credit.available() >= cost;
-            if !is_new || !is_allowed || record.expires <= terms.now {
+            if !is_new || !is_allowed || is_alone || record.expires <= terms.now {
                 break;
             }
             let frame = MessageFrame {

@@ -1,13 +1,9 @@
-use core::fmt::Debug;
-
 use proptest::prelude::*;
 
 use super::super::config::Delivery;
-use super::super::rate::RateCap;
 use super::super::recv_messages::RecvMessages;
 use super::*;
-use crate::token::{StreamPart, StreamToken};
-use jsp_wire::frame::{Attributes, Kind, MessageFrame, MessageNumber, StreamLimit};
+use jsp_wire::frame::{Attributes, Kind, MessageFrame, MessageNumber};
 
 fn first_message(sent: &Sent) -> (MessageNumber, bool, usize) {
     let frame = Payload::read(sent.shape, &sent.payload).unwrap().next().unwrap().unwrap();
@@ -244,110 +240,6 @@ fn a_message_is_cut_only_when_a_packet_cannot_hold_it() {
             }
         }
     }
-}
-
-/// Two that do the same, of which one writes its messages piece by piece: a rate cap, which holds nothing back, ends its
-/// turns.
-struct Twins {
-    sides: [Streams; 2],
-    now: Instant,
-    id: StreamId,
-    /// Packets without a fate.
-    under_way: Vec<[Sent; 2]>,
-}
-
-impl Twins {
-    fn new(config: &StreamConfig, limits: &StreamLimits) -> Self {
-        let (a, _, now) = pair(limits);
-        let (b, _, _) = pair(limits);
-        let mut twins = Self { sides: [a, b], now, id: StreamId(0), under_way: Vec::new() };
-        twins.id = twins.both(|streams, now| streams.open(now, config.clone()).unwrap());
-        let id = twins.id;
-        twins.sides[1].table.find(id).unwrap().1.rate = Some(Box::new(RateCap::new(1 << 60)));
-        twins
-    }
-
-    fn both<T: PartialEq + Debug>(&mut self, mut act: impl FnMut(&mut Streams, Instant) -> T) -> T {
-        let now = self.now;
-        let [a, b] = self.sides.each_mut().map(|streams| act(streams, now));
-        assert_eq!(a, b);
-        a
-    }
-
-    fn build(&mut self, room: usize) -> bool {
-        let now = self.now;
-        let built = self.sides.each_mut().map(|streams| build(streams, now, room));
-        let [Some(a), Some(b)] = built else {
-            assert!(built[0].is_none() && built[1].is_none());
-            return false;
-        };
-        assert_eq!((a.shape, &a.payload), (b.shape, &b.payload));
-        self.under_way.push([a, b]);
-        true
-    }
-
-    fn settle(&mut self, at: usize, fate: Fate) {
-        let sent = self.under_way.swap_remove(at);
-        for (streams, sent) in self.sides.iter_mut().zip(sent) {
-            settle(streams, self.now, &sent, fate);
-        }
-    }
-}
-
-// spec-test: STR-11, STR-21, STR-23
-#[test]
-fn messages_in_a_run_go_as_they_would_one_by_one() {
-    let (mut cut, mut runs) = (0, 0);
-    for seed in 0..300 {
-        let mut rng = Rng(seed);
-        let lifetime = rng.chance(50).then_some(ms(5));
-        let delivery = match seed % 3 {
-            0 => Delivery::Partial { retransmits: Some(2), lifetime },
-            _ => Delivery::Reliable,
-        };
-        let config = StreamConfig { delivery, ..one_way(StreamConfig::messages()) };
-        let (data_window, stream_window) = (16_384 << rng.below(4), 16_384 << rng.below(4));
-        let limits = StreamLimits { data_window, stream_window, ..StreamLimits::default() };
-        let mut twins = Twins::new(&config, &limits);
-        let id = twins.id;
-        for step in 0..60 {
-            for i in 0..rng.below(60) {
-                // Behind one that is not empty: an empty one is taken for nothing that waits.
-                let len = 1 + if rng.chance(3) { rng.below(3000) } else { rng.below(90) };
-                let mut message = Message::binary(pattern(step * 100 + i, len as usize));
-                message.attributes.text = rng.chance(10);
-                message.attributes.timestamp_ms = rng.chance(10).then_some(step);
-                message.supersede_key = rng.chance(10).then_some(rng.below(3));
-                message.lifetime = rng.chance(10).then_some(ms(1));
-                let _ = twins.both(|streams, now| streams.send(now, id, message.clone()));
-            }
-            if step == 58 && rng.chance(50) {
-                twins.both(|streams, now| streams.finish(now, id)).unwrap();
-            }
-            while rng.chance(90) && twins.build(300 + rng.below(1200) as usize) {}
-            while rng.chance(70) && !twins.under_way.is_empty() {
-                let at = rng.below(twins.under_way.len() as u64) as usize;
-                twins.settle(at, if rng.chance(95) { Fate::Acked } else { Fate::Lost });
-            }
-            let limit = rng.below(1 << 18);
-            twins.both(|streams, now| {
-                streams.on_max_data(limit);
-                let frame = StreamLimit { stream: id, value: limit };
-                streams.on_max_stream_data(now, &frame).unwrap();
-                streams.end_of_packet(now).unwrap();
-            });
-            twins.both(|streams, _| events(streams));
-            twins.both(|streams, _| (streams.buffered(), streams.credit.available()));
-            twins.now = twins.now + Duration::from_micros(rng.below(900));
-        }
-        let tokens = twins.under_way.iter().flat_map(|[sent, _]| &sent.tokens);
-        for token in tokens {
-            let Token::Stream(StreamToken { what, .. }) = token else { continue };
-            runs += matches!(what, StreamPart::Messages { count: 5.., .. }) as usize;
-            cut += matches!(what, StreamPart::Message { offset: 1.., .. }) as usize;
-        }
-    }
-    assert!(runs > 1000 && cut > 100, "{runs}, {cut}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod objects;
 mod overdue;
 mod priority;
 mod reassembly;
+mod runs;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,7 +25,7 @@ use jsp_wire::{Frame, Instant, Payload, Shape, StreamId, TransportParams};
 use super::config::{Message, MessageFate, Received, StreamConfig, StreamLimits};
 use super::{Side, StreamEvent, Streams};
 use crate::error::{RecvError, SendError, TransportError};
-use crate::packet::PacketBuilder;
+use crate::packet::{Lane, PacketBuilder};
 use crate::token::{Fate, Token};
 
 /// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
@@ -86,15 +87,34 @@ pub(super) fn build_in(
     build_by(room, shapes, |packet| streams.write(now, packet))
 }
 
+/// The same of a packet that takes this way.
+pub(super) fn build_along(
+    streams: &mut Streams,
+    now: Instant,
+    room: usize,
+    lane: Lane,
+) -> Option<Sent> {
+    build_packet(room, true, lane, |packet| streams.write(now, packet))
+}
+
 /// The same of a packet that leaves only because urgent data wait.
 pub(super) fn build_urgent(streams: &mut Streams, now: Instant, room: usize) -> Option<Sent> {
     build_by(room, true, |packet| streams.write_urgent_first(now, packet))
 }
 
 fn build_by(room: usize, shapes: bool, write: impl FnOnce(&mut PacketBuilder<'_>)) -> Option<Sent> {
+    build_packet(room, shapes, Lane::default(), write)
+}
+
+fn build_packet(
+    room: usize,
+    shapes: bool,
+    lane: Lane,
+    write: impl FnOnce(&mut PacketBuilder<'_>),
+) -> Option<Sent> {
     let mut buf = vec![0u8; room];
     let mut tokens = Vec::new();
-    let mut packet = PacketBuilder::new(&mut buf, &mut tokens, shapes);
+    let mut packet = PacketBuilder::new(&mut buf, &mut tokens, shapes).by(lane);
     write(&mut packet);
     let built = packet.finish();
     buf.truncate(built.len);
