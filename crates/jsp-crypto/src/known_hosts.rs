@@ -400,7 +400,17 @@ mod tests {
         assert_eq!(store.lookup("host:1", &print(2)), Lookup::Match(Floor::default()));
         store.forget("host:1").unwrap();
         assert!(matches!(store.forget("host:1"), Err(KnownHostsError::Unknown)));
-        assert_eq!(KnownHosts::open(&path).unwrap().iter().count(), 1, "the other one");
+        let left = KnownHosts::open(&path).unwrap();
+        assert_eq!((left.iter().count(), left.get("other:1")), (1, Some((print(3), FLOOR))));
+    }
+
+    #[test]
+    fn a_store_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_not() {
+        let directory = TestDirectory::new("unreadable");
+        let path = directory.0.join("known_hosts");
+        assert!(read_file(&path).unwrap().is_empty());
+        std::fs::write(&path, b"").unwrap();
+        assert!(read_file(&path.join("beneath a file")).is_err());
     }
 
     #[test]

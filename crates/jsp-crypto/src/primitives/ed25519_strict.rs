@@ -84,6 +84,11 @@ mod tests {
             y[31] = 0x7f;
             assert!(!is_acceptable_point(&y), "{first:x}");
         }
+        // Little-endian.
+        assert_eq!(
+            (p_minus_1()[0], &p_minus_1()[1..31], p_minus_1()[31]),
+            (0xec, &[0xff; 30][..], 0x7f)
+        );
         let mut largest = p_minus_1();
         largest[0] -= 1;
         assert!(is_acceptable_point(&largest));

@@ -85,6 +85,12 @@ fn malformed_lists_and_extensions_are_refused() {
     let mut ends = Ends::new(client_config(), server_config(), 1);
     let hello = ends.from_client.take_message(Level::Initial).unwrap();
     assert!(ClientHello::read(&hello).is_ok());
+    let mut longer = hello.clone();
+    longer.push(0);
+    assert!(ClientHello::read(&longer).is_err(), "a byte behind the hello");
+    let body = u16::try_from(longer.len() - 3).unwrap();
+    longer[1..3].copy_from_slice(&body.to_be_bytes());
+    assert!(ClientHello::read(&longer).is_err(), "a byte behind its last list");
     for (start, length) in lists(&hello) {
         let mut empty = hello.clone();
         empty.drain(start..start + length);
