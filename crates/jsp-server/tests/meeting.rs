@@ -116,6 +116,48 @@ impl Link for Moving {
     }
 }
 
+/// A host from which every second packet is lost that does not go to the coordinator. Punches pass.
+#[derive(Debug)]
+struct Halving {
+    link: UdpLink,
+    coordinator: SocketAddr,
+    is_next_lost: AtomicBool,
+}
+
+impl Halving {
+    fn new(coordinator: SocketAddr) -> Self {
+        let link = UdpLink::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self { link, coordinator, is_next_lost: false.into() }
+    }
+}
+
+impl Link for Halving {
+    fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
+        self.link.poll_recv(cx, inbox)
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+        let is_packet = classify(transmit.contents) == Class::Transport
+            && transmit.route.remote() != Some(self.coordinator);
+        if is_packet && self.is_next_lost.fetch_xor(true, Ordering::Relaxed) {
+            return Ok(transmit.contents.len());
+        }
+        self.link.try_send(transmit)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link.poll_writable(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.link.local_addr()
+    }
+
+    fn segments_max(&self) -> usize {
+        self.link.segments_max()
+    }
+}
+
 fn is_relayed(connection: &Connection) -> bool {
     matches!(connection.route(), Route::Relayed { .. })
 }
@@ -281,6 +323,27 @@ async fn who_moves_tells_the_other_where_it_may_be_reached_now() {
     // Another coordinator sees it at its new address.
     let _sees = two.register(second.address, second.daemon.fingerprint()).await.unwrap();
     talk(&caller, &called, |_| !is_relayed(&called)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+// spec-test: RDV-36
+async fn a_way_on_which_packets_are_lost_now_and_then_is_not_left() {
+    let running = Running::start(Config::default());
+    let link = Box::new(Halving::new(running.address));
+    let build = |builder| Peer::with_link(builder, Policy::Any, link);
+    let (one, registration, _) = running.peer_by(build).await;
+    let (two, _stays, fingerprint) = running.peer(Policy::Any).await;
+    let (caller, called) = tokio::join!(registration.connect(fingerprint), two.accept());
+    let (caller, called) = (caller.unwrap(), called.unwrap());
+    talk(&caller, &called, |_| one.is_direct(&caller) && two.is_direct(&called)).await;
+    // Each takes 25 ms at least, so that they are looked at again and again.
+    let timeouts = || [&caller, &called].map(|side| side.stats().traffic.probe_timeouts);
+    let before = timeouts();
+    talk(&caller, &called, |_| {
+        timeouts().iter().zip(before).any(|(now, before)| now - before > 80)
+    })
+    .await;
+    assert!(one.is_direct(&caller) && two.is_direct(&called));
 }
 
 #[tokio::test(flavor = "multi_thread")]

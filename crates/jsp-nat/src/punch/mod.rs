@@ -33,10 +33,9 @@ const ANSWERS_MAX: usize = 8;
 const IMPROVE_FOR: Duration = Duration::from_secs(2);
 /// Without an answer for so long there is no direct way.
 const GIVE_UP: Duration = Duration::from_secs(10);
-/// Probe timeouts of the connection within a time, after which the way that is open is of no use: who
-/// lets punches through need not let packets through.
-const TIMEOUTS_MAX: u64 = 4;
-const TIMEOUTS_WITHIN: Duration = Duration::from_secs(5);
+/// Probe timeouts of the connection in a row, after which the way that is open is of no use: who lets
+/// punches through need not let packets through.
+const TIMEOUTS_MAX: u32 = 4;
 /// Between two times that the peer's candidates are taken anew: it must not make us send to whom it
 /// names without end.
 const OFFER_EVERY: Duration = Duration::from_secs(15);
@@ -317,17 +316,17 @@ impl Puncher {
         }
     }
 
-    /// The connection has had so many probe timeouts until now. When several come while a way is open,
-    /// what goes by it does not arrive: it is left, and not taken again until candidates change.
+    /// The connection has had so many probe timeouts since something was acknowledged. When several come while a way is
+    /// open, what goes by it does not arrive: it is left, and not taken again until candidates change. However many come
+    /// between acknowledgements, they are of packets that are late, or lost as any may be.
     // spec: RDV-36
-    pub fn on_timeouts(&mut self, now: Instant, total: u64) {
+    pub fn on_timeouts(&mut self, now: Instant, in_a_row: u32) {
         let Some(chosen) = &mut self.chosen else { return };
-        let (since, before) = *chosen.timeouts.get_or_insert((now, total));
-        if total.saturating_sub(before) < TIMEOUTS_MAX {
-            if now.since(since) >= TIMEOUTS_WITHIN {
-                chosen.timeouts = Some((now, total));
-            }
-        } else if let Some(pair) = self.pairs.get_mut(chosen.pair) {
+        let before = chosen.timeouts_before.get_or_insert(in_a_row);
+        *before = in_a_row.min(*before);
+        if in_a_row - *before >= TIMEOUTS_MAX
+            && let Some(pair) = self.pairs.get_mut(chosen.pair)
+        {
             pair.is_useless = true;
             self.events.push_back(Event::Lost(pair.way));
             self.begin_again(now);

@@ -60,14 +60,14 @@ pub(super) struct Chosen {
     /// Since when a question is unanswered.
     asked_at: Option<Instant>,
     next_at: Instant,
-    /// Since when probe timeouts are counted, and how many there were before.
-    pub(super) timeouts: Option<(Instant, u64)>,
+    /// How many of the probe timeouts in a row there were before.
+    pub(super) timeouts_before: Option<u32>,
 }
 
 impl Chosen {
     pub(super) fn new(now: Instant, pair: usize) -> Self {
         let next_at = now + CONSENT_EVERY;
-        Self { pair, heard_at: now, proved_at: now, asked_at: None, next_at, timeouts: None }
+        Self { pair, heard_at: now, proved_at: now, asked_at: None, next_at, timeouts_before: None }
     }
 
     /// Something came by it: a sign of life, for a while.

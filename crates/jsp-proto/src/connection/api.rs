@@ -260,6 +260,11 @@ impl Connection {
         self.paths.active.rtt.smoothed()
     }
 
+    /// Probe timeouts in a row: since something was acknowledged last.
+    pub fn timeouts_in_a_row(&self) -> u32 {
+        self.paths.active.numbers.recovery.pto_count()
+    }
+
     /// What a later connection over this path should know of it
     /// ([`TransportConfig::initial_path_memory`](crate::TransportConfig::initial_path_memory)): how much it
     /// carried, if it was ever asked for enough to tell. `None` before anything was measured.

@@ -199,7 +199,9 @@ impl Search {
         while let Some(peer) = self.offers.hear(&inner) {
             puncher.set_peer(now, peer, &mut random);
         }
-        puncher.on_timeouts(now, Connection { inner }.stats().traffic.probe_timeouts);
+        if let Ok((connection, _)) = inner.shard.lock().live(inner.key) {
+            puncher.on_timeouts(now, connection.timeouts_in_a_row());
+        }
     }
 
     /// Sends something at once, so that the other end challenges the way and follows.
