@@ -1,15 +1,15 @@
 //! STUN and TURN against a server that many run: coturn, from the system's packages.
 
 mod talk;
+mod tapped;
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
-use std::{fs, io};
 
-use jsp::link::{Datagram, Link, Route, Transmit, UdpLink};
+use jsp::link::{Link, Route};
 use jsp::rendezvous::{
     Mapping, Passage, Peer, Policy, Registration, TurnError, TurnFailure, TurnServer,
 };
@@ -18,6 +18,7 @@ use jsp_nat::relay::{Class, classify};
 use jsp_nat::turn::{Client, Login};
 use jsp_server::{Config, Daemon};
 use talk::talk;
+use tapped::Tapped;
 use tokio::net::UdpSocket;
 
 /// coturn on loopback, with a user; ends with the test.
@@ -72,50 +73,23 @@ impl Drop for Coturn {
     }
 }
 
-/// A host's socket that notes whom it sends what to, and by whom it is reached.
-#[derive(Debug)]
-struct Noted {
-    link: UdpLink,
-    sent: Arc<Mutex<Vec<(SocketAddr, Class, usize)>>>,
-}
-
 type Sent = Arc<Mutex<Vec<(SocketAddr, Class, usize)>>>;
 
-impl Noted {
-    fn new() -> (Self, Sent) {
-        let sent = Sent::default();
-        let link = UdpLink::bind(SocketAddr::new(HOST, 0)).unwrap();
-        (Self { link, sent: Arc::clone(&sent) }, sent)
-    }
+/// A host that notes whom it sends what to.
+fn noted() -> (impl Link, Sent) {
+    let sent = Sent::default();
+    let notes = Arc::clone(&sent);
+    let link = Tapped::new(move |transmit| {
+        if let Route::Udp { remote, .. } = transmit.route {
+            let what = (remote, classify(transmit.contents), transmit.contents.len());
+            notes.lock().unwrap().push(what);
+        }
+        true
+    });
+    (link, sent)
 }
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-impl Link for Noted {
-    fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
-        self.link.poll_recv(cx, inbox)
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
-        if let Route::Udp { remote, .. } = transmit.route {
-            let what = (remote, classify(transmit.contents), transmit.contents.len());
-            self.sent.lock().unwrap().push(what);
-        }
-        self.link.try_send(transmit)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.link.poll_writable(cx)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.link.local_addr()
-    }
-
-    fn segments_max(&self) -> usize {
-        self.link.segments_max()
-    }
-}
 
 struct Running {
     daemon: Arc<Daemon>,
@@ -136,7 +110,7 @@ impl Running {
     async fn peer(&self, policy: Policy, turn: Option<&Coturn>) -> Met {
         let identity = Identity::generate();
         let fingerprint = identity.fingerprint();
-        let (link, sent) = Noted::new();
+        let (link, sent) = noted();
         let builder = Endpoint::builder().identity(identity);
         let peer = Peer::with_link(builder, policy, Box::new(link)).unwrap();
         let lent = match turn {

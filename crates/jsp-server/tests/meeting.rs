@@ -1,6 +1,7 @@
 //! A coordinator and peers over real sockets.
 
 mod talk;
+mod tapped;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use jsp_nat::relay::{Class, classify};
 use jsp_nat::stun::{Request, Response};
 use jsp_server::{Config, Daemon, Status};
 use talk::talk;
+use tapped::Tapped;
 
 /// A daemon at work.
 struct Running {
@@ -117,45 +119,13 @@ impl Link for Moving {
 }
 
 /// A host from which every second packet is lost that does not go to the coordinator. Punches pass.
-#[derive(Debug)]
-struct Halving {
-    link: UdpLink,
-    coordinator: SocketAddr,
-    is_next_lost: AtomicBool,
-}
-
-impl Halving {
-    fn new(coordinator: SocketAddr) -> Self {
-        let link = UdpLink::bind(([127, 0, 0, 1], 0).into()).unwrap();
-        Self { link, coordinator, is_next_lost: false.into() }
-    }
-}
-
-impl Link for Halving {
-    fn poll_recv(&self, cx: &mut Context<'_>, inbox: &mut Vec<Datagram>) -> Poll<io::Result<()>> {
-        self.link.poll_recv(cx, inbox)
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<usize> {
+fn halving(coordinator: SocketAddr) -> impl Link {
+    let is_next_lost = AtomicBool::new(false);
+    Tapped::new(move |transmit| {
         let is_packet = classify(transmit.contents) == Class::Transport
-            && transmit.route.remote() != Some(self.coordinator);
-        if is_packet && self.is_next_lost.fetch_xor(true, Ordering::Relaxed) {
-            return Ok(transmit.contents.len());
-        }
-        self.link.try_send(transmit)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.link.poll_writable(cx)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.link.local_addr()
-    }
-
-    fn segments_max(&self) -> usize {
-        self.link.segments_max()
-    }
+            && transmit.route.remote() != Some(coordinator);
+        !(is_packet && is_next_lost.fetch_xor(true, Ordering::Relaxed))
+    })
 }
 
 fn is_relayed(connection: &Connection) -> bool {
@@ -329,7 +299,7 @@ async fn who_moves_tells_the_other_where_it_may_be_reached_now() {
 // spec-test: RDV-36
 async fn a_way_on_which_packets_are_lost_now_and_then_is_not_left() {
     let running = Running::start(Config::default());
-    let link = Box::new(Halving::new(running.address));
+    let link = Box::new(halving(running.address));
     let build = |builder| Peer::with_link(builder, Policy::Any, link);
     let (one, registration, _) = running.peer_by(build).await;
     let (two, _stays, fingerprint) = running.peer(Policy::Any).await;

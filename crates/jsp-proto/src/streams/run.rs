@@ -124,7 +124,7 @@ impl SendMessages {
         writer: &mut Writer<'_>,
     ) -> (Run, Instant) {
         let (mut run, mut expires) = (Run::default(), Instant::FAR_FUTURE);
-        if !self.lost.is_empty() || !self.symbols.is_empty() {
+        if !self.lost.is_empty() {
             return (run, expires);
         }
         let begin = writer.len();
@@ -136,7 +136,7 @@ impl SendMessages {
             // What stands alone is written without its length.
             let is_alone = writer.len() == 0 && len > 0 && len as u64 >= self.waiting;
             let own = terms.limit.saturating_sub(self.credited);
-            let is_new = !record.started && !record.done && record.fountain.is_none();
+            let is_new = !record.started && !record.done;
             let is_allowed = own >= cost && credit.available() >= cost;
             if !is_new || !is_allowed || is_alone || record.expires <= terms.now {
                 break;

@@ -1,4 +1,7 @@
 mod symbols;
+mod tables;
+mod together;
+mod unreliable;
 
 use bytes::BytesMut;
 use jsp_wire::frame::{
@@ -8,7 +11,6 @@ use jsp_wire::{Class, CloseCode, Delivery, Framing, Open, Profile, Writer, varin
 use proptest::prelude::*;
 
 use super::super::credit::NUMBER_REACH;
-use super::super::stream::RecvBody;
 use super::*;
 
 const MESSAGES: Profile = Profile {
@@ -216,60 +218,6 @@ fn ends_and_sizes_do_not_change() {
     assert_eq!(feed(&mut b, now, &piece(0, Some((0, 100_000)), b"abc")), Ok(()));
 }
 
-// spec-test: STR-13, STR-17, STR-45
-#[test]
-fn tables_of_numbers_and_pieces_are_bounded() {
-    let (mut b, now) = victim();
-    let code = CloseCode::PROTOCOL_VIOLATION;
-    assert_eq!(feed(&mut b, now, &piece(NUMBER_REACH, None, b"")), Err(code));
-    assert_eq!(feed(&mut b, now, &piece(varint::MAX, None, b"")), Err(code));
-    let (mut b, now) = victim();
-    let mut refused = None;
-    for index in 1..=16u64 {
-        let frame = Frame::Message(MessageFrame {
-            stream: StreamId(index * 2),
-            open: open(MESSAGES),
-            number: MessageNumber::Full(NUMBER_REACH - 1),
-            fragment: None,
-            attributes: Attributes::default(),
-            fin: false,
-            data: b"",
-            to_end: false,
-        });
-        refused = refused.or(feed(&mut b, now, &frame).err().map(|code| (index, code)));
-    }
-    assert_eq!(refused, Some((9, CloseCode::EXCESSIVE_LOAD)));
-    // Every second byte of as much as the credit allows.
-    let limits = StreamLimits { stream_window: 1 << 20, ..small() };
-    let (_, mut b, now) = pair(&StreamLimits { data_window: 1 << 20, ..limits });
-    let mut refused = None;
-    for i in 0..200_000u64 {
-        if let Err(code) = feed(&mut b, now, &bytes(B, 1 + i * 2, b"x", false)) {
-            refused = Some((i, code));
-            break;
-        }
-    }
-    // 1026 bytes allow two more than always.
-    assert_eq!(refused, Some((1026, CloseCode::EXCESSIVE_LOAD)));
-    // Every second byte of messages.
-    let (_, mut b, now) = pair(&StreamLimits { data_window: 1 << 20, ..limits });
-    let mut refused = None;
-    for i in 0..200_000u64 {
-        let fragment = piece(i / 1000, Some((1 + i % 1000 * 2, 100_000)), b"x");
-        if let Err(code) = feed(&mut b, now, &fragment) {
-            refused = Some((i, code));
-            break;
-        }
-    }
-    // The first pieces of the 66 messages count twice.
-    assert_eq!(refused, Some(((1 << 16) - 66, CloseCode::EXCESSIVE_LOAD)));
-    // Every second byte of one message.
-    let (mut b, now) = victim();
-    let mut crumbs = (0..50_000u64).map(|i| piece(0, Some((1 + i * 2, 100_000)), b"x"));
-    let refused = crumbs.position(|crumb| feed(&mut b, now, &crumb).is_err());
-    assert_eq!(refused, Some(1026));
-}
-
 // spec-test: STR-34, STR-35, STR-39
 #[test]
 fn a_skip_must_agree_with_what_came() {
@@ -336,170 +284,6 @@ fn resets_are_held_to_the_credit() {
     assert_eq!(b.table.len(), 1);
     assert_eq!(events(&mut b), []);
     assert_eq!(b.received.position, b.received.consumed);
-}
-
-// spec-test: STR-17, STR-46
-#[test]
-fn numbers_that_are_skipped_leave_nothing_and_are_counted() {
-    let (_, mut b, now) = pair(&StreamLimits { streams_max: 64, ..small() });
-    for index in 1..=64u64 {
-        let stream = StreamId(index * 2);
-        for round in 0..3 {
-            let number = (round + 1) * NUMBER_REACH - 1 - round;
-            let message = Frame::Message(MessageFrame {
-                stream,
-                open: open(MESSAGES),
-                number: MessageNumber::Full(number),
-                fragment: None,
-                attributes: Attributes::default(),
-                fin: false,
-                data: b"",
-                to_end: false,
-            });
-            // It tells of all before the message, or of that, too.
-            let floor = number + u64::from(round != 1);
-            let below = 32 * round + 32 * u64::from(round != 1);
-            let skip = Frame::Skip(Skip { stream, floor, credit_below: below });
-            feed_all(&mut b, now, &[message, skip]).unwrap();
-            let leap = 4 * (NUMBER_REACH - 1024 - u64::from(round > 1));
-            assert!(b.take_tried().abs_diff(leap) <= 8);
-            while b.recv(now, stream).unwrap().is_some() {}
-        }
-    }
-    assert!(b.received.numbers <= 64);
-    let room = b.table.iter().map(|stream| match &stream.recv.body {
-        RecvBody::Messages(messages) => messages.seen.capacity(),
-        _ => 0,
-    });
-    assert!(room.sum::<usize>() <= 64 * 1024);
-}
-
-/// What a receiver made of frames: what it counts, and what it tells.
-fn outcome(b: &mut Streams, now: Instant) -> (String, Vec<StreamEvent>, Vec<(u64, usize)>) {
-    let sums = format!("{:?} {}", b.received, b.buffered());
-    let told = events(b);
-    let ids = [M, B, StreamId(6)];
-    let read = ids.iter().flat_map(|id| {
-        std::iter::from_fn(|| b.recv(now, *id).ok().flatten().map(|r| (id.0, r.payload.len())))
-            .collect::<Vec<_>>()
-    });
-    let read = read.collect();
-    (sums, told, read)
-}
-
-// spec-test: STR-20, STR-22, STR-25
-#[test]
-fn frames_in_one_packet_come_to_what_they_would_in_packets_of_their_own() {
-    let message = |stream: u64, number: u64, len: usize| {
-        Frame::Message(MessageFrame {
-            stream: StreamId(stream),
-            open: open(MESSAGES),
-            number: MessageNumber::Full(number),
-            fragment: None,
-            attributes: Attributes::default(),
-            fin: false,
-            data: &[7; 30_000][..len],
-            to_end: false,
-        })
-    };
-    let reset = |final_bytes| Frame::ResetStream(ResetStream { stream: M, code: 9, final_bytes });
-    let skip = |floor, credit_below| Frame::Skip(Skip { stream: M, floor, credit_below });
-    let cases = [
-        vec![message(2, 0, 10), message(6, 0, 20), message(2, 1, 30), message(6, 1, 40)],
-        vec![message(2, 0, 10), message(2, 1, 10), Frame::Finish(limit(M, 2))],
-        vec![message(2, 0, 10), Frame::Finish(limit(M, 2)), message(2, 1, 10)],
-        vec![message(2, 0, 10), message(2, 1, 10), reset(84)],
-        vec![message(2, 0, 10), message(6, 0, 10), reset(42), message(6, 1, 10)],
-        vec![message(2, 3, 10), message(2, 4, 10), skip(3, 0), message(2, 5, 10)],
-        // Beyond the stream's credit, and beyond the connection's.
-        vec![message(2, 0, 20_000), message(2, 1, 20_000), message(6, 0, 1)],
-        vec![
-            message(2, 0, 30_000),
-            message(6, 0, 30_000),
-            message(10, 0, 30_000),
-            message(14, 0, 30_000),
-            message(18, 0, 30_000),
-            message(22, 0, 30_000),
-        ],
-        // An error behind what is sound.
-        vec![message(2, 0, 10), Frame::Finish(limit(M, 1)), message(2, 1, 10)],
-    ];
-    for frames in cases {
-        let [(mut a, now), (mut b, _)] = [victim(), victim()];
-        let one_by_one = frames.iter().try_for_each(|frame| feed(&mut a, now, frame));
-        let together = feed_all(&mut b, now, &frames);
-        assert_eq!(together, one_by_one);
-        if together.is_ok() {
-            assert_eq!(outcome(&mut b, now), outcome(&mut a, now));
-            assert_eq!(outcome(&mut b, now), outcome(&mut a, now));
-        }
-    }
-}
-
-// spec-test: STR-36
-#[test]
-fn unreliable_floods_keep_only_the_newest() {
-    let (mut b, now) = victim();
-    let unreliable = Profile { delivery: Delivery::Unreliable, ordered: false, ..MESSAGES };
-    let big = vec![7u8; 1000];
-    for number in 0..5000u64 {
-        // Whole messages, and the first halves of others, which never complete.
-        let fragment = (number % 2 == 0).then_some(Fragment { offset: 0, total: 2000 });
-        let frame = Frame::Message(MessageFrame {
-            stream: M,
-            open: open(unreliable),
-            number: MessageNumber::Full(number * 3),
-            fragment,
-            attributes: Attributes::default(),
-            fin: false,
-            data: &big,
-            to_end: false,
-        });
-        feed(&mut b, now, &frame).unwrap();
-    }
-    assert!(b.buffered() <= 2 * (32 << 10) + 2000, "{}", b.buffered());
-    let got: Vec<u64> = std::iter::from_fn(|| b.recv(now, M).unwrap()).map(|r| r.number).collect();
-    assert_eq!(got.last(), Some(&(4999 * 3)));
-    assert_eq!(b.received.numbers, 0);
-}
-
-/// A piece of an unreliable message on the stream with this number.
-fn crumb(stream: u64, number: u64, offset: u64) -> Frame<'static> {
-    let unreliable = Profile { delivery: Delivery::Unreliable, ordered: false, ..MESSAGES };
-    Frame::Message(MessageFrame {
-        stream: StreamId(stream),
-        open: open(unreliable),
-        number: MessageNumber::Full(number),
-        fragment: Some(Fragment { offset, total: 100_000 }),
-        attributes: Attributes::default(),
-        fin: false,
-        data: b"x",
-        to_end: false,
-    })
-}
-
-// spec-test: STR-17, STR-36
-#[test]
-fn crumbs_of_unreliable_messages_are_few() {
-    let (mut b, now) = victim();
-    for i in 0..40_000 {
-        feed(&mut b, now, &crumb(2, 0, 1 + i * 2)).unwrap();
-        assert!(b.received.pieces <= 1026, "{}", b.received.pieces);
-    }
-    // The message was let go of, and the next one is taken.
-    feed(&mut b, now, &crumb(2, 1, 1)).unwrap();
-    assert_eq!(b.received.pieces, 1);
-    // Over many streams they are counted together.
-    let (_, mut b, now) = pair(&StreamLimits { streams_max: 200, ..small() });
-    let mut refused = None;
-    for i in 0..200_000u64 {
-        if let Err(code) = feed(&mut b, now, &crumb(2 + i % 200 * 2, 0, 1 + i / 200 * 2)) {
-            refused = Some(code);
-            assert!((60_000..70_000).contains(&i), "{i}");
-            break;
-        }
-    }
-    assert_eq!(refused, Some(CloseCode::EXCESSIVE_LOAD));
 }
 
 #[test]
