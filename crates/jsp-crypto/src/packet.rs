@@ -86,6 +86,9 @@ enum Aead {
 /// packets with the same number; the caller's packet number space sees to that.
 pub struct PacketKey(Wiped<PacketKeyParts>);
 
+/// On one page of memory, and in the same way on its cache lines as any other key: else how long it takes to open
+/// a packet would differ between keys, and tell for which of them a forged packet was taken.
+#[repr(align(1024))]
 struct PacketKeyParts {
     aead: Aead,
     iv: [u8; NONCE_LEN],
@@ -96,6 +99,13 @@ impl PacketKey {
     /// `key` has the suite's key length.
     pub(crate) fn new(backend: Backend, suite: Suite, key: &[u8], iv: [u8; NONCE_LEN]) -> Self {
         PacketMaterial::new(backend, suite, key, iv).into_key()
+    }
+
+    /// Reads of the key's page, whether or not it is the key that is used next: a page that was not in use takes
+    /// longer, and would tell the same.
+    #[inline]
+    pub fn touch(&self) {
+        core::hint::black_box(self.0.iv);
     }
 
     /// Seals `buf`, which is the plaintext followed by [`TAG_LEN`] spare bytes,

@@ -2,6 +2,7 @@
 
 mod set;
 
+use core::hint::select_unpredictable;
 use core::time::Duration;
 
 use jsp_crypto::{DataKeys, DirectionKeys, Fresh, HeaderKey, Keys, PacketKey, RunningKeys, Suite};
@@ -344,22 +345,21 @@ impl Keyring {
         let keys = data.set.expand();
         let (previous, old) = (data.previous.as_ref(), keys.previous.as_deref());
         // All of this is found out whatever the phase is, for how long it takes would tell the phase.
-        let is_old = previous.is_some_and(|previous| previous.may_open(now, path, pn));
+        let is_old =
+            old.is_some() && previous.is_some_and(|previous| previous.may_open(now, path, pn));
         let is_too_soon = previous.is_some_and(|previous| now < previous.settles_at);
         let next = &keys.next.1;
-        let ways = [
-            (&keys.remote, Generation::Current),
-            (old.unwrap_or(next), Generation::Previous),
-            (next, Generation::TooSoon),
-            (next, Generation::Next),
-        ];
-        let of_other_phase = match (is_old && old.is_some(), is_too_soon) {
-            (true, _) => 1,
-            (false, true) => 2,
-            (false, false) => 3,
+        let old = old.unwrap_or(next);
+        for key in [&keys.remote, old, next] {
+            key.touch();
+        }
+        let of_other_phase = match (is_old, is_too_soon) {
+            (true, _) => (old, Generation::Previous),
+            (false, true) => (next, Generation::TooSoon),
+            (false, false) => (next, Generation::Next),
         };
-        let is_other = core::hint::black_box(usize::from(phase != data.phase));
-        ways.get(is_other.wrapping_mul(of_other_phase)).copied()
+        let of_phase = (&keys.remote, Generation::Current);
+        Some(select_unpredictable(phase == data.phase, of_phase, of_other_phase))
     }
 
     /// The peer has updated: we follow. `pn` is the first packet of the new generation.

@@ -289,9 +289,8 @@ const MACHINE: &[Mutant] = &[
         29,
         "hasty-updates-not-opened",
         "jsp-proto/src/keys.rs",
-        "ways.get(is_other.wrapping_mul(of_other_phase)).copied()",
-        "ways.get(is_other.wrapping_mul(of_other_phase))
-            .copied()
+        "Some(select_unpredictable(phase == data.phase, of_phase, of_other_phase))",
+        "Some(select_unpredictable(phase == data.phase, of_phase, of_other_phase))
             .filter(|(_, generation)| !OFF || *generation != Generation::TooSoon)",
     ),
     mutant(
