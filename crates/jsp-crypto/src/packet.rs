@@ -94,6 +94,7 @@ struct PacketKeyParts {
     iv: [u8; NONCE_LEN],
     material: PacketMaterial,
 }
+const _: () = assert!(size_of::<PacketKeyParts>() == align_of::<PacketKeyParts>());
 
 impl PacketKey {
     /// `key` has the suite's key length.
@@ -105,7 +106,8 @@ impl PacketKey {
     /// longer, and would tell the same.
     #[inline]
     pub fn touch(&self) {
-        core::hint::black_box(self.0.iv);
+        let [first, ..] = self.0.iv;
+        core::hint::black_box(first);
     }
 
     /// Seals `buf`, which is the plaintext followed by [`TAG_LEN`] spare bytes,

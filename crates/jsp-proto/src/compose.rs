@@ -34,6 +34,8 @@ pub(crate) struct DataSources<'a> {
     pub(crate) session: &'a mut Session,
     pub(crate) streams: &'a mut Streams,
     pub(crate) ack_request: &'a mut AckRequest,
+    /// It may be the last packet that a small window lets go.
+    pub(crate) is_last: bool,
     /// Messages that ride along once more.
     pub(crate) overdue: Option<Overdue>,
     /// Messages of another path that go once more by this one.
@@ -48,7 +50,12 @@ impl DataSources<'_> {
         self.wants_shared(now) || self.answer.is_some() || self.ack_request.wants() || self.is_cold
     }
 
-    /// The same of what does not belong to one path.
+    /// Something rides along besides.
+    pub(crate) fn has_riders(&self) -> bool {
+        self.overdue.is_some() || self.crossing.is_some() || self.rider.is_some()
+    }
+
+    /// The same as [`Self::wants`] of what does not belong to one path.
     fn wants_shared(&self, now: Instant) -> bool {
         match self.duty {
             Duty::Own => false,
@@ -80,6 +87,7 @@ impl DataSources<'_> {
             self.local_ids.write(packet);
         }
         self.ack_request.write(packet);
+        self.ask_at_once(packet);
         if self.duty >= Duty::Copies {
             self.write_copies(now, packet);
         }
@@ -94,6 +102,16 @@ impl DataSources<'_> {
         self.write_overdue(now, packet);
         if self.is_cold {
             add_ping(packet);
+        }
+    }
+
+    /// Who lets many packets go by before an acknowledgement would wait in vain for more.
+    // spec: ACK-18
+    fn ask_at_once(&mut self, packet: &mut PacketBuilder<'_>) {
+        let may_leave_data = self.is_last && self.duty == Duty::All;
+        let asks = may_leave_data && self.streams.have_more_than(packet.remaining());
+        if asks && Frame::ImmediateAck.write(packet.writer()).is_ok() {
+            packet.elicit_ack();
         }
     }
 

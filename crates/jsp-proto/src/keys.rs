@@ -2,7 +2,7 @@
 
 mod set;
 
-use core::hint::select_unpredictable;
+use core::hint::{black_box, select_unpredictable};
 use core::time::Duration;
 
 use jsp_crypto::{DataKeys, DirectionKeys, Fresh, HeaderKey, Keys, PacketKey, RunningKeys, Suite};
@@ -359,7 +359,8 @@ impl Keyring {
             (false, false) => (next, Generation::Next),
         };
         let of_phase = (&keys.remote, Generation::Current);
-        Some(select_unpredictable(phase == data.phase, of_phase, of_other_phase))
+        let is_present = black_box(phase == data.phase);
+        Some(select_unpredictable(is_present, of_phase, of_other_phase))
     }
 
     /// The peer has updated: we follow. `pn` is the first packet of the new generation.

@@ -155,6 +155,19 @@ pub(crate) fn is_full(path: &Path, in_flight: u64, urgent: bool) -> bool {
     wanted > window.saturating_add(beyond).max(start)
 }
 
+/// A window of no more packets than this is small: a receiver may let as many go by before it acknowledges one.
+const SMALL_WINDOW: u64 = 8;
+
+/// A small window has room for one more datagram, and not for a second one. The window of a reliable carrier holds
+/// nothing back.
+pub(crate) fn is_last(path: &Path, in_flight: u64) -> bool {
+    let room = path.datagram_len_max() as u64;
+    let window = path.congestion.window();
+    let is_small = window <= room.saturating_mul(SMALL_WINDOW);
+    let is_held = is_small && !path.route.is_reliable();
+    is_held && in_flight.saturating_add(room.saturating_mul(2)) > window
+}
+
 /// Until when what is not urgent waits because the path is on alarm, repairs with it; probes do not.
 pub(crate) fn held_until(now: Instant, path: &Path, urgent: bool) -> Option<Instant> {
     path.hold.until(now, &path.forecast).filter(|_| !urgent)

@@ -112,7 +112,6 @@ fn is_idle(frame: &Frame<'_>) -> bool {
         | Frame::StreamDataBlocked(_)
         | Frame::StreamsBlocked(_)
         | Frame::AckFrequency(_)
-        | Frame::ImmediateAck
         | Frame::HandshakeDone
         | Frame::NewConnectionId(_)
         | Frame::RetireConnectionId(_)
@@ -139,8 +138,9 @@ mod tests {
         let now = Instant::from_nanos(7_000_000_000);
         assert_eq!(count(now, Frame::Ping), 1000);
         assert_eq!(count(now + Duration::from_millis(49), Frame::DataBlocked(1)), 0);
-        assert_eq!(count(now + Duration::from_millis(50), Frame::ImmediateAck), 1000);
+        assert_eq!(count(now + Duration::from_millis(50), Frame::MaxData(1)), 1000);
         assert_eq!(count(now, Frame::PathChallenge([0; 8])), 3000);
+        assert_eq!(count(now, Frame::ImmediateAck), 3000);
         let reset = ResetStream { stream: StreamId(2), code: 0, final_bytes: 0 };
         assert_eq!(count(now, Frame::ResetStream(reset)), 640);
         assert_eq!(count(now + RESETS_SPAN, Frame::ResetStream(reset)), 640);

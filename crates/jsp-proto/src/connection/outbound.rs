@@ -16,7 +16,7 @@ use crate::lifecycle::Farewell;
 use crate::packet::{Built, PacketBuilder};
 use crate::padding::{Extent, Fill};
 use crate::path::Path;
-use crate::permit::Allowance;
+use crate::permit::{self, Allowance};
 use crate::recovery::SentInfo;
 use crate::seal::{self, ShortHeader};
 use crate::spaces;
@@ -212,6 +212,7 @@ impl Connection {
         let may_bundle = regular && allowance.allows_data();
         let (overdue, crossing) = (self.overdue(now, may_bundle), self.crossing(now, may_bundle));
         let (lane, answer) = (self.lane(), self.answer_here(regular));
+        let is_last = may_bundle && permit::is_last(&self.paths.active, self.bytes_in_flight());
         let path = &mut *self.paths.active;
         let pn = path.numbers.numbers.peek();
         // spec: FEC-10
@@ -229,6 +230,7 @@ impl Connection {
             session: &mut self.exchange.session,
             streams: &mut self.streams,
             ack_request: &mut path.ack_request,
+            is_last,
             overdue,
             crossing,
             path: path.id,
@@ -241,8 +243,7 @@ impl Connection {
         let header_len = seal::write_short_header(room, &fields)?.saturating_add(pn_len);
         let payload_end = room.len().saturating_sub(limits::TAG_LEN);
         let payload = room.get_mut(header_len..payload_end).unwrap_or_default();
-        let is_plain = sources.overdue.is_none() && sources.crossing.is_none();
-        let may_shape = regular && is_plain && sources.rider.is_none() && !fill.extent.pads();
+        let may_shape = regular && !sources.has_riders() && !fill.extent.pads();
         let mut packet = PacketBuilder::new(payload, &mut self.scratch.tokens, may_shape).by(lane);
         let acks = &mut path.numbers.acks;
         match purpose {

@@ -99,6 +99,7 @@ impl Connection {
             session: &mut self.exchange.session,
             streams: &mut self.streams,
             ack_request: &mut path.ack_request,
+            is_last: false,
             overdue: None,
             crossing,
             path: path.id,

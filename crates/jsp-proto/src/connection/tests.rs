@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use jsp_crypto::{ClientConfig, Identity, ServerConfig, ServerIdentity};
+use jsp_wire::frame::AckFrequency;
 use jsp_wire::{Instant, Route};
 
 use crate::batch::Batch;
-use crate::config::{EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
+use crate::config::{CongestionControl, EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
+use crate::congestion::Congestion;
 use crate::endpoint::{ConnectionHandle, Datagram, Endpoint};
 use crate::event::Event;
 use crate::padding::{ConstantRate, Padder, Padding};
 use crate::path::Path;
 use crate::recovery::SentInfo;
 use crate::rng::SeededRng;
+use crate::streams::config::StreamConfig;
 
 pub(super) const NOW: Instant = Instant::from_nanos(1_000_000_000);
 
@@ -100,4 +103,51 @@ fn slots_that_a_full_carrier_has_no_room_for_pass() {
         let (next, _) = server.poll_timeout().unwrap();
         assert!(next > now, "it would be asked again at once");
     }
+}
+
+#[test]
+/// spec-test: ACK-18
+fn what_fills_a_small_window_is_acknowledged_at_once() {
+    for is_small in [true, false] {
+        let [(mut client, at), (mut server, with)] = pair();
+        // The server would let a hundred packets go by.
+        let wish =
+            AckFrequency { sequence: 0, threshold: 100, delay_max_us: 25_000, reordering: 1 };
+        let acks = &mut server.connection(with).unwrap().paths.active.numbers.acks;
+        acks.set_frequency(&wish).unwrap();
+        let connection = client.connection(at).unwrap();
+        if is_small {
+            let path = &mut connection.paths.active;
+            path.congestion = Congestion::new(CongestionControl::Cubic, path.datagram_len_max());
+            path.congestion.on_persistent_congestion(NOW);
+        }
+        let stream = connection.open(NOW, StreamConfig::bytes()).unwrap();
+        connection.write(NOW, stream, vec![7; 100_000].into()).unwrap();
+        assert!(carry(&mut client, 1, &mut server));
+        let sent = client.connection(at).unwrap().bytes_in_flight();
+        carry(&mut server, 2, &mut client);
+        let left = client.connection(at).unwrap().bytes_in_flight();
+        assert_eq!(left, if is_small { 0 } else { sent });
+        assert!(sent > 0);
+    }
+}
+
+#[test]
+/// spec-test: ACK-18
+fn who_has_no_more_to_send_leaves_the_acknowledgement_to_the_peer() {
+    let [(mut client, at), (mut server, with)] = pair();
+    let wish = AckFrequency { sequence: 0, threshold: 100, delay_max_us: 25_000, reordering: 1 };
+    let acks = &mut server.connection(with).unwrap().paths.active.numbers.acks;
+    acks.set_frequency(&wish).unwrap();
+    let connection = client.connection(at).unwrap();
+    let path = &mut connection.paths.active;
+    path.congestion = Congestion::new(CongestionControl::Cubic, path.datagram_len_max());
+    path.congestion.on_persistent_congestion(NOW);
+    let stream = connection.open(NOW, StreamConfig::bytes()).unwrap();
+    for _ in 0..2 {
+        let connection = client.connection(at).unwrap();
+        connection.write(NOW, stream, vec![7; 100].into()).unwrap();
+        assert!(carry(&mut client, 1, &mut server));
+    }
+    assert!(!carry(&mut server, 2, &mut client));
 }

@@ -40,6 +40,13 @@ impl Streams {
         stream.is_some_and(|stream| stream.waiting() > 0)
     }
 
+    /// True when data that may go now will not all fit into so many bytes: of the stream whose turn it is, or of others.
+    pub(crate) fn have_more_than(&mut self, room: usize) -> bool {
+        let head = self.scheduler.head().and_then(|(_, key)| self.table.get(key));
+        let others = self.scheduler.has_others();
+        head.is_some_and(|stream| others || stream.waiting() > room as u64)
+    }
+
     /// Frames about all streams are no early data.
     fn owes_connection(&self) -> bool {
         !self.is_early() && (self.owes_max_data || self.owes_max_streams || self.owes_blocked)

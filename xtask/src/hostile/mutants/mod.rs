@@ -289,8 +289,8 @@ const MACHINE: &[Mutant] = &[
         29,
         "hasty-updates-not-opened",
         "jsp-proto/src/keys.rs",
-        "Some(select_unpredictable(phase == data.phase, of_phase, of_other_phase))",
-        "Some(select_unpredictable(phase == data.phase, of_phase, of_other_phase))
+        "Some(select_unpredictable(is_present, of_phase, of_other_phase))",
+        "Some(select_unpredictable(is_present, of_phase, of_other_phase))
             .filter(|(_, generation)| !OFF || *generation != Generation::TooSoon)",
     ),
     mutant(
