@@ -86,15 +86,13 @@ enum Aead {
 /// packets with the same number; the caller's packet number space sees to that.
 pub struct PacketKey(Wiped<PacketKeyParts>);
 
-/// On one page of memory, and in the same way on its cache lines as any other key: else how long it takes to open
-/// a packet would differ between keys, and tell for which of them a forged packet was taken.
-#[repr(align(1024))]
+/// What [`PacketKey::touch`] reads comes first and last.
+#[repr(C)]
 struct PacketKeyParts {
+    material: PacketMaterial,
     aead: Aead,
     iv: [u8; NONCE_LEN],
-    material: PacketMaterial,
 }
-const _: () = assert!(size_of::<PacketKeyParts>() == align_of::<PacketKeyParts>());
 
 impl PacketKey {
     /// `key` has the suite's key length.
@@ -102,12 +100,12 @@ impl PacketKey {
         PacketMaterial::new(backend, suite, key, iv).into_key()
     }
 
-    /// Reads of the key's page, whether or not it is the key that is used next: a page that was not in use takes
+    /// Reads of the key's pages, whether or not it is the key that is used next: a page that was not in use takes
     /// longer, and would tell the same.
     #[inline]
     pub fn touch(&self) {
-        let [first, ..] = self.0.iv;
-        core::hint::black_box(first);
+        let PacketKeyParts { material, iv: [.., last], .. } = &*self.0;
+        core::hint::black_box((material.suite, *last));
     }
 
     /// Seals `buf`, which is the plaintext followed by [`TAG_LEN`] spare bytes,
