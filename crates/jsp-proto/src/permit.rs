@@ -198,6 +198,7 @@ mod tests {
 
     use super::*;
     use crate::config::{CongestionControl, TransportConfig};
+    use crate::congestion::Congestion;
     use crate::forecast::NetworkHint;
     use crate::path::Budget;
 
@@ -241,6 +242,23 @@ mod tests {
         let path = Path::new(route, Budget::Unlimited, &config);
         assert!(!is_full(&path, window, true));
         assert!(is_full(&path, window + 1, true));
+    }
+
+    #[test]
+    /// spec-test: ACK-18
+    fn the_last_packet_of_a_small_window_is_known() {
+        let route = Route::udp("192.0.2.1:1".parse().unwrap());
+        let mut path = Path::new(route, Budget::Unlimited, &TransportConfig::default());
+        let room = path.datagram_len_max();
+        assert!(!is_last(&path, path.congestion.window()), "it is no small one");
+        path.congestion = Congestion::new(CongestionControl::Cubic, room);
+        path.congestion.on_persistent_congestion(Instant::ZERO);
+        assert!(!is_last(&path, 0), "two fit");
+        assert!(is_last(&path, 1));
+        path.route = Route::Tunnel { id: 1 };
+        path.carrier_room = 1 << 20;
+        assert_eq!(path.datagram_len_max(), room);
+        assert!(!is_last(&path, 1), "no window holds anything back");
     }
 
     #[test]

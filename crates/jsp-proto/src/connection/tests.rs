@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use jsp_crypto::{ClientConfig, Identity, ServerConfig, ServerIdentity};
 use jsp_wire::frame::AckFrequency;
-use jsp_wire::{Instant, Route};
+use jsp_wire::{Instant, Route, StreamId};
 
 use crate::batch::Batch;
 use crate::config::{CongestionControl, EndpointConfig, RetryPolicy, ServerSetup, TransportConfig};
@@ -105,23 +105,29 @@ fn slots_that_a_full_carrier_has_no_room_for_pass() {
     }
 }
 
+/// A pair whose server would let a hundred packets go by before it acknowledges one; the client has a stream of bytes,
+/// and a window of two packets if it `is_small`.
+fn patient_pair(is_small: bool) -> ([(Endpoint, ConnectionHandle); 2], StreamId) {
+    let [(mut client, at), (mut server, with)] = pair();
+    let wish = AckFrequency { sequence: 0, threshold: 100, delay_max_us: 25_000, reordering: 1 };
+    let acks = &mut server.connection(with).unwrap().paths.active.numbers.acks;
+    acks.set_frequency(&wish).unwrap();
+    let connection = client.connection(at).unwrap();
+    if is_small {
+        let path = &mut connection.paths.active;
+        path.congestion = Congestion::new(CongestionControl::Cubic, path.datagram_len_max());
+        path.congestion.on_persistent_congestion(NOW);
+    }
+    let stream = connection.open(NOW, StreamConfig::bytes()).unwrap();
+    ([(client, at), (server, with)], stream)
+}
+
 #[test]
 /// spec-test: ACK-18
 fn what_fills_a_small_window_is_acknowledged_at_once() {
     for is_small in [true, false] {
-        let [(mut client, at), (mut server, with)] = pair();
-        // The server would let a hundred packets go by.
-        let wish =
-            AckFrequency { sequence: 0, threshold: 100, delay_max_us: 25_000, reordering: 1 };
-        let acks = &mut server.connection(with).unwrap().paths.active.numbers.acks;
-        acks.set_frequency(&wish).unwrap();
+        let ([(mut client, at), (mut server, _)], stream) = patient_pair(is_small);
         let connection = client.connection(at).unwrap();
-        if is_small {
-            let path = &mut connection.paths.active;
-            path.congestion = Congestion::new(CongestionControl::Cubic, path.datagram_len_max());
-            path.congestion.on_persistent_congestion(NOW);
-        }
-        let stream = connection.open(NOW, StreamConfig::bytes()).unwrap();
         connection.write(NOW, stream, vec![7; 100_000].into()).unwrap();
         assert!(carry(&mut client, 1, &mut server));
         let sent = client.connection(at).unwrap().bytes_in_flight();
@@ -135,15 +141,7 @@ fn what_fills_a_small_window_is_acknowledged_at_once() {
 #[test]
 /// spec-test: ACK-18
 fn who_has_no_more_to_send_leaves_the_acknowledgement_to_the_peer() {
-    let [(mut client, at), (mut server, with)] = pair();
-    let wish = AckFrequency { sequence: 0, threshold: 100, delay_max_us: 25_000, reordering: 1 };
-    let acks = &mut server.connection(with).unwrap().paths.active.numbers.acks;
-    acks.set_frequency(&wish).unwrap();
-    let connection = client.connection(at).unwrap();
-    let path = &mut connection.paths.active;
-    path.congestion = Congestion::new(CongestionControl::Cubic, path.datagram_len_max());
-    path.congestion.on_persistent_congestion(NOW);
-    let stream = connection.open(NOW, StreamConfig::bytes()).unwrap();
+    let ([(mut client, at), (mut server, _)], stream) = patient_pair(true);
     for _ in 0..2 {
         let connection = client.connection(at).unwrap();
         connection.write(NOW, stream, vec![7; 100].into()).unwrap();

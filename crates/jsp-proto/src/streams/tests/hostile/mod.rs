@@ -49,6 +49,16 @@ fn feed(streams: &mut Streams, now: Instant, frame: &Frame<'_>) -> Result<(), Cl
     feed_all(streams, now, std::slice::from_ref(frame))
 }
 
+/// Takes in a frame for each of the numbers until one is refused: for which, and with what.
+fn first_refusal<'a>(
+    streams: &mut Streams,
+    now: Instant,
+    mut numbers: core::ops::Range<u64>,
+    frame: impl Fn(u64) -> Frame<'a>,
+) -> Option<(u64, CloseCode)> {
+    numbers.find_map(|n| feed(streams, now, &frame(n)).err().map(|code| (n, code)))
+}
+
 /// Takes in a packet of these frames.
 fn feed_all(streams: &mut Streams, now: Instant, frames: &[Frame<'_>]) -> Result<(), CloseCode> {
     let mut buf = vec![0u8; 200_000];
@@ -175,18 +185,16 @@ fn data_beyond_the_credit_is_refused() {
     assert_eq!(results[taken], Err(CloseCode::FLOW_CONTROL));
     // The connection's credit: 64 KiB and one message of the largest size.
     let (mut b, now) = victim();
-    let mut refused = None;
-    for index in 1..=16u64 {
-        let frame = Frame::Bytes(BytesFrame {
+    let refused = first_refusal(&mut b, now, 1..17, |index| {
+        Frame::Bytes(BytesFrame {
             stream: StreamId(index * 2),
             open: open(BYTES),
             offset: (32 << 10) - 1,
             fin: false,
             data: b"x",
             to_end: false,
-        });
-        refused = refused.or(feed(&mut b, now, &frame).err().map(|code| (index, code)));
-    }
+        })
+    });
     assert_eq!(refused, Some((6, CloseCode::FLOW_CONTROL)));
 }
 

@@ -9,9 +9,8 @@ fn tables_of_numbers_and_pieces_are_bounded() {
     assert_eq!(feed(&mut b, now, &piece(NUMBER_REACH, None, b"")), Err(code));
     assert_eq!(feed(&mut b, now, &piece(varint::MAX, None, b"")), Err(code));
     let (mut b, now) = victim();
-    let mut refused = None;
-    for index in 1..=16u64 {
-        let frame = Frame::Message(MessageFrame {
+    let refused = first_refusal(&mut b, now, 1..17, |index| {
+        Frame::Message(MessageFrame {
             stream: StreamId(index * 2),
             open: open(MESSAGES),
             number: MessageNumber::Full(NUMBER_REACH - 1),
@@ -20,32 +19,20 @@ fn tables_of_numbers_and_pieces_are_bounded() {
             fin: false,
             data: b"",
             to_end: false,
-        });
-        refused = refused.or(feed(&mut b, now, &frame).err().map(|code| (index, code)));
-    }
+        })
+    });
     assert_eq!(refused, Some((9, CloseCode::EXCESSIVE_LOAD)));
     // Every second byte of as much as the credit allows.
     let limits = StreamLimits { stream_window: 1 << 20, ..small() };
     let (_, mut b, now) = pair(&StreamLimits { data_window: 1 << 20, ..limits });
-    let mut refused = None;
-    for i in 0..200_000u64 {
-        if let Err(code) = feed(&mut b, now, &bytes(B, 1 + i * 2, b"x", false)) {
-            refused = Some((i, code));
-            break;
-        }
-    }
+    let every_second = |i| bytes(B, 1 + i * 2, b"x", false);
+    let refused = first_refusal(&mut b, now, 0..200_000, every_second);
     // 1026 bytes allow two more than always.
     assert_eq!(refused, Some((1026, CloseCode::EXCESSIVE_LOAD)));
     // Every second byte of messages.
     let (_, mut b, now) = pair(&StreamLimits { data_window: 1 << 20, ..limits });
-    let mut refused = None;
-    for i in 0..200_000u64 {
-        let fragment = piece(i / 1000, Some((1 + i % 1000 * 2, 100_000)), b"x");
-        if let Err(code) = feed(&mut b, now, &fragment) {
-            refused = Some((i, code));
-            break;
-        }
-    }
+    let every_second = |i| piece(i / 1000, Some((1 + i % 1000 * 2, 100_000)), b"x");
+    let refused = first_refusal(&mut b, now, 0..200_000, every_second);
     // The first pieces of the 66 messages count twice.
     assert_eq!(refused, Some(((1 << 16) - 66, CloseCode::EXCESSIVE_LOAD)));
     // Every second byte of one message.
