@@ -86,8 +86,9 @@ enum Aead {
 /// packets with the same number; the caller's packet number space sees to that.
 pub struct PacketKey(Wiped<PacketKeyParts>);
 
-/// What [`PacketKey::touch`] reads comes first and last.
-#[repr(C)]
+/// What [`PacketKey::touch`] reads comes first and last. Keys lie alike on their cache lines, for which of them is used is
+/// nobody's business.
+#[repr(C, align(64))]
 struct PacketKeyParts {
     material: PacketMaterial,
     aead: Aead,

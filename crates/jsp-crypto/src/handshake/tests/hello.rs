@@ -29,6 +29,27 @@ fn the_longest_hello_that_a_client_makes_is_one_that_a_server_takes() {
     assert_eq!(ends.give_server(Level::Initial, &longest), Ok(()));
 }
 
+#[test]
+fn the_longest_flight_that_a_server_makes_is_one_that_a_client_takes() {
+    let answer = |params: usize| {
+        let mut ends = Ends::new(client_config(), server_config(), 1);
+        ends.server = Handshake::server(Arc::new(server_config()), alloc::vec![0; params]);
+        let hello = ends.from_client.take_message(Level::Initial).unwrap();
+        ends.give_server(Level::Initial, &hello).map(|()| ends)
+    };
+    let flight = |ends: &mut Ends| ends.from_server.take_message(Level::Handshake).unwrap();
+    let longest = 9000 + 12288 - flight(&mut answer(9000).unwrap()).len();
+    let mut ends = answer(longest).unwrap();
+    let server_hello = ends.from_server.take_message(Level::Initial).unwrap();
+    ends.give_client(Level::Initial, &server_hello).unwrap();
+    let flight = flight(&mut ends);
+    assert_eq!((flight.len(), ends.give_client(Level::Handshake, &flight)), (12288, Ok(())));
+    let too_long = HandshakeError::Config("the flight is longer than 12288 bytes");
+    for longer in [longest + 1, longest + 2] {
+        assert_eq!(answer(longer).err(), Some(too_long.clone()));
+    }
+}
+
 // spec-test: HS-1
 #[test]
 fn a_configuration_that_does_not_fit_is_refused_at_once() {
