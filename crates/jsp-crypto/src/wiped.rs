@@ -3,20 +3,20 @@
 //! Why `unsafe`: the keys of `ring` are plain bytes that the library does not wipe and does not give out, so that
 //! nothing but their memory can be wiped.
 
-use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use alloc::boxed::Box;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
-use core::ptr::NonNull;
-
-/// What allocators give without being asked for more. What asks for more comes from a part of theirs that is slow, and
-/// that leaves holes.
-const PLAIN_ALIGN: usize = 16;
+use core::ptr::{self, NonNull};
 
 /// A value at one place, from its first day to its last: it is not copied as its owner moves, and its bytes are
-/// wiped after it is dropped. The place is aligned as `T` is, within a block that need not be.
-#[allow(unsafe_code, reason = "see the module")]
+/// wiped after it is dropped.
+///
+/// The place is aligned as `T` is, within a block that need not be: what asks an allocator for more than it gives anyway
+/// comes from a part of it that is slow, and that leaves holes.
 pub(crate) struct Wiped<T> {
-    block: NonNull<u8>,
+    /// The first of [`Wiped::BYTES`], which a box has left.
+    block: NonNull<MaybeUninit<u8>>,
     holds: PhantomData<T>,
 }
 
@@ -27,35 +27,25 @@ unsafe impl<T: Send> Send for Wiped<T> {}
 #[allow(unsafe_code, reason = "see the module")]
 unsafe impl<T: Sync> Sync for Wiped<T> {}
 
-#[allow(unsafe_code, reason = "see the module")]
 impl<T> Wiped<T> {
-    /// Room for a value wherever in it the next aligned place is.
-    const BLOCK: Layout = {
-        let align = if align_of::<T>() < PLAIN_ALIGN { align_of::<T>() } else { PLAIN_ALIGN };
-        // Not too large: an allocation of `T` itself, with its own alignment, would be refused for the same.
-        match Layout::from_size_align(size_of::<T>() + (align_of::<T>() - align), align) {
-            Ok(layout) if layout.size() > 0 => layout,
-            _ => panic!("a value without bytes has nothing to wipe"),
-        }
-    };
+    /// Bytes in which there is room for the value, wherever the first aligned place is.
+    const BYTES: usize = size_of::<T>().saturating_add(align_of::<T>().saturating_sub(1));
 
+    #[allow(unsafe_code, reason = "see the module")]
     pub(crate) fn new(value: T) -> Self {
-        // SAFETY: the layout is not empty.
-        let block = unsafe { alloc(Self::BLOCK) };
-        let Some(block) = NonNull::new(block) else { handle_alloc_error(Self::BLOCK) };
-        let wiped = Self { block, holds: PhantomData };
-        // SAFETY: the place is aligned, within the block, and has nothing in it yet.
+        let bytes: &mut [MaybeUninit<u8>] = Box::leak(Box::new_uninit_slice(Self::BYTES));
+        let wiped = Self { block: NonNull::from(bytes).cast(), holds: PhantomData };
+        // SAFETY: the place is aligned and has room (see `place`), and has nothing in it yet.
         unsafe { wiped.place().write(value) };
         wiped
     }
 
-    /// The first place of the block that is aligned for `T`.
+    /// The first place of the block that is aligned for `T`: less than that alignment from its begin, which the block
+    /// has besides the size of `T`.
     #[inline]
-    fn place(&self) -> NonNull<T> {
-        let up = self.block.align_offset(align_of::<T>());
-        // SAFETY: the block's address is a multiple of its own alignment, so that this is at most the difference of
-        // the two, which the block has besides the size of `T`.
-        unsafe { self.block.add(up) }.cast()
+    fn place(&self) -> *mut T {
+        let block = self.block.as_ptr();
+        block.wrapping_add(block.align_offset(align_of::<T>())).cast()
     }
 }
 
@@ -65,16 +55,17 @@ impl<T> Deref for Wiped<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the value is there from `new` to `drop`, and lent as `self` is.
-        unsafe { self.place().as_ref() }
+        // SAFETY: the value is at its place from `new` to `drop`, and lent as `self` is.
+        unsafe { &*self.place() }
     }
 }
 
 #[allow(unsafe_code, reason = "see the module")]
 impl<T> DerefMut for Wiped<T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the value is there from `new` to `drop`, and lent as `self` is.
-        unsafe { self.place().as_mut() }
+        // SAFETY: the value is at its place from `new` to `drop`, and lent as `self` is.
+        unsafe { &mut *self.place() }
     }
 }
 
@@ -87,17 +78,17 @@ impl<T: Clone> Clone for Wiped<T> {
 #[allow(unsafe_code, reason = "see the module")]
 impl<T> Drop for Wiped<T> {
     fn drop(&mut self) {
-        let value = self.place().as_ptr();
+        let value = self.place();
+        let bytes = ptr::slice_from_raw_parts_mut(self.block.as_ptr(), Self::BYTES);
         // SAFETY: the value is dropped once, here, and nobody has a reference to it any more; after that its bytes
-        // belong to a block that is freed without a look at them, so that they may hold anything.
+        // may be anything, and go back into the box that they came from.
         unsafe {
             value.drop_in_place();
             value.write_bytes(0, 1);
+            // Nobody may say that these zeros are of no use, for they are freed.
+            core::hint::black_box(value);
+            drop(Box::from_raw(bytes));
         }
-        // Nobody may say that these zeros are of no use, for they are freed.
-        core::hint::black_box(value);
-        // SAFETY: `new` has allocated the block with this layout.
-        unsafe { dealloc(self.block.as_ptr(), Self::BLOCK) };
     }
 }
 

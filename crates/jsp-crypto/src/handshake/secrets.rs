@@ -1,7 +1,7 @@
 //! The secrets of one handshake, from key exchange to exporter.
 
 use super::Role;
-use super::security::{Mode, Security};
+use super::security::{LastSecrets, Mode, Security};
 use crate::packet::Keys;
 use crate::primitives::{MacKey, RunningHash};
 use crate::schedule::{DataKeys, Pair, Schedule};
@@ -133,8 +133,7 @@ impl Secrets {
             post_quantum: outcome.post_quantum,
             hybrid: outcome.kem.is_post_quantum(),
             schedule: self.schedule,
-            exporter: Wiped::new(exporter),
-            resumption: Wiped::new(resumption),
+            secrets: Wiped::new(LastSecrets { exporter, resumption }),
         }
     }
 }

@@ -76,8 +76,13 @@ pub struct Security {
     /// resumed connection until the in-band exchange is done.
     pub hybrid: bool,
     pub(crate) schedule: Schedule,
-    pub(super) exporter: Wiped<Digest>,
-    pub(super) resumption: Wiped<Digest>,
+    pub(super) secrets: Wiped<LastSecrets>,
+}
+
+/// The secrets that are left when a handshake is over, but for those of packets.
+pub(super) struct LastSecrets {
+    pub(super) exporter: Digest,
+    pub(super) resumption: Digest,
 }
 
 /// More than 8160 bytes were asked of the exporter. Export a key and expand it.
@@ -103,7 +108,8 @@ impl Security {
         }
         let label = self.schedule.hash(&[label.as_bytes()]);
         let context = self.schedule.hash(&[context]);
-        let secret = self.schedule.expand(&self.exporter, "jsp1 export label", label.as_bytes());
+        let secret =
+            self.schedule.expand(&self.secrets.exporter, "jsp1 export label", label.as_bytes());
         self.schedule.expander(&secret).fill("jsp1 export value", context.as_bytes(), out);
         Ok(())
     }
@@ -113,7 +119,7 @@ impl Security {
     pub fn resumption_psk(&self, nonce: &[u8]) -> zeroize::Zeroizing<[u8; 32]> {
         let nonce = self.schedule.hash(&[nonce]);
         let mut out = zeroize::Zeroizing::new([0; 32]);
-        let secret = self.schedule.expander(&self.resumption);
+        let secret = self.schedule.expander(&self.secrets.resumption);
         secret.fill("jsp1 ticket", nonce.as_bytes(), out.as_mut_slice());
         out
     }
@@ -126,7 +132,7 @@ impl Security {
     /// The secret of an in-band exchange joins those that tickets come from.
     /// The exporter stays: what was bound to the connection stays bound.
     pub fn renew(&mut self, fresh: &crate::renewal::Fresh) {
-        *self.resumption = fresh.fold(&self.schedule, &self.resumption);
+        self.secrets.resumption = fresh.fold(&self.schedule, &self.secrets.resumption);
         self.post_quantum = true;
         self.hybrid = true;
     }
