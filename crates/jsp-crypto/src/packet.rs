@@ -86,8 +86,8 @@ enum Aead {
 /// packets with the same number; the caller's packet number space sees to that.
 pub struct PacketKey(Wiped<PacketKeyParts>);
 
-/// What [`PacketKey::touch`] reads comes first and last. Keys lie alike on their cache lines, for which of them is used is
-/// nobody's business.
+/// What [`PacketKey::touch`] reads comes first and last. Keys of `ring`, which are inline, lie alike on their cache
+/// lines, for which of them is used is nobody's business.
 #[repr(C, align(64))]
 struct PacketKeyParts {
     material: PacketMaterial,

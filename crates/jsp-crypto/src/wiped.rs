@@ -1,7 +1,8 @@
 //! Secrets that leave nothing behind: values whose memory is wiped, and calls whose stack is.
 //!
 //! Why `unsafe`: the keys of `ring` are plain bytes that the library does not wipe and does not give out, so that
-//! nothing but their memory can be wiped.
+//! nothing but their memory can be wiped. Where in memory they lie would be told by how long they take, and no box of the
+//! standard library aligns what it holds without asking the allocator to.
 
 use alloc::boxed::Box;
 use core::marker::PhantomData;
@@ -12,10 +13,10 @@ use core::ptr::{self, NonNull};
 /// A value at one place, from its first day to its last: it is not copied as its owner moves, and its bytes are
 /// wiped after it is dropped.
 ///
-/// The place is aligned as `T` is, within a block that need not be: what asks an allocator for more than it gives anyway
-/// comes from a part of it that is slow, and that leaves holes.
+/// The place is aligned as `T` is, within a block that need not be: what asks an allocator for more alignment than it gives
+/// anyway comes from a part of it that is slow, and that leaves holes.
 pub(crate) struct Wiped<T> {
-    /// The first of [`Wiped::BYTES`], which a box has left.
+    /// The first of [`Wiped::BYTES`], out of a leaked box.
     block: NonNull<MaybeUninit<u8>>,
     holds: PhantomData<T>,
 }
@@ -40,12 +41,11 @@ impl<T> Wiped<T> {
         wiped
     }
 
-    /// The first place of the block that is aligned for `T`: less than that alignment from its begin, which the block
+    /// The first place of the block that is aligned for `T`: less than that alignment from its start, which the block
     /// has besides the size of `T`.
     #[inline]
     fn place(&self) -> *mut T {
-        let block = self.block.as_ptr();
-        block.wrapping_add(block.align_offset(align_of::<T>())).cast()
+        self.block.as_ptr().map_addr(|block| block.next_multiple_of(align_of::<T>())).cast()
     }
 }
 
@@ -134,6 +134,8 @@ mod tests {
         for (at, aligned) in (0u8..).zip(&mut all) {
             let place: *const Aligned = &raw const **aligned;
             assert_eq!(place.addr() % 64, 0);
+            let (start, end) = (aligned.block.addr().get(), place.addr() + size_of::<Aligned>());
+            assert!(start <= place.addr() && end <= start + Wiped::<Aligned>::BYTES);
             assert_eq!(aligned.0, [at; 70]);
             aligned.0[69] = 0;
         }
