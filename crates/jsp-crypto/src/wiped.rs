@@ -1,8 +1,8 @@
 //! Secrets that leave nothing behind: values whose memory is wiped, and calls whose stack is.
 //!
 //! Why `unsafe`: the keys of `ring` are plain bytes that the library does not wipe and does not give out, so that
-//! nothing but their memory can be wiped. Where in memory they lie would be told by how long they take, and no box of the
-//! standard library aligns what it holds without asking the allocator to.
+//! nothing but their memory can be wiped. And a value is put at an aligned place of a plain block, which no box of the
+//! standard library does.
 
 use alloc::boxed::Box;
 use core::marker::PhantomData;
